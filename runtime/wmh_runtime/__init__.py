@@ -1,0 +1,1 @@
+"""Run a WMH segmentation bundle on FLAIR scans: read, prepare, execute, restore, measure, write."""
