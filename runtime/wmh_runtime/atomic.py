@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all: nothing half-written ever carries a final name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from wmh_runtime.errors import InputError
+
+PARTIAL_PREFIX = ".wmh-partial-"
+
+_REMEDIES = {
+    errno.ENOENT: "Create the folder first.",
+    errno.ENOTDIR: "Choose a folder; a part of the path is a file.",
+    errno.EISDIR: "Choose another name; a folder has this one.",
+    errno.EACCES: "Check that you may write there and that no other program holds the file open.",
+    errno.ENOSPC: "Free some space or write to another disk.",
+    errno.EROFS: "Write to another disk; this one is read-only.",
+}
+_OTHER_REMEDY = "Check the folder, its permissions and the disk."
+
+
+def is_partial(path: Path) -> bool:
+    """Say whether a file is one that was never finished, by its name."""
+    return path.name.startswith(PARTIAL_PREFIX)
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a path to write to, which becomes `final` when the block ends without an exception.
+
+    The path lies in the folder of `final`, since only within one file system a rename is atomic,
+    and ends in the same suffixes. Whatever ends the block early, Ctrl-C included, the partial
+    file is removed and a previous `final` stays as it was.
+
+    Raises:
+        InputError: the file cannot be written. Any OSError of the block is taken for that.
+    """
+    suffixes = "".join(final.suffixes[-2:])  # .nii.gz
+    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    partial = final.parent / f"{PARTIAL_PREFIX}{token}{suffixes}"
+    try:
+        yield partial
+        _flush_to_disk(partial)
+        partial.replace(final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
+        raise InputError(f"cannot be written ({reason})", remedy, about=final) from error
+    finally:
+        with suppress(OSError):  # what went wrong before is what the user should hear of
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes_atomically(final: Path, data: bytes) -> None:
+    """Write a file's bytes; InputError where that is impossible."""
+    with atomic_path(final) as partial:
+        partial.write_bytes(data)
+
+
+def write_text_atomically(final: Path, text: str) -> None:
+    """Write text as UTF-8, its line ends as they are; InputError where that is impossible."""
+    write_bytes_atomically(final, text.encode("utf-8"))
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+        os.fsync(file.fileno())

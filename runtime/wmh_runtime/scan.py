@@ -1,0 +1,227 @@
+"""One NIfTI scan in, results on exactly its grid out."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.atomic import atomic_path
+from wmh_runtime.errors import InputError
+from wmh_runtime.nifti import (
+    HEADER_BYTES,
+    Affine,
+    Layout,
+    Shape,
+    SpacingMm,
+    header_from_bytes,
+    header_on_same_grid,
+    layout_from_header,
+    placement_from_header,
+    shape_from_header,
+    spacing_mm_from_affine,
+    trusted_copy,
+)
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_GZIP_RATIO = 1032  # deflate cannot expand a byte to more
+_GZIP_LEVEL = 6  # masks hardly get smaller above it
+_CHUNK_BYTES = 2**20
+_COPY_AGAIN = "Copy or convert it again."
+
+# What reading a user's file can raise besides our own errors: the disk, the file's end, the
+# decompression (a wrong checksum is an OSError), and too large a volume.
+_READ_FAILURES = (OSError, EOFError, zlib.error, MemoryError)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume and where it lies in the patient."""
+
+    path: Path
+    voxels: NDArray[np.float32]  # (x, y, z), scaling applied, finite, Fortran order as stored
+    affine: Affine  # (4, 4), voxel index to RAS+ mm
+    header: Any  # nibabel's Nifti1Header or Nifti2Header as stored, without extensions
+    sha256: str  # of the file's bytes as stored, in hexadecimal
+    warnings: tuple[str, ...]  # what a user should know about where the voxels lie
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels along each axis."""
+        x, y, z = self.voxels.shape
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> SpacingMm:
+        """Distance between neighbouring voxels along each axis."""
+        return spacing_mm_from_affine(self.affine)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+
+def read_scan(path: Path, *, allow_constant: bool = False) -> Scan:
+    """Read a NIfTI-1 or NIfTI-2 image, gzipped or not, of one volume of real numbers.
+
+    The content decides what the file is, not its name. Besides the result, memory is taken for
+    one volume as stored, and only after the header's claims have been checked.
+
+    Args:
+        path: of the image.
+        allow_constant: take an image of one value throughout, such as a reference mask without
+            a lesion. A scan like that is refused.
+
+    Raises:
+        InputError: whatever keeps the file from being a usable scan.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError("is not a file", "Give a .nii or .nii.gz file.", about=path)
+        with path.open("rb") as file:
+            scan = _scan_from_file(file, path)
+    except _READ_FAILURES as error:
+        problem, remedy = _explanation(error)
+        raise InputError(problem, remedy, about=path) from error
+    _check_values(scan.voxels, allow_constant, path)
+    return scan
+
+
+def write_on_grid_of(
+    scan: Scan, voxels: NDArray[np.uint8] | NDArray[np.float32], path: Path
+) -> None:
+    """Write a mask or a map so that every viewer lays it exactly over the scan.
+
+    Shape (trailing axes of length 1 included), voxel sizes, units, qform, sform and both codes
+    are those of the scan bit for bit, and so is the NIfTI version. Nothing else of the scan's
+    header comes along, as text fields and extensions may hold patient data. The same voxels give
+    the same bytes: a gzipped file carries neither a time nor a name.
+
+    Args:
+        scan: whose grid to use.
+        voxels: (x, y, z) of the scan's shape, uint8 or float32.
+        path: to write to, ending in .nii or .nii.gz.
+
+    Raises:
+        InputError: the path cannot be written or is that of the scan.
+        ValueError: `voxels` has another shape or dtype.
+    """
+    if voxels.shape != scan.shape or voxels.dtype not in (np.uint8, np.float32):
+        expected = f"uint8 or float32 of shape {scan.shape}"
+        raise ValueError(f"got {voxels.dtype} of shape {voxels.shape}, expected {expected}")
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError("is no name for a NIfTI image", "End it in .nii.gz or .nii.", about=path)
+    if path.resolve() == scan.path.resolve():
+        raise InputError("would overwrite the scan", "Choose another output.", about=path)
+    value_range = float(voxels.min()), float(voxels.max())
+    header = header_on_same_grid(scan.header, voxels.dtype, value_range)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+                _write_image(stream, header, voxels)
+        else:
+            _write_image(file, header, voxels)
+
+
+def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
+    file_bytes = os.fstat(file.fileno()).st_size
+    if file_bytes == 0:
+        raise InputError("is empty (0 bytes)", _COPY_AGAIN, about=path)
+    is_gzipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    stream: Any = gzip.GzipFile(fileobj=file, mode="rb") if is_gzipped else file
+
+    header = header_from_bytes(stream.read(HEADER_BYTES), path)
+    shape = shape_from_header(header, path)
+    trusted = trusted_copy(header, path)
+    layout = layout_from_header(trusted, shape, path)
+    placement = placement_from_header(trusted, shape, path)
+    at_most_bytes = file_bytes * (_MAX_GZIP_RATIO if is_gzipped else 1)
+    if layout.end_bytes > at_most_bytes:
+        raise _cut_off(at_most_bytes, layout, path)
+
+    voxels = _read_voxels(stream, layout, path)
+    file.seek(0)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Scan(path, voxels, placement.affine, header, sha256, placement.warnings)
+
+
+def _read_voxels(stream: Any, layout: Layout, path: Path) -> NDArray[np.float32]:
+    stored = np.empty(layout.voxel_bytes, np.uint8)
+    stream.seek(layout.offset_bytes)
+    filled = _fill(stored, stream)
+    if filled < layout.voxel_bytes:
+        raise _cut_off(layout.offset_bytes + filled, layout, path)
+    while stream.read(_CHUNK_BYTES):  # gzip compares its checksum at the very end
+        pass
+    return _scaled(stored.view(layout.dtype).reshape(layout.shape, order="F"), layout)
+
+
+def _fill(buffer: NDArray[np.uint8], stream: Any) -> int:
+    """Fill the buffer chunk by chunk, so that no second copy is made; return how far it went."""
+    filled = 0
+    while n_read := stream.readinto(buffer[filled : filled + _CHUNK_BYTES]):
+        filled += n_read
+    return filled
+
+
+def _scaled(stored: NDArray[Any], layout: Layout) -> NDArray[np.float32]:
+    """Apply `slope · stored + intercept` in float64, slice by slice to save memory."""
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities are counted afterwards
+        if (layout.slope, layout.intercept) == (1.0, 0.0):
+            return stored.astype(np.float32, copy=False)
+        voxels = np.empty(layout.shape, np.float32, order="F")
+        for z in range(layout.shape[2]):
+            voxels[..., z] = stored[..., z].astype(np.float64) * layout.slope + layout.intercept
+        return voxels
+
+
+def _check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) -> None:
+    lowest, highest = voxels.min(), voxels.max()  # NaN if any voxel is NaN
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        n_bad = voxels.size - int(np.isfinite(voxels).sum())
+        problem = f"has {n_bad} of {voxels.size} voxels that are NaN, infinite or beyond float32"
+        raise InputError(problem, "Repair them, or convert the scan again.", about=path)
+    if lowest == highest and not allow_constant:
+        problem = f"shows nothing: every voxel has the value {lowest:g}"
+        raise InputError(problem, "Give the scan itself.", about=path)
+
+
+def _write_image(stream: Any, header: Any, voxels: NDArray[Any]) -> None:
+    header.write_to(stream)  # header, and the 4 bytes that say: no extensions
+    for z in range(voxels.shape[2]):
+        stream.write(voxels[..., z].astype(header.get_data_dtype()).tobytes(order="F"))
+
+
+def _cut_off(actual_bytes: int, layout: Layout, path: Path) -> InputError:
+    problem = (
+        f"is cut off: it holds at most {actual_bytes} bytes (unpacked), "
+        f"but its header announces {layout.end_bytes}"
+    )
+    return InputError(problem, _COPY_AGAIN, about=path)
+
+
+def _explanation(error: BaseException) -> tuple[str, str]:
+    """Say what a failure of reading means, and what to do."""
+    match error:
+        case FileNotFoundError():
+            return "does not exist", "Check the path."
+        case EOFError():
+            return "is cut off: its compressed data end early", _COPY_AGAIN
+        case gzip.BadGzipFile() | zlib.error():
+            return f"is damaged ({error})", _COPY_AGAIN
+        case MemoryError():
+            return "does not fit into memory", "Use a machine with more memory."
+        case OSError():
+            return f"cannot be read ({error.strerror or error})", "Check its permissions."
+        case _:
+            raise AssertionError(f"not a failure of reading: {error!r}")
