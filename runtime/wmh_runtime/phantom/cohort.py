@@ -1,0 +1,133 @@
+"""Many phantoms: which heads they show, and writing them as a data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from wmh_runtime.atomic import atomic_path, write_text_atomically
+from wmh_runtime.errors import InputError
+from wmh_runtime.outputs import make_folder
+from wmh_runtime.phantom.head import PhantomFacts, make_phantom
+from wmh_runtime.phantom.sites import SITES
+
+_SEEDS_PER_COHORT = 1000  # cohort 7 draws heads 7000 to 7999, so cohorts share none
+_SCANNER_CODE = 1  # NIfTI: the affine leads to the scanner's own coordinates
+REFERENCES = Path("derivatives") / "reference"
+DESCRIPTION_NAME = "dataset_description.json"  # BIDS: what a data set is
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One phantom to make."""
+
+    name: str
+    seed: int
+    site: str
+    load_ml: float
+
+    def scan_path(self, folder: Path) -> Path:
+        """Where its scan goes."""
+        return folder / f"{self.name}_FLAIR.nii.gz"
+
+    def reference_path(self, folder: Path) -> Path:
+        """Where its lesion mask goes."""
+        return folder / REFERENCES / f"{self.name}_label-WMH_mask.nii.gz"
+
+
+def plan_cohort(
+    subjects: int, seed: int, loads_ml: tuple[float, float], sites: Sequence[str] = tuple(SITES)
+) -> list[Plan]:
+    """Plan a cohort: sites in turn, loads evenly spaced on a logarithmic scale, shuffled.
+
+    Args:
+        subjects: 1 to 1000.
+        seed: of the cohort; two cohorts of different seeds have no head in common.
+        loads_ml: smallest and largest lesion load, above 0.
+        sites: to take turns.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    if not 1 <= subjects <= _SEEDS_PER_COHORT:
+        raise InputError(f"{subjects} subjects asked for", f"Ask for 1 to {_SEEDS_PER_COHORT}.")
+    if not 0 < loads_ml[0] <= loads_ml[1]:
+        raise InputError(
+            f"loads from {loads_ml[0]:g} to {loads_ml[1]:g} mL", "Give 0 < low ≤ high."
+        )
+    loads = np.random.default_rng(seed).permutation(np.geomspace(*loads_ml, subjects))
+    return [
+        Plan(
+            name=f"sub-{_SEEDS_PER_COHORT * seed + i:04d}",
+            seed=_SEEDS_PER_COHORT * seed + i,
+            site=sites[i % len(sites)],
+            load_ml=round(float(load), 2),
+        )
+        for i, load in enumerate(loads)
+    ]
+
+
+def write_cohort(
+    plans: Sequence[Plan], folder: Path, *, workers: int, on_written: Callable[[], None]
+) -> None:
+    """Make phantoms and write scans, reference masks and a table of facts.
+
+    Scans go to `folder`, masks and `phantoms.tsv` to `derivatives/reference` below it.
+
+    Args:
+        plans: what to make.
+        folder: made if needed.
+        workers: processes at a time.
+        on_written: called after each phantom.
+
+    Raises:
+        InputError: a phantom of that name is there already, or the folder cannot be written.
+    """
+    for plan in plans:
+        if plan.scan_path(folder).exists():
+            advice = "Choose another folder or seed."
+            raise InputError("exists already", advice, about=plan.scan_path(folder))
+    make_folder(folder / REFERENCES)
+    facts = []
+    with ProcessPoolExecutor(workers) as pool:
+        for fact in pool.map(partial(write_phantom, folder=folder), plans):
+            facts.append(fact)
+            on_written()
+    rows = [{"name": plan.name, **asdict(fact)} for plan, fact in zip(plans, facts, strict=True)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_atomically(folder / REFERENCES / "phantoms.tsv", text.getvalue())
+    description = {
+        "Name": f"{len(plans)} procedural FLAIR phantoms, {plans[0].name} to {plans[-1].name}",
+        "BIDSVersion": "1.10.0",
+        "GeneratedBy": [{"Name": "wmh-phantom", "Version": version("wmh-lora")}],
+    }
+    write_text_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=2) + "\n")
+
+
+def write_phantom(plan: Plan, folder: Path) -> PhantomFacts:
+    """Make one phantom and write its scan and its reference mask; the folders exist."""
+    phantom = make_phantom(plan.seed, plan.site, plan.load_ml)
+    for path, voxels in (
+        (plan.reference_path(folder), phantom.lesions),
+        (plan.scan_path(folder), phantom.image),
+    ):
+        image = nib.Nifti1Image(voxels, phantom.affine)
+        image.set_sform(phantom.affine, _SCANNER_CODE)
+        image.set_qform(phantom.affine, _SCANNER_CODE)
+        image.header.set_xyzt_units("mm")
+        with atomic_path(path) as partial_path:
+            nib.save(image, partial_path)
+    return phantom.facts

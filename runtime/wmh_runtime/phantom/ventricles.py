@@ -1,0 +1,129 @@
+"""The ventricles, the choroid plexus in them, and the deep grey matter around them.
+
+All places are of the standard head, mm. Paired shapes are given for the right side and evaluated
+on mirrored points.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.phantom.shapes import (
+    Field,
+    Points,
+    capsule_chain,
+    ellipsoid,
+    gaussian,
+    mirrored,
+    smooth_intersection,
+    smooth_union,
+)
+
+# (x, y, z, radius) along the axes of the right lateral ventricle.
+FRONTAL_TO_ATRIUM = (
+    (12.5, 37, 5, 2.6),
+    (9, 29, 11, 5.2),
+    (9, 10, 18, 5.4),
+    (12, -10, 20, 5.6),
+    (20, -28, 15, 7.0),
+    (24, -34, 6, 7.0),
+)
+OCCIPITAL_HORN = ((22, -33, 8, 6.5), (23, -48, 6, 4.2), (20, -60, 5, 1.2))
+TEMPORAL_HORN = ((24, -32, 6, 6.0), (31, -18, -8, 2.2), (30, 0, -15, 1.8), (27, 8, -18, 1.2))
+
+CAUDATE = ((12.5, 27, 3, 6.5), (16, 20, 8, 6.0), (18, 4, 17, 3.6), (20, -12, 18, 2.4))
+CHOROID_ATRIUM = ((20, -24, 14, 1.6), (22, -32, 9, 3.2), (25, -33, 1, 1.8), (30, -22, -6, 0.8))
+
+# Where moving fluid comes out bright: (centre), (widths): third ventricle and foramina of Monro,
+# aqueduct, fourth ventricle, prepontine cistern, suprasellar cistern.
+FLOW_SPOTS = (
+    ((0.0, 20.0, 3.0), (5.0, 5.0, 6.0)),
+    ((0.0, -9.0, -6.0), (3.0, 4.0, 8.0)),
+    ((0.0, -17.0, -33.0), (5.0, 5.0, 8.0)),
+    ((0.0, 18.0, -30.0), (7.0, 5.0, 12.0)),
+    ((4.0, 24.0, -18.0), (6.0, 5.0, 5.0)),
+)
+
+SEPTUM_MM = 0.7  # half the thickness of the wall between the lateral ventricles
+
+
+def lateral_ventricles(points: Points, swelling_mm: float) -> Field:
+    """Distance to the lateral ventricles, whose walls stand `swelling_mm` farther out than usual.
+
+    Horns are taller than wide, and the caudate head dents them from outside.
+    """
+    right = mirrored(points)
+    squeezed = right * np.array([[1.12], [1.0], [0.88]], np.float32)
+    chains = [
+        capsule_chain(squeezed, [(1.12 * x, y, 0.88 * z, r) for x, y, z, r in nodes])
+        for nodes in (FRONTAL_TO_ATRIUM, OCCIPITAL_HORN, TEMPORAL_HORN)
+    ]
+    swelling = np.float32(swelling_mm)
+    # Thin horns swell less than the wide body.
+    distance = smooth_union(
+        chains[0] - swelling,
+        np.minimum(chains[1] - 0.7 * swelling, chains[2] - 0.35 * swelling),
+        2,
+    )
+    distance = smooth_intersection(distance, 0.6 - caudate(points), 1.5)
+    return np.maximum(distance, np.float32(SEPTUM_MM) - right[0])
+
+
+def third_ventricle(points: Points, swelling_mm: float) -> Field:
+    """Distance to the slit between the thalami."""
+    width = float(np.clip(2.2 + 0.6 * swelling_mm, 1.2, 5))
+    return ellipsoid(points, (0, 9, -3), (width, 14, 10))
+
+
+def fourth_ventricle(points: Points, swelling_mm: float) -> Field:
+    """Distance to the fourth ventricle and the aqueduct that feeds it."""
+    room = ellipsoid(points, (0, -17, -33), (8 + 0.5 * swelling_mm, 5.5, 11))
+    aqueduct = capsule_chain(points, [(0, -17, -26, 1.6), (0, -9, -8, 1.1), (0, -4, -3, 1.1)])
+    return smooth_union(room, aqueduct, 2)
+
+
+def choroid_plexus(points: Points) -> Field:
+    """Distance to the tufts that hang in the atria."""
+    return capsule_chain(mirrored(points), CHOROID_ATRIUM)
+
+
+def caudate(points: Points) -> Field:
+    """Distance to the caudate nuclei, head to tail."""
+    return capsule_chain(mirrored(points), CAUDATE)
+
+
+def putamen(points: Points) -> Field:
+    """Distance to the putamina."""
+    return ellipsoid(_turned(mirrored(points), 0.20), (28.3, 9, 1), (5.0, 18, 11))
+
+
+def pallidum(points: Points) -> Field:
+    """Distance to the pallida, medial of the putamina."""
+    return ellipsoid(_turned(mirrored(points), 0.30), (22.4, 6, -1), (4.0, 10, 6.5))
+
+
+def thalamus(points: Points) -> Field:
+    """Distance to the thalami."""
+    return ellipsoid(_turned(mirrored(points), 0.35), (13.2, -4, 3), (9, 15, 9))
+
+
+def paint_flow(
+    canvas: Field, points: Points, fluid: Field, brightness: NDArray[np.float32]
+) -> None:
+    """Brighten moving fluid, in place.
+
+    Args:
+        canvas: (N,) relative signal.
+        points: (3, N) mm.
+        fluid: (N,) how much of each point is fluid, 0 to 1.
+        brightness: (5,) signal added at the middle of each of `FLOW_SPOTS`.
+    """
+    for (centre, widths), added in zip(FLOW_SPOTS, brightness, strict=True):
+        canvas += added * gaussian(points, centre, widths) * fluid
+
+
+def _turned(points: Points, angle_rad: float) -> Points:
+    """Points turned about z, so that a shape along y lies oblique, its front end inwards."""
+    c, s = np.float32(np.cos(angle_rad)), np.float32(np.sin(angle_rad))
+    return np.stack([c * points[0] + s * points[1], c * points[1] - s * points[0], points[2]])
