@@ -1,0 +1,224 @@
+"""The quality-control picture of a scan: one page that a researcher judges at a glance.
+
+Was the right anatomy read the right way up, are the lesions outlined where they are, was anything
+missed? A header says what was found, a grid of slices from inferior to superior shows it, and a
+footer says how to read the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from wmh_runtime.report.drawing import OUTLINE_COLOUR, draw_slice
+from wmh_runtime.report.framing import Frame, find_frame, find_head, find_window, pick_slices
+from wmh_runtime.report.lettering import draw_text, ellipsised, text_width, wrapped
+
+PAGE_COLOUR = "#0f1115"
+TITLE_COLOUR = "#f4f5f7"
+FACT_COLOUR = "#c3c8d1"
+NOTE_COLOUR = "#8b919d"
+WARNING_COLOUR = "#ffc145"
+LETTER_EDGE_COLOUR = "#000000"
+
+PAGE_WIDTH_PX = 1500
+MARGIN_PX = 24
+GAP_PX = 6
+LETTER_INSET_PX = 6
+LEGEND_SWATCH_PX = 14
+MAX_CELL_HEIGHT_PX = 760
+
+TITLE_SIZE_PX = 30
+FACT_SIZE_PX = 20
+NOTE_SIZE_PX = 16
+LETTER_SIZE_PX = 17
+LINE_SPACING = 1.5  # from one line of text to the next, of its size
+
+MAX_COLUMNS = 6
+MAX_ROWS = 4
+FACT_SEPARATOR = " · "
+
+NO_LESION = "none with lesions"
+CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
+DISCLAIMER = "Research use only, not for diagnosis"
+
+
+@dataclass(frozen=True)
+class QcCaption:
+    """What the header of the picture says.
+
+    Attributes:
+        title: the name of the scan.
+        facts: short findings and settings, such as "12.34 mL" or "threshold 0.45".
+        warnings: sentences about what to be careful with.
+    """
+
+    title: str
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def draw_quality_control(
+    slices: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    pixel_mm: tuple[float, float],
+    caption: QcCaption,
+) -> Image.Image:
+    """Draw the quality-control picture of a scan.
+
+    Args:
+        slices: (n, rows, cols), raw intensities as an anatomist looks at them: slice 0 is the most
+            inferior, row 0 the most anterior, column 0 the patient's right.
+        masks: (n, rows, cols), lesion.
+        pixel_mm: (height, width) of a pixel in mm.
+        caption: what the header says.
+
+    Returns:
+        RGB picture, `PAGE_WIDTH_PX` wide and as high as its content. The same input gives the same
+        picture.
+
+    Raises:
+        ValueError: the arrays are not a stack of slices with masks of the same shape, or a pixel
+            has no size.
+    """
+    if slices.ndim != 3 or slices.size == 0 or slices.shape != masks.shape:
+        raise ValueError(f"expected two equal stacks, got {slices.shape} and {masks.shape}")
+    if min(pixel_mm) <= 0:
+        raise ValueError(f"expected a pixel size above 0 mm, got {pixel_mm}")
+    head = find_head(slices)
+    picks = pick_slices(head, masks, MAX_COLUMNS * MAX_ROWS)
+    return _stacked(
+        [
+            _header(caption, any_lesion=bool(masks.any())),
+            _grid(slices[picks], masks[picks], head[picks], picks, pixel_mm),
+            _footer(masks, picks),
+        ]
+    )
+
+
+def _header(caption: QcCaption, *, any_lesion: bool) -> Image.Image:
+    """Title with the legend beside it, then the facts, then the warnings."""
+    width = PAGE_WIDTH_PX - 2 * MARGIN_PX
+    legend = "lesion outline" if any_lesion else "no lesion to outline"
+    legend_width = LEGEND_SWATCH_PX + LETTER_INSET_PX + text_width(legend, FACT_SIZE_PX)
+    title = ellipsised(caption.title, TITLE_SIZE_PX, width - legend_width - 2 * MARGIN_PX)
+    facts = wrapped(caption.facts, FACT_SEPARATOR, FACT_SIZE_PX, width)
+    warnings = [
+        line
+        for warning in caption.warnings
+        for line in wrapped(f"Warning: {warning}".split(), " ", FACT_SIZE_PX, width)
+    ]
+    band = _lines(
+        [(title, TITLE_SIZE_PX, TITLE_COLOUR)]
+        + [(line, FACT_SIZE_PX, FACT_COLOUR) for line in facts]
+        + [(line, FACT_SIZE_PX, WARNING_COLOUR) for line in warnings]
+    )
+    canvas = ImageDraw.Draw(band)
+    x, baseline = PAGE_WIDTH_PX - MARGIN_PX - legend_width, TITLE_SIZE_PX
+    if any_lesion:
+        swatch = (x, baseline - LEGEND_SWATCH_PX, x + LEGEND_SWATCH_PX, baseline)
+        canvas.rectangle(swatch, outline=OUTLINE_COLOUR, width=2)
+    text_x = x + LEGEND_SWATCH_PX + LETTER_INSET_PX
+    draw_text(canvas, (text_x, baseline), legend, FACT_SIZE_PX, FACT_COLOUR)
+    return band
+
+
+def _footer(masks: NDArray[np.bool_], picks: Sequence[int]) -> Image.Image:
+    """How much of the scan is shown, how to read it, what it is not for."""
+    with_lesion = set(np.flatnonzero(np.count_nonzero(masks, axis=(1, 2))))
+    total, shown = len(with_lesion), len(with_lesion & {*picks})
+    notes = [
+        f"{len(picks)} of {len(masks)} slices shown, counted from 1 at the most inferior",
+        f"{total} with lesions (orange number), {shown} of them shown" if total else NO_LESION,
+        CONVENTION,
+    ]
+    lines = wrapped(notes, FACT_SEPARATOR, NOTE_SIZE_PX, PAGE_WIDTH_PX - 2 * MARGIN_PX)
+    return _lines([(line, NOTE_SIZE_PX, NOTE_COLOUR) for line in [*lines, DISCLAIMER]])
+
+
+def _grid(
+    slices: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    head: NDArray[np.bool_],
+    picks: Sequence[int],
+    pixel_mm: tuple[float, float],
+) -> Image.Image:
+    """The picked slices (n, rows, cols) in reading order, centred on the page."""
+    rows = ceil(len(picks) / MAX_COLUMNS)
+    columns = ceil(len(picks) / rows)
+    frame, window = find_frame(head, masks), find_window(slices, head)
+    height, width = cell_shape(frame, pixel_mm, columns)
+    left = (PAGE_WIDTH_PX - columns * (width + GAP_PX) + GAP_PX) // 2
+    grid = Image.new("RGB", (PAGE_WIDTH_PX, rows * (height + GAP_PX) - GAP_PX), PAGE_COLOUR)
+    for place, (index, intensities, mask) in enumerate(zip(picks, slices, masks, strict=True)):
+        cell = Image.fromarray(
+            draw_slice(
+                frame.cut(intensities, fill=window.low),
+                frame.cut(mask, fill=False),
+                window,
+                (height, width),
+            )
+        )
+        _number_cell(cell, index, has_lesion=bool(mask.any()))
+        if place == 0:
+            _mark_directions(cell)
+        row, column = divmod(place, columns)
+        grid.paste(cell, (left + column * (width + GAP_PX), row * (height + GAP_PX)))
+    return grid
+
+
+def cell_shape(frame: Frame, pixel_mm: tuple[float, float], columns: int) -> tuple[int, int]:
+    """The largest (height, width) in pixels with the frame's physical proportions that fits."""
+    height_mm, width_mm = frame.shape[0] * pixel_mm[0], frame.shape[1] * pixel_mm[1]
+    widest = (PAGE_WIDTH_PX - 2 * MARGIN_PX + GAP_PX) // columns - GAP_PX
+    px_per_mm = min(widest / width_mm, MAX_CELL_HEIGHT_PX / height_mm)
+    return max(1, round(height_mm * px_per_mm)), max(1, round(width_mm * px_per_mm))
+
+
+def _number_cell(cell: Image.Image, index: int, *, has_lesion: bool) -> None:
+    """Write the slice number, counted from 1, into a corner."""
+    at = (LETTER_INSET_PX, LETTER_INSET_PX + LETTER_SIZE_PX)
+    _letter(cell, at, str(index + 1), OUTLINE_COLOUR if has_lesion else FACT_COLOUR)
+
+
+def _mark_directions(cell: Image.Image) -> None:
+    """Write which side of the cell is the patient's right, left and front."""
+    top = LETTER_INSET_PX + LETTER_SIZE_PX
+    middle = (cell.height + LETTER_SIZE_PX) / 2
+    right = cell.width - LETTER_INSET_PX - text_width("L", LETTER_SIZE_PX)
+    _letter(cell, (LETTER_INSET_PX, middle), "R", FACT_COLOUR)
+    _letter(cell, (right, middle), "L", FACT_COLOUR)
+    _letter(cell, ((cell.width - text_width("A", LETTER_SIZE_PX)) / 2, top), "A", FACT_COLOUR)
+
+
+def _letter(cell: Image.Image, at: tuple[float, float], text: str, colour: str) -> None:
+    canvas = ImageDraw.Draw(cell)
+    draw_text(canvas, at, text, LETTER_SIZE_PX, colour, edge=LETTER_EDGE_COLOUR)
+
+
+def _lines(lines: Sequence[tuple[str, int, str]]) -> Image.Image:
+    """A band of the page with lines of (text, size, colour) from its left margin."""
+    height = sum(round(LINE_SPACING * size) for _, size, _ in lines)
+    band = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
+    canvas = ImageDraw.Draw(band)
+    top = 0
+    for text, size, colour in lines:
+        draw_text(canvas, (MARGIN_PX, top + size), text, size, colour)
+        top += round(LINE_SPACING * size)
+    return band
+
+
+def _stacked(bands: Sequence[Image.Image]) -> Image.Image:
+    """A page with the bands below each other."""
+    height = sum(band.height for band in bands) + MARGIN_PX * (len(bands) + 1)
+    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
+    top = MARGIN_PX
+    for band in bands:
+        page.paste(band, (0, top))
+        top += band.height + MARGIN_PX
+    return page
