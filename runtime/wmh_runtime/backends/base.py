@@ -1,0 +1,88 @@
+"""What every backend has in common: one fixed batch shape, checked input, owned resources."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import Floats, NetworkShape
+
+
+class Backend(ABC):
+    """Executes a network on prepared slices.
+
+    A backend is a context manager: it touches its device on entry and frees it on exit. It always
+    executes batches of exactly `batch_size` slices, the last one padded, so that the result for a
+    slice does not depend on how many others there are.
+
+    Args:
+        shape: of the network.
+        batch_size: slices executed at a time, at least 1.
+    """
+
+    name: str
+    device: str
+    precision: str
+
+    def __init__(self, shape: NetworkShape, batch_size: int) -> None:
+        if batch_size < 1:
+            raise BackendError(f"a batch of {batch_size} slices is not possible", "Use 1 or more.")
+        self.shape = shape
+        self.batch_size = batch_size
+
+    def __enter__(self) -> Self:
+        """Take the device and load the network."""
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Free the device."""
+        self._close()
+
+    def predict(self, slices: Floats) -> Floats:
+        """Return the probability of each output in each pixel.
+
+        Args:
+            slices: float32 [N, C, S, S], N of any size, 0 included.
+
+        Returns:
+            float32 [N, K, S, S], in [0, 1].
+
+        Raises:
+            BackendError: the input has another shape or type, or the execution failed.
+        """
+        if slices.dtype != np.float32 or slices.shape[1:] != self.shape.slice_in:
+            expected = ", ".join(map(str, ("N", *self.shape.slice_in)))
+            raise BackendError(
+                f"input is {slices.dtype} {list(slices.shape)}, expected float32 [{expected}]",
+                "Prepare the slices with this bundle's preparation.",
+            )
+        probabilities = np.empty((len(slices), *self.shape.slice_out), np.float32)
+        batch = np.zeros((self.batch_size, *self.shape.slice_in), np.float32)
+        for start in range(0, len(slices), self.batch_size):
+            part = slices[start : start + self.batch_size]
+            batch[: len(part)] = part
+            batch[len(part) :] = 0
+            probabilities[start : start + len(part)] = self._execute(batch)[: len(part)]
+        return probabilities
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Take the device and load the network."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Free what `_open` took."""
+
+    @abstractmethod
+    def _execute(self, batch: Floats) -> Floats:
+        """Execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S]."""

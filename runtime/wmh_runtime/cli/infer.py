@@ -1,0 +1,120 @@
+"""`wmh-infer`: a folder of FLAIR scans in, lesion masks and volumes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress as Bar
+
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.bundle import Output, open_bundle
+from wmh_runtime.cli import terminal
+from wmh_runtime.cohort import VOLUMES_NAME, Job, Outcome, Progress, run
+from wmh_runtime.discovery import Discovery, Found, discover
+from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.record import Record
+
+app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
+
+
+@app.command()
+def infer(
+    source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
+    bundle: Annotated[str, typer.Option(help="Bundle folder, or the name of a shipped bundle.")],
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Also write probability maps.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Cut of the probability, above 0 to 1. [default: bundle's]")
+    ] = None,
+    min_lesion_mm3: Annotated[
+        float | None, typer.Option(help="Smallest lesion kept, mm³. [default: bundle's]")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads. [default: one a core]")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace finished results.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=terminal.print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Segment white matter hyperintensities in a folder of FLAIR scans.
+
+    For each scan: a lesion mask on the scan's own grid, a JSON record with volume and lesions,
+    and a quality-control picture. For the folder: volumes.csv. Scans that cannot be used are
+    named with the reason, and the others go on. Exit status: 0 all done, 1 some scans failed,
+    2 nothing could be done.
+    """
+    opened = open_bundle(bundle)
+    found = discover(source, exclude=out)
+    _tell_what_is_passed_over(found)
+    outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
+    job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
+    with (
+        OnnxRuntimeBackend.of_bundle(opened, threads=threads) as backend,
+        terminal.progress_bar() as bar,
+    ):
+        outcome = run(job, backend, _Display(bar, len(found.scans)))
+    _conclude(outcome, out)
+
+
+class _Display(Progress):
+    """Shows each scan as it is finished, above a bar with the time left."""
+
+    def __init__(self, bar: Bar, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("segmenting", total=total)
+
+    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
+        volumes = ", ".join(
+            f"{record.settings.output.name} {record.volume_ml:.2f} mL in {record.lesion_count}"
+            for record in records
+        )
+        terminal.say(f"{scan.relative.as_posix()}: {volumes}{' (done before, kept)' * kept}")
+        for warning in dict.fromkeys(w for record in records for w in record.warnings):
+            terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
+        self._bar.advance(self._task)
+
+    def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
+        terminal.say_error(str(error))
+        self._bar.advance(self._task)
+
+
+def _tell_what_is_passed_over(found: Discovery) -> None:
+    terminal.say(f"{len(found.scans)} scan(s) to segment")
+    for reason, count in found.passed_over.items():
+        terminal.say(f"passed over {count} file(s): {reason}")
+
+
+def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:
+    """Return an output with the user's threshold and minimum size in place of the bundle's."""
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"{threshold:g} is not above 0 and at most 1", about="--threshold")
+    if min_lesion_mm3 is not None and min_lesion_mm3 < 0:
+        raise InputError(f"{min_lesion_mm3:g} is negative", "Give mm³.", about="--min-lesion-mm3")
+    asked = {"threshold": threshold, "min_lesion_mm3": min_lesion_mm3}
+    return output.model_copy(update={k: v for k, v in asked.items() if v is not None})
+
+
+def _conclude(outcome: Outcome, out: Path) -> None:
+    finished = len(outcome.done) + len(outcome.kept)
+    if finished:
+        kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
+        terminal.say(f"{finished} scan(s) finished{kept}. Volumes: {out / VOLUMES_NAME}")
+    if outcome.failed:
+        terminal.say_error(f"{len(outcome.failed)} scan(s) failed, for the reasons above")
+        raise typer.Exit(terminal.EXIT_SOME_FAILED if finished else terminal.EXIT_NOTHING_RAN)
+
+
+def main() -> None:
+    """Run `wmh-infer`."""
+    terminal.run(app)

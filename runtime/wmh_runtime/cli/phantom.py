@@ -1,0 +1,48 @@
+"""`wmh-phantom`: made-up FLAIR heads with exact lesion masks, to try things on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wmh_runtime.cli import terminal
+from wmh_runtime.phantom.cohort import REFERENCES, plan_cohort, write_cohort
+
+app = terminal.command_line("Make procedural FLAIR heads with exact lesion masks.")
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    subjects: Annotated[int, typer.Option(help="How many heads.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other heads.")] = 0,
+    loads_ml: Annotated[
+        tuple[float, float], typer.Option(help="Smallest and largest lesion load, mL.")
+    ] = (1.0, 40.0),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes at a time. [default: one a core]")
+    ] = None,
+) -> None:
+    """Make procedural FLAIR heads with exact lesion masks.
+
+    The grids are those of the three sites of the MICCAI 2017 WMH challenge, in turn. Scans are
+    written to FOLDER, reference masks and a table of facts to FOLDER/derivatives/reference.
+    """
+    plans = plan_cohort(subjects, seed, loads_ml)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("making heads", total=subjects)
+        write_cohort(
+            plans,
+            folder,
+            workers=min(workers or os.cpu_count() or 1, subjects),
+            on_written=lambda: bar.advance(task),
+        )
+    terminal.say(f"{subjects} scan(s) in {folder}, reference masks in {folder / REFERENCES}")
+
+
+def main() -> None:
+    """Run `wmh-phantom`."""
+    terminal.run(app)

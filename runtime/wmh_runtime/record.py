@@ -1,0 +1,101 @@
+"""The record beside every mask: what was found, in what, by what. It makes a mask reproducible."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import apply_affine
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.bundle import Bundle, Output
+from wmh_runtime.scan import Scan
+from wmh_runtime.segmenter import OutputResult, Segmentation
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(_Part):
+    """All that decides a result besides the scan. Equal settings give equal masks."""
+
+    model_id: str
+    bundle: str
+    output: Output
+    backend: str
+    device: str
+    precision: str
+    version: str = Field(description="of wmh-lora")
+
+    @classmethod
+    def of(cls, bundle: Bundle, output: Output, backend: Backend) -> Settings:
+        """Gather the settings of one output."""
+        return cls(
+            model_id=bundle.manifest.model_id,
+            bundle=bundle.manifest.name,
+            output=output,
+            backend=backend.name,
+            device=backend.device,
+            precision=backend.precision,
+            version=version("wmh-lora"),
+        )
+
+
+class Lesion(_Part):
+    """One connected component of a mask."""
+
+    volume_mm3: float
+    centre_ras_mm: tuple[float, float, float]
+
+
+class Record(_Part):
+    """What was found of one output in one scan."""
+
+    Description: str
+    SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
+    Sources: list[str]
+    input_sha256: str
+    settings: Settings
+    volume_ml: float
+    lesion_count: int
+    lesions: list[Lesion] = Field(description="largest first")
+    slices: int
+    slices_executed: int = Field(description="the others show no head; their probability is 0")
+    warnings: list[str]
+    seconds: dict[str, float] = Field(description="by step, on the machine that did it")
+
+    @classmethod
+    def of(
+        cls, scan: Scan, segmentation: Segmentation, result: OutputResult, settings: Settings
+    ) -> Record:
+        """Record one output of a segmentation."""
+        lesions = result.lesions
+        centres_mm = np.round(apply_affine(scan.affine, lesions.centres_vox), 1)
+        return cls(
+            Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
+            SpatialReference="orig",
+            Sources=[scan.path.name],
+            input_sha256=scan.sha256,
+            settings=settings,
+            volume_ml=round(lesions.volume_ml, 4),
+            lesion_count=lesions.count,
+            lesions=[
+                Lesion(volume_mm3=round(float(volume), 3), centre_ras_mm=tuple(centre))
+                for volume, centre in zip(lesions.volumes_mm3, centres_mm.tolist(), strict=True)
+            ],
+            slices=segmentation.slice_count,
+            slices_executed=segmentation.slices_run,
+            warnings=list(segmentation.warnings),
+            seconds=segmentation.seconds,
+        )
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record in a file, or None where there is none of this version."""
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,103 @@
+"""The contract that every backend keeps, the shipped fake included."""
+
+import numpy as np
+import pytest
+
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.bundle import open_bundle
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import NetworkShape
+
+from .conftest import TOY_SIZE_PX
+
+SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
+
+
+@pytest.fixture(params=["fake", "onnxruntime"])
+def make_backend(request, toy_bundle):
+    """Both execute the same network: the logistic function."""
+
+    def make(batch_size=1):
+        if request.param == "fake":
+            return FakeBackend(SHAPE, batch_size)
+        return OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
+
+    return make
+
+
+def random_slices(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, *SHAPE.slice_in)).astype(np.float32)
+
+
+def test_probabilities_by_hand(make_backend):
+    slices = np.zeros((1, *SHAPE.slice_in), np.float32)
+    slices[0, 0, 3, 5] = 1
+    with make_backend() as backend:
+        probability = backend.predict(slices)
+    assert probability.dtype == np.float32
+    assert probability.shape == (1, *SHAPE.slice_out)
+    assert probability[0, 0, 3, 5] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+    assert probability[0, 0, 5, 3] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 5, 7])
+def test_no_slice_is_lost_whatever_the_batch(make_backend, batch_size, count):
+    slices = random_slices(count)
+    with make_backend(batch_size) as backend:
+        np.testing.assert_allclose(backend.predict(slices), 1 / (1 + np.exp(-slices)), atol=1e-6)
+
+
+def test_a_slice_does_not_depend_on_its_neighbours(make_backend):
+    slices = random_slices(5)
+    with make_backend(batch_size=4) as backend:
+        together = backend.predict(slices)
+        alone = np.concatenate([backend.predict(slices[i : i + 1]) for i in range(5)])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 2, TOY_SIZE_PX, TOY_SIZE_PX), np.float32),
+        np.zeros((2, 1, TOY_SIZE_PX, 7), np.float32),
+        np.zeros((1, TOY_SIZE_PX, TOY_SIZE_PX), np.float32),
+        np.zeros((2, 1, TOY_SIZE_PX, TOY_SIZE_PX), np.float64),
+    ],
+    ids=["channels", "size", "axes", "type"],
+)
+def test_wrong_input_is_refused_with_what_came_and_what_was_expected(make_backend, wrong):
+    with make_backend() as backend, pytest.raises(BackendError) as raised:
+        backend.predict(wrong)
+    assert str(list(wrong.shape)) in str(raised.value)
+    assert "expected float32 [N, 1, 32, 32]" in str(raised.value)
+
+
+def test_a_backend_works_only_while_it_is_open(make_backend):
+    backend = make_backend()
+    with pytest.raises(BackendError, match="with statement"):
+        backend.predict(random_slices(1))
+    with backend:
+        backend.predict(random_slices(1))
+    with pytest.raises(BackendError, match="with statement"):
+        backend.predict(random_slices(1))
+
+
+def test_a_batch_of_nothing_is_refused(make_backend):
+    with pytest.raises(BackendError, match="batch of 0"):
+        make_backend(0)
+
+
+def test_a_broken_graph_is_one_clear_line(tmp_path):
+    graph = tmp_path / "broken.onnx"
+    graph.write_bytes(b"not a graph")
+    with pytest.raises(BackendError, match=r"broken\.onnx: ONNX Runtime refuses") as raised:
+        OnnxRuntimeBackend(graph, SHAPE).__enter__()
+    assert "\n" not in str(raised.value)
+
+
+def test_without_onnx_runtime_the_install_line_is_given(toy_bundle, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"pip install 'wmh-lora\[cpu\]'"):
+        OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle)).__enter__()
