@@ -1,0 +1,1 @@
+"""Train a LoRA-adapted SAM-type network for WMH segmentation."""

@@ -1,0 +1,44 @@
+"""PyTorch as a runtime backend, so that calibration and parity use the runtime's own path."""
+
+from __future__ import annotations
+
+import torch
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.types import Floats, NetworkShape
+from wmh_train.network import WmhNetwork
+from wmh_train.recipe import Recipe
+from wmh_train.views import EightViews, OneView
+
+
+class TorchBackend(Backend):
+    """Executes a network in float32 on the CPU, eight views or one.
+
+    Args:
+        network: kept as it is, but put into evaluation mode.
+        recipe: that the network was built from.
+        views: 8 or 1.
+        batch_size: slices executed at a time.
+    """
+
+    name = "torch"
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(
+        self, network: WmhNetwork, recipe: Recipe, *, views: int = 8, batch_size: int = 1
+    ) -> None:
+        shape = NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
+        super().__init__(shape, batch_size)
+        self._module = EightViews(network) if views > 1 else OneView(network)
+
+    def _open(self) -> None:
+        self._module.eval()
+
+    def _close(self) -> None:
+        """Nothing is held beyond the network, which is the caller's."""
+
+    def _execute(self, batch: Floats) -> Floats:
+        with torch.inference_mode():
+            probability: Floats = self._module(torch.from_numpy(batch)).numpy()
+        return probability

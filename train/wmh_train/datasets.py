@@ -1,0 +1,155 @@
+"""Annotated scans on disk, their split, and their prepared slices in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.errors import RecipeError
+from wmh_runtime.phantom.cohort import DESCRIPTION_NAME, REFERENCES
+from wmh_runtime.prepare import prepare
+from wmh_runtime.scan import Scan, read_scan
+from wmh_train.recipe import Recipe
+
+_SAME_GRID_MM = 1e-3
+_MASK_CUT = 0.5
+_BIDS_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The files of one annotated scan."""
+
+    name: str
+    channels: tuple[Path, ...]
+    references: tuple[Path, ...]
+
+
+def find_subjects(folder: Path, channels: list[str], outputs: list[str]) -> list[Subject]:
+    """Find the annotated scans of a folder, in the order of their names.
+
+    Expected are `NAME_FLAIR.nii.gz` (`NAME_T1w.nii.gz`, …) for each channel, and for each output
+    `derivatives/reference/NAME_label-WMH_mask.nii.gz`: what `wmh-phantom` writes.
+
+    Raises:
+        RecipeError: there are none, or a file of one is missing.
+    """
+    suffixes = [_BIDS_SUFFIX.get(channel, channel) for channel in channels]
+    ending = f"_{suffixes[0]}.nii.gz"
+    names = sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}"))
+    if not names:
+        raise RecipeError(
+            f"holds no *{ending}", "Make some with wmh-phantom, or check --data.", about=folder
+        )
+    subjects = [
+        Subject(
+            name,
+            tuple(folder / f"{name}_{suffix}.nii.gz" for suffix in suffixes),
+            tuple(
+                folder / REFERENCES / f"{name}_label-{output.upper()}_mask.nii.gz"
+                for output in outputs
+            ),
+        )
+        for name in names
+    ]
+    for subject in subjects:
+        for path in (*subject.channels, *subject.references):
+            if not path.is_file():
+                raise RecipeError("is missing", f"{subject.name} needs it.", about=path)
+    return subjects
+
+
+def describe(folder: Path) -> str:
+    """Return what a data set calls itself: its BIDS name, or else its folder's."""
+    try:
+        return str(json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))["Name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.resolve().name
+
+
+def load_subject(subject: Subject) -> tuple[list[Scan], list[NDArray[np.bool_]]]:
+    """Read a subject's channels and reference masks.
+
+    Raises:
+        InputError: a file cannot be read.
+        RecipeError: the files are not on one grid.
+    """
+    scans = [read_scan(path) for path in subject.channels]
+    references = [read_scan(path, allow_constant=True) for path in subject.references]
+    for other in (*scans[1:], *references):
+        same_shape = other.shape == scans[0].shape
+        if not same_shape or not np.allclose(other.affine, scans[0].affine, atol=_SAME_GRID_MM):
+            raise RecipeError(
+                f"is on another grid than {scans[0].path.name}",
+                "Resample the mask to the image's grid.",
+                about=other.path,
+            )
+    return scans, [reference.voxels >= _MASK_CUT for reference in references]
+
+
+def split_subjects(
+    subjects: Iterable[Subject], validation_share: float, seed: int
+) -> tuple[list[Subject], list[Subject]]:
+    """Split into training and validation, the same way in every process and on every machine.
+
+    Subjects are ordered by the SHA-256 of seed and name; the first `validation_share` of them,
+    at least one, validate.
+    """
+
+    def order(subject: Subject) -> bytes:
+        return hashlib.sha256(f"{seed}:{subject.name}".encode()).digest()
+
+    ordered = sorted(subjects, key=order)
+    count = max(1, round(validation_share * len(ordered)))
+    if count >= len(ordered):
+        raise RecipeError(
+            f"{len(ordered)} scan(s) cannot be split into training and validation",
+            "Give at least two.",
+        )
+    return ordered[count:], ordered[:count]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Prepared slices of many scans. float16 halves the memory and is finer than the noise."""
+
+    images: NDArray[np.float16]  # (n, C, S, S)
+    targets: NDArray[np.bool_]  # (n, K, S, S)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def prepare_slices(
+    subjects: list[Subject],
+    recipe: Recipe,
+    empty_slices: float,
+    on_subject: Callable[[], None] = lambda: None,
+) -> Slices:
+    """Prepare the slices that are learned from: all with lesion, a share of those without.
+
+    Args:
+        subjects: in any order.
+        recipe: for the preparation, the channels, and the seed that chooses empty slices.
+        empty_slices: share of the slices without lesion, in [0, 1].
+        on_subject: called after each subject, for progress.
+    """
+    images, targets = [], []
+    for subject in subjects:
+        scans, references = load_subject(subject)
+        prepared = prepare([s.voxels for s in scans], scans[0].affine, recipe.preparation)
+        squares = [prepared.restoration.squares(reference) for reference in references]
+        target = np.stack(squares, axis=1) >= _MASK_CUT
+        digest = hashlib.sha256(f"{recipe.schedule.seed}:{subject.name}".encode()).digest()
+        draws = np.random.default_rng(list(digest)).random(len(target))
+        chosen = target.any(axis=(1, 2, 3)) | (draws < empty_slices)
+        images.append(prepared.slices[chosen].astype(np.float16))
+        targets.append(target[chosen])
+        on_subject()
+    return Slices(np.concatenate(images), np.concatenate(targets))

@@ -1,0 +1,107 @@
+"""From the encoder's coarse features to logits at every scale and at full resolution."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wmh_train.recipe import DecoderSettings
+
+_FUSION_WIDTH = 8
+
+
+class Logits(NamedTuple):
+    """What the network says, before the logistic function."""
+
+    fused: Tensor  # [N, K, S, S]
+    scales: list[Tensor]  # [N, K, s, s], coarse to fine, the last at s = S
+
+
+class DetailBranch(nn.Module):
+    """Shallow features of the image itself, at full and half resolution.
+
+    The encoder sees patches; a lesion of two or three pixels has to be remembered inside one
+    token. These features let the decoder see it.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.at_full = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
+        self.at_half = nn.Sequential(*_convolution(width, 2 * width, stride=2))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Map [N, C, S, S] to [N, 2W, S/2, S/2] and [N, W, S, S]."""
+        full = self.at_full(image)
+        return self.at_half(full), full
+
+
+class UpStage(nn.Module):
+    """Doubles the resolution, takes in detail where there is any, convolves once or twice."""
+
+    def __init__(self, inputs: int, width: int, detail: int, *, refine: bool) -> None:
+        super().__init__()
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(inputs, width, kernel_size=2, stride=2),
+            nn.BatchNorm2d(width),
+            nn.GELU(),
+        )
+        refinement = _convolution(width, width) if refine else []
+        self.convolve = nn.Sequential(*_convolution(width + detail, width), *refinement)
+
+    def forward(self, features: Tensor, detail: Tensor | None) -> Tensor:
+        """Map [N, inputs, s, s] to [N, width, 2s, 2s]."""
+        up = self.up(features)
+        return self.convolve(up if detail is None else torch.cat([up, detail], dim=1))
+
+
+class MultiScaleDecoder(nn.Module):
+    """One stage for each doubling, one head a stage, and a fusion of all heads.
+
+    Args:
+        inputs: channels of the encoder's output.
+        settings: widths of the stages, coarse to fine, and of the detail branch (0: none).
+        channels: C of the image, for the detail branch.
+        outputs: K.
+    """
+
+    def __init__(
+        self, inputs: int, settings: DecoderSettings, *, channels: int, outputs: int
+    ) -> None:
+        super().__init__()
+        widths = settings.widths
+        detail = settings.detail_width
+        self.detail = DetailBranch(channels, detail) if detail else None
+        detail_at = [0] * (len(widths) - 2) + [2 * detail, detail]
+        self.stages = nn.ModuleList(
+            UpStage(before, width, extra, refine=width != widths[-1])
+            for before, width, extra in zip([inputs, *widths], widths, detail_at, strict=False)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(width, outputs, kernel_size=1) for width in widths)
+        self.fuse = nn.Sequential(
+            *_convolution(len(widths) * outputs, _FUSION_WIDTH),
+            nn.Conv2d(_FUSION_WIDTH, outputs, kernel_size=1),
+        )
+
+    def forward(self, features: Tensor, image: Tensor) -> Logits:
+        """Decode features [N, inputs, s, s] of an image [N, C, S, S]."""
+        details: list[Tensor | None] = [None] * len(self.stages)
+        if self.detail is not None:
+            details[-2:] = self.detail(image)
+        scales = []
+        for stage, head, detail in zip(self.stages, self.heads, details, strict=True):
+            features = stage(features, detail)
+            scales.append(head(features))
+        size = scales[-1].shape[-2:]
+        coarse = [F.interpolate(s, size=size, mode="bilinear") for s in scales[:-1]]
+        return Logits(self.fuse(torch.cat([*coarse, scales[-1]], dim=1)), scales)
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.GELU(),
+    ]

@@ -1,0 +1,74 @@
+"""segment-anything's image encoder, imported without the rest of the package.
+
+`import segment_anything` also imports torchvision, which the encoder does not need and which is
+not installed everywhere. Its `modeling` package needs only torch, so it alone is loaded, under a
+private name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache, partial
+from types import ModuleType
+from typing import cast
+
+from torch import nn
+
+from wmh_runtime.errors import RecipeError
+from wmh_train.recipe import EncoderSettings
+
+_PRIVATE_NAME = "_wmh_segment_anything_modeling"
+_INPUT_CHANNELS = 3  # the encoder was made for RGB; the channel adapter provides three
+_LAYER_NORM_EPSILON = 1e-6  # of segment-anything's build function
+
+
+def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
+    """Build a randomly initialised SAM image encoder.
+
+    Args:
+        settings: its width, depth, patches and windows.
+        size_px: S of its input [N, 3, S, S].
+
+    Returns:
+        A module whose output is [N, neck_channels, S / patch_px, S / patch_px].
+
+    Raises:
+        RecipeError: the patches do not tile the slice.
+    """
+    if size_px % settings.patch_px:
+        raise RecipeError(
+            f"size_px {size_px} is not a multiple of patch_px {settings.patch_px}",
+            "Change one of them.",
+        )
+    encoder = _modeling().image_encoder.ImageEncoderViT(
+        img_size=size_px,
+        patch_size=settings.patch_px,
+        in_chans=_INPUT_CHANNELS,
+        embed_dim=settings.width,
+        depth=settings.depth,
+        num_heads=settings.heads,
+        out_chans=settings.neck_channels,
+        norm_layer=partial(nn.LayerNorm, eps=_LAYER_NORM_EPSILON),
+        use_rel_pos=True,
+        window_size=settings.window_tokens,
+        global_attn_indexes=settings.global_blocks,
+    )
+    return cast(nn.Module, encoder)
+
+
+@cache
+def _modeling() -> ModuleType:
+    package = importlib.util.find_spec("segment_anything")
+    if package is None or package.origin is None:
+        raise RecipeError("segment-anything is not installed", "Run: pip install 'wmh-lora[train]'")
+    folder = package.origin.removesuffix("__init__.py") + "modeling"
+    spec = importlib.util.spec_from_file_location(
+        _PRIVATE_NAME, f"{folder}/__init__.py", submodule_search_locations=[folder]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[_PRIVATE_NAME] = module
+    spec.loader.exec_module(module)
+    return module
