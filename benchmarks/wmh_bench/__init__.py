@@ -1,0 +1,1 @@
+"""Measure the accuracy, speed and memory of a bundle."""
