@@ -40,6 +40,8 @@ def trace(module: nn.Module, channels: int, size_px: int) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model_proto
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert batch.dim_param == _BATCH, "an operation fixed the batch size while tracing"
     _strip(model)
     return model
 

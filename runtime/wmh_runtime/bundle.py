@@ -150,7 +150,7 @@ def open_bundle(name_or_folder: str | Path) -> Bundle:
 
 def shipped_bundles() -> list[str]:
     """Return the names of the bundles that come with the program."""
-    return sorted(path.name for path in _shipped_folder().iterdir() if path.is_dir())
+    return sorted(path.parent.name for path in _shipped_folder().glob(f"*/{MANIFEST_NAME}"))
 
 
 def sha256_of(path: Path) -> str:

@@ -75,7 +75,7 @@ def discover(source: Path, exclude: Path) -> Discovery:
             passed_over[reason] += 1
     flairs = [found for found in candidates if _FLAIR.search(found.path.name)]
     if flairs and len(flairs) < len(candidates):
-        passed_over["other names do not say FLAIR"] = len(candidates) - len(flairs)
+        passed_over["its name does not say FLAIR"] = len(candidates) - len(flairs)
     scans = flairs or candidates
     if not scans:
         told = "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())

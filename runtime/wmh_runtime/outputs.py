@@ -15,10 +15,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
 from wmh_runtime.discovery import stem_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.geometry import reorientation_to
+from wmh_runtime.intensity import head_mask
 from wmh_runtime.record import Record
 from wmh_runtime.report.qc import QcCaption, draw_quality_control
 from wmh_runtime.scan import Scan, write_on_grid_of
@@ -87,16 +90,17 @@ def _picture(scan: Scan, result: OutputResult, record: Record) -> bytes:
     """Draw the quality-control picture, PNG."""
     to_display = reorientation_to("axial", scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
-    lesions = "1 lesion" if record.lesion_count == 1 else f"{record.lesion_count} lesions"
+    slices = np.ascontiguousarray(to_display.apply(scan.voxels))
     image = draw_quality_control(
-        to_display.apply(scan.voxels),
+        slices,
+        head_mask(slices, scan.voxel_volume_mm3),
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         QcCaption(
             title=stem_of(scan.path),
             facts=(
                 f"{record.volume_ml:.2f} mL",
-                lesions,
+                "1 lesion" if record.lesion_count == 1 else f"{record.lesion_count} lesions",
                 f"threshold {result.output.threshold:g}",
                 f"minimum {result.output.min_lesion_mm3:g} mm³",
                 f"model {record.settings.bundle}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from wmh_train.recipe import DecoderSettings
 
 _FUSION_WIDTH = 8
+_LESION_PRIOR = 0.01  # share of lesion pixels that an untrained head expects
 
 
 class Logits(NamedTuple):
@@ -79,10 +81,9 @@ class MultiScaleDecoder(nn.Module):
             UpStage(before, width, extra, refine=width != widths[-1])
             for before, width, extra in zip([inputs, *widths], widths, detail_at, strict=False)
         )
-        self.heads = nn.ModuleList(nn.Conv2d(width, outputs, kernel_size=1) for width in widths)
+        self.heads = nn.ModuleList(_head(width, outputs) for width in widths)
         self.fuse = nn.Sequential(
-            *_convolution(len(widths) * outputs, _FUSION_WIDTH),
-            nn.Conv2d(_FUSION_WIDTH, outputs, kernel_size=1),
+            *_convolution(len(widths) * outputs, _FUSION_WIDTH), _head(_FUSION_WIDTH, outputs)
         )
 
     def forward(self, features: Tensor, image: Tensor) -> Logits:
@@ -105,3 +106,14 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
         nn.BatchNorm2d(outputs),
         nn.GELU(),
     ]
+
+
+def _head(inputs: int, outputs: int) -> nn.Conv2d:
+    """Make a head that starts by expecting few lesions (Lin et al. 2017, section 4.1).
+
+    Without it, hundreds of steps go by until the background is believed.
+    """
+    head = nn.Conv2d(inputs, outputs, kernel_size=1)
+    assert head.bias is not None
+    nn.init.constant_(head.bias, math.log(_LESION_PRIOR / (1 - _LESION_PRIOR)))
+    return head

@@ -61,7 +61,7 @@ def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
 def _modeling() -> ModuleType:
     package = importlib.util.find_spec("segment_anything")
     if package is None or package.origin is None:
-        raise RecipeError("segment-anything is not installed", "Run: pip install 'wmh-lora[train]'")
+        raise RecipeError("segment-anything is not installed", "Run: pip install segment-anything")
     folder = package.origin.removesuffix("__init__.py") + "modeling"
     spec = importlib.util.spec_from_file_location(
         _PRIVATE_NAME, f"{folder}/__init__.py", submodule_search_locations=[folder]

@@ -93,7 +93,7 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendError(
-            "is not installed", "Run: pip install 'wmh-lora[cpu]'", about="ONNX Runtime"
+            "is not installed", "Run: pip install onnxruntime", about="ONNX Runtime"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0

@@ -1,7 +1,6 @@
 """What of a scan a picture shows: which slices, which part of them, which range of intensities.
 
 Words used here:
-    head        pixels clearly brighter than the air around them
     pick        a slice that is shown
     frame       the part of every slice that is shown: the head, the lesions and a margin
     window      the intensities that are drawn black and white
@@ -17,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-HEAD_LEVEL = 0.12  # of the way from the darkest to the brightest intensity, both robust
 ROBUST_RANGE_PERCENT = (1.0, 99.5)
 HEAD_SLICE_FRACTION = 0.2  # of the area of the largest slice of the head
 HEAD_LINE_FRACTION = 0.03  # of the longest row (or column) of the head; less is noise
@@ -59,20 +57,6 @@ class Frame:
         below, after = max(0, self.bottom - rows), max(0, self.right - columns)
         inside = image[max(0, self.top) : self.bottom, max(0, self.left) : self.right]
         return np.pad(inside, ((above, below), (before, after)), constant_values=fill)
-
-
-def find_head(slices: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell the head from the air around it.
-
-    Args:
-        slices: (n, rows, cols), any intensities; values that are not finite are never head.
-
-    Returns:
-        (n, rows, cols). All true where the intensities are too uniform to tell.
-    """
-    low, high = _robust_range(slices)
-    head: NDArray[np.bool_] = np.isfinite(slices) & (slices >= low + HEAD_LEVEL * (high - low))
-    return head if head.any() else np.ones_like(head)
 
 
 def find_window(slices: NDArray[np.float32], head: NDArray[np.bool_]) -> Window:

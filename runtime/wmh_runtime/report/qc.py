@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wmh_runtime.report.drawing import OUTLINE_COLOUR, draw_slice
-from wmh_runtime.report.framing import Frame, find_frame, find_head, find_window, pick_slices
+from wmh_runtime.report.framing import Frame, find_frame, find_window, pick_slices
 from wmh_runtime.report.lettering import draw_text, ellipsised, text_width, wrapped
 
 PAGE_COLOUR = "#0f1115"
@@ -65,6 +65,7 @@ class QcCaption:
 
 def draw_quality_control(
     slices: NDArray[np.float32],
+    head: NDArray[np.bool_],
     masks: NDArray[np.bool_],
     pixel_mm: tuple[float, float],
     caption: QcCaption,
@@ -74,6 +75,7 @@ def draw_quality_control(
     Args:
         slices: (n, rows, cols), raw intensities as an anatomist looks at them: slice 0 is the most
             inferior, row 0 the most anterior, column 0 the patient's right.
+        head: (n, rows, cols), the head; where it is nowhere, all of the slices are shown.
         masks: (n, rows, cols), lesion.
         pixel_mm: (height, width) of a pixel in mm.
         caption: what the header says.
@@ -86,11 +88,12 @@ def draw_quality_control(
         ValueError: the arrays are not a stack of slices with masks of the same shape, or a pixel
             has no size.
     """
-    if slices.ndim != 3 or slices.size == 0 or slices.shape != masks.shape:
-        raise ValueError(f"expected two equal stacks, got {slices.shape} and {masks.shape}")
+    shapes = [slices.shape, head.shape, masks.shape]
+    if slices.ndim != 3 or slices.size == 0 or len(set(shapes)) != 1:
+        raise ValueError(f"expected three equal stacks, got {shapes}")
     if min(pixel_mm) <= 0:
         raise ValueError(f"expected a pixel size above 0 mm, got {pixel_mm}")
-    head = find_head(slices)
+    head = head if head.any() else np.ones_like(head)
     picks = pick_slices(head, masks, MAX_COLUMNS * MAX_ROWS)
     return _stacked(
         [
