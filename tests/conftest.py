@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,19 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set WMH_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Call a command line's `main` with arguments; return exit status, output and errors."""
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        return (status, *capsys.readouterr())
+
+    return run

@@ -20,7 +20,6 @@ from wmh_runtime.report.framing import (
     Frame,
     Window,
     find_frame,
-    find_head,
     find_window,
     pick_slices,
 )
@@ -42,6 +41,19 @@ from wmh_runtime.report.qc import (
 )
 
 CAPTION = QcCaption("sub-01_FLAIR", ("0.01 mL", "1 lesion", "minimum 3 mm³"))
+
+
+def head_of(slices: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return slices > 0.12 * slices.max()
+
+
+def page_of(
+    slices: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    pixel_mm: tuple[float, float],
+    caption: QcCaption,
+) -> Image.Image:
+    return draw_quality_control(slices, head_of(slices), masks, pixel_mm, caption)
 
 
 def drawn(mask: NDArray[np.bool_]) -> list[str]:
@@ -139,19 +151,6 @@ class TestGrey:
 
 
 class TestFraming:
-    def test_head_is_told_from_noisy_air(self) -> None:
-        # Air up to 2, head 100: the border lies at 12 % of the range, about 12.
-        slices = np.tile(np.array([0, 1, 2, 100, 100, 2], dtype=np.float32), (1, 4, 1))
-        assert drawn(find_head(slices)[0]) == ["...##."] * 4
-
-    def test_values_that_are_not_finite_are_no_head_and_leave_the_window_alone(self) -> None:
-        slices = np.array([[[np.nan, np.inf, 0, 0, 50, 100]]], dtype=np.float32)
-        head = find_head(slices)
-        assert drawn(head[0]) == ["....##"]
-        # 1st and 99.5th percentile of {50, 100}: 50 + 0.01 * 50 and 50 + 0.995 * 50
-        window = find_window(slices, head)
-        assert (window.low, window.high) == pytest.approx((50.5, 99.75))
-
     def test_a_uniform_head_is_windowed_against_the_air(self) -> None:
         slices = np.zeros((1, 10, 10), dtype=np.float32)
         slices[:, 2:8, 2:8] = 7
@@ -207,7 +206,7 @@ class TestPage:
         # 10 rows of 1 mm and 4 columns of 2.5 mm: 10 mm x 10 mm
         slices = np.zeros((1, 40, 16), dtype=np.float32)
         slices[0, 15:25, 6:10] = 1
-        picture = draw_quality_control(slices, empty_masks(slices), (1.0, 2.5), CAPTION)
+        picture = page_of(slices, empty_masks(slices), (1.0, 2.5), CAPTION)
         rows, columns = np.nonzero(scan_pixels(picture) >= 128)
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert height > 300
@@ -222,7 +221,7 @@ class TestPage:
         slices = np.zeros((1, 20, 20), dtype=np.float32)
         slices[0, 2:18, 2:18] = 50  # the darkest of the head, hence black
         slices[0, 2:7, 2:7] = 100
-        picture = draw_quality_control(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
+        picture = page_of(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
         scan = scan_pixels(picture)
         rows, columns = np.nonzero(scan >= 200)
         assert columns.max() < PAGE_WIDTH_PX / 2
@@ -232,24 +231,24 @@ class TestPage:
         slices = np.zeros((2, 20, 20), dtype=np.float32)
         slices[0, 2:18, 2:18] = 50  # the darkest of the head, hence black
         slices[1, 2:18, 2:18] = 100
-        picture = draw_quality_control(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
+        picture = page_of(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
         _, columns = np.nonzero(scan_pixels(picture) >= 200)
         assert columns.min() > PAGE_WIDTH_PX / 2
 
     def test_only_lesions_bring_the_outline_colour(self) -> None:
         slices = np.random.default_rng(3).random((4, 30, 30), dtype=np.float32)
         masks = empty_masks(slices)
-        without = draw_quality_control(slices, masks, (1.0, 1.0), CAPTION)
+        without = page_of(slices, masks, (1.0, 1.0), CAPTION)
         assert count_of_outline_colour(without) == 0
         masks[2, 10, 10] = True
-        with_lesion = draw_quality_control(slices, masks, (1.0, 1.0), CAPTION)
+        with_lesion = page_of(slices, masks, (1.0, 1.0), CAPTION)
         assert count_of_outline_colour(with_lesion) > 0
 
     def test_a_lesion_at_the_corner_of_the_scan_is_outlined_all_around(self) -> None:
         slices = np.ones((1, 10, 10), dtype=np.float32)
         masks = empty_masks(slices)
         masks[0, 9, 9] = True
-        head = find_head(slices)
+        head = head_of(slices)
         frame = find_frame(head, masks)
         ring = outline(stretch_mask(frame.cut(masks[0], fill=False), (120, 120)))
         # 12 x 12 pixels with the margin of 1, 10 display pixels each: a ring around 10 x 10
@@ -258,12 +257,12 @@ class TestPage:
     def test_no_more_cells_than_the_grid_has(self) -> None:
         slices = np.ones((200, 4, 4), dtype=np.float32)
         masks = empty_masks(slices)
-        assert len(pick_slices(find_head(slices), masks, MAX_COLUMNS * MAX_ROWS)) == 24
+        assert len(pick_slices(head_of(slices), masks, MAX_COLUMNS * MAX_ROWS)) == 24
 
     def test_the_same_input_gives_the_same_picture(self) -> None:
         slices = np.random.default_rng(4).random((3, 12, 9), dtype=np.float32)
         masks = slices > 0.9
-        first, second = (draw_quality_control(slices, masks, (2.0, 0.7), CAPTION) for _ in range(2))
+        first, second = (page_of(slices, masks, (2.0, 0.7), CAPTION) for _ in range(2))
         assert first.mode == "RGB"
         assert first.width == PAGE_WIDTH_PX
         assert first.tobytes() == second.tobytes()
@@ -274,19 +273,19 @@ class TestPage:
         self, value: float, shape: tuple[int, int, int]
     ) -> None:
         slices = np.full(shape, value, dtype=np.float32)
-        picture = draw_quality_control(slices, empty_masks(slices), (1.2, 3.0), CAPTION)
+        picture = page_of(slices, empty_masks(slices), (1.2, 3.0), CAPTION)
         assert picture.width == PAGE_WIDTH_PX
 
     def test_a_mask_that_fills_the_scan_is_drawn(self) -> None:
         slices = np.zeros((2, 8, 8), dtype=np.float32)
         masks = np.ones(slices.shape, dtype=bool)
-        assert count_of_outline_colour(draw_quality_control(slices, masks, (1, 1), CAPTION)) > 0
+        assert count_of_outline_colour(page_of(slices, masks, (1, 1), CAPTION)) > 0
 
     def test_a_crowded_caption_makes_the_page_higher_not_wider(self) -> None:
         slices = np.ones((1, 8, 8), dtype=np.float32)
         crowded = QcCaption("x" * 500, ("27 lesions",) * 60, ("a word " * 60, "b" * 900))
         pictures = [
-            draw_quality_control(slices, empty_masks(slices), (1.0, 1.0), caption)
+            page_of(slices, empty_masks(slices), (1.0, 1.0), caption)
             for caption in (QcCaption("", ()), crowded)
         ]
         assert pictures[0].width == pictures[1].width
@@ -295,11 +294,11 @@ class TestPage:
     def test_arrays_that_do_not_belong_together_are_refused(self) -> None:
         slices = np.ones((2, 4, 4), dtype=np.float32)
         with pytest.raises(ValueError, match="equal stacks"):
-            draw_quality_control(slices, np.zeros((2, 4, 5), dtype=bool), (1.0, 1.0), CAPTION)
+            page_of(slices, np.zeros((2, 4, 5), dtype=bool), (1.0, 1.0), CAPTION)
         with pytest.raises(ValueError, match="equal stacks"):
-            draw_quality_control(slices[0], empty_masks(slices[0]), (1.0, 1.0), CAPTION)
+            page_of(slices[0], empty_masks(slices[0]), (1.0, 1.0), CAPTION)
         with pytest.raises(ValueError, match="pixel size"):
-            draw_quality_control(slices, empty_masks(slices), (0.0, 1.0), CAPTION)
+            page_of(slices, empty_masks(slices), (0.0, 1.0), CAPTION)
 
 
 class TestLettering:

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from wmh_runtime.discovery import discover
+from wmh_runtime.errors import InputError
+
+
+def make(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return folder
+
+
+def found_in(folder, out="elsewhere"):
+    discovery = discover(folder, exclude=Path(out))
+    return [scan.relative.as_posix() for scan in discovery.scans], discovery.passed_over
+
+
+def test_where_some_names_say_flair_only_those_are_taken(tmp_path):
+    make(tmp_path, "a_FLAIR.nii.gz", "a_T1w.nii.gz", "b/3D_flair.nii", "notes.txt")
+    scans, passed_over = found_in(tmp_path)
+    assert scans == ["a_FLAIR.nii.gz", "b/3D_flair.nii"]
+    assert passed_over == {"its name does not say FLAIR": 1}
+
+
+def test_where_no_name_says_flair_every_nifti_is_taken(tmp_path):
+    scans, passed_over = found_in(make(tmp_path, "x.nii", "deep/er/y.NII.GZ"))
+    assert scans == ["deep/er/y.NII.GZ", "x.nii"]
+    assert passed_over == {}
+
+
+def test_results_references_hidden_and_unfinished_files_are_not_scans(tmp_path):
+    make(
+        tmp_path,
+        "a.nii.gz",
+        "a_label-WMH_mask.nii.gz",
+        "a_label-WMH_probseg.nii.gz",
+        "derivatives/reference/a_FLAIR.nii.gz",
+        "._a.nii.gz",
+        ".wmh-partial-7-ab.nii.gz",
+    )
+    scans, passed_over = found_in(tmp_path)
+    assert scans == ["a.nii.gz"]
+    assert passed_over == {
+        "an output of this program": 2,
+        "in a derivatives folder": 1,
+        "hidden": 1,
+    }
+
+
+def test_the_output_folder_within_the_source_is_left_out(tmp_path):
+    make(tmp_path, "a.nii.gz", "results/a.nii.gz")
+    assert found_in(tmp_path, tmp_path / "results")[0] == ["a.nii.gz"]
+
+
+def test_source_and_output_may_be_one_folder(tmp_path):
+    make(tmp_path, "a.nii.gz", "a_label-WMH_mask.nii.gz")
+    assert found_in(tmp_path, tmp_path)[0] == ["a.nii.gz"]
+
+
+def test_a_derivatives_folder_given_itself_is_searched(tmp_path):
+    folder = make(tmp_path / "derivatives" / "fsl", "a_FLAIR.nii.gz")
+    assert found_in(folder)[0] == ["a_FLAIR.nii.gz"]
+
+
+def test_one_file_is_taken_whatever_its_name(tmp_path):
+    make(tmp_path, "derivatives/a_label-WMH_mask.nii.gz")
+    path = tmp_path / "derivatives" / "a_label-WMH_mask.nii.gz"
+    assert found_in(path)[0] == ["a_label-WMH_mask.nii.gz"]
+
+
+def test_nothing_found_says_what_was_passed_over(tmp_path):
+    make(tmp_path, "a_label-WMH_mask.nii.gz")
+    with pytest.raises(InputError, match=r"holds no scan.*1 passed over: an output of this"):
+        found_in(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        found_in(tmp_path / "nowhere")

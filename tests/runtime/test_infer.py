@@ -1,0 +1,242 @@
+"""`wmh-infer` as its users call it, on a bundle whose answers are known by hand."""
+
+import csv
+import gzip
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.toys import write_head, write_toy_bundle
+from wmh_runtime.atomic import is_partial
+from wmh_runtime.cli.infer import main
+from wmh_runtime.cohort import VOLUMES_NAME
+
+CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
+
+
+@pytest.fixture
+def infer(tmp_path, toy_bundle, run_command):
+    """Run on tmp_path/scans into tmp_path/out; return exit status, output and errors."""
+
+    def run(*options, bundle=toy_bundle, out=tmp_path / "out", source=tmp_path / "scans"):
+        return run_command(main, source, out, "--bundle", bundle, *options)
+
+    return run
+
+
+def rows_of(out):
+    with (out / VOLUMES_NAME).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii.gz", lesions=2)
+    write_head(tmp_path / "scans" / "site" / "sub-2_FLAIR.nii", lesions=0)
+    status, said, _ = infer("--probability")
+    assert status == 0
+    assert "2 scan(s) to segment" in said
+    out = tmp_path / "out"
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert names == [
+        "site/sub-2_label-WMH_mask.json",
+        "site/sub-2_label-WMH_mask.nii.gz",
+        "site/sub-2_label-WMH_probseg.nii.gz",
+        "site/sub-2_label-WMH_qc.png",
+        "sub-1_label-WMH_mask.json",
+        "sub-1_label-WMH_mask.nii.gz",
+        "sub-1_label-WMH_probseg.nii.gz",
+        "sub-1_label-WMH_qc.png",
+        "volumes.csv",
+    ]
+    table = {row["scan"]: row for row in rows_of(out)}
+    assert float(table["sub-1_FLAIR.nii.gz"]["volume_ml"]) == pytest.approx(2 * CUBE_ML)
+    assert table["sub-1_FLAIR.nii.gz"]["lesion_count"] == "2"
+    assert table["site/sub-2_FLAIR.nii"]["volume_ml"] == "0.0000"
+
+    mask = nib.load(out / "sub-1_label-WMH_mask.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert np.asarray(mask.dataobj).sum() == 16
+    probability = nib.load(out / "sub-1_label-WMH_probseg.nii.gz").get_fdata()
+    assert probability.max() > 0.9
+    with Image.open(out / "sub-1_label-WMH_qc.png") as picture:
+        assert picture.width == 1500
+
+    record = json.loads((out / "sub-1_label-WMH_mask.json").read_text())
+    assert record["lesions"][0]["volume_mm3"] == CUBE_ML * 1000
+    # Voxels 8–9, 6–7, 2–3: index (8.5, 6.5, 2.5) · (−4, −4, 5) + (47, 61, −12).
+    assert record["lesions"][0]["centre_ras_mm"] == [13.0, 35.0, 0.5]
+    assert record["settings"]["output"] == {"name": "wmh", "threshold": 0.75, "min_lesion_mm3": 20}
+    assert record["settings"]["backend"] == "onnxruntime"
+    assert len(record["input_sha256"]) == 64
+
+
+def test_no_lesion_is_an_empty_mask_and_zero_millilitres(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii", lesions=0)
+    assert infer()[0] == 0
+    mask = np.asarray(nib.load(tmp_path / "out" / "a_label-WMH_mask.nii.gz").dataobj)
+    assert mask.shape == (24, 30, 6)
+    assert not mask.any()
+
+
+def test_thresholds_of_the_user_are_used_and_recorded(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    # The cube of 640 mm³ is too small for a minimum of 641.
+    assert infer("--threshold", "0.9", "--min-lesion-mm3", "641")[0] == 0
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert record["settings"]["output"] == {"name": "wmh", "threshold": 0.9, "min_lesion_mm3": 641}
+    assert record["lesion_count"] == 0
+
+
+@pytest.mark.parametrize(
+    "options", [("--threshold", "0"), ("--threshold", "1.5"), ("--min-lesion-mm3", "-1")]
+)
+def test_thresholds_out_of_range_stop_before_anything(tmp_path, infer, options):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(*options)
+    assert status == 2
+    assert options[0] in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_bad_scan_is_told_and_the_others_go_on(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "scans" / "b.nii").write_bytes(b"")
+    whole = write_head(tmp_path / "scans" / "c.nii.gz").read_bytes()
+    (tmp_path / "scans" / "c.nii.gz").write_bytes(whole[: len(whole) // 2])
+    write_head(tmp_path / "scans" / "d.nii")
+    status, said, errors = infer()
+    assert status == 1
+    assert "b.nii: is empty" in errors
+    assert "c.nii.gz: is cut off" in errors
+    assert "Traceback" not in errors
+    assert "2 scan(s) finished" in said
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "d.nii"]
+
+
+def test_nothing_usable_is_status_two(tmp_path, infer):
+    (tmp_path / "scans").mkdir()
+    status, _, errors = infer()
+    assert (status, "holds no scan" in errors) == (2, True)
+    (tmp_path / "scans" / "a.nii").write_text("hello")
+    status, _, errors = infer()
+    assert (status, "a.nii: is not a NIfTI image" in errors) == (2, True)
+
+
+def test_a_missing_bundle_and_a_missing_source_are_status_two(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(bundle=tmp_path / "none")
+    assert (status, "is not a bundle folder" in errors) == (2, True)
+    status, _, errors = infer(source=tmp_path / "none")
+    assert (status, "does not exist" in errors) == (2, True)
+
+
+def test_an_output_folder_that_cannot_be_made_is_status_two(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "file").write_text("in the way")
+    status, _, errors = infer(out=tmp_path / "file" / "out")
+    assert status == 2
+    assert "cannot be made" in errors
+
+
+def test_finished_results_are_kept(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    mask = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
+    before = mask.stat().st_mtime_ns
+    status, said, _ = infer()
+    assert status == 0
+    assert "done before, kept" in said
+    assert mask.stat().st_mtime_ns == before
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("change", ["settings", "input"])
+def test_results_of_other_settings_or_input_need_overwrite(tmp_path, infer, change):
+    scan = write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    options = ("--threshold", "0.9") if change == "settings" else ()
+    if change == "input":
+        write_head(scan, seed=1)
+    status, _, errors = infer(*options)
+    assert status == 2
+    assert "--overwrite" in errors
+    assert infer(*options, "--overwrite")[0] == 0
+    assert infer(*options)[0] == 0
+
+
+def test_a_result_without_its_record_is_not_finished(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    (tmp_path / "out" / "a_label-WMH_mask.json").unlink()
+    _, said, _ = infer()
+    assert "kept" not in said
+    assert (tmp_path / "out" / "a_label-WMH_mask.json").exists()
+
+
+def test_the_probability_map_is_added_when_asked_for_later(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    assert infer("--probability")[0] == 0
+    assert (tmp_path / "out" / "a_label-WMH_probseg.nii.gz").exists()
+
+
+def test_two_scans_of_one_name_are_both_refused_and_named(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    write_head(tmp_path / "scans" / "b_FLAIR.nii.gz")
+    status, _, errors = infer()
+    assert status == 1
+    assert errors.count("Rename one of them") == 2
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b_FLAIR.nii.gz"]
+
+
+def test_a_mask_does_not_depend_on_what_else_is_in_the_folder(tmp_path, infer):
+    scan = write_head(tmp_path / "scans" / "a.nii")
+    for name in "bcd":
+        write_head(tmp_path / "scans" / f"{name}.nii", lesions=3, seed=ord(name))
+    infer("--probability")
+    infer("--probability", source=scan, out=tmp_path / "alone")
+    for name in ("mask", "probseg"):
+        together, alone = (
+            tmp_path / out / f"a_label-WMH_{name}.nii.gz" for out in ("out", "alone")
+        )
+        assert together.read_bytes() == alone.read_bytes()
+
+
+def test_a_write_that_fails_leaves_nothing_under_a_final_name(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    original = gzip.GzipFile.write
+    failures = iter([True])
+
+    def fail_once(self, data):
+        if next(failures, False):
+            raise OSError(28, "No space left on device")
+        return original(self, data)
+
+    monkeypatch.setattr(gzip.GzipFile, "write", fail_once)
+    status, _, errors = infer()
+    assert status == 1
+    assert "a_label-WMH_mask.nii.gz: cannot be written (No space left on device)" in errors
+    left = [path.name for path in (tmp_path / "out").iterdir()]
+    assert not [name for name in left if name.startswith("a_")]
+    assert not [path for path in (tmp_path / "out").iterdir() if is_partial(path)]
+
+
+def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", outputs=("wmh", "stroke"))
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer(bundle=bundle)[0] == 0
+    assert (tmp_path / "out" / "a_label-STROKE_mask.nii.gz").exists()
+    assert [row["output"] for row in rows_of(tmp_path / "out")] == ["wmh", "stroke"]
+
+
+def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(bundle=bundle)
+    assert status == 2
+    assert "network takes 2" in errors

@@ -1,0 +1,22 @@
+"""The runtime stays lean: no module of it needs what only training or export installs."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import importlib, pkgutil, sys
+for name in ("torch", "segment_anything", "peft", "monai", "safetensors", "onnx", "onnxscript",
+             "onnxruntime", "scipy", "matplotlib"):
+    sys.modules[name] = None  # importing it raises ImportError
+import wmh_runtime
+names = [m.name for m in pkgutil.walk_packages(wmh_runtime.__path__, "wmh_runtime.")]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+
+
+def test_every_runtime_module_imports_without_torch_and_without_onnx_runtime():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 25

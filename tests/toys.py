@@ -1,0 +1,137 @@
+"""A bundle, heads and a recipe whose numbers are known by hand or that train in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from wmh_runtime.bundle import Graph, Manifest, Output, Parity, sha256_of
+from wmh_runtime.prepare import Preparation
+from wmh_train.recipe import Recipe
+
+TOY_SIZE_PX = 32
+PARITY = Parity(
+    reference="itself",
+    backend="itself",
+    slices=1,
+    max_abs_difference=0,
+    mean_abs_difference=0,
+    mask_dice=1,
+)
+
+
+def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
+    """A bundle whose network is the logistic function of the first channel, for each output."""
+    (folder / "graphs").mkdir(parents=True)
+    shape_in = ["N", len(channels), TOY_SIZE_PX, TOY_SIZE_PX]
+    shape_out = ["N", len(outputs), TOY_SIZE_PX, TOY_SIZE_PX]
+    first = helper.make_tensor("first", TensorProto.INT64, [1], [0])
+    nodes = [
+        helper.make_node("Gather", ["slices", "first"], ["one"], axis=1),
+        helper.make_node("Concat", ["one"] * len(outputs), ["all"], axis=1),
+        helper.make_node("Sigmoid", ["all"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, shape_in)],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape_out)],
+        [first],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    graphs = []
+    for views in (1, 8):
+        path = folder / "graphs" / f"{views}-view.fp32.onnx"
+        onnx.save_model(model, path)
+        graphs.append(
+            Graph(
+                path=f"graphs/{path.name}",
+                sha256=sha256_of(path),
+                precision="fp32",
+                views=views,
+                parity=PARITY,
+            )
+        )
+    manifest = Manifest(
+        name="toy",
+        channels=list(channels),
+        outputs=[Output(name=name, threshold=0.75, min_lesion_mm3=20) for name in outputs],
+        preparation=Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)),
+        calibration={"by": "hand"},
+        graphs=graphs,
+        weights=[],
+        training={"data": "none"},
+        tools={},
+        licence="Apache-2.0",
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    return folder
+
+
+def write_head(path: Path, *, lesions: int = 1, affine=None, seed: int = 0) -> Path:
+    """A head of 24 × 30 × 6 voxels of 4 × 4 × 5 mm, with cubes of 2 × 2 × 2 voxels as lesions."""
+    rng = np.random.default_rng(seed)
+    voxels = rng.normal(0, 2, (24, 30, 6)).clip(0)
+    x, y = np.ogrid[:24, :30]
+    voxels[((x - 12) / 10) ** 2 + ((y - 15) / 12) ** 2 <= 1] += 100
+    for lesion in range(lesions):
+        voxels[8:10, 6 + 4 * lesion : 8 + 4 * lesion, 2:4] = 300
+    if affine is None:
+        affine = np.diag([-4.0, -4.0, 5.0, 1.0])
+        affine[:3, 3] = (47, 61, -12)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), path)
+    return path
+
+
+def write_annotated_heads(folder: Path, count: int, *, channels=("FLAIR",), outputs=("WMH",)):
+    """Heads of `write_head` with their cubes as references, as `wmh-train` expects them."""
+    for number in range(count):
+        name, lesions = f"sub-{number:02d}", 1 + number % 3
+        for channel, suffix in enumerate(channels):
+            path = folder / f"{name}_{suffix}.nii.gz"
+            write_head(path, lesions=lesions, seed=10 * number + channel)
+        image = nib.load(path)
+        for output in outputs:
+            reference = folder / "derivatives" / "reference" / f"{name}_label-{output}_mask.nii.gz"
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            mask = (image.get_fdata() > 200).astype(np.uint8)
+            nib.save(nib.Nifti1Image(mask, image.affine), reference)
+    return folder
+
+
+# A SAM-type network that trains and exports in seconds.
+SMALL_RECIPE: dict[str, Any] = {
+    "name": "small",
+    "preparation": {"pixel_size_mm": 4.0, "size_px": 64, "clip_percentiles": [0, 100]},
+    "network": {
+        "encoder": {
+            "width": 16,
+            "depth": 2,
+            "heads": 2,
+            "patch_px": 4,
+            "window_tokens": 4,
+            "global_blocks": [1],
+            "neck_channels": 8,
+            "trained": True,
+        },
+        "decoder": {"widths": [8, 4], "detail_width": 4},
+    },
+    "data": {"empty_slices": 0.5, "validation_share": 0.3},
+    "loss": {"scale_weights": [0.2, 0.1]},
+    "optimiser": {"learning_rate": 5e-3},
+    "schedule": {
+        "epochs": 2,
+        "warmup_epochs": 1,
+        "restart_epochs": 1,
+        "batch_size": 4,
+        "seed": 3,
+    },
+}
+
+
+def small_recipe(**changes) -> Recipe:
+    return Recipe.model_validate(SMALL_RECIPE | changes)

@@ -1,0 +1,44 @@
+import pytest
+
+from wmh_runtime.errors import RecipeError
+from wmh_train.recipe import load_recipe, shipped_recipes
+
+
+def changed(tmp_path, before, after):
+    """The tiny recipe with one piece of its text replaced, as a file."""
+    from importlib import resources
+
+    text = (resources.files("wmh_train") / "recipes" / "tiny.toml").read_text("utf-8")
+    assert before in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_loads_and_bears_its_file_name(name):
+    assert load_recipe(name).name == name
+
+
+def test_an_unknown_recipe_names_the_shipped_ones():
+    with pytest.raises(RecipeError, match=r"nonesuch.*one of: .*tiny"):
+        load_recipe("nonesuch")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("empty_slices = 0.15", "empty_slice = 0.15", "data.empty_slices"),
+        ("epochs = ", "epochs = -", "schedule.epochs"),
+        ("patch_px = 8", "patch_px = 16", "3 decoder widths"),
+        ("scale_weights = [0.2, 0.2, 0.1]", "scale_weights = [1.0]", "1 loss.scale_weights for 3"),
+        ("[data]", "[data", "is not TOML"),
+        ("[data]", "[network.lora]\nranks = { qkv = 4 }\n[data]", "frozen"),
+        ("[data]", "[network.lora]\nranks = { qvk = 4 }\n[data]", "ranks"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(tmp_path, before, after, told):
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(changed(tmp_path, before, after))
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
