@@ -26,7 +26,8 @@ class EightViews(OneView):
     def forward(self, image: Tensor) -> Tensor:
         """Look at the slices in all eight ways."""
         views = torch.cat([_apply(view, image) for view in VIEWS])  # (8 N, C, S, S)
-        seen = super().forward(views).unflatten(0, (len(VIEWS), -1))  # (8, N, K, S, S)
+        seen = super().forward(views)
+        seen = seen.reshape(len(VIEWS), -1, *seen.shape[1:])  # (8, N, K, S, S)
         undone = [_undo(view, one) for view, one in zip(VIEWS, seen, strict=True)]
         return torch.stack(undone).mean(dim=0)
 
