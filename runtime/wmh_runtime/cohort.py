@@ -14,7 +14,13 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle, Output, sha256_of
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.outputs import OutputPaths, make_folder, output_paths, write_output
+from wmh_runtime.outputs import (
+    OutputPaths,
+    make_folder,
+    output_paths,
+    require_writable,
+    write_output,
+)
 from wmh_runtime.record import Record, Settings, read_record
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
@@ -65,6 +71,7 @@ def run(job: Job, backend: Backend, progress: Progress) -> Outcome:
         InputError: the output folder cannot be written.
     """
     make_folder(job.out)
+    require_writable(job.out)
     outcome = Outcome()
     table: list[dict[str, str]] = []
     segmenter = Segmenter(job.bundle.manifest.preparation, job.outputs, backend)
@@ -140,7 +147,7 @@ def _segment(
     segmentation = segmenter.segment(image)
     records = []
     for result, to, made_with in zip(segmentation.results, paths, settings, strict=True):
-        record = Record.of(image, segmentation, result, made_with)
+        record = Record.of(image, segmentation, result, made_with, segmenter.backend)
         write_output(image, result, record, to, with_probability=job.with_probability)
         records.append(record)
     return records

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
+from wmh_runtime.atomic import PARTIAL_PREFIX, write_bytes_atomically, write_text_atomically
 from wmh_runtime.discovery import stem_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.geometry import reorientation_to
@@ -83,6 +84,23 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise InputError(
             f"cannot be made ({error.strerror or error})", "Choose another folder.", about=folder
+        ) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before hours of work whether results can be written.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=PARTIAL_PREFIX):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot be written to ({error.strerror or error})",
+            "Check its permissions and the disk, or choose another folder.",
+            about=folder,
         ) from error
 
 

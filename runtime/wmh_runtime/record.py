@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle, Output
 from wmh_runtime.scan import Scan
 from wmh_runtime.segmenter import OutputResult, Segmentation
+
+_LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
 class _Part(BaseModel):
@@ -28,7 +31,6 @@ class Settings(_Part):
     backend: str
     device: str
     precision: str
-    version: str = Field(description="of wmh-lora")
 
     @classmethod
     def of(cls, bundle: Bundle, output: Output, backend: Backend) -> Settings:
@@ -40,7 +42,6 @@ class Settings(_Part):
             backend=backend.name,
             device=backend.device,
             precision=backend.precision,
-            version=version("wmh-lora"),
         )
 
 
@@ -65,11 +66,17 @@ class Record(_Part):
     slices: int
     slices_executed: int = Field(description="the others show no head; their probability is 0")
     warnings: list[str]
+    versions: dict[str, str] = Field(description="of what made the result")
     seconds: dict[str, float] = Field(description="by step, on the machine that did it")
 
     @classmethod
     def of(
-        cls, scan: Scan, segmentation: Segmentation, result: OutputResult, settings: Settings
+        cls,
+        scan: Scan,
+        segmentation: Segmentation,
+        result: OutputResult,
+        settings: Settings,
+        backend: Backend,
     ) -> Record:
         """Record one output of a segmentation."""
         lesions = result.lesions
@@ -89,6 +96,11 @@ class Record(_Part):
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             warnings=list(segmentation.warnings),
+            versions={
+                "python": platform.python_version(),
+                **{library: version(library) for library in _LIBRARIES},
+                **backend.versions,
+            },
             seconds=segmentation.seconds,
         )
 

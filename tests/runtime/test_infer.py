@@ -240,3 +240,43 @@ def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
     status, _, errors = infer(bundle=bundle)
     assert status == 2
     assert "network takes 2" in errors
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, infer, monkeypatch):
+    import tempfile
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    write_head(tmp_path / "scans" / "a.nii")
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    status, said, errors = infer()
+    assert status == 2
+    assert "cannot be written to (Permission denied)" in errors
+    assert "mL" not in said
+
+
+def test_the_record_names_the_versions_that_made_it(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert {"python", "wmh-lora", "numpy", "nibabel", "onnxruntime"} <= record["versions"].keys()
+
+
+def test_interrupting_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, infer, monkeypatch):
+    from wmh_runtime import cohort
+
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    read = cohort.read_scan
+
+    def interrupted(path):
+        if path.name == "b.nii":
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(cohort, "read_scan", interrupted)
+    status, _, errors = infer()
+    assert status == 130
+    assert "Run the same command to go on" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii"]

@@ -75,6 +75,11 @@ class Backend(ABC):
             probabilities[start : start + len(part)] = self._execute(batch)[: len(part)]
         return probabilities
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The libraries that execute, by name, with their versions; none by default."""
+        return {}
+
     @abstractmethod
     def _open(self) -> None:
         """Take the device and load the network."""

@@ -64,6 +64,13 @@ class OnnxRuntimeBackend(Backend):
             threads=threads,
         )
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of ONNX Runtime."""
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__}
+
     def _open(self) -> None:
         self._session = open_session(self._graph, self._threads)
 

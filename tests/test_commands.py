@@ -1,0 +1,74 @@
+"""The whole way as a user goes it: train, calibrate, export, segment."""
+
+import tomllib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.toys import SMALL_RECIPE, write_annotated_heads
+from wmh_export.cli import main as export
+from wmh_runtime.cli.infer import main as infer
+from wmh_train.cli import main as train
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def toml_of(table, prefix=""):
+    """TOML of nested tables of numbers, strings, truths and lists."""
+
+    def written(value):
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {written(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += [f"[{prefix}{key}]", toml_of(value, f"{prefix}{key}.")]
+    return "\n".join(lines)
+
+
+def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
+    schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29}
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(toml_of(SMALL_RECIPE | {"schedule": schedule}))
+    assert tomllib.loads(recipe.read_text())["schedule"]["epochs"] == 30
+    data = write_annotated_heads(tmp_path / "data", 8)
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+
+    status, said, _ = run_command(train, "fit", recipe, "--data", data, "--out", run)
+    assert status == 0
+    assert "epoch 30/30" in said
+    status, _, errors = run_command(export, "build", run, "--out", bundle)
+    assert (status, "is not calibrated" in errors) == (2, True)
+    status, said, _ = run_command(train, "calibrate", run, "--data", data)
+    assert status == 0
+    assert "mean Dice" in said
+    status, said, errors = run_command(export, "build", run, "--out", bundle)
+    if status == 2:  # a network of cubes need not find lesions in phantoms
+        assert "finds no lesion" in errors
+        assert not bundle.exists()
+        return
+    status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle)
+    assert status == 0, errors
+    mask = nib.load(tmp_path / "out" / "sub-02_label-WMH_mask.nii.gz")
+    assert np.asarray(mask.dataobj).any()
+
+
+@pytest.mark.parametrize("command", [train, export, infer])
+def test_help_says_what_it_is_for_and_what_not(command, run_command):
+    status, said, _ = run_command(command, "--help")
+    assert status == 0
+    assert "Research use only" in " ".join(said.split())
+
+
+def test_nothing_speaks_of_the_machine_it_was_made_on():
+    """Documents and code name no folder of a developer's machine and no registry's host."""
+    foreign = ("/" + "work/", "/" + "root/", "pypi." + "org", "shared/" + "reference")
+    for path in REPOSITORY.rglob("*"):
+        relative = path.relative_to(REPOSITORY)
+        is_text = path.suffix in {".py", ".md", ".toml", ".json"}
+        if is_text and not relative.parts[0].startswith("."):
+            text = path.read_text(encoding="utf-8")
+            assert not [word for word in foreign if word in text], relative
