@@ -2,7 +2,9 @@
 PYTHON ?= python3
 DEMO := .venv-demo/bin
 BIN := .venv/bin
-PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := pip install --quiet --disable-pip-version-check
+# Through the environment the pins reach the build's own environment too.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .PHONY: help demo test check format demo-bundle clean
 
@@ -16,12 +18,12 @@ help:
 
 .venv-demo/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
-	$(DEMO)/pip install $(PIP_FLAGS) --editable '.[cpu]'
+	$(DEMO)/$(PIP) --editable '.[cpu]'
 	@touch $@
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) --editable '.[cpu,export,dev]'
+	$(BIN)/$(PIP) --editable '.[cpu,export,dev]'
 	@touch $@
 
 demo: .venv-demo/.done
@@ -47,13 +49,16 @@ format: .venv/.done
 	$(BIN)/ruff format .
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
+DEMO_RESULTS := benchmarks/results/accuracy-demo.json
 demo-bundle: .venv/.done
-	rm -rf runs/demo $(DEMO_BUNDLE)
-	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 64 --seed 1 --loads-ml 0.5 60
+	rm -rf runs/demo
+	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 120 --seed 1 --loads-ml 0.5 60
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint
 	$(BIN)/wmh-train calibrate runs/demo/checkpoint --data runs/demo/phantoms
-	$(BIN)/wmh-export build runs/demo/checkpoint --out $(DEMO_BUNDLE)
-	$(BIN)/wmh-bench accuracy demo --card --results benchmarks/results/accuracy-demo.json
+	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle
+	rm -rf $(DEMO_BUNDLE)
+	mv runs/demo/bundle $(DEMO_BUNDLE)
+	$(BIN)/wmh-bench accuracy demo --card --results $(DEMO_RESULTS)
 
 clean:
 	rm -rf .venv .venv-demo demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

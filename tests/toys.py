@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.bundle import Graph, Manifest, Output, Parity, sha256_of
+from wmh_runtime.bundle import Graph, Manifest, Output, Parity, Training, sha256_of
 from wmh_runtime.prepare import Preparation
+from wmh_runtime.scan import Scan
 from wmh_train.recipe import Recipe
 
 TOY_SIZE_PX = 32
@@ -63,12 +64,32 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
         calibration={"by": "hand"},
         graphs=graphs,
         weights=[],
-        training={"data": "none"},
+        training=Training(
+            data="none",
+            training_scans=0,
+            validation_scans=0,
+            training_slices=0,
+            parameters=0,
+            trained_parameters=0,
+            details={},
+        ),
         tools={},
         licence="Apache-2.0",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return folder
+
+
+def as_scan(voxels, affine, name="memory.nii") -> Scan:
+    """A scan that was never on disk."""
+    return Scan(
+        path=Path(name),
+        voxels=np.asarray(voxels, np.float32),
+        affine=np.asarray(affine, np.float64),
+        header=None,
+        sha256="",
+        warnings=(),
+    )
 
 
 def write_head(path: Path, *, lesions: int = 1, affine=None, seed: int = 0) -> Path:

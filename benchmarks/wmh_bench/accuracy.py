@@ -14,7 +14,7 @@ from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import InputError
 from wmh_runtime.metrics import dice_of_masks
-from wmh_runtime.phantom.cohort import REFERENCES, Plan, plan_cohort, write_phantom
+from wmh_runtime.phantom.cohort import Plan, plan_cohort, write_phantom
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
 
@@ -95,7 +95,6 @@ def measure_accuracy(
 
 
 def _measure_case(plan: Plan, folder: Path, segmenter: Segmenter) -> CaseAccuracy:
-    (folder / REFERENCES).mkdir(parents=True, exist_ok=True)
     facts = write_phantom(plan, folder)
     scan = read_scan(plan.scan_path(folder))
     reference = read_scan(plan.reference_path(folder), allow_constant=True).voxels > 0

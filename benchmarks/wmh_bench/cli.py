@@ -13,6 +13,7 @@ from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.bundle import Bundle, open_bundle
 from wmh_runtime.cli import terminal
+from wmh_runtime.folders import make_writable_folder
 
 app = terminal.command_line("Measure a bundle.")
 
@@ -36,6 +37,8 @@ def accuracy(
 ) -> None:
     """Measure the Dice on twelve held-out phantoms, beside that of an intensity threshold."""
     opened = open_bundle(bundle)
+    if results is not None:
+        make_writable_folder(results.parent)
     plans = held_out_phantoms()
     terminal.say(_ROW.format("phantom", "site", "CNR", "true mL", "mL", "Dice", "threshold"))
     with terminal.progress_bar() as bar:

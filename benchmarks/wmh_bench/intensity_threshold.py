@@ -6,10 +6,10 @@ Dice against the very reference it is then measured with.
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime.lesions import label_components
 from wmh_runtime.metrics import dice
 from wmh_runtime.types import Floats, Mask
 
@@ -31,7 +31,7 @@ def best_threshold_dice(image: Floats, reference: Mask, voxel_volume_mm3: float)
 
 
 def _best_filtered(bright: Mask, reference: Mask, voxel_volume_mm3: float) -> float:
-    labels = cc3d.connected_components(bright, connectivity=26).ravel()
+    labels = label_components(bright).ravel()
     sizes: NDArray[np.int64] = np.bincount(labels)
     hits = np.bincount(labels, weights=reference.ravel())
     sizes_mm3 = sizes * voxel_volume_mm3

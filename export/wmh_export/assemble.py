@@ -21,11 +21,12 @@ from wmh_runtime.bundle import (
     Graph,
     Manifest,
     Parity,
+    Training,
     open_bundle,
     sha256_of,
 )
 from wmh_runtime.errors import ExportError
-from wmh_runtime.outputs import make_folder
+from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.types import Views
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
@@ -35,7 +36,7 @@ from wmh_train.views import EightViews, OneView
 
 GRAPHS = "graphs"
 CARD_NAME = "MODEL_CARD.md"
-_TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript", "onnxruntime")
+_TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript")
 _LICENCE = "Apache-2.0"
 _VIEWS: tuple[Views, ...] = (1, 8)
 
@@ -60,7 +61,7 @@ def build(checkpoint: Path, out: Path, on_step: Callable[[str], None]) -> Bundle
         raise ExportError(
             "is not calibrated", f"Run: wmh-train calibrate {checkpoint} --data …", about=checkpoint
         )
-    make_folder(out.parent)
+    make_writable_folder(out.parent)
     partial = Path(tempfile.mkdtemp(prefix=".wmh-partial-", dir=out.parent))
     try:
         on_step("merging")
@@ -129,12 +130,15 @@ def _manifest(facts: CheckpointFacts, folder: Path, parity: dict[Views, Parity])
         weights=[
             File(path=f"{GRAPHS}/{WEIGHTS_NAME}", sha256=sha256_of(folder / GRAPHS / WEIGHTS_NAME))
         ],
-        training={
-            **facts.provenance,
-            "training_scans": len(facts.training_scans),
-            "validation_scans": len(facts.validation_scans),
-            "recipe": recipe.model_dump(mode="json", exclude={"preparation"}),
-        },
+        training=Training(
+            **facts.provenance.model_dump(exclude={"details"}),
+            training_scans=len(facts.training_scans),
+            validation_scans=len(facts.validation_scans),
+            details={
+                **facts.provenance.details,
+                "recipe": recipe.model_dump(mode="json", exclude={"preparation"}),
+            },
+        ),
         tools={name: version(name) for name in _TOOLS},
         licence=_LICENCE,
     )

@@ -40,12 +40,12 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
                 f"{preparation.size_px} × {preparation.size_px} pixels of"
                 f" {preparation.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
             ),
-            ("parameters", f"{training['parameters']:,}"),
+            ("parameters", f"{training.parameters:,}"),
             ("licence", manifest.licence),
         ),
         "## What it was trained on",
-        f"{training['data']}: {training['training_scans']} scans for training"
-        f" ({training['training_slices']} slices), {training['validation_scans']} for validation.",
+        f"{training.data}: {training.training_scans} scans for training"
+        f" ({training.training_slices} slices), {training.validation_scans} for validation.",
         "## How its masks are cut",
         *(
             f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Parity
 from wmh_runtime.errors import ExportError
 from wmh_runtime.metrics import dice_of_masks
-from wmh_runtime.phantom.head import make_phantom
+from wmh_runtime.phantom.cohort import Plan, write_phantom
 from wmh_runtime.prepare import Preparation, prepare
+from wmh_runtime.scan import read_scan
 from wmh_runtime.types import Floats
 
 # The one place of the bounds within which a graph counts as the same model.
 FP32_MAX_ABS_DIFFERENCE = 1e-4
-_PHANTOM_SEED = 999_000  # of no cohort that trains
-_PHANTOM_LOAD_ML = 30.0
+_PHANTOM = Plan("parity", seed=999_000, site="singapore", load_ml=30.0)  # no training sees it
 _SLICES = 8
 
 
 def parity_slices(preparation: Preparation, channels: int) -> Floats:
     """Prepare the phantom slices that hold most lesion, float32 [8, C, S, S]."""
-    phantom = make_phantom(_PHANTOM_SEED, "singapore", _PHANTOM_LOAD_ML)
-    image = phantom.image.astype(np.float32)
-    prepared = prepare([image] * channels, phantom.affine, preparation)
-    lesion_area = prepared.restoration.squares(phantom.lesions).sum(axis=(1, 2))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_phantom(_PHANTOM, folder)
+        scan = read_scan(_PHANTOM.scan_path(folder))
+        reference = read_scan(_PHANTOM.reference_path(folder))
+    prepared = prepare([scan] * channels, preparation)
+    lesion_area = prepared.restoration.squares(reference.voxels).sum(axis=(1, 2))
     return prepared.slices[np.argsort(-lesion_area, kind="stable")[:_SLICES]]
 
 

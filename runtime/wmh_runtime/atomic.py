@@ -67,6 +67,16 @@ def write_text_atomically(final: Path, text: str) -> None:
     write_bytes_atomically(final, text.encode("utf-8"))
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there; InputError where that is impossible."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
+        raise InputError(f"cannot be replaced ({reason})", remedy, about=path) from error
+
+
 def _flush_to_disk(path: Path) -> None:
     with path.open("r+b") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())

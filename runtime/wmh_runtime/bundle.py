@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,17 +29,19 @@ SCHEMA_VERSION: Final = 1
 MANIFEST_NAME = "manifest.json"
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
 
+OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
+
 
 class _Part(BaseModel):
     """A part of the manifest: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Output(_Part):
     """One class the network segments, with the calibration of its mask."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    name: OutputName
     threshold: float = Field(gt=0, le=1)
     min_lesion_mm3: float = Field(ge=0)
 
@@ -70,6 +72,18 @@ class Graph(File):
     parity: Parity
 
 
+class Training(_Part):
+    """Where a model comes from."""
+
+    data: str = Field(description="what the data set calls itself")
+    training_scans: int
+    validation_scans: int
+    training_slices: int
+    parameters: int
+    trained_parameters: int
+    details: dict[str, Any] = Field(description="recipe, losses, machine")
+
+
 class Manifest(_Part):
     """Everything the runtime needs to know of a model."""
 
@@ -82,7 +96,7 @@ class Manifest(_Part):
     graphs: list[Graph] = Field(min_length=1)
     weights: list[File] = Field(description="files the graphs read their weights from")
     default_precision: Precision = "fp32"
-    training: dict[str, Any]
+    training: Training
     tools: dict[str, str] = Field(description="versions of what made the bundle")
     licence: str
     intended_use: str = INTENDED_USE
@@ -94,11 +108,14 @@ class Manifest(_Part):
 
     @property
     def model_id(self) -> str:
-        """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs."""
+        """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs.
+
+        Defaults are left out, so that a later, optional field changes no bundle's id.
+        """
         decisive = {
             "channels": self.channels,
-            "outputs": [output.model_dump() for output in self.outputs],
-            "preparation": self.preparation.model_dump(),
+            "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
+            "preparation": self.preparation.model_dump(exclude_defaults=True),
             "files": sorted(file.sha256 for file in (*self.graphs, *self.weights)),
         }
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
@@ -141,10 +158,16 @@ def open_bundle(name_or_folder: str | Path) -> Bundle:
     Raises:
         BundleError: it is missing, incomplete, altered, of a newer schema, or points outside.
     """
-    folder = _folder_of(name_or_folder)
-    manifest = _read_manifest(folder)
-    for file in (*manifest.graphs, *manifest.weights):
-        _verify(folder, file)
+    try:
+        folder = _folder_of(name_or_folder)
+        manifest = _read_manifest(folder)
+        files = (*manifest.graphs, *manifest.weights)
+        for file in files:
+            _verify(folder, file)
+        _require_nothing_else(folder, files)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({error})"
+        raise BundleError(problem, "Check its permissions.", about=name_or_folder) from error
     return Bundle(folder, manifest)
 
 
@@ -222,3 +245,16 @@ def _verify(folder: Path, file: File) -> None:
             "The file was altered or copied incompletely: copy the bundle again.",
             about=path,
         )
+
+
+def _require_nothing_else(folder: Path, files: tuple[File, ...]) -> None:
+    """Refuse files beside the graphs that the manifest does not name: a graph might read them."""
+    named = {folder / file.path for file in files}
+    for place in {path.parent for path in named}:
+        for path in sorted(place.iterdir()):
+            if path.is_file() and path not in named:
+                raise BundleError(
+                    f"holds {path.name}, which its manifest does not name",
+                    "Remove it, or copy the bundle again.",
+                    about=place,
+                )

@@ -5,27 +5,27 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wmh_runtime import bids
 from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle, Output, sha256_of
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.outputs import (
-    OutputPaths,
-    make_folder,
-    output_paths,
-    require_writable,
-    write_output,
-)
+from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.outputs import OutputPaths, output_paths, write_output
 from wmh_runtime.record import Record, Settings, read_record
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
 
 VOLUMES_NAME = "volumes.csv"
+_COLUMNS = (
+    *("scan", "output", "volume_ml", "lesion_count", "threshold", "min_lesion_mm3"),
+    *("model_id", "mask", "warnings"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Outcome:
 class Progress:
     """What a caller hears of a running job. The default says nothing."""
 
+    def executed(self, scan: Found, share: float) -> None:
+        """This share, 0 to 1, of a scan's slices has been executed."""
+
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
         """A scan is finished, or had been before; one record for each output."""
 
@@ -60,20 +63,22 @@ class Progress:
 
 
 def run(job: Job, backend: Backend, progress: Progress) -> Outcome:
-    """Segment every scan of a job and write `volumes.csv`. A failure does not stop the others.
+    """Segment every scan of a job. A failure does not stop the others.
+
+    At the end, however it comes, `volumes.csv` tells of every finished result in the output
+    folder, those of earlier runs included.
 
     Args:
         job: what to do.
         backend: open, for the job's bundle.
-        progress: is told after each scan.
+        progress: is told of each scan.
 
     Raises:
-        InputError: the output folder cannot be written.
+        InputError: the output folder or its table cannot be written.
     """
-    make_folder(job.out)
-    require_writable(job.out)
+    make_writable_folder(job.out)
+    _require_replaceable(job.out / VOLUMES_NAME)
     outcome = Outcome()
-    table: list[dict[str, str]] = []
     segmenter = Segmenter(job.bundle.manifest.preparation, job.outputs, backend)
     settings = [Settings.of(job.bundle, output, backend) for output in job.outputs]
     names = Counter(_paths(job, scan)[0].mask for scan in job.scans)
@@ -90,17 +95,15 @@ def run(job: Job, backend: Backend, progress: Progress) -> Outcome:
                 records = None if job.overwrite else _finished(scan, paths, settings, job)
                 kept = records is not None
                 if records is None:
-                    records = _segment(scan, paths, settings, job, segmenter)
+                    records = _segment(scan, paths, settings, job, segmenter, progress)
             except WmhError as error:
                 outcome.failed.append((scan, error))
                 progress.failed(scan, error)
             else:
                 (outcome.kept if kept else outcome.done).append(scan)
-                table += [_row(scan, *pair, job) for pair in zip(records, paths, strict=True)]
                 progress.done(scan, records, kept=kept)
     finally:
-        if table:
-            _write_table(job.out / VOLUMES_NAME, table)
+        _write_table(job.out)
     return outcome
 
 
@@ -114,26 +117,31 @@ def _finished(
     """Return the records of a scan that is finished already, None where it is not.
 
     Raises:
-        InputError: it is finished, but with other settings or of another input.
+        InputError: what lies there is not this result, and would be lost.
     """
-    if not any(to.record.exists() for to in paths):
+    replace = "Give --overwrite to replace it, or another output folder."
+    for to in paths:
+        if not to.record.exists() and to.hold_foreign_files:
+            problem = f"would replace files that this program did not write: {to.mask.name} or its"
+            raise InputError(f"{problem} neighbours", replace, about=scan.path)
+    if not all(to.record.exists() for to in paths):
         return None
-    records = [read_record(to.record) for to in paths]
+    records = [record for to in paths if (record := read_record(to.record)) is not None]
+    if len(records) < len(paths):
+        problem = f"has a record that this version cannot read, {paths[0].record.name}"
+        raise InputError(problem, replace, about=scan.path)
     try:
         input_sha256 = sha256_of(scan.path)
     except OSError:
         return None  # reading the scan will say what is wrong with it
     for to, record, wanted in zip(paths, records, settings, strict=True):
-        if record is None or (record.settings, record.input_sha256) != (wanted, input_sha256):
-            raise InputError(
-                f"has a result of another input or other settings, {to.record}",
-                "Give --overwrite to replace it, or another output folder.",
-                about=scan.path,
-            )
+        if (record.settings, record.input_sha256) != (wanted, input_sha256):
+            problem = f"has a result of another input or other settings, {to.record.name}"
+            raise InputError(problem, replace, about=scan.path)
         wanted_files = [to.mask, to.picture] + [to.probability] * job.with_probability
         if not all(path.exists() for path in wanted_files):
             return None
-    return [record for record in records if record is not None]
+    return records
 
 
 def _segment(
@@ -142,35 +150,63 @@ def _segment(
     settings: Sequence[Settings],
     job: Job,
     segmenter: Segmenter,
+    progress: Progress,
 ) -> list[Record]:
-    image = read_scan(scan.path)
-    segmentation = segmenter.segment(image)
-    records = []
-    for result, to, made_with in zip(segmentation.results, paths, settings, strict=True):
-        record = Record.of(image, segmentation, result, made_with, segmenter.backend)
-        write_output(image, result, record, to, with_probability=job.with_probability)
-        records.append(record)
+    try:
+        image = read_scan(scan.path)
+        segmentation = segmenter.segment(
+            image, on_executed=lambda share: progress.executed(scan, share)
+        )
+        records = []
+        for result, to, made_with in zip(segmentation.results, paths, settings, strict=True):
+            record = Record.of(image, segmentation, result, made_with, segmenter.backend)
+            write_output(image, result, record, to, with_probability=job.with_probability)
+            records.append(record)
+    except MemoryError as error:
+        remedy = "Use a machine with more memory."
+        raise InputError("does not fit into memory", remedy, about=scan.path) from error
     return records
 
 
-def _row(scan: Found, record: Record, paths: OutputPaths, job: Job) -> dict[str, str]:
-    output = record.settings.output
-    return {
-        "scan": scan.relative.as_posix(),
-        "output": output.name,
-        "volume_ml": f"{record.volume_ml:.4f}",
-        "lesion_count": str(record.lesion_count),
-        "threshold": f"{output.threshold:g}",
-        "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
-        "model_id": record.settings.model_id,
-        "mask": paths.mask.relative_to(job.out).as_posix(),
-        "warnings": " | ".join(record.warnings),
-    }
+def _require_replaceable(path: Path) -> None:
+    """Find out before any work whether the table is open elsewhere, as spreadsheets lock it."""
+    try:
+        if path.exists():
+            path.open("ab").close()
+    except OSError as error:
+        raise InputError(
+            f"cannot be replaced ({error.strerror or error})",
+            "Close it where it is open, or choose another output folder.",
+            about=path,
+        ) from error
 
 
-def _write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
+def _write_table(out: Path) -> None:
+    """Write one row for every finished result below the output folder."""
+    rows = sorted(_rows(out), key=lambda row: (row["scan"], row["output"]))
+    if not rows:
+        return
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text_atomically(path, text.getvalue())
+    write_text_atomically(out / VOLUMES_NAME, text.getvalue())
+
+
+def _rows(out: Path) -> Iterator[dict[str, str]]:
+    for path in out.rglob(f"*{bids.RECORD_SUFFIX}"):
+        record = read_record(path)
+        if record is None:
+            continue
+        folder, output = path.parent.relative_to(out), record.settings.output
+        yield {
+            "scan": (folder / record.Sources[0]).as_posix(),
+            "output": output.name,
+            "volume_ml": f"{record.volume_ml:.4f}",
+            "lesion_count": str(record.lesion_count),
+            "threshold": f"{output.threshold:g}",
+            "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
+            "model_id": record.settings.model_id,
+            "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
+            "warnings": " | ".join(record.warnings),
+        }

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.atomic import is_partial
+from wmh_runtime.bids import DERIVATIVES, is_nifti, is_result, says_flair
 from wmh_runtime.errors import InputError
-
-_SUFFIXES = (".nii.gz", ".nii")
-_OUR_OUTPUT = re.compile(r"_label-[A-Za-z0-9]+_(mask|probseg)$")
-_FLAIR = re.compile(r"flair", re.IGNORECASE)
-_DERIVATIVES = "derivatives"  # BIDS: what was made from scans, reference masks for instance
 
 
 @dataclass(frozen=True)
@@ -29,67 +26,86 @@ class Discovery:
     """What a folder holds."""
 
     scans: tuple[Found, ...]  # in the order of their relative paths
-    passed_over: dict[str, int]  # reason → how many NIfTI files
+    passed_over: dict[str, int]  # reason → how many NIfTI files, or folders that cannot be read
 
 
-def stem_of(path: Path) -> str:
-    """Return a NIfTI file's name without `.nii` or `.nii.gz`."""
-    for suffix in _SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
-def discover(source: Path, exclude: Path) -> Discovery:
+def discover(source: Path, out: Path) -> Discovery:
     """Find the scans of a folder and of the folders below it.
 
-    Where some names say FLAIR, only those are taken. Never taken are our own outputs, hidden
-    files, folders named `derivatives`, and what lies in `exclude`. A single file is taken as is.
+    Where some names say FLAIR, only those are taken. Never taken are our own results, hidden
+    files, folders named `derivatives`, and what lies in the output folder where that is below
+    the source. A single file is taken as it is.
 
     Args:
         source: a folder, or one file.
-        exclude: the output folder, which may lie within the source.
+        out: the output folder.
 
     Raises:
-        InputError: the source does not exist or holds no scan.
+        InputError: the source does not exist, cannot be read, or holds no scan.
     """
-    if source.is_file():
-        return Discovery((Found(source, Path(source.name)),), {})
-    if not source.is_dir():
-        raise InputError(
-            "does not exist", "Give a folder of NIfTI scans or one file.", about=source
-        )
-    excluded = exclude.resolve()
-    candidates: list[Found] = []
+    try:
+        if source.is_file():
+            return Discovery((Found(source, Path(source.name)),), {})
+        if not source.is_dir():
+            advice = "Give a folder of NIfTI scans or one file."
+            raise InputError("does not exist", advice, about=source)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot be read ({reason})", "Check it.", about=source) from error
     passed_over: Counter[str] = Counter()
-    for path in sorted(source.rglob("*")):
-        if not path.name.lower().endswith(_SUFFIXES) or is_partial(path):
-            continue
-        relative = path.relative_to(source)
-        if path.resolve().is_relative_to(excluded) and excluded != source.resolve():
-            continue
-        reason = _reason_against(relative)
-        if reason is None:
-            candidates.append(Found(path, relative))
+    candidates: list[Path] = []
+    for path in _niftis_below(source, passed_over):
+        against = _reason_against(path.relative_to(source), _lies_in(path, out, source))
+        if against is None:
+            candidates.append(path)
         else:
-            passed_over[reason] += 1
-    flairs = [found for found in candidates if _FLAIR.search(found.path.name)]
+            passed_over[against] += 1
+    flairs = [path for path in candidates if says_flair(path)]
     if flairs and len(flairs) < len(candidates):
         passed_over["its name does not say FLAIR"] = len(candidates) - len(flairs)
-    scans = flairs or candidates
+    scans = sorted(flairs or candidates)
     if not scans:
         told = "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
         raise InputError(
             f"holds no scan ending in .nii or .nii.gz{told}", "Check the folder.", about=source
         )
-    return Discovery(tuple(scans), dict(passed_over))
+    return Discovery(
+        tuple(Found(path, path.relative_to(source)) for path in scans), dict(passed_over)
+    )
 
 
-def _reason_against(relative: Path) -> str | None:
+def _niftis_below(source: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """Walk a folder, symbolic links included, each real folder once."""
+
+    def unreadable(_error: OSError) -> None:
+        passed_over["a folder that cannot be read"] += 1
+
+    seen: set[Path] = set()
+    for folder, subfolders, names in os.walk(source, onerror=unreadable, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        for path in (Path(folder) / name for name in names):
+            if is_nifti(path) and not is_partial(path):
+                yield path
+
+
+def _lies_in(path: Path, out: Path, source: Path) -> bool:
+    """Say whether a file lies in the output folder, where that is a part of the source."""
+    real_out, real_source = out.resolve(), source.resolve()
+    is_part = real_out != real_source and real_out.is_relative_to(real_source)
+    return is_part and path.resolve().is_relative_to(real_out)
+
+
+def _reason_against(relative: Path, in_output_folder: bool) -> str | None:
     if any(part.startswith(".") for part in relative.parts):
         return "hidden"
-    if _DERIVATIVES in relative.parts[:-1]:
+    if in_output_folder:
+        return "in the output folder"
+    if DERIVATIVES in relative.parts[:-1]:
         return "in a derivatives folder"
-    if _OUR_OUTPUT.search(stem_of(relative)):
+    if is_result(relative):
         return "an output of this program"
     return None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.types import Floats
+from wmh_runtime.types import Floats, Mask
 
-_CONNECTIVITY = 26  # voxels that share a face, an edge or a corner are one lesion
 _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may read 2.9999998
 
 
@@ -48,10 +48,10 @@ def find_lesions(
         min_lesion_mm3: a component of exactly this volume is kept.
         voxel_volume_mm3: of one voxel.
     """
-    labels = cc3d.connected_components(probability >= threshold, connectivity=_CONNECTIVITY)
+    labels = label_components(probability >= threshold)
     statistics = cc3d.statistics(labels)
     volumes_mm3 = statistics["voxel_counts"][1:] * voxel_volume_mm3  # label 0 is the background
-    large_enough = volumes_mm3 >= min_lesion_mm3 * (1 - _ROUNDING)
+    large_enough = is_large_enough(volumes_mm3, min_lesion_mm3)
     mask = np.concatenate([[False], large_enough])[labels].astype(np.uint8)
     largest_first = np.argsort(-volumes_mm3[large_enough], kind="stable")
     return Lesions(
@@ -59,3 +59,17 @@ def find_lesions(
         volumes_mm3=volumes_mm3[large_enough][largest_first],
         centres_vox=statistics["centroids"][1:][large_enough][largest_first],
     )
+
+
+def label_components(mask: Mask) -> NDArray[Any]:
+    """Number the lesions of a mask from 1; 0 is background.
+
+    Voxels that share a face, an edge or a corner belong together (26-connectivity).
+    """
+    labels: NDArray[Any] = cc3d.connected_components(mask, connectivity=26)
+    return labels
+
+
+def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:
+    """Say which lesions are kept; one of exactly the minimum is."""
+    return volumes_mm3 >= min_lesion_mm3 * (1 - _ROUNDING)

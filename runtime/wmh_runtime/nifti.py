@@ -32,6 +32,7 @@ Affine = NDArray[np.float64]
 Shape = tuple[int, int, int]
 SpacingMm = tuple[float, float, float]
 
+OUR_MARK = b"wmh-lora"  # in the header of what this program writes
 HEADER_BYTES = 540  # the longer of the two headers
 MAX_VOXELS = 2**30  # 1024³: beyond any MRI, and 4 GiB as float32
 MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 20.0
@@ -197,7 +198,7 @@ def header_on_same_grid(
     result.set_data_dtype(dtype)
     result["scl_slope"], result["scl_inter"] = 1, 0
     result["cal_min"], result["cal_max"] = value_range
-    result["descrip"] = b"wmh-lora"
+    result["descrip"] = OUR_MARK
     return result
 
 

@@ -1,34 +1,22 @@
-"""The files of one result: their names, and writing them.
-
-For `sub-1_FLAIR.nii.gz` and the output `wmh`, names as in BIDS derivatives:
-
-    sub-1_label-WMH_mask.nii.gz      lesion mask, uint8, the scan's own grid
-    sub-1_label-WMH_probseg.nii.gz   probability map, float32, on request
-    sub-1_label-WMH_qc.png           slices with the lesions outlined
-    sub-1_label-WMH_mask.json        the record; written last, so it says that all is there
-"""
+"""The files of one result, and writing them so that the record says that all are there."""
 
 from __future__ import annotations
 
 import io
-import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from wmh_runtime.atomic import PARTIAL_PREFIX, write_bytes_atomically, write_text_atomically
-from wmh_runtime.discovery import stem_of
-from wmh_runtime.errors import InputError
+from wmh_runtime import bids
+from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.folders import make_folder
 from wmh_runtime.geometry import reorientation_to
 from wmh_runtime.intensity import head_mask
 from wmh_runtime.record import Record
 from wmh_runtime.report.qc import QcCaption, draw_quality_control
-from wmh_runtime.scan import Scan, write_on_grid_of
+from wmh_runtime.scan import Scan, is_ours, write_on_grid_of
 from wmh_runtime.segmenter import OutputResult
-
-_FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,68 +28,45 @@ class OutputPaths:
     picture: Path
     record: Path
 
+    @property
+    def hold_foreign_files(self) -> bool:
+        """Whether something lies there that this program did not leave unfinished.
+
+        The mask is written first and bears our mark; a record would mean a finished result.
+        """
+        if self.mask.exists():
+            return not is_ours(self.mask)
+        return self.probability.exists() or self.picture.exists()
+
 
 def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
-    """Name the files of one output of the scan that lies at `relative` below the input folder."""
-    entities = _FLAIR_SUFFIX.sub("", stem_of(relative))
-    stem = f"{entities}_label-{output.upper()}"
-    folder = out / relative.parent
+    """Say where one output of the scan at `relative` below the input folder goes."""
+    folder, entities = out / relative.parent, bids.entities_of(relative)
     return OutputPaths(
-        mask=folder / f"{stem}_mask.nii.gz",
-        probability=folder / f"{stem}_probseg.nii.gz",
-        picture=folder / f"{stem}_qc.png",
-        record=folder / f"{stem}_mask.json",
+        mask=folder / bids.mask_name(entities, output),
+        probability=folder / bids.probability_name(entities, output),
+        picture=folder / bids.picture_name(entities, output),
+        record=folder / bids.record_name(entities, output),
     )
 
 
 def write_output(
     scan: Scan, result: OutputResult, record: Record, paths: OutputPaths, *, with_probability: bool
 ) -> None:
-    """Write one result, replacing an earlier one.
+    """Write one result, replacing an earlier one. The record goes first and comes last.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written or replaced.
     """
     make_folder(paths.mask.parent)
-    paths.record.unlink(missing_ok=True)  # no record ever stands beside files of another run
+    remove(paths.record)
     write_on_grid_of(scan, result.lesions.mask, paths.mask)
     if with_probability:
         write_on_grid_of(scan, result.probability, paths.probability)
     else:
-        paths.probability.unlink(missing_ok=True)
+        remove(paths.probability)
     write_bytes_atomically(paths.picture, _picture(scan, result, record))
     write_text_atomically(paths.record, record.model_dump_json(indent=2) + "\n")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        InputError: that is impossible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot be made ({error.strerror or error})", "Choose another folder.", about=folder
-        ) from error
-
-
-def require_writable(folder: Path) -> None:
-    """Find out before hours of work whether results can be written.
-
-    Raises:
-        InputError: they cannot.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix=PARTIAL_PREFIX):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot be written to ({error.strerror or error})",
-            "Check its permissions and the disk, or choose another folder.",
-            about=folder,
-        ) from error
 
 
 def _picture(scan: Scan, result: OutputResult, record: Record) -> bytes:
@@ -115,7 +80,7 @@ def _picture(scan: Scan, result: OutputResult, record: Record) -> bytes:
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         QcCaption(
-            title=stem_of(scan.path),
+            title=bids.stem_of(scan.path),
             facts=(
                 f"{record.volume_ml:.2f} mL",
                 "1 lesion" if record.lesion_count == 1 else f"{record.lesion_count} lesions",

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.geometry import Plane, Reorientation, SquareGrid, reorientation_to, square_grid
 from wmh_runtime.intensity import ForegroundRule, head_mask, normalise
+from wmh_runtime.scan import Scan, require_same_grid
 from wmh_runtime.types import Floats, Mask
 
 _SMALLEST_HEAD_AREA_MM2 = 500.0  # a slice that shows less of the head is not worth executing
@@ -21,13 +22,20 @@ _SMALLEST_HEAD_AREA_MM2 = 500.0  # a slice that shows less of the head is not wo
 class Preparation(BaseModel):
     """How a scan becomes network input. Part of every recipe and every bundle."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     plane: Plane = "axial"
     pixel_size_mm: float = Field(gt=0)
     size_px: int = Field(gt=0, description="S: slices are S × S pixels")
     foreground: ForegroundRule = "otsu"
     clip_percentiles: tuple[float, float] = (0.5, 99.5)
+
+    @field_validator("clip_percentiles")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError("expected 0 ≤ lower < upper ≤ 100")
+        return value
 
 
 @dataclass(frozen=True)
@@ -79,37 +87,33 @@ class PreparedScan:
         return self.restoration.stack_shape[0]
 
 
-def prepare(
-    channels: Sequence[Floats], affine: NDArray[np.float64], preparation: Preparation
-) -> PreparedScan:
+def prepare(channels: Sequence[Scan], preparation: Preparation) -> PreparedScan:
     """Turn the channels of one scan into network input.
 
     The first channel decides where the head is, and so what is cropped and which slices run.
 
     Args:
-        channels: C volumes (x, y, z) on one grid, finite, any intensity scale.
-        affine: (4, 4), voxel index to RAS+ mm.
+        channels: C scans on one grid.
         preparation: from the bundle or the recipe.
 
     Raises:
-        InputError: the channels differ in shape, or no slice shows a head.
+        InputError: the channels are not on one grid, or no slice shows a head.
     """
-    shapes = {volume.shape for volume in channels}
-    if len(shapes) != 1:
-        raise InputError(
-            f"the channels differ in shape: {sorted(shapes)}", "Resample them to one grid first."
-        )
-    reorientation = reorientation_to(preparation.plane, affine)
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[list(reorientation.axes)]
-    stacks = [np.ascontiguousarray(reorientation.apply(volume)) for volume in channels]
+    first = channels[0]
+    for other in channels[1:]:
+        require_same_grid(other, first)
+    reorientation = reorientation_to(preparation.plane, first.affine)
+    spacing_mm = np.array(first.spacing_mm)[list(reorientation.axes)]
+    stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]
 
-    head = head_mask(stacks[0], float(np.prod(spacing_mm)), preparation.foreground)
+    head = head_mask(stacks[0], first.voxel_volume_mm3, preparation.foreground)
     area_mm2 = head.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
     slices_run = np.flatnonzero(area_mm2 >= _SMALLEST_HEAD_AREA_MM2)
     if slices_run.size == 0:
         raise InputError(
             f"no {preparation.plane} slice shows {_SMALLEST_HEAD_AREA_MM2:.0f} mm² of head",
             "Check that this is a head scan and that its voxel sizes are right.",
+            about=first.path,
         )
     square = square_grid(
         shape=head.shape[1:],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -23,7 +24,7 @@ class _Part(BaseModel):
 
 
 class Settings(_Part):
-    """All that decides a result besides the scan. Equal settings give equal masks."""
+    """All that decides a result besides the scan: with one version, equal settings, equal masks."""
 
     model_id: str
     bundle: str
@@ -55,6 +56,7 @@ class Lesion(_Part):
 class Record(_Part):
     """What was found of one output in one scan."""
 
+    schema_version: Literal[1] = 1
     Description: str
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
     Sources: list[str]

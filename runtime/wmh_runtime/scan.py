@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from wmh_runtime.atomic import atomic_path
 from wmh_runtime.errors import InputError
 from wmh_runtime.nifti import (
+    FORM_TOLERANCE_MM,
     HEADER_BYTES,
+    OUR_MARK,
     Affine,
     Layout,
     Shape,
     SpacingMm,
     header_from_bytes,
     header_on_same_grid,
+    largest_corner_distance_mm,
     layout_from_header,
     placement_from_header,
     shape_from_header,
@@ -132,14 +135,37 @@ def write_on_grid_of(
             _write_image(file, header, voxels)
 
 
+def require_same_grid(scan: Scan, other: Scan) -> None:
+    """Refuse scans whose voxels do not lie in the same places.
+
+    Raises:
+        InputError: the shapes differ, or some voxel lies elsewhere by more than 0.1 mm.
+    """
+    if scan.shape == other.shape:
+        apart_mm = largest_corner_distance_mm(scan.affine, other.affine, scan.shape)
+        if apart_mm <= FORM_TOLERANCE_MM:
+            return
+        problem = f"lies up to {apart_mm:.1f} mm away from {other.path.name}"
+    else:
+        problem = f"has {scan.shape} voxels and {other.path.name} {other.shape}"
+    raise InputError(problem, "Resample one to the grid of the other first.", about=scan.path)
+
+
+def is_ours(path: Path) -> bool:
+    """Say whether a file is one that `write_on_grid_of` wrote, by the mark in its header."""
+    try:
+        with path.open("rb") as file:
+            header = header_from_bytes(_unpacked(file)[0].read(HEADER_BYTES), path)
+    except (*_READ_FAILURES, InputError):
+        return False
+    return bytes(header["descrip"]).rstrip(b"\0") == OUR_MARK
+
+
 def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
     file_bytes = os.fstat(file.fileno()).st_size
     if file_bytes == 0:
         raise InputError("is empty (0 bytes)", _COPY_AGAIN, about=path)
-    is_gzipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    file.seek(0)
-    stream: Any = gzip.GzipFile(fileobj=file, mode="rb") if is_gzipped else file
-
+    stream, is_gzipped = _unpacked(file)
     header = header_from_bytes(stream.read(HEADER_BYTES), path)
     shape = shape_from_header(header, path)
     trusted = trusted_copy(header, path)
@@ -153,6 +179,13 @@ def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
     file.seek(0)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Scan(path, voxels, placement.affine, header, sha256, placement.warnings)
+
+
+def _unpacked(file: BufferedReader) -> tuple[Any, bool]:
+    """Return a stream of the file's content, and whether it is gzipped."""
+    is_gzipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    return (gzip.GzipFile(fileobj=file, mode="rb") if is_gzipped else file), is_gzipped
 
 
 def _read_voxels(stream: Any, layout: Layout, path: Path) -> NDArray[np.float32]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import numpy as np
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Output
@@ -16,8 +14,6 @@ from wmh_runtime.lesions import Lesions, find_lesions
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.scan import Scan
 from wmh_runtime.types import Floats
-
-_SAME_GRID_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,26 +52,31 @@ class Segmenter:
         self.outputs = tuple(outputs)
         self.backend = backend
 
-    def segment(self, *channels: Scan) -> Segmentation:
+    def segment(
+        self, *channels: Scan, on_executed: Callable[[float], None] | None = None
+    ) -> Segmentation:
         """Segment one scan.
 
         Args:
             channels: one scan for each of the bundle's channels, all on one grid.
+            on_executed: called after each batch with the share of slices executed, 0 to 1.
 
         Raises:
             InputError: the channels are too few or too many, on different grids, or show no head.
             BackendError: the execution failed.
         """
-        first = channels[0]
-        self._check_channels(channels)
+        first, expected = channels[0], self.backend.shape.channels
+        if len(channels) != expected:
+            raise InputError(
+                f"comes as {len(channels)} channel(s), this bundle's network takes {expected}",
+                "Use a bundle made for the channels at hand.",
+                about=first.path,
+            )
         seconds: dict[str, float] = {}
         with _timed(seconds, "prepare"):
-            try:
-                prepared = prepare([c.voxels for c in channels], first.affine, self.preparation)
-            except InputError as error:
-                raise InputError(error.problem, error.remedy, about=first.path) from error
+            prepared = prepare(channels, self.preparation)
         with _timed(seconds, "execute"):
-            squares = self.backend.predict(prepared.slices)
+            squares = self.backend.predict(prepared.slices, on_executed)
         with _timed(seconds, "restore"):
             probabilities = [
                 prepared.restoration.probability(squares[:, k]) for k in range(len(self.outputs))
@@ -92,23 +93,6 @@ class Segmenter:
             warnings=(*(w for channel in channels for w in channel.warnings), *prepared.warnings),
             seconds=seconds,
         )
-
-    def _check_channels(self, channels: Sequence[Scan]) -> None:
-        first, expected = channels[0], self.backend.shape.channels
-        if len(channels) != expected:
-            raise InputError(
-                f"comes as {len(channels)} channel(s), this bundle's network takes {expected}",
-                "Use a bundle made for the channels at hand.",
-                about=first.path,
-            )
-        for other in channels[1:]:
-            same_shape = first.shape == other.shape
-            if not same_shape or not np.allclose(first.affine, other.affine, atol=_SAME_GRID_MM):
-                raise InputError(
-                    f"is on another grid than {first.path.name}",
-                    "Register and resample it to that scan first.",
-                    about=other.path,
-                )
 
 
 def _cut(probability: Floats, output: Output, scan: Scan) -> Lesions:

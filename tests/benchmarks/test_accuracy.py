@@ -1,13 +1,16 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.toys import write_toy_bundle
-from wmh_bench.accuracy import held_out_phantoms, measure_accuracy
+from wmh_bench.accuracy import Accuracy, held_out_phantoms, measure_accuracy
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def scene():
@@ -56,3 +59,15 @@ def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_head_it_never_saw()
     assert case.dice > 0.8 > 0.7 > case.threshold_dice
     assert case.volume_ml == pytest.approx(case.reference_ml, rel=0.2)
     assert json.loads(measured.model_dump_json())["model_id"] == measured.model_id
+
+
+def test_the_published_figures_are_those_of_the_shipped_bundle_and_good_enough():
+    published = Accuracy.model_validate_json(
+        (REPOSITORY / "benchmarks" / "results" / "accuracy-demo.json").read_text()
+    )
+    bundle = open_bundle("demo")
+    assert published.model_id == bundle.manifest.model_id
+    assert published.mean_dice >= 0.75
+    assert published.threshold_mean_dice <= 0.60
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"mean Dice {published.mean_dice:.3f}" in card

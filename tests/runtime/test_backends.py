@@ -83,6 +83,29 @@ def test_a_backend_works_only_while_it_is_open(make_backend):
         backend.predict(random_slices(1))
 
 
+class Broken(FakeBackend):
+    """Gives what it is told to give."""
+
+    def __init__(self, given):
+        super().__init__(SHAPE)
+        self.given = given
+
+    def _execute(self, batch):
+        return self.given
+
+
+def test_probabilities_that_are_not_finite_are_not_taken_for_an_empty_mask():
+    given = np.full((1, *SHAPE.slice_out), np.nan, np.float32)
+    with Broken(given) as backend, pytest.raises(BackendError, match="not finite"):
+        backend.predict(random_slices(1))
+
+
+def test_output_of_another_shape_is_not_spread_over_what_was_expected():
+    given = np.zeros((1, 1, 1, 1), np.float32)
+    with Broken(given) as backend, pytest.raises(BackendError, match=r"expected \[1, 1, 32, 32\]"):
+        backend.predict(random_slices(1))
+
+
 def test_a_batch_of_nothing_is_refused(make_backend):
     with pytest.raises(BackendError, match="batch of 0"):
         make_backend(0)

@@ -77,6 +77,21 @@ def test_no_path_leads_out_of_the_bundle(toy_bundle, way):
         open_bundle(toy_bundle)
 
 
+def test_a_file_the_manifest_does_not_name_is_refused(toy_bundle):
+    (toy_bundle / "graphs" / "weights.bin").write_bytes(b"what a graph might read")
+    with pytest.raises(BundleError, match=r"holds weights\.bin, which its manifest does not name"):
+        open_bundle(toy_bundle)
+
+
+def test_a_bundle_that_cannot_be_read_is_one_clear_line(toy_bundle, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wmh_runtime.bundle.sha256_of", refuse)
+    with pytest.raises(BundleError, match=r"cannot be read .*Permission denied"):
+        open_bundle(toy_bundle)
+
+
 def test_the_model_id_follows_what_decides_a_mask_and_nothing_else(toy_bundle):
     manifest = open_bundle(toy_bundle).manifest
     renamed = manifest.model_copy(update={"name": "other", "tools": {"torch": "9"}})

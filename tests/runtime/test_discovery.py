@@ -15,7 +15,7 @@ def make(folder, *names):
 
 
 def found_in(folder, out="elsewhere"):
-    discovery = discover(folder, exclude=Path(out))
+    discovery = discover(folder, Path(out))
     return [scan.relative.as_posix() for scan in discovery.scans], discovery.passed_over
 
 
@@ -53,7 +53,33 @@ def test_results_references_hidden_and_unfinished_files_are_not_scans(tmp_path):
 
 def test_the_output_folder_within_the_source_is_left_out(tmp_path):
     make(tmp_path, "a.nii.gz", "results/a.nii.gz")
-    assert found_in(tmp_path, tmp_path / "results")[0] == ["a.nii.gz"]
+    scans, passed_over = found_in(tmp_path, tmp_path / "results")
+    assert scans == ["a.nii.gz"]
+    assert passed_over == {"in the output folder": 1}
+
+
+def test_the_output_folder_may_hold_the_source(tmp_path):
+    make(tmp_path / "scans", "a.nii.gz")
+    assert found_in(tmp_path / "scans", tmp_path)[0] == ["a.nii.gz"]
+
+
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path):
+    make(tmp_path / "elsewhere", "b.nii.gz")
+    make(tmp_path / "scans", "a.nii.gz")
+    (tmp_path / "scans" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "scans")
+    assert found_in(tmp_path / "scans")[0] == ["a.nii.gz", "link/b.nii.gz"]
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    make(tmp_path, "a.nii.gz")
+
+    def walk(folder, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied"))
+        yield str(folder), [], ["a.nii.gz"]
+
+    monkeypatch.setattr("os.walk", walk)
+    assert found_in(tmp_path) == (["a.nii.gz"], {"a folder that cannot be read": 1})
 
 
 def test_source_and_output_may_be_one_folder(tmp_path):

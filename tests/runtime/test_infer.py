@@ -91,7 +91,11 @@ def test_thresholds_of_the_user_are_used_and_recorded(tmp_path, infer):
 
 
 @pytest.mark.parametrize(
-    "options", [("--threshold", "0"), ("--threshold", "1.5"), ("--min-lesion-mm3", "-1")]
+    "options",
+    [
+        *[("--threshold", value) for value in ("0", "1.5", "nan")],
+        *[("--min-lesion-mm3", value) for value in ("-1", "nan", "inf")],
+    ],
 )
 def test_thresholds_out_of_range_stop_before_anything(tmp_path, infer, options):
     write_head(tmp_path / "scans" / "a.nii")
@@ -231,7 +235,7 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     assert infer(bundle=bundle)[0] == 0
     assert (tmp_path / "out" / "a_label-STROKE_mask.nii.gz").exists()
-    assert [row["output"] for row in rows_of(tmp_path / "out")] == ["wmh", "stroke"]
+    assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
 
 
 def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
@@ -278,5 +282,64 @@ def test_interrupting_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, inf
     monkeypatch.setattr(cohort, "read_scan", interrupted)
     status, _, errors = infer()
     assert status == 130
-    assert "Run the same command to go on" in errors
+    assert "the same command goes on" in errors
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii"]
+
+
+def test_masks_of_others_are_not_replaced_without_being_told_to(tmp_path, infer):
+    scan = write_head(tmp_path / "scans" / "a.nii.gz")
+    drawn = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
+    drawn.parent.mkdir()
+    drawn.write_bytes(scan.read_bytes())
+    status, _, errors = infer()
+    assert status == 2
+    assert "that this program did not write" in errors
+    assert "--overwrite" in errors
+    assert drawn.read_bytes() == scan.read_bytes()
+    assert infer("--overwrite")[0] == 0
+    assert drawn.read_bytes() != scan.read_bytes()
+
+
+def test_the_table_tells_of_every_finished_result_whatever_this_run_did(tmp_path, infer):
+    for name in "ab":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    infer("--overwrite", source=tmp_path / "scans" / "a.nii")
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "b.nii"]
+    infer("--threshold", "0.9")  # refused for both: what is finished stays
+    assert [row["threshold"] for row in rows_of(tmp_path / "out")] == ["0.75", "0.75"]
+
+
+def test_a_table_that_is_open_elsewhere_is_told_before_any_work(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "out" / VOLUMES_NAME).mkdir(parents=True)  # a folder cannot be written to either
+    status, said, errors = infer()
+    assert (status, "volumes.csv: cannot be replaced" in errors) == (2, True)
+    assert "mL" not in said
+
+
+def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
+    from wmh_runtime import segmenter
+
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    prepare = segmenter.prepare
+
+    def too_large(channels, preparation):
+        if channels[0].path.name == "a.nii":
+            raise MemoryError
+        return prepare(channels, preparation)
+
+    monkeypatch.setattr(segmenter, "prepare", too_large)
+    status, said, errors = infer()
+    assert (status, "a.nii: does not fit into memory" in errors) == (1, True)
+    assert "b.nii: wmh" in said
+
+
+def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_path, infer):
+    write_head(tmp_path / "scans" / "[b] :smile: [a.nii")
+    (tmp_path / "scans" / "back\\[red]slash.nii").write_bytes(b"")
+    status, said, errors = infer()
+    assert status == 1
+    assert "[b] :smile: [a.nii: wmh" in said
+    assert "back\\[red]slash.nii: is empty" in errors

@@ -79,7 +79,7 @@ def test_facts_count_the_mask(phantom: Phantom, sagittal: Phantom) -> None:
     for made, voxel_mm3 in ((phantom, 2.7648), (sagittal, 3.528)):
         assert made.facts.volume_ml == pytest.approx(made.lesions.sum() * voxel_mm3 / 1000)
         assert made.facts.lesion_count == cc3d.connected_components(made.lesions).max()
-        assert 5.9 <= made.facts.contrast_to_noise <= 14.9  # 0.52 / 0.088 to 0.80 / 0.054
+        assert 7.3 <= made.facts.contrast_to_noise <= 18.9  # 0.55 / 0.075 to 0.85 / 0.045
 
 
 def test_arrays_are_raw_scans_and_binary_masks(phantom: Phantom) -> None:

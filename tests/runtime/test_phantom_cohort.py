@@ -25,7 +25,7 @@ def test_a_plan_follows_its_seed_alone():
 
 
 @pytest.mark.parametrize(
-    ("subjects", "loads_ml"), [(0, (1, 2)), (1001, (1, 2)), (1, (0, 2)), (1, (3, 2))]
+    ("subjects", "loads_ml"), [(0, (1, 2)), (1001, (1, 2)), (1, (0, 2)), (1, (3, 2)), (1, (1, 61))]
 )
 def test_what_cannot_be_planned_is_refused(subjects, loads_ml):
     with pytest.raises(InputError):
@@ -41,8 +41,8 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
     names = sorted(p.relative_to(tmp_path / "s").as_posix() for p in (tmp_path / "s").rglob("*.*"))
     assert names == [
         "dataset_description.json",
-        "derivatives/reference/phantoms.tsv",
         "derivatives/reference/sub-7000_label-WMH_mask.nii.gz",
+        "derivatives/reference/sub-7000_to_sub-7000_facts.tsv",
         "sub-7000_FLAIR.nii.gz",
     ]
     scan = nib.load(tmp_path / "s" / "sub-7000_FLAIR.nii.gz")
@@ -52,11 +52,11 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
     assert (int(scan.header["qform_code"]), int(scan.header["sform_code"])) == (1, 1)
     volume_ml = mask.get_fdata().sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
     assert volume_ml == pytest.approx(3, rel=0.01)
-    with (tmp_path / "s/derivatives/reference/phantoms.tsv").open() as file:
+    with (tmp_path / "s/derivatives/reference/sub-7000_to_sub-7000_facts.tsv").open() as file:
         (facts,) = csv.DictReader(file, delimiter="\t")
     assert float(facts["volume_ml"]) == pytest.approx(volume_ml, abs=1e-3)
     description = json.loads((tmp_path / "s" / "dataset_description.json").read_text())
-    assert "procedural" in description["Name"]
+    assert "Procedural" in description["Name"]
 
     status, _, errors = run_command(main, tmp_path / "s", "--subjects", 1, "--seed", 7)
     assert status == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.toys import small_recipe, write_annotated_heads, write_head
-from wmh_runtime.errors import RecipeError
+from wmh_runtime.errors import InputError, RecipeError
 from wmh_train.datasets import (
     Subject,
     describe,
@@ -68,7 +68,7 @@ def test_a_mask_on_another_grid_is_refused(tmp_path):
     moved = mask.affine.copy()
     moved[0, 3] += 1
     nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), moved), subject.references[0])
-    with pytest.raises(RecipeError, match="is on another grid"):
+    with pytest.raises(InputError, match=r"lies up to 1\.0 mm away from sub-00_FLAIR"):
         load_subject(subject)
 
 
@@ -104,3 +104,23 @@ def test_scans_without_lesion_are_welcome(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
     (subject,) = find_subjects(tmp_path, ["flair"], ["wmh"])
     assert load_subject(subject)[1][0].sum() == 0
+
+
+def test_no_slice_to_learn_from_is_told(tmp_path):
+    write_annotated_heads(tmp_path, 1)
+    (subject,) = find_subjects(tmp_path, ["flair"], ["wmh"])
+    image = nib.load(subject.references[0])
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), subject.references[0])
+    with pytest.raises(RecipeError, match=r"1 scan\(s\) give no slice to learn from"):
+        prepare_slices([subject], small_recipe(), 0.0)
+
+
+def test_a_scan_without_head_is_named(tmp_path):
+    write_annotated_heads(tmp_path, 1)
+    (subject,) = find_subjects(tmp_path, ["flair"], ["wmh"])
+    image = nib.load(subject.channels[0])
+    voxels = np.zeros(image.shape, np.float32)
+    voxels[3, 3, 3] = 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), subject.channels[0])
+    with pytest.raises(InputError, match=r"sub-00_FLAIR\.nii\.gz: no axial slice"):
+        prepare_slices([subject], small_recipe(), 0.0)

@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 
-from tests.toys import small_recipe, write_annotated_heads
+from tests.toys import SMALL_RECIPE, small_recipe, write_annotated_heads
 from wmh_runtime.errors import RecipeError
-from wmh_train.checkpoint import load_facts, load_network
+from wmh_train.checkpoint import load_facts, load_network, save_checkpoint
 from wmh_train.loop import FitProgress, fit, learning_rate_share
+from wmh_train.network import WmhNetwork
 from wmh_train.recipe import ScheduleSettings
 
 
@@ -57,22 +58,49 @@ def test_the_same_recipe_gives_the_same_weights(heads, tmp_path):
     assert weights[0] == weights[1]
 
 
-def test_a_reloaded_checkpoint_predicts_bit_identically(heads, tmp_path):
-    facts = fit(small_recipe(), heads, tmp_path / "run", FitProgress())
-    first, second = (load_network(tmp_path / "run", load_facts(tmp_path / "run")) for _ in range(2))
+@pytest.mark.parametrize("lora", [None, {"ranks": {"qkv": 4, "lin1": 2}}])
+def test_a_reloaded_checkpoint_is_the_network_that_was_saved(heads, tmp_path, lora):
+    encoder = SMALL_RECIPE["network"]["encoder"] | {"trained": lora is None}
+    recipe = small_recipe(network=SMALL_RECIPE["network"] | {"encoder": encoder, "lora": lora})
+    facts = fit(recipe, heads, tmp_path / "run", FitProgress())
+    network = load_network(tmp_path / "run", facts)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():  # buffers and frozen weights included
+            tensor.add_(torch.randn(tensor.shape).abs().to(tensor.dtype))
+    save_checkpoint(tmp_path / "other", network, facts)
+    reloaded = load_network(tmp_path / "other", load_facts(tmp_path / "other"))
     image = torch.randn(2, 1, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(first(image).fused, second(image).fused)
-    # BatchNorm's running statistics came along: they are not those of a fresh network.
-    assert not torch.equal(first.adapter[1].running_mean, torch.zeros(16))
-    assert load_facts(tmp_path / "run") == facts
+        assert torch.equal(reloaded(image).fused, network(image).fused)
+    assert load_facts(tmp_path / "other") == facts
+
+
+def test_training_does_not_replace_a_checkpoint(heads, tmp_path):
+    fit(small_recipe(), heads, tmp_path / "run", FitProgress())
+    with pytest.raises(RecipeError, match="holds a checkpoint already"):
+        fit(small_recipe(), heads, tmp_path / "run", FitProgress())
+
+
+def test_no_batch_is_larger_than_the_recipe_says(heads, tmp_path):
+    sizes = []
+    forward = WmhNetwork.forward
+
+    def measured(self, image):
+        if self.training:
+            sizes.append(len(image))
+        return forward(self, image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WmhNetwork, "forward", measured)
+        fit(small_recipe(), heads, tmp_path / "run", FitProgress())
+    assert max(sizes) <= small_recipe().schedule.batch_size
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(heads, tmp_path):
     optimiser = small_recipe().optimiser.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(RecipeError, match=r"Lower optimiser\.learning_rate"):
         fit(small_recipe(optimiser=optimiser), heads, tmp_path / "run", FitProgress())
-    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_weights_of_another_recipe_are_refused(heads, tmp_path):

@@ -28,11 +28,16 @@ def test_an_unknown_recipe_names_the_shipped_ones():
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("empty_slices = 0.15", "empty_slice = 0.15", "data.empty_slices"),
+        ("empty_slices = ", "empty_slice = ", "data.empty_slices"),
         ("epochs = ", "epochs = -", "schedule.epochs"),
         ("patch_px = 8", "patch_px = 16", "3 decoder widths"),
         ("scale_weights = [0.2, 0.2, 0.1]", "scale_weights = [1.0]", "1 loss.scale_weights for 3"),
         ("[data]", "[data", "is not TOML"),
+        ('["wmh"]', '["deep_wmh"]', "outputs.0"),
+        ('["wmh"]', '["wmh", "wmh"]', "names one twice"),
+        ("heads = 2", "heads = 3", "not a multiple of heads"),
+        ("[1, 3]", "[1, 4]", "reach beyond depth"),
+        ("2e-3", "inf", "learning_rate"),
         ("[data]", "[network.lora]\nranks = { qkv = 4 }\n[data]", "frozen"),
         ("[data]", "[network.lora]\nranks = { qvk = 4 }\n[data]", "ranks"),
     ],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.lesions import is_large_enough, label_components
 from wmh_runtime.metrics import dice
 from wmh_runtime.segmenter import Segmenter
 from wmh_train.backend import TorchBackend
@@ -87,12 +87,12 @@ def dice_surface(
     """
     surface = np.empty((len(THRESHOLDS), len(MIN_LESIONS_MM3)))
     for i, threshold in enumerate(THRESHOLDS):
-        labels = cc3d.connected_components(probability >= threshold, connectivity=26)
+        labels = label_components(probability >= threshold)
         sizes = np.bincount(labels.ravel())
         hits = np.bincount(labels.ravel(), weights=reference.ravel())
         for j, min_lesion_mm3 in enumerate(MIN_LESIONS_MM3):
-            kept = sizes * voxel_volume_mm3 >= min_lesion_mm3
-            kept[0] = False
+            kept = is_large_enough(sizes * voxel_volume_mm3, min_lesion_mm3)
+            kept[0] = False  # the background
             surface[i, j] = dice(hits[kept].sum(), sizes[kept].sum(), reference.sum())
     return surface
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from wmh_runtime.atomic import atomic_path, write_text_atomically
 from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.folders import make_folder, make_writable_folder
 from wmh_train.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
@@ -37,6 +38,18 @@ class Calibration(BaseModel):
     )
 
 
+class Provenance(BaseModel):
+    """How a checkpoint came to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(description="what the data set calls itself")
+    parameters: int
+    trained_parameters: int
+    training_slices: int
+    details: dict[str, Any] = Field(description="losses, time, versions")
+
+
 class CheckpointFacts(BaseModel):
     """Everything of a checkpoint but its weights."""
 
@@ -47,19 +60,25 @@ class CheckpointFacts(BaseModel):
     training_scans: list[str]
     validation_scans: list[str]
     calibration: Calibration | None = None
-    provenance: dict[str, Any]
+    provenance: Provenance
+
+
+def require_no_checkpoint(folder: Path) -> None:
+    """Refuse to train over an earlier checkpoint, and find out before whether one can be written.
+
+    Raises:
+        RecipeError: there is one.
+        InputError: the folder cannot be written to.
+    """
+    if (folder / _FACTS).exists() or (folder / _WEIGHTS).exists():
+        raise RecipeError("holds a checkpoint already", "Choose another folder.", about=folder)
+    make_writable_folder(folder)
 
 
 def save_checkpoint(folder: Path, network: WmhNetwork, facts: CheckpointFacts) -> None:
-    """Write a checkpoint; the weights come first, so facts never describe weights not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    trained = {name for name, p in network.named_parameters() if p.requires_grad}
-    buffers = {name for name, _ in network.named_buffers()}
-    tensors = {
-        name: tensor.contiguous()
-        for name, tensor in network.state_dict().items()
-        if name in trained or name in buffers
-    }
+    """Write a checkpoint; the facts come last, so they never describe weights not there."""
+    make_folder(folder)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(folder / _WEIGHTS) as path:
         save_file(tensors, path)
     save_facts(folder, facts)
@@ -103,8 +122,7 @@ def load_network(folder: Path, facts: CheckpointFacts) -> WmhNetwork:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
-    expected = {name for name, p in network.named_parameters() if p.requires_grad}
-    expected |= {name for name, _ in network.named_buffers()}
+    expected = network.state_dict().keys()
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
         raise RecipeError(
@@ -112,5 +130,5 @@ def load_network(folder: Path, facts: CheckpointFacts) -> WmhNetwork:
             "Keep the files of a checkpoint together.",
             about=path,
         )
-    network.load_state_dict(tensors, strict=False)  # a frozen encoder comes from its own file
+    network.load_state_dict(tensors)
     return network.eval()

@@ -31,8 +31,10 @@ def fit(
     """Train a network as a recipe says and write its checkpoint."""
     with terminal.progress_bar() as bar:
         facts = train(load_recipe(recipe), data, out, _Display(bar))
-    trained, total = (facts.provenance[key] for key in ("trained_parameters", "parameters"))
-    terminal.say(f"{trained:,} of {total:,} parameters trained. Checkpoint: {out}")
+    made = facts.provenance
+    terminal.say(
+        f"{made.trained_parameters:,} of {made.parameters:,} parameters trained. Checkpoint: {out}"
+    )
     terminal.say(f"Next: wmh-train calibrate {out} --data {data}")
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime import bids
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.phantom.cohort import DESCRIPTION_NAME, REFERENCES
 from wmh_runtime.prepare import prepare
-from wmh_runtime.scan import Scan, read_scan
+from wmh_runtime.scan import Scan, read_scan, require_same_grid
 from wmh_train.recipe import Recipe
 
-_SAME_GRID_MM = 1e-3
 _MASK_CUT = 0.5
-_BIDS_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,18 @@ def find_subjects(folder: Path, channels: list[str], outputs: list[str]) -> list
     Raises:
         RecipeError: there are none, or a file of one is missing.
     """
-    suffixes = [_BIDS_SUFFIX.get(channel, channel) for channel in channels]
-    ending = f"_{suffixes[0]}.nii.gz"
+    ending = bids.scan_name("", channels[0])
     names = sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}"))
     if not names:
         raise RecipeError(
             f"holds no *{ending}", "Make some with wmh-phantom, or check --data.", about=folder
         )
+    references = folder / bids.REFERENCES
     subjects = [
         Subject(
             name,
-            tuple(folder / f"{name}_{suffix}.nii.gz" for suffix in suffixes),
-            tuple(
-                folder / REFERENCES / f"{name}_label-{output.upper()}_mask.nii.gz"
-                for output in outputs
-            ),
+            tuple(folder / bids.scan_name(name, channel) for channel in channels),
+            tuple(references / bids.mask_name(name, output) for output in outputs),
         )
         for name in names
     ]
@@ -68,7 +63,7 @@ def find_subjects(folder: Path, channels: list[str], outputs: list[str]) -> list
 def describe(folder: Path) -> str:
     """Return what a data set calls itself: its BIDS name, or else its folder's."""
     try:
-        return str(json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))["Name"])
+        return str(json.loads((folder / bids.DESCRIPTION_NAME).read_text(encoding="utf-8"))["Name"])
     except (OSError, ValueError, KeyError, TypeError):
         return folder.resolve().name
 
@@ -77,19 +72,12 @@ def load_subject(subject: Subject) -> tuple[list[Scan], list[NDArray[np.bool_]]]
     """Read a subject's channels and reference masks.
 
     Raises:
-        InputError: a file cannot be read.
-        RecipeError: the files are not on one grid.
+        InputError: a file cannot be read, or a mask is on another grid than its scan.
     """
     scans = [read_scan(path) for path in subject.channels]
     references = [read_scan(path, allow_constant=True) for path in subject.references]
-    for other in (*scans[1:], *references):
-        same_shape = other.shape == scans[0].shape
-        if not same_shape or not np.allclose(other.affine, scans[0].affine, atol=_SAME_GRID_MM):
-            raise RecipeError(
-                f"is on another grid than {scans[0].path.name}",
-                "Resample the mask to the image's grid.",
-                about=other.path,
-            )
+    for reference in references:
+        require_same_grid(reference, scans[0])
     return scans, [reference.voxels >= _MASK_CUT for reference in references]
 
 
@@ -139,11 +127,15 @@ def prepare_slices(
         recipe: for the preparation, the channels, and the seed that chooses empty slices.
         empty_slices: share of the slices without lesion, in [0, 1].
         on_subject: called after each subject, for progress.
+
+    Raises:
+        InputError: a file cannot be read or shows no head.
+        RecipeError: no slice is left.
     """
     images, targets = [], []
     for subject in subjects:
         scans, references = load_subject(subject)
-        prepared = prepare([s.voxels for s in scans], scans[0].affine, recipe.preparation)
+        prepared = prepare(scans, recipe.preparation)
         squares = [prepared.restoration.squares(reference) for reference in references]
         target = np.stack(squares, axis=1) >= _MASK_CUT
         digest = hashlib.sha256(f"{recipe.schedule.seed}:{subject.name}".encode()).digest()
@@ -152,4 +144,9 @@ def prepare_slices(
         images.append(prepared.slices[chosen].astype(np.float16))
         targets.append(target[chosen])
         on_subject()
+    if not any(map(len, images)):
+        raise RecipeError(
+            f"{len(subjects)} scan(s) give no slice to learn from",
+            "Check the reference masks, or raise data.empty_slices.",
+        )
     return Slices(np.concatenate(images), np.concatenate(targets))

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
 from wmh_train.augment import augment
-from wmh_train.checkpoint import CheckpointFacts, save_checkpoint
+from wmh_train.checkpoint import (
+    CheckpointFacts,
+    Provenance,
+    require_no_checkpoint,
+    save_checkpoint,
+)
 from wmh_train.datasets import Slices, describe, find_subjects, prepare_slices, split_subjects
 from wmh_train.losses import SegmentationLoss
 from wmh_train.network import WmhNetwork, parameter_counts
@@ -55,14 +60,16 @@ def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> Checkpo
     Args:
         recipe: decides everything.
         data: folder of annotated scans.
-        out: checkpoint folder, made if needed.
+        out: checkpoint folder, made if needed; must not hold a checkpoint.
         progress: is told what happens.
 
     Raises:
-        RecipeError: the data do not fit the recipe, or the loss is no longer finite.
-        InputError: a scan cannot be read.
+        RecipeError: the data do not fit the recipe, `out` holds a checkpoint, or the loss is no
+            longer finite.
+        InputError: a scan cannot be read, or `out` not be written to.
     """
     started = time.monotonic()
+    require_no_checkpoint(out)
     subjects = find_subjects(data, recipe.channels, recipe.outputs)
     schedule = recipe.schedule
     training, validation = split_subjects(subjects, recipe.data.validation_share, schedule.seed)
@@ -79,18 +86,20 @@ def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> Checkpo
         recipe=recipe,
         training_scans=sorted(subject.name for subject in training),
         validation_scans=sorted(subject.name for subject in validation),
-        provenance={
-            "data": describe(data),
-            "trained_parameters": trained,
-            "parameters": total,
-            "training_slices": len(train_slices),
-            "training_loss": reports[-1].training_loss,
-            "validation_slice_dice": reports[-1].validation_dice,
-            "minutes": round((time.monotonic() - started) / 60, 1),
-            "machine": platform.machine(),
-            "torch": torch.__version__,
-            "wmh-lora": version("wmh-lora"),
-        },
+        provenance=Provenance(
+            data=describe(data),
+            parameters=total,
+            trained_parameters=trained,
+            training_slices=len(train_slices),
+            details={
+                "training_loss": round(reports[-1].training_loss, 4),
+                "validation_slice_dice": round(reports[-1].validation_dice, 4),
+                "minutes": round((time.monotonic() - started) / 60, 1),
+                "processor": platform.machine(),
+                "torch": torch.__version__,
+                "wmh-lora": version("wmh-lora"),
+            },
+        ),
     )
     save_checkpoint(out, network, facts)
     return facts
@@ -122,7 +131,7 @@ def _optimise(
     optimiser = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps_per_epoch = max(1, len(training) // schedule.batch_size)
+    steps_per_epoch = math.ceil(len(training) / schedule.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_share(step, steps_per_epoch, schedule)
     )

@@ -10,8 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from wmh_runtime.bundle import OutputName
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.prepare import Preparation
 
@@ -21,7 +29,7 @@ LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 class _Table(BaseModel):
     """A table of a recipe: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EncoderSettings(_Table):
@@ -35,6 +43,14 @@ class EncoderSettings(_Table):
     global_blocks: list[int] = Field(description="blocks that attend across the whole slice")
     neck_channels: int = Field(gt=0)
     trained: bool = Field(description="True: all of it is trained; False: frozen but for LoRA")
+
+    @model_validator(mode="after")
+    def _heads_and_blocks_fit(self) -> EncoderSettings:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if not set(self.global_blocks) <= set(range(self.depth)):
+            raise ValueError(f"global_blocks {self.global_blocks} reach beyond depth {self.depth}")
+        return self
 
 
 class LoraSettings(_Table):
@@ -110,13 +126,20 @@ class Recipe(_Table):
 
     name: str
     channels: list[str] = Field(default=["flair"], min_length=1)
-    outputs: list[str] = Field(default=["wmh"], min_length=1)
+    outputs: list[OutputName] = Field(default=["wmh"], min_length=1)
     preparation: Preparation
     network: NetworkSettings
     data: DataSettings
     loss: LossSettings
     optimiser: OptimiserSettings
     schedule: ScheduleSettings
+
+    @field_validator("channels", "outputs")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError(f"{names} names one twice")
+        return names
 
     @model_validator(mode="after")
     def _a_weight_for_each_scale(self) -> Recipe:
@@ -135,7 +158,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     shipped = resources.files("wmh_train") / "recipes" / f"{name_or_path}.toml"
     path = Path(name_or_path)
     try:
-        text = path.read_text("utf-8") if path.suffix == ".toml" else shipped.read_text("utf-8")
+        content = path.read_bytes() if path.suffix == ".toml" else shipped.read_bytes()
     except OSError as error:
         raise RecipeError(
             "is not a recipe file nor the name of a shipped one",
@@ -143,8 +166,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             about=name_or_path,
         ) from error
     try:
-        return Recipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        return Recipe.model_validate(tomllib.loads(content.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"is not TOML: {error}", "Mend that line.", about=name_or_path) from error
     except ValidationError as error:
         first = error.errors()[0]

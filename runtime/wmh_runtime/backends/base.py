@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -48,17 +49,19 @@ class Backend(ABC):
         """Free the device."""
         self._close()
 
-    def predict(self, slices: Floats) -> Floats:
+    def predict(self, slices: Floats, on_executed: Callable[[float], None] | None = None) -> Floats:
         """Return the probability of each output in each pixel.
 
         Args:
             slices: float32 [N, C, S, S], N of any size, 0 included.
+            on_executed: called after each batch with the share of slices executed, 0 to 1.
 
         Returns:
             float32 [N, K, S, S], in [0, 1].
 
         Raises:
-            BackendError: the input has another shape or type, or the execution failed.
+            BackendError: the input has another shape or type, the execution failed, or what it
+                gave has another shape or is not finite.
         """
         if slices.dtype != np.float32 or slices.shape[1:] != self.shape.slice_in:
             expected = ", ".join(map(str, ("N", *self.shape.slice_in)))
@@ -72,8 +75,22 @@ class Backend(ABC):
             part = slices[start : start + self.batch_size]
             batch[: len(part)] = part
             batch[len(part) :] = 0
-            probabilities[start : start + len(part)] = self._execute(batch)[: len(part)]
+            given = self._execute(batch)
+            self._check_given(given)
+            probabilities[start : start + len(part)] = given[: len(part)]
+            if on_executed is not None:
+                on_executed((start + len(part)) / len(slices))
         return probabilities
+
+    def _check_given(self, given: Floats) -> None:
+        """Refuse output that would become a mask of something else, or an empty one unnoticed."""
+        expected = (self.batch_size, *self.shape.slice_out)
+        if given.shape != expected:
+            problem = f"gave an array of {list(given.shape)}, expected {list(expected)}"
+            raise BackendError(problem, "The bundle does not fit its manifest.", about=self.name)
+        if not np.isfinite(given).all():
+            problem = "gave probabilities that are not finite"
+            raise BackendError(problem, "Use another precision or backend.", about=self.name)
 
     @property
     def versions(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ from wmh_runtime.record import Record
 app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
 
-@app.command()
+@app.command(**terminal.ONLY_COMMAND)
 def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
@@ -29,13 +30,14 @@ def infer(
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
     threshold: Annotated[
-        float | None, typer.Option(help="Cut of the probability, above 0 to 1. [default: bundle's]")
+        float | None,
+        typer.Option(help="Cut of probability, up to 1. Default: the bundle's."),
     ] = None,
     min_lesion_mm3: Annotated[
-        float | None, typer.Option(help="Smallest lesion kept, mm³. [default: bundle's]")
+        float | None, typer.Option(help="Smallest lesion kept, mm³. Default: the bundle's.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads. [default: one a core]")
+        int | None, typer.Option(min=1, help="Processor threads. Default: one a core.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace finished results.")
@@ -55,15 +57,19 @@ def infer(
     2 nothing could be done.
     """
     opened = open_bundle(bundle)
-    found = discover(source, exclude=out)
+    found = discover(source, out)
     _tell_what_is_passed_over(found)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
-    with (
-        OnnxRuntimeBackend.of_bundle(opened, threads=threads) as backend,
-        terminal.progress_bar() as bar,
-    ):
-        outcome = run(job, backend, _Display(bar, len(found.scans)))
+    try:
+        with (
+            OnnxRuntimeBackend.of_bundle(opened, threads=threads) as backend,
+            terminal.progress_bar() as bar,
+        ):
+            outcome = run(job, backend, _Display(bar, len(found.scans)))
+    except KeyboardInterrupt:
+        terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
+        raise typer.Exit(terminal.EXIT_INTERRUPTED) from None
     _conclude(outcome, out)
 
 
@@ -73,6 +79,12 @@ class _Display(Progress):
     def __init__(self, bar: Bar, total: int) -> None:
         self._bar = bar
         self._task = bar.add_task("segmenting", total=total)
+        self._finished = 0
+
+    def executed(self, scan: Found, share: float) -> None:
+        name = scan.path.name
+        completed = self._finished + share
+        self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
 
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
         volumes = ", ".join(
@@ -82,11 +94,15 @@ class _Display(Progress):
         terminal.say(f"{scan.relative.as_posix()}: {volumes}{' (done before, kept)' * kept}")
         for warning in dict.fromkeys(w for record in records for w in record.warnings):
             terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
-        self._bar.advance(self._task)
+        self._finish_one()
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         terminal.say_error(str(error))
-        self._bar.advance(self._task)
+        self._finish_one()
+
+    def _finish_one(self) -> None:
+        self._finished += 1
+        self._bar.update(self._task, completed=self._finished)
 
 
 def _tell_what_is_passed_over(found: Discovery) -> None:
@@ -99,8 +115,8 @@ def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float |
     """Return an output with the user's threshold and minimum size in place of the bundle's."""
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"{threshold:g} is not above 0 and at most 1", about="--threshold")
-    if min_lesion_mm3 is not None and min_lesion_mm3 < 0:
-        raise InputError(f"{min_lesion_mm3:g} is negative", "Give mm³.", about="--min-lesion-mm3")
+    if min_lesion_mm3 is not None and not 0 <= min_lesion_mm3 < math.inf:
+        raise InputError(f"{min_lesion_mm3:g} is not a volume in mm³", about="--min-lesion-mm3")
     asked = {"threshold": threshold, "min_lesion_mm3": min_lesion_mm3}
     return output.model_copy(update={k: v for k, v in asked.items() if v is not None})
 

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from wmh_runtime.bids import REFERENCES
 from wmh_runtime.cli import terminal
-from wmh_runtime.phantom.cohort import REFERENCES, plan_cohort, write_cohort
+from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
 
 app = terminal.command_line("Make procedural FLAIR heads with exact lesion masks.")
 
 
-@app.command()
+@app.command(**terminal.ONLY_COMMAND)
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
     subjects: Annotated[int, typer.Option(help="How many heads.")] = 3,
@@ -23,7 +24,7 @@ def phantom(
         tuple[float, float], typer.Option(help="Smallest and largest lesion load, mL.")
     ] = (1.0, 40.0),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes at a time. [default: one a core]")
+        int | None, typer.Option(min=1, help="Processes at a time. Default: one a core.")
     ] = None,
 ) -> None:
     """Make procedural FLAIR heads with exact lesion masks.
@@ -37,7 +38,7 @@ def phantom(
         write_cohort(
             plans,
             folder,
-            workers=min(workers or os.cpu_count() or 1, subjects),
+            workers=workers or os.cpu_count() or 1,
             on_written=lambda: bar.advance(task),
         )
     terminal.say(f"{subjects} scan(s) in {folder}, reference masks in {folder / REFERENCES}")

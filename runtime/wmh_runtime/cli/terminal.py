@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from wmh_runtime.bundle import INTENDED_USE
 from wmh_runtime.errors import WmhError
@@ -25,8 +28,13 @@ EXIT_SOME_FAILED = 1
 EXIT_NOTHING_RAN = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+# File names may hold anything: nothing in a line is taken for markup or emoji.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
+_live_bars: list[Progress] = []
+
+# For a program of one command, which takes these from the command and not from the app.
+ONLY_COMMAND: dict[str, Any] = {"epilog": INTENDED_USE, "no_args_is_help": True}
 
 
 def command_line(help_text: str) -> typer.Typer:
@@ -43,45 +51,57 @@ def command_line(help_text: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run a command line: an error of ours becomes one line and an exit status, no traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that cannot be encoded stops nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except WmhError as error:
         say_error(str(error))
         sys.exit(EXIT_NOTHING_RAN)
-    except KeyboardInterrupt:
-        say_error("interrupted; what was finished is kept. Run the same command to go on.")
-        sys.exit(EXIT_INTERRUPTED)
-
-
-def say_error(line: str) -> None:
-    """Write an error, one line, to the error stream."""
-    err.print(f"[bold red]error:[/] {_escaped(line)}")
-
-
-def say_warning(line: str) -> None:
-    """Write a warning, one line, to the error stream."""
-    err.print(f"[yellow]warning:[/] {_escaped(line)}")
 
 
 def say(line: str) -> None:
     """Write a line of results."""
-    out.print(_escaped(line))
+    _print(out, Text(line))
 
 
-def progress_bar() -> Progress:
-    """Make a progress bar with the time left, on the error stream."""
-    return Progress(
-        SpinnerColumn(),
+def say_warning(line: str) -> None:
+    """Write a warning, one line, to the error stream."""
+    _print(err, Text.assemble(("warning: ", "yellow"), line))
+
+
+def say_error(line: str) -> None:
+    """Write an error, one line, to the error stream."""
+    _print(err, Text.assemble(("error: ", "bold red"), line))
+
+
+def _print(console: Console, line: Text) -> None:
+    """Write a line; above the bar where one is drawn on the same terminal."""
+    (err if _live_bars and console.is_terminal else console).print(line)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Draw a progress bar with the time left, on the error stream."""
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
+    with bar:
+        if err.is_terminal:
+            _live_bars.append(bar)
+        try:
+            yield bar
+        finally:
+            _live_bars.clear()
 
 
 def print_version(wanted: bool) -> None:
@@ -89,8 +109,3 @@ def print_version(wanted: bool) -> None:
     if wanted:
         say(f"wmh-lora {version('wmh-lora')}")
         raise typer.Exit
-
-
-def _escaped(line: str) -> str:
-    """Keep brackets in file names from being taken for colours."""
-    return line.replace("[", r"\[")

@@ -31,10 +31,10 @@ class Acquisition:
 
     @staticmethod
     def draw(rng: np.random.Generator, site: Site) -> Acquisition:
-        """Draw contrast and noise that together put the contrast-to-noise ratio at 6 to 15."""
+        """Draw contrast and noise that together put the contrast-to-noise ratio at 7 to 19."""
         return Acquisition(
-            lesion_contrast=rng.uniform(0.52, 0.80),
-            noise=rng.uniform(0.054, 0.088),
+            lesion_contrast=rng.uniform(0.55, 0.85),
+            noise=rng.uniform(0.045, 0.075),
             white_level=rng.uniform(*site.white_level),
             bias=rng.uniform(0.10, 0.25),
         )

@@ -15,16 +15,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from wmh_runtime import bids
 from wmh_runtime.atomic import atomic_path, write_text_atomically
 from wmh_runtime.errors import InputError
-from wmh_runtime.outputs import make_folder
-from wmh_runtime.phantom.head import PhantomFacts, make_phantom
+from wmh_runtime.folders import make_folder, make_writable_folder
+from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
 from wmh_runtime.phantom.sites import SITES
 
 _SEEDS_PER_COHORT = 1000  # cohort 7 draws heads 7000 to 7999, so cohorts share none
 _SCANNER_CODE = 1  # NIfTI: the affine leads to the scanner's own coordinates
-REFERENCES = Path("derivatives") / "reference"
-DESCRIPTION_NAME = "dataset_description.json"  # BIDS: what a data set is
+_MOST_WORKERS = 61  # more processes Windows cannot wait for
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,15 @@ class Plan:
 
     def scan_path(self, folder: Path) -> Path:
         """Where its scan goes."""
-        return folder / f"{self.name}_FLAIR.nii.gz"
+        return folder / bids.scan_name(self.name, "flair")
 
     def reference_path(self, folder: Path) -> Path:
         """Where its lesion mask goes."""
-        return folder / REFERENCES / f"{self.name}_label-WMH_mask.nii.gz"
+        return folder / bids.REFERENCES / bids.mask_name(self.name, "wmh")
+
+    def paths(self, folder: Path) -> tuple[Path, Path]:
+        """Both."""
+        return self.scan_path(folder), self.reference_path(folder)
 
 
 def plan_cohort(
@@ -53,7 +57,7 @@ def plan_cohort(
     Args:
         subjects: 1 to 1000.
         seed: of the cohort; two cohorts of different seeds have no head in common.
-        loads_ml: smallest and largest lesion load, above 0.
+        loads_ml: smallest and largest lesion load, above 0 and up to 60.
         sites: to take turns.
 
     Raises:
@@ -61,10 +65,9 @@ def plan_cohort(
     """
     if not 1 <= subjects <= _SEEDS_PER_COHORT:
         raise InputError(f"{subjects} subjects asked for", f"Ask for 1 to {_SEEDS_PER_COHORT}.")
-    if not 0 < loads_ml[0] <= loads_ml[1]:
-        raise InputError(
-            f"loads from {loads_ml[0]:g} to {loads_ml[1]:g} mL", "Give 0 < low ≤ high."
-        )
+    if not 0 < loads_ml[0] <= loads_ml[1] <= LARGEST_LOAD_ML:
+        advice = f"Give 0 < smallest ≤ largest ≤ {LARGEST_LOAD_ML:g}."
+        raise InputError(f"loads from {loads_ml[0]:g} to {loads_ml[1]:g} mL", advice)
     loads = np.random.default_rng(seed).permutation(np.geomspace(*loads_ml, subjects))
     return [
         Plan(
@@ -82,7 +85,7 @@ def write_cohort(
 ) -> None:
     """Make phantoms and write scans, reference masks and a table of facts.
 
-    Scans go to `folder`, masks and `phantoms.tsv` to `derivatives/reference` below it.
+    Scans go to `folder`, masks and the table to `derivatives/reference` below it.
 
     Args:
         plans: what to make.
@@ -91,15 +94,15 @@ def write_cohort(
         on_written: called after each phantom.
 
     Raises:
-        InputError: a phantom of that name is there already, or the folder cannot be written.
+        InputError: a file of that name is there already, or the folder cannot be written.
     """
-    for plan in plans:
-        if plan.scan_path(folder).exists():
-            advice = "Choose another folder or seed."
-            raise InputError("exists already", advice, about=plan.scan_path(folder))
-    make_folder(folder / REFERENCES)
+    for path in (path for plan in plans for path in plan.paths(folder)):
+        if path.exists():
+            raise InputError("exists already", "Choose another folder or seed.", about=path)
+    make_writable_folder(folder)
+    _describe(folder)
     facts = []
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(min(workers, len(plans), _MOST_WORKERS)) as pool:
         for fact in pool.map(partial(write_phantom, folder=folder), plans):
             facts.append(fact)
             on_written()
@@ -108,18 +111,26 @@ def write_cohort(
     writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text_atomically(folder / REFERENCES / "phantoms.tsv", text.getvalue())
-    description = {
-        "Name": f"{len(plans)} procedural FLAIR phantoms, {plans[0].name} to {plans[-1].name}",
-        "BIDSVersion": "1.10.0",
-        "GeneratedBy": [{"Name": "wmh-phantom", "Version": version("wmh-lora")}],
-    }
-    write_text_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=2) + "\n")
+    table = f"{plans[0].name}_to_{plans[-1].name}_facts.tsv"
+    write_text_atomically(folder / bids.REFERENCES / table, text.getvalue())
+
+
+def _describe(folder: Path) -> None:
+    """Say what the data set is, unless it says so itself."""
+    path = folder / bids.DESCRIPTION_NAME
+    if not path.exists():
+        description = {
+            "Name": "Procedural FLAIR phantoms made by wmh-phantom",
+            "BIDSVersion": "1.10.0",
+            "GeneratedBy": [{"Name": "wmh-phantom", "Version": version("wmh-lora")}],
+        }
+        write_text_atomically(path, json.dumps(description, indent=2) + "\n")
 
 
 def write_phantom(plan: Plan, folder: Path) -> PhantomFacts:
-    """Make one phantom and write its scan and its reference mask; the folders exist."""
+    """Make one phantom and write its scan and its reference mask."""
     phantom = make_phantom(plan.seed, plan.site, plan.load_ml)
+    make_folder(folder / bids.REFERENCES)
     for path, voxels in (
         (plan.reference_path(folder), phantom.lesions),
         (plan.scan_path(folder), phantom.image),

@@ -1,0 +1,78 @@
+"""Names of files, as BIDS and its derivatives have them. Every name this project gives is here.
+
+For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
+
+    sub-1_label-WMH_mask.nii.gz      lesion mask
+    sub-1_label-WMH_mask.json        its record
+    sub-1_label-WMH_probseg.nii.gz   probability map
+    sub-1_label-WMH_qc.png           quality-control picture
+    derivatives/reference/           reference masks of annotated scans, under the same names
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+DERIVATIVES = "derivatives"
+REFERENCES = Path(DERIVATIVES) / "reference"
+DESCRIPTION_NAME = "dataset_description.json"
+RECORD_SUFFIX = "_mask.json"
+
+_IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
+_FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
+_RESULT = re.compile(r"_label-[A-Za-z0-9]+_(mask|probseg)$")
+
+
+def is_nifti(path: Path) -> bool:
+    """Say whether a name is that of a NIfTI file."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def stem_of(path: Path) -> str:
+    """Return a NIfTI file's name without `.nii` or `.nii.gz`."""
+    for suffix in NIFTI_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def entities_of(path: Path) -> str:
+    """Return what names of results begin with: a scan's stem without `_FLAIR`."""
+    return _FLAIR_SUFFIX.sub("", stem_of(path))
+
+
+def is_result(path: Path) -> bool:
+    """Say whether a name is that of a mask or a probability map."""
+    return _RESULT.search(stem_of(path)) is not None
+
+
+def says_flair(path: Path) -> bool:
+    """Say whether a name mentions FLAIR."""
+    return "flair" in path.name.lower()
+
+
+def scan_name(entities: str, channel: str) -> str:
+    """Name the scan of a channel, `flair` or `t1` for instance."""
+    return f"{entities}_{_IMAGE_SUFFIX.get(channel, channel)}.nii.gz"
+
+
+def mask_name(entities: str, output: str) -> str:
+    """Name the mask of an output, `wmh` for instance."""
+    return f"{entities}_label-{output.upper()}_mask.nii.gz"
+
+
+def record_name(entities: str, output: str) -> str:
+    """Name the record beside a mask."""
+    return f"{entities}_label-{output.upper()}{RECORD_SUFFIX}"
+
+
+def probability_name(entities: str, output: str) -> str:
+    """Name the probability map of an output."""
+    return f"{entities}_label-{output.upper()}_probseg.nii.gz"
+
+
+def picture_name(entities: str, output: str) -> str:
+    """Name the quality-control picture of an output."""
+    return f"{entities}_label-{output.upper()}_qc.png"

@@ -1,0 +1,41 @@
+"""Folders to write to: made, and tried before hours of work depend on them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from wmh_runtime.atomic import PARTIAL_PREFIX
+from wmh_runtime.errors import InputError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        InputError: that is impossible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made ({error.strerror or error})", "Choose another folder.", about=folder
+        ) from error
+
+
+def make_writable_folder(folder: Path) -> None:
+    """Make a folder and find out whether files can be written to it.
+
+    Raises:
+        InputError: they cannot.
+    """
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=PARTIAL_PREFIX):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot be written to ({error.strerror or error})",
+            "Check its permissions and the disk, or choose another folder.",
+            about=folder,
+        ) from error
