@@ -50,12 +50,14 @@ format: .venv/.done
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
 DEMO_RESULTS := benchmarks/results/accuracy-demo.json
+DEMO_CAUTION := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
 demo-bundle: .venv/.done
 	rm -rf runs/demo
 	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 120 --seed 1 --loads-ml 0.5 60
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint
 	$(BIN)/wmh-train calibrate runs/demo/checkpoint --data runs/demo/phantoms
-	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle
+	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle \
+		--name demo --caution $(DEMO_CAUTION)
 	rm -rf $(DEMO_BUNDLE)
 	mv runs/demo/bundle $(DEMO_BUNDLE)
 	$(BIN)/wmh-bench accuracy demo --card --results $(DEMO_RESULTS)

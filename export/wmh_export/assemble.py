@@ -41,13 +41,22 @@ _LICENCE = "Apache-2.0"
 _VIEWS: tuple[Views, ...] = (1, 8)
 
 
-def build(checkpoint: Path, out: Path, on_step: Callable[[str], None]) -> Bundle:
+def build(
+    checkpoint: Path,
+    out: Path,
+    on_step: Callable[[str], None],
+    *,
+    name: str = "",
+    caution: str = "",
+) -> Bundle:
     """Export a checkpoint: merge, trace, compare, write. `out` appears whole or not at all.
 
     Args:
         checkpoint: calibrated.
         out: bundle folder; must not exist.
         on_step: is told each step.
+        name: of the bundle; empty takes the recipe's.
+        caution: a warning that every result shall bear.
 
     Raises:
         RecipeError: the checkpoint cannot be read.
@@ -72,6 +81,7 @@ def build(checkpoint: Path, out: Path, on_step: Callable[[str], None]) -> Bundle
             on_step(f"comparing the {views}-view graph with PyTorch")
             parity[views] = _compare(network, facts, partial / GRAPHS, views)
         manifest = _manifest(facts, partial, parity)
+        manifest = manifest.model_copy(update={"name": name or manifest.name, "caution": caution})
         write_text_atomically(partial / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
         write_text_atomically(partial / CARD_NAME, model_card(manifest))
         partial.chmod(0o755)

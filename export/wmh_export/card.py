@@ -31,6 +31,7 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
     sections = [
         f"# Model card: {manifest.name}",
         manifest.intended_use,
+        *([f"**{manifest.caution}**"] if manifest.caution else []),
         "## What it is",
         _table(
             ("model id", f"`{manifest.model_id}`"),

@@ -22,7 +22,8 @@ RECORD_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 _FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
-_RESULT = re.compile(r"_label-[A-Za-z0-9]+_(mask|probseg)$")
+_MASK = re.compile(r"_(mask|probseg|dseg|seg)$", re.IGNORECASE)
+_OTHER_CONTRAST = re.compile(r"(?<![a-z0-9])(t1|t1w|t2|t2w|pd|pdw|dwi|adc|swi|bold)(?![a-z0-9])")
 
 
 def is_nifti(path: Path) -> bool:
@@ -43,14 +44,20 @@ def entities_of(path: Path) -> str:
     return _FLAIR_SUFFIX.sub("", stem_of(path))
 
 
-def is_result(path: Path) -> bool:
-    """Say whether a name is that of a mask or a probability map."""
-    return _RESULT.search(stem_of(path)) is not None
+def is_mask(path: Path) -> bool:
+    """Say whether a name is that of a mask or a probability map, ours or anybody's."""
+    return _MASK.search(stem_of(path)) is not None
 
 
-def says_flair(path: Path) -> bool:
-    """Say whether a name mentions FLAIR."""
-    return "flair" in path.name.lower()
+def says_flair(relative: Path) -> bool:
+    """Say whether a name, or that of a folder on the way to it, mentions FLAIR."""
+    return "flair" in relative.as_posix().lower()
+
+
+def says_other_contrast(path: Path) -> bool:
+    """Say whether a file's name mentions another contrast, T1 for instance, and not FLAIR."""
+    name = stem_of(path).lower()
+    return "flair" not in name and _OTHER_CONTRAST.search(name) is not None
 
 
 def scan_name(entities: str, channel: str) -> str:

@@ -100,6 +100,7 @@ class Manifest(_Part):
     tools: dict[str, str] = Field(description="versions of what made the bundle")
     licence: str
     intended_use: str = INTENDED_USE
+    caution: str = Field(default="", description="a warning that every result shall bear")
 
     @property
     def network_shape(self) -> NetworkShape:

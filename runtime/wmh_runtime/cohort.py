@@ -24,7 +24,7 @@ from wmh_runtime.segmenter import Segmenter
 VOLUMES_NAME = "volumes.csv"
 _COLUMNS = (
     *("scan", "output", "volume_ml", "lesion_count", "threshold", "min_lesion_mm3"),
-    *("model_id", "mask", "warnings"),
+    *("bundle", "model_id", "mask", "warnings"),
 )
 
 
@@ -88,7 +88,7 @@ def run(job: Job, backend: Backend, progress: Progress) -> Outcome:
             try:
                 if names[paths[0].mask] > 1:
                     raise InputError(
-                        f"and another scan would both be written to {paths[0].mask.name}",
+                        f"would be written to {paths[0].mask.name}, and so would another scan",
                         "Rename one of them.",
                         about=scan.path,
                     )
@@ -135,8 +135,11 @@ def _finished(
     except OSError:
         return None  # reading the scan will say what is wrong with it
     for to, record, wanted in zip(paths, records, settings, strict=True):
-        if (record.settings, record.input_sha256) != (wanted, input_sha256):
-            problem = f"has a result of another input or other settings, {to.record.name}"
+        if record.input_sha256 != input_sha256:
+            problem = f"has a result of another input, {to.record.name}"
+            raise InputError(problem, replace, about=scan.path)
+        if record.settings != wanted:
+            problem = f"has a result made with other settings, {to.record.name}"
             raise InputError(problem, replace, about=scan.path)
         wanted_files = [to.mask, to.picture] + [to.probability] * job.with_probability
         if not all(path.exists() for path in wanted_files):
@@ -152,6 +155,7 @@ def _segment(
     segmenter: Segmenter,
     progress: Progress,
 ) -> list[Record]:
+    caution = job.bundle.manifest.caution
     try:
         image = read_scan(scan.path)
         segmentation = segmenter.segment(
@@ -159,7 +163,7 @@ def _segment(
         )
         records = []
         for result, to, made_with in zip(segmentation.results, paths, settings, strict=True):
-            record = Record.of(image, segmentation, result, made_with, segmenter.backend)
+            record = Record.of(image, segmentation, result, made_with, segmenter.backend, caution)
             write_output(image, result, record, to, with_probability=job.with_probability)
             records.append(record)
     except MemoryError as error:
@@ -206,6 +210,7 @@ def _rows(out: Path) -> Iterator[dict[str, str]]:
             "lesion_count": str(record.lesion_count),
             "threshold": f"{output.threshold:g}",
             "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
+            "bundle": record.settings.bundle,
             "model_id": record.settings.model_id,
             "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
             "warnings": " | ".join(record.warnings),

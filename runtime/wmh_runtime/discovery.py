@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.atomic import is_partial
-from wmh_runtime.bids import DERIVATIVES, is_nifti, is_result, says_flair
+from wmh_runtime.bids import DERIVATIVES, is_mask, is_nifti, says_flair, says_other_contrast
 from wmh_runtime.errors import InputError
 
 
@@ -32,9 +32,9 @@ class Discovery:
 def discover(source: Path, out: Path) -> Discovery:
     """Find the scans of a folder and of the folders below it.
 
-    Where some names say FLAIR, only those are taken. Never taken are our own results, hidden
-    files, folders named `derivatives`, and what lies in the output folder where that is below
-    the source. A single file is taken as it is.
+    Where some names, or folders, say FLAIR, only those are taken. Never taken are masks, names of
+    another contrast, hidden files, folders named `derivatives`, and what lies in the output
+    folder where that is below the source. A single file is taken as it is.
 
     Args:
         source: a folder, or one file.
@@ -60,9 +60,9 @@ def discover(source: Path, out: Path) -> Discovery:
             candidates.append(path)
         else:
             passed_over[against] += 1
-    flairs = [path for path in candidates if says_flair(path)]
+    flairs = [path for path in candidates if says_flair(path.relative_to(source))]
     if flairs and len(flairs) < len(candidates):
-        passed_over["its name does not say FLAIR"] = len(candidates) - len(flairs)
+        passed_over["neither name nor folder says FLAIR"] = len(candidates) - len(flairs)
     scans = sorted(flairs or candidates)
     if not scans:
         told = "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
@@ -106,6 +106,8 @@ def _reason_against(relative: Path, in_output_folder: bool) -> str | None:
         return "in the output folder"
     if DERIVATIVES in relative.parts[:-1]:
         return "in a derivatives folder"
-    if is_result(relative):
-        return "an output of this program"
+    if is_mask(relative):
+        return "a mask or a probability map"
+    if says_other_contrast(relative):
+        return "its name says another contrast than FLAIR"
     return None

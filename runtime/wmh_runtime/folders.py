@@ -17,6 +17,9 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        advice = "Choose another name or folder."
+        raise InputError("is a file, not a folder", advice, about=folder) from error
     except OSError as error:
         raise InputError(
             f"cannot be made ({error.strerror or error})", "Choose another folder.", about=folder

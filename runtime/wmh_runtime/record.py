@@ -79,8 +79,9 @@ class Record(_Part):
         result: OutputResult,
         settings: Settings,
         backend: Backend,
+        caution: str = "",
     ) -> Record:
-        """Record one output of a segmentation."""
+        """Record one output of a segmentation; the model's caution is its first warning."""
         lesions = result.lesions
         centres_mm = np.round(apply_affine(scan.affine, lesions.centres_vox), 1)
         return cls(
@@ -97,7 +98,7 @@ class Record(_Part):
             ],
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
-            warnings=list(segmentation.warnings),
+            warnings=[caution] * bool(caution) + list(segmentation.warnings),
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},

@@ -20,10 +20,25 @@ def found_in(folder, out="elsewhere"):
 
 
 def test_where_some_names_say_flair_only_those_are_taken(tmp_path):
-    make(tmp_path, "a_FLAIR.nii.gz", "a_T1w.nii.gz", "b/3D_flair.nii", "notes.txt")
+    make(tmp_path, "a_FLAIR.nii.gz", "a.nii.gz", "b/3D_flair.nii", "FLAIR/c.nii", "notes.txt")
     scans, passed_over = found_in(tmp_path)
-    assert scans == ["a_FLAIR.nii.gz", "b/3D_flair.nii"]
-    assert passed_over == {"its name does not say FLAIR": 1}
+    assert scans == ["FLAIR/c.nii", "a_FLAIR.nii.gz", "b/3D_flair.nii"]
+    assert passed_over == {"neither name nor folder says FLAIR": 1}
+
+
+def test_another_contrast_is_never_taken_for_flair(tmp_path):
+    make(tmp_path, "a_T1w.nii.gz", "FLAIR/a_T2.nii", "t1-sag.nii", "st1ll.nii", "T2_FLAIR.nii")
+    scans, passed_over = found_in(tmp_path)
+    assert scans == ["T2_FLAIR.nii"]
+    assert passed_over == {
+        "its name says another contrast than FLAIR": 3,
+        "neither name nor folder says FLAIR": 1,
+    }
+
+
+def test_masks_of_anybody_are_not_scans(tmp_path):
+    make(tmp_path, "a_FLAIR.nii.gz", "lesion_FLAIR_mask.nii.gz", "a_FLAIR_seg.nii")
+    assert found_in(tmp_path)[0] == ["a_FLAIR.nii.gz"]
 
 
 def test_where_no_name_says_flair_every_nifti_is_taken(tmp_path):
@@ -45,7 +60,7 @@ def test_results_references_hidden_and_unfinished_files_are_not_scans(tmp_path):
     scans, passed_over = found_in(tmp_path)
     assert scans == ["a.nii.gz"]
     assert passed_over == {
-        "an output of this program": 2,
+        "a mask or a probability map": 2,
         "in a derivatives folder": 1,
         "hidden": 1,
     }
@@ -100,7 +115,7 @@ def test_one_file_is_taken_whatever_its_name(tmp_path):
 
 def test_nothing_found_says_what_was_passed_over(tmp_path):
     make(tmp_path, "a_label-WMH_mask.nii.gz")
-    with pytest.raises(InputError, match=r"holds no scan.*1 passed over: an output of this"):
+    with pytest.raises(InputError, match=r"holds no scan.*1 passed over: a mask"):
         found_in(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         found_in(tmp_path / "nowhere")

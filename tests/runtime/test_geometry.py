@@ -143,7 +143,16 @@ def test_a_blob_stays_where_it_is(spacing_mm, pixel_mm, at):
     rows, columns = np.meshgrid(np.arange(61.0), np.arange(61.0), indexing="ij")
     blob = np.exp(-((rows - at[0]) ** 2 + (columns - at[1]) ** 2) / (2 * 4.0**2))
     square = square_grid((61, 61), spacing_mm, (30, 30), 256, pixel_mm)
-    back = square.undo(square.apply(blob[None].astype(np.float32)))[0].astype(np.float64)
-    for grid, expected in ((rows, blob), (columns, blob)):
-        moved = (back * grid).sum() / back.sum() - (expected * grid).sum() / expected.sum()
-        assert abs(moved) < 0.1
+    there = square.apply(blob[None].astype(np.float32))
+    back = square.undo(there)[0]
+    for axis in (0, 1):
+        # Pixel 128 of the square lies on voxel 30; positions in mm from there.
+        in_square_mm = (_centroid(there[0], axis) - 128) * pixel_mm
+        in_slice_mm = (_centroid(blob, axis) - 30) * spacing_mm[axis]
+        assert abs(in_square_mm - in_slice_mm) < 0.1 * spacing_mm[axis]
+        assert abs(_centroid(back, axis) - _centroid(blob, axis)) < 0.1
+
+
+def _centroid(image, axis):
+    weights = image.astype(np.float64).sum(axis=1 - axis)
+    return (weights * np.arange(len(weights))).sum() / weights.sum()

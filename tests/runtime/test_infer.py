@@ -333,7 +333,7 @@ def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
     monkeypatch.setattr(segmenter, "prepare", too_large)
     status, said, errors = infer()
     assert (status, "a.nii: does not fit into memory" in errors) == (1, True)
-    assert "b.nii: wmh" in said
+    assert "b.nii: WMH" in said
 
 
 def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_path, infer):
@@ -341,5 +341,18 @@ def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_pa
     (tmp_path / "scans" / "back\\[red]slash.nii").write_bytes(b"")
     status, said, errors = infer()
     assert status == 1
-    assert "[b] :smile: [a.nii: wmh" in said
+    assert "[b] :smile: [a.nii: WMH" in said
     assert "back\\[red]slash.nii: is empty" in errors
+
+
+def test_a_models_caution_is_borne_by_every_result(tmp_path, infer, toy_bundle):
+    manifest = json.loads((toy_bundle / "manifest.json").read_text())
+    manifest["caution"] = "Not for patients"
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer()
+    assert status == 0
+    assert errors.count("Not for patients") == 1
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert record["warnings"] == ["Not for patients"]
+    assert rows_of(tmp_path / "out")[0]["warnings"] == "Not for patients"

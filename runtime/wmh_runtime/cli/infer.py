@@ -25,7 +25,7 @@ app = terminal.command_line("Segment white matter hyperintensities in FLAIR scan
 def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
-    bundle: Annotated[str, typer.Option(help="Bundle folder, or the name of a shipped bundle.")],
+    bundle: Annotated[str, typer.Option(help="Folder that wmh-export wrote, or: demo.")],
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -57,16 +57,18 @@ def infer(
     2 nothing could be done.
     """
     opened = open_bundle(bundle)
+    outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     found = discover(source, out)
     _tell_what_is_passed_over(found)
-    outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
+    if opened.manifest.caution:
+        terminal.say_warning(opened.manifest.caution)
     job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
     try:
         with (
             OnnxRuntimeBackend.of_bundle(opened, threads=threads) as backend,
             terminal.progress_bar() as bar,
         ):
-            outcome = run(job, backend, _Display(bar, len(found.scans)))
+            outcome = run(job, backend, _Display(bar, len(found.scans), opened.manifest.caution))
     except KeyboardInterrupt:
         terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
         raise typer.Exit(terminal.EXIT_INTERRUPTED) from None
@@ -76,8 +78,9 @@ def infer(
 class _Display(Progress):
     """Shows each scan as it is finished, above a bar with the time left."""
 
-    def __init__(self, bar: Bar, total: int) -> None:
+    def __init__(self, bar: Bar, total: int, caution: str) -> None:
         self._bar = bar
+        self._caution = caution
         self._task = bar.add_task("segmenting", total=total)
         self._finished = 0
 
@@ -88,12 +91,14 @@ class _Display(Progress):
 
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
         volumes = ", ".join(
-            f"{record.settings.output.name} {record.volume_ml:.2f} mL in {record.lesion_count}"
+            f"{record.settings.output.name.upper()} {record.volume_ml:.2f} mL"
+            f" in {record.lesion_count} lesion(s)"
             for record in records
         )
         terminal.say(f"{scan.relative.as_posix()}: {volumes}{' (done before, kept)' * kept}")
         for warning in dict.fromkeys(w for record in records for w in record.warnings):
-            terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
+            if warning != self._caution:  # said once, at the beginning
+                terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
         self._finish_one()
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
@@ -114,9 +119,13 @@ def _tell_what_is_passed_over(found: Discovery) -> None:
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:
     """Return an output with the user's threshold and minimum size in place of the bundle's."""
     if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"{threshold:g} is not above 0 and at most 1", about="--threshold")
+        advice = "Give a probability: 0.5 for 50 %."
+        raise InputError(f"{threshold:g} is not above 0 and at most 1", advice, about="--threshold")
     if min_lesion_mm3 is not None and not 0 <= min_lesion_mm3 < math.inf:
-        raise InputError(f"{min_lesion_mm3:g} is not a volume in mm³", about="--min-lesion-mm3")
+        advice = "Give 0 or more."
+        raise InputError(
+            f"{min_lesion_mm3:g} is not a volume in mm³", advice, about="--min-lesion-mm3"
+        )
     asked = {"threshold": threshold, "min_lesion_mm3": min_lesion_mm3}
     return output.model_copy(update={k: v for k, v in asked.items() if v is not None})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from rich.progress import (
     Progress,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -61,6 +61,24 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_NOTHING_RAN)
 
 
+def run_module(name: str, extra: str) -> None:
+    """Run the `main` of a command line's module, or say which library is missing.
+
+    Args:
+        name: of the module.
+        extra: of this distribution that installs what it needs.
+    """
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        say_error(
+            f"{error.name} is not installed. Run in the project's folder: "
+            f"pip install '.[cpu,{extra}]'"
+        )
+        sys.exit(EXIT_NOTHING_RAN)
+    module.main()
+
+
 def say(line: str) -> None:
     """Write a line of results."""
     _print(out, Text(line))
@@ -88,9 +106,8 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=err,
         transient=True,
         disable=not err.is_terminal,
