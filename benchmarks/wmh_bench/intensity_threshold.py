@@ -35,10 +35,11 @@ def _best_filtered(bright: Mask, reference: Mask, voxel_volume_mm3: float) -> fl
     sizes: NDArray[np.int64] = np.bincount(labels)
     hits = np.bincount(labels, weights=reference.ravel())
     sizes_mm3 = sizes * voxel_volume_mm3
+    true_voxels = float(reference.sum())
     best = 0.0
     for smallest in _SMALLEST_MM3:
         for largest in _LARGEST_MM3:
             kept = (sizes_mm3 >= smallest) & (sizes_mm3 <= largest)
             kept[0] = False  # the background
-            best = max(best, dice(hits[kept].sum(), sizes[kept].sum(), float(reference.sum())))
+            best = max(best, dice(hits[kept].sum(), sizes[kept].sum(), true_voxels))
     return best

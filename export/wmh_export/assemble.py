@@ -27,7 +27,7 @@ from wmh_runtime.bundle import (
 )
 from wmh_runtime.errors import ExportError
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.types import Views
+from wmh_runtime.types import Floats, Views
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.network import WmhNetwork
@@ -76,12 +76,12 @@ def build(
         on_step("merging")
         network = merge_lora(load_network(checkpoint, facts))
         _write_graphs(network, facts.recipe, partial / GRAPHS, on_step)
+        slices = parity_slices(facts.recipe.preparation, len(facts.recipe.channels))
         parity = {}
         for views in _VIEWS:
             on_step(f"comparing the {views}-view graph with PyTorch")
-            parity[views] = _compare(network, facts, partial / GRAPHS, views)
-        manifest = _manifest(facts, partial, parity)
-        manifest = manifest.model_copy(update={"name": name or manifest.name, "caution": caution})
+            parity[views] = _compare(network, facts, partial / GRAPHS, views, slices)
+        manifest = _manifest(facts, partial, parity, name or facts.recipe.name, caution)
         write_text_atomically(partial / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
         write_text_atomically(partial / CARD_NAME, model_card(manifest))
         partial.chmod(0o755)
@@ -104,13 +104,13 @@ def _write_graphs(
     save_sharing_weights(models, folder)
 
 
-def _compare(network: WmhNetwork, facts: CheckpointFacts, graphs: Path, views: Views) -> Parity:
+def _compare(
+    network: WmhNetwork, facts: CheckpointFacts, graphs: Path, views: Views, slices: Floats
+) -> Parity:
     assert facts.calibration is not None
-    recipe = facts.recipe
-    slices = parity_slices(recipe.preparation, len(recipe.channels))
     thresholds = [output.threshold for output in facts.calibration.outputs]
     with (
-        TorchBackend(network, recipe, views=views) as reference,
+        TorchBackend(network, facts.recipe, views=views) as reference,
         OnnxRuntimeBackend(graphs / _graph_name(views), reference.shape) as candidate,
     ):
         parity = measure_parity(reference, candidate, slices, thresholds)
@@ -118,11 +118,14 @@ def _compare(network: WmhNetwork, facts: CheckpointFacts, graphs: Path, views: V
     return parity
 
 
-def _manifest(facts: CheckpointFacts, folder: Path, parity: dict[Views, Parity]) -> Manifest:
+def _manifest(
+    facts: CheckpointFacts, folder: Path, parity: dict[Views, Parity], name: str, caution: str
+) -> Manifest:
     assert facts.calibration is not None
     recipe, calibration = facts.recipe, facts.calibration
     return Manifest(
-        name=recipe.name,
+        name=name,
+        caution=caution,
         channels=recipe.channels,
         outputs=calibration.outputs,
         preparation=recipe.preparation,
@@ -149,7 +152,7 @@ def _manifest(facts: CheckpointFacts, folder: Path, parity: dict[Views, Parity])
                 "recipe": recipe.model_dump(mode="json", exclude={"preparation"}),
             },
         ),
-        tools={name: version(name) for name in _TOOLS},
+        tools={tool: version(tool) for tool in _TOOLS},
         licence=_LICENCE,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,9 +50,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
         _flush_to_disk(partial)
         partial.replace(final)
     except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
-        raise InputError(f"cannot be written ({reason})", remedy, about=final) from error
+        raise _refusal("cannot be written", error, final) from error
     finally:
         with suppress(OSError):  # what went wrong before is what the user should hear of
             partial.unlink(missing_ok=True)
@@ -67,14 +67,33 @@ def write_text_atomically(final: Path, text: str) -> None:
     write_bytes_atomically(final, text.encode("utf-8"))
 
 
+def write_table_atomically(
+    final: Path, rows: Sequence[Mapping[str, object]], delimiter: str = ","
+) -> None:
+    """Write rows, at least one, under the names of the first one's columns.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_atomically(final, text.getvalue())
+
+
 def remove(path: Path) -> None:
     """Remove a file if it is there; InputError where that is impossible."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
-        raise InputError(f"cannot be replaced ({reason})", remedy, about=path) from error
+        raise _refusal("cannot be replaced", error, path) from error
+
+
+def _refusal(problem: str, error: OSError, path: Path) -> InputError:
+    reason = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
+    return InputError(f"{problem} ({reason})", remedy, about=path)
 
 
 def _flush_to_disk(path: Path) -> None:

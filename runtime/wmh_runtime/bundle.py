@@ -2,8 +2,8 @@
 
     bundle/
     ├── manifest.json     what this module describes
-    ├── graphs/*.onnx     the network, one view and eight views, sharing …
-    ├── graphs/weights.bin
+    ├── graphs/*.onnx     the network, of one view and of eight views
+    ├── graphs/weights.bin    what both read their weights from
     └── MODEL_CARD.md
 
 Opening a bundle verifies the hash of every file the manifest names and follows no path out of

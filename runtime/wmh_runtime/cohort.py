@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime import bids
-from wmh_runtime.atomic import write_text_atomically
+from wmh_runtime.atomic import write_table_atomically
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle, Output, sha256_of
 from wmh_runtime.discovery import Found
@@ -22,10 +20,6 @@ from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
 
 VOLUMES_NAME = "volumes.csv"
-_COLUMNS = (
-    *("scan", "output", "volume_ml", "lesion_count", "threshold", "min_lesion_mm3"),
-    *("bundle", "model_id", "mask", "warnings"),
-)
 
 
 @dataclass(frozen=True)
@@ -188,13 +182,8 @@ def _require_replaceable(path: Path) -> None:
 def _write_table(out: Path) -> None:
     """Write one row for every finished result below the output folder."""
     rows = sorted(_rows(out), key=lambda row: (row["scan"], row["output"]))
-    if not rows:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text_atomically(out / VOLUMES_NAME, text.getvalue())
+    if rows:
+        write_table_atomically(out / VOLUMES_NAME, rows)
 
 
 def _rows(out: Path) -> Iterator[dict[str, str]]:

@@ -85,15 +85,17 @@ def dice_surface(
     Returns:
         float64 (len(THRESHOLDS), len(MIN_LESIONS_MM3)).
     """
+    true_voxels = reference.sum()
     surface = np.empty((len(THRESHOLDS), len(MIN_LESIONS_MM3)))
     for i, threshold in enumerate(THRESHOLDS):
         labels = label_components(probability >= threshold)
         sizes = np.bincount(labels.ravel())
         hits = np.bincount(labels.ravel(), weights=reference.ravel())
+        sizes_mm3 = sizes * voxel_volume_mm3
         for j, min_lesion_mm3 in enumerate(MIN_LESIONS_MM3):
-            kept = is_large_enough(sizes * voxel_volume_mm3, min_lesion_mm3)
+            kept = is_large_enough(sizes_mm3, min_lesion_mm3)
             kept[0] = False  # the background
-            surface[i, j] = dice(hits[kept].sum(), sizes[kept].sum(), reference.sum())
+            surface[i, j] = dice(hits[kept].sum(), sizes[kept].sum(), true_voxels)
     return surface
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from wmh_runtime import bids
-from wmh_runtime.atomic import atomic_path, write_text_atomically
+from wmh_runtime.atomic import atomic_path, write_table_atomically, write_text_atomically
 from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder, make_writable_folder
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
@@ -107,12 +105,8 @@ def write_cohort(
             facts.append(fact)
             on_written()
     rows = [{"name": plan.name, **asdict(fact)} for plan, fact in zip(plans, facts, strict=True)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     table = f"{plans[0].name}_to_{plans[-1].name}_facts.tsv"
-    write_text_atomically(folder / bids.REFERENCES / table, text.getvalue())
+    write_table_atomically(folder / bids.REFERENCES / table, rows, delimiter="\t")
 
 
 def _describe(folder: Path) -> None:
