@@ -160,12 +160,20 @@ class TestFraming:
         head = np.ones((12, 2, 2), dtype=bool)  # runs 0-2, 3-5, 6-8, 9-11
         assert pick_slices(head, np.zeros_like(head), 4) == [1, 4, 7, 10]
 
-    def test_a_run_shows_its_slice_with_most_lesion(self) -> None:
+    def test_every_slice_with_lesion_is_shown_where_there_is_room(self) -> None:
         head = np.ones((12, 2, 2), dtype=bool)
         masks = np.zeros_like(head)
-        masks[3, 0, 0] = True
-        masks[5] = True
-        assert pick_slices(head, masks, 4) == [1, 5, 7, 10]
+        masks[[3, 5], 0, 0] = True
+        # two places are left for 0 1 2 4 6 and 7 8 9 10 11; 2 and 4 are as near to the middle, 3
+        assert pick_slices(head, masks, 4) == [2, 3, 5, 9]
+
+    def test_a_quarter_of_the_places_is_kept_for_slices_without_lesion(self) -> None:
+        head = np.ones((12, 2, 2), dtype=bool)
+        masks = np.zeros_like(head)
+        masks[3:9, 0, 0] = True  # runs 3-4, 5-6, 7-8
+        masks[6] = True
+        # 0 1 2 9 10 11 share the last place; the nearest to 5.5 is 2
+        assert pick_slices(head, masks, 4) == [2, 3, 6, 7]
 
     def test_slices_without_head_are_left_out_unless_they_hold_lesion(self) -> None:
         head = np.zeros((10, 2, 2), dtype=bool)

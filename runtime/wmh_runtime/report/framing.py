@@ -9,7 +9,6 @@ Words used here:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 ROBUST_RANGE_PERCENT = (1.0, 99.5)
 HEAD_SLICE_FRACTION = 0.2  # of the area of the largest slice of the head
 HEAD_LINE_FRACTION = 0.03  # of the longest row (or column) of the head; less is noise
+LESION_PLACES = 0.75  # of the slices shown, at most, where there are as many with lesion
 MARGIN_FRACTION = 0.04  # of the height (or width) of what is framed, on each side
 MAX_SAMPLES = 4_000_000  # pixels from which percentiles are taken; more would not change them
 
@@ -69,11 +69,12 @@ def find_window(slices: NDArray[np.float32], head: NDArray[np.bool_]) -> Window:
 
 
 def pick_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], most: int) -> list[int]:
-    """Choose slices that cover the head evenly and show as much lesion as they can.
+    """Choose slices that show as much lesion as they can and still cover the head.
 
-    The slices that hold head or lesion are cut into as many even runs as may be shown. From each
-    run comes the slice with the most lesion, or the nearest to the middle of the run where
-    several have as much. The slice with the most lesion of all is therefore always shown.
+    Slices with lesion may take most of the places, the others are kept for slices of the head
+    without; what one side does not need goes to the other. Where there are more slices than
+    places, they are cut into even runs, and from each comes the one with the most lesion, or the
+    nearest to the middle. The slice with the most lesion of all is therefore always shown.
 
     Args:
         head: (n, rows, cols).
@@ -85,16 +86,23 @@ def pick_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], most: int) ->
     """
     head_area = np.count_nonzero(head, axis=(1, 2))
     lesion_area = np.count_nonzero(masks, axis=(1, 2))
-    held = (head_area >= HEAD_SLICE_FRACTION * head_area.max()) | (lesion_area > 0)
-    first, last = _extent(held)
-    edges = np.linspace(first, last, min(most, last - first) + 1).round().astype(int)
-    return [_slice_of_run(*run, lesion_area) for run in pairwise(edges)]
+    large = head_area >= HEAD_SLICE_FRACTION * head_area.max()
+    with_lesion = np.flatnonzero(lesion_area > 0)
+    without = np.flatnonzero(large & (lesion_area == 0))
+    places = min(len(with_lesion), max(ceil(LESION_PLACES * most), most - len(without)))
+    picks = _one_of_each_run(with_lesion, places, lesion_area)
+    return sorted(picks + _one_of_each_run(without, most - places, lesion_area))
 
 
-def _slice_of_run(start: int, stop: int, lesion_area: NDArray[np.int_]) -> int:
-    middle = (start + stop - 1) / 2
-    best = min(range(start, stop), key=lambda index: (-lesion_area[index], abs(index - middle)))
-    return int(best)
+def _one_of_each_run(
+    candidates: NDArray[np.int_], runs: int, lesion_area: NDArray[np.int_]
+) -> list[int]:
+    picks = []
+    for run in np.array_split(candidates, runs) if runs else []:
+        if len(run):
+            middle = (run[0] + run[-1]) / 2
+            picks.append(min(run.tolist(), key=lambda i: (-lesion_area[i], abs(i - middle))))
+    return picks
 
 
 def find_frame(head: NDArray[np.bool_], masks: NDArray[np.bool_]) -> Frame:
