@@ -6,11 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from wmh_runtime.atomic import is_partial
 from wmh_runtime.bids import DERIVATIVES, is_mask, is_nifti, says_flair, says_other_contrast
 from wmh_runtime.errors import InputError
+
+_DICOM_MARK_AT = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
+_FILES_TRIED_FOR_DICOM = 100
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,13 @@ def discover(source: Path, out: Path) -> Discovery:
     scans = sorted(flairs or candidates)
     if not scans:
         told = "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
-        raise InputError(
-            f"holds no scan ending in .nii or .nii.gz{told}", "Check the folder.", about=source
-        )
+        advice = "Check the folder."
+        if _holds_dicom(source):
+            told, advice = (
+                f", but DICOM{told}",
+                "Convert it to NIfTI first, for example by dcm2niix.",
+            )
+        raise InputError(f"holds no scan ending in .nii or .nii.gz{told}", advice, about=source)
     return Discovery(
         tuple(Found(path, path.relative_to(source)) for path in scans), dict(passed_over)
     )
@@ -90,6 +98,19 @@ def _niftis_below(source: Path, passed_over: Counter[str]) -> Iterator[Path]:
         for path in (Path(folder) / name for name in names):
             if is_nifti(path) and not is_partial(path):
                 yield path
+
+
+def _holds_dicom(source: Path) -> bool:
+    """Say whether one of the first files is DICOM, whose names seldom tell."""
+    files = (path for path in source.rglob("*") if path.is_file())
+    for path in islice(files, _FILES_TRIED_FOR_DICOM):
+        try:
+            with path.open("rb") as stream:
+                if stream.read(_DICOM_MARK_AT + 4)[_DICOM_MARK_AT:] == b"DICM":
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def _lies_in(path: Path, out: Path, source: Path) -> bool:

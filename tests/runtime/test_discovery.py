@@ -119,3 +119,10 @@ def test_nothing_found_says_what_was_passed_over(tmp_path):
         found_in(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         found_in(tmp_path / "nowhere")
+
+
+def test_a_folder_of_dicom_says_so_and_what_to_do(tmp_path):
+    make(tmp_path, "a_label-WMH_mask.nii.gz")
+    (tmp_path / "IM-0001").write_bytes(bytes(128) + b"DICM" + bytes(8))
+    with pytest.raises(InputError, match=r"but DICOM \(1 passed over.*dcm2niix"):
+        found_in(tmp_path)
