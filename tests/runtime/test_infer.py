@@ -238,6 +238,14 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
 
 
+def test_a_forgotten_bundle_is_one_line_that_knows_of_the_demo(tmp_path, run_command):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    status, _, errors = run_command(main, tmp_path / "scans", tmp_path / "out")
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert "--bundle demo" in errors
+
+
 def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
     write_head(tmp_path / "scans" / "a.nii")

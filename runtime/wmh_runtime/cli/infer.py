@@ -25,7 +25,9 @@ app = terminal.command_line("Segment white matter hyperintensities in FLAIR scan
 def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
-    bundle: Annotated[str, typer.Option(help="Folder that wmh-export wrote, or: demo.")],
+    bundle: Annotated[
+        str, typer.Option(metavar="FOLDER|demo", help="What wmh-export wrote, or: demo. Required.")
+    ] = "",
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -56,6 +58,9 @@ def infer(
     named with the reason, and the others go on. Exit status: 0 all done, 1 some scans failed,
     2 nothing could be done.
     """
+    if not bundle:  # the program's own refusal would not know of the demo
+        advice = "Give a folder that wmh-export wrote, or: --bundle demo."
+        raise InputError("says which model to use; it is missing", advice, about="--bundle")
     opened = open_bundle(bundle)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     found = discover(source, out)
