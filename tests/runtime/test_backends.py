@@ -2,24 +2,38 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
-from tests.toys import TOY_SIZE_PX
+from tests.toys import TOY_SIZE_PX, small_recipe
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import NetworkShape
+from wmh_train.backend import TorchBackend
+from wmh_train.decoder import Logits
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 
-@pytest.fixture(params=["fake", "onnxruntime"])
+class FirstChannel(nn.Module):
+    """Logits as PyTorch networks here give them: the image itself."""
+
+    def forward(self, image):
+        return Logits(image, [])
+
+
+@pytest.fixture(params=["fake", "onnxruntime", "torch"])
 def make_backend(request, toy_bundle):
-    """Both execute the same network: the logistic function."""
+    """All execute the same network: the logistic function."""
 
     def make(batch_size=1):
         if request.param == "fake":
             return FakeBackend(SHAPE, batch_size)
+        if request.param == "torch":
+            preparation = {"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX}
+            recipe = small_recipe(preparation=preparation)
+            return TorchBackend(FirstChannel(), recipe, batch_size=batch_size)
         return OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
 
     return make
