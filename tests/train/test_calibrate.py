@@ -32,6 +32,11 @@ def test_the_memory_order_of_arrays_does_not_matter():
     )
 
 
+def test_a_network_that_finds_nothing_scores_nothing():
+    surface = dice_surface(np.zeros((3, 3, 3), np.float32), np.ones((3, 3, 3), bool), 1.0)
+    assert not surface.any()
+
+
 def test_an_empty_reference_wants_an_empty_mask():
     probability = np.full((3, 3, 3), 0.5, np.float32)
     surface = dice_surface(probability, np.zeros((3, 3, 3), bool), 1.0)

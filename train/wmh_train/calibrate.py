@@ -86,6 +86,8 @@ def dice_surface(
         float64 (len(THRESHOLDS), len(MIN_LESIONS_MM3)).
     """
     true_voxels = reference.sum()
+    box = _box_around(probability >= THRESHOLDS[0])  # nothing beyond it is ever labelled
+    probability, reference = probability[box], reference[box]
     surface = np.empty((len(THRESHOLDS), len(MIN_LESIONS_MM3)))
     for i, threshold in enumerate(THRESHOLDS):
         labels = label_components(probability >= threshold)
@@ -97,6 +99,12 @@ def dice_surface(
             kept[0] = False  # the background
             surface[i, j] = dice(hits[kept].sum(), sizes[kept].sum(), true_voxels)
     return surface
+
+
+def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest box that holds all of a mask; one voxel where it is empty."""
+    extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(x.min(), x.max() + 1) if x.size else slice(1) for x in extents)
 
 
 def _best(name: str, mean_dice: NDArray[np.float64]) -> Output:
