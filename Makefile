@@ -53,7 +53,7 @@ DEMO_RESULTS := benchmarks/results/accuracy-demo.json
 DEMO_CAUTION := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
 demo-bundle: .venv/.done
 	rm -rf runs/demo
-	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 120 --seed 1 --loads-ml 0.5 60
+	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 200 --seed 1 --loads-ml 0.5 60
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint
 	$(BIN)/wmh-train calibrate runs/demo/checkpoint --data runs/demo/phantoms
 	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle \

@@ -9,6 +9,7 @@ from wmh_runtime.errors import InputError, RecipeError
 from wmh_train.datasets import (
     Subject,
     describe,
+    draw_epoch,
     find_subjects,
     load_subject,
     prepare_slices,
@@ -72,21 +73,32 @@ def test_a_mask_on_another_grid_is_refused(tmp_path):
         load_subject(subject)
 
 
-def test_slices_are_those_with_lesion_and_a_share_of_the_others(tmp_path):
+def test_every_slice_of_every_head_is_prepared(tmp_path):
     # Each head has 6 slices, two of them with lesion.
     write_annotated_heads(tmp_path, 3)
-    found = find_subjects(tmp_path, ["flair"], ["wmh"])
-    none, every = (prepare_slices(found, small_recipe(), share) for share in (0.0, 1.0))
-    assert (len(none), len(every)) == (6, 18)
-    assert none.images.shape == (6, 1, 64, 64)
-    assert none.images.dtype == np.float16
+    slices = prepare_slices(find_subjects(tmp_path, ["flair"], ["wmh"]), small_recipe())
+    assert slices.images.shape == (18, 1, 64, 64)
+    assert slices.images.dtype == np.float16
     # A cube is 2 × 2 pixels of 4 mm, as in the scan; heads hold one, two and three of them.
-    assert none.targets.sum(axis=(1, 2, 3)).tolist() == [4, 4, 8, 8, 12, 12]
+    sizes = slices.targets.sum(axis=(1, 2, 3))
+    assert sizes[slices.with_lesion].tolist() == [4, 4, 8, 8, 12, 12]
+    assert slices.with_lesion.sum() == 6
+
+
+def test_an_epoch_draws_all_slices_with_lesion_and_a_share_of_the_others():
+    with_lesion = np.arange(100) < 30
+    epochs = [draw_epoch(with_lesion, 0.2, seed=1, epoch=epoch) for epoch in range(2)]
+    for drawn in epochs:
+        assert len(drawn) == len(set(drawn)) == 30 + 14  # a fifth of 70
+        assert set(range(30)) <= set(drawn)
+    assert set(epochs[0]) != set(epochs[1])
+    assert not np.array_equal(epochs[0], np.sort(epochs[0]))
+    np.testing.assert_array_equal(epochs[0], draw_epoch(with_lesion, 0.2, seed=1, epoch=0))
 
 
 def test_lesions_are_bright_where_the_target_says(tmp_path):
     write_annotated_heads(tmp_path, 1)
-    slices = prepare_slices(find_subjects(tmp_path, ["flair"], ["wmh"]), small_recipe(), 0.0)
+    slices = prepare_slices(find_subjects(tmp_path, ["flair"], ["wmh"]), small_recipe())
     assert slices.images[slices.targets].min() > slices.images[~slices.targets].max()
 
 
@@ -106,13 +118,9 @@ def test_scans_without_lesion_are_welcome(tmp_path):
     assert load_subject(subject)[1][0].sum() == 0
 
 
-def test_no_slice_to_learn_from_is_told(tmp_path):
-    write_annotated_heads(tmp_path, 1)
-    (subject,) = find_subjects(tmp_path, ["flair"], ["wmh"])
-    image = nib.load(subject.references[0])
-    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), subject.references[0])
-    with pytest.raises(RecipeError, match=r"1 scan\(s\) give no slice to learn from"):
-        prepare_slices([subject], small_recipe(), 0.0)
+def test_no_slice_to_learn_from_is_told():
+    with pytest.raises(RecipeError, match="none of 6 slices is learned from"):
+        draw_epoch(np.zeros(6, bool), 0.0, seed=0, epoch=0)
 
 
 def test_a_scan_without_head_is_named(tmp_path):
@@ -123,4 +131,4 @@ def test_a_scan_without_head_is_named(tmp_path):
     voxels[3, 3, 3] = 1
     nib.save(nib.Nifti1Image(voxels, image.affine), subject.channels[0])
     with pytest.raises(InputError, match=r"sub-00_FLAIR\.nii\.gz: no axial slice"):
-        prepare_slices([subject], small_recipe(), 0.0)
+        prepare_slices([subject], small_recipe())

@@ -8,7 +8,7 @@ from torch import nn
 from tests.toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.adapters import ChannelAdapter, add_lora
-from wmh_train.decoder import MultiScaleDecoder
+from wmh_train.decoder import DetailBranch, MultiScaleDecoder
 from wmh_train.network import WmhNetwork, parameter_counts
 from wmh_train.recipe import DecoderSettings, LoraSettings, load_recipe
 from wmh_train.sam import build_image_encoder
@@ -42,6 +42,21 @@ def test_the_methods_decoder_has_566133_parameters():
         256, DecoderSettings(widths=[128, 64, 32, 16]), channels=1, outputs=1
     )
     assert sum(p.numel() for p in decoder.parameters()) == 566_133
+
+
+def test_the_image_is_seen_at_every_scale_of_the_decoder():
+    branch = DetailBranch(channels=1, widths=[4, 8, 16])
+    shapes = [tuple(features.shape) for features in branch(torch.randn(2, 1, 64, 64))]
+    assert shapes == [(2, 4, 64, 64), (2, 8, 32, 32), (2, 16, 16, 16)]
+    settings = DecoderSettings(widths=[8, 4], detail_width=4)
+    decoder = MultiScaleDecoder(8, settings, channels=1, outputs=1).eval()
+    coarse = torch.zeros(1, 8, 16, 16)
+    black, white = (
+        decoder(coarse, image)
+        for image in torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 64, 64)
+    )
+    for without, with_light in zip(black.scales, white.scales, strict=True):
+        assert not torch.equal(without, with_light)
 
 
 @pytest.mark.parametrize("channels", [["flair"], ["flair", "t1"]])

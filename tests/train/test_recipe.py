@@ -30,8 +30,12 @@ def test_an_unknown_recipe_names_the_shipped_ones():
     [
         ("empty_slices = ", "empty_slice = ", "data.empty_slices"),
         ("epochs = ", "epochs = -", "schedule.epochs"),
-        ("patch_px = 8", "patch_px = 16", "3 decoder widths"),
-        ("scale_weights = [0.2, 0.2, 0.1]", "scale_weights = [1.0]", "1 loss.scale_weights for 3"),
+        ("patch_px = 16", "patch_px = 8", "4 decoder widths"),
+        (
+            "scale_weights = [0.2, 0.2, 0.1, 0.1]",
+            "scale_weights = [1.0]",
+            "1 loss.scale_weights for 4",
+        ),
         ("[data]", "[data", "is not TOML"),
         ('["wmh"]', '["deep_wmh"]', "outputs.0"),
         ('["wmh"]', '["wmh", "wmh"]', "names one twice"),

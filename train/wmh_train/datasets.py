@@ -113,40 +113,62 @@ class Slices:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def with_lesion(self) -> NDArray[np.bool_]:
+        """Which slices show a lesion, (n,)."""
+        return self.targets.any(axis=(1, 2, 3))
+
 
 def prepare_slices(
-    subjects: list[Subject],
-    recipe: Recipe,
-    empty_slices: float,
-    on_subject: Callable[[], None] = lambda: None,
+    subjects: list[Subject], recipe: Recipe, on_subject: Callable[[], None] = lambda: None
 ) -> Slices:
-    """Prepare the slices that are learned from: all with lesion, a share of those without.
+    """Prepare the slices of many scans, those that show no head left out.
 
     Args:
         subjects: in any order.
-        recipe: for the preparation, the channels, and the seed that chooses empty slices.
-        empty_slices: share of the slices without lesion, in [0, 1].
+        recipe: for the preparation.
         on_subject: called after each subject, for progress.
 
     Raises:
         InputError: a file cannot be read or shows no head.
-        RecipeError: no slice is left.
     """
     images, targets = [], []
     for subject in subjects:
         scans, references = load_subject(subject)
         prepared = prepare(scans, recipe.preparation)
         squares = [prepared.restoration.squares(reference) for reference in references]
-        target = np.stack(squares, axis=1) >= _MASK_CUT
-        digest = hashlib.sha256(f"{recipe.schedule.seed}:{subject.name}".encode()).digest()
-        draws = np.random.default_rng(list(digest)).random(len(target))
-        chosen = target.any(axis=(1, 2, 3)) | (draws < empty_slices)
-        images.append(prepared.slices[chosen].astype(np.float16))
-        targets.append(target[chosen])
+        images.append(prepared.slices.astype(np.float16))
+        targets.append(np.stack(squares, axis=1) >= _MASK_CUT)
         on_subject()
-    if not any(map(len, images)):
+    return Slices(np.concatenate(images), np.concatenate(targets))
+
+
+def draw_epoch(
+    with_lesion: NDArray[np.bool_], empty_slices: float, *, seed: int, epoch: int
+) -> NDArray[np.int_]:
+    """Draw which slices an epoch learns from, in which order: all with lesion, some without.
+
+    Every epoch draws others of those without, and as many.
+
+    Args:
+        with_lesion: (n,).
+        empty_slices: share of the slices without lesion, in [0, 1].
+        seed: of the training.
+        epoch: number of the epoch.
+
+    Returns:
+        Places of slices, each at most once.
+
+    Raises:
+        RecipeError: there is none to learn from.
+    """
+    draws = np.random.default_rng([seed, epoch])
+    empty = draws.permutation(np.flatnonzero(~with_lesion))
+    drawn = empty[: round(empty_slices * len(empty))]
+    order = draws.permutation(np.concatenate([np.flatnonzero(with_lesion), drawn]))
+    if not len(order):
         raise RecipeError(
-            f"{len(subjects)} scan(s) give no slice to learn from",
+            f"none of {len(with_lesion)} slices is learned from, since none shows a lesion",
             "Check the reference masks, or raise data.empty_slices.",
         )
-    return Slices(np.concatenate(images), np.concatenate(targets))
+    return order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,21 +24,27 @@ class Logits(NamedTuple):
 
 
 class DetailBranch(nn.Module):
-    """Shallow features of the image itself, at full and half resolution.
+    """Convolutions of the image itself: at full resolution and at each halving down to the tokens.
 
     The encoder sees patches; a lesion of two or three pixels has to be remembered inside one
-    token. These features let the decoder see it.
+    token. These features let the decoder see it, and its surroundings, at every scale.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, widths: list[int]) -> None:
         super().__init__()
-        self.at_full = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
-        self.at_half = nn.Sequential(*_convolution(width, 2 * width, stride=2))
+        full, *halvings = widths
+        self.at_full = nn.Sequential(*_convolution(channels, full))
+        self.halvings = nn.ModuleList(
+            nn.Sequential(*_convolution(finer, coarser, stride=2))
+            for finer, coarser in pairwise([full, *halvings])
+        )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Map [N, C, S, S] to [N, 2W, S/2, S/2] and [N, W, S, S]."""
-        full = self.at_full(image)
-        return self.at_half(full), full
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map [N, C, S, S] to features of each width, fine to coarse, at S, S/2, S/4."""
+        features = [self.at_full(image)]
+        for halving in self.halvings:
+            features.append(halving(features[-1]))
+        return features
 
 
 class UpStage(nn.Module):
@@ -64,7 +71,8 @@ class MultiScaleDecoder(nn.Module):
 
     Args:
         inputs: channels of the encoder's output.
-        settings: widths of the stages, coarse to fine, and of the detail branch (0: none).
+        settings: widths of the stages, coarse to fine, and of the detail branch at full
+            resolution, which doubles at each halving (0: none).
         channels: C of the image, for the detail branch.
         outputs: K.
     """
@@ -74,12 +82,11 @@ class MultiScaleDecoder(nn.Module):
     ) -> None:
         super().__init__()
         widths = settings.widths
-        detail = settings.detail_width
-        self.detail = DetailBranch(channels, detail) if detail else None
-        detail_at = [0] * (len(widths) - 2) + [2 * detail, detail]
+        details = [settings.detail_width * 2**halvings for halvings in range(len(widths))]
+        self.detail = DetailBranch(channels, details) if settings.detail_width else None
         self.stages = nn.ModuleList(
             UpStage(before, width, extra, refine=width != widths[-1])
-            for before, width, extra in zip([inputs, *widths], widths, detail_at, strict=False)
+            for before, width, extra in zip([inputs, *widths], widths, details[::-1], strict=False)
         )
         self.heads = nn.ModuleList(_head(width, outputs) for width in widths)
         self.fuse = nn.Sequential(
@@ -90,7 +97,7 @@ class MultiScaleDecoder(nn.Module):
         """Decode features [N, inputs, s, s] of an image [N, C, S, S]."""
         details: list[Tensor | None] = [None] * len(self.stages)
         if self.detail is not None:
-            details[-2:] = self.detail(image)
+            details = self.detail(image)[::-1]
         scales = []
         for stage, head, detail in zip(self.stages, self.heads, details, strict=True):
             features = stage(features, detail)

@@ -22,7 +22,14 @@ from wmh_train.checkpoint import (
     require_no_checkpoint,
     save_checkpoint,
 )
-from wmh_train.datasets import Slices, describe, find_subjects, prepare_slices, split_subjects
+from wmh_train.datasets import (
+    Slices,
+    describe,
+    draw_epoch,
+    find_subjects,
+    prepare_slices,
+    split_subjects,
+)
 from wmh_train.losses import SegmentationLoss
 from wmh_train.network import WmhNetwork, parameter_counts
 from wmh_train.recipe import Recipe, ScheduleSettings
@@ -74,8 +81,8 @@ def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> Checkpo
     schedule = recipe.schedule
     training, validation = split_subjects(subjects, recipe.data.validation_share, schedule.seed)
     prepared = _counting(progress.preparing, len(subjects))
-    train_slices = prepare_slices(training, recipe, recipe.data.empty_slices, prepared)
-    validation_slices = prepare_slices(validation, recipe, recipe.data.empty_slices, prepared)
+    train_slices = prepare_slices(training, recipe, prepared)
+    validation_slices = prepare_slices(validation, recipe, prepared)
 
     torch.manual_seed(schedule.seed)
     network = WmhNetwork(recipe)
@@ -131,16 +138,19 @@ def _optimise(
     optimiser = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    steps_per_epoch = math.ceil(len(training) / schedule.batch_size)
+    orders = [
+        draw_epoch(training.with_lesion, recipe.data.empty_slices, seed=schedule.seed, epoch=epoch)
+        for epoch in range(schedule.epochs)
+    ]
+    steps_per_epoch = math.ceil(len(orders[0]) / schedule.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_share(step, steps_per_epoch, schedule)
     )
     loss_of = SegmentationLoss(recipe.loss)
     reports = []
-    for epoch in range(schedule.epochs):
+    for epoch, order in enumerate(orders):
         started = time.monotonic()
         network.train()
-        order = np.random.default_rng([schedule.seed, epoch]).permutation(len(training))
         losses = []
         for batch in np.array_split(order, steps_per_epoch):
             image, target = _tensors(training, batch)

@@ -65,7 +65,7 @@ class DecoderSettings(_Table):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
     widths: list[int] = Field(min_length=2)
-    detail_width: int = Field(default=0, ge=0, description="of the full-resolution branch; 0: none")
+    detail_width: int = Field(default=0, ge=0, description="of the image's branch; 0: none")
 
 
 class NetworkSettings(_Table):
@@ -90,7 +90,9 @@ class NetworkSettings(_Table):
 class DataSettings(_Table):
     """Which slices are learned from."""
 
-    empty_slices: float = Field(ge=0, le=1, description="share of the slices without lesion")
+    empty_slices: float = Field(
+        ge=0, le=1, description="share drawn, each epoch, of those without lesion"
+    )
     validation_share: float = Field(gt=0, lt=1, description="of the scans")
 
 
