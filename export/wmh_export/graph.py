@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def trace(module: nn.Module, channels: int, size_px: int) -> onnx.ModelProto:
     wherever it is exported.
     """
     example = torch.zeros(2, channels, size_px, size_px)
+    # It also warns of torchvision's operators, which no network here has.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own use of deprecated functions
         program = torch.onnx.export(

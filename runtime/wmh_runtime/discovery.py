@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -69,41 +69,44 @@ def discover(source: Path, out: Path) -> Discovery:
         passed_over["neither name nor folder says FLAIR"] = len(candidates) - len(flairs)
     scans = sorted(flairs or candidates)
     if not scans:
-        told = "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
+        problem = "holds no scan ending in .nii or .nii.gz"
         advice = "Check the folder."
         if _holds_dicom(source):
-            told, advice = (
-                f", but DICOM{told}",
-                "Convert it to NIfTI first, for example by dcm2niix.",
-            )
-        raise InputError(f"holds no scan ending in .nii or .nii.gz{told}", advice, about=source)
+            problem += ", but DICOM"
+            advice = "Convert it to NIfTI first, for example by dcm2niix."
+        problem += "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
+        raise InputError(problem, advice, about=source)
     return Discovery(
         tuple(Found(path, path.relative_to(source)) for path in scans), dict(passed_over)
     )
 
 
 def _niftis_below(source: Path, passed_over: Counter[str]) -> Iterator[Path]:
-    """Walk a folder, symbolic links included, each real folder once."""
+    """Find the NIfTI files of a folder and of those below it."""
 
     def unreadable(_error: OSError) -> None:
         passed_over["a folder that cannot be read"] += 1
 
+    for path in _files_below(source, unreadable):
+        if is_nifti(path) and not is_partial(path):
+            yield path
+
+
+def _files_below(source: Path, on_unreadable: Callable[[OSError], None]) -> Iterator[Path]:
+    """Walk a folder, symbolic links included, each real folder once."""
     seen: set[Path] = set()
-    for folder, subfolders, names in os.walk(source, onerror=unreadable, followlinks=True):
+    for folder, subfolders, names in os.walk(source, onerror=on_unreadable, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:
             subfolders.clear()
             continue
         seen.add(real)
-        for path in (Path(folder) / name for name in names):
-            if is_nifti(path) and not is_partial(path):
-                yield path
+        yield from (Path(folder) / name for name in names)
 
 
 def _holds_dicom(source: Path) -> bool:
     """Say whether one of the first files is DICOM, whose names seldom tell."""
-    files = (path for path in source.rglob("*") if path.is_file())
-    for path in islice(files, _FILES_TRIED_FOR_DICOM):
+    for path in islice(_files_below(source, lambda _: None), _FILES_TRIED_FOR_DICOM):
         try:
             with path.open("rb") as stream:
                 if stream.read(_DICOM_MARK_AT + 4)[_DICOM_MARK_AT:] == b"DICM":

@@ -16,7 +16,7 @@ from wmh_train.decoder import Logits
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 
-class FirstChannel(nn.Module):
+class ImageAsLogits(nn.Module):
     """Logits as PyTorch networks here give them: the image itself."""
 
     def forward(self, image):
@@ -33,7 +33,7 @@ def make_backend(request, toy_bundle):
         if request.param == "torch":
             preparation = {"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX}
             recipe = small_recipe(preparation=preparation)
-            return TorchBackend(FirstChannel(), recipe, batch_size=batch_size)
+            return TorchBackend(ImageAsLogits(), recipe, batch_size=batch_size)
         return OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
 
     return make

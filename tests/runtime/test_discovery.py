@@ -123,6 +123,12 @@ def test_nothing_found_says_what_was_passed_over(tmp_path):
 
 def test_a_folder_of_dicom_says_so_and_what_to_do(tmp_path):
     make(tmp_path, "a_label-WMH_mask.nii.gz")
-    (tmp_path / "IM-0001").write_bytes(bytes(128) + b"DICM" + bytes(8))
+    (tmp_path / "scanner").mkdir()
+    (tmp_path / "scanner" / "IM-0001").write_bytes(bytes(128) + b"DICM" + bytes(8))
     with pytest.raises(InputError, match=r"but DICOM \(1 passed over.*dcm2niix"):
         found_in(tmp_path)
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "linked").symlink_to(tmp_path / "scanner")
+    (tmp_path / "from" / "gone").symlink_to(tmp_path / "nowhere")  # cannot be read
+    with pytest.raises(InputError, match="but DICOM"):
+        found_in(tmp_path / "from")

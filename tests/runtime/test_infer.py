@@ -239,7 +239,6 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
 
 
 def test_a_forgotten_bundle_is_one_line_that_knows_of_the_demo(tmp_path, run_command):
-    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
     status, _, errors = run_command(main, tmp_path / "scans", tmp_path / "out")
     assert status == 2
     assert errors.count("\n") == 1

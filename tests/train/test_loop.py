@@ -42,10 +42,12 @@ def heads(tmp_path_factory):
 
 def test_training_learns_and_tells_how_it_goes(heads, tmp_path):
     listener = Listener()
-    schedule = small_recipe().schedule.model_copy(update={"epochs": 12, "restart_epochs": 11})
+    schedule = small_recipe().schedule.model_copy(update={"epochs": 20, "restart_epochs": 19})
     facts = fit(small_recipe(schedule=schedule), heads, tmp_path / "run", listener)
     assert listener.prepared[-1] == (8, 8)
-    assert listener.steps[-1][0] == listener.steps[-1][1]
+    # 6 training heads of 6 slices: 12 with lesion, half of the 24 without; in fours, 6 steps
+    assert listener.steps[-1] == (20 * 6, 20 * 6)
+    assert 24 < facts.provenance.training_slices <= 36  # each epoch draws others of the 24
     assert listener.reports[-1].validation_dice > 0.5 > listener.reports[0].validation_dice
     assert len(facts.validation_scans) == 2  # 30 % of 8
     assert not set(facts.validation_scans) & set(facts.training_scans)

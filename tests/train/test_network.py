@@ -48,9 +48,9 @@ def test_the_image_is_seen_at_every_scale_of_the_decoder():
     branch = DetailBranch(channels=1, widths=[4, 8, 16])
     shapes = [tuple(features.shape) for features in branch(torch.randn(2, 1, 64, 64))]
     assert shapes == [(2, 4, 64, 64), (2, 8, 32, 32), (2, 16, 16, 16)]
-    settings = DecoderSettings(widths=[8, 4], detail_width=4)
+    settings = DecoderSettings(widths=[16, 8, 4], detail_width=4)
     decoder = MultiScaleDecoder(8, settings, channels=1, outputs=1).eval()
-    coarse = torch.zeros(1, 8, 16, 16)
+    coarse = torch.zeros(1, 8, 8, 8)
     black, white = (
         decoder(coarse, image)
         for image in torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 64, 64)

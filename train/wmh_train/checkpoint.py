@@ -46,7 +46,7 @@ class Provenance(BaseModel):
     data: str = Field(description="what the data set calls itself")
     parameters: int
     trained_parameters: int
-    training_slices: int = Field(description="of the training scans, with lesion or without")
+    training_slices: int = Field(description="learned from at least once")
     details: dict[str, Any] = Field(description="losses, time, versions")
 
 

@@ -116,7 +116,7 @@ class Slices:
     @property
     def with_lesion(self) -> NDArray[np.bool_]:
         """Which slices show a lesion, (n,)."""
-        return self.targets.any(axis=(1, 2, 3))
+        return np.asarray(self.targets.any(axis=(1, 2, 3)))
 
 
 def prepare_slices(
@@ -148,13 +148,13 @@ def draw_epoch(
 ) -> NDArray[np.int_]:
     """Draw which slices an epoch learns from, in which order: all with lesion, some without.
 
-    Every epoch draws others of those without, and as many.
+    Every epoch draws those without anew, and as many.
 
     Args:
         with_lesion: (n,).
         empty_slices: share of the slices without lesion, in [0, 1].
         seed: of the training.
-        epoch: number of the epoch.
+        epoch: counted from 0.
 
     Returns:
         Places of slices, each at most once.

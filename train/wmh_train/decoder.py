@@ -24,7 +24,7 @@ class Logits(NamedTuple):
 
 
 class DetailBranch(nn.Module):
-    """Convolutions of the image itself: at full resolution and at each halving down to the tokens.
+    """Convolutions of the image itself: at full resolution and at each scale of the decoder.
 
     The encoder sees patches; a lesion of two or three pixels has to be remembered inside one
     token. These features let the decoder see it, and its surroundings, at every scale.
@@ -32,15 +32,14 @@ class DetailBranch(nn.Module):
 
     def __init__(self, channels: int, widths: list[int]) -> None:
         super().__init__()
-        full, *halvings = widths
-        self.at_full = nn.Sequential(*_convolution(channels, full))
+        self.at_full = nn.Sequential(*_convolution(channels, widths[0]))
         self.halvings = nn.ModuleList(
             nn.Sequential(*_convolution(finer, coarser, stride=2))
-            for finer, coarser in pairwise([full, *halvings])
+            for finer, coarser in pairwise(widths)
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Map [N, C, S, S] to features of each width, fine to coarse, at S, S/2, S/4."""
+        """Map [N, C, S, S] to features of each width, the first at S, each next at half."""
         features = [self.at_full(image)]
         for halving in self.halvings:
             features.append(halving(features[-1]))

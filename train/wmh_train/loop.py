@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
@@ -86,7 +87,12 @@ def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> Checkpo
 
     torch.manual_seed(schedule.seed)
     network = WmhNetwork(recipe)
-    reports = _optimise(network, recipe, train_slices, validation_slices, progress)
+    with_lesion = train_slices.with_lesion
+    orders = [
+        draw_epoch(with_lesion, recipe.data.empty_slices, seed=schedule.seed, epoch=epoch)
+        for epoch in range(schedule.epochs)
+    ]
+    reports = _optimise(network, recipe, train_slices, orders, validation_slices, progress)
 
     trained, total = parameter_counts(network)
     facts = CheckpointFacts(
@@ -97,7 +103,7 @@ def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> Checkpo
             data=describe(data),
             parameters=total,
             trained_parameters=trained,
-            training_slices=len(train_slices),
+            training_slices=len(np.unique(np.concatenate(orders))),
             details={
                 "training_loss": round(reports[-1].training_loss, 4),
                 "validation_slice_dice": round(reports[-1].validation_dice, 4),
@@ -130,6 +136,7 @@ def _optimise(
     network: WmhNetwork,
     recipe: Recipe,
     training: Slices,
+    orders: list[NDArray[np.int_]],
     validation: Slices,
     progress: FitProgress,
 ) -> list[EpochReport]:
@@ -138,10 +145,6 @@ def _optimise(
     optimiser = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    orders = [
-        draw_epoch(training.with_lesion, recipe.data.empty_slices, seed=schedule.seed, epoch=epoch)
-        for epoch in range(schedule.epochs)
-    ]
     steps_per_epoch = math.ceil(len(orders[0]) / schedule.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_share(step, steps_per_epoch, schedule)

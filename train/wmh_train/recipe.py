@@ -65,7 +65,9 @@ class DecoderSettings(_Table):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
     widths: list[int] = Field(min_length=2)
-    detail_width: int = Field(default=0, ge=0, description="of the image's branch; 0: none")
+    detail_width: int = Field(
+        default=0, ge=0, description="of the image's branch at full resolution; 0: none"
+    )
 
 
 class NetworkSettings(_Table):

@@ -34,10 +34,12 @@ class Backend(ABC):
             raise BackendError(f"a batch of {batch_size} slices is not possible", "Use 1 or more.")
         self.shape = shape
         self.batch_size = batch_size
+        self._is_open = False
 
     def __enter__(self) -> Self:
         """Take the device and load the network."""
         self._open()
+        self._is_open = True
         return self
 
     def __exit__(
@@ -47,6 +49,7 @@ class Backend(ABC):
         traceback: TracebackType | None,
     ) -> None:
         """Free the device."""
+        self._is_open = False
         self._close()
 
     def predict(self, slices: Floats, on_executed: Callable[[float], None] | None = None) -> Floats:
@@ -60,9 +63,11 @@ class Backend(ABC):
             float32 [N, K, S, S], in [0, 1].
 
         Raises:
-            BackendError: the input has another shape or type, the execution failed, or what it
-                gave has another shape or is not finite.
+            BackendError: the backend is not open, the input has another shape or type, the
+                execution failed, or what it gave has another shape or is not finite.
         """
+        if not self._is_open:
+            raise BackendError("is not open", "Use it in a with statement.", about=self.name)
         if slices.dtype != np.float32 or slices.shape[1:] != self.shape.slice_in:
             expected = ", ".join(map(str, ("N", *self.shape.slice_in)))
             raise BackendError(

@@ -78,8 +78,6 @@ class OnnxRuntimeBackend(Backend):
         self._session = None
 
     def _execute(self, batch: Floats) -> Floats:
-        if self._session is None:
-            raise BackendError("is not open", "Use it in a with statement.", about=self.name)
         (name,) = (tensor.name for tensor in self._session.get_inputs())
         try:
             (probability,) = self._session.run(None, {name: batch})

@@ -60,7 +60,7 @@ def infer(
     """
     if not bundle:  # the program's own refusal would not know of the demo
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
-        raise InputError("says which model to use; it is missing", advice, about="--bundle")
+        raise InputError("is missing: it says which model to use", advice, about="--bundle")
     opened = open_bundle(bundle)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     found = discover(source, out)

@@ -9,6 +9,7 @@ Words used here:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 ROBUST_RANGE_PERCENT = (1.0, 99.5)
 HEAD_SLICE_FRACTION = 0.2  # of the area of the largest slice of the head
 HEAD_LINE_FRACTION = 0.03  # of the longest row (or column) of the head; less is noise
-LESION_PLACES = 0.75  # of the slices shown, at most, where there are as many with lesion
+LESION_FRACTION = 0.75  # of the places; more where slices without lesion leave some
 MARGIN_FRACTION = 0.04  # of the height (or width) of what is framed, on each side
 MAX_SAMPLES = 4_000_000  # pixels from which percentiles are taken; more would not change them
 
@@ -69,7 +70,7 @@ def find_window(slices: NDArray[np.float32], head: NDArray[np.bool_]) -> Window:
 
 
 def pick_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], most: int) -> list[int]:
-    """Choose slices that show as much lesion as they can and still cover the head.
+    """Choose slices that show as much lesion as they can, and keep some of the head without.
 
     Slices with lesion may take most of the places, the others are kept for slices of the head
     without; what one side does not need goes to the other. Where there are more slices than
@@ -89,7 +90,7 @@ def pick_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], most: int) ->
     large = head_area >= HEAD_SLICE_FRACTION * head_area.max()
     with_lesion = np.flatnonzero(lesion_area > 0)
     without = np.flatnonzero(large & (lesion_area == 0))
-    places = min(len(with_lesion), max(ceil(LESION_PLACES * most), most - len(without)))
+    places = min(len(with_lesion), max(ceil(LESION_FRACTION * most), most - len(without)))
     picks = _one_of_each_run(with_lesion, places, lesion_area)
     return sorted(picks + _one_of_each_run(without, most - places, lesion_area))
 
@@ -97,11 +98,12 @@ def pick_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], most: int) ->
 def _one_of_each_run(
     candidates: NDArray[np.int_], runs: int, lesion_area: NDArray[np.int_]
 ) -> list[int]:
+    edges = np.linspace(0, len(candidates), min(runs, len(candidates)) + 1).round().astype(int)
     picks = []
-    for run in np.array_split(candidates, runs) if runs else []:
-        if len(run):
-            middle = (run[0] + run[-1]) / 2
-            picks.append(min(run.tolist(), key=lambda i: (-lesion_area[i], abs(i - middle))))
+    for start, stop in pairwise(edges):
+        run = candidates[start:stop].tolist()
+        middle = (run[0] + run[-1]) / 2
+        picks.append(min(run, key=lambda index: (-lesion_area[index], abs(index - middle))))
     return picks
 
 
