@@ -69,8 +69,8 @@ def discover(source: Path, out: Path) -> Discovery:
         passed_over["neither name nor folder says FLAIR"] = len(candidates) - len(flairs)
     scans = sorted(flairs or candidates)
     if not scans:
-        problem = "holds no scan ending in .nii or .nii.gz"
-        advice = "Check the folder."
+        problem = "holds no scan to segment, .nii or .nii.gz"
+        advice = "Check the folder, or give the scan itself."
         if _holds_dicom(source):
             problem += ", but DICOM"
             advice = "Convert it to NIfTI first, for example by dcm2niix."
