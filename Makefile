@@ -13,7 +13,7 @@ help:
 	@echo "make test         lint, types, layers and all tests"
 	@echo "make check        lint, types and layers only"
 	@echo "make format       format the code"
-	@echo "make demo-bundle  train, export and measure the shipped demo bundle anew (about an hour)"
+	@echo "make demo-bundle  train, export and measure the shipped demo bundle anew (about 40 minutes)"
 	@echo "make clean        remove what the targets above made"
 
 .venv-demo/.done: pyproject.toml constraints.txt
