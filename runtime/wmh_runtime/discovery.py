@@ -106,14 +106,18 @@ def _files_below(source: Path, on_unreadable: Callable[[OSError], None]) -> Iter
 
 def _holds_dicom(source: Path) -> bool:
     """Say whether one of the first files is DICOM, whose names seldom tell."""
-    for path in islice(_files_below(source, lambda _: None), _FILES_TRIED_FOR_DICOM):
-        try:
-            with path.open("rb") as stream:
-                if stream.read(_DICOM_MARK_AT + 4)[_DICOM_MARK_AT:] == b"DICM":
-                    return True
-        except OSError:
-            continue
-    return False
+    files = _files_below(source, lambda _: None)
+    return any(_is_dicom(path) for path in islice(files, _FILES_TRIED_FOR_DICOM))
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return False
+        with path.open("rb") as stream:
+            return stream.read(_DICOM_MARK_AT + 4)[_DICOM_MARK_AT:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _lies_in(path: Path, out: Path, source: Path) -> bool:
