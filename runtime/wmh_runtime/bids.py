@@ -7,6 +7,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_probseg.nii.gz   probability map
     sub-1_label-WMH_qc.png           quality-control picture
     derivatives/reference/           reference masks of annotated scans, under the same names
+    participants.tsv                 who was scanned, and at which site
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 DERIVATIVES = "derivatives"
 REFERENCES = Path(DERIVATIVES) / "reference"
 DESCRIPTION_NAME = "dataset_description.json"
+PARTICIPANTS_NAME = "participants.tsv"
 RECORD_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
@@ -44,6 +46,24 @@ def entities_of(path: Path) -> str:
     return _FLAIR_SUFFIX.sub("", stem_of(path))
 
 
+def entities_of_channel(path: Path, channel: str) -> str | None:
+    """Return what the name of a channel's scan begins with; None where it is no such name."""
+    ending = f"_{_IMAGE_SUFFIX.get(channel, channel)}"
+    stem = stem_of(path)
+    return stem.removesuffix(ending) if is_nifti(path) and stem.endswith(ending) else None
+
+
+def split_entities(name: str) -> frozenset[str]:
+    """Take a name apart: `sub-1_ses-2` is `sub-1` and `ses-2`, in any order."""
+    return frozenset(name.split("_"))
+
+
+def is_mask_of(path: Path, output: str) -> bool:
+    """Say whether a name is that of a mask of an output, whatever else it says."""
+    *entities, suffix = stem_of(path).split("_")
+    return is_nifti(path) and suffix == "mask" and _label(output) in entities
+
+
 def is_mask(path: Path) -> bool:
     """Say whether a name is that of a mask or a probability map, ours or anybody's."""
     return _MASK.search(stem_of(path)) is not None
@@ -67,19 +87,23 @@ def scan_name(entities: str, channel: str) -> str:
 
 def mask_name(entities: str, output: str) -> str:
     """Name the mask of an output, `wmh` for instance."""
-    return f"{entities}_label-{output.upper()}_mask.nii.gz"
+    return f"{entities}_{_label(output)}_mask.nii.gz"
 
 
 def record_name(entities: str, output: str) -> str:
     """Name the record beside a mask."""
-    return f"{entities}_label-{output.upper()}{RECORD_SUFFIX}"
+    return f"{entities}_{_label(output)}{RECORD_SUFFIX}"
 
 
 def probability_name(entities: str, output: str) -> str:
     """Name the probability map of an output."""
-    return f"{entities}_label-{output.upper()}_probseg.nii.gz"
+    return f"{entities}_{_label(output)}_probseg.nii.gz"
 
 
 def picture_name(entities: str, output: str) -> str:
     """Name the quality-control picture of an output."""
-    return f"{entities}_label-{output.upper()}_qc.png"
+    return f"{entities}_{_label(output)}_qc.png"
+
+
+def _label(output: str) -> str:
+    return f"label-{output.upper()}"

@@ -1,0 +1,70 @@
+"""Who a scan is of, and from which site: what names and `participants.tsv` say."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from wmh_runtime.bids import PARTICIPANTS_NAME
+from wmh_runtime.errors import InputError
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+
+_FOLDERS_ABOVE = 2  # references may lie in DATA/derivatives/reference
+_PERSON = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
+_UNKNOWN = "n/a"  # as BIDS writes what is not known
+
+
+def person_of(name: str) -> str:
+    """Return the person in a scan's name: `sub-1` of `sub-1_ses-2`; else the whole name."""
+    found = _PERSON.search(name)
+    return found.group(1) if found else name
+
+
+def read_sites(folder: Path) -> dict[str, str]:
+    """Read which participant is of which site.
+
+    The table `participants.tsv`, with the columns `participant_id` and `site`, is looked for in
+    the folder and in the two above it; the nearest counts.
+
+    Returns:
+        participant → site, those of unknown site left out; empty without such a table.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    real = folder.resolve()
+    for place in (real, *real.parents[:_FOLDERS_ABOVE]):
+        table = place / PARTICIPANTS_NAME
+        if table.is_file():
+            return {
+                row["participant_id"]: row["site"]
+                for row in read_table(table)
+                if row.get("participant_id") and row.get("site", _UNKNOWN) not in ("", _UNKNOWN)
+            }
+    return {}
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a table with a line that names the columns, `.tsv` with tabs, any other with commas.
+
+    Returns:
+        Its rows, empty ones left out: column → cell, without the spaces around it. Cells that a
+        short row lacks are empty.
+
+    Raises:
+        InputError: it cannot be read as a table of UTF-8 text.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file, delimiter=delimiter)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise InputError(problem, "Save it as text in UTF-8.", about=path) from error
+    columns = [column.strip() for column in header]
+    blank = [""] * len(columns)
+    return [
+        dict(zip(columns, [*map(str.strip, row), *blank], strict=False)) for row in rows if any(row)
+    ]
