@@ -1,13 +1,17 @@
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from wmh_runtime.cli.phantom import main
+from wmh_runtime.discovery import discover
 from wmh_runtime.errors import InputError
-from wmh_runtime.phantom.cohort import plan_cohort
+from wmh_runtime.phantom import cohort
+from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
+from wmh_runtime.phantom.head import PhantomFacts
 
 
 def test_sites_take_turns_and_loads_cover_the_range_evenly():
@@ -43,8 +47,13 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
         "dataset_description.json",
         "derivatives/reference/sub-7000_label-WMH_mask.nii.gz",
         "derivatives/reference/sub-7000_to_sub-7000_facts.tsv",
+        "participants.tsv",
         "sub-7000_FLAIR.nii.gz",
     ]
+    found = discover(tmp_path / "s", tmp_path / "out")
+    assert [scan.relative.name for scan in found.scans] == ["sub-7000_FLAIR.nii.gz"]
+    table = tmp_path / "s" / "participants.tsv"
+    assert table.read_text() == "participant_id\tsite\nsub-7000\tutrecht\n"
     scan = nib.load(tmp_path / "s" / "sub-7000_FLAIR.nii.gz")
     mask = nib.load(tmp_path / "s" / "derivatives/reference/sub-7000_label-WMH_mask.nii.gz")
     assert scan.shape == mask.shape == (240, 240, 48)
@@ -61,3 +70,19 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
     status, _, errors = run_command(main, tmp_path / "s", "--subjects", 1, "--seed", 7)
     assert status == 2
     assert "exists already" in errors
+
+
+def test_phantoms_of_another_seed_join_the_participants(tmp_path, monkeypatch):
+    facts = PhantomFacts(8000, "utrecht", 1, 1, 1, 1, 1)
+    monkeypatch.setattr(cohort, "write_phantom", lambda plan, folder: facts)
+    monkeypatch.setattr(cohort, "ProcessPoolExecutor", ThreadPoolExecutor)
+    (tmp_path / "derivatives" / "reference").mkdir(parents=True)
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tsite\tage\nsub-7\tleipzig\t70\nsub-8000\tx\t1\n")
+    write_cohort(plan_cohort(2, 8, (1, 2)), tmp_path, workers=1, on_written=lambda: None)
+    assert table.read_text().splitlines() == [
+        "participant_id\tsite\tage",
+        "sub-7\tleipzig\t70",
+        "sub-8000\tutrecht\tn/a",
+        "sub-8001\tsingapore\tn/a",
+    ]

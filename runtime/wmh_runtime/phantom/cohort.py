@@ -17,6 +17,7 @@ from wmh_runtime import bids
 from wmh_runtime.atomic import atomic_path, write_table_atomically, write_text_atomically
 from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder, make_writable_folder
+from wmh_runtime.participants import read_table
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
 from wmh_runtime.phantom.sites import SITES
 
@@ -81,9 +82,10 @@ def plan_cohort(
 def write_cohort(
     plans: Sequence[Plan], folder: Path, *, workers: int, on_written: Callable[[], None]
 ) -> None:
-    """Make phantoms and write scans, reference masks and a table of facts.
+    """Make phantoms and write scans, reference masks, who was scanned where, and facts.
 
-    Scans go to `folder`, masks and the table to `derivatives/reference` below it.
+    Scans go to `folder` and are added to its `participants.tsv`, masks and the table of facts go
+    to `derivatives/reference` below it.
 
     Args:
         plans: what to make.
@@ -99,6 +101,7 @@ def write_cohort(
             raise InputError("exists already", "Choose another folder or seed.", about=path)
     make_writable_folder(folder)
     _describe(folder)
+    _add_participants(plans, folder)
     facts = []
     with ProcessPoolExecutor(min(workers, len(plans), _MOST_WORKERS)) as pool:
         for fact in pool.map(partial(write_phantom, folder=folder), plans):
@@ -119,6 +122,18 @@ def _describe(folder: Path) -> None:
             "GeneratedBy": [{"Name": "wmh-phantom", "Version": version("wmh-lora")}],
         }
         write_text_atomically(path, json.dumps(description, indent=2) + "\n")
+
+
+def _add_participants(plans: Sequence[Plan], folder: Path) -> None:
+    """Say in the data set's table who is scanned at which site; earlier rows stay."""
+    path = folder / bids.PARTICIPANTS_NAME
+    new = {plan.name: plan.site for plan in plans}
+    rows = read_table(path) if path.exists() else []
+    rows = [row for row in rows if row.get("participant_id") not in new]
+    rows += [{"participant_id": name, "site": site} for name, site in new.items()]
+    columns = dict.fromkeys(("participant_id", "site", *(name for row in rows for name in row)))
+    filled = [{name: row.get(name) or "n/a" for name in columns} for row in rows]
+    write_table_atomically(path, filled, delimiter="\t")
 
 
 def write_phantom(plan: Plan, folder: Path) -> PhantomFacts:
