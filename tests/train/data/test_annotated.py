@@ -1,0 +1,53 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.toys import write_head
+from wmh_runtime.errors import InputError
+from wmh_train.data.annotated import AnnotatedScan
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A head in two channels, and a mask with five voxels of lesion and three of something else."""
+    paths = [
+        write_head(tmp_path / name, seed=seed)
+        for seed, name in enumerate(("FLAIR.nii.gz", "T1.nii.gz"))
+    ]
+    labels = np.zeros((24, 30, 6), np.uint8)
+    labels[8, 6:11, 2] = 1
+    labels[9, 6:9, 2] = 2
+    nib.save(nib.Nifti1Image(labels, nib.load(paths[0]).affine), tmp_path / "wmh.nii.gz")
+    return AnnotatedScan("a", "a", "", tuple(paths), (tmp_path / "wmh.nii.gz",))
+
+
+def move(path, axis):
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[axis, 3] += 1
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+
+
+def test_channels_and_references_are_read_with_what_is_ignored_apart(scan):
+    channels, (reference,) = scan.load()
+    assert [channel.path for channel in channels] == list(scan.channels)
+    assert np.argwhere(reference.lesion).tolist() == [[8, y, 2] for y in range(6, 11)]
+    assert np.argwhere(reference.ignored).tolist() == [[9, y, 2] for y in range(6, 9)]
+
+
+def test_a_scan_without_lesion_is_welcome(scan):
+    image = nib.load(scan.references[0])
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), scan.references[0])
+    assert not scan.load()[1][0].lesion.any()
+
+
+def test_a_mask_on_another_grid_is_refused(scan):
+    move(scan.references[0], axis=0)
+    with pytest.raises(InputError, match=r"wmh\.nii\.gz: lies up to 1\.0 mm away from FLAIR"):
+        scan.load()
+
+
+def test_a_channel_on_another_grid_is_refused(scan):
+    move(scan.channels[1], axis=2)
+    with pytest.raises(InputError, match=r"T1\.nii\.gz: lies up to 1\.0 mm away from FLAIR"):
+        scan.load()

@@ -1,0 +1,302 @@
+import errno
+import multiprocessing
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.toys import write_annotated_heads, write_head
+from wmh_runtime.errors import InputError
+from wmh_runtime.prepare import Preparation, prepare
+from wmh_train import annotated, cache
+from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.cache import IGNORED, LESION, fill_cache, open_cache
+from wmh_train.data.layouts import find_data
+
+# The heads' own pixels, 4 mm: nothing is resampled.
+PREPARATION = Preparation(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Three heads of 6 slices, two of them with one, two and three squares of 2 × 2 voxels."""
+    return find_data(write_annotated_heads(tmp_path / "data", 3), ["flair"], ["wmh"]).scans
+
+
+def write_labels(scan, labels):
+    affine = nib.load(scan.channels[0]).affine
+    nib.save(nib.Nifti1Image(labels.astype(np.uint8), affine), scan.references[0])
+
+
+def folders(path):
+    return sorted(child.name for child in path.iterdir())
+
+
+def test_every_slice_of_every_scan_is_there_in_order(scans, tmp_path):
+    slices = open_cache(scans, PREPARATION, tmp_path / "cache")
+    assert slices.scans == scans
+    assert slices.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3, 8, 9, 14, 15]
+    images, targets = slices.read(range(18))
+    assert (images.shape, images.dtype) == ((18, 1, 32, 32), np.float32)
+    assert (targets.shape, targets.dtype) == ((18, 1, 32, 32), np.uint8)
+    assert targets[slices.with_lesion].sum(axis=(1, 2, 3)).tolist() == [4, 4, 8, 8, 12, 12]
+    assert images[targets == LESION].min() > images[targets == 0].max()
+
+
+def test_images_are_those_of_the_one_preparation(scans, tmp_path):
+    slices = open_cache(scans, PREPARATION, tmp_path)
+    for number, scan in enumerate(scans):
+        prepared = prepare(scan.load()[0], PREPARATION).slices
+        images, _ = slices.read(np.flatnonzero(slices.scan_of == number))
+        np.testing.assert_array_equal(images, prepared.astype(np.float16))
+
+
+def test_slices_come_in_the_order_asked_for_and_more_than_once(scans, tmp_path):
+    slices = open_cache(scans, PREPARATION, tmp_path)
+    places = [15, 0, 8, 15, 3, 9]
+    images, targets = slices.read(places)
+    for place, image, target in zip(places, images, targets, strict=True):
+        alone = slices.read([place])
+        np.testing.assert_array_equal(image, alone[0][0])
+        np.testing.assert_array_equal(target, alone[1][0])
+
+
+def test_the_order_of_scans_is_the_callers(scans, tmp_path):
+    slices = open_cache(scans[::-1], PREPARATION, tmp_path)
+    _, targets = slices.read(np.flatnonzero(slices.with_lesion))
+    assert targets.sum(axis=(1, 2, 3)).tolist() == [12, 12, 8, 8, 4, 4]
+
+
+def test_half_a_pixel_of_either_label_is_marked_and_half_of_label_1_is_lesion(scans, tmp_path):
+    # Voxels of 4 mm along x: background, label 1 at x = 8, label 2 at x = 9, background. Pixels of
+    # 2 mm lie on the voxels and midway between them:
+    #   x             7    7.5  8    8.5  9    9.5  10
+    #   label 1       0    0.5  1    0.5  0    0    0
+    #   either        0    0.5  1    1    1    0.5  0
+    # so lesion at 7.5, 8 and 8.5 and ignored at 9 and 9.5. The five rows y = 10 to 12 are alike;
+    # at y = 9.5 and 12.5 all shares are half of these, so lesion at 8, ignored at 8.5 and 9.
+    labels = np.zeros((24, 30, 6))
+    labels[8, 10:13, 2] = 1
+    labels[9, 10:13, 2] = 2
+    write_labels(scans[0], labels)
+    finer = Preparation(pixel_size_mm=2, size_px=64, clip_percentiles=(0, 100))
+    slices = open_cache(scans[:1], finer, tmp_path)
+    target = slices.read([2])[1][0, 0]
+    rows = [row[row > 0].tolist() for row in target if row.any()]
+    edge, inside = [LESION, IGNORED, IGNORED], [LESION] * 3 + [IGNORED] * 2
+    assert rows == [edge, *[inside] * 5, edge]
+    assert slices.with_lesion.tolist() == [False, False, True, False, False, False]
+
+
+def test_a_slice_of_nothing_but_what_is_ignored_shows_no_lesion(scans, tmp_path):
+    labels = np.zeros((24, 30, 6))
+    labels[8, 10:13, 4] = 2
+    write_labels(scans[0], labels)
+    slices = open_cache(scans[:1], PREPARATION, tmp_path)
+    assert not slices.with_lesion.any()
+    assert np.count_nonzero(slices.read([4])[1] == IGNORED) == 3
+
+
+def test_channels_and_outputs_keep_their_order(tmp_path):
+    data = write_annotated_heads(
+        tmp_path / "data", 1, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE")
+    )
+    (scan,) = find_data(data, ["flair", "t1"], ["wmh", "stroke"]).scans
+    write_labels(scan, np.zeros((24, 30, 6)))
+    slices = open_cache([scan], PREPARATION, tmp_path / "cache")
+    images, targets = slices.read([2])
+    assert images.shape == (1, 2, 32, 32)
+    assert targets.sum(axis=(0, 2, 3)).tolist() == [0, 4]
+    assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3]
+
+
+def test_slices_without_head_are_left_out(tmp_path):
+    path = write_head(tmp_path / "a_FLAIR.nii.gz")
+    image = nib.load(path)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[..., 5] = 0
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    mask = tmp_path / "mask.nii.gz"
+    scan = AnnotatedScan("a", "a", "", (path,), (mask,))
+    write_labels(scan, voxels > 200)
+    assert len(open_cache([scan], PREPARATION, tmp_path / "cache").with_lesion) == 5
+
+
+def test_what_is_filled_is_not_read_again(scans, tmp_path, monkeypatch):
+    told = []
+    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: told.append(1))
+    assert len(told) == 3
+    before = open_cache(scans, PREPARATION, tmp_path / "cache").read(range(18))
+    monkeypatch.setattr(annotated, "read_scan", lambda *_: pytest.fail("reads a scan again"))
+    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    after = open_cache(scans, PREPARATION, tmp_path / "cache").read(range(18))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_mask_or_preparation_is_another_entry(scans, tmp_path):
+    folder = tmp_path / "cache"
+    fill_cache(scans[:1], PREPARATION, folder, lambda: None)
+    first = folders(folder)
+    labels = np.zeros((24, 30, 6))
+    labels[9, 9, 1] = 1
+    write_labels(scans[0], labels)
+    assert np.flatnonzero(open_cache(scans[:1], PREPARATION, folder).with_lesion).tolist() == [1]
+    assert len(folders(folder)) == 2
+    larger = PREPARATION.model_copy(update={"size_px": 40})
+    images, _ = open_cache(scans[:1], larger, folder).read([0])
+    assert images.shape == (1, 1, 40, 40)
+    assert len(folders(folder)) == 3
+    assert set(first) < set(folders(folder))
+
+
+def test_the_same_content_under_another_name_is_the_same_entry(scans, tmp_path):
+    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    first = scans[0]
+    channel, reference = tmp_path / "other.nii.gz", tmp_path / "other_mask.nii.gz"
+    shutil.copy(first.channels[0], channel)
+    shutil.copy(first.references[0], reference)
+    renamed = AnnotatedScan("other", "other", "elsewhere", (channel,), (reference,))
+    fill_cache([renamed], PREPARATION, tmp_path / "cache", lambda: None)
+    assert len(folders(tmp_path / "cache")) == 3
+
+
+def cut_off(folder):
+    content = (folder / "images.npy").read_bytes()
+    (folder / "images.npy").write_bytes(content[:-1])
+
+
+def reshape(folder):
+    np.save(folder / "targets.npy", np.zeros((6, 1, 31, 32), np.uint8))
+
+
+def retype(folder):
+    np.save(folder / "images.npy", np.zeros((6, 1, 32, 32), np.float32))
+
+
+def garble(folder):
+    (folder / "facts.json").write_text("{}")
+
+
+def empty(folder):
+    (folder / "images.npy").write_bytes(b"")
+
+
+def lose(folder):
+    (folder / "targets.npy").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_off, reshape, retype, garble, empty, lose])
+def test_what_is_damaged_is_made_again(scans, tmp_path, damage):
+    folder = tmp_path / "cache"
+    sound = open_cache(scans, PREPARATION, folder)
+    before = sound.read(range(18))
+    damage(sound.folders[1])
+    after = open_cache(scans, PREPARATION, folder).read(range(18))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(folders(folder)) == 3
+
+
+def test_a_file_that_vanished_is_named(scans, tmp_path):
+    slices = open_cache(scans, PREPARATION, tmp_path)
+    lose(slices.folders[0])
+    with pytest.raises(InputError, match=r"targets\.npy: cannot be read from the cache"):
+        slices.read([0])
+
+
+def test_files_are_mapped_only_while_slices_are_copied(scans, tmp_path):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not list what a process has mapped")
+    slices = open_cache(scans, PREPARATION, tmp_path)
+    kept = slices.read(range(18))
+    assert str(tmp_path) not in maps.read_text()
+    held = np.load(slices.folders[0] / "images.npy", mmap_mode="r")
+    assert str(tmp_path) in maps.read_text()  # so the look at the list means something
+    del held, kept
+
+
+def test_two_processes_fill_one_cache(scans, tmp_path):
+    folder = tmp_path / "cache"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        # `int` is a callable without arguments that another process can be told of.
+        jobs = [pool.submit(fill_cache, scans, PREPARATION, folder, int) for _ in range(2)]
+        for job in jobs:
+            job.result()
+    assert len(folders(folder)) == 3
+    assert open_cache(scans, PREPARATION, folder).with_lesion.sum() == 6
+
+
+def test_what_a_killed_process_left_is_removed(scans, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("wmh_train.data.atomic_folders.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("wmh_train.data.atomic_folders.os.getpid", lambda: 2**30)  # nobody's
+    monkeypatch.setattr(cache.np, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fill_cache(scans, PREPARATION, folder, lambda: None)
+    assert folders(folder)[0].startswith(".wmh-partial-")
+    monkeypatch.undo()
+    fill_cache(scans, PREPARATION, folder, lambda: None)
+    assert len(folders(folder)) == 3
+    assert not any(name.startswith(".") for name in folders(folder))
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_full_disk_says_how_much_all_scans_take(scans, tmp_path, monkeypatch):
+    # 6 slices of 1024² pixels, each of 2 bytes of image and 1 of target, are 18.9 MB; 16 times
+    # that are 0.302 GB.
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.np, "save", full)
+    large = Preparation(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
+    with pytest.raises(InputError, match=r"cache: has no room; .* about 0\.3 GB"):
+        fill_cache(scans[:1] * 16, large, tmp_path / "cache", lambda: None)
+    assert folders(tmp_path / "cache") == []
+
+
+def test_a_full_disk_is_noticed_where_numpy_does_not_name_it(scans, tmp_path, monkeypatch):
+    def short(*_):
+        raise OSError("6144 requested and 0 written")
+
+    monkeypatch.setattr(cache.np, "save", short)
+    with pytest.raises(InputError, match=r"cannot be written to \(6144 requested"):
+        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    usage = shutil.disk_usage(tmp_path)._replace(free=6 * 32 * 32 * 3 - 1)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match="has no room"):
+        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+
+
+def test_warnings_of_a_scan_are_kept(scans, tmp_path):
+    # A field of 16 pixels of 4 mm is smaller than the head, 80 mm × 96 mm.
+    small = PREPARATION.model_copy(update={"size_px": 16})
+    for _ in range(2):
+        slices = open_cache(scans[:1], small, tmp_path)
+        (warning,) = slices.warnings
+        assert warning.startswith("sub-00: ")
+        assert "outside the network's 64 mm field" in warning
+
+
+def test_a_scan_without_head_is_named(scans, tmp_path):
+    image = nib.load(scans[0].channels[0])
+    voxels = np.zeros(image.shape, np.float32)
+    voxels[3, 3, 3] = 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), scans[0].channels[0])
+    with pytest.raises(InputError, match=r"sub-00_FLAIR\.nii\.gz: no axial slice"):
+        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+
+
+def test_a_missing_file_is_named(scans, tmp_path):
+    scans[0].references[0].unlink()
+    with pytest.raises(InputError, match=r"sub-00_label-WMH_mask\.nii\.gz: cannot be read"):
+        open_cache(scans, PREPARATION, tmp_path / "cache")

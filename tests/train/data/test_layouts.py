@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+
+from tests.toys import write_annotated_heads
+from wmh_runtime.errors import RecipeError
+from wmh_runtime.scan import read_scan, write_on_grid_of
+from wmh_train.data.layouts import find_data
+
+
+def touch(folder, *names):
+    """Make files of these names; finding them reads none."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def relative(folder, paths):
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+FLAT = ("a_FLAIR.nii.gz", "derivatives/reference/a_label-WMH_mask.nii.gz")
+
+
+def test_what_wmh_phantom_writes_is_found(tmp_path):
+    touch(
+        tmp_path,
+        "sub-2_FLAIR.nii.gz",
+        "derivatives/reference/sub-2_label-WMH_mask.nii.gz",
+        *FLAT,
+        "derivatives/reference/sub-2_to_sub-2_facts.tsv",
+    )
+    (tmp_path / "participants.tsv").write_text("participant_id\tsite\nsub-2\tLeipzig\n")
+    first, second = find_data(tmp_path, ["flair"], ["wmh"]).scans
+    assert (first.name, first.person, first.site) == ("a", "a", "")
+    assert (second.name, second.person, second.site) == ("sub-2", "sub-2", "Leipzig")
+    assert relative(tmp_path, (*first.channels, *first.references)) == list(FLAT)
+
+
+def test_bids_sessions_are_scans_of_one_person(tmp_path):
+    touch(
+        tmp_path,
+        "sub-1/ses-1/anat/sub-1_ses-1_FLAIR.nii",
+        "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz",
+        "sub-1/ses-2/anat/sub-1_ses-2_FLAIR.nii.gz",
+        "sub-1/ses-2/anat/sub-1_ses-2_T1w.nii",
+        "sub-2/anat/sub-2_acq-3D_FLAIR.nii.gz",
+        "sub-2/anat/sub-2_acq-3D_T1w.nii.gz",
+        "derivatives/rater/sub-1/ses-1/anat/sub-1_ses-1_label-WMH_mask.nii.gz",
+        "derivatives/rater/sub-1/ses-2/anat/sub-1_ses-2_label-WMH_desc-second_mask.nii",
+        "derivatives/rater/sub-2/anat/sub-2_acq-3D_space-orig_label-WMH_mask.nii.gz",
+        "derivatives/rater/sub-2/anat/sub-2_acq-3D_label-STROKE_mask.nii.gz",
+    )
+    (tmp_path / "participants.tsv").write_text("participant_id\tsite\nsub-1\tA\nsub-2\tn/a\n")
+    found = find_data(tmp_path, ["flair", "t1"], ["wmh"])
+    assert [(s.name, s.person, s.site) for s in found.scans] == [
+        ("sub-1_ses-1", "sub-1", "A"),
+        ("sub-1_ses-2", "sub-1", "A"),
+        ("sub-2_acq-3D", "sub-2", ""),
+    ]
+    assert [path.name for scan in found.scans for path in scan.channels] == [
+        "sub-1_ses-1_FLAIR.nii",
+        "sub-1_ses-1_T1w.nii.gz",
+        "sub-1_ses-2_FLAIR.nii.gz",
+        "sub-1_ses-2_T1w.nii",
+        "sub-2_acq-3D_FLAIR.nii.gz",
+        "sub-2_acq-3D_T1w.nii.gz",
+    ]
+    assert [scan.references[0].name for scan in found.scans] == [
+        "sub-1_ses-1_label-WMH_mask.nii.gz",
+        "sub-1_ses-2_label-WMH_desc-second_mask.nii",
+        "sub-2_acq-3D_space-orig_label-WMH_mask.nii.gz",
+    ]
+    assert found.unannotated == ()
+
+
+def test_a_mask_belongs_to_the_scan_that_says_most_of_what_it_says(tmp_path):
+    touch(
+        tmp_path,
+        "sub-1/anat/sub-1_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_run-2_FLAIR.nii.gz",
+        "derivatives/rater/sub-1_run-2_label-WMH_mask.nii.gz",
+    )
+    found = find_data(tmp_path, ["flair"], ["wmh"])
+    assert [scan.name for scan in found.scans] == ["sub-1_run-2"]
+    assert found.unannotated == ("sub-1",)
+
+
+def test_two_masks_of_one_scan_are_both_named(tmp_path):
+    touch(tmp_path, *FLAT, "derivatives/second/a_label-WMH_mask.nii.gz")
+    either = (
+        "derivatives/reference/a_label-WMH_mask.nii.gz or derivatives/second/a_label-WMH_mask.nii"
+    )
+    with pytest.raises(RecipeError, match=rf"the mask of a may be {either}.*\.csv table"):
+        find_data(tmp_path, ["flair"], ["wmh"])
+
+
+def test_two_files_of_one_scan_are_both_named(tmp_path):
+    touch(tmp_path, *FLAT, "a_FLAIR.nii")
+    with pytest.raises(RecipeError, match=r"the scan a may be a_FLAIR\.nii or a_FLAIR\.nii\.gz"):
+        find_data(tmp_path, ["flair"], ["wmh"])
+
+
+CHALLENGE = [
+    f"{subject}/{file}"
+    for subject in ("Utrecht/0", "Amsterdam/GE3T/100")
+    for file in ("pre/FLAIR.nii.gz", "pre/T1.nii.gz", "orig/FLAIR.nii.gz", "wmh.nii.gz")
+]
+
+
+def test_the_challenges_folders_are_found(tmp_path):
+    touch(tmp_path, *CHALLENGE)
+    first, second = find_data(tmp_path, ["flair", "t1"], ["wmh"]).scans
+    assert (first.name, first.site) == ("Amsterdam/GE3T/100", "Amsterdam/GE3T")
+    assert (second.name, second.person, second.site) == ("Utrecht/0", "Utrecht/0", "Utrecht")
+    assert relative(tmp_path, (*second.channels, *second.references)) == [
+        "Utrecht/0/pre/FLAIR.nii.gz",
+        "Utrecht/0/pre/T1.nii.gz",
+        "Utrecht/0/wmh.nii.gz",
+    ]
+
+
+def test_one_site_of_the_challenge_bears_its_folders_name(tmp_path):
+    touch(tmp_path, *CHALLENGE)
+    (scan,) = find_data(tmp_path / "Utrecht", ["t1"], ["wmh"]).scans
+    assert (scan.name, scan.site) == ("0", "Utrecht")
+    assert relative(tmp_path, scan.channels) == ["Utrecht/0/pre/T1.nii.gz"]
+
+
+def test_a_scan_without_its_mask_is_passed_over_and_named(tmp_path):
+    touch(tmp_path, *CHALLENGE)
+    (tmp_path / "Utrecht/0/wmh.nii.gz").unlink()
+    found = find_data(tmp_path, ["flair"], ["wmh"])
+    assert [scan.name for scan in found.scans] == ["Amsterdam/GE3T/100"]
+    assert found.unannotated == ("Utrecht/0",)
+
+
+def test_an_annotated_scan_without_a_channel_is_refused(tmp_path):
+    touch(tmp_path, *CHALLENGE)
+    (tmp_path / "Utrecht/0/pre/T1.nii.gz").unlink()
+    with pytest.raises(RecipeError, match=r"T1\.nii\.gz: is missing\. Utrecht/0 needs it"):
+        find_data(tmp_path, ["flair", "t1"], ["wmh"])
+    assert len(find_data(tmp_path, ["flair"], ["wmh"]).scans) == 2
+
+
+def test_what_is_hidden_or_unfinished_is_not_looked_at(tmp_path):
+    touch(
+        tmp_path,
+        *FLAT,
+        ".wmh-partial-1_FLAIR.nii.gz",
+        "._a_FLAIR.nii.gz",
+        "derivatives/.trash/a_label-WMH_mask.nii.gz",
+        "derivatives/reference/._a_label-WMH_mask.nii.gz",
+    )
+    found = find_data(tmp_path, ["flair"], ["wmh"])
+    assert [scan.name for scan in found.scans] == ["a"]
+    assert found.unannotated == ()
+
+
+def test_a_table_is_taken_for_a_table(tmp_path):
+    touch(tmp_path, "b.nii.gz", "a.nii.gz", "m.nii.gz")
+    table = tmp_path / "heads.csv"
+    table.write_text("flair,wmh\nb.nii.gz,m.nii.gz\na.nii.gz,m.nii.gz\n")
+    found = find_data(table, ["flair"], ["wmh"])
+    assert found.name == "heads.csv"
+    assert [scan.name for scan in found.scans] == ["a", "b"]
+
+
+def test_where_nothing_is_annotated_one_lacking_mask_is_named(tmp_path):
+    touch(tmp_path, "a_FLAIR.nii.gz")
+    with pytest.raises(RecipeError, match=r"none of 1 .* a lacks a_label-WMH_mask\.nii\.gz"):
+        find_data(tmp_path, ["flair"], ["wmh"])
+
+
+def test_an_empty_folder_says_what_was_looked_for_and_how_to_fill_it(tmp_path):
+    looked_for = r"NAME_T1w\.nii\.gz, sub-.*_T1w\.nii\.gz or .*/pre/T1\.nii\.gz\. .*wmh-phantom"
+    with pytest.raises(RecipeError, match=looked_for):
+        find_data(tmp_path, ["t1"], ["wmh"])
+    with pytest.raises(RecipeError, match="does not exist"):
+        find_data(tmp_path / "nowhere", ["t1"], ["wmh"])
+
+
+def test_a_data_set_is_called_what_it_calls_itself(tmp_path):
+    touch(tmp_path, *FLAT)
+    assert find_data(tmp_path, ["flair"], ["wmh"]).name == tmp_path.name
+    (tmp_path / "dataset_description.json").write_text('{"Name": "Twelve heads"}')
+    assert find_data(tmp_path, ["flair"], ["wmh"]).name == "Twelve heads"
+
+
+def test_results_of_our_own_are_not_learned_from(tmp_path):
+    # What wmh-infer left below derivatives: a mask with our mark and its record beside it.
+    write_annotated_heads(tmp_path, 2)
+    results = tmp_path / "derivatives" / "wmh-lora"
+    results.mkdir()
+    scan = read_scan(tmp_path / "sub-00_FLAIR.nii.gz")
+    mask = results / "sub-00_label-WMH_mask.nii.gz"
+    write_on_grid_of(scan, np.zeros(scan.shape, np.uint8), mask)
+    with pytest.raises(RecipeError, match="the mask of sub-00"):  # a rater's, without a record
+        find_data(tmp_path, ["flair"], ["wmh"])
+    (results / "sub-00_label-WMH_mask.json").write_text("{}")
+    found = find_data(tmp_path, ["flair"], ["wmh"])
+    assert [one.references[0].parent.name for one in found.scans] == ["reference", "reference"]

@@ -1,0 +1,82 @@
+"""A table of annotated scans, for files that lie in no layout this program knows.
+
+    name,   person, site,    flair,              wmh
+    a,      anna,   Leipzig, scans/17.nii.gz,    masks/17.nii.gz
+    b,      anna,   Leipzig, scans/18.nii.gz,
+
+One column for each channel and each output of the recipe, with paths relative to the table; an
+empty mask means that there is none. `name`, `person` and `site` may be left out: the name is then
+the first channel's, as in BIDS, and so is the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wmh_runtime import bids
+from wmh_runtime.errors import RecipeError
+from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_table
+from wmh_train.data.annotated import AnnotatedScan
+
+Row = Mapping[str, str]
+
+_FIRST_ROW = 2  # as a spreadsheet counts: the names of the columns are row 1
+
+
+def scans_of_table(
+    table: Path, channels: Sequence[str], outputs: Sequence[str]
+) -> list[AnnotatedScan]:
+    """Read a table of scans, in its order.
+
+    Returns:
+        All scans; where a row gives no mask, the path of the reference is that of no file.
+
+    Raises:
+        RecipeError: a column or a file is missing, or a name is there twice. Rows are counted as
+            a spreadsheet does, empty ones left out.
+        InputError: the table cannot be read.
+    """
+    if table.suffix.lower() not in TABLE_SUFFIXES:
+        raise RecipeError("is no table", "Give a .csv or .tsv file, or a folder.", about=table)
+    rows = read_table(table)
+    _require_columns(rows, (*channels, *outputs), table)
+    scans: list[AnnotatedScan] = []
+    row_of: dict[str, int] = {}
+    for number, row in enumerate(rows, start=_FIRST_ROW):
+        _require_files(row, number, channels, outputs, table)
+        name = row.get("name") or bids.entities_of(Path(row[channels[0]]))
+        if name in row_of:
+            problem = f"rows {row_of[name]} and {number} are both named {name}"
+            raise RecipeError(problem, "Give a column `name`, each once.", about=table)
+        row_of[name] = number
+        scans.append(
+            AnnotatedScan(
+                name=name,
+                person=row.get("person") or person_of(name),
+                site=row.get("site") or "",
+                channels=tuple(table.parent / row[column] for column in channels),
+                references=tuple(table.parent / row[column] for column in outputs),
+            )
+        )
+    return scans
+
+
+def _require_columns(rows: Sequence[Row], required: Sequence[str], table: Path) -> None:
+    if not rows:
+        raise RecipeError("names no scan", "Give a row for each.", about=table)
+    missing = [column for column in required if column not in rows[0]]
+    if missing:
+        problem = f"has no column {', '.join(missing)}, but {', '.join(rows[0])}"
+        raise RecipeError(problem, "Each channel and each output needs one.", about=table)
+
+
+def _require_files(
+    row: Row, number: int, channels: Sequence[str], outputs: Sequence[str], table: Path
+) -> None:
+    for column in (*channels, *outputs):
+        if not row[column] and column in channels:
+            raise RecipeError(f"row {number} gives no {column}", "Fill it in.", about=table)
+        if row[column] and not (table.parent / row[column]).is_file():
+            problem = f"row {number} names {row[column]}, which is not there"
+            raise RecipeError(problem, "Paths are relative to the table.", about=table)
