@@ -28,7 +28,7 @@ def test_an_unknown_recipe_names_the_shipped_ones():
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("empty_slices = ", "empty_slice = ", "data.empty_slices"),
+        ("empty_slices = ", "empty_slice = ", "data.empty_slice:"),
         ("epochs = ", "epochs = -", "schedule.epochs"),
         ("patch_px = 16", "patch_px = 8", "4 decoder widths"),
         (

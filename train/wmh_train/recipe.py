@@ -8,9 +8,10 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,6 +27,22 @@ from wmh_runtime.prepare import Preparation
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 
 
+def _in_order(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] <= value[1]:
+        raise ValueError("expected 0 ≤ lowest ≤ highest")
+    return value
+
+
+def _above_zero(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] == 0:
+        raise ValueError("expected 0 < lowest ≤ highest; 1 changes nothing")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
+Factors = Annotated[Range, AfterValidator(_above_zero)]
+
+
 class _Table(BaseModel):
     """A table of a recipe: unknown keys are refused, values never change."""
 
@@ -33,7 +50,7 @@ class _Table(BaseModel):
 
 
 class EncoderSettings(_Table):
-    """A SAM-type vision transformer."""
+    """A SAM-type vision transformer. MedSAM's own is `vit_b`, whose numbers `wmh-lora` bears."""
 
     width: int = Field(gt=0, description="of a token")
     depth: int = Field(gt=0, description="blocks")
@@ -42,7 +59,12 @@ class EncoderSettings(_Table):
     window_tokens: int = Field(gt=0, description="side of the attention windows")
     global_blocks: list[int] = Field(description="blocks that attend across the whole slice")
     neck_channels: int = Field(gt=0)
-    trained: bool = Field(description="True: all of it is trained; False: frozen but for LoRA")
+    trained: bool = Field(
+        description="True: all of it is trained; False: frozen but for LoRA, so it needs a base"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="less memory: activations of a block are computed twice"
+    )
 
     @model_validator(mode="after")
     def _heads_and_blocks_fit(self) -> EncoderSettings:
@@ -64,7 +86,7 @@ class LoraSettings(_Table):
 class DecoderSettings(_Table):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
-    widths: list[int] = Field(min_length=2)
+    widths: list[int] = Field(default=[128, 64, 32, 16], min_length=2)
     detail_width: int = Field(
         default=0, ge=0, description="of the image's branch at full resolution; 0: none"
     )
@@ -75,7 +97,7 @@ class NetworkSettings(_Table):
 
     encoder: EncoderSettings
     lora: LoraSettings | None = None
-    decoder: DecoderSettings
+    decoder: DecoderSettings = DecoderSettings()
 
     @model_validator(mode="after")
     def _decoder_undoes_patches(self) -> NetworkSettings:
@@ -90,39 +112,94 @@ class NetworkSettings(_Table):
 
 
 class DataSettings(_Table):
-    """Which slices are learned from."""
+    """Which scans and slices are learned from. Shares are of each site's persons."""
 
     empty_slices: float = Field(
-        ge=0, le=1, description="share drawn, each epoch, of those without lesion"
+        default=0.08, ge=0, le=1, description="share drawn, each epoch, of those without lesion"
     )
-    validation_share: float = Field(gt=0, lt=1, description="of the scans")
+    validation_share: float = Field(default=0.15, gt=0, lt=1)
+    test_share: float = Field(default=0.15, ge=0, lt=1, description="set aside, never looked at")
+
+    @model_validator(mode="after")
+    def _some_are_learned_from(self) -> DataSettings:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing to learn from")
+        return self
+
+
+class AugmentationSettings(_Table):
+    """How much a slice is changed before it is learned from.
+
+    None at all: 0, and for the two factors, gamma and contrast, a range of (1, 1).
+    """
+
+    rotation_degrees: float = Field(default=15.0, ge=0, le=45, description="±")
+    scale: float = Field(default=0.10, ge=0, lt=1, description="±, share")
+    shift: float = Field(default=0.05, ge=0, lt=1, description="±, share of the slice's side")
+    gamma: Factors = (0.7, 1.5)
+    contrast: Factors = (0.8, 1.3)
+    brightness: float = Field(default=0.15, ge=0, description="±, standard deviations of the head")
+    noise: Range = Field(default=(0.01, 0.08), description="likewise")
+    bias_field: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="largest coefficient of a smooth field of sensitivity; 0.1 is moderate",
+    )
+    low_resolution: float = Field(
+        default=0.0, ge=0, le=1, description="share of slices blurred to a coarser grid"
+    )
 
 
 class LossSettings(_Table):
-    """Focal + soft Dice on the fused output, and again on each scale, weighted."""
+    """Focal + soft Dice + boundary on the fused output; focal + Dice on each scale, weighted."""
 
     focal_alpha: float = Field(default=0.75, gt=0, lt=1)
     focal_gamma: float = Field(default=2.0, ge=0)
-    scale_weights: list[float] = Field(description="of the auxiliary losses, coarse to fine")
+    boundary_weight: float = Field(default=0.5, ge=0)
+    scale_weights: list[float] = Field(
+        default=[0.4, 0.3, 0.2, 0.1], description="of the auxiliary losses, coarse to fine"
+    )
 
 
 class OptimiserSettings(_Table):
     """AdamW."""
 
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
 
 
 class ScheduleSettings(_Table):
     """Linear warm-up, then cosine annealing with warm restarts."""
 
-    epochs: int = Field(gt=0)
-    warmup_epochs: int = Field(ge=0)
-    restart_epochs: int = Field(gt=0, description="length of one cosine")
-    batch_size: int = Field(gt=0)
-    seed: int = Field(ge=0)
+    epochs: int = Field(default=100, gt=0)
+    warmup_epochs: float = Field(default=5, ge=0)
+    restart_epochs: float = Field(default=25, gt=0, description="length of one cosine")
+    lowest_learning_rate: float = Field(default=1e-6, ge=0, description="where a cosine ends")
+    batch_size: int = Field(default=16, gt=0, description="slices of one optimiser step")
+    slices_at_once: int = Field(
+        default=4, gt=0, description="of them, what a device holds; gradients are accumulated"
+    )
+    seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> ScheduleSettings:
+        if self.batch_size % self.slices_at_once:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of"
+                f" slices_at_once {self.slices_at_once}"
+            )
+        return self
+
+
+class CalibrationSettings(_Table):
+    """What threshold and smallest lesion are chosen for."""
+
+    lesion_f1_weight: float = Field(
+        default=0.0, ge=0, le=1, description="w of (1 − w) · mean Dice + w · mean lesion F1"
+    )
 
 
 class Recipe(_Table):
@@ -133,10 +210,12 @@ class Recipe(_Table):
     outputs: list[OutputName] = Field(default=["wmh"], min_length=1)
     preparation: Preparation
     network: NetworkSettings
-    data: DataSettings
-    loss: LossSettings
-    optimiser: OptimiserSettings
-    schedule: ScheduleSettings
+    data: DataSettings = DataSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
 
     @field_validator("channels", "outputs")
     @classmethod
