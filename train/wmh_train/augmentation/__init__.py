@@ -1,0 +1,1 @@
+"""Random views, shapes and contrasts of training slices."""
