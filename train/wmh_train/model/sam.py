@@ -11,9 +11,11 @@ import importlib.util
 import sys
 from functools import cache, partial
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from wmh_runtime.errors import RecipeError
 from wmh_train.recipe import EncoderSettings
@@ -41,7 +43,7 @@ def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
             f"size_px {size_px} is not a multiple of patch_px {settings.patch_px}",
             "Change one of them.",
         )
-    encoder = _modeling().image_encoder.ImageEncoderViT(
+    encoder = _encoder_class()(
         img_size=size_px,
         patch_size=settings.patch_px,
         in_chans=_INPUT_CHANNELS,
@@ -54,11 +56,35 @@ def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
         window_size=settings.window_tokens,
         global_attn_indexes=settings.global_blocks,
     )
+    encoder.gradient_checkpointing = settings.gradient_checkpointing
     return cast(nn.Module, encoder)
 
 
 @cache
-def _modeling() -> ModuleType:
+def _encoder_class() -> Any:
+    """Make the encoder's class: segment-anything's, able to compute activations twice."""
+
+    class ImageEncoder(modeling().image_encoder.ImageEncoderViT):  # type: ignore[misc]
+        gradient_checkpointing = False
+
+        def forward(self, image: Tensor) -> Tensor:
+            twice = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+            tokens = self.patch_embed(image) + self.pos_embed  # (N, rows, columns, width)
+            for block in self.blocks:
+                tokens = checkpoint(block, tokens, use_reentrant=False) if twice else block(tokens)
+            features: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
+            return features
+
+    return ImageEncoder
+
+
+@cache
+def modeling() -> ModuleType:
+    """Return segment-anything's `modeling` package.
+
+    Raises:
+        RecipeError: it is not installed.
+    """
     package = importlib.util.find_spec("segment_anything")
     if package is None or package.origin is None:
         raise RecipeError("segment-anything is not installed", "Run: pip install segment-anything")

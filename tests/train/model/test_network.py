@@ -7,11 +7,11 @@ from torch import nn
 
 from tests.toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
-from wmh_train.adapters import ChannelAdapter, add_lora
-from wmh_train.decoder import DetailBranch, MultiScaleDecoder
-from wmh_train.network import WmhNetwork, parameter_counts
+from wmh_train.model.adapters import ChannelAdapter, add_lora
+from wmh_train.model.decoder import DetailBranch, MultiScaleDecoder
+from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.sam import build_image_encoder
 from wmh_train.recipe import DecoderSettings, LoraSettings, load_recipe
-from wmh_train.sam import build_image_encoder
 
 
 def with_lora(**lora):

@@ -25,14 +25,15 @@ class EightViews(OneView):
 
     def forward(self, image: Tensor) -> Tensor:
         """Look at the slices in all eight ways."""
-        views = torch.cat([_apply(view, image) for view in VIEWS])  # (8 N, C, S, S)
+        views = torch.cat([apply_view(view, image) for view in VIEWS])  # (8 N, C, S, S)
         seen = super().forward(views)
         seen = seen.reshape(len(VIEWS), -1, *seen.shape[1:])  # (8, N, K, S, S)
         undone = [_undo(view, one) for view, one in zip(VIEWS, seen, strict=True)]
         return torch.stack(undone).mean(dim=0)
 
 
-def _apply(view: View, image: Tensor) -> Tensor:
+def apply_view(view: View, image: Tensor) -> Tensor:
+    """Turn or mirror images, [..., S, S]: pixels change places and keep their values."""
     turned = image.transpose(-2, -1) if view.transpose else image
     return turned.flip(view.flipped_axes)
 

@@ -1,0 +1,204 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from wmh_runtime.bundle import sha256_of
+from wmh_runtime.errors import InputError
+from wmh_train.model.base import load_base, read_base
+from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.random_base import write_random_base
+from wmh_train.model.sam import build_image_encoder
+from wmh_train.recipe import EncoderSettings, load_recipe
+
+SMALL = EncoderSettings(
+    width=16,
+    depth=2,
+    heads=2,
+    patch_px=16,
+    window_tokens=4,
+    global_blocks=[1],
+    neck_channels=16,
+    trained=False,
+)
+
+
+@pytest.fixture(scope="module")
+def base_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("base") / "small.pth"
+    write_random_base(path, SMALL, seed=0)
+    return path
+
+
+def changed(base_file, tmp_path, change):
+    """The base file after a change of its state dict."""
+    state = torch.load(base_file, weights_only=True)
+    state = change(state) or state
+    path = tmp_path / "changed.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_the_medsam_format_has_segment_anythings_keys_and_sizes(tmp_path):
+    # SAM's published sizes for vit_b: 93,735,472 parameters, 89,670,912 in the image encoder.
+    path = tmp_path / "medsam_vit_b.pth"
+    write_random_base(path, load_recipe("wmh-lora").network.encoder, seed=0)
+    state = torch.load(path, weights_only=True)
+    buffer = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+    assert sum(t.numel() for k, t in state.items() if k != buffer) == 93_735_472
+    assert sum(t.numel() for t in read_base(path).tensors.values()) == 89_670_912
+
+
+@pytest.mark.parametrize(
+    ("changes", "parameters"),
+    [  # SAM's published sizes of its image encoders, at 1024 pixels
+        ({}, 89_670_912),
+        ({"width": 1024, "depth": 24, "heads": 16, "global_blocks": [5, 11, 17, 23]}, 308_278_272),
+        ({"width": 1280, "depth": 32, "heads": 16, "global_blocks": [7, 15, 23, 31]}, 637_026_048),
+    ],
+)
+def test_vit_b_l_and_h_are_numbers_of_a_recipe(changes, parameters):
+    settings = load_recipe("wmh-lora").network.encoder.model_copy(update=changes)
+    with torch.device("meta"):
+        encoder = build_image_encoder(settings, 1024)
+    assert sum(p.numel() for p in encoder.parameters()) == parameters
+
+
+def test_at_the_size_it_was_made_for_nothing_is_changed(base_file):
+    base = read_base(base_file)
+    encoder = build_image_encoder(SMALL, 1024)
+    load_base(encoder, base)
+    state = encoder.state_dict()
+    assert all(torch.equal(state[key], tensor) for key, tensor in base.tensors.items())
+    assert base.identity.sha256 == sha256_of(base_file)
+
+
+def test_positions_are_resized_and_nothing_else(base_file):
+    base = read_base(base_file)
+    encoder = build_image_encoder(SMALL, 128)  # 8 × 8 tokens instead of 64 × 64
+    load_base(encoder, base)
+    state = encoder.state_dict()
+    resized = {key for key, tensor in base.tensors.items() if state[key].shape != tensor.shape}
+    assert resized == {"pos_embed", "blocks.1.attn.rel_pos_h", "blocks.1.attn.rel_pos_w"}
+    assert state["pos_embed"].shape == (1, 8, 8, 16)
+    assert state["blocks.1.attn.rel_pos_h"].shape == (15, 8)  # 2 · 8 − 1 distances
+    assert all(torch.equal(state[k], t) for k, t in base.tensors.items() if k not in resized)
+
+
+def test_a_ramp_of_positions_stays_a_ramp(base_file):
+    base = read_base(base_file)
+    tensors = dict(base.tensors)
+    tensors["pos_embed"] = torch.arange(64.0)[None, :, None, None].expand(1, 64, 64, 16)
+    tensors["blocks.1.attn.rel_pos_h"] = torch.arange(127.0)[:, None].expand(127, 8)
+    encoder = build_image_encoder(SMALL, 512)
+    load_base(encoder, type(base)(base.path, base.identity, tensors))
+    # 64 → 32: pixel i of the half lies at 2 i + 0.5. 127 → 63: at (i + 0.5) 127 / 63 − 0.5.
+    rows = encoder.pos_embed[0, 2:-2, 5, 3]
+    torch.testing.assert_close(rows, 2 * torch.arange(2.0, 30.0) + 0.5, atol=1e-4, rtol=0)
+    distances = encoder.state_dict()["blocks.1.attn.rel_pos_h"][:, 0]
+    torch.testing.assert_close(distances, (torch.arange(63) + 0.5) * 127 / 63 - 0.5)
+
+
+def test_relative_positions_are_resized_as_segment_anything_would_on_the_fly(base_file):
+    base = read_base(base_file)
+    ours = build_image_encoder(SMALL, 128).eval()
+    load_base(ours, base)
+    theirs = copy.deepcopy(ours)
+    attention = theirs.blocks[1].attn  # keeps the table of 64 tokens, and interpolates
+    attention.rel_pos_h.data = base.tensors["blocks.1.attn.rel_pos_h"]
+    attention.rel_pos_w.data = base.tensors["blocks.1.attn.rel_pos_w"]
+    image = torch.randn(1, 3, 128, 128)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image))
+
+
+def test_adapters_stand_on_the_base(base_file):
+    recipe = load_recipe("wmh-lora")
+    network = recipe.network.model_copy(
+        update={"encoder": SMALL, "lora": recipe.network.lora.model_copy(update={"blocks": [0]})}
+    )
+    preparation = recipe.preparation.model_copy(update={"size_px": 64})
+    small = recipe.model_copy(update={"network": network, "preparation": preparation})
+    base = read_base(base_file)
+    built = WmhNetwork(small, base)
+    layer = built.encoder.base_model.model.blocks[0].attn.qkv.base_layer
+    assert torch.equal(layer.weight, base.tensors["blocks.0.attn.qkv.weight"])
+    assert not layer.weight.requires_grad
+    assert parameter_counts(built).encoder == 0
+    assert F.relu(built(torch.randn(1, 1, 64, 64)).fused).shape == (1, 1, 64, 64)
+
+
+def _without_one(state):
+    del state["image_encoder.neck.0.weight"]
+
+
+def _with_more(state):
+    state["image_encoder.neck.9.weight"] = torch.zeros(1)
+
+
+def _of_another_width(state):
+    state["image_encoder.patch_embed.proj.bias"] = torch.zeros(32)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_without_one, r"lacks image_encoder\.neck\.0\.weight \(1 keys"),
+        (_with_more, r"holds the unknown image_encoder\.neck\.9\.weight"),
+        (_of_another_width, r"patch_embed\.proj\.bias is \[32\], .* has \[16\]"),
+    ],
+)
+def test_weights_of_another_encoder_are_refused(base_file, tmp_path, change, told):
+    base = read_base(changed(base_file, tmp_path, change))
+    with pytest.raises(InputError, match=told):
+        load_base(build_image_encoder(SMALL, 64), base)
+
+
+def _as_of_a_training(state):
+    return {"model": state, "optimizer": {}, "epoch": 3}
+
+
+def _in_parallel(state):
+    return {f"module.{key}": tensor for key, tensor in state.items()}
+
+
+def _not_finite(state):
+    state["image_encoder.neck.0.weight"][0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_as_of_a_training, r"state dict of tensors alone \(model, optimizer, epoch"),
+        (_in_parallel, r"holds module\.\S+, so it is not a model of SAM"),
+        (lambda state: {"mask_decoder.x": torch.zeros(1)}, "holds no image_encoder"),
+        (lambda state: [1, 2], "is not a state dict of tensors alone"),
+        (_not_finite, r"neck\.0\.weight is not finite"),
+    ],
+)
+def test_other_files_of_tensors_are_refused(base_file, tmp_path, change, told):
+    with pytest.raises(InputError, match=told):
+        read_base(changed(base_file, tmp_path, change))
+
+
+def test_what_is_no_weights_file_is_refused_and_nothing_in_it_is_executed(tmp_path, base_file):
+    text = tmp_path / "text.pth"
+    text.write_text("weights")
+    with pytest.raises(InputError, match="is not a file of PyTorch weights"):
+        read_base(text)
+    with pytest.raises(InputError, match=r"cannot be read \(No such file"):
+        read_base(tmp_path / "none.pth")
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(base_file.read_bytes()[:5000])
+    with pytest.raises(InputError, match="is not a file of PyTorch weights"):
+        read_base(cut)
+
+    class Harmful:
+        def __reduce__(self):
+            return (tmp_path.joinpath("harm").mkdir, ())
+
+    torch.save({"image_encoder.x": Harmful()}, tmp_path / "harmful.pth")
+    with pytest.raises(InputError, match="is not a file of PyTorch weights"):
+        read_base(tmp_path / "harmful.pth")
+    assert not (tmp_path / "harm").exists()

@@ -1,0 +1,52 @@
+"""Weights in MedSAM's format that know nothing: to try everything without the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wmh_runtime.atomic import atomic_path
+from wmh_train.model.sam import build_image_encoder, modeling
+from wmh_train.recipe import EncoderSettings
+
+_SAM_SIZE_PX = 1024  # the slice side that SAM was made for
+_POSITION_SPREAD = 0.02  # segment-anything starts positions at zero, which would hide mistakes
+
+
+def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
+    """Write the state dict of a whole SAM with random weights, 375 MB for vit_b.
+
+    Args:
+        path: of the `.pth` file.
+        settings: of its image encoder.
+        seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    encoder = build_image_encoder(settings, _SAM_SIZE_PX)
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "pos" in name.rsplit(".", 1)[-1]:
+                nn.init.normal_(parameter, std=_POSITION_SPREAD)
+    tokens, width = _SAM_SIZE_PX // settings.patch_px, settings.neck_channels
+    sam = modeling().Sam(
+        image_encoder=encoder,
+        prompt_encoder=modeling().PromptEncoder(
+            embed_dim=width,
+            image_embedding_size=(tokens, tokens),
+            input_image_size=(_SAM_SIZE_PX, _SAM_SIZE_PX),
+            mask_in_chans=16,
+        ),
+        mask_decoder=modeling().MaskDecoder(
+            transformer_dim=width,
+            transformer=modeling().TwoWayTransformer(
+                depth=2, embedding_dim=width, num_heads=8, mlp_dim=2048
+            ),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=width,
+        ),
+    )
+    with atomic_path(path) as partial:
+        torch.save(sam.state_dict(), partial)
