@@ -11,6 +11,10 @@ from onnx import TensorProto, helper
 from wmh_runtime.bundle import Graph, Manifest, Output, Parity, Training, sha256_of
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import Scan
+from wmh_train.data.layouts import find_data
+from wmh_train.data.split import split_scans
+from wmh_train.fit import FitData
+from wmh_train.model.random_base import write_random_base
 from wmh_train.recipe import Recipe
 
 TOY_SIZE_PX = 32
@@ -141,14 +145,16 @@ SMALL_RECIPE: dict[str, Any] = {
         },
         "decoder": {"widths": [8, 4], "detail_width": 4},
     },
-    "data": {"empty_slices": 0.5, "validation_share": 0.3},
+    "data": {"empty_slices": 0.5, "validation_share": 0.3, "test_share": 0.0},
     "loss": {"scale_weights": [0.2, 0.1]},
-    "optimiser": {"learning_rate": 5e-3},
+    "optimiser": {"learning_rate": 5e-3, "mixed_precision": "no"},
     "schedule": {
         "epochs": 2,
         "warmup_epochs": 1,
         "restart_epochs": 1,
+        "lowest_learning_rate": 5e-6,
         "batch_size": 4,
+        "slices_at_once": 4,
         "seed": 3,
     },
 }
@@ -156,3 +162,27 @@ SMALL_RECIPE: dict[str, Any] = {
 
 def small_recipe(**changes) -> Recipe:
     return Recipe.model_validate(SMALL_RECIPE | changes)
+
+
+def lora_recipe(*, dropout: float = 0.5, **schedule) -> Recipe:
+    """The small network with a frozen encoder, which needs `write_small_base`, and LoRA in it."""
+    network = SMALL_RECIPE["network"]
+    encoder = network["encoder"] | {"trained": False, "neck_channels": 16}  # SAM's least
+    lora = {"ranks": {"qkv": 4, "lin1": 2}, "dropout": dropout}
+    return small_recipe(
+        network=network | {"encoder": encoder, "lora": lora},
+        schedule=SMALL_RECIPE["schedule"] | schedule,
+    )
+
+
+def write_small_base(path: Path) -> Path:
+    """Weights in MedSAM's format for the encoder of `lora_recipe`."""
+    write_random_base(path, lora_recipe().network.encoder, seed=0)
+    return path
+
+
+def fit_data(folder: Path, recipe: Recipe) -> FitData:
+    """All heads of a folder, split as the recipe says."""
+    found = find_data(folder, recipe.channels, recipe.outputs)
+    split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
+    return FitData(found.name, found.scans, split)

@@ -30,9 +30,9 @@ from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.types import Floats, Views
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
-from wmh_train.network import WmhNetwork
+from wmh_train.model.network import WmhNetwork
+from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
-from wmh_train.views import EightViews, OneView
 
 GRAPHS = "graphs"
 CARD_NAME = "MODEL_CARD.md"
@@ -46,6 +46,7 @@ def build(
     out: Path,
     on_step: Callable[[str], None],
     *,
+    base: Path | None = None,
     name: str = "",
     caution: str = "",
 ) -> Bundle:
@@ -55,6 +56,7 @@ def build(
         checkpoint: calibrated.
         out: bundle folder; must not exist.
         on_step: is told each step.
+        base: the weights that a frozen encoder was trained on.
         name: of the bundle; empty takes the recipe's.
         caution: a warning that every result shall bear.
 
@@ -74,7 +76,7 @@ def build(
     partial = Path(tempfile.mkdtemp(prefix=".wmh-partial-", dir=out.parent))
     try:
         on_step("merging")
-        network = merge_lora(load_network(checkpoint, facts))
+        network = merge_lora(load_network(checkpoint, facts, base))
         _write_graphs(network, facts.recipe, partial / GRAPHS, on_step)
         slices = parity_slices(facts.recipe.preparation, len(facts.recipe.channels))
         parity = {}
@@ -129,7 +131,7 @@ def _manifest(
         channels=recipe.channels,
         outputs=calibration.outputs,
         preparation=recipe.preparation,
-        calibration=calibration.model_dump(exclude={"outputs"}),
+        calibration=calibration.model_dump(exclude={"surface"}),
         graphs=[
             Graph(
                 path=f"{GRAPHS}/{_graph_name(views)}",
@@ -145,8 +147,8 @@ def _manifest(
         ],
         training=Training(
             **facts.provenance.model_dump(exclude={"details"}),
-            training_scans=len(facts.training_scans),
-            validation_scans=len(facts.validation_scans),
+            training_scans=len(facts.split.training),
+            validation_scans=len(facts.split.validation),
             details={
                 **facts.provenance.details,
                 "recipe": recipe.model_dump(mode="json", exclude={"preparation"}),

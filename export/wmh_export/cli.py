@@ -22,12 +22,16 @@ def _commands() -> None:
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write; must not exist.")],
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", help="Weights of the frozen encoder: medsam_vit_b.pth."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
     caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
 ) -> None:
     """Merge, trace to ONNX, compare with PyTorch, and write the bundle."""
     with terminal.err.status("exporting") as status:
-        bundle = build_bundle(checkpoint, out, status.update, name=name, caution=caution)
+        bundle = build_bundle(checkpoint, out, status.update, base=base, name=name, caution=caution)
     for graph in bundle.manifest.graphs:
         terminal.say(
             f"{graph.path}: at most {graph.parity.max_abs_difference:.1e} from PyTorch in"

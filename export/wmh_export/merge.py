@@ -8,7 +8,7 @@ import peft
 import torch
 
 from wmh_runtime.errors import ExportError
-from wmh_train.network import WmhNetwork
+from wmh_train.model.network import WmhNetwork
 
 
 def merge_lora(network: WmhNetwork) -> WmhNetwork:

@@ -27,15 +27,18 @@ from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import (
     Calibration,
     CheckpointFacts,
+    Choice,
     Provenance,
+    ValidationDice,
     load_facts,
     load_network,
-    save_checkpoint,
     save_facts,
+    save_weights,
 )
-from wmh_train.network import WmhNetwork
+from wmh_train.data.split import Split
+from wmh_train.model.network import WmhNetwork
+from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
-from wmh_train.views import EightViews, OneView
 
 TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}
 
@@ -73,14 +76,25 @@ def checkpoint(tmp_path_factory):
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     facts = CheckpointFacts(
         recipe=recipe,
-        training_scans=["a"],
-        validation_scans=["b"],
-        calibration=Calibration(outputs=outputs, scans=1, mean_dice=[0.5, 0.5], surface={}),
+        base=None,
+        split=Split(training=["a"], validation=["b"], test=[]),
+        epoch=1,
+        finished=True,
+        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
+        weights_sha256=save_weights(folder, perturbed(recipe)),
+        calibration=Calibration(
+            choices=[
+                Choice(views=8, outputs=outputs, mean_dice=[0.5, 0.5], mean_lesion_f1=[0.5, 0.5])
+            ],
+            scans=1,
+            lesion_f1_weight=0,
+            surface=[],
+        ),
         provenance=Provenance(
             data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
         ),
     )
-    save_checkpoint(folder, perturbed(recipe), facts)
+    save_facts(folder, facts)
     return folder
 
 

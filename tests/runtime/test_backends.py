@@ -11,7 +11,7 @@ from wmh_runtime.bundle import open_bundle
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import NetworkShape
 from wmh_train.backend import TorchBackend
-from wmh_train.decoder import Logits
+from wmh_train.model.decoder import Logits
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 

@@ -6,13 +6,13 @@ import torch
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.types import Floats, NetworkShape
-from wmh_train.network import WmhNetwork
+from wmh_train.model.network import WmhNetwork
+from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
-from wmh_train.views import EightViews, OneView
 
 
 class TorchBackend(Backend):
-    """Executes a network in float32 on the CPU, eight views or one.
+    """Executes a network in float32, eight views or one, on the device it lies on.
 
     Args:
         network: put into evaluation mode and the memory layout that is fastest.
@@ -22,7 +22,6 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
-    device = "cpu"
     precision = "fp32"
 
     def __init__(
@@ -30,6 +29,8 @@ class TorchBackend(Backend):
     ) -> None:
         shape = NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
         super().__init__(shape, batch_size)
+        self._device = next(network.parameters()).device
+        self.device = self._device.type
         self._module = EightViews(network) if views > 1 else OneView(network)
 
     def _open(self) -> None:
@@ -42,5 +43,6 @@ class TorchBackend(Backend):
 
     def _execute(self, batch: Floats) -> Floats:
         with torch.inference_mode():
-            probability: Floats = self._module(torch.from_numpy(batch)).numpy()
-        return probability
+            probability = self._module(torch.from_numpy(batch).to(self._device))
+        given: Floats = probability.cpu().numpy()
+        return given

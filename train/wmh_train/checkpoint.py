@@ -1,8 +1,10 @@
-"""What training leaves: a folder with the weights and all that is needed to use them.
+"""What training leaves: a folder with the trained weights and all that is needed to use them.
 
-checkpoint/
-├── checkpoint.json       recipe, split, calibration, provenance
-└── model.safetensors     trained tensors and BatchNorm buffers, float32
+    checkpoint/
+    ├── checkpoint.json       recipe, split, base, calibration, figures, provenance
+    └── model.safetensors     trained tensors in half precision, BatchNorm's buffers in float32
+
+A frozen encoder's own weights are not in it, only the hash of the base they came from.
 """
 
 from __future__ import annotations
@@ -10,83 +12,155 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from torch import Tensor
 
-from wmh_runtime.atomic import atomic_path, write_text_atomically
-from wmh_runtime.bundle import Output
+from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
+from wmh_runtime.bundle import Output, sha256_of
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.folders import make_folder, make_writable_folder
-from wmh_train.network import WmhNetwork
+from wmh_runtime.folders import make_folder
+from wmh_runtime.types import Views
+from wmh_train.data.split import Split
+from wmh_train.model.base import BaseIdentity, read_base
+from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
 _FACTS = "checkpoint.json"
 _WEIGHTS = "model.safetensors"
+_STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
 
 
-class Calibration(BaseModel):
+class _Facts(BaseModel):
+    """A part of what is known of a checkpoint: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(_Facts):
+    """The best threshold and minimum size with so many views, and what they reach."""
+
+    views: Views
+    outputs: list[Output]
+    mean_dice: list[float] = Field(description="for each output")
+    mean_lesion_f1: list[float] = Field(description="for each output")
+
+
+class SurfacePoint(_Facts):
+    """One combination that was tried."""
+
+    views: Views
+    output: str
+    threshold: float
+    min_lesion_mm3: float
+    mean_dice: float
+    mean_lesion_f1: float
+
+
+class Calibration(_Facts):
     """The choice of threshold and minimum size, and every combination it was chosen from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    outputs: list[Output]
+    choices: list[Choice] = Field(description="of all eight views, then of one")
     scans: int = Field(ge=1, description="validation scans it was chosen on")
-    mean_dice: list[float] = Field(description="of the chosen combination, for each output")
-    surface: dict[str, list[tuple[float, float, float]]] = Field(
-        description="by output: threshold, minimum size in mm³, mean Dice"
-    )
+    lesion_f1_weight: float
+    surface: list[SurfacePoint]
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The choice for eight views, which is what a bundle runs."""
+        return self.choices[0].outputs
 
 
-class Provenance(BaseModel):
+class ValidationDice(_Facts):
+    """Dice on the validation scans' prepared slices, one view, threshold 0.5."""
+
+    mean: float
+    by_site: dict[str, float]
+
+
+class Provenance(_Facts):
     """How a checkpoint came to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = Field(description="what the data set calls itself")
     parameters: int
     trained_parameters: int
-    training_slices: int = Field(description="learned from at least once")
+    training_slices: int = Field(description="that an epoch may draw")
     details: dict[str, Any] = Field(description="losses, time, versions")
 
 
-class CheckpointFacts(BaseModel):
+class CheckpointFacts(_Facts):
     """Everything of a checkpoint but its weights."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     recipe: Recipe
-    training_scans: list[str]
-    validation_scans: list[str]
+    base: BaseIdentity | None = Field(description="of a frozen encoder")
+    split: Split
+    epoch: int = Field(ge=1, description="after which the weights were best on validation")
+    finished: bool = Field(description="whether the training came to its end")
+    validation: ValidationDice = Field(description="of the weights as stored, once finished")
+    weights_sha256: str
     calibration: Calibration | None = None
     provenance: Provenance
 
 
-def require_no_checkpoint(folder: Path) -> None:
-    """Refuse to train over an earlier checkpoint, and find out before whether one can be written.
+def stored_tensors(network: WmhNetwork) -> dict[str, Tensor]:
+    """Return what a checkpoint stores of a network, by name, in the precision of storage.
+
+    Trained parameters become float16; buffers stay as they are, BatchNorm's in float32.
 
     Raises:
-        RecipeError: there is one.
-        InputError: the folder cannot be written to.
+        RecipeError: a value does not fit into float16.
     """
-    if (folder / _FACTS).exists() or (folder / _WEIGHTS).exists():
-        raise RecipeError("holds a checkpoint already", "Choose another folder.", about=folder)
-    make_writable_folder(folder)
+    tensors = {
+        name: tensor.detach().to("cpu", _STORED if tensor.requires_grad else tensor.dtype)
+        for name, tensor in trained_tensors(network).items()
+    }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RecipeError(
+                f"{name} does not fit into half precision", "Lower optimiser.learning_rate."
+            )
+    return tensors
 
 
-def save_checkpoint(folder: Path, network: WmhNetwork, facts: CheckpointFacts) -> None:
-    """Write a checkpoint; the facts come last, so they never describe weights not there."""
+def stored_bytes(network: WmhNetwork) -> int:
+    """Return how many bytes a checkpoint's tensors take; the network may be without values."""
+    return sum(
+        tensor.numel() * (_STORED if tensor.requires_grad else tensor.dtype).itemsize
+        for tensor in trained_tensors(network).values()
+    )
+
+
+def trained_tensors(network: WmhNetwork) -> dict[str, Tensor]:
+    """Return trained parameters and buffers by name: all that a frozen base does not know."""
+    state = network.state_dict(keep_vars=True)
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    return {name: tensor for name, tensor in state.items() if name not in frozen}
+
+
+def save_weights(folder: Path, network: WmhNetwork) -> str:
+    """Write the weights of a checkpoint and return their SHA-256."""
     make_folder(folder)
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_path(folder / _WEIGHTS) as path:
-        save_file(tensors, path)
-    save_facts(folder, facts)
+    tensors = {name: tensor.contiguous() for name, tensor in stored_tensors(network).items()}
+    write_bytes_atomically(folder / _WEIGHTS, save(tensors))
+    return sha256_of(folder / _WEIGHTS)
 
 
 def save_facts(folder: Path, facts: CheckpointFacts) -> None:
-    """Write a checkpoint's facts beside its weights."""
+    """Write a checkpoint's facts beside its weights, which come first: the facts name them."""
     write_text_atomically(folder / _FACTS, facts.model_dump_json(indent=2) + "\n")
+
+
+def weights_bytes(folder: Path) -> int:
+    """Return how large a checkpoint's weights are on disk."""
+    return (folder / _WEIGHTS).stat().st_size
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Say whether a folder holds the facts of a checkpoint."""
+    return (folder / _FACTS).exists()
 
 
 def load_facts(folder: Path) -> CheckpointFacts:
@@ -110,19 +184,33 @@ def load_facts(folder: Path) -> CheckpointFacts:
         ) from error
 
 
-def load_network(folder: Path, facts: CheckpointFacts) -> WmhNetwork:
-    """Rebuild a checkpoint's network, in evaluation mode.
+def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None) -> WmhNetwork:
+    """Rebuild a checkpoint's network in float32, in evaluation mode. Always the same bits.
+
+    Args:
+        folder: of the checkpoint.
+        facts: of it.
+        base: file of the weights that the frozen encoder was trained on.
 
     Raises:
-        RecipeError: the weights are missing, damaged, or not those of the recipe.
+        RecipeError: the weights are missing, damaged, or not those of the facts, or the base is
+            missing, not wanted, or another one.
+        InputError: the base cannot be read.
     """
-    network = WmhNetwork(facts.recipe)
+    network = _rebuild(folder, facts, base)
     path = folder / _WEIGHTS
     try:
-        tensors = load_file(path)
+        found, tensors = sha256_of(path), load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
-    expected = network.state_dict().keys()
+    if found != facts.weights_sha256:
+        raise RecipeError(
+            f"has SHA-256 {found[:12]}…, {_FACTS} says {facts.weights_sha256[:12]}…",
+            "Keep the files of a checkpoint together; an interrupted training mends it when"
+            " started again.",
+            about=path,
+        )
+    expected = trained_tensors(network).keys()
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
         raise RecipeError(
@@ -130,5 +218,28 @@ def load_network(folder: Path, facts: CheckpointFacts) -> WmhNetwork:
             "Keep the files of a checkpoint together.",
             about=path,
         )
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, strict=False)  # the rest, frozen, came with the base
     return network.eval()
+
+
+def _rebuild(folder: Path, facts: CheckpointFacts, base: Path | None) -> WmhNetwork:
+    if facts.base is None:
+        if base is not None:
+            advice = "Leave --base out: the checkpoint holds its whole encoder."
+            raise RecipeError("needs no base", advice, about=folder)
+        return WmhNetwork(facts.recipe)
+    if base is None:
+        raise RecipeError(
+            f"was trained on {facts.base.name}, which it does not hold",
+            f"Give that file: --base …/{facts.base.name}.",
+            about=folder,
+        )
+    given = read_base(base)
+    if given.identity.sha256 != facts.base.sha256:
+        raise RecipeError(
+            f"has SHA-256 {given.identity.sha256[:12]}…, the checkpoint was trained on"
+            f" {facts.base.name} with {facts.base.sha256[:12]}…",
+            "Give that one.",
+            about=base,
+        )
+    return WmhNetwork(facts.recipe, given)

@@ -1,230 +1,267 @@
-"""Training: a recipe and annotated scans become a checkpoint."""
+"""The training loop: one optimiser step after another, the same whenever and wherever it is run.
+
+Every random number follows from the recipe's seed and the step, and every step has the recipe's
+number of slices, shared by the processes. So a training that was killed goes on from its saved
+state to the very weights an uninterrupted one ends with.
+"""
 
 from __future__ import annotations
 
-import math
-import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
-from wmh_train.augment import augment
-from wmh_train.checkpoint import (
-    CheckpointFacts,
-    Provenance,
-    require_no_checkpoint,
-    save_checkpoint,
-)
-from wmh_train.datasets import (
-    Slices,
-    describe,
-    draw_epoch,
-    find_subjects,
-    prepare_slices,
-    split_subjects,
-)
-from wmh_train.losses import SegmentationLoss
-from wmh_train.network import WmhNetwork, parameter_counts
-from wmh_train.recipe import Recipe, ScheduleSettings
+from wmh_train.augmentation.augment import augment
+from wmh_train.checkpoint import ValidationDice, trained_tensors
+from wmh_train.data.cache import CachedSlices
+from wmh_train.data.sampling import draw_epoch
+from wmh_train.losses import Losses, SegmentationLoss
+from wmh_train.model.network import WmhNetwork
+from wmh_train.recipe import Recipe
+from wmh_train.resume import StateKeeper, TrainingState
+from wmh_train.schedule import learning_rate
+from wmh_train.validation import validation_dice
 
-_LOWEST_SHARE = 1e-3  # of the learning rate, at the end of each cosine
+_BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """How one optimiser step went."""
+
+    step: int  # done so far, of the whole training
+    steps: int
+    losses: dict[str, float]  # by part, mean over the step's slices
+    learning_rate: float
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """How training goes, after each epoch."""
+    """How one epoch went."""
 
-    epoch: int
+    epoch: int  # counted from 1
     epochs: int
-    training_loss: float
-    validation_dice: float  # of the pooled slices, one view, threshold 0.5
-    seconds: float
+    losses: dict[str, float]  # by part, mean over the epoch
+    learning_rate: float  # of its last step
+    validation: ValidationDice
+    is_best: bool
+    seconds: float  # since the training began, interruptions left out
 
 
-class FitProgress:
-    """What a caller hears of a running training. The default says nothing."""
+class LoopListener:
+    """Is told how the training goes, by the main process alone. The default does nothing."""
 
-    def preparing(self, done: int, total: int) -> None:
-        """`done` of `total` scans are prepared."""
-
-    def training(self, step: int, steps: int, loss: float) -> None:
-        """`step` of `steps` batches of the whole training are done."""
+    def step(self, report: StepReport) -> None:
+        """An optimiser step is done."""
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
 
+    def best(self, report: EpochReport) -> None:
+        """An epoch is done that was the best so far; comes before `epoch`."""
 
-def fit(recipe: Recipe, data: Path, out: Path, progress: FitProgress) -> CheckpointFacts:
-    """Train a network and write its checkpoint to `out`.
+
+class TrainingLoop:
+    """Trains a network.
 
     Args:
+        network: is changed in place.
         recipe: decides everything.
-        data: folder of annotated scans.
-        out: checkpoint folder, made if needed; must not hold a checkpoint.
-        progress: is told what happens.
-
-    Raises:
-        RecipeError: the data do not fit the recipe, `out` holds a checkpoint, or the loss is no
-            longer finite.
-        InputError: a scan cannot be read, or `out` not be written to.
+        training: slices to learn from.
+        validation: slices to measure on.
+        accelerator: device, processes and precision.
     """
-    started = time.monotonic()
-    require_no_checkpoint(out)
-    subjects = find_subjects(data, recipe.channels, recipe.outputs)
-    schedule = recipe.schedule
-    training, validation = split_subjects(subjects, recipe.data.validation_share, schedule.seed)
-    prepared = _counting(progress.preparing, len(subjects))
-    train_slices = prepare_slices(training, recipe, prepared)
-    validation_slices = prepare_slices(validation, recipe, prepared)
 
-    torch.manual_seed(schedule.seed)
-    network = WmhNetwork(recipe)
-    with_lesion = train_slices.with_lesion
-    orders = [
-        draw_epoch(with_lesion, recipe.data.empty_slices, seed=schedule.seed, epoch=epoch)
-        for epoch in range(schedule.epochs)
-    ]
-    reports = _optimise(network, recipe, train_slices, orders, validation_slices, progress)
-
-    trained, total = parameter_counts(network)
-    facts = CheckpointFacts(
-        recipe=recipe,
-        training_scans=sorted(subject.name for subject in training),
-        validation_scans=sorted(subject.name for subject in validation),
-        provenance=Provenance(
-            data=describe(data),
-            parameters=total,
-            trained_parameters=trained,
-            training_slices=len(np.unique(np.concatenate(orders))),
-            details={
-                "training_loss": round(reports[-1].training_loss, 4),
-                "validation_slice_dice": round(reports[-1].validation_dice, 4),
-                "minutes": round((time.monotonic() - started) / 60, 1),
-                "processor": platform.machine(),
-                "torch": torch.__version__,
-                "wmh-lora": version("wmh-lora"),
-            },
-        ),
-    )
-    save_checkpoint(out, network, facts)
-    return facts
-
-
-def learning_rate_share(step: int, steps_per_epoch: int, schedule: ScheduleSettings) -> float:
-    """Return which share of the learning rate holds at a step.
-
-    It grows linearly over the warm-up; then each cosine of `restart_epochs` falls from 1 to
-    0.001: η = η_min + (1 − η_min) (1 + cos(π t / T)) / 2 (Loshchilov and Hutter 2017).
-    """
-    warmup = schedule.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return (step + 1) / warmup
-    period = schedule.restart_epochs * steps_per_epoch
-    t = (step - warmup) % period
-    return _LOWEST_SHARE + (1 - _LOWEST_SHARE) * (1 + math.cos(math.pi * t / period)) / 2
-
-
-def _optimise(
-    network: WmhNetwork,
-    recipe: Recipe,
-    training: Slices,
-    orders: list[NDArray[np.int_]],
-    validation: Slices,
-    progress: FitProgress,
-) -> list[EpochReport]:
-    schedule, settings = recipe.schedule, recipe.optimiser
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    steps_per_epoch = math.ceil(len(orders[0]) / schedule.batch_size)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_share(step, steps_per_epoch, schedule)
-    )
-    loss_of = SegmentationLoss(recipe.loss)
-    reports = []
-    for epoch, order in enumerate(orders):
-        started = time.monotonic()
-        network.train()
-        losses = []
-        for batch in np.array_split(order, steps_per_epoch):
-            image, target = _tensors(training, batch)
-            image, target = augment(
-                image, target, seed=schedule.seed, epoch=epoch, samples=batch.tolist()
+    def __init__(
+        self,
+        network: WmhNetwork,
+        recipe: Recipe,
+        training: CachedSlices,
+        validation: CachedSlices,
+        accelerator: Accelerator,
+    ) -> None:
+        self._network = network
+        self._recipe = recipe
+        self._training = training
+        self._validation = validation
+        self._accelerator = accelerator
+        self._loss_of = SegmentationLoss(recipe.loss)
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self.steps_per_epoch = len(self._order(0)) // recipe.schedule.batch_size
+        if not self.steps_per_epoch:
+            raise RecipeError(
+                f"an epoch draws {len(self._order(0))} slices, fewer than a batch of"
+                f" {recipe.schedule.batch_size}",
+                "Lower schedule.batch_size, or give more scans.",
             )
-            with _mixed_precision(recipe):
-                logits = network(image)
-            loss = loss_of(logits, target)
-            if not torch.isfinite(loss):
-                raise _diverged(epoch, settings.learning_rate)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            optimiser.step()
-            scheduler.step()
-            losses.append(loss.item())
-            step = epoch * steps_per_epoch + len(losses)
-            progress.training(step, schedule.epochs * steps_per_epoch, losses[-1])
-        reports.append(
-            EpochReport(
-                epoch=epoch + 1,
-                epochs=schedule.epochs,
-                training_loss=float(np.mean(losses)),
-                validation_dice=_slice_dice(network, recipe, validation),
-                seconds=time.monotonic() - started,
-            )
+
+    def run(self, state: TrainingState, keeper: StateKeeper, listener: LoopListener) -> None:
+        """Train from a state to the end; the network then holds the last step's weights.
+
+        Args:
+            state: to begin with; is brought up to date all along.
+            keeper: saves it.
+            listener: is told how it goes.
+
+        Raises:
+            RecipeError: the loss is no longer finite. What was saved before stays.
+        """
+        self._begin(state)
+        for epoch in range(state.epoch, self._recipe.schedule.epochs):
+            started, spent = time.monotonic(), state.seconds
+            for report in self._steps(epoch, state):
+                state.seconds = spent + time.monotonic() - started
+                if self._accelerator.is_main_process:
+                    listener.step(report)
+                    if keeper.is_due():
+                        keeper.save(self._captured(state))
+            report_of_epoch = self._end_epoch(epoch, state, spent + time.monotonic() - started)
+            if self._accelerator.is_main_process:
+                if report_of_epoch.is_best:
+                    listener.best(report_of_epoch)
+                listener.epoch(report_of_epoch)
+                keeper.save(self._captured(state))
+        self._accelerator.wait_for_everyone()
+
+    def _begin(self, state: TrainingState) -> None:
+        settings = self._recipe.optimiser
+        if state.network:
+            self._network.load_state_dict(state.network, strict=False)
+        optimiser = torch.optim.AdamW(
+            self._parameters,
+            lr=settings.learning_rate,
+            betas=_BETAS,
+            weight_decay=settings.weight_decay,
         )
-        progress.epoch(reports[-1])
-    return reports
+        self._model, self._optimiser = self._accelerator.prepare(self._network, optimiser)
+        if state.optimiser:
+            self._optimiser.load_state_dict(state.optimiser)
+        if state.scaler and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state.scaler)
+
+    def _captured(self, state: TrainingState) -> TrainingState:
+        state.network = {
+            name: tensor.detach() for name, tensor in trained_tensors(self._network).items()
+        }
+        state.optimiser = self._optimiser.state_dict()
+        if self._accelerator.scaler is not None:
+            state.scaler = self._accelerator.scaler.state_dict()
+        return state
+
+    def _order(self, epoch: int) -> NDArray[np.int_]:
+        return draw_epoch(
+            self._training.with_lesion,
+            self._recipe.data.empty_slices,
+            seed=self._recipe.schedule.seed,
+            epoch=epoch,
+        )
+
+    def _steps(self, epoch: int, state: TrainingState) -> Iterator[StepReport]:
+        """Do the steps of an epoch that are left; what does not fill a batch is left out."""
+        schedule, per_epoch = self._recipe.schedule, self.steps_per_epoch
+        batches = self._order(epoch)[: per_epoch * schedule.batch_size].reshape(per_epoch, -1)
+        self._model.train()
+        for within in range(state.step, per_epoch):
+            step = epoch * per_epoch + within
+            rate = learning_rate(step, per_epoch, self._recipe)
+            parts = self._step(batches[within], epoch, step, rate)
+            state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
+            state.step = within + 1
+            yield StepReport(step + 1, schedule.epochs * per_epoch, _named(parts), rate)
+
+    def _step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
+        """Do one optimiser step on a batch of places of slices; return its loss parts."""
+        accelerator, recipe = self._accelerator, self._recipe
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        _seed_dropout(recipe.schedule.seed, step, rank)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        at_once = batch.reshape(-1, recipe.schedule.slices_at_once)[rank::processes]
+        sums = torch.zeros(len(Losses._fields), device=accelerator.device)
+        for i, places in enumerate(at_once):
+            with self._synchronising(i == len(at_once) - 1):
+                images, targets = self._tensors(places)
+                images, targets = augment(
+                    images,
+                    targets,
+                    recipe.augmentation,
+                    seed=recipe.schedule.seed,
+                    epoch=epoch,
+                    samples=places.tolist(),
+                )
+                losses = self._loss_of(self._model(images), targets)
+                accelerator.backward(losses.total / len(at_once))
+            sums += torch.stack([part.detach() for part in losses]) / len(at_once)
+        parts: list[float] = accelerator.reduce(sums, "mean").tolist()
+        if not np.isfinite(parts[0]):
+            raise _diverged(epoch, recipe)
+        accelerator.clip_grad_norm_(self._parameters, recipe.optimiser.clip_norm)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        return parts
+
+    def _synchronising(self, wanted: bool) -> AbstractContextManager[Any]:
+        """Exchange gradients between processes after this backward pass, or not yet."""
+        return nullcontext() if wanted else self._accelerator.no_sync(self._model)
+
+    def _tensors(self, places: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
+        images, targets = self._training.read(places)
+        device = self._accelerator.device
+        return torch.from_numpy(images).to(device), torch.from_numpy(targets).to(device)
+
+    def _end_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
+        schedule = self._recipe.schedule
+        self._share_buffers()
+        self._model.eval()
+        validation = validation_dice(
+            self._model, self._validation, schedule.slices_at_once, self._accelerator
+        )
+        report = EpochReport(
+            epoch=epoch + 1,
+            epochs=schedule.epochs,
+            losses=_named([part / self.steps_per_epoch for part in state.loss_sums]),
+            learning_rate=learning_rate(
+                (epoch + 1) * self.steps_per_epoch - 1, self.steps_per_epoch, self._recipe
+            ),
+            validation=validation,
+            is_best=validation.mean > state.best_dice,
+            seconds=seconds,
+        )
+        state.epoch, state.step, state.loss_sums = epoch + 1, 0, []
+        state.best_dice = max(state.best_dice, validation.mean)
+        state.seconds = seconds
+        state.history.append(asdict(report) | {"validation": validation.model_dump()})
+        return report
+
+    def _share_buffers(self) -> None:
+        """Give every process the main one's BatchNorm statistics, which are what is saved."""
+        if self._accelerator.num_processes > 1:
+            for buffer in self._network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
 
-def _slice_dice(network: WmhNetwork, recipe: Recipe, slices: Slices) -> float:
-    """Return the Dice over all validation pixels pooled, one view, threshold 0.5."""
-    network.eval()
-    both = either = 0
-    with torch.inference_mode(), _mixed_precision(recipe):
-        for start in range(0, len(slices), recipe.schedule.batch_size):
-            chosen = np.arange(start, min(start + recipe.schedule.batch_size, len(slices)))
-            image, target = _tensors(slices, chosen)
-            predicted, true = network(image).fused > 0, target > 0
-            both += int((predicted & true).sum())
-            either += int(predicted.sum() + true.sum())
-    return 2 * both / either if either else 1.0
+def _seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make dropout follow from the step, so that no random state has to be saved."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _tensors(slices: Slices, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-    return (
-        torch.from_numpy(slices.images[chosen].astype(np.float32)),
-        torch.from_numpy(slices.targets[chosen].astype(np.float32)),
-    )
+def _named(parts: list[float]) -> dict[str, float]:
+    return dict(zip(Losses._fields, parts, strict=True))
 
 
-def _mixed_precision(recipe: Recipe) -> torch.autocast:
-    bf16 = recipe.optimiser.mixed_precision == "bf16"
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16)
-
-
-def _diverged(epoch: int, learning_rate: float) -> RecipeError:
+def _diverged(epoch: int, recipe: Recipe) -> RecipeError:
+    rate, precision = recipe.optimiser.learning_rate, recipe.optimiser.mixed_precision
+    other = "" if precision == "no" else f", or set optimiser.mixed_precision ({precision}) to no"
     return RecipeError(
-        f"the loss is not finite in epoch {epoch + 1}",
-        f"Lower optimiser.learning_rate ({learning_rate:g}) or set mixed_precision to no.",
+        f"the loss is not finite in epoch {epoch + 1}; the best checkpoint so far is kept",
+        f"Lower optimiser.learning_rate ({rate:g}){other}, and train into another folder.",
     )
-
-
-def _counting(report: Callable[[int, int], None], total: int) -> Callable[[], None]:
-    done = 0
-
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        report(done, total)
-
-    return one_more

@@ -1,0 +1,72 @@
+"""A training in a process of its own, which can be killed. Run by tests/train/test_resume.py."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.toys import fit_data, lora_recipe
+from wmh_train import fit as fit_module
+from wmh_train.fit import FitListener, fit
+from wmh_train.model.base import read_base
+
+RECIPE = lora_recipe(epochs=3, slices_at_once=2)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_at_call(number, before):
+    """Let a function be called some times; then die after `before`."""
+
+    def wrap(function):
+        calls = 0
+
+        def counting(*arguments):
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                before(*arguments)
+                kill()
+            return function(*arguments)
+
+        return counting
+
+    return wrap
+
+
+class KilledAtStep(FitListener):
+    def __init__(self, step):
+        self._step = step
+
+    def step(self, report):
+        if report.step == self._step:
+            kill()
+
+
+def main(heads, base, out, cache, moment):
+    torch.set_num_threads(1)
+    listener = FitListener()
+    if moment.isdigit():
+        listener = KilledAtStep(int(moment))
+    elif moment == "saving":  # half of the state is written
+        wrap = kill_at_call(2, lambda _, path: Path(path).write_bytes(b"half"))
+        torch.save = wrap(torch.save)
+    elif moment == "publishing":  # the weights are new, the facts are old
+        fit_module.save_facts = kill_at_call(1, lambda *_: None)(fit_module.save_facts)
+    fit(
+        RECIPE,
+        fit_data(Path(heads), RECIPE),
+        Path(out),
+        read_base(Path(base)),
+        listener,
+        cache=Path(cache),
+        save_every_s=0,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

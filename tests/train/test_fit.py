@@ -1,0 +1,236 @@
+import math
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.toys import fit_data, lora_recipe, small_recipe, write_annotated_heads, write_small_base
+from wmh_runtime.errors import RecipeError
+from wmh_train.checkpoint import load_facts, load_network
+from wmh_train.fit import FitListener, fit
+from wmh_train.loop import TrainingLoop
+from wmh_train.losses import Losses
+from wmh_train.model.base import read_base
+from wmh_train.model.network import WmhNetwork
+from wmh_train.processes import open_accelerator
+from wmh_train.recipe import Recipe, ScheduleSettings
+from wmh_train.schedule import learning_rate
+
+
+@pytest.fixture(autouse=True)
+def _another_process():
+    """accelerate keeps its precision for the life of a process; each test is a new one."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    return write_annotated_heads(tmp_path_factory.mktemp("heads"), 8)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return read_base(write_small_base(tmp_path_factory.mktemp("base") / "base.pth"))
+
+
+class Listener(FitListener):
+    def __init__(self):
+        self.prepared, self.steps, self.reports, self.lines = [], [], [], []
+
+    def preparing(self, done, total):
+        self.prepared.append((done, total))
+
+    def starting(self, line):
+        self.lines.append(line)
+
+    def step(self, report):
+        self.steps.append(report)
+
+    def epoch(self, report):
+        self.reports.append(report)
+
+
+def with_schedule(**changes) -> Recipe:
+    schedule = small_recipe().schedule.model_copy(update=changes)
+    return small_recipe(schedule=ScheduleSettings.model_validate(schedule.model_dump()))
+
+
+def test_training_learns_and_tells_how_it_goes(heads, cache, tmp_path):
+    listener = Listener()
+    recipe = with_schedule(epochs=20, restart_epochs=19)
+    facts = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
+    assert listener.prepared[-1] == (8, 8)
+    assert listener.lines == ["begins at step 0 on 1 × cpu, precision no"]
+    # 6 training heads of 6 slices: 12 with lesion, half of the 24 without; in fours, 6 steps
+    assert [(r.step, r.steps) for r in listener.steps] == [(i + 1, 120) for i in range(120)]
+    assert [r.learning_rate for r in listener.steps] == [
+        learning_rate(i, 6, recipe) for i in range(120)
+    ]
+    dices = [report.validation.mean for report in listener.reports]
+    assert max(dices) > 0.5 > dices[0]
+    assert facts.epoch == dices.index(max(dices)) + 1
+    assert facts.validation.mean == pytest.approx(max(dices), abs=0.02)  # rounded weights
+    assert facts.finished
+    assert len(facts.split.validation) == 2  # 30 % of 8
+    losses = listener.steps[0].losses
+    parts = losses["focal"] + losses["dice"] + 0.5 * losses["boundary"] + losses["scales"]
+    assert losses["total"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_the_course_can_be_looked_at(heads, cache, tmp_path):
+    listener, recipe = Listener(), small_recipe()
+    fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    rates = [(e.step, e.value) for e in events.Scalars("learning_rate")]
+    assert rates == [(i + 1, pytest.approx(learning_rate(i, 6, recipe))) for i in range(12)]
+    scores = [e.value for e in events.Scalars("validation/dice")]
+    assert scores == pytest.approx([r.validation.mean for r in listener.reports])
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch,learning_rate,loss_total,")
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(heads, cache, tmp_path):
+    hashes = []
+    for run, seed in (("a", 3), ("b", 3), ("c", 4)):
+        recipe = with_schedule(seed=seed)
+        facts = fit(
+            recipe, fit_data(heads, recipe), tmp_path / run, None, FitListener(), cache=cache
+        )
+        hashes.append(facts.weights_sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_finished_training_is_returned_at_once_and_another_does_not_replace_it(
+    heads, cache, tmp_path, monkeypatch
+):
+    recipe = small_recipe()
+    facts = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    monkeypatch.setattr(TrainingLoop, "run", lambda *_: pytest.fail("was trained again"))
+    again = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    assert again == facts
+    other = with_schedule(epochs=3)
+    with pytest.raises(RecipeError, match="holds a checkpoint of another recipe"):
+        fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(heads, cache, tmp_path, monkeypatch):
+    # A loss that is a mean over slices, without BatchNorm, does not tell halves from wholes.
+    def mean_logit(self, logits, target):
+        total = logits.fused.mean()
+        return Losses(total, *[total.detach()] * 4)
+
+    seen = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def recorded(parameters, *arguments, **options):
+        seen.append([p.grad.clone() for p in parameters if p.grad is not None])
+        return clip(parameters, *arguments, **options)
+
+    monkeypatch.setattr("torch.nn.functional.batch_norm", lambda image, *_, **__: image)
+    monkeypatch.setattr("wmh_train.losses.SegmentationLoss.forward", mean_logit)
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", recorded)
+    first = {}
+    for at_once in (4, 2, 1):
+        seen.clear()
+        recipe = with_schedule(slices_at_once=at_once, epochs=1)
+        data = fit_data(heads, recipe)
+        fit(recipe, data, tmp_path / str(at_once), None, FitListener(), cache=cache)
+        first[at_once] = seen[0]
+    assert any(gradient.abs().max() > 1e-3 for gradient in first[4])
+    for at_once in (2, 1):
+        for whole, parts in zip(first[4], first[at_once], strict=True):
+            torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_no_more_slices_are_held_at_once_than_the_recipe_says(heads, cache, tmp_path, monkeypatch):
+    sizes = []
+    forward = WmhNetwork.forward
+
+    def measured(self, image):
+        if self.training:
+            sizes.append(len(image))
+        return forward(self, image)
+
+    monkeypatch.setattr(WmhNetwork, "forward", measured)
+    recipe = with_schedule(slices_at_once=2, epochs=1)
+    fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    assert set(sizes[1:]) == {2}  # the first is the count of what a step needs
+    assert len(sizes[1:]) == 12  # 6 steps of 4 slices
+
+
+def test_a_loss_that_is_not_finite_ends_with_advice_and_the_best_checkpoint_is_kept(
+    heads, cache, tmp_path, monkeypatch
+):
+    step = TrainingLoop._step
+
+    def poisoned(self, batch, epoch, number, rate):
+        if number == 8:  # in the second epoch of 6 steps
+            for parameter in self._network.parameters():
+                parameter.data.fill_(math.nan)
+        return step(self, batch, epoch, number, rate)
+
+    monkeypatch.setattr(TrainingLoop, "_step", poisoned)
+    recipe = small_recipe()
+    with pytest.raises(
+        RecipeError, match=r"in epoch 2; the best .* Lower optimiser\.learning_rate"
+    ):
+        fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    facts = load_facts(tmp_path)
+    assert (facts.epoch, facts.finished) == (1, False)
+    kept = load_network(tmp_path, facts)
+    assert all(torch.isfinite(p).all() for p in kept.parameters())
+
+
+def test_a_frozen_encoder_wants_its_weights(heads, tmp_path):
+    recipe = lora_recipe()
+    with pytest.raises(RecipeError, match=r"frozen\. Give its weights: --base"):
+        fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener())
+
+
+def test_only_adapters_and_decoder_change_and_the_base_stays(heads, cache, base, tmp_path):
+    recipe = lora_recipe()
+    facts = fit(recipe, fit_data(heads, recipe), tmp_path, base, FitListener(), cache=cache)
+    trained = load_network(tmp_path, facts, base.path)
+    torch.manual_seed(recipe.schedule.seed)
+    before = WmhNetwork(recipe, base).state_dict()
+    frozen = {name for name, p in trained.named_parameters() if not p.requires_grad}
+    for name, tensor in trained.state_dict().items():
+        moved = not torch.equal(tensor, before[name])
+        # Positions of an untrained patch may stay, and half precision alone would move most.
+        assert not (moved and name in frozen), name
+    lora = [name for name in before if "lora_B" in name]
+    assert lora
+    assert all(trained.state_dict()[name].any() for name in lora)  # it starts at zero
+
+
+def test_too_few_slices_for_a_batch_are_refused(heads, cache, tmp_path):
+    recipe = with_schedule(batch_size=64)
+    with pytest.raises(RecipeError, match=r"draws 24 slices, fewer than a batch of 64"):
+        fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+
+
+def test_a_precision_the_device_cannot_do_is_refused():
+    if torch.accelerator.is_available():
+        pytest.skip("this device can")
+    optimiser = small_recipe().optimiser.model_copy(update={"mixed_precision": "fp16"})
+    with pytest.raises(RecipeError, match="cannot train in fp16"):
+        open_accelerator(small_recipe(optimiser=optimiser))
+
+
+def test_processes_that_do_not_find_each_other_are_noticed(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        "wmh_train.processes.Accelerator", lambda **_: type("A", (), {"num_processes": 1})
+    )
+    with pytest.raises(RecipeError, match="2 processes were launched, 1 found each other"):
+        open_accelerator(small_recipe())

@@ -1,0 +1,61 @@
+"""The device and the processes that a training runs on, by accelerate."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+
+from wmh_runtime.errors import RecipeError
+from wmh_train.recipe import Recipe
+
+
+def open_accelerator(recipe: Recipe) -> Accelerator:
+    """Take the device: a GPU where PyTorch sees one, one for each process of `accelerate launch`.
+
+    The recipe decides the precision, whatever accelerate's own configuration says.
+
+    Raises:
+        RecipeError: the device cannot do that precision, or the processes cannot share a batch.
+    """
+    schedule, precision = recipe.schedule, recipe.optimiser.mixed_precision
+    cpu_only = not torch.accelerator.is_available()
+    if precision == "fp16" and cpu_only:
+        raise _unable(precision, "a CPU")
+    try:
+        # Told that there is nothing but CPUs, accelerate lets several processes meet on them.
+        accelerator = Accelerator(mixed_precision=precision, cpu=cpu_only)
+    except ValueError as error:
+        raise _unable(precision, "this device") from error
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise RecipeError(
+            f"{launched} processes were launched, {accelerator.num_processes} found each other",
+            "Check the configuration of accelerate, or launch one process.",
+        )
+    shares = schedule.batch_size // schedule.slices_at_once
+    if shares % accelerator.num_processes:
+        raise RecipeError(
+            f"{accelerator.num_processes} processes cannot share {shares} times"
+            f" {schedule.slices_at_once} slices",
+            "Lower schedule.slices_at_once, or use another number of processes.",
+        )
+    return accelerator
+
+
+def _unable(precision: str, device: str) -> RecipeError:
+    advice = "Set optimiser.mixed_precision to bf16 or no."
+    return RecipeError(f"{device} cannot train in {precision}", advice)
+
+
+def processes_here(accelerator: Accelerator) -> int:
+    """Return how many processes share this device's memory: all of a machine's on a CPU."""
+    if accelerator.device.type != "cpu":
+        return 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+
+
+def is_main_process() -> bool:
+    """Say whether this is the process that speaks, before any device is taken."""
+    return os.environ.get("RANK", "0") == "0"
