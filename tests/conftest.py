@@ -32,3 +32,13 @@ def run_command(monkeypatch, capsys):
         return (status, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process():
+    """Let each test choose its precision: accelerate keeps one for the life of a process."""
+    yield
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,40 +1,25 @@
 """The whole way as a user goes it: train, calibrate, export, segment."""
 
 import sys
-import tomllib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.toys import SMALL_RECIPE, write_annotated_heads
+from tests.toys import SMALL_RECIPE, write_annotated_heads, write_toml
+from wmh_bench.cli import main as bench
 from wmh_export.cli import main as export
+from wmh_runtime.cli.evaluate import main as evaluate
 from wmh_runtime.cli.infer import main as infer
 from wmh_train.cli import main as train
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def toml_of(table, prefix=""):
-    """TOML of nested tables of numbers, strings, truths and lists."""
-
-    def written(value):
-        return str(value).lower() if isinstance(value, bool) else repr(value)
-
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    lines = [f"{key} = {written(value)}" for key, value in plain.items()]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            lines += [f"[{prefix}{key}]", toml_of(value, f"{prefix}{key}.")]
-    return "\n".join(lines)
-
-
 def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29}
-    recipe = tmp_path / "small.toml"
-    recipe.write_text(toml_of(SMALL_RECIPE | {"schedule": schedule}))
-    assert tomllib.loads(recipe.read_text())["schedule"]["epochs"] == 30
+    recipe = write_toml(tmp_path / "small.toml", SMALL_RECIPE | {"schedule": schedule})
     data = write_annotated_heads(tmp_path / "data", 8)
     run, bundle = tmp_path / "run", tmp_path / "bundle"
 
@@ -55,7 +40,7 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     assert np.asarray(mask.dataobj).any()
 
 
-@pytest.mark.parametrize("command", [train, export, infer])
+@pytest.mark.parametrize("command", [train, export, infer, evaluate, bench])
 def test_help_says_what_it_is_for_and_what_not(command, run_command):
     status, said, _ = run_command(command, "--help")
     assert status == 0

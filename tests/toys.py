@@ -1,5 +1,6 @@
 """A bundle, heads and a recipe whose numbers are known by hand or that train in seconds."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,20 @@ def fit_data(folder: Path, recipe: Recipe) -> FitData:
     found = find_data(folder, recipe.channels, recipe.outputs)
     split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
     return FitData(found.name, found.scans, split)
+
+
+def write_toml(path: Path, table: dict[str, Any]) -> Path:
+    """A file of nested tables: TOML's strings, numbers, truths and lists are JSON's."""
+    lines: list[str] = []
+
+    def write(name: str, values: dict[str, Any]) -> None:
+        lines.extend([f"[{name}]"] if name else [])
+        plain = {k: v for k, v in values.items() if not isinstance(v, dict) and v is not None}
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in plain.items())
+        for key, value in values.items():
+            if isinstance(value, dict):
+                write(f"{name}.{key}" if name else key, value)
+
+    write("", table)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

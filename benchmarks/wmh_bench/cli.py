@@ -1,4 +1,4 @@
-"""`wmh-bench`: what a bundle is worth, measured."""
+"""`wmh-bench`: what bundles and trainings are worth, measured."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
+from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
+from wmh_bench.data_memory import measure_data_memory
+from wmh_bench.stand_in import StandInListener, make_stand_in
+from wmh_bench.training_step import measure_training_speed
 from wmh_export.assemble import CARD_NAME
 from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.bundle import Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.folders import make_writable_folder
+from wmh_train.recipe import load_recipe
 
-app = terminal.command_line("Measure a bundle.")
+app = terminal.command_line("Measure accuracy, speed and memory.")
 
 _ROW = "{:<12} {:<10} {:>5} {:>8} {:>8} {:>7} {:>9}"
 
 
-@app.callback()
-def _commands() -> None:
-    """Keep `accuracy` a command of its own although it is the only one."""
+_Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
+_RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+_Data = Annotated[Path, typer.Option(help="Annotated scans, as wmh-train takes them.")]
 
 
 @app.command()
 def accuracy(
     bundle: Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")],
-    results: Annotated[
-        Path | None, typer.Option(help="Also write the figures to this JSON file.")
-    ] = None,
+    results: _Results = None,
     card: Annotated[
         bool, typer.Option("--card", help="Also write them into the bundle's model card.")
     ] = False,
 ) -> None:
     """Measure the Dice on twelve held-out phantoms, beside that of an intensity threshold."""
     opened = open_bundle(bundle)
-    if results is not None:
-        make_writable_folder(results.parent)
+    _check(results)
     plans = held_out_phantoms()
     terminal.say(_ROW.format("phantom", "site", "CNR", "true mL", "mL", "Dice", "threshold"))
     with terminal.progress_bar() as bar:
@@ -55,10 +58,90 @@ def accuracy(
         f"mean Dice {measured.mean_dice:.3f}, lowest {measured.lowest_dice:.3f};"
         f" intensity threshold {measured.threshold_mean_dice:.3f}"
     )
-    if results is not None:
-        write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
+    _write(results, measured)
     if card:
         _write_card(opened, measured, f"wmh-bench accuracy {bundle}")
+
+
+@app.command("data-memory")
+def data_memory(
+    data: _Data,
+    recipe: _RecipeName = "tiny",
+    scans: Annotated[int, typer.Option(min=1, help="How many to open in the end.")] = 170,
+    results: _Results = None,
+) -> None:
+    """Measure what memory reading training data takes as scans become more."""
+    _check(results)
+    with terminal.err.status("filling a cache, then reading from it"):
+        measured = measure_data_memory(data, load_recipe(recipe), scans)
+    for one in measured.opened:
+        terminal.say(
+            f"{one.scans} scans, {one.slices} slices: at most {one.largest_resident_mb:.0f} MB"
+            f" resident; in memory they would take {one.held_in_memory_mb:.0f} MB"
+        )
+    _write(results, measured)
+
+
+@app.command("training-step")
+def training_step(
+    recipe: _RecipeName,
+    data: _Data,
+    cache: Annotated[Path, typer.Option(help="Folder of prepared slices.")],
+    steps: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 5,
+    results: _Results = None,
+) -> None:
+    """Time a recipe's optimiser steps, and those of the plain loop a person would write."""
+    _check(results)
+    with terminal.err.status("timing both loops"):
+        measured = measure_training_speed(load_recipe(recipe), data, cache, steps)
+    for speed in measured.loops:
+        terminal.say(
+            f"{measured.recipe}, {speed.loop} loop, {speed.precision}:"
+            f" {speed.slices_per_second:.2f} slices/s, peak memory {speed.peak_memory_mb:.0f} MB"
+        )
+    terminal.say(
+        f"ratio {measured.ratio:.2f}; a step was estimated at {measured.estimated_memory_mb:.0f} MB"
+    )
+    _write(results, measured)
+
+
+@app.command("stand-in")
+def stand_in(
+    out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
+) -> None:
+    """Make a trained ViT-B to measure with, without MedSAM's weights."""
+    with terminal.progress_bar() as bar:
+        made = make_stand_in(out, _StageDisplay(bar))
+    terminal.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
+    terminal.say(f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …")
+
+
+class _StageDisplay(StandInListener):
+    """A bar for each stage."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None)
+
+    def stage(self, name: str, total: int) -> None:
+        self._bar.reset(self._task, description=name, total=total)
+
+    def advance(self) -> None:
+        self._bar.advance(self._task)
+
+    def note(self, line: str) -> None:
+        terminal.say(line)
+
+
+def _check(results: Path | None) -> None:
+    """Find out before a long measurement whether its results can be written."""
+    if results is not None:
+        make_writable_folder(results.parent)
+
+
+def _write(results: Path | None, measured: BaseModel) -> None:
+    if results is not None:
+        write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
 
 
 def _write_card(bundle: Bundle, measured: Accuracy, command: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from onnx.external_data_helper import ExternalDataInfo
 from torch import nn
 
-from tests.toys import small_recipe, write_annotated_heads
+from tests.toys import lora_recipe, small_recipe, write_annotated_heads, write_small_base
 from wmh_export.assemble import build
 from wmh_export.graph import save_sharing_weights, trace
 from wmh_export.merge import merge_lora
@@ -17,7 +17,7 @@ from wmh_export.parity import measure_parity, parity_slices, require_parity
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Output, open_bundle
-from wmh_runtime.errors import ExportError
+from wmh_runtime.errors import ExportError, RecipeError
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
@@ -36,6 +36,7 @@ from wmh_train.checkpoint import (
     save_weights,
 )
 from wmh_train.data.split import Split
+from wmh_train.model.base import BaseIdentity, read_base
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
@@ -68,33 +69,32 @@ def data(tmp_path_factory):
     return write_annotated_heads(folder, 4, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE"))
 
 
+def facts_of(recipe: Recipe, base: BaseIdentity | None, weights_sha256: str) -> CheckpointFacts:
+    """Facts of a calibrated checkpoint."""
+    outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
+    halves = [0.5] * len(outputs)
+    choice = Choice(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
+    return CheckpointFacts(
+        recipe=recipe,
+        base=base,
+        split=Split(training=["a"], validation=["b"], test=[]),
+        epoch=1,
+        finished=True,
+        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
+        weights_sha256=weights_sha256,
+        calibration=Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[]),
+        provenance=Provenance(
+            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
+        ),
+    )
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Two channels, two outputs, random weights that all matter."""
     folder = tmp_path_factory.mktemp("run")
     recipe = small_recipe(**TWO)
-    outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
-    facts = CheckpointFacts(
-        recipe=recipe,
-        base=None,
-        split=Split(training=["a"], validation=["b"], test=[]),
-        epoch=1,
-        finished=True,
-        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        weights_sha256=save_weights(folder, perturbed(recipe)),
-        calibration=Calibration(
-            choices=[
-                Choice(views=8, outputs=outputs, mean_dice=[0.5, 0.5], mean_lesion_f1=[0.5, 0.5])
-            ],
-            scans=1,
-            lesion_f1_weight=0,
-            surface=[],
-        ),
-        provenance=Provenance(
-            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
-        ),
-    )
-    save_facts(folder, facts)
+    save_facts(folder, facts_of(recipe, None, save_weights(folder, perturbed(recipe))))
     return folder
 
 
@@ -122,6 +122,25 @@ def test_merging_lora_changes_nothing_but_the_adapters():
     assert difference > 1e-3  # a merge that was forgotten would show
     after = adapted.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path):
+    recipe = lora_recipe()
+    base = read_base(write_small_base(tmp_path / "base.pth"))
+    torch.manual_seed(0)
+    network = WmhNetwork(recipe, base).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_(std=0.1)
+        network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
+    run = tmp_path / "run"
+    save_facts(run, facts_of(recipe, base.identity, save_weights(run, network)))
+    with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
+        build(run, tmp_path / "bundle", lambda step: None)
+    made = build(run, tmp_path / "bundle", lambda step: None, base=base.path)
+    assert {graph.views for graph in made.manifest.graphs} == {1, 8}
+    assert all(graph.parity.mask_dice > 0.999 for graph in made.manifest.graphs)
 
 
 def test_a_weight_that_is_not_finite_is_not_exported():

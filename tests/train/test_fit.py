@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.toys import fit_data, lora_recipe, small_recipe, write_annotated_heads, write_small_base
@@ -16,13 +15,6 @@ from wmh_train.model.network import WmhNetwork
 from wmh_train.processes import open_accelerator
 from wmh_train.recipe import Recipe, ScheduleSettings
 from wmh_train.schedule import learning_rate
-
-
-@pytest.fixture(autouse=True)
-def _another_process():
-    """accelerate keeps its precision for the life of a process; each test is a new one."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,66 @@
+"""The commands, from files to files, as a user calls them."""
+
+from tests.toys import (
+    SMALL_RECIPE,
+    lora_recipe,
+    write_annotated_heads,
+    write_small_base,
+    write_toml,
+)
+from wmh_train.checkpoint import load_facts
+from wmh_train.entry import main
+
+
+def test_describe_says_what_the_method_costs(run_command):
+    status, out, _ = run_command(main, "describe", "wmh-lora")
+    assert status == 0
+    assert "7.05 M of 94.3 M, 7.5%" in out
+    assert "512 × 512 pixels of 0.5 mm" in out
+
+
+def test_fit_then_calibrate(run_command, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 8)
+    (heads / "derivatives" / "reference" / "sub-07_label-WMH_mask.nii.gz").unlink()
+    recipe = write_toml(tmp_path / "mine.toml", SMALL_RECIPE)
+    run = tmp_path / "run"
+    status, out, err = run_command(main, "fit", recipe, "--data", heads, "--out", run)
+    assert status == 0, err
+    assert "1 scan(s) without a reference mask passed over, sub-07 first" in err
+    assert "begins at step 0 on 1 × cpu" in out
+    assert "epoch 2/2: loss" in out
+    assert f"Next: wmh-train calibrate {run} --data {heads}" in out
+    status, out, err = run_command(main, "calibrate", run, "--data", heads)
+    assert status == 0, err
+    assert "wmh, 8 view(s): threshold" in out
+    assert "wmh, 1 view(s): threshold" in out
+    assert load_facts(run).calibration is not None
+    status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
+    assert status == 2
+    assert "holds a checkpoint of another recipe" in err
+
+
+def test_a_frozen_encoder_goes_all_the_way_with_its_base(run_command, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 6)
+    base = write_small_base(tmp_path / "base.pth")
+    recipe = write_toml(tmp_path / "mine.toml", lora_recipe().model_dump(mode="json"))
+    run = tmp_path / "run"
+    status, out, err = run_command(
+        main, "fit", recipe, "--data", heads, "--out", run, "--base", base
+    )
+    assert status == 0, err
+    assert f"--base {base}" in out
+    status, _, err = run_command(main, "calibrate", run, "--data", heads)
+    assert status == 2
+    assert "was trained on base.pth, which it does not hold" in err
+    status, _, err = run_command(main, "calibrate", run, "--data", heads, "--base", base)
+    assert status == 0, err
+
+
+def test_cross_validate_reports_on_all_scans(run_command, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 4)
+    recipe = write_toml(tmp_path / "mine.toml", SMALL_RECIPE)
+    arguments = (recipe, "--data", heads, "--out", tmp_path / "cv", "--folds", 2)
+    status, out, err = run_command(main, "cross-validate", *arguments)
+    assert status == 0, err
+    assert "fold 2 of 2" in out
+    assert "over 4 scans, each segmented by a network that never saw it" in out
