@@ -33,10 +33,10 @@ from wmh_runtime.report.lettering import (
     text_width,
     wrapped,
 )
+from wmh_runtime.report.page import PAGE_WIDTH_PX
 from wmh_runtime.report.qc import (
     MAX_COLUMNS,
     MAX_ROWS,
-    PAGE_WIDTH_PX,
     QcCaption,
     cell_shape,
     draw_quality_control,

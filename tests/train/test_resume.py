@@ -9,9 +9,11 @@ import torch
 
 from tests.conftest import REPOSITORY
 from tests.toys import write_annotated_heads, write_small_base
+from tests.train.fit_worker import RECIPE
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import load_facts
 from wmh_train.resume import StateKeeper, TrainingState, sha256_of_tensors
+from wmh_train.schedule import learning_rate
 
 NEVER = "never"
 
@@ -70,6 +72,9 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(inputs, tmp_path, proc
         train(inputs, tmp_path / "killed", moment, processes)
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
     rows = [(tmp_path / run / "history.csv").read_text() for run in ("killed", "whole")]
+    # Two processes do not step the schedule twice: the rates are those of 6 steps an epoch.
+    rates = [line.split(",")[1] for line in rows[0].splitlines()[1:]]
+    assert rates == [f"{learning_rate(6 * epoch + 5, 6, RECIPE):.3g}" for epoch in range(3)]
     without_minutes = [[line.rpartition(",")[0] for line in text.splitlines()] for text in rows]
     assert without_minutes[0] == without_minutes[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -61,14 +61,17 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_NOTHING_RAN)
 
 
-def run_module(name: str, extra: str) -> None:
+def run_module(name: str, extra: str, needs: Sequence[str] = ()) -> None:
     """Run the `main` of a command line's module, or say which library is missing.
 
     Args:
         name: of the module.
         extra: of this distribution that installs what it needs.
+        needs: libraries that the module imports only when it uses them.
     """
     try:
+        for library in needs:
+            importlib.import_module(library)
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         say_error(

@@ -15,7 +15,7 @@ from PIL import Image, ImageColor, ImageDraw
 from wmh_runtime.report.drawing import grey_from_intensities, stretch_mask
 from wmh_runtime.report.framing import Window, find_frame, find_window, pick_slices
 from wmh_runtime.report.lettering import draw_text, ellipsised, text_width
-from wmh_runtime.report.qc import (
+from wmh_runtime.report.page import (
     CONVENTION,
     FACT_COLOUR,
     FACT_SIZE_PX,
@@ -31,8 +31,9 @@ from wmh_runtime.report.qc import (
     PAGE_COLOUR,
     PAGE_WIDTH_PX,
     TITLE_COLOUR,
-    cell_shape,
+    stacked,
 )
+from wmh_runtime.report.qc import cell_shape
 from wmh_runtime.types import Floats, Mask
 
 # Of the palette of Okabe and Ito (2008): they differ in lightness too, for every colour vision.
@@ -143,14 +144,7 @@ def error_page(title: str, bands: Sequence[Image.Image]) -> Image.Image:
     footer = Image.new("RGB", (PAGE_WIDTH_PX, round(LINE_SPACING * NOTE_SIZE_PX)), PAGE_COLOUR)
     note = f"The number is that of the slice, counted from 1 at the most inferior; {CONVENTION}"
     draw_text(ImageDraw.Draw(footer), (MARGIN_PX, NOTE_SIZE_PX), note, NOTE_SIZE_PX, NOTE_COLOUR)
-    parts = [header, *bands, footer]
-    height = sum(part.height for part in parts) + MARGIN_PX * (len(parts) + 1)
-    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
-    top = MARGIN_PX
-    for part in parts:
-        page.paste(part, (0, top))
-        top += part.height + MARGIN_PX
-    return page
+    return stacked([header, *bands, footer])
 
 
 def _header(title: str) -> Image.Image:

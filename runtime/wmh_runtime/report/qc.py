@@ -18,33 +18,34 @@ from PIL import Image, ImageDraw
 from wmh_runtime.report.drawing import OUTLINE_COLOUR, draw_slice
 from wmh_runtime.report.framing import Frame, find_frame, find_window, pick_slices
 from wmh_runtime.report.lettering import draw_text, ellipsised, text_width, wrapped
+from wmh_runtime.report.page import (
+    CONVENTION,
+    FACT_COLOUR,
+    FACT_SIZE_PX,
+    GAP_PX,
+    LEGEND_SWATCH_PX,
+    LETTER_EDGE_COLOUR,
+    LETTER_INSET_PX,
+    LETTER_SIZE_PX,
+    LINE_SPACING,
+    MARGIN_PX,
+    NOTE_COLOUR,
+    NOTE_SIZE_PX,
+    PAGE_COLOUR,
+    PAGE_WIDTH_PX,
+    TITLE_COLOUR,
+    TITLE_SIZE_PX,
+    stacked,
+)
 
-PAGE_COLOUR = "#0f1115"
-TITLE_COLOUR = "#f4f5f7"
-FACT_COLOUR = "#c3c8d1"
-NOTE_COLOUR = "#8b919d"
 WARNING_COLOUR = "#ffc145"
-LETTER_EDGE_COLOUR = "#000000"
-
-PAGE_WIDTH_PX = 1500
-MARGIN_PX = 24
-GAP_PX = 6
-LETTER_INSET_PX = 6
-LEGEND_SWATCH_PX = 14
 MAX_CELL_HEIGHT_PX = 760
-
-TITLE_SIZE_PX = 30
-FACT_SIZE_PX = 20
-NOTE_SIZE_PX = 16
-LETTER_SIZE_PX = 17
-LINE_SPACING = 1.5  # from one line of text to the next, of its size
 
 MAX_COLUMNS = 6
 MAX_ROWS = 4
 FACT_SEPARATOR = " · "
 
 NO_LESION = "none with lesions"
-CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
 DISCLAIMER = "Research use only, not for diagnosis"
 
 
@@ -95,7 +96,7 @@ def draw_quality_control(
         raise ValueError(f"expected a pixel size above 0 mm, got {pixel_mm}")
     head = head if head.any() else np.ones_like(head)
     picks = pick_slices(head, masks, MAX_COLUMNS * MAX_ROWS)
-    return _stacked(
+    return stacked(
         [
             _header(caption, any_lesion=bool(masks.any())),
             _grid(slices[picks], masks[picks], head[picks], picks, pixel_mm),
@@ -214,14 +215,3 @@ def _lines(lines: Sequence[tuple[str, int, str]]) -> Image.Image:
         draw_text(canvas, (MARGIN_PX, top + size), text, size, colour)
         top += round(LINE_SPACING * size)
     return band
-
-
-def _stacked(bands: Sequence[Image.Image]) -> Image.Image:
-    """A page with the bands below each other."""
-    height = sum(band.height for band in bands) + MARGIN_PX * (len(bands) + 1)
-    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
-    top = MARGIN_PX
-    for band in bands:
-        page.paste(band, (0, top))
-        top += band.height + MARGIN_PX
-    return page

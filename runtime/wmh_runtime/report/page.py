@@ -1,0 +1,38 @@
+"""What the pages of a report have in common: colours, sizes, and bands below each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+PAGE_COLOUR = "#0f1115"
+TITLE_COLOUR = "#f4f5f7"
+FACT_COLOUR = "#c3c8d1"
+NOTE_COLOUR = "#8b919d"
+LETTER_EDGE_COLOUR = "#000000"
+
+PAGE_WIDTH_PX = 1500
+MARGIN_PX = 24
+GAP_PX = 6
+LETTER_INSET_PX = 6
+LEGEND_SWATCH_PX = 14
+
+TITLE_SIZE_PX = 30
+FACT_SIZE_PX = 20
+NOTE_SIZE_PX = 16
+LETTER_SIZE_PX = 17
+LINE_SPACING = 1.5  # from one line of text to the next, of its size
+
+CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
+
+
+def stacked(bands: Sequence[Image.Image]) -> Image.Image:
+    """Make a page with bands of its width below each other."""
+    height = sum(band.height for band in bands) + MARGIN_PX * (len(bands) + 1)
+    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
+    top = MARGIN_PX
+    for band in bands:
+        page.paste(band, (0, top))
+        top += band.height + MARGIN_PX
+    return page
