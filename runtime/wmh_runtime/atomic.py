@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,20 +32,34 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(PARTIAL_PREFIX)
 
 
+def prefix_here() -> str:
+    """Return how unfinished names of this machine begin; the id of the process follows."""
+    host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())
+    return f"{PARTIAL_PREFIX}{host}-"
+
+
+def partial_beside(final: Path) -> Path:
+    """Return a new name for an unfinished file or folder, which tells its machine and process.
+
+    It lies in the folder of `final`, since only within one file system a rename is atomic, and
+    ends in the same suffixes.
+    """
+    suffixes = "".join(final.suffixes[-2:])  # .nii.gz
+    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    return final.parent / f"{prefix_here()}{token}{suffixes}"
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a path to write to, which becomes `final` when the block ends without an exception.
 
-    The path lies in the folder of `final`, since only within one file system a rename is atomic,
-    and ends in the same suffixes. Whatever ends the block early, Ctrl-C included, the partial
-    file is removed and a previous `final` stays as it was.
+    Whatever ends the block early, Ctrl-C included, the partial file is removed and a previous
+    `final` stays as it was.
 
     Raises:
         InputError: the file cannot be written. Any OSError of the block is taken for that.
     """
-    suffixes = "".join(final.suffixes[-2:])  # .nii.gz
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    partial = final.parent / f"{PARTIAL_PREFIX}{token}{suffixes}"
+    partial = partial_beside(final)
     try:
         yield partial
         _flush_to_disk(partial)

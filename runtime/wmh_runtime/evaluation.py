@@ -53,15 +53,6 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The averages of cases that have something in common."""
-
-    name: str
-    count: int
-    averages: dict[str, Average]  # metric, as in AVERAGED → average
-
-
-@dataclass(frozen=True)
 class VolumeAgreement:
     """How well predicted volumes agree with those of the references. Units: mL."""
 
@@ -73,13 +64,27 @@ class VolumeAgreement:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The figures of cases that have something in common."""
+
+    name: str
+    count: int
+    averages: dict[str, Average]  # metric, as in AVERAGED → average
+    volumes: VolumeAgreement
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All figures of a cohort."""
 
     overall: Group
     by_site: tuple[Group, ...]  # in the order of names; empty where no case has a site
     by_band: tuple[Group, ...]  # from small to large, bands without a case left out
-    volumes: VolumeAgreement
+
+    @property
+    def volumes(self) -> VolumeAgreement:
+        """The agreement of all volumes."""
+        return self.overall.volumes
 
 
 def evaluate(cases: Sequence[Case]) -> Evaluation:
@@ -90,10 +95,6 @@ def evaluate(cases: Sequence[Case]) -> Evaluation:
         overall=_group("all", cases),
         by_site=_groups(cases, [*sites, *unknown], lambda case: case.site),
         by_band=_groups(cases, list(LOAD_BANDS), lambda case: case.load_band),
-        volumes=volume_agreement(
-            np.array([case.metrics.prediction_ml for case in cases]),
-            np.array([case.metrics.reference_ml for case in cases]),
-        ),
     )
 
 
@@ -188,10 +189,13 @@ def _groups(
 
 
 def _group(name: str, cases: Sequence[Case]) -> Group:
-    # Persons of two sites may bear the same number.
-    persons = [f"{case.site}/{case.person}" for case in cases]
-    averages = {
-        metric: average(np.array([getattr(case.metrics, metric) for case in cases], float), persons)
-        for metric in AVERAGED
-    }
-    return Group(name, len(cases), averages)
+    def values(metric: str) -> NDArray[np.float64]:
+        return np.array([getattr(case.metrics, metric) for case in cases], float)
+
+    persons = [case.person for case in cases]
+    return Group(
+        name=name,
+        count=len(cases),
+        averages={metric: average(values(metric), persons) for metric in AVERAGED},
+        volumes=volume_agreement(values("prediction_ml"), values("reference_ml")),
+    )

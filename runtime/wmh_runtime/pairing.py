@@ -18,11 +18,12 @@ from pathlib import Path
 from wmh_runtime import bids
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError
-from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_sites, read_table
+from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_sites, read_table, site_of
 
 _MASK_ENDING = bids.stem_of(Path(bids.mask_name("", "wmh")))
 _CHALLENGE_REFERENCE = "wmh"
 _CHALLENGE_SCAN = "FLAIR"
+_FOLDERS_ABOVE = 2  # of references, which may lie in DATA/derivatives/reference
 _CHALLENGE_FOLDERS = ("pre", "orig")  # of a subject: its scans before and after bias correction
 _USE_A_TABLE = "Give a table as references, with the columns prediction and reference."
 
@@ -65,7 +66,7 @@ def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
         predictions: folder, as `wmh-infer` writes it.
         references: folder of `*_label-WMH_mask.nii.gz`, as deep as may be, or of the challenge's
             `wmh.nii.gz`; or a table, .csv or .tsv, with the columns `prediction`, `reference`
-            and perhaps `site`, and paths relative to it.
+            and perhaps `person` and `site`, and paths relative to it.
         allow_missing: pass over references without a prediction.
 
     Raises:
@@ -126,7 +127,8 @@ def _pairs_of_folders(predictions: Path, references: Path) -> Pairing:
     if not judges:
         problem = f"holds no reference mask, *{_MASK_ENDING}.nii.gz or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
-    sites = read_sites(references)
+    real = references.resolve()
+    sites = read_sites([real, *real.parents[:_FOLDERS_ABOVE]])
     judged_of, judges_of = _by_subject(judged), _by_subject(judges)
     pairs, missing = [], []
     for reference in judges:
@@ -195,7 +197,7 @@ def _pairs_of_table(predictions: Path, table: Path) -> Pairing:
             prediction, written.parent, bids.entities_of(written)
         )
         name = (named.folder / named.subject).as_posix()
-        person, site = person_of(name), row.get("site", "")
+        person, site = row.get("person") or person_of(name), row.get("site", "")
         pairs[prediction] = Pair(name, named.subject, person, site, prediction, reference)
     used = {path.resolve() for pair in pairs.values() for path in (pair.prediction, pair.reference)}
     masks = _masks_below(predictions, apart_from=None)
@@ -241,5 +243,4 @@ def _named_by_scan(path: Path, folder: Path, entities: str) -> _Named:
     if entities != _CHALLENGE_SCAN:
         return _Named(path, folder, entities)
     subject = folder.parent if folder.name in _CHALLENGE_FOLDERS else folder
-    site = subject.parent.as_posix()
-    return _Named(path, Path(), subject.as_posix(), "" if site == "." else site)
+    return _Named(path, Path(), subject.as_posix(), site_of(subject.parent))

@@ -1,9 +1,15 @@
-"""Who a scan is of, and from which site: what names and `participants.tsv` say."""
+"""Who a scan is of, and from which site: what names, folders and `participants.tsv` say.
+
+Scans of one person are those that name the same one, at whatever site. Two persons taken for one
+widen an interval; one taken for two would be learned from and tested on. Where sites number their
+persons alike, the column `person` of a table tells them apart.
+"""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from wmh_runtime.bids import PARTICIPANTS_NAME
@@ -11,22 +17,35 @@ from wmh_runtime.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 
-_FOLDERS_ABOVE = 2  # references may lie in DATA/derivatives/reference
+_PARTS_OF_THE_CHALLENGE = ("training", "test")
 _PERSON = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
 _UNKNOWN = "n/a"  # as BIDS writes what is not known
 
 
 def person_of(name: str) -> str:
-    """Return the person in a scan's name: `sub-1` of `sub-1_ses-2`; else the whole name."""
+    """Return the person in a scan's name: `sub-1` of `sub-1_ses-2`, and `P1` of `P1_ses-2`.
+
+    A name that says neither `sub-` nor `_ses-` is that of a person.
+    """
     found = _PERSON.search(name)
-    return found.group(1) if found else name
+    return found.group(1) if found else name.partition("_ses-")[0]
 
 
-def read_sites(folder: Path) -> dict[str, str]:
+def site_of(folders: Path) -> str:
+    """Return the site that the folders above a subject name; "" where there are none.
+
+    A first folder `training` or `test`, as the WMH challenge has them, is no part of a site.
+    """
+    parts = folders.parts
+    return "/".join(parts[1:] if parts and parts[0] in _PARTS_OF_THE_CHALLENGE else parts)
+
+
+def read_sites(folders: Iterable[Path]) -> dict[str, str]:
     """Read which participant is of which site.
 
-    The table `participants.tsv`, with the columns `participant_id` and `site`, is looked for in
-    the folder and in the two above it; the nearest counts.
+    Args:
+        folders: where `participants.tsv`, with the columns `participant_id` and `site`, may lie;
+            the first that is there counts.
 
     Returns:
         participant → site, those of unknown site left out; empty without such a table.
@@ -34,9 +53,8 @@ def read_sites(folder: Path) -> dict[str, str]:
     Raises:
         InputError: the table cannot be read.
     """
-    real = folder.resolve()
-    for place in (real, *real.parents[:_FOLDERS_ABOVE]):
-        table = place / PARTICIPANTS_NAME
+    for folder in folders:
+        table = folder / PARTICIPANTS_NAME
         if table.is_file():
             return {
                 row["participant_id"]: row["site"]

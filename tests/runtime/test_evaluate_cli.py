@@ -10,7 +10,14 @@ from PIL import Image
 from tests.toys import write_annotated_heads
 from wmh_runtime.cli.entry import evaluate
 
-REPORT = {"bland-altman.png", "errors.png", "metrics.csv", "summary.md", "volumes.png"}
+REPORT = {
+    "bland-altman.png",
+    "errors.png",
+    "groups.csv",
+    "metrics.csv",
+    "summary.md",
+    "volumes.png",
+}
 
 
 @pytest.fixture
@@ -50,8 +57,8 @@ def change(path, edit, *, shift_mm=0.0):
     nib.save(nib.Nifti1Image(voxels, affine), path)
 
 
-def rows_of(heads):
-    with (heads / "report" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+def rows_of(heads, table="metrics.csv"):
+    with (heads / "report" / table).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -87,6 +94,46 @@ def test_a_cube_that_is_missed_costs_what_it_should(heads, run):
     assert (float(row["avd_percent"]), float(row["lesion_recall"])) == (50, 0.5)
     # Differences 0, −0.64 and 0: bias −0.64/3; standard deviation 0.64/√3; 1.96 of it 0.724.
     assert "Volume bias     −0.21 mL, limits of agreement −0.94 to 0.51 mL" in said
+
+
+def test_figures_of_sites_and_loads_have_their_intervals_and_volumes(heads, run):
+    """The second head's mask misses one of two cubes of 0.64 mL.
+
+    Two heads of Leipzig: Dice 1 and 2 · 8 / (8 + 16); precision 1 and 1; recall and IoU 1 and ½.
+    Volumes 0.64 and 0.64 mL for 0.64 and 1.28: squares 0.64² against a spread of 2 · 0.32², so
+    R² is 1 − 2; bias −0.32; the differences' standard deviation is 0.64 / √2, 1.96 of it 0.887.
+    """
+
+    def forget(voxels):
+        voxels[:, 10:12] = 0
+
+    (heads / "heads" / "participants.tsv").write_text(
+        "participant_id\tsite\nsub-00\tLeipzig\nsub-01\tLeipzig\nsub-02\tUtrecht\n"
+    )
+    change(mask_of(heads, "sub-01"), forget)
+    assert run()[0] == 0
+    rows = {(row["by"], row["group"]): row for row in rows_of(heads, "groups.csv")}
+    assert list(rows) == [
+        ("all", "all"),
+        ("site", "Leipzig"),
+        ("site", "Utrecht"),
+        ("load_band_ml", "under 2"),
+    ]
+    leipzig, utrecht = rows["site", "Leipzig"], rows["site", "Utrecht"]
+    assert (leipzig["cases"], utrecht["cases"], rows["all", "all"]["cases"]) == ("2", "1", "3")
+    expected = {
+        **{"dice": 5 / 6, "dice_low": 2 / 3, "dice_high": 1, "precision": 1, "precision_low": 1},
+        **{"recall": 0.75, "recall_low": 0.5, "recall_high": 1, "iou": 0.75, "avd_percent": 25},
+        **{"lesion_precision": 1, "lesion_recall": 0.75, "volume_r_squared": -1},
+        **{"volume_bias_ml": -0.32, "volume_lower_limit_ml": -0.32 - 0.887},
+        **{"volume_upper_limit_ml": -0.32 + 0.887},
+    }
+    assert {name: float(leipzig[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert (utrecht["dice"], utrecht["dice_low"], utrecht["volume_r_squared"]) == ("1", "", "")
+    text = (heads / "report" / "summary.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("| Leipzig"))
+    assert line.startswith("| Leipzig | 2 | 0.833 [0.667, 1.000] |")
+    assert line.endswith("| −1.000 | −0.32 |")
 
 
 def test_a_mask_on_another_grid_is_named_and_the_others_go_on(heads, run):

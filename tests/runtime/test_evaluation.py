@@ -154,7 +154,33 @@ def test_without_sites_there_are_no_groups_of_them():
     assert evaluate([case("1"), case("2")]).by_site == ()
 
 
-def test_persons_of_two_sites_with_one_number_are_two():
-    """One site's person has 0, the other's 1: as one person they would have no interval."""
+def test_one_person_at_two_sites_is_one_as_in_a_split():
+    """At one site 0, at the other 1: one person has no interval, two have 0 to 1."""
     found = evaluate([case("a", "A", "sub-1", dice=0.0), case("b", "B", "sub-1", dice=1.0)])
+    assert math.isnan(found.overall.averages["dice"].low)
+    found = evaluate([case("a", "A", "sub-1", dice=0.0), case("b", "B", "sub-2", dice=1.0)])
     assert (found.overall.averages["dice"].low, found.overall.averages["dice"].high) == (0, 1)
+
+
+def test_volumes_agree_within_each_group():
+    """Of site A 11 and 22 mL for 10 and 20: squares 1 + 4 against a spread of 25 + 25.
+
+    Differences 1 and 2: bias 1.5, their standard deviation √½ (ddof 1). Of site B 3 mL for 5.
+    """
+    volumes = [("A", 11, 10), ("A", 22, 20), ("B", 3, 5)]
+    found = evaluate(
+        [
+            case(str(number), site, prediction_ml=predicted, reference_ml=true)
+            for number, (site, predicted, true) in enumerate(volumes)
+        ]
+    )
+    a, b = (group.volumes for group in found.by_site)
+    assert (a.bias_ml, b.bias_ml) == (1.5, -2)
+    assert a.r_squared == pytest.approx(1 - 5 / 50)
+    assert (a.lower_limit_ml, a.upper_limit_ml) == pytest.approx(
+        (1.5 - 1.96 * math.sqrt(0.5), 1.5 + 1.96 * math.sqrt(0.5))
+    )
+    assert math.isnan(b.r_squared)
+    # 10 and 5 mL are in the band of 5 to 15, differences 1 and −2; 20 mL in that of 15 to 30.
+    assert [group.volumes.bias_ml for group in found.by_band] == [-0.5, 2]
+    assert found.volumes.bias_ml == pytest.approx(1 / 3)

@@ -5,7 +5,7 @@ import pytest
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError
 from wmh_runtime.pairing import Pairing, find_pairs, match_scans
-from wmh_runtime.participants import person_of, read_sites, read_table
+from wmh_runtime.participants import person_of, read_sites, read_table, site_of
 
 
 @pytest.fixture
@@ -53,6 +53,13 @@ def test_the_layout_of_the_challenge(folder):
         ("Amsterdam/GE3T/0", "Amsterdam/GE3T/0", "Amsterdam/GE3T"),
     }
     assert (found.missing, found.spare) == ((), ())
+
+
+def test_a_part_of_the_challenge_is_no_site(folder):
+    put("references/training/Utrecht/0/wmh.nii.gz")
+    put("results/training/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
+    (pair,) = pairs().pairs
+    assert (pair.name, pair.site) == ("training/Utrecht/0", "Utrecht")
 
 
 def test_one_name_in_several_folders_is_paired_within_each(folder):
@@ -155,7 +162,8 @@ def test_sites_come_from_the_nearest_table_of_participants(folder):
         ("sub-1_ses-2", "sub-1", "Leipzig"),
         ("sub-2", "sub-2", ""),
     }
-    assert read_sites(folder / "results") == {}
+    assert read_sites([folder / "results"]) == {}
+    assert read_sites([folder / "results", folder / "data"]) == {"sub-1": "Leipzig"}
 
 
 def table_of(text, name="table.csv"):
@@ -179,6 +187,15 @@ def test_a_table_says_what_belongs_together(folder):
     ]
     assert [pair.reference.name for pair in found.pairs] == ["a.nii.gz", "b.nii"]
     assert [path.name for path in found.spare] == ["sub-3_label-WMH_mask.nii"]
+
+
+def test_a_table_may_name_persons(folder):
+    put("results/a.nii", "results/b.nii", "drawn/a.nii", "drawn/b.nii")
+    found = table_of(
+        "prediction,reference,person\n../results/a.nii,../drawn/a.nii,anna\n"
+        "../results/b.nii,../drawn/b.nii,\n"
+    )
+    assert [pair.person for pair in found.pairs] == ["anna", "../results/b"]
 
 
 def test_tabs_separate_in_a_tsv(folder):
@@ -227,7 +244,26 @@ def test_scans_are_found_by_the_same_names(folder):
 
 @pytest.mark.parametrize(
     ("name", "person"),
-    [("sub-1_ses-2", "sub-1"), ("a/sub-07_run-1", "sub-07"), ("Utrecht/0", "Utrecht/0")],
+    [
+        ("sub-1_ses-2", "sub-1"),
+        ("a/sub-07_run-1", "sub-07"),
+        ("P1_ses-2_run-1", "P1"),
+        ("Utrecht/0", "Utrecht/0"),
+    ],
 )
 def test_the_person_in_a_name(name, person):
     assert person_of(name) == person
+
+
+@pytest.mark.parametrize(
+    ("folders", "site"),
+    [
+        (".", ""),
+        ("training", ""),
+        ("Utrecht", "Utrecht"),
+        ("test/Amsterdam/GE3T", "Amsterdam/GE3T"),
+        ("Amsterdam/test", "Amsterdam/test"),
+    ],
+)
+def test_the_site_in_folders(folders, site):
+    assert site_of(Path(folders)) == site

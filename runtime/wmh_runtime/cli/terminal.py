@@ -24,6 +24,8 @@ from rich.text import Text
 from wmh_runtime.bundle import INTENDED_USE
 from wmh_runtime.errors import WmhError
 
+_SPEED_OVER_S = 600.0  # steps may take a minute: the time left comes from the last ten
+
 EXIT_SOME_FAILED = 1
 EXIT_NOTHING_RAN = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -113,6 +115,7 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("left"),
         console=err,
         transient=True,
+        speed_estimate_period=_SPEED_OVER_S,
         disable=not err.is_terminal,
     )
     with bar:

@@ -17,7 +17,14 @@ from wmh_runtime.intensity import head_mask
 from wmh_runtime.pairing import Pair
 from wmh_runtime.report.agreement import draw_bland_altman, draw_volumes
 from wmh_runtime.report.error_map import CaseView, draw_case, error_page
-from wmh_runtime.report.summary import Sources, number, rows_of, summary_text
+from wmh_runtime.report.summary import (
+    GROUPS_NAME,
+    Sources,
+    number,
+    rows_of,
+    rows_of_groups,
+    summary_text,
+)
 from wmh_runtime.scan import Scan, read_scan, require_same_grid
 from wmh_runtime.scoring import read_masks
 from wmh_runtime.types import Floats
@@ -60,6 +67,7 @@ def write_report(
         InputError: a file cannot be written.
     """
     write_table_atomically(out / METRICS_NAME, rows_of(cases))
+    write_table_atomically(out / GROUPS_NAME, rows_of_groups(evaluation))
     write_bytes_atomically(out / VOLUMES_NAME, draw_volumes(cases, evaluation.volumes))
     write_bytes_atomically(out / BLAND_ALTMAN_NAME, draw_bland_altman(cases, evaluation.volumes))
     worst = sorted(cases, key=lambda case: (case.metrics.dice, case.name))[:WORST_CASES]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from wmh_runtime.evaluation import Average, Case, Evaluation, Group
+from wmh_runtime.evaluation import Average, Case, Evaluation, Group, VolumeAgreement
 
 # Metric, as in evaluation.AVERAGED: its name for people, its unit, and its decimals.
 METRICS: dict[str, tuple[str, str, int]] = {
@@ -27,6 +27,7 @@ CONVENTION = (
     " is, Dice, IoU and lesion F1 are 0. H95 has no value where either is empty, AVD where the"
     " reference alone is; such cases are not averaged."
 )
+GROUPS_NAME = "groups.csv"
 _NO_VALUE = "–"
 
 
@@ -44,12 +45,26 @@ def rows_of(cases: Sequence[Case]) -> list[dict[str, object]]:
     return [
         {
             **{"name": case.name, "site": case.site, "load_band_ml": case.load_band},
-            **{
-                metric: "" if math.isnan(value) else f"{value:.6g}"
-                for metric, value in asdict(case.metrics).items()
-            },
+            **_cells(asdict(case.metrics)),
         }
         for case in cases
+    ]
+
+
+def rows_of_groups(evaluation: Evaluation) -> list[dict[str, object]]:
+    """Return a row for all cases, each site and each load band, NaN as an empty cell.
+
+    A metric's mean is under its name, the ends of its 95 % confidence interval under that with
+    `_low` and `_high`.
+    """
+    groups = [
+        ("all", evaluation.overall),
+        *(("site", group) for group in evaluation.by_site),
+        *(("load_band_ml", group) for group in evaluation.by_band),
+    ]
+    return [
+        {"by": by, "group": group.name, "cases": group.count, **_cells(_figures(group))}
+        for by, group in groups
     ]
 
 
@@ -72,14 +87,14 @@ def summary_text(
         _overall(evaluation.overall),
         f"The interval is a bootstrap over persons. {CONVENTION}",
         "## Volumes",
-        _volumes(evaluation),
+        _volumes(evaluation.volumes),
     ]
     if evaluation.by_site:
         parts += ["## By site", _groups("Site", evaluation.by_site)]
     parts += [
         "## By lesion load of the reference",
         _groups("Load (mL)", evaluation.by_band),
-        "Means, for Dice with its 95 % confidence interval.",
+        f"Means, for Dice with its 95 % confidence interval; all others are in `{GROUPS_NAME}`.",
     ]
     for caption, name in pictures:
         parts += [f"## {caption}", f"![{caption}]({name})"]
@@ -102,6 +117,19 @@ def mean_and_interval(metric: str, average: Average) -> str:
     return f"{mean} [{number(average.low, decimals)}, {number(average.high, decimals)}]"
 
 
+def _figures(group: Group) -> dict[str, float]:
+    """Name every mean, the ends of its interval, and the agreement of volumes."""
+    figures = {}
+    for metric, average in group.averages.items():
+        figures[metric] = average.mean
+        figures[f"{metric}_low"], figures[f"{metric}_high"] = average.low, average.high
+    return figures | {f"volume_{name}": value for name, value in asdict(group.volumes).items()}
+
+
+def _cells(figures: Mapping[str, float]) -> dict[str, str]:
+    return {name: "" if math.isnan(value) else f"{value:.6g}" for name, value in figures.items()}
+
+
 def _overall(group: Group) -> str:
     rows = []
     for metric, (name, unit, decimals) in METRICS.items():
@@ -119,8 +147,7 @@ def _overall(group: Group) -> str:
     return _table(header, rows, numeric_from=1)
 
 
-def _volumes(evaluation: Evaluation) -> str:
-    volumes = evaluation.volumes
+def _volumes(volumes: VolumeAgreement) -> str:
     limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
     rows = [
         ["R², about the line of identity", number(volumes.r_squared, 3)],
@@ -137,12 +164,14 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
     for metric in CHALLENGE:
         name, unit, _ = METRICS[metric]
         header.append(f"{name} ({unit})" if unit else name)
+    header += ["Volume R²", "Volume bias (mL)"]
     rows = []
     for group in groups:
         averages = [group.averages[metric] for metric in CHALLENGE]
         means = [number(a.mean, METRICS[m][2]) for m, a in zip(CHALLENGE, averages, strict=True)]
         means[0] = mean_and_interval("dice", averages[0])
-        rows.append([group.name, str(group.count), *means])
+        volumes = [number(group.volumes.r_squared, 3), number(group.volumes.bias_ml, 2)]
+        rows.append([group.name, str(group.count), *means, *volumes])
     return _table(header, rows, numeric_from=1)
 
 

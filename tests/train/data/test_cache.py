@@ -11,9 +11,11 @@ import pytest
 from tests.toys import write_annotated_heads, write_head
 from wmh_runtime.errors import InputError
 from wmh_runtime.prepare import Preparation, prepare
-from wmh_train import annotated, cache
+from wmh_runtime.reference import LESION
+from wmh_runtime.reference import OTHER_PATHOLOGY as IGNORED
+from wmh_train.data import annotated, cache
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import IGNORED, LESION, fill_cache, open_cache
+from wmh_train.data.cache import fill_cache, open_cache, scan_key
 from wmh_train.data.layouts import find_data
 
 # The heads' own pixels, 4 mm: nothing is resampled.
@@ -163,6 +165,7 @@ def test_the_same_content_under_another_name_is_the_same_entry(scans, tmp_path):
     renamed = AnnotatedScan("other", "other", "elsewhere", (channel,), (reference,))
     fill_cache([renamed], PREPARATION, tmp_path / "cache", lambda: None)
     assert len(folders(tmp_path / "cache")) == 3
+    assert scan_key(renamed, PREPARATION) == scan_key(first, PREPARATION)
 
 
 def cut_off(folder):

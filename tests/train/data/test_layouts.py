@@ -71,7 +71,25 @@ def test_bids_sessions_are_scans_of_one_person(tmp_path):
         "sub-1_ses-2_label-WMH_desc-second_mask.nii",
         "sub-2_acq-3D_space-orig_label-WMH_mask.nii.gz",
     ]
-    assert found.unannotated == ()
+    assert (found.unannotated, found.notes) == ((), ())
+
+
+def test_sessions_are_of_one_person_without_sub_too(tmp_path):
+    for name in ("P01_ses-1", "P01_ses-2", "P02_ses-1"):
+        touch(tmp_path, f"{name}_FLAIR.nii.gz", f"derivatives/{name}_label-WMH_mask.nii.gz")
+    persons = [scan.person for scan in find_data(tmp_path, ["flair"], ["wmh"]).scans]
+    assert persons == ["P01", "P01", "P02"]
+
+
+def test_sites_of_a_table_above_the_data_are_not_theirs(tmp_path):
+    touch(tmp_path / "mine", "sub-1_FLAIR.nii.gz", "derivatives/sub-1_label-WMH_mask.nii.gz")
+    table = "participant_id\tsite\nsub-1\tLeipzig\n"
+    (tmp_path / "participants.tsv").write_text(table)
+    (scan,) = find_data(tmp_path / "mine", ["flair"], ["wmh"]).scans
+    assert scan.site == ""
+    (tmp_path / "mine" / "participants.tsv").write_text(table)
+    (scan,) = find_data(tmp_path / "mine", ["flair"], ["wmh"]).scans
+    assert scan.site == "Leipzig"
 
 
 def test_a_mask_belongs_to_the_scan_that_says_most_of_what_it_says(tmp_path):
@@ -118,6 +136,27 @@ def test_the_challenges_folders_are_found(tmp_path):
         "Utrecht/0/pre/T1.nii.gz",
         "Utrecht/0/wmh.nii.gz",
     ]
+
+
+def test_the_challenges_parts_are_found_and_are_no_sites(tmp_path):
+    files = [f"{part}/{path}" for part in ("training", "test") for path in CHALLENGE]
+    touch(tmp_path, *files)
+    touch(tmp_path / "training/.trash/Utrecht/1", "pre/FLAIR.nii.gz", "wmh.nii.gz")
+    scans = find_data(tmp_path, ["flair"], ["wmh"]).scans
+    assert [(scan.name, scan.person, scan.site) for scan in scans] == [
+        (name := f"{part}/{subject}", name, site)
+        for part in ("test", "training")
+        for subject, site in [("Amsterdam/GE3T/100", "Amsterdam/GE3T"), ("Utrecht/0", "Utrecht")]
+    ]
+
+
+def test_the_challenges_folders_may_be_as_deep_as_they_like_and_linked(tmp_path):
+    touch(tmp_path / "elsewhere", *CHALLENGE)
+    (tmp_path / "data/a/b").mkdir(parents=True)
+    (tmp_path / "data/a/b/c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/Utrecht/up").symlink_to(tmp_path / "data")  # round and round
+    names = [scan.name for scan in find_data(tmp_path / "data", ["flair"], ["wmh"]).scans]
+    assert names == ["a/b/c/Amsterdam/GE3T/100", "a/b/c/Utrecht/0"]
 
 
 def test_one_site_of_the_challenge_bears_its_folders_name(tmp_path):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from wmh_runtime.errors import RecipeError
@@ -25,7 +27,8 @@ def test_every_column_is_heard(table):
         "Leipzig\tone\tanna\tmasks/1.nii.gz\tscans/1.nii.gz",
         name="heads.tsv",
     )
-    (scan,) = scans_of_table(path, ["flair"], ["wmh"])
+    (scan,), notes = scans_of_table(path, ["flair"], ["wmh"])
+    assert notes == []
     assert (scan.name, scan.person, scan.site) == ("one", "anna", "Leipzig")
     assert scan.channels == (path.parent / "scans/1.nii.gz",)
     assert scan.references == (path.parent / "masks/1.nii.gz",)
@@ -37,11 +40,34 @@ def test_names_and_persons_come_from_the_paths_where_none_are_given(table):
         "scans/1.nii.gz, masks/1.nii.gz",
         "scans/sub-2_ses-1_FLAIR.nii.gz, masks/1.nii.gz",
     )
-    scans = scans_of_table(path, ["flair"], ["wmh"])
+    scans, _ = scans_of_table(path, ["flair"], ["wmh"])
     assert [(scan.name, scan.person, scan.site) for scan in scans] == [
         ("1", "1", ""),
         ("sub-2_ses-1", "sub-2", ""),
     ]
+
+
+def test_rows_without_a_person_are_told(table):
+    without = table("name,flair,wmh", *(f"{n},scans/1.nii.gz,masks/1.nii.gz" for n in "abc"))
+    (note,) = find_data(without, ["flair"], ["wmh"]).notes
+    assert "heads.csv: 3 of 3 row(s) give no person; each counts as a person of its own" in note
+    some = table("name,person,flair,wmh", *(f"{n},{n},scans/1.nii.gz," for n in "ab"), name="b.csv")
+    assert scans_of_table(some, ["flair"], ["wmh"])[1] == []
+    some.write_text(some.read_text().replace("b,b,", "b,,"))
+    assert "1 of 2 row(s) give no person" in scans_of_table(some, ["flair"], ["wmh"])[1][0]
+
+
+@pytest.mark.parametrize("name", ["/x", "../x", "a/../../x", ".", "..", "a//b", "a/"])
+def test_a_name_that_leads_elsewhere_is_refused(table, name):
+    path = table("name,flair,wmh", f"{name},scans/1.nii.gz,masks/1.nii.gz")
+    with pytest.raises(RecipeError, match=rf"row 2 has the name {re.escape(name)}, expected"):
+        scans_of_table(path, ["flair"], ["wmh"])
+
+
+def test_a_name_may_be_a_path(table):
+    path = table("name,flair,wmh", "Utrecht/a..b,scans/1.nii.gz,masks/1.nii.gz")
+    (scan,), _ = scans_of_table(path, ["flair"], ["wmh"])
+    assert (scan.name, scan.person) == ("Utrecht/a..b", "Utrecht/a..b")
 
 
 def test_a_row_without_a_mask_is_passed_over(table):

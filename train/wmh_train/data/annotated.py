@@ -38,3 +38,4 @@ class DataSet:
     name: str  # what it calls itself, else its folder's or table's name
     scans: tuple[AnnotatedScan, ...]  # in the order of their names
     unannotated: tuple[str, ...]  # names of scans passed over because a mask is missing
+    notes: tuple[str, ...] = ()  # what a user should know of how the scans were understood

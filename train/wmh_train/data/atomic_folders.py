@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from wmh_runtime.atomic import PARTIAL_PREFIX
+from wmh_runtime.atomic import partial_beside, prefix_here
 
 
 @contextmanager
@@ -25,7 +22,7 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    partial = _partial_beside(final)
+    partial = partial_beside(final)
     partial.mkdir()
     try:
         yield partial
@@ -40,30 +37,24 @@ def atomic_folder(final: Path) -> Iterator[Path]:
 
 def discard(folder: Path) -> None:
     """Remove a folder so that nobody finds half of it; nothing where it is not there."""
-    aside = _partial_beside(folder)
+    aside = partial_beside(folder)
     with suppress(FileNotFoundError):
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this machine left unfinished in a folder.
+    """Remove the files and folders that killed processes of this machine left unfinished.
 
     What belongs to a living process, or to another machine that shares the disk, stays.
     """
-    mine = f"{PARTIAL_PREFIX}{_host()}-"
-    for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
-        process_id, _, _ = leftover.name.removeprefix(mine).partition("-")
-        if not leftover.name.startswith(mine) or not process_id.isdigit():
+    mine = prefix_here()
+    for leftover in folder.glob(f"{mine}*"):
+        process_id = leftover.name.removeprefix(mine).partition("-")[0]
+        if not process_id.isdigit() or psutil.pid_exists(int(process_id)):
             continue
-        if not psutil.pid_exists(int(process_id)):
+        if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _partial_beside(final: Path) -> Path:
-    """Name an unfinished folder so that its writer can be told."""
-    return final.parent / f"{PARTIAL_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _host() -> str:
-    return "".join(c if c.isalnum() else "_" for c in socket.gethostname())
+        else:
+            with suppress(OSError):  # another process was faster
+                leftover.unlink()

@@ -3,7 +3,7 @@
     cache/
     └── 3f0c…/            one scan, named by the hash of all that decides what is in it
         ├── images.npy    float16 (n, C, S, S): half the memory, and finer than the noise
-        ├── targets.npy   uint8 (n, K, S, S): 0 background, 1 lesion, 2 ignored
+        ├── targets.npy   uint8 (n, K, S, S), labels as in reference masks
         └── facts.json    which of the n slices show a lesion, and warnings
 
 Slices without head are left out. A file is mapped only for as long as slices are copied from it:
@@ -28,10 +28,9 @@ from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.prepare import Preparation, prepare
+from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.atomic_folders import atomic_folder, discard, remove_leftovers
-
-LESION, IGNORED = 1, 2  # in targets, as in reference masks; 0 is background
 
 _FORMAT = 1  # raised whenever the same scan and preparation would give other files
 _CUT = 0.5  # a pixel is lesion where at least half of it is
@@ -68,7 +67,7 @@ class CachedSlices:
 
         Returns:
             Images, float32 (m, C, S, S), z-scored, 0 outside the head; and targets, uint8
-            (m, K, S, S), of 0, `LESION` and `IGNORED`.
+            (m, K, S, S), of 0, `LESION` and `OTHER_PATHOLOGY`.
 
         Raises:
             InputError: a file is no longer there.
@@ -137,24 +136,12 @@ def open_cache(
     )
 
 
-def _cached(
-    scan: AnnotatedScan, preparation: Preparation, folder: Path, scan_count: int
-) -> tuple[Path, _Facts]:
-    """Return where a scan's slices are and what is known of them; make them where needed."""
-    path = folder / _key(scan, preparation)
-    facts = _sound_facts(path, scan, preparation)
-    if facts is not None:
-        return path, facts
-    try:
-        discard(path)
-    except OSError as error:
-        problem = f"is damaged and cannot be removed ({error.strerror or error})"
-        raise InputError(problem, "Remove it.", about=path) from error
-    return path, _make(scan, preparation, path, scan_count)
+def scan_key(scan: AnnotatedScan, preparation: Preparation) -> str:
+    """Hash all that decides a scan's slices: the files' content, not their names.
 
-
-def _key(scan: AnnotatedScan, preparation: Preparation) -> str:
-    """Hash all that decides a scan's slices: the files' content, not their names."""
+    Raises:
+        InputError: a file cannot be read.
+    """
     said = [f"format {_FORMAT}", preparation.model_dump_json()]
     for what, paths in (("image", scan.channels), ("mask", scan.references)):
         for path in paths:
@@ -164,6 +151,22 @@ def _key(scan: AnnotatedScan, preparation: Preparation) -> str:
                 problem = f"cannot be read ({error.strerror or error})"
                 raise InputError(problem, "Check it.", about=path) from error
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def _cached(
+    scan: AnnotatedScan, preparation: Preparation, folder: Path, scan_count: int
+) -> tuple[Path, _Facts]:
+    """Return where a scan's slices are and what is known of them; make them where needed."""
+    path = folder / scan_key(scan, preparation)
+    facts = _sound_facts(path, scan, preparation)
+    if facts is not None:
+        return path, facts
+    try:
+        discard(path)
+    except OSError as error:
+        problem = f"is damaged and cannot be removed ({error.strerror or error})"
+        raise InputError(problem, "Remove it.", about=path) from error
+    return path, _make(scan, preparation, path, scan_count)
 
 
 def _sound_facts(path: Path, scan: AnnotatedScan, preparation: Preparation) -> _Facts | None:
@@ -192,7 +195,7 @@ def _make(scan: AnnotatedScan, preparation: Preparation, path: Path, scan_count:
     for k, reference in enumerate(references):
         lesion = prepared.restoration.squares(reference.lesion) >= _CUT
         marked = prepared.restoration.squares(reference.lesion | reference.ignored) >= _CUT
-        targets[:, k][marked] = IGNORED
+        targets[:, k][marked] = OTHER_PATHOLOGY
         targets[:, k][lesion] = LESION
     facts = _Facts(
         with_lesion=(targets == LESION).any(axis=(1, 2, 3)).tolist(),

@@ -3,8 +3,8 @@
     NAME_FLAIR.nii.gz                              flat, as `wmh-phantom` writes
     sub-1/[ses-2/]anat/sub-1[_ses-2]_FLAIR.nii.gz  BIDS
     derivatives/**/NAME…_label-WMH…_mask.nii.gz    the masks of both
-    [SITE/[SCANNER/]]SUBJECT/pre/FLAIR.nii.gz      WMH challenge, bias-corrected as it is given
-    [SITE/[SCANNER/]]SUBJECT/wmh.nii.gz            its masks
+    [training/][SITE/…/]SUBJECT/pre/FLAIR.nii.gz   WMH challenge, bias-corrected as it is given
+    [training/][SITE/…/]SUBJECT/wmh.nii.gz         its masks
     anything.csv                                   a table, see `table.py`
 
 Which it is, is found by looking. Hidden files, and so those never finished, are not looked at.
@@ -13,13 +13,14 @@ Which it is, is found by looking. Hidden files, and so those never finished, are
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from wmh_runtime import bids
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.participants import person_of, read_sites
+from wmh_runtime.participants import person_of, read_sites, site_of
 from wmh_runtime.scan import is_ours
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.table import scans_of_table
@@ -42,8 +43,9 @@ def find_data(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> Da
         RecipeError: there is no annotated scan, a file of one is missing, or two may be meant.
         InputError: a table cannot be read.
     """
+    notes: list[str] = []
     if data.is_file():
-        scans = scans_of_table(data, channels, outputs)
+        scans, notes = scans_of_table(data, channels, outputs)
     elif data.is_dir():
         scans = _find_bids(data, channels, outputs) or _find_challenge(data, channels, outputs)
     else:
@@ -61,7 +63,7 @@ def find_data(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> Da
                 raise RecipeError("is missing", f"{scan.name} needs it.", about=path)
     names = {scan.name for scan in annotated}
     unannotated = tuple(scan.name for scan in scans if scan.name not in names)
-    return DataSet(_own_name(data), tuple(annotated), unannotated)
+    return DataSet(_own_name(data), tuple(annotated), unannotated, tuple(notes))
 
 
 def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> list[AnnotatedScan]:
@@ -75,12 +77,12 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
         return []
     names = sorted({name for name, _ in found})
     masks = [_bids_masks(data, output, names) for output in outputs]
-    site_of = read_sites(data)
+    sites = read_sites([data])
     return [
         AnnotatedScan(
             name=name,
             person=(person := person_of(name)),
-            site=site_of.get(person, ""),
+            site=sites.get(person, ""),
             channels=(
                 path,
                 *(_plain(path.with_name(bids.scan_name(name, other))) for other in channels[1:]),
@@ -125,32 +127,40 @@ def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path
 def _find_challenge(
     data: Path, channels: Sequence[str], outputs: Sequence[str]
 ) -> list[AnnotatedScan]:
-    first = channels[0].upper()
     scans = []
-    for depth in ("*", "*/*", "*/*/*"):
-        for path in _visible(data, f"{depth}/pre/{first}.nii*"):
+    for folder in _visible_folders(data):
+        place = folder.relative_to(data)
+        subject = place.parent
+        if place.name != "pre" or not subject.name:
+            continue
+        for path in sorted(folder.glob(f"{channels[0].upper()}.nii*")):
             if not bids.is_nifti(path):
                 continue
-            subject = path.parents[1].relative_to(data)
-            site = subject.parent.as_posix()
+            others = (folder / f"{other.upper()}.nii.gz" for other in channels[1:])
+            masks = (folder.parent / f"{output}.nii.gz" for output in outputs)
             scans.append(
                 AnnotatedScan(
                     name=subject.as_posix(),
                     person=subject.as_posix(),
-                    site=data.resolve().name if site == "." else site,
-                    channels=(
-                        path,
-                        *(
-                            _plain(path.with_name(f"{other.upper()}.nii.gz"))
-                            for other in channels[1:]
-                        ),
-                    ),
-                    references=tuple(
-                        _plain(data / subject / f"{output}.nii.gz") for output in outputs
-                    ),
+                    site=site_of(subject.parent) or data.resolve().name,
+                    channels=(path, *map(_plain, others)),
+                    references=tuple(map(_plain, masks)),
                 )
             )
     return scans
+
+
+def _visible_folders(data: Path) -> Iterator[Path]:
+    """Walk all folders, those linked to included, each real one once and no hidden one."""
+    seen: set[Path] = set()
+    for place, subfolders, _ in os.walk(data, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield Path(place)
 
 
 def _visible(data: Path, *patterns: str) -> Iterator[Path]:

@@ -6,13 +6,13 @@
 
 One column for each channel and each output of the recipe, with paths relative to the table; an
 empty mask means that there is none. `name`, `person` and `site` may be left out: the name is then
-the first channel's, as in BIDS, and so is the person.
+the first channel's, as in BIDS, and the person the one in the name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wmh_runtime import bids
 from wmh_runtime.errors import RecipeError
@@ -26,15 +26,16 @@ _FIRST_ROW = 2  # as a spreadsheet counts: the names of the columns are row 1
 
 def scans_of_table(
     table: Path, channels: Sequence[str], outputs: Sequence[str]
-) -> list[AnnotatedScan]:
+) -> tuple[list[AnnotatedScan], list[str]]:
     """Read a table of scans, in its order.
 
     Returns:
-        All scans; where a row gives no mask, the path of the reference is that of no file.
+        All scans; where a row gives no mask, the path of the reference is that of no file. And
+        what a user should know.
 
     Raises:
-        RecipeError: a column or a file is missing, or a name is there twice. Rows are counted as
-            a spreadsheet does, empty ones left out.
+        RecipeError: a column or a file is missing, or a name is there twice or is no name. Rows
+            are counted as a spreadsheet does, empty ones left out.
         InputError: the table cannot be read.
     """
     if table.suffix.lower() not in TABLE_SUFFIXES:
@@ -46,6 +47,7 @@ def scans_of_table(
     for number, row in enumerate(rows, start=_FIRST_ROW):
         _require_files(row, number, channels, outputs, table)
         name = row.get("name") or bids.entities_of(Path(row[channels[0]]))
+        _require_name(name, number, table)
         if name in row_of:
             problem = f"rows {row_of[name]} and {number} are both named {name}"
             raise RecipeError(problem, "Give a column `name`, each once.", about=table)
@@ -59,7 +61,26 @@ def scans_of_table(
                 references=tuple(table.parent / row[column] for column in outputs),
             )
         )
-    return scans
+    return scans, _notes_on_persons(rows, table)
+
+
+def _notes_on_persons(rows: Sequence[Row], table: Path) -> list[str]:
+    """Say where a person's scans may come to both sides of a split for want of a column."""
+    silent = sum(not row.get("person") for row in rows)
+    if not silent:
+        return []
+    return [
+        f"{table}: {silent} of {len(rows)} row(s) give no person; each counts as a person of its"
+        " own, unless its name says sub-… or …_ses-…"
+    ]
+
+
+def _require_name(name: str, number: int, table: Path) -> None:
+    """Refuse a name that would lead a mask out of the folder of predictions."""
+    parts = PurePosixPath(name).parts
+    if "/".join(parts) != name or ".." in parts:
+        problem = f"row {number} has the name {name}, expected one such as a or site/a"
+        raise RecipeError(problem, "Masks are named by it.", about=table)
 
 
 def _require_columns(rows: Sequence[Row], required: Sequence[str], table: Path) -> None:
