@@ -151,7 +151,7 @@ SMALL_RECIPE: dict[str, Any] = {
     "optimiser": {"learning_rate": 5e-3, "mixed_precision": "no"},
     "schedule": {
         "epochs": 2,
-        "warmup_epochs": 1,
+        "warmup_epochs": 0.5,
         "restart_epochs": 1,
         "lowest_learning_rate": 5e-6,
         "batch_size": 4,

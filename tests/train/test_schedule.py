@@ -51,8 +51,3 @@ def test_every_step_is_that_of_pytorchs_own_schedulers():
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert learning_rate(0, 3, recipe(highest=1.0, lowest=0.0, warmup=0, restart=1)) == 1.0
-
-
-def test_a_lowest_rate_above_the_highest_does_not_raise_it():
-    made = recipe(highest=1e-7, lowest=1e-6, warmup=0, restart=1)
-    assert {learning_rate(step, 4, made) for step in range(9)} == {1e-7}

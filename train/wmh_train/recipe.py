@@ -39,6 +39,7 @@ def _above_zero(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+PositiveInt = Annotated[int, Field(gt=0)]
 Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Factors = Annotated[Range, AfterValidator(_above_zero)]
 
@@ -78,7 +79,7 @@ class EncoderSettings(_Table):
 class LoraSettings(_Table):
     """Low-rank adapters in the encoder's blocks; alpha equals the rank."""
 
-    ranks: dict[LayerName, int] = Field(min_length=1)
+    ranks: dict[LayerName, PositiveInt] = Field(min_length=1)
     blocks: list[int] = Field(default=[], description="which blocks are adapted; empty: all")
     dropout: float = Field(default=0.05, ge=0, lt=1)
 
@@ -86,7 +87,7 @@ class LoraSettings(_Table):
 class DecoderSettings(_Table):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
-    widths: list[int] = Field(default=[128, 64, 32, 16], min_length=2)
+    widths: list[PositiveInt] = Field(default=[128, 64, 32, 16], min_length=2)
     detail_width: int = Field(
         default=0, ge=0, description="of the image's branch at full resolution; 0: none"
     )
@@ -157,7 +158,7 @@ class LossSettings(_Table):
     focal_alpha: float = Field(default=0.75, gt=0, lt=1)
     focal_gamma: float = Field(default=2.0, ge=0)
     boundary_weight: float = Field(default=0.5, ge=0)
-    scale_weights: list[float] = Field(
+    scale_weights: list[Annotated[float, Field(ge=0)]] = Field(
         default=[0.4, 0.3, 0.2, 0.1], description="of the auxiliary losses, coarse to fine"
     )
 
@@ -183,6 +184,12 @@ class ScheduleSettings(_Table):
         default=4, gt=0, description="of them, what a device holds; gradients are accumulated"
     )
     seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> ScheduleSettings:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} of {self.epochs} epochs")
+        return self
 
     @model_validator(mode="after")
     def _batches_divide(self) -> ScheduleSettings:
@@ -223,6 +230,16 @@ class Recipe(_Table):
         if len(set(names)) != len(names):
             raise ValueError(f"{names} names one twice")
         return names
+
+    @model_validator(mode="after")
+    def _learning_rate_falls(self) -> Recipe:
+        lowest, highest = self.schedule.lowest_learning_rate, self.optimiser.learning_rate
+        if lowest > highest:
+            raise ValueError(
+                f"schedule.lowest_learning_rate {lowest:g} is above"
+                f" optimiser.learning_rate {highest:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_weight_for_each_scale(self) -> Recipe:

@@ -19,7 +19,7 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
         recipe: for optimiser and schedule.
     """
     highest, schedule = recipe.optimiser.learning_rate, recipe.schedule
-    lowest = min(schedule.lowest_learning_rate, highest)
+    lowest = schedule.lowest_learning_rate
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return highest * (step + 1) / warmup

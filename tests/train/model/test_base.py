@@ -47,7 +47,7 @@ def test_the_medsam_format_has_segment_anythings_keys_and_sizes(tmp_path):
     state = torch.load(path, weights_only=True)
     buffer = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
     assert sum(t.numel() for k, t in state.items() if k != buffer) == 93_735_472
-    assert sum(t.numel() for t in read_base(path).tensors.values()) == 89_670_912
+    assert sum(t.numel() for t in read_base(path).read().values()) == 89_670_912
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_at_the_size_it_was_made_for_nothing_is_changed(base_file):
     encoder = build_image_encoder(SMALL, 1024)
     load_base(encoder, base)
     state = encoder.state_dict()
-    assert all(torch.equal(state[key], tensor) for key, tensor in base.tensors.items())
+    assert all(torch.equal(state[key], tensor) for key, tensor in base.read().items())
     assert base.identity.sha256 == sha256_of(base_file)
 
 
@@ -79,20 +79,23 @@ def test_positions_are_resized_and_nothing_else(base_file):
     encoder = build_image_encoder(SMALL, 128)  # 8 × 8 tokens instead of 64 × 64
     load_base(encoder, base)
     state = encoder.state_dict()
-    resized = {key for key, tensor in base.tensors.items() if state[key].shape != tensor.shape}
+    resized = {key for key, tensor in base.read().items() if state[key].shape != tensor.shape}
     assert resized == {"pos_embed", "blocks.1.attn.rel_pos_h", "blocks.1.attn.rel_pos_w"}
     assert state["pos_embed"].shape == (1, 8, 8, 16)
     assert state["blocks.1.attn.rel_pos_h"].shape == (15, 8)  # 2 · 8 − 1 distances
-    assert all(torch.equal(state[k], t) for k, t in base.tensors.items() if k not in resized)
+    assert all(torch.equal(state[k], t) for k, t in base.read().items() if k not in resized)
 
 
-def test_a_ramp_of_positions_stays_a_ramp(base_file):
-    base = read_base(base_file)
-    tensors = dict(base.tensors)
-    tensors["pos_embed"] = torch.arange(64.0)[None, :, None, None].expand(1, 64, 64, 16)
-    tensors["blocks.1.attn.rel_pos_h"] = torch.arange(127.0)[:, None].expand(127, 8)
+def _with_ramps(state):
+    embedding = torch.arange(64.0)[None, :, None, None].expand(1, 64, 64, 16)
+    state["image_encoder.pos_embed"] = embedding.contiguous()
+    table = torch.arange(127.0)[:, None].expand(127, 8)
+    state["image_encoder.blocks.1.attn.rel_pos_h"] = table.contiguous()
+
+
+def test_a_ramp_of_positions_stays_a_ramp(base_file, tmp_path):
     encoder = build_image_encoder(SMALL, 512)
-    load_base(encoder, type(base)(base.path, base.identity, tensors))
+    load_base(encoder, read_base(changed(base_file, tmp_path, _with_ramps)))
     # 64 → 32: pixel i of the half lies at 2 i + 0.5. 127 → 63: at (i + 0.5) 127 / 63 − 0.5.
     rows = encoder.pos_embed[0, 2:-2, 5, 3]
     torch.testing.assert_close(rows, 2 * torch.arange(2.0, 30.0) + 0.5, atol=1e-4, rtol=0)
@@ -106,8 +109,8 @@ def test_relative_positions_are_resized_as_segment_anything_would_on_the_fly(bas
     load_base(ours, base)
     theirs = copy.deepcopy(ours)
     attention = theirs.blocks[1].attn  # keeps the table of 64 tokens, and interpolates
-    attention.rel_pos_h.data = base.tensors["blocks.1.attn.rel_pos_h"]
-    attention.rel_pos_w.data = base.tensors["blocks.1.attn.rel_pos_w"]
+    attention.rel_pos_h.data = base.read()["blocks.1.attn.rel_pos_h"]
+    attention.rel_pos_w.data = base.read()["blocks.1.attn.rel_pos_w"]
     image = torch.randn(1, 3, 128, 128)
     with torch.inference_mode():
         torch.testing.assert_close(ours(image), theirs(image))
@@ -123,7 +126,7 @@ def test_adapters_stand_on_the_base(base_file):
     base = read_base(base_file)
     built = WmhNetwork(small, base)
     layer = built.encoder.base_model.model.blocks[0].attn.qkv.base_layer
-    assert torch.equal(layer.weight, base.tensors["blocks.0.attn.qkv.weight"])
+    assert torch.equal(layer.weight, base.read()["blocks.0.attn.qkv.weight"])
     assert not layer.weight.requires_grad
     assert parameter_counts(built).encoder == 0
     assert F.relu(built(torch.randn(1, 1, 64, 64)).fused).shape == (1, 1, 64, 64)
@@ -153,6 +156,21 @@ def test_weights_of_another_encoder_are_refused(base_file, tmp_path, change, tol
     base = read_base(changed(base_file, tmp_path, change))
     with pytest.raises(InputError, match=told):
         load_base(build_image_encoder(SMALL, 64), base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"global_blocks": [0]}, r"globally in blocks \[1\], the recipe's encoder in \[0\]"),
+        ({"global_blocks": [0, 1]}, r"globally in blocks \[1\], .* in \[0, 1\]"),
+        ({"global_blocks": []}, r"globally in blocks \[1\], .* in \[\]"),
+        ({"window_tokens": 2}, r"blocks\.0\.attn\.rel_pos_h is \[7, 8\], .* has \[3, 8\]"),
+    ],
+)
+def test_an_encoder_that_attends_otherwise_is_refused(base_file, changes, told):
+    other = SMALL.model_copy(update=changes)
+    with pytest.raises(InputError, match=told):
+        load_base(build_image_encoder(other, 128), read_base(base_file))
 
 
 def _as_of_a_training(state):

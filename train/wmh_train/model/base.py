@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,8 @@ from wmh_runtime.errors import InputError
 
 _ENCODER = "image_encoder."
 _REST_OF_SAM = ("prompt_encoder.", "mask_decoder.")
-_RESIZED = ("rel_pos_h", "rel_pos_w")  # besides pos_embed, and in global blocks only
+_TABLES = ("rel_pos_h", "rel_pos_w")  # of a block: relative positions of rows and columns
+_ADVICE = "Give MedSAM's medsam_vit_b.pth, or a checkpoint of segment-anything."
 
 
 class BaseIdentity(BaseModel):
@@ -33,47 +35,59 @@ class BaseIdentity(BaseModel):
 
 @dataclass(frozen=True)
 class Base:
-    """An image encoder's weights and where they come from."""
+    """A file of weights that has been looked through."""
 
     path: Path
     identity: BaseIdentity
-    tensors: dict[str, Tensor]  # by their names within the encoder, float32
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the image encoder's weights by their names within it, float32.
+
+        Raises:
+            InputError: the file cannot be read, is something else, or holds values that are not
+                finite.
+        """
+        tensors = {
+            key.removeprefix(_ENCODER): tensor.float()
+            for key, tensor in _state_of_sam(self.path).items()
+            if key.startswith(_ENCODER)
+        }
+        for key, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise InputError(f"{key} is not finite", "The file is damaged.", about=self.path)
+        return tensors
 
 
 def read_base(path: Path) -> Base:
-    """Read a checkpoint of segment-anything's format.
+    """Look through a checkpoint of segment-anything's format; its weights are not kept in memory.
 
     Raises:
         InputError: it cannot be read, is something else, or holds values that are not finite.
     """
-    advice = "Give MedSAM's medsam_vit_b.pth, or a checkpoint of segment-anything."
     try:
-        stream = path.open("rb")
+        found = sha256_of(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"cannot be read ({reason})", advice, about=path) from error
-    with stream:
-        try:
-            state = torch.load(stream, map_location="cpu", weights_only=True)
-        except Exception as error:  # what is no pickle, or a damaged one, raises anything
-            raise InputError("is not a file of PyTorch weights", advice, about=path) from error
+        raise InputError(f"cannot be read ({reason})", _ADVICE, about=path) from error
+    base = Base(path, BaseIdentity(name=path.name, sha256=found))
+    base.read()
+    return base
+
+
+def _state_of_sam(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is no pickle, or a damaged one, raises anything
+        raise InputError("is not a file of PyTorch weights", _ADVICE, about=path) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         holds = f" ({', '.join(map(str, list(state)[:3]))}, …)" if isinstance(state, dict) else ""
         problem = f"is not a state dict of tensors alone{holds}"
-        raise InputError(problem, f"{advice} Not the state of a training.", about=path)
-    strange = [k for k in state if not k.startswith((_ENCODER, *_REST_OF_SAM))]
-    if strange or not any(k.startswith(_ENCODER) for k in state):
+        raise InputError(problem, f"{_ADVICE} Not the state of a training.", about=path)
+    strange = [key for key in state if not key.startswith((_ENCODER, *_REST_OF_SAM))]
+    if strange or not any(key.startswith(_ENCODER) for key in state):
         found = f"holds {strange[0]}" if strange else "holds no image_encoder"
-        raise InputError(f"{found}, so it is not a model of SAM", advice, about=path)
-    tensors = {
-        key.removeprefix(_ENCODER): tensor.float()
-        for key, tensor in state.items()
-        if key.startswith(_ENCODER)
-    }
-    for key, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{key} is not finite", "The file is damaged.", about=path)
-    return Base(path, BaseIdentity(name=path.name, sha256=sha256_of(path)), tensors)
+        raise InputError(f"{found}, so it is not a model of SAM", _ADVICE, about=path)
+    return state
 
 
 def load_base(encoder: nn.Module, base: Base) -> None:
@@ -83,10 +97,11 @@ def load_base(encoder: nn.Module, base: Base) -> None:
     linearly, as segment-anything resizes the latter itself.
 
     Raises:
-        InputError: a weight is missing, unknown, or of another shape.
+        InputError: a weight is missing, unknown, or of another shape, or other blocks attend
+            globally.
     """
-    expected = encoder.state_dict()
-    differing = sorted(base.tensors.keys() ^ expected.keys())
+    tensors, expected = base.read(), encoder.state_dict()
+    differing = sorted(tensors.keys() ^ expected.keys())
     if differing:
         what = "lacks" if differing[0] in expected else "holds the unknown"
         raise InputError(
@@ -94,8 +109,11 @@ def load_base(encoder: nn.Module, base: Base) -> None:
             "Give weights of the recipe's encoder.",
             about=base.path,
         )
-    fitted = {key: _resized(key, base.tensors[key], expected[key].shape) for key in expected}
-    for key, tensor in fitted.items():
+    blocks = _global_blocks(base, tensors, encoder)
+    for key in (f"blocks.{block}.attn.{table}" for block in blocks for table in _TABLES):
+        tensors[key] = _resized_table(tensors[key], expected[key].shape)
+    tensors["pos_embed"] = _resized_embedding(tensors["pos_embed"], expected["pos_embed"].shape)
+    for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise InputError(
                 f"{_ENCODER}{key} is {list(tensor.shape)}, the recipe's encoder has"
@@ -103,17 +121,39 @@ def load_base(encoder: nn.Module, base: Base) -> None:
                 "Give weights of the recipe's encoder, or a recipe of this one (vit_b, vit_l, …).",
                 about=base.path,
             )
-    encoder.load_state_dict(fitted)
+    encoder.load_state_dict(tensors)
 
 
-def _resized(key: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Resize positions, (1, rows, columns, width) or (2 n − 1, width); leave the rest."""
-    if tensor.shape == shape or tensor.dim() != len(shape) or tensor.shape[-1] != shape[-1]:
+def _global_blocks(base: Base, tensors: dict[str, Tensor], encoder: nn.Module) -> list[int]:
+    """Return which blocks attend across the whole slice; they must be those of the file.
+
+    The file tells them by their tables of relative positions, whose rows are the distances
+    between the tokens of a whole slice, 2 n − 1, and not of a window.
+    """
+    blocks = cast("nn.ModuleList", encoder.blocks)
+    wanted = [i for i, block in enumerate(blocks) if block.window_size == 0]
+    whole = 2 * tensors["pos_embed"].shape[1] - 1
+    rows = [len(tensors[f"blocks.{i}.attn.{_TABLES[0]}"]) for i in range(len(blocks))]
+    found = [i for i, count in enumerate(rows) if count == whole]
+    if found != wanted:
+        raise InputError(
+            f"attends globally in blocks {found}, the recipe's encoder in {wanted}",
+            "Set network.encoder.global_blocks to those of the weights.",
+            about=base.path,
+        )
+    return wanted
+
+
+def _resized_embedding(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Resize (1, rows, columns, width) to as many rows and columns; another width stays."""
+    if tensor.shape[1:3] == shape[1:3]:
         return tensor
-    if key == "pos_embed":
-        resized = F.interpolate(tensor.permute(0, 3, 1, 2), size=shape[1:3], mode="bicubic")
-        return resized.permute(0, 2, 3, 1)
-    if key.endswith(_RESIZED):
-        resized = F.interpolate(tensor.T[None], size=shape[0], mode="linear")
-        return resized[0].T
-    return tensor
+    resized = F.interpolate(tensor.permute(0, 3, 1, 2), size=shape[1:3], mode="bicubic")
+    return resized.permute(0, 2, 3, 1)
+
+
+def _resized_table(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Resize (2 n − 1, width) to as many rows; another width stays."""
+    if len(tensor) == shape[0]:
+        return tensor
+    return F.interpolate(tensor.T[None], size=shape[0], mode="linear")[0].T
