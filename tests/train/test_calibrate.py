@@ -1,120 +1,17 @@
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
 import numpy as np
 import pytest
 
 from tests.toys import fit_data, small_recipe, write_annotated_heads
+from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.lesions import find_lesions
-from wmh_runtime.metrics import compare_masks
-from wmh_runtime.reference import Reference
-from wmh_train.calibrate import (
-    MIN_LESIONS_MM3,
-    THRESHOLDS,
-    agreement_surface,
-    best_of,
-    calibrate_checkpoint,
-)
-from wmh_train.checkpoint import load_facts
+from wmh_train.calibrate import calibrate_checkpoint, edges_of
+from wmh_train.checkpoint import Calibration, Choice, load_facts
 from wmh_train.fit import FitListener, fit
-
-DICE, LESION_F1 = 0, 1
-
-
-def surface_of(probability, lesion, voxel_volume_mm3=1.0, ignored=None):
-    if ignored is None:
-        ignored = np.zeros_like(lesion)
-    return agreement_surface(probability, Reference(lesion, ignored), voxel_volume_mm3)
-
-
-def at(surface, threshold, min_lesion_mm3):
-    point = surface[THRESHOLDS.index(threshold), MIN_LESIONS_MM3.index(min_lesion_mm3)]
-    return pytest.approx(point[DICE]), pytest.approx(point[LESION_F1])
-
-
-def two_lesions():
-    """A true lesion of 4 voxels at 0.8 and a false one of 1 voxel at 0.6."""
-    probability = np.zeros((6, 6, 6), np.float32)
-    probability[1, 1, 0:4] = 0.8
-    probability[4, 4, 4] = 0.6
-    return probability, probability == np.float32(0.8)
-
-
-def test_the_surface_by_hand():
-    surface = surface_of(*two_lesions(), voxel_volume_mm3=2.0)
-    # Of two found lesions one is true: precision ½, recall 1, F1 ⅔.
-    assert at(surface, 0.5, 0.0) == (2 * 4 / (5 + 4), 2 / 3)
-    assert at(surface, 0.5, 3.0) == (1, 1)  # the false one, 2 mm³, is gone
-    assert at(surface, 0.7, 0.0) == (1, 1)
-    assert at(surface, 0.5, 9.0) == (0, 0)  # the true one, 8 mm³, too: precision 1, recall 0
-    assert at(surface, 0.9, 0.0) == (0, 0)
-
-
-def test_one_found_lesion_may_touch_two_true_ones_and_the_other_way_round():
-    lesion = np.zeros((9, 3, 3), bool)
-    lesion[[0, 1, 3, 4], 1, 1] = True  # two true lesions
-    bridge = np.zeros((9, 3, 3), np.float32)
-    bridge[0:5, 1, 1] = 0.8  # one found across both
-    bridge[7, 1, 1] = 0.8  # and a false one
-    # Recall 2 of 2, precision 1 of 2.
-    assert at(surface_of(bridge, lesion), 0.5, 0.0)[1] == 2 / 3
-    swapped = surface_of(lesion.astype(np.float32), bridge > 0)
-    # Two found in one true one, another missed: recall ½, precision 1.
-    assert at(swapped, 0.5, 0.0)[1] == 2 / 3
-
-
-def test_every_point_is_what_the_metrics_say_of_that_mask():
-    rng = np.random.default_rng(0)
-    probability = np.round(rng.random((9, 8, 7)) ** 3, 2).astype(np.float32)
-    labels = rng.choice([0, 0, 0, 1, 2], size=probability.shape)
-    reference = Reference(labels == 1, labels == 2)
-    surface = agreement_surface(probability, reference, 1.5)
-    allowed = np.where(reference.ignored, np.float32(0), probability)
-    for i in (0, 5, 11):
-        for j in (0, 2, 4):
-            mask = find_lesions(
-                allowed,
-                threshold=THRESHOLDS[i],
-                min_lesion_mm3=MIN_LESIONS_MM3[j],
-                voxel_volume_mm3=1.5,
-            ).mask
-            metrics = compare_masks(mask, reference, np.diag([1, 1, 1.5, 1]))
-            assert surface[i, j, DICE] == pytest.approx(metrics.dice)
-            assert surface[i, j, LESION_F1] == pytest.approx(metrics.lesion_f1)
-
-
-def test_other_pathology_is_no_ones_lesion():
-    probability, lesion = two_lesions()
-    ignored = np.zeros_like(lesion)
-    ignored[4, 4, 4] = True  # where the false lesion was found
-    assert at(surface_of(probability, lesion, ignored=ignored), 0.5, 0.0) == (1, 1)
-
-
-def test_the_memory_order_of_arrays_does_not_matter():
-    rng = np.random.default_rng(0)
-    probability = rng.random((5, 6, 7)).astype(np.float32)
-    lesion = rng.random((5, 6, 7)) > 0.7
-    np.testing.assert_array_equal(
-        surface_of(np.asfortranarray(probability), lesion),
-        surface_of(probability, np.asfortranarray(lesion)),
-    )
-
-
-def test_a_network_that_finds_nothing_scores_nothing():
-    assert not surface_of(np.zeros((3, 3, 3), np.float32), np.ones((3, 3, 3), bool)).any()
-
-
-def test_an_empty_reference_wants_an_empty_mask():
-    surface = surface_of(np.full((3, 3, 3), 0.5, np.float32), np.zeros((3, 3, 3), bool))
-    assert at(surface, 0.55, 0.0) == (1, 1)
-    assert at(surface, 0.5, 0.0) == (0, 0)
-
-
-def test_the_best_is_chosen_by_the_recipes_weights_and_of_equals_the_first():
-    mean = np.zeros((len(THRESHOLDS), len(MIN_LESIONS_MM3), 2))
-    mean[4, 2] = mean[5, 1] = (0.9, 0.3)
-    mean[7, 0] = (0.8, 0.8)
-    assert best_of(mean, lesion_f1_weight=0) == (4, 2)
-    # ½ · 0.9 + ½ · 0.3 = 0.6 < ½ · 0.8 + ½ · 0.8
-    assert best_of(mean, lesion_f1_weight=0.5) == (7, 0)
+from wmh_train.surface import MIN_LESIONS_MM3, THRESHOLDS
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +57,39 @@ def test_scans_that_are_not_there_are_told(trained):
     folder, data = trained
     with pytest.raises(RecipeError, match=r"2 of the checkpoint's validation scans are not there"):
         calibrate_checkpoint(folder, data.those(data.split.training), None, lambda: None)
+
+
+def test_a_mask_that_was_drawn_again_is_told(trained, tmp_path):
+    folder, data = trained
+    shutil.copytree(folder, tmp_path / "run")
+    first, *_ = data.those(data.split.validation)
+    drawn_again = tmp_path / "mask.nii.gz"
+    image = nib.load(first.references[0])
+    labels = np.asarray(image.dataobj).copy()
+    labels[8, 6, 2] = 0  # a voxel of its first cube
+    nib.save(nib.Nifti1Image(labels, image.affine), drawn_again)
+    scans = [replace(s, references=(drawn_again,)) if s == first else s for s in data.scans]
+    said = rf"{first.name} is not what the checkpoint was validated on: scan or mask has changed"
+    with pytest.raises(RecipeError, match=said):
+        calibrate_checkpoint(tmp_path / "run", scans, None, lambda: None)
+    assert load_facts(tmp_path / "run") == load_facts(folder)
+    # The files' content counts, not where they lie.
+    shutil.copy(first.references[0], drawn_again)
+    calibrate_checkpoint(tmp_path / "run", scans, None, lambda: None)
+
+
+def test_a_choice_at_the_edge_of_the_sweep_is_told():
+    def choice(views, threshold, min_lesion_mm3):
+        output = Output(name="wmh", threshold=threshold, min_lesion_mm3=min_lesion_mm3)
+        return Choice(views=views, outputs=[output], mean_dice=[0.5], mean_lesion_f1=[0.5])
+
+    def told(*choices):
+        one = Calibration(choices=choices, scans=1, lesion_f1_weight=0.5, surface=[])
+        return [line.partition(" lies at the edge")[0] for line in edges_of(one)]
+
+    assert told(choice(8, 0.2, 0.0), choice(1, 0.85, 15.0)) == []
+    assert told(choice(8, 0.9, 3.0), choice(1, 0.15, 30.0)) == [
+        "wmh, 8 view(s): threshold 0.9",
+        "wmh, 1 view(s): threshold 0.15",
+        "wmh, 1 view(s): minimum 30 mm³",
+    ]

@@ -11,9 +11,11 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wmh_runtime.errors import RecipeError
 from wmh_runtime.metrics import dice
+from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
 from wmh_train.checkpoint import ValidationDice
-from wmh_train.data.cache import IGNORED, LESION, CachedSlices
+from wmh_train.data.cache import CachedSlices
 from wmh_train.model.decoder import Logits
 
 
@@ -33,20 +35,28 @@ def validation_dice(
         slices: of the validation scans.
         batch_size: slices at a time.
         accelerator: device and processes.
+
+    Raises:
+        RecipeError: there are fewer slices than processes.
     """
-    mine = np.arange(accelerator.process_index, len(slices.scan_of), accelerator.num_processes)
-    counts: Tensor | None = None  # (scans, K, 3): common, predicted, true
+    count, processes = len(slices.scan_of), accelerator.num_processes
+    if count < processes:  # each must call `predict`, with which the network shares its buffers
+        problem = f"{processes} processes cannot share {count} validation slice(s)"
+        raise RecipeError(problem, "Launch fewer processes.")
+    mine = np.arange(accelerator.process_index, count, processes)
+    counts = torch.zeros(  # common, predicted, true
+        (len(slices.scans), len(slices.scans[0].references), 3),
+        dtype=torch.int64,
+        device=accelerator.device,
+    )
     with torch.inference_mode():
         for start in range(0, len(mine), batch_size):
             chosen = mine[start : start + batch_size]
             images, targets = (torch.from_numpy(part) for part in slices.read(chosen))
             fused = predict(images.to(accelerator.device)).fused
-            one = _counts(fused, targets.to(accelerator.device))
-            if counts is None:
-                counts = torch.zeros(len(slices.scans), *one.shape[1:], device=one.device)
-            counts.index_add_(0, torch.from_numpy(slices.scan_of[chosen]).to(one.device), one)
-    assert counts is not None, "fewer slices than processes"
-    total: NDArray[np.float64] = accelerator.reduce(counts, "sum").cpu().double().numpy()
+            scan_of = torch.from_numpy(slices.scan_of[chosen]).to(accelerator.device)
+            counts.index_add_(0, scan_of, _counts(fused, targets.to(accelerator.device)))
+    total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
     by_scan = [float(np.mean([dice(*output) for output in scan])) for scan in total]
     by_site: dict[str, list[float]] = defaultdict(list)
     for scan, value in zip(slices.scans, by_scan, strict=True):
@@ -60,6 +70,6 @@ def validation_dice(
 def _counts(logits: Tensor, targets: Tensor) -> Tensor:
     """Count common, predicted and true pixels, [N, K, S, S] to (N, K, 3)."""
     true = targets == LESION
-    predicted = (logits > 0) & (targets != IGNORED)
+    predicted = (logits > 0) & (targets != OTHER_PATHOLOGY)
     parts = (predicted & true, predicted, true)
-    return torch.stack([part.sum(dim=(-2, -1)) for part in parts], dim=-1).float()
+    return torch.stack([part.sum(dim=(-2, -1)) for part in parts], dim=-1)
