@@ -35,8 +35,12 @@ def run_command(monkeypatch, capsys):
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_new_process():
-    """Let each test choose its precision: accelerate keeps one for the life of a process."""
+def _as_in_a_new_process(monkeypatch):
+    """Train on the CPU, and let each test choose its precision.
+
+    accelerate keeps precision and device for the life of a process.
+    """
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     yield
     if "accelerate.state" in sys.modules:
         from accelerate.state import AcceleratorState

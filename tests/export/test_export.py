@@ -32,8 +32,8 @@ from wmh_train.checkpoint import (
     ValidationDice,
     load_facts,
     load_network,
+    save_checkpoint,
     save_facts,
-    save_weights,
 )
 from wmh_train.data.split import Split
 from wmh_train.model.base import BaseIdentity, read_base
@@ -69,7 +69,7 @@ def data(tmp_path_factory):
     return write_annotated_heads(folder, 4, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE"))
 
 
-def facts_of(recipe: Recipe, base: BaseIdentity | None, weights_sha256: str) -> CheckpointFacts:
+def facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
     """Facts of a calibrated checkpoint."""
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
@@ -77,11 +77,12 @@ def facts_of(recipe: Recipe, base: BaseIdentity | None, weights_sha256: str) -> 
     return CheckpointFacts(
         recipe=recipe,
         base=base,
+        identity="",
+        scan_keys={},
         split=Split(training=["a"], validation=["b"], test=[]),
         epoch=1,
         finished=True,
         validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        weights_sha256=weights_sha256,
         calibration=Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[]),
         provenance=Provenance(
             data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
@@ -94,7 +95,7 @@ def checkpoint(tmp_path_factory):
     """Two channels, two outputs, random weights that all matter."""
     folder = tmp_path_factory.mktemp("run")
     recipe = small_recipe(**TWO)
-    save_facts(folder, facts_of(recipe, None, save_weights(folder, perturbed(recipe))))
+    save_checkpoint(folder, perturbed(recipe), facts_of(recipe))
     return folder
 
 
@@ -135,7 +136,7 @@ def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path):
                 parameter.normal_(std=0.1)
         network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
     run = tmp_path / "run"
-    save_facts(run, facts_of(recipe, base.identity, save_weights(run, network)))
+    save_checkpoint(run, network, facts_of(recipe, base.identity))
     with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
         build(run, tmp_path / "bundle", lambda step: None)
     made = build(run, tmp_path / "bundle", lambda step: None, base=base.path)

@@ -10,8 +10,8 @@ from wmh_train.checkpoint import (
     ValidationDice,
     load_facts,
     load_network,
-    save_facts,
-    save_weights,
+    save_checkpoint,
+    weights_path,
 )
 from wmh_train.data.split import Split
 from wmh_train.model.base import read_base
@@ -20,15 +20,16 @@ from wmh_train.model.random_base import write_random_base
 from wmh_train.recipe import Recipe
 
 
-def facts_of(recipe: Recipe, weights_sha256: str, base=None) -> CheckpointFacts:
+def facts_of(recipe: Recipe, base=None) -> CheckpointFacts:
     return CheckpointFacts(
         recipe=recipe,
         base=base,
+        identity="",
+        scan_keys={},
         split=Split(training=["a"], validation=["b"], test=[]),
         epoch=1,
         finished=True,
         validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        weights_sha256=weights_sha256,
         provenance=Provenance(
             data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
         ),
@@ -55,9 +56,7 @@ def adapted(base, tmp_path):
     """A perturbed network with adapters on a base, and its checkpoint."""
     recipe = lora_recipe()
     network = perturb(WmhNetwork(recipe, base)).eval()
-    facts = facts_of(recipe, save_weights(tmp_path, network), base.identity)
-    save_facts(tmp_path, facts)
-    return network, facts
+    return network, save_checkpoint(tmp_path, network, facts_of(recipe, base.identity))
 
 
 def test_a_checkpoint_predicts_the_same_bits_each_time_it_is_loaded(adapted, base, tmp_path):
@@ -74,7 +73,7 @@ def test_a_checkpoint_predicts_the_same_bits_each_time_it_is_loaded(adapted, bas
 
 def test_only_what_was_trained_is_stored_in_half_and_statistics_in_full(adapted, tmp_path):
     network, _ = adapted
-    stored = load_file(tmp_path / "model.safetensors")
+    stored = load_file(weights_path(tmp_path, load_facts(tmp_path)))
     for name, parameter in network.named_parameters():
         assert (name in stored) == parameter.requires_grad, name
     for name, tensor in stored.items():
@@ -88,8 +87,11 @@ def test_only_what_was_trained_is_stored_in_half_and_statistics_in_full(adapted,
 
 def test_an_encoder_that_was_trained_is_stored_whole(tmp_path):
     network = WmhNetwork(small_recipe())
-    save_weights(tmp_path, network)
-    assert load_file(tmp_path / "model.safetensors").keys() == network.state_dict().keys()
+    save_checkpoint(tmp_path, network, facts_of(small_recipe()))
+    assert (
+        load_file(weights_path(tmp_path, load_facts(tmp_path))).keys()
+        == network.state_dict().keys()
+    )
 
 
 def test_another_base_is_refused(adapted, tmp_path):
@@ -105,21 +107,39 @@ def test_a_missing_base_and_one_too_many_are_told(adapted, base, tmp_path):
         load_network(tmp_path, facts)
     whole = tmp_path / "whole"
     recipe = small_recipe()
-    facts = facts_of(recipe, save_weights(whole, WmhNetwork(recipe)))
+    facts = save_checkpoint(whole, WmhNetwork(recipe), facts_of(recipe))
     with pytest.raises(RecipeError, match="Leave --base out"):
         load_network(whole, facts, base.path)
 
 
 def test_weights_that_are_not_those_of_the_facts_are_refused(tmp_path):
     recipe = small_recipe()
-    facts = facts_of(recipe, save_weights(tmp_path, WmhNetwork(recipe)))
-    save_weights(tmp_path, perturb(WmhNetwork(recipe)))
+    facts = save_checkpoint(tmp_path, WmhNetwork(recipe), facts_of(recipe))
+    other = save_checkpoint(tmp_path / "other", perturb(WmhNetwork(recipe)), facts_of(recipe))
+    weights_path(tmp_path / "other", other).replace(weights_path(tmp_path, facts))
     with pytest.raises(RecipeError, match=r"has SHA-256 .* checkpoint\.json says"):
         load_network(tmp_path, facts)
 
 
+def test_a_checkpoint_stays_whole_until_the_facts_of_the_next_are_written(tmp_path, monkeypatch):
+    recipe = small_recipe()
+    before = save_checkpoint(tmp_path, WmhNetwork(recipe), facts_of(recipe))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wmh_train.checkpoint.save_facts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, perturb(WmhNetwork(recipe)), facts_of(recipe))
+    load_network(tmp_path, load_facts(tmp_path))
+    after = save_checkpoint(tmp_path, perturb(WmhNetwork(recipe)), facts_of(recipe))
+    assert after.weights_sha256 != before.weights_sha256
+    assert list(tmp_path.glob("*.safetensors")) == [weights_path(tmp_path, after)]
+
+
 def test_weights_of_another_recipe_are_refused(tmp_path):
-    facts = facts_of(small_recipe(), save_weights(tmp_path, WmhNetwork(small_recipe())))
+    facts = save_checkpoint(tmp_path, WmhNetwork(small_recipe()), facts_of(small_recipe()))
     decoder = facts.recipe.network.decoder.model_copy(update={"detail_width": 0})
     network = facts.recipe.network.model_copy(update={"decoder": decoder})
     recipe = facts.recipe.model_copy(update={"network": network})
@@ -129,10 +149,10 @@ def test_weights_of_another_recipe_are_refused(tmp_path):
 
 def test_damaged_weights_are_told(tmp_path):
     recipe = small_recipe()
-    facts = facts_of(recipe, save_weights(tmp_path, WmhNetwork(recipe)))
-    path = tmp_path / "model.safetensors"
+    facts = save_checkpoint(tmp_path, WmhNetwork(recipe), facts_of(recipe))
+    path = weights_path(tmp_path, facts)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RecipeError, match=r"model\.safetensors: cannot be read"):
+    with pytest.raises(RecipeError, match=r"\.safetensors: cannot be read"):
         load_network(tmp_path, facts)
 
 
@@ -141,8 +161,8 @@ def test_weights_beyond_half_precision_are_not_stored(tmp_path):
     with torch.no_grad():
         network.decoder.heads[0].bias.fill_(1e5)  # the largest float16 is 65504
     with pytest.raises(RecipeError, match=r"decoder\.heads\.0\.bias does not fit into half"):
-        save_weights(tmp_path, network)
-    assert not (tmp_path / "model.safetensors").exists()
+        save_checkpoint(tmp_path, network, facts_of(small_recipe()))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

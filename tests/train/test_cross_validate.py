@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import nibabel as nib
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from tests.toys import small_recipe, write_annotated_heads
 from wmh_runtime.errors import RecipeError
 from wmh_train import cross_validate as module
-from wmh_train.checkpoint import load_facts
+from wmh_train.checkpoint import load_facts, save_facts
 from wmh_train.cross_validate import FoldListener, cross_validate
 from wmh_train.data.layouts import find_data
 from wmh_train.fit import FitListener
@@ -59,8 +60,8 @@ def test_the_report_covers_all_scans_on_their_own_grids(validated):
     assert sorted(names) == [scan.name for scan in data.scans]
     assert (out / "report-wmh" / "summary.md").exists()
     for scan in data.scans:
-        mask = nib.load(out / "predictions" / f"{scan.name}_label-WMH_mask.nii.gz")
-        assert mask.shape == nib.load(scan.channels[0]).shape
+        (path,) = out.glob(f"fold-*/predictions/{scan.name}_label-WMH_mask.nii.gz")
+        assert nib.load(path).shape == nib.load(scan.channels[0]).shape
 
 
 def test_what_was_done_is_kept(validated, monkeypatch):
@@ -69,6 +70,30 @@ def test_what_was_done_is_kept(validated, monkeypatch):
     monkeypatch.setattr(module, "write_on_grid_of", lambda *_: pytest.fail("segmented again"))
     monkeypatch.setattr("wmh_train.loop.TrainingLoop.run", lambda *_: pytest.fail("trained again"))
     assert cross_validate(recipe, data, FOLDS, out, None, FoldListener()) == evaluations
+
+
+def test_masks_of_another_checkpoint_are_not_kept(validated, tmp_path):
+    recipe, data, out, _, _ = validated
+    copied = tmp_path / "copied"
+    shutil.copytree(out, copied)
+    facts = load_facts(copied / "fold-2")
+    choice = facts.calibration.choices[0]
+    other = [choice.outputs[0].model_copy(update={"threshold": 0.9})]
+    choices = [choice.model_copy(update={"outputs": other}), facts.calibration.choices[1]]
+    calibration = facts.calibration.model_copy(update={"choices": choices})
+    save_facts(copied / "fold-2", facts.model_copy(update={"calibration": calibration}))
+    listener = Listener()
+    cross_validate(recipe, data, FOLDS, copied, None, listener)
+    assert [total for _, total in listener.tested] == [len(facts.split.test)] * len(
+        facts.split.test
+    )
+
+
+def test_several_processes_are_refused(validated, monkeypatch):
+    recipe, data, out, _, _ = validated
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="runs in one process, 2 were launched"):
+        cross_validate(recipe, data, FOLDS, out, None, FoldListener())
 
 
 def test_another_number_of_folds_needs_another_folder(validated):

@@ -1,5 +1,8 @@
 import math
+import types
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -115,6 +118,29 @@ def test_a_finished_training_is_returned_at_once_and_another_does_not_replace_it
         fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)
 
 
+def test_a_scan_that_changed_is_not_taken_for_the_one_that_was_learned_from(cache, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 4)
+    recipe = small_recipe()
+    fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, FitListener(), cache=cache)
+    reference = heads / "derivatives" / "reference" / "sub-00_label-WMH_mask.nii.gz"
+    mask = nib.load(reference)
+    redrawn = np.asarray(mask.dataobj)[::-1]
+    nib.save(nib.Nifti1Image(redrawn, mask.affine), reference)
+    with pytest.raises(RecipeError, match="holds a checkpoint of another recipe, data"):
+        fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, FitListener(), cache=cache)
+
+
+def test_an_encoder_that_is_trained_needs_its_base_no_more(heads, cache, base, tmp_path):
+    recipe = lora_recipe()
+    encoder = recipe.network.encoder.model_copy(update={"trained": True})
+    network = recipe.network.model_copy(update={"encoder": encoder, "lora": None})
+    recipe = recipe.model_copy(update={"network": network})
+    facts = fit(recipe, fit_data(heads, recipe), tmp_path, base, FitListener(), cache=cache)
+    assert facts.base is None
+    assert facts.provenance.details["begun_from"] == "base.pth"
+    load_network(tmp_path, facts)
+
+
 def test_accumulated_gradients_are_those_of_the_whole_batch(heads, cache, tmp_path, monkeypatch):
     # A loss that is a mean over slices, without BatchNorm, does not tell halves from wholes.
     def mean_logit(self, logits, target):
@@ -212,8 +238,6 @@ def test_too_few_slices_for_a_batch_are_refused(heads, cache, tmp_path):
 
 
 def test_a_precision_the_device_cannot_do_is_refused():
-    if torch.accelerator.is_available():
-        pytest.skip("this device can")
     optimiser = small_recipe().optimiser.model_copy(update={"mixed_precision": "fp16"})
     with pytest.raises(RecipeError, match="cannot train in fp16"):
         open_accelerator(small_recipe(optimiser=optimiser))
@@ -221,8 +245,7 @@ def test_a_precision_the_device_cannot_do_is_refused():
 
 def test_processes_that_do_not_find_each_other_are_noticed(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(
-        "wmh_train.processes.Accelerator", lambda **_: type("A", (), {"num_processes": 1})
-    )
+    alone = types.SimpleNamespace(num_processes=1, device=torch.device("cpu"))
+    monkeypatch.setattr("wmh_train.processes.Accelerator", lambda **_: alone)
     with pytest.raises(RecipeError, match="2 processes were launched, 1 found each other"):
         open_accelerator(small_recipe())

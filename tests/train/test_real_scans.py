@@ -3,7 +3,8 @@
 import numpy as np
 
 from tests.toys import small_recipe
-from wmh_train.data.cache import LESION, fill_cache, open_cache
+from wmh_runtime.reference import LESION
+from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import split_scans
 from wmh_train.fit import FitData, FitListener, fit

@@ -1,14 +1,17 @@
 """What training leaves: a folder with the trained weights and all that is needed to use them.
 
     checkpoint/
-    ├── checkpoint.json       recipe, split, base, calibration, figures, provenance
-    └── model.safetensors     trained tensors in half precision, BatchNorm's buffers in float32
+    ├── checkpoint.json           recipe, split, base, calibration, figures, provenance
+    └── model-HASH.safetensors    trained tensors in half precision, BatchNorm's buffers in float32
 
-A frozen encoder's own weights are not in it, only the hash of the base they came from.
+A frozen encoder's own weights are not in it, only the hash of the base they came from. Weights
+are named by their hash, so that new ones never replace those which the facts still speak of: a
+checkpoint changes when its facts do, in one rename.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
+from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.bundle import Output, sha256_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
@@ -29,7 +32,8 @@ from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
 _FACTS = "checkpoint.json"
-_WEIGHTS = "model.safetensors"
+_WEIGHTS = "model-{}.safetensors"
+_HASH_LETTERS = 12  # in the name; the facts hold all
 _STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
 
 
@@ -96,11 +100,15 @@ class CheckpointFacts(_Facts):
     schema_version: Literal[2] = 2
     recipe: Recipe
     base: BaseIdentity | None = Field(description="of a frozen encoder")
+    identity: str = Field(description="hash of recipe, split, base, and content of the scans")
     split: Split
+    scan_keys: dict[str, str] = Field(
+        description="by name: hash of scan, masks and preparation, of training and validation"
+    )
     epoch: int = Field(ge=1, description="after which the weights were best on validation")
     finished: bool = Field(description="whether the training came to its end")
     validation: ValidationDice = Field(description="of the weights as stored, once finished")
-    weights_sha256: str
+    weights_sha256: str = ""
     calibration: Calibration | None = None
     provenance: Provenance
 
@@ -140,22 +148,37 @@ def trained_tensors(network: WmhNetwork) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name not in frozen}
 
 
-def save_weights(folder: Path, network: WmhNetwork) -> str:
-    """Write the weights of a checkpoint and return their SHA-256."""
+def save_checkpoint(folder: Path, network: WmhNetwork, facts: CheckpointFacts) -> CheckpointFacts:
+    """Write a network and its facts, then remove the weights of an earlier checkpoint.
+
+    Args:
+        folder: made if needed.
+        network: with the trained weights.
+        facts: of it; their hash of the weights is filled in.
+
+    Returns:
+        The facts as written.
+    """
     make_folder(folder)
     tensors = {name: tensor.contiguous() for name, tensor in stored_tensors(network).items()}
-    write_bytes_atomically(folder / _WEIGHTS, save(tensors))
-    return sha256_of(folder / _WEIGHTS)
+    data = save(tensors)
+    facts = facts.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    write_bytes_atomically(weights_path(folder, facts), data)
+    save_facts(folder, facts)
+    for path in folder.glob(_WEIGHTS.format("*")):
+        if path != weights_path(folder, facts):
+            remove(path)
+    return facts
 
 
 def save_facts(folder: Path, facts: CheckpointFacts) -> None:
-    """Write a checkpoint's facts beside its weights, which come first: the facts name them."""
+    """Write a checkpoint's facts beside the weights they speak of."""
     write_text_atomically(folder / _FACTS, facts.model_dump_json(indent=2) + "\n")
 
 
-def weights_bytes(folder: Path) -> int:
-    """Return how large a checkpoint's weights are on disk."""
-    return (folder / _WEIGHTS).stat().st_size
+def weights_path(folder: Path, facts: CheckpointFacts) -> Path:
+    """Return where a checkpoint's weights are."""
+    return folder / _WEIGHTS.format(facts.weights_sha256[:_HASH_LETTERS])
 
 
 def holds_checkpoint(folder: Path) -> bool:
@@ -198,7 +221,7 @@ def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None)
         InputError: the base cannot be read.
     """
     network = _rebuild(folder, facts, base)
-    path = folder / _WEIGHTS
+    path = weights_path(folder, facts)
     try:
         found, tensors = sha256_of(path), load_file(path)
     except (OSError, SafetensorError) as error:
@@ -206,8 +229,7 @@ def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None)
     if found != facts.weights_sha256:
         raise RecipeError(
             f"has SHA-256 {found[:12]}…, {_FACTS} says {facts.weights_sha256[:12]}…",
-            "Keep the files of a checkpoint together; an interrupted training mends it when"
-            " started again.",
+            "Copy the whole checkpoint folder again.",
             about=path,
         )
     expected = trained_tensors(network).keys()

@@ -10,8 +10,8 @@ from rich.progress import Progress as Bar
 
 from wmh_runtime.cli import terminal
 from wmh_runtime.report.evaluation import SUMMARY_NAME
-from wmh_train.calibrate import calibrate_checkpoint
-from wmh_train.checkpoint import Calibration, CheckpointFacts, load_facts, weights_bytes
+from wmh_train.calibrate import calibrate_checkpoint, edges_of
+from wmh_train.checkpoint import Calibration, CheckpointFacts, load_facts, weights_path
 from wmh_train.cross_validate import FoldListener, report_name
 from wmh_train.cross_validate import cross_validate as train_folds
 from wmh_train.data.annotated import DataSet
@@ -22,7 +22,7 @@ from wmh_train.fit import fit as train
 from wmh_train.footprint import Footprint, footprint_of
 from wmh_train.loop import EpochReport, StepReport
 from wmh_train.model.base import Base, read_base
-from wmh_train.processes import is_main_process
+from wmh_train.processes import is_main_process, require_one_process
 from wmh_train.recipe import Recipe, load_recipe
 
 app = terminal.command_line("Train a WMH segmentation network and calibrate it.")
@@ -69,6 +69,7 @@ def calibrate(
     base: _BaseFile = None,
 ) -> None:
     """Choose threshold and minimum lesion size on the validation scans, into the checkpoint."""
+    require_one_process("calibration")
     facts = load_facts(checkpoint)
     if not facts.finished:
         terminal.say_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
@@ -86,12 +87,15 @@ def cross_validate(
     out: Annotated[Path, typer.Option(help="Folder for all folds; unfinished ones go on.")],
     folds: Annotated[int, typer.Option(min=2, help="How many parts the persons are dealt to.")] = 5,
     base: _BaseFile = None,
+    cache: _Cache = None,
 ) -> None:
     """Train, calibrate and test once for each fold, and report on all scans together."""
     loaded = load_recipe(recipe)
     found = _found(data, loaded)
     with terminal.progress_bar() as bar:
-        evaluations = train_folds(loaded, found, folds, out, _read(base), _FoldDisplay(bar))
+        evaluations = train_folds(
+            loaded, found, folds, out, _read(base), _FoldDisplay(bar), cache=cache
+        )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
         terminal.say(
@@ -133,7 +137,7 @@ def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
         ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
         ("operations", f"{cost.flops_a_view / 1e9:.1f} GFLOP for one view of one slice"),
         (
-            "memory of a step",
+            "memory of training",
             f"about {cost.training_bytes / 1e9:.1f} GB with {recipe.schedule.slices_at_once}"
             " slices at once",
         ),
@@ -147,6 +151,9 @@ def _found(data: Path, recipe: Recipe) -> DataSet:
             f"{len(found.unannotated)} scan(s) without a reference mask passed over,"
             f" {found.unannotated[0]} first"
         )
+    if is_main_process():
+        for note in found.notes:
+            terminal.say_warning(note)
     return found
 
 
@@ -159,7 +166,7 @@ def _say_result(facts: CheckpointFacts, out: Path) -> None:
     terminal.say(
         f"{made.trained_parameters:,} of {made.parameters:,} parameters trained. Best epoch"
         f" {facts.epoch}, validation Dice {facts.validation.mean:.3f}."
-        f" Checkpoint: {out} ({weights_bytes(out) / 1e6:.1f} MB)"
+        f" Checkpoint: {out} ({weights_path(out, facts).stat().st_size / 1e6:.1f} MB)"
     )
 
 
@@ -173,6 +180,8 @@ def _say_calibration(calibration: Calibration) -> None:
                 f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
                 f" on {calibration.scans} validation scan(s)"
             )
+    for edge in edges_of(calibration):
+        terminal.say_warning(edge)
 
 
 class _FitDisplay(FitListener):
@@ -212,8 +221,12 @@ class _FitDisplay(FitListener):
             f" validation Dice {validation.mean:.3f}"
             + (f" ({sites})" if len(validation.by_site) > 1 else "")
             + (", best so far" if report.is_best else "")
-            + f", {report.seconds / 60:.1f} min"
+            + f", {report.seconds / 60:.1f} min, about {_minutes_left(report):.0f} min left"
         )
+
+
+def _minutes_left(report: EpochReport) -> float:
+    return report.seconds / 60 / report.epoch * (report.epochs - report.epoch)
 
 
 class _FoldDisplay(FoldListener):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+from pydantic import BaseModel
 
 from wmh_runtime import bids
+from wmh_runtime.atomic import write_text_atomically
+from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation import Evaluation, evaluate
 from wmh_runtime.folders import make_writable_folder
@@ -27,12 +29,23 @@ from wmh_train.backend import TorchBackend
 from wmh_train.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import Calibration, load_facts, load_network
 from wmh_train.data.annotated import AnnotatedScan, DataSet
+from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
 from wmh_train.fit import CACHE_NAME, FitData, FitListener, fit
 from wmh_train.model.base import Base
+from wmh_train.processes import place, require_one_process
 from wmh_train.recipe import Recipe
 
 PREDICTIONS = "predictions"
+_STAMP = "made_by.json"  # which checkpoint made all of the masks beside it, from which scans
+
+
+class _Stamp(BaseModel):
+    """What decides a fold's masks."""
+
+    weights_sha256: str
+    outputs: list[Output]
+    scan_keys: dict[str, str]
 
 
 def report_name(output: str) -> str:
@@ -67,6 +80,8 @@ def cross_validate(
     out: Path,
     base: Base | None,
     listener: FoldListener,
+    *,
+    cache: Path | None = None,
 ) -> dict[str, Evaluation]:
     """Train, calibrate and test once for each fold; what was finished before is kept.
 
@@ -79,31 +94,36 @@ def cross_validate(
         out: folder for all of it.
         base: weights of the encoder; needed where it is frozen.
         listener: is told how it goes.
+        cache: folder of prepared slices; None keeps them in `out`.
 
     Returns:
         For each output the evaluation over all scans, which `report-…` shows.
 
     Raises:
-        RecipeError: the data do not fit the recipe, or `out` holds something else.
+        RecipeError: the data do not fit the recipe, `out` holds something else, or there are
+            several processes.
         InputError: a scan cannot be read, or `out` not be written to.
     """
+    require_one_process("cross-validation")
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
+    masks: dict[str, list[Path]] = {}  # scan → one for each output
     for number, split in enumerate(splits, start=1):
         folder = out / f"fold-{number}"
-        told = listener.fold(number, folds)
         fit(
             recipe,
             FitData(data.name, data.scans, split),
             folder,
             base,
-            told,
-            cache=out / CACHE_NAME,
+            listener.fold(number, folds),
+            cache=cache or out / CACHE_NAME,
         )
         _calibrate(folder, data.scans, base, listener)
-        _predict([by_name[name] for name in split.test], folder, base, out / PREDICTIONS, listener)
+        tested = [by_name[name] for name in split.test]
+        masks |= _predict(tested, folder, base, listener)
     return {
-        output: _report(data, k, output, out, listener) for k, output in enumerate(recipe.outputs)
+        output: _report(data, k, output, masks, out, listener)
+        for k, output in enumerate(recipe.outputs)
     }
 
 
@@ -125,30 +145,40 @@ def _calibrate(
 
 
 def _predict(
-    scans: list[AnnotatedScan],
-    folder: Path,
-    base: Base | None,
-    predictions: Path,
-    listener: FoldListener,
-) -> None:
-    """Write the masks of a fold's test scans that are not there yet."""
+    scans: list[AnnotatedScan], folder: Path, base: Base | None, listener: FoldListener
+) -> dict[str, list[Path]]:
+    """Write the masks of a fold's test scans, unless this very checkpoint has done so before.
+
+    Returns:
+        Scan's name → its masks, one for each output.
+    """
     facts = load_facts(folder)
     assert facts.calibration is not None
     outputs = facts.calibration.outputs
-    network = load_network(folder, facts, base.path if base is not None else None)
-    if torch.cuda.is_available():
-        network.cuda()
+    masks = {
+        scan.name: [_mask_path(folder / PREDICTIONS, scan, output.name) for output in outputs]
+        for scan in scans
+    }
+    stamp = folder / PREDICTIONS / _STAMP
+    made_by = _Stamp(
+        weights_sha256=facts.weights_sha256,
+        outputs=outputs,
+        scan_keys={scan.name: scan_key(scan, facts.recipe.preparation) for scan in scans},
+    ).model_dump_json(indent=2)
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == made_by:
+        return masks
+    network = place(load_network(folder, facts, base.path if base is not None else None))
     with TorchBackend(network, facts.recipe) as backend:
         segmenter = Segmenter(facts.recipe.preparation, outputs, backend)
         for done, scan in enumerate(scans, start=1):
-            paths = [_mask_path(predictions, scan, output.name) for output in outputs]
-            if not all(path.exists() for path in paths):
-                channels, _ = scan.load()
-                results = segmenter.segment(*channels).results
-                for path, result in zip(paths, results, strict=True):
-                    make_writable_folder(path.parent)
-                    write_on_grid_of(channels[0], result.lesions.mask, path)
+            channels, _ = scan.load()
+            results = segmenter.segment(*channels).results
+            for path, result in zip(masks[scan.name], results, strict=True):
+                make_writable_folder(path.parent)
+                write_on_grid_of(channels[0], result.lesions.mask, path)
             listener.testing(done, len(scans))
+    write_text_atomically(stamp, made_by)
+    return masks
 
 
 def _mask_path(predictions: Path, scan: AnnotatedScan, output: str) -> Path:
@@ -157,14 +187,21 @@ def _mask_path(predictions: Path, scan: AnnotatedScan, output: str) -> Path:
     return predictions / name.parent / bids.mask_name(name.name, output)
 
 
-def _report(data: DataSet, k: int, output: str, out: Path, listener: FoldListener) -> Evaluation:
+def _report(
+    data: DataSet,
+    k: int,
+    output: str,
+    masks: dict[str, list[Path]],
+    out: Path,
+    listener: FoldListener,
+) -> Evaluation:
     pairs = {
         scan.name: Pair(
             name=scan.name,
             subject=scan.name,
             person=scan.person,
             site=scan.site,
-            prediction=_mask_path(out / PREDICTIONS, scan, output),
+            prediction=masks[scan.name][k],
             reference=scan.references[k],
         )
         for scan in data.scans
@@ -182,7 +219,7 @@ def _report(data: DataSet, k: int, output: str, out: Path, listener: FoldListene
         scores.cases,
         pairs,
         {scan.name: scan.channels[0] for scan in data.scans},
-        Sources(str(out / PREDICTIONS), data.name, ()),
+        Sources(f"{out}/fold-*/{PREDICTIONS}", data.name, ()),
         on_warning=listener.warning,
     )
     return evaluation

@@ -10,10 +10,8 @@ out/
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -21,28 +19,19 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_writable_folder
-from wmh_train.checkpoint import (
-    CheckpointFacts,
-    Provenance,
-    holds_checkpoint,
-    load_facts,
-    load_network,
-    save_facts,
-    save_weights,
-    trained_tensors,
-)
+from wmh_train.checkpoint import CheckpointFacts, holds_checkpoint, load_facts, save_facts
 from wmh_train.curves import Monitor
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
+from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.split import Split
 from wmh_train.footprint import require_memory
 from wmh_train.loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.base import Base
-from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.network import WmhNetwork
 from wmh_train.processes import open_accelerator, processes_here
+from wmh_train.publish import Origin, Publisher, finished_facts
 from wmh_train.recipe import Recipe
-from wmh_train.resume import StateKeeper, TrainingState, sha256_of_tensors
-from wmh_train.validation import validation_dice
+from wmh_train.resume import StateKeeper, TrainingState
 
 CACHE_NAME = "cache"
 _SAVE_EVERY_S = 300.0
@@ -106,60 +95,65 @@ def fit(
     """
     if base is None and not recipe.network.encoder.trained:
         raise RecipeError("its encoder is frozen", "Give its weights: --base.", about=recipe.name)
-    finished = _finished(out, recipe, data.split, base)
-    if finished is not None:
-        return finished
+    keys = _scan_keys(recipe, data)
+    identity = _identity(recipe, data.split, base, keys)
+    keeper = StateKeeper(out, save_every_s)
+    if _is_finished(out, identity):
+        keeper.remove()
+        return load_facts(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
     require_memory(recipe, accelerator.device, processes_here(accelerator))
+    state = keeper.load(identity, accelerator.num_processes)
     training, validation = _prepared(recipe, data, cache or out / CACHE_NAME, accelerator, listener)
 
-    keeper = StateKeeper(out, save_every_s)
-    prepared = [folder.name for folder in (*training.folders, *validation.folders)]  # content keys
-    identity = _identity(recipe, data.split, base, prepared)
-    state = keeper.load(identity, accelerator.num_processes)
     torch.manual_seed(recipe.schedule.seed)
     network = WmhNetwork(recipe, base)
     loop = TrainingLoop(network, recipe, training, validation, accelerator)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
-    publisher = _Publisher(recipe, data, base, out, network, len(training.with_lesion))
+    publisher = Publisher(
+        out, network, recipe, base, Origin(data.name, data.split, identity, keys), training
+    )
     if accelerator.is_main_process:
         listener.starting(_beginning(state, steps_done, accelerator, recipe))
     with Monitor(out, steps_done, state, enabled=accelerator.is_main_process) as monitor:
         loop.run(state, keeper, _Chain([publisher, monitor, listener]))
-    last = sha256_of_tensors(trained_tensors(network))
-    facts = _finish(out, base, validation, accelerator, {"last_float32_sha256": last})
+    facts = finished_facts(out, network, base, validation, accelerator)
     if accelerator.is_main_process:
+        save_facts(out, facts)
         keeper.remove()
+    accelerator.wait_for_everyone()  # nobody reads them before they are written
     return facts
 
 
-def _finished(out: Path, recipe: Recipe, split: Split, base: Base | None) -> CheckpointFacts | None:
-    """Return the facts of a training that has come to its end, if there is one."""
-    if not holds_checkpoint(out):
-        return None
-    facts = load_facts(out)
-    identity = base.identity if base is not None else None
-    if (facts.recipe, facts.split) != (recipe, split) or (
-        (facts.base and facts.base.sha256) != (identity and identity.sha256)
-    ):
-        raise RecipeError(
-            "holds a checkpoint of another recipe, data, split or base",
-            "Choose another folder.",
-            about=out,
-        )
-    return facts if facts.finished else None
+def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
+    names = (*data.split.training, *data.split.validation)
+    return {scan.name: scan_key(scan, recipe.preparation) for scan in data.those(names)}
 
 
-def _identity(recipe: Recipe, split: Split, base: Base | None, slice_keys: Iterable[str]) -> str:
+def _identity(recipe: Recipe, split: Split, base: Base | None, keys: dict[str, str]) -> str:
     """Return a hash of everything that a training's result depends on but the machine."""
     parts = (
         recipe.model_dump_json(),
         split.model_dump_json(),
         base.identity.sha256 if base is not None else "",
-        *slice_keys,
+        *(f"{name} {key}" for name, key in sorted(keys.items())),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _is_finished(out: Path, identity: str) -> bool:
+    """Say whether a folder holds this training, finished; RecipeError where it holds another."""
+    if not holds_checkpoint(out):
+        return False
+    facts = load_facts(out)
+    if facts.identity != identity:
+        raise RecipeError(
+            "holds a checkpoint of another recipe, data, split or base",
+            "Choose another folder.",
+            about=out,
+        )
+    return facts.finished
 
 
 def _prepared(
@@ -207,52 +201,6 @@ def _beginning(
     return line
 
 
-class _Publisher(LoopListener):
-    """Writes the checkpoint of every epoch that is the best so far."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        data: FitData,
-        base: Base | None,
-        out: Path,
-        network: WmhNetwork,
-        slices: int,
-    ) -> None:
-        self._recipe = recipe
-        self._data = data
-        self._base = base
-        self._out = out
-        self._network = network
-        self._slices = slices
-
-    def best(self, report: EpochReport) -> None:
-        counts = parameter_counts(self._network)
-        facts = CheckpointFacts(
-            recipe=self._recipe,
-            base=self._base.identity if self._base is not None else None,
-            split=self._data.split,
-            epoch=report.epoch,
-            finished=False,
-            validation=report.validation,
-            weights_sha256=save_weights(self._out, self._network),
-            provenance=Provenance(
-                data=self._data.name,
-                parameters=counts.total,
-                trained_parameters=counts.trained,
-                training_slices=self._slices,
-                details={
-                    "training_loss": round(report.losses["total"], 4),
-                    "minutes": round(report.seconds / 60, 1),
-                    "processor": platform.machine(),
-                    "torch": torch.__version__,
-                    "wmh-lora": version("wmh-lora"),
-                },
-            ),
-        )
-        save_facts(self._out, facts)
-
-
 class _Chain(LoopListener):
     """Tells several listeners, in order."""
 
@@ -270,29 +218,3 @@ class _Chain(LoopListener):
     def epoch(self, report: EpochReport) -> None:
         for listener in self._listeners:
             listener.epoch(report)
-
-
-def _finish(
-    out: Path,
-    base: Base | None,
-    validation: CachedSlices,
-    accelerator: Accelerator,
-    details: dict[str, str],
-) -> CheckpointFacts:
-    """Load the best checkpoint as anybody would, measure it again, and call it finished."""
-    facts = load_facts(out)
-    network = load_network(out, facts, base.path if base is not None else None)
-    network.to(accelerator.device)
-    measured = validation_dice(
-        network,
-        validation,
-        facts.recipe.schedule.slices_at_once,
-        accelerator,
-    )
-    provenance = facts.provenance.model_copy(update={"details": facts.provenance.details | details})
-    facts = facts.model_copy(
-        update={"validation": measured, "finished": True, "provenance": provenance}
-    )
-    if accelerator.is_main_process:
-        save_facts(out, facts)
-    return facts

@@ -21,6 +21,7 @@ from wmh_train.recipe import Recipe
 
 _FLOAT_BYTES = 4
 _OPTIMISER_FLOATS = 2  # AdamW's moments
+_PROCESS_BYTES = 900_000_000  # PyTorch, its libraries and working memory; measured: see benchmarks
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -31,7 +32,7 @@ class Footprint:
     parameters: ParameterCounts
     checkpoint_bytes: int  # of the weights file
     flops_a_view: int  # multiplications and additions of one slice, forward
-    training_bytes: int  # of a training step: weights, gradients, optimiser, activations
+    training_bytes: int  # of a process: itself, weights, gradients, optimiser, activations
 
 
 def footprint_of(recipe: Recipe) -> Footprint:
@@ -48,7 +49,7 @@ def footprint_of(recipe: Recipe) -> Footprint:
         parameters=parameters,
         checkpoint_bytes=stored_bytes(network),
         flops_a_view=flops // at_once,
-        training_bytes=_FLOAT_BYTES * weights + activations,
+        training_bytes=_PROCESS_BYTES + _FLOAT_BYTES * weights + activations,
     )
 
 
@@ -61,13 +62,13 @@ def require_memory(recipe: Recipe, device: torch.device, processes_here: int) ->
         processes_here: that share its memory.
 
     Raises:
-        RecipeError: a step needs more than is free.
+        RecipeError: it needs more than is free.
     """
     needed = footprint_of(recipe).training_bytes * processes_here
     free = _free_bytes(device)
     if needed > free:
         raise RecipeError(
-            f"a training step needs about {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB"
+            f"training needs about {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB"
             " are free",
             "Lower schedule.slices_at_once, or set network.encoder.gradient_checkpointing.",
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from wmh_runtime.errors import RecipeError
+from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
 
@@ -20,18 +21,15 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
         RecipeError: the device cannot do that precision, or the processes cannot share a batch.
     """
     schedule, precision = recipe.schedule, recipe.optimiser.mixed_precision
-    cpu_only = not torch.accelerator.is_available()
-    if precision == "fp16" and cpu_only:
-        raise _unable(precision, "a CPU")
     try:
-        # Told that there is nothing but CPUs, accelerate lets several processes meet on them.
-        accelerator = Accelerator(mixed_precision=precision, cpu=cpu_only)
+        accelerator = Accelerator(mixed_precision=precision, cpu=_only_cpus())
     except ValueError as error:
         raise _unable(precision, "this device") from error
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != launched:
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise _unable(precision, "a CPU")
+    if accelerator.num_processes != _launched():
         raise RecipeError(
-            f"{launched} processes were launched, {accelerator.num_processes} found each other",
+            f"{_launched()} processes were launched, {accelerator.num_processes} found each other",
             "Check the configuration of accelerate, or launch one process.",
         )
     shares = schedule.batch_size // schedule.slices_at_once
@@ -49,6 +47,23 @@ def _unable(precision: str, device: str) -> RecipeError:
     return RecipeError(f"{device} cannot train in {precision}", advice)
 
 
+def place(network: WmhNetwork) -> WmhNetwork:
+    """Move a network to the device that a training would run on, and return it."""
+    network.to(PartialState(cpu=_only_cpus()).device)
+    return network
+
+
+def require_one_process(what: str) -> None:
+    """Refuse to do something in several processes that would do it several times.
+
+    Raises:
+        RecipeError: there are several.
+    """
+    if _launched() > 1:
+        advice = "Leave accelerate launch or torchrun out."
+        raise RecipeError(f"{what} runs in one process, {_launched()} were launched", advice)
+
+
 def processes_here(accelerator: Accelerator) -> int:
     """Return how many processes share this device's memory: all of a machine's on a CPU."""
     if accelerator.device.type != "cpu":
@@ -59,3 +74,12 @@ def processes_here(accelerator: Accelerator) -> int:
 def is_main_process() -> bool:
     """Say whether this is the process that speaks, before any device is taken."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _launched() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _only_cpus() -> bool:
+    """Tell accelerate where there is nothing else, so that several processes meet on CPUs."""
+    return not torch.accelerator.is_available()
