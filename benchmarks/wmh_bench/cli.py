@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
 from wmh_bench.data_memory import measure_data_memory
-from wmh_bench.stand_in import StandInListener, make_stand_in
+from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in
 from wmh_bench.training_step import measure_training_speed
 from wmh_export.assemble import CARD_NAME
 from wmh_export.card import MeasuredAccuracy, model_card
@@ -113,6 +113,11 @@ def stand_in(
     with terminal.progress_bar() as bar:
         made = make_stand_in(out, _StageDisplay(bar))
     terminal.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
+    if made.mean_dice < LOWEST_DICE:
+        terminal.say_error(
+            f"that is below {LOWEST_DICE}: its masks mean too little to measure with"
+        )
+        raise typer.Exit(terminal.EXIT_SOME_FAILED)
     terminal.say(f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …")
 
 

@@ -15,6 +15,7 @@ them matters; only the decoder is trained, on features of phantoms that are comp
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,11 +39,10 @@ from wmh_train.checkpoint import (
     Provenance,
     load_facts,
     load_network,
-    save_facts,
-    save_weights,
+    save_checkpoint,
 )
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
+from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.layouts import find_data
 from wmh_train.data.sampling import draw_epoch
 from wmh_train.data.split import Split
@@ -57,13 +57,20 @@ from wmh_train.validation import validation_dice
 
 _SHAPE = "wmh-lora-448"  # the method's network; 448 pixels need no padding of windows
 _SEED = 7000  # of the phantoms: 7000000 and on
-_TRAINING_HEADS = 40
-_VALIDATION_HEADS = 1  # eight views of every slice by a ViT-B take minutes a head on two cores
-_UNSEEN_HEADS = 3
 _LOADS_ML = (5.0, 60.0)
 _EMPTY_SLICES = 0.25
 _ADAPTER_SPREAD = 0.02  # of LoRA's second matrices, which would otherwise be zero
 _EPOCHS, _BATCH, _RATE = 12, 8, 2e-3
+LOWEST_DICE = 0.6  # below it masks do not mean enough to measure with
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How many phantoms of each kind."""
+
+    training: int = 40
+    validation: int = 1  # eight views of every slice by a ViT-B take minutes a head on two cores
+    unseen: int = 3
 
 
 @dataclass(frozen=True)
@@ -92,57 +99,67 @@ class StandInListener:
         """Something is worth reading."""
 
 
-def make_stand_in(out: Path, listener: StandInListener) -> StandIn:
-    """Make the stand-in; stages that were finished before are kept.
+def make_stand_in(
+    out: Path, listener: StandInListener, recipe: Recipe | None = None, heads: Heads | None = None
+) -> StandIn:
+    """Make the stand-in; phantoms, slices and features that are there already are kept.
 
     Args:
         out: folder for all of it.
         listener: is told how it goes.
+        recipe: with a frozen encoder; None takes that of the method at 448 pixels.
+        heads: how many phantoms.
 
     Raises:
         InputError: `out` cannot be written to.
     """
     make_writable_folder(out)
     base_path, checkpoint = out / "base.pth", out / "checkpoint"
-    recipe = stand_in_recipe()
+    recipe, heads = recipe or stand_in_recipe(), heads or Heads()
+    accelerator = open_accelerator(recipe)
     if not base_path.exists():
         listener.stage("writing random weights", 1)
         write_random_base(base_path, recipe.network.encoder, seed=recipe.schedule.seed)
         listener.advance()
     base = read_base(base_path)
-    data = _phantoms(out / "phantoms", listener)
+    data = _phantoms(out / "phantoms", heads, listener)
     scans = find_data(data, recipe.channels, recipe.outputs).scans
-    training, scans = scans[:_TRAINING_HEADS], scans[_TRAINING_HEADS:]
-    validation, unseen = scans[:_VALIDATION_HEADS], scans[_VALIDATION_HEADS:]
+    training, scans = scans[: heads.training], scans[heads.training :]
+    validation, unseen = scans[: heads.validation], scans[heads.validation :]
     listener.stage("preparing", len(training) + len(validation))
     cache = out / "cache"
     fill_cache([*training, *validation], recipe.preparation, cache, listener.advance)
     slices = open_cache(training, recipe.preparation, cache)
 
-    network = perturbed_network(recipe, base)
-    chosen = draw_epoch(slices.with_lesion, _EMPTY_SLICES, seed=recipe.schedule.seed, epoch=0)
-    features = _features(network, slices, chosen, out / "features", listener)
+    network = perturbed_network(recipe, base).to(accelerator.device)
+    chosen = draw_epoch(
+        slices.with_lesion, recipe.data.empty_slices, seed=recipe.schedule.seed, epoch=0
+    )
+    path = out / "features" / f"{_identity(recipe, base, slices, chosen)}.npy"
+    features = _features(network, slices, chosen, path, listener)
     loss = _train_decoder(network, recipe, slices, chosen, features, listener)
 
-    weights_sha256 = save_weights(checkpoint, network)
     counts = parameter_counts(network)
     facts = CheckpointFacts(
         recipe=recipe,
         base=base.identity,
+        identity=_identity(recipe, base, slices, chosen),
         split=Split(
             training=[scan.name for scan in training],
             validation=[scan.name for scan in validation],
             test=[scan.name for scan in unseen],
         ),
+        scan_keys={
+            scan.name: scan_key(scan, recipe.preparation) for scan in (*training, *validation)
+        },
         epoch=recipe.schedule.epochs,
         finished=True,
         validation=validation_dice(
             network,
             open_cache(validation, recipe.preparation, cache),
             recipe.schedule.slices_at_once,
-            open_accelerator(recipe),
+            accelerator,
         ),
-        weights_sha256=weights_sha256,
         provenance=Provenance(
             data="Procedural FLAIR phantoms made by wmh-phantom",
             parameters=counts.total,
@@ -154,7 +171,7 @@ def make_stand_in(out: Path, listener: StandInListener) -> StandIn:
             },
         ),
     )
-    save_facts(checkpoint, facts)
+    save_checkpoint(checkpoint, network, facts)
     listener.stage("calibrating", len(validation))
     calibrate_checkpoint(checkpoint, list(validation), base_path, listener.advance)
     return StandIn(load_facts(checkpoint), _unseen_dice(checkpoint, base_path, unseen, listener))
@@ -193,46 +210,57 @@ def perturbed_network(recipe: Recipe, base: Base) -> WmhNetwork:
     return network.eval()
 
 
-def _phantoms(folder: Path, listener: StandInListener) -> Path:
-    plans = plan_cohort(_TRAINING_HEADS + _VALIDATION_HEADS + _UNSEEN_HEADS, _SEED, _LOADS_ML)
+def _phantoms(folder: Path, heads: Heads, listener: StandInListener) -> Path:
+    count = heads.training + heads.validation + heads.unseen
+    plans = plan_cohort(count, _SEED, _LOADS_ML)
     missing = [plan for plan in plans if not all(path.exists() for path in plan.paths(folder))]
     listener.stage("making phantoms", len(missing))
     if missing:
-        for plan in missing:
-            for path in plan.paths(folder):
-                path.unlink(missing_ok=True)
+        for path in (path for plan in missing for path in plan.paths(folder)):
+            path.unlink(missing_ok=True)  # half of a pair
         workers = os.cpu_count() or 1
         write_cohort(missing, folder, workers=workers, on_written=listener.advance)
     return folder
+
+
+def _identity(recipe: Recipe, base: Base, slices: CachedSlices, chosen: NDArray[np.int_]) -> str:
+    """Hash all that the features, and so the stand-in, depend on."""
+    parts = (
+        recipe.model_dump_json(),
+        base.identity.sha256,
+        str(_ADAPTER_SPREAD),
+        *(folder.name for folder in slices.folders),
+        *map(str, chosen),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _features(
     network: WmhNetwork,
     slices: CachedSlices,
     chosen: NDArray[np.int_],
-    folder: Path,
+    path: Path,
     listener: StandInListener,
 ) -> NDArray[np.float16]:
     """Return what the encoder makes of the chosen slices, float16 (n, 256, s, s), on disk.
 
     The encoder runs in bfloat16, twice as fast as in float32 on processors that can.
     """
-    make_writable_folder(folder)
-    path = folder / "features.npy"
     listener.stage("encoding", len(chosen))
     if path.exists():
-        stored: NDArray[np.float16] = np.load(path, mmap_mode="r")
-        if len(stored) == len(chosen):
-            return stored
+        return np.load(path, mmap_mode="r")
+    make_writable_folder(path.parent)
+    device = next(network.parameters()).device
     features: np.memmap[Any, np.dtype[np.float16]] | None = None
     with (
         atomic_path(path) as partial,
         torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16),
+        torch.autocast(device.type, torch.bfloat16),
     ):
         for i, place in enumerate(chosen):
-            image = torch.from_numpy(slices.read([place])[0])
-            one = network.encoder(network.adapter(image)).float().numpy().astype(np.float16)
+            image = torch.from_numpy(slices.read([place])[0]).to(device)
+            encoded = network.encoder(network.adapter(image))
+            one = encoded.float().cpu().numpy().astype(np.float16)
             if features is None:
                 shape = (len(chosen), *one.shape[1:])
                 features = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
@@ -253,6 +281,7 @@ def _train_decoder(
 ) -> float:
     """Train the decoder alone, without augmentation; return the mean loss of the last epoch."""
     decoder, loss_of = network.decoder, SegmentationLoss(recipe.loss)
+    device = next(decoder.parameters()).device
     optimiser = torch.optim.AdamW(decoder.parameters(), weight_decay=recipe.optimiser.weight_decay)
     schedule = recipe.schedule
     steps = len(chosen) // schedule.batch_size
@@ -264,9 +293,12 @@ def _train_decoder(
         for step, batch in enumerate(_batches(len(chosen), steps, schedule.seed, epoch)):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(epoch * steps + step, steps, recipe)
-            images, targets = (torch.from_numpy(part) for part in slices.read(chosen[batch]))
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = decoder(torch.from_numpy(np.asarray(features[batch], np.float32)), images)
+            images, targets = (
+                torch.from_numpy(part).to(device) for part in slices.read(chosen[batch])
+            )
+            encoded = torch.from_numpy(np.asarray(features[batch], np.float32)).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = decoder(encoded, images)
             loss: Tensor = loss_of(logits, targets).total
             optimiser.zero_grad()
             torch.autograd.backward(loss)

@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -24,6 +25,7 @@ from monai import transforms as monai
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from wmh_runtime.errors import InputError
 from wmh_train.data.cache import CachedSlices, open_cache
 from wmh_train.data.layouts import find_data
 from wmh_train.footprint import footprint_of
@@ -136,9 +138,14 @@ class _Clock(LoopListener):
 def _run_ours(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
     """Return the seconds of each step of the loop of `wmh-train fit`."""
     loop = TrainingLoop(WmhNetwork(recipe), recipe, slices, slices, open_accelerator(recipe))
+    if steps >= loop.steps_per_epoch:  # the last step of an epoch is followed by validation
+        raise InputError(
+            f"these scans make {loop.steps_per_epoch} steps an epoch, {steps + 1} are needed",
+            "Give more scans, or fewer --steps.",
+        )
     clock = _Clock(steps)
-    with suppress(_Enough):
-        loop.run(TrainingState("", 1), StateKeeper(Path(), every_s=math.inf), clock)
+    with suppress(_Enough), tempfile.TemporaryDirectory() as folder:
+        loop.run(TrainingState("", 1), StateKeeper(Path(folder), every_s=math.inf), clock)
     return np.diff(clock.ends_s).tolist()
 
 
