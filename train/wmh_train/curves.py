@@ -35,9 +35,8 @@ class Monitor(LoopListener):
         self._steps_done = steps_done
         self._events: SummaryWriter | None = None
         if enabled:
-            self._events = SummaryWriter(
-                str(folder / TENSORBOARD_NAME), purge_step=steps_done + 1 if steps_done else None
-            )
+            events = str(folder / TENSORBOARD_NAME)
+            self._events = SummaryWriter(events, purge_step=steps_done + 1)
 
     def __enter__(self) -> Self:
         """Write from here on."""

@@ -68,8 +68,7 @@ def require_memory(recipe: Recipe, device: torch.device, processes_here: int) ->
     free = _free_bytes(device)
     if needed > free:
         raise RecipeError(
-            f"training needs about {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB"
-            " are free",
+            f"training needs about {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are free",
             "Lower schedule.slices_at_once, or set network.encoder.gradient_checkpointing.",
         )
 

@@ -32,6 +32,9 @@ from wmh_train.schedule import learning_rate
 from wmh_train.validation import validation_dice
 
 _BETAS = (0.9, 0.999)
+# fp16's scaler skips a step whose gradients overflow and halves its scale, 65536 at first. After
+# so many in a row the scale is below 1: it is no longer the scale that is wrong.
+_SKIPPED_IN_A_ROW = 20
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class TrainingLoop:
         self._accelerator = accelerator
         self._loss_of = SegmentationLoss(recipe.loss)
         self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._skipped = 0  # steps in a row
         self.steps_per_epoch = len(self._order(0)) // recipe.schedule.batch_size
         if not self.steps_per_epoch:
             raise RecipeError(
@@ -113,7 +117,7 @@ class TrainingLoop:
             listener: is told how it goes.
 
         Raises:
-            RecipeError: the loss is no longer finite. What was saved before stays.
+            RecipeError: loss or gradient is no longer finite. What was saved before stays.
         """
         self._begin(state)
         for epoch in range(state.epoch, self._recipe.schedule.epochs):
@@ -203,10 +207,16 @@ class TrainingLoop:
             sums += torch.stack([part.detach() for part in losses]) / len(at_once)
         parts: list[float] = accelerator.reduce(sums, "mean").tolist()
         if not np.isfinite(parts[0]):
-            raise _diverged(epoch, recipe)
-        accelerator.clip_grad_norm_(self._parameters, recipe.optimiser.clip_norm)
+            raise _diverged("loss", epoch, recipe)
+        norm = accelerator.clip_grad_norm_(self._parameters, recipe.optimiser.clip_norm)
+        if accelerator.scaler is None and not norm.isfinite():
+            raise _diverged("gradient", epoch, recipe)
         self._optimiser.step()
+        self._skipped = self._skipped + 1 if self._optimiser.step_was_skipped else 0
+        if self._skipped == _SKIPPED_IN_A_ROW:
+            raise _diverged("gradient", epoch, recipe)
         self._optimiser.zero_grad()
+        self._average_statistics()
         return parts
 
     def _synchronising(self, wanted: bool) -> AbstractContextManager[Any]:
@@ -220,7 +230,6 @@ class TrainingLoop:
 
     def _end_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
         schedule = self._recipe.schedule
-        self._share_buffers()
         self._model.eval()
         validation = validation_dice(
             self._model, self._validation, schedule.slices_at_once, self._accelerator
@@ -242,11 +251,24 @@ class TrainingLoop:
         state.history.append(asdict(report) | {"validation": validation.model_dump()})
         return report
 
-    def _share_buffers(self) -> None:
-        """Give every process the main one's BatchNorm statistics, which are what is saved."""
-        if self._accelerator.num_processes > 1:
-            for buffer in self._network.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+    def _average_statistics(self) -> None:
+        """Average BatchNorm's running statistics over the processes, so that all slices count.
+
+        This is done after every step: at the next one DDP gives the main process's to all, and
+        what is saved is then what an uninterrupted training goes on with. The more processes, the
+        fewer updates a step makes, so the further back the averages reach; the weights do not
+        depend on them.
+        """
+        if self._accelerator.num_processes == 1:
+            return
+        statistics = [
+            buffer
+            for name, buffer in self._network.named_buffers()
+            if name.endswith(("running_mean", "running_var"))
+        ]
+        means = self._accelerator.reduce(torch.cat(statistics), "mean")  # one exchange for all
+        for buffer, mean in zip(statistics, means.split([len(b) for b in statistics]), strict=True):
+            buffer.copy_(mean)
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
@@ -258,10 +280,11 @@ def _named(parts: list[float]) -> dict[str, float]:
     return dict(zip(Losses._fields, parts, strict=True))
 
 
-def _diverged(epoch: int, recipe: Recipe) -> RecipeError:
+def _diverged(what: str, epoch: int, recipe: Recipe) -> RecipeError:
     rate, precision = recipe.optimiser.learning_rate, recipe.optimiser.mixed_precision
     other = "" if precision == "no" else f", or set optimiser.mixed_precision ({precision}) to no"
+    kept = "; the best checkpoint so far is kept" if epoch else ""
     return RecipeError(
-        f"the loss is not finite in epoch {epoch + 1}; the best checkpoint so far is kept",
+        f"the {what} is not finite in epoch {epoch + 1}{kept}",
         f"Lower optimiser.learning_rate ({rate:g}){other}, and train into another folder.",
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wmh_runtime.atomic import atomic_path, remove
 from wmh_runtime.errors import RecipeError
+from wmh_train.data.atomic_folders import remove_leftovers
 
 _FILE = "resume.pt"
 
@@ -27,7 +28,7 @@ class TrainingState:
     """Everything that the next step depends on."""
 
     identity: str  # of recipe, data, split and base: another training must not go on from it
-    processes: int
+    processes: int  # that do the next step
     epoch: int = 0  # counted from 0, of the next step
     step: int = 0  # within that epoch
     loss_sums: list[float] = field(default_factory=list)  # over the steps of that epoch
@@ -37,6 +38,31 @@ class TrainingState:
     network: dict[str, Tensor] = field(default_factory=dict)  # trained parameters and buffers
     optimiser: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    # Beside the identity, what the order of additions depends on: every value so far.
+    ran_with: dict[str, list[int | str]] = field(default_factory=dict)
+
+    def differences(self) -> list[str]:
+        """Say in what its runs differ, this one included, such as "processes (2, 1)".
+
+        Where they do, the result is not bit for bit that of an uninterrupted training.
+        """
+        return [
+            f"{what} ({', '.join(map(str, values))})"
+            for what, values in self.ran_with.items()
+            if len(values) > 1
+        ]
+
+    def note_run(self) -> None:
+        """Note what this process runs with."""
+        now: dict[str, int | str] = {
+            "processes": self.processes,
+            "threads": torch.get_num_threads(),
+            "PyTorch": str(torch.__version__),
+        }
+        for what, value in now.items():
+            values = self.ran_with.setdefault(what, [])
+            if value not in values:
+                values.append(value)
 
 
 class StateKeeper:
@@ -55,11 +81,22 @@ class StateKeeper:
     def load(self, identity: str, processes: int) -> TrainingState:
         """Return the state to go on from: the saved one, or that of a beginning.
 
+        What killed processes left half saved is removed.
+
+        Args:
+            identity: of the training.
+            processes: that do it from here on.
+
         Raises:
             RecipeError: it cannot be read, or belongs to another training.
         """
-        if not self.path.exists():
-            return TrainingState(identity, processes)
+        remove_leftovers(self.path.parent)
+        state = self._saved(identity) if self.path.exists() else TrainingState(identity, processes)
+        state.processes = processes
+        state.note_run()
+        return state
+
+    def _saved(self, identity: str) -> TrainingState:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             state = TrainingState(**saved)
