@@ -16,7 +16,7 @@ from wmh_train.data.layouts import find_data
 from wmh_train.data.split import split_scans
 from wmh_train.fit import FitData
 from wmh_train.model.random_base import write_random_base
-from wmh_train.recipe import Recipe
+from wmh_train.recipe import Recipe, load_recipe
 
 TOY_SIZE_PX = 32
 PARITY = Parity(
@@ -180,6 +180,19 @@ def write_small_base(path: Path) -> Path:
     """Weights in MedSAM's format for the encoder of `lora_recipe`."""
     write_random_base(path, lora_recipe().network.encoder, seed=0)
     return path
+
+
+def method_on_small_slices() -> Recipe:
+    """The method's own recipe, but for slices of 4 × 4 tokens and a single epoch."""
+    recipe = load_recipe("wmh-lora")
+    changes = {"epochs": 1, "warmup_epochs": 0.5, "batch_size": 4, "slices_at_once": 2}
+    return recipe.model_copy(
+        update={
+            "preparation": Preparation(pixel_size_mm=4, size_px=64, clip_percentiles=(0, 100)),
+            "data": recipe.data.model_copy(update={"validation_share": 0.3, "test_share": 0.0}),
+            "schedule": recipe.schedule.model_copy(update=changes),
+        }
+    )
 
 
 def fit_data(folder: Path, recipe: Recipe) -> FitData:

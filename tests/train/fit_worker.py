@@ -8,11 +8,15 @@ from pathlib import Path
 import torch
 
 from tests.toys import fit_data, lora_recipe
-from wmh_train import fit as fit_module
+from wmh_train import checkpoint
 from wmh_train.fit import FitListener, fit
 from wmh_train.model.base import read_base
 
-RECIPE = lora_recipe(epochs=3, slices_at_once=2)
+
+def recipe_in(precision):
+    recipe = lora_recipe(epochs=3, slices_at_once=2)
+    changed = recipe.optimiser.model_copy(update={"mixed_precision": precision})
+    return recipe.model_copy(update={"optimiser": changed})
 
 
 def kill():
@@ -47,8 +51,9 @@ class KilledAtStep(FitListener):
             kill()
 
 
-def main(heads, base, out, cache, moment):
-    torch.set_num_threads(1)
+def main(heads, base, out, cache, moment, precision, threads):
+    torch.set_num_threads(int(threads))
+    recipe = recipe_in(precision)
     listener = FitListener()
     if moment.isdigit():
         listener = KilledAtStep(int(moment))
@@ -56,10 +61,10 @@ def main(heads, base, out, cache, moment):
         wrap = kill_at_call(2, lambda _, path: Path(path).write_bytes(b"half"))
         torch.save = wrap(torch.save)
     elif moment == "publishing":  # the weights are new, the facts are old
-        fit_module.save_facts = kill_at_call(1, lambda *_: None)(fit_module.save_facts)
+        checkpoint.save_facts = kill_at_call(1, lambda *_: None)(checkpoint.save_facts)
     fit(
-        RECIPE,
-        fit_data(Path(heads), RECIPE),
+        recipe,
+        fit_data(Path(heads), recipe),
         Path(out),
         read_base(Path(base)),
         listener,

@@ -4,32 +4,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toys import fit_data, write_annotated_heads
-from wmh_runtime.prepare import Preparation
+from tests.toys import fit_data, method_on_small_slices, write_annotated_heads
 from wmh_train.checkpoint import load_facts, load_network
 from wmh_train.fit import FitListener, fit
 from wmh_train.model.base import read_base
 from wmh_train.model.random_base import write_random_base
-from wmh_train.recipe import Recipe, load_recipe
-
-
-def small_slices() -> Recipe:
-    """The method's own recipe, but for slices of 4 × 4 tokens and a single epoch."""
-    recipe = load_recipe("wmh-lora")
-    changes = {"epochs": 1, "warmup_epochs": 0.5, "batch_size": 4, "slices_at_once": 2}
-    return recipe.model_copy(
-        update={
-            "preparation": Preparation(pixel_size_mm=4, size_px=64, clip_percentiles=(0, 100)),
-            "data": recipe.data.model_copy(update={"validation_share": 0.3, "test_share": 0.0}),
-            "schedule": recipe.schedule.model_copy(update=changes),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("medsam")
-    recipe = small_slices()
+    recipe = method_on_small_slices()
     write_random_base(folder / "medsam_vit_b.pth", recipe.network.encoder, seed=0)
     heads = write_annotated_heads(folder / "heads", 4)
     base = read_base(folder / "medsam_vit_b.pth")

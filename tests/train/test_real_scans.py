@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from tests.toys import small_recipe
+from tests.toys import method_on_small_slices, small_recipe
 from wmh_runtime.reference import LESION
+from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import split_scans
 from wmh_train.fit import FitData, FitListener, fit
+from wmh_train.model.base import read_base
+from wmh_train.model.random_base import write_random_base
 
 
 def table_of(test_data, path):
@@ -33,13 +36,17 @@ def test_the_lesions_of_raters_arrive_in_the_slices(test_data, tmp_path):
         assert 0.3 * reference.lesion.sum() / 1000 < volume_ml < 1.3 * reference.lesion.sum() / 1000
 
 
-def test_a_training_on_real_scans_makes_its_steps(test_data, tmp_path):
-    schedule = small_recipe().schedule.model_copy(update={"epochs": 1})
-    data = small_recipe().data.model_copy(update={"empty_slices": 0.1})
-    recipe = small_recipe(schedule=schedule, data=data)
+def test_the_method_makes_its_steps_on_real_scans(test_data, tmp_path):
+    # The recipe wmh-lora with its ViT-B, on slices of 4 × 4 tokens for the sake of time.
+    recipe = method_on_small_slices()
+    write_random_base(tmp_path / "medsam_vit_b.pth", recipe.network.encoder, seed=0)
+    base = read_base(tmp_path / "medsam_vit_b.pth")
     found = find_data(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
     split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
     parts = FitData(found.name, found.scans, split)
-    facts = fit(recipe, parts, tmp_path / "run", None, FitListener())
+    facts = fit(recipe, parts, tmp_path / "run", base, FitListener())
     assert facts.finished
     assert list(facts.validation.by_site) == ["Ljubljana"]
+    network = load_network(tmp_path / "run", facts, base.path)
+    second = [p for name, p in network.named_parameters() if ".lora_B." in name]
+    assert all(parameter.any() for parameter in second)  # LoRA's start at zero

@@ -196,10 +196,10 @@ def _beginning(
         f"{'goes on after' if steps_done else 'begins at'} step {steps_done} on"
         f" {processes} × {device.type}{name}, precision {recipe.optimiser.mixed_precision}"
     )
-    if state.processes != processes:
+    if differences := state.differences():
         line += (
-            f"; it began with {state.processes} process(es), so the result will not be"
-            " bit for bit that of an uninterrupted training"
+            f"; its runs differ in {', '.join(differences)}, so the result may not be bit for bit"
+            " that of an uninterrupted training"
         )
     return line
 
