@@ -6,8 +6,8 @@ OUT=${1:?give a folder for the results}
 mkdir -p "$OUT"
 python -c "import torch; assert torch.cuda.is_available(), 'PyTorch sees no GPU'"
 
-# Correctness: the tests of training with the GPU as their device.
-python -m pytest tests/train -q
+# Correctness against the CPU.
+python -m pytest tests/train/test_gpu.py -q
 
 wmh-phantom "$OUT/phantoms" --subjects 12 --seed 3
 for recipe in tiny wmh-lora wmh-lora-448 wmh-lora-budget; do

@@ -1,0 +1,51 @@
+"""The same training on a GPU: run where there is one, by benchmarks/gpu_suite.sh."""
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from tests.toys import fit_data, small_recipe, write_annotated_heads
+from wmh_train.checkpoint import load_facts
+from wmh_train.fit import FitListener, fit
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="PyTorch sees no GPU; docs/gpu.md says what has run"
+)
+
+
+class Losses(FitListener):
+    def __init__(self):
+        self.totals, self.lines = [], []
+
+    def step(self, report):
+        self.totals.append(report.losses["total"])
+
+    def starting(self, line):
+        self.lines.append(line)
+
+
+def train(heads, out, precision):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    optimiser = small_recipe().optimiser.model_copy(update={"mixed_precision": precision})
+    recipe = small_recipe(optimiser=optimiser)
+    listener = Losses()
+    fit(recipe, fit_data(heads, recipe), out, None, listener)
+    return listener
+
+
+def test_the_first_steps_are_those_of_the_cpu(tmp_path, monkeypatch):
+    heads = write_annotated_heads(tmp_path / "heads", 8)
+    cpu = train(heads, tmp_path / "cpu", "no")
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    gpu = train(heads, tmp_path / "gpu", "no")
+    assert "cuda" in gpu.lines[0]
+    assert gpu.totals[:3] == pytest.approx(cpu.totals[:3], rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains(tmp_path, monkeypatch, precision):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    heads = write_annotated_heads(tmp_path / "heads", 8)
+    listener = train(heads, tmp_path / "run", precision)
+    assert listener.totals[-1] < listener.totals[0]
+    assert load_facts(tmp_path / "run").finished
