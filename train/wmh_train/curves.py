@@ -108,7 +108,15 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     means = [row["validation"]["mean"] for row in history]
     scores.plot(epochs, means, marker=".", linewidth=2, color="black", label="all scans")
     best = max(range(len(means)), key=means.__getitem__)
-    scores.plot(epochs[best], means[best], "o", color="black", fillstyle="none", markersize=10)
+    scores.plot(
+        epochs[best],
+        means[best],
+        "o",
+        color="black",
+        fillstyle="none",
+        markersize=10,
+        label=f"best: {means[best]:.3f}, epoch {epochs[best]}",
+    )
     scores.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
