@@ -87,7 +87,7 @@ def measure_training_speed(recipe: Recipe, data: Path, cache: Path, steps: int) 
     schedule = recipe.schedule.model_copy(update={"batch_size": recipe.schedule.slices_at_once})
     recipe = recipe.model_copy(update={"schedule": schedule})
     loops = []
-    for loop in ("plain", "ours"):
+    for loop in ("ours", "plain"):
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as process:
             loops.append(process.submit(_measure, loop, recipe, data, cache, steps).result())

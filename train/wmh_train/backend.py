@@ -29,7 +29,7 @@ class TorchBackend(Backend):
     ) -> None:
         shape = NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
         super().__init__(shape, batch_size)
-        self._device = next(network.parameters()).device
+        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self.device = self._device.type
         self._module = EightViews(network) if views > 1 else OneView(network)
 

@@ -23,8 +23,9 @@ def with_lora(**lora):
 
 def test_the_tiny_recipe_is_tiny_and_all_of_it_is_trained():
     recipe = load_recipe("tiny")
-    trained, total = parameter_counts(WmhNetwork(recipe))
-    assert trained == total <= 2_000_000
+    counts = parameter_counts(WmhNetwork(recipe))
+    assert counts.trained == counts.total <= 2_000_000
+    assert counts.trained_share == 1
     assert recipe.preparation.size_px <= 256
 
 
@@ -77,8 +78,7 @@ def test_a_frozen_encoder_without_lora_is_not_trained():
 def test_lora_adds_rank_times_inputs_plus_outputs_to_each_layer_and_nothing_else():
     # Width 16: qkv 16→48 at rank 4: 4 · 64; lin1 16→64 at rank 2: 2 · 80. Two blocks.
     network = WmhNetwork(with_lora(ranks={"qkv": 4, "lin1": 2}))
-    trained, _ = parameter_counts(network.encoder)
-    assert trained == 2 * (4 * 64 + 2 * 80)
+    assert parameter_counts(network).lora == 2 * (4 * 64 + 2 * 80)
     adapted = [n for n, m in network.named_modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
     assert len(adapted) == 4
     assert not [name for name in adapted if "patch_embed" in name]
