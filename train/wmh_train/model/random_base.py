@@ -1,4 +1,8 @@
-"""Weights in MedSAM's format that know nothing: to try everything without the real ones."""
+"""Weights in MedSAM's format that know nothing: to try everything without the real ones.
+
+They are random, but so that what a patch shows gets through twelve blocks and the neck: a decoder
+can then be trained on them, and its masks depend on every block.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from wmh_train.recipe import EncoderSettings
 
 _SAM_SIZE_PX = 1024  # the slice side that SAM was made for
 _POSITION_SPREAD = 0.02  # segment-anything starts positions at zero, which would hide mistakes
+_BRANCH_GAIN = 0.3  # of what attention and MLP add to a token, so that they do not drown it
+_NEIGHBOUR_SPREAD = 0.005  # of the neck's 3 × 3 convolution, beside passing each token on
 
 
 def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
@@ -25,10 +31,7 @@ def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
     """
     torch.manual_seed(seed)
     encoder = build_image_encoder(settings, _SAM_SIZE_PX)
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            if "pos" in name.rsplit(".", 1)[-1]:
-                nn.init.normal_(parameter, std=_POSITION_SPREAD)
+    _let_patches_through(encoder)
     tokens, width = _SAM_SIZE_PX // settings.patch_px, settings.neck_channels
     sam = modeling().Sam(
         image_encoder=encoder,
@@ -50,3 +53,17 @@ def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
     )
     with atomic_path(path) as partial:
         torch.save(sam.state_dict(), partial)
+
+
+def _let_patches_through(encoder: nn.Module) -> None:
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "pos" in name.rsplit(".", 1)[-1]:
+                nn.init.normal_(parameter, std=_POSITION_SPREAD)
+            elif name.endswith(("attn.proj.weight", "mlp.lin2.weight")):
+                parameter.mul_(_BRANCH_GAIN)
+            elif name in ("patch_embed.proj.weight", "neck.0.weight"):
+                nn.init.orthogonal_(parameter)  # flattened to rows: lengths and angles stay
+            elif name == "neck.2.weight":
+                nn.init.dirac_(parameter)
+                parameter.add_(torch.randn_like(parameter), alpha=_NEIGHBOUR_SPREAD)
