@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from wmh_runtime.atomic import is_partial
 from wmh_runtime.bids import DERIVATIVES, is_mask, is_nifti, says_flair, says_other_contrast
 from wmh_runtime.errors import InputError
+from wmh_runtime.folders import walk
 
 _DICOM_MARK_AT = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
 _FILES_TRIED_FOR_DICOM = 100
@@ -93,15 +93,8 @@ def _niftis_below(source: Path, passed_over: Counter[str]) -> Iterator[Path]:
 
 
 def _files_below(source: Path, on_unreadable: Callable[[OSError], None]) -> Iterator[Path]:
-    """Walk a folder, symbolic links included, each real folder once."""
-    seen: set[Path] = set()
-    for folder, subfolders, names in os.walk(source, onerror=on_unreadable, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(folder) / name for name in names)
+    for folder, _, names in walk(source, on_unreadable):
+        yield from (folder / name for name in names)
 
 
 def _holds_dicom(source: Path) -> bool:

@@ -1,8 +1,10 @@
-"""Folders to write to: made, and tried before hours of work depend on them."""
+"""Folders: made and tried before hours of work depend on them, and walked."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wmh_runtime.atomic import PARTIAL_PREFIX
@@ -42,3 +44,26 @@ def make_writable_folder(folder: Path) -> None:
             "Check its permissions and the disk, or choose another folder.",
             about=folder,
         ) from error
+
+
+def walk(
+    folder: Path, on_unreadable: Callable[[OSError], None] = lambda _: None
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk a folder and those below it, linked ones included, each real one once.
+
+    Args:
+        folder: to begin with.
+        on_unreadable: is told of each folder that cannot be read.
+
+    Yields:
+        As `os.walk`: a folder, the names of its subfolders, which may be sorted and left out in
+        place before going on, and the names of its files.
+    """
+    seen: set[Path] = set()
+    for place, subfolders, names in os.walk(folder, onerror=on_unreadable, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        yield Path(place), subfolders, names

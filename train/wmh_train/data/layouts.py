@@ -13,13 +13,13 @@ Which it is, is found by looking. Hidden files, and so those never finished, are
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from wmh_runtime import bids
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.folders import walk
 from wmh_runtime.participants import person_of, read_sites, site_of
 from wmh_runtime.scan import is_ours
 from wmh_train.data.annotated import AnnotatedScan, DataSet
@@ -151,16 +151,10 @@ def _find_challenge(
 
 
 def _visible_folders(data: Path) -> Iterator[Path]:
-    """Walk all folders, those linked to included, each real one once and no hidden one."""
-    seen: set[Path] = set()
-    for place, subfolders, _ in os.walk(data, followlinks=True):
-        real = Path(place).resolve()
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
+    """Walk all folders, in order, but for hidden ones."""
+    for place, subfolders, _ in walk(data):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield Path(place)
+        yield place
 
 
 def _visible(data: Path, *patterns: str) -> Iterator[Path]:
