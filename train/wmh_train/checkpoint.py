@@ -27,7 +27,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.types import Views
 from wmh_train.data.split import Split
-from wmh_train.model.base import BaseIdentity, read_base
+from wmh_train.model.base import Base, BaseIdentity, read_base
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
@@ -205,6 +205,14 @@ def load_facts(folder: Path) -> CheckpointFacts:
             "Train again with this version.",
             about=path,
         ) from error
+
+
+def base_file(facts: CheckpointFacts, base: Base | None) -> Path | None:
+    """Return the file to load a checkpoint with, of the base that its training began from.
+
+    None where the checkpoint holds its whole encoder and wants none.
+    """
+    return base.path if base is not None and facts.base is not None else None
 
 
 def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None) -> WmhNetwork:

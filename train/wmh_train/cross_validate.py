@@ -2,9 +2,8 @@
 
 out/
 ├── cache/            prepared slices, shared by the folds
-├── fold-1/ …         a calibrated checkpoint each; see fit.py
-├── predictions/      the masks of all scans, each by the fold whose test it was in
-└── report-wmh/       how good they are, for each output
+├── fold-1/ …         a calibrated checkpoint each, see fit.py, and the masks of its test scans
+└── report-wmh/       how good all masks are, for each output
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from wmh_runtime.scoring import score
 from wmh_runtime.segmenter import Segmenter
 from wmh_train.backend import TorchBackend
 from wmh_train.calibrate import calibrate_checkpoint
-from wmh_train.checkpoint import Calibration, load_facts, load_network
+from wmh_train.checkpoint import Calibration, base_file, load_facts, load_network
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
@@ -139,8 +138,7 @@ def _calibrate(
         listener.calibrating(done, total)
 
     if calibration is None:
-        path = base.path if base is not None else None
-        calibration = calibrate_checkpoint(folder, scans, path, one_more)
+        calibration = calibrate_checkpoint(folder, scans, base_file(facts, base), one_more)
     listener.calibrated(calibration)
 
 
@@ -167,7 +165,7 @@ def _predict(
     ).model_dump_json(indent=2)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == made_by:
         return masks
-    network = place(load_network(folder, facts, base.path if base is not None else None))
+    network = place(load_network(folder, facts, base_file(facts, base)))
     with TorchBackend(network, facts.recipe) as backend:
         segmenter = Segmenter(facts.recipe.preparation, outputs, backend)
         for done, scan in enumerate(scans, start=1):

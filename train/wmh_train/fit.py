@@ -1,7 +1,7 @@
 """Training from files to files: annotated scans and a recipe become a checkpoint.
 
 out/
-├── checkpoint.json, model.safetensors      the best epoch so far; see checkpoint.py
+├── checkpoint.json, model-….safetensors    the best epoch so far; see checkpoint.py
 ├── curves.png, history.csv, tensorboard/   the course
 ├── cache/                                  prepared slices, unless kept elsewhere
 └── resume.pt                               where to go on, until it is finished

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from wmh_train.checkpoint import (
     CheckpointFacts,
     Provenance,
+    base_file,
     load_facts,
     load_network,
     save_checkpoint,
@@ -102,8 +103,7 @@ def finished_facts(
         accelerator: device and processes.
     """
     facts = load_facts(out)
-    needed = base.path if base is not None and facts.base is not None else None
-    best = load_network(out, facts, needed).to(accelerator.device)
+    best = load_network(out, facts, base_file(facts, base)).to(accelerator.device)
     slices_at_once = facts.recipe.schedule.slices_at_once
     details = {"last_float32_sha256": sha256_of_tensors(trained_tensors(network))}
     return facts.model_copy(
