@@ -12,9 +12,11 @@ from onnx import TensorProto, helper
 from wmh_runtime.bundle import Graph, Manifest, Output, Parity, Training, sha256_of
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import Scan
+from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
 from wmh_train.data.layouts import find_data
-from wmh_train.data.split import split_scans
+from wmh_train.data.split import Split, split_scans
 from wmh_train.fit import FitData
+from wmh_train.model.base import BaseIdentity
 from wmh_train.model.random_base import write_random_base
 from wmh_train.recipe import Recipe, load_recipe
 
@@ -192,6 +194,23 @@ def method_on_small_slices() -> Recipe:
             "data": recipe.data.model_copy(update={"validation_share": 0.3, "test_share": 0.0}),
             "schedule": recipe.schedule.model_copy(update=changes),
         }
+    )
+
+
+def facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
+    """Facts of a finished checkpoint that nobody trained."""
+    return CheckpointFacts(
+        recipe=recipe,
+        base=base,
+        identity="",
+        scan_keys={},
+        split=Split(training=["a"], validation=["b"], test=[]),
+        epoch=1,
+        finished=True,
+        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
+        provenance=Provenance(
+            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
+        ),
     )
 
 

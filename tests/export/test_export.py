@@ -9,7 +9,7 @@ import torch
 from onnx.external_data_helper import ExternalDataInfo
 from torch import nn
 
-from tests.toys import lora_recipe, small_recipe, write_annotated_heads, write_small_base
+from tests.toys import facts_of, lora_recipe, small_recipe, write_annotated_heads, write_small_base
 from wmh_export.assemble import build
 from wmh_export.graph import save_sharing_weights, trace
 from wmh_export.merge import merge_lora
@@ -28,14 +28,11 @@ from wmh_train.checkpoint import (
     Calibration,
     CheckpointFacts,
     Choice,
-    Provenance,
-    ValidationDice,
     load_facts,
     load_network,
     save_checkpoint,
     save_facts,
 )
-from wmh_train.data.split import Split
 from wmh_train.model.base import BaseIdentity, read_base
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
@@ -69,25 +66,12 @@ def data(tmp_path_factory):
     return write_annotated_heads(folder, 4, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE"))
 
 
-def facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
-    """Facts of a calibrated checkpoint."""
+def calibrated_facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
     choice = Choice(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
-    return CheckpointFacts(
-        recipe=recipe,
-        base=base,
-        identity="",
-        scan_keys={},
-        split=Split(training=["a"], validation=["b"], test=[]),
-        epoch=1,
-        finished=True,
-        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        calibration=Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[]),
-        provenance=Provenance(
-            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
-        ),
-    )
+    calibration = Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[])
+    return facts_of(recipe, base).model_copy(update={"calibration": calibration})
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +79,7 @@ def checkpoint(tmp_path_factory):
     """Two channels, two outputs, random weights that all matter."""
     folder = tmp_path_factory.mktemp("run")
     recipe = small_recipe(**TWO)
-    save_checkpoint(folder, perturbed(recipe), facts_of(recipe))
+    save_checkpoint(folder, perturbed(recipe), calibrated_facts_of(recipe))
     return folder
 
 
@@ -136,7 +120,7 @@ def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path):
                 parameter.normal_(std=0.1)
         network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
     run = tmp_path / "run"
-    save_checkpoint(run, network, facts_of(recipe, base.identity))
+    save_checkpoint(run, network, calibrated_facts_of(recipe, base.identity))
     with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
         build(run, tmp_path / "bundle", lambda step: None)
     made = build(run, tmp_path / "bundle", lambda step: None, base=base.path)

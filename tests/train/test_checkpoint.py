@@ -2,38 +2,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toys import lora_recipe, small_recipe, write_small_base
+from tests.toys import facts_of, lora_recipe, small_recipe, write_small_base
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import (
-    CheckpointFacts,
-    Provenance,
-    ValidationDice,
+    base_file,
     load_facts,
     load_network,
     save_checkpoint,
     weights_path,
 )
-from wmh_train.data.split import Split
 from wmh_train.model.base import read_base
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.random_base import write_random_base
-from wmh_train.recipe import Recipe
-
-
-def facts_of(recipe: Recipe, base=None) -> CheckpointFacts:
-    return CheckpointFacts(
-        recipe=recipe,
-        base=base,
-        identity="",
-        scan_keys={},
-        split=Split(training=["a"], validation=["b"], test=[]),
-        epoch=1,
-        finished=True,
-        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        provenance=Provenance(
-            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
-        ),
-    )
 
 
 def perturb(network):
@@ -110,6 +90,13 @@ def test_a_missing_base_and_one_too_many_are_told(adapted, base, tmp_path):
     facts = save_checkpoint(whole, WmhNetwork(recipe), facts_of(recipe))
     with pytest.raises(RecipeError, match="Leave --base out"):
         load_network(whole, facts, base.path)
+
+
+def test_a_base_is_asked_for_only_where_the_checkpoint_lacks_its_encoder(base):
+    # Cross-validation and the end of a training load what was begun from a base either way.
+    assert base_file(facts_of(lora_recipe(), base.identity), base) == base.path
+    assert base_file(facts_of(small_recipe()), base) is None
+    assert base_file(facts_of(small_recipe()), None) is None
 
 
 def test_weights_that_are_not_those_of_the_facts_are_refused(tmp_path):
