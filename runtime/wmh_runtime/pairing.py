@@ -18,6 +18,7 @@ from pathlib import Path
 from wmh_runtime import bids
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError
+from wmh_runtime.folders import walk
 from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_sites, read_table, site_of
 
 _MASK_ENDING = bids.stem_of(Path(bids.mask_name("", "wmh")))
@@ -217,16 +218,19 @@ def _masks_below(folder: Path, apart_from: Path | None) -> list[_Named]:
     other = apart_from.resolve() if apart_from else None
     skipped = other if other and other.is_relative_to(folder.resolve()) else None
     masks = []
-    for path in sorted(folder.rglob("*.nii*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)  # or never finished
-        if hidden or not bids.is_nifti(path) or not path.is_file():
+    for place, subfolders, names in walk(folder):
+        if skipped and place.resolve().is_relative_to(skipped):
+            subfolders.clear()
             continue
-        if skipped and path.parent.resolve().is_relative_to(skipped):
-            continue
-        if named := _named(path, relative):
-            masks.append(named)
-    return masks
+        subfolders[:] = (name for name in subfolders if not _is_hidden(name))
+        for path in (place / name for name in names if not _is_hidden(name)):
+            if bids.is_nifti(path) and path.is_file():
+                masks.append(_named(path, path.relative_to(folder)))
+    return sorted((mask for mask in masks if mask), key=lambda mask: mask.path)
+
+
+def _is_hidden(name: str) -> bool:  # or never finished
+    return name.startswith(".")
 
 
 def _named(path: Path, relative: Path) -> _Named | None:
