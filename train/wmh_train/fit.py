@@ -19,7 +19,6 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_writable_folder
-from wmh_train.allocator import keep_freed_memory
 from wmh_train.checkpoint import CheckpointFacts, holds_checkpoint, load_facts, save_facts
 from wmh_train.curves import Monitor
 from wmh_train.data.annotated import AnnotatedScan
@@ -105,8 +104,6 @@ def fit(
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
     require_memory(recipe, accelerator.device, processes_here(accelerator))
-    if accelerator.device.type == "cpu":
-        keep_freed_memory()
     state = keeper.load(identity, accelerator.num_processes)
     training, validation = _prepared(recipe, data, cache or out / CACHE_NAME, accelerator, listener)
 

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator, PartialState
 
 from wmh_runtime.errors import RecipeError
+from wmh_train.allocator import keep_freed_memory
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
 
@@ -39,6 +40,8 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
             f" {schedule.slices_at_once} slices",
             "Lower schedule.slices_at_once, or use another number of processes.",
         )
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
 
 
