@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads, write_head
+from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.reference import LESION
@@ -166,6 +167,20 @@ def test_the_same_content_under_another_name_is_the_same_entry(scans, tmp_path):
     fill_cache([renamed], PREPARATION, tmp_path / "cache", lambda: None)
     assert len(folders(tmp_path / "cache")) == 3
     assert scan_key(renamed, PREPARATION) == scan_key(first, PREPARATION)
+
+
+def test_a_file_is_read_for_its_hash_once_and_again_where_it_was_changed(
+    scans, tmp_path, monkeypatch
+):
+    hashed = []
+    monkeypatch.setattr(cache, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    before = scan_key(scans[0], PREPARATION)
+    fill_cache(scans[:1], PREPARATION, tmp_path / "cache", lambda: None)
+    open_cache(scans[:1], PREPARATION, tmp_path / "cache")
+    assert hashed == [scans[0].channels[0], scans[0].references[0]]
+    write_labels(scans[0], np.ones((20, 20, 6)))
+    assert scan_key(scans[0], PREPARATION) != before
+    assert len(hashed) == 3
 
 
 def cut_off(folder):

@@ -17,6 +17,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,18 @@ def scan_key(scan: AnnotatedScan, preparation: Preparation) -> str:
     for what, paths in (("image", scan.channels), ("mask", scan.references)):
         for path in paths:
             try:
-                said.append(f"{what} {sha256_of(path)}")
+                stat = path.stat()
+                said.append(f"{what} {_sha256_once(path, stat.st_size, stat.st_mtime_ns)}")
             except OSError as error:
                 problem = f"cannot be read ({error.strerror or error})"
                 raise InputError(problem, "Check it.", about=path) from error
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+@cache
+def _sha256_once(path: Path, _size: int, _modified_ns: int) -> str:
+    """Hash a file once in a process, and again where it was changed: `fit` asks three times."""
+    return sha256_of(path)
 
 
 def _cached(
