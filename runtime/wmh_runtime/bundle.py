@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wmh_runtime.errors import BundleError
+from wmh_runtime.invalid import problems_of
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.types import NetworkShape, Precision, Views
 
@@ -221,16 +222,10 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         raise BundleError(
-            f"is not a valid manifest: {_first_problems(error)}",
+            f"is not a valid manifest: {problems_of(error)}",
             "Copy or export it again.",
             about=path,
         ) from error
-
-
-def _first_problems(error: ValidationError, most: int = 3) -> str:
-    problems = error.errors()
-    told = [f"{'.'.join(map(str, p['loc'])) or 'top level'}: {p['msg']}" for p in problems[:most]]
-    return "; ".join(told) + (f"; and {len(problems) - most} more" if len(problems) > most else "")
 
 
 def _verify(folder: Path, file: File) -> None:

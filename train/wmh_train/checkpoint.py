@@ -25,6 +25,7 @@ from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomic
 from wmh_runtime.bundle import Output, sha256_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
+from wmh_runtime.invalid import problems_of
 from wmh_runtime.types import Views
 from wmh_train.data.split import Split
 from wmh_train.model.base import Base, BaseIdentity, read_base
@@ -201,7 +202,7 @@ def load_facts(folder: Path) -> CheckpointFacts:
         ) from error
     except ValidationError as error:
         raise RecipeError(
-            f"is not a checkpoint of this version: {error.errors()[0]['msg']}",
+            f"is not a checkpoint of this version: {problems_of(error)}",
             "Train again with this version.",
             about=path,
         ) from error

@@ -22,6 +22,7 @@ from pydantic import (
 
 from wmh_runtime.bundle import OutputName
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.invalid import problems_of
 from wmh_runtime.prepare import Preparation
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
@@ -270,12 +271,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"is not TOML: {error}", "Mend that line.", about=name_or_path) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "recipe"
         raise RecipeError(
-            f"{where}: {first['msg']} ({error.error_count()} problem(s) in all)",
-            "Compare it with a shipped recipe.",
-            about=name_or_path,
+            problems_of(error), "Compare it with a shipped recipe.", about=name_or_path
         ) from error
 
 
