@@ -51,3 +51,7 @@ class RecipeError(WmhError):
 
 class ExportError(WmhError):
     """A checkpoint could not be turned into a bundle that agrees with it."""
+
+
+class InterruptionError(WmhError):
+    """The user, or the system, asked for the end of something that can go on later."""

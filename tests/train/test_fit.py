@@ -1,4 +1,7 @@
+import dataclasses
 import math
+import os
+import signal
 import types
 
 import nibabel as nib
@@ -8,7 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.toys import fit_data, lora_recipe, small_recipe, write_annotated_heads, write_small_base
-from wmh_runtime.errors import RecipeError
+from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_facts, load_network
 from wmh_train.fit import FitListener, fit
 from wmh_train.loop import TrainingLoop
@@ -36,8 +39,9 @@ def base(tmp_path_factory):
 
 
 class Listener(FitListener):
-    def __init__(self):
-        self.prepared, self.steps, self.reports, self.lines = [], [], [], []
+    def __init__(self, at_step=lambda report: None):
+        self.prepared, self.steps, self.reports, self.lines, self.warnings = [], [], [], [], []
+        self.at_step = at_step
 
     def preparing(self, done, total):
         self.prepared.append((done, total))
@@ -45,8 +49,12 @@ class Listener(FitListener):
     def starting(self, line):
         self.lines.append(line)
 
+    def warning(self, line):
+        self.warnings.append(line)
+
     def step(self, report):
         self.steps.append(report)
+        self.at_step(report)
 
     def epoch(self, report):
         self.reports.append(report)
@@ -62,7 +70,13 @@ def test_training_learns_and_tells_how_it_goes(heads, cache, tmp_path):
     recipe = with_schedule(epochs=20, restart_epochs=19)
     facts = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     assert listener.prepared[-1] == (8, 8)
-    assert listener.lines == ["begins at step 0 on 1 × cpu, precision no"]
+    assert listener.lines == [
+        "learns from 6 scans, 36 slices, 12 of them with lesions, 6 steps an epoch;"
+        " validates on 2 scans, 12 slices, 4 of them with lesions",
+        "begins at step 0 on 1 × cpu, precision no",
+    ]
+    (warning,) = listener.warnings
+    assert warning.startswith("2 validation scan(s): the best epoch")
     # 6 training heads of 6 slices: 12 with lesion, half of the 24 without; in fours, 6 steps
     assert [(r.step, r.steps) for r in listener.steps] == [(i + 1, 120) for i in range(120)]
     assert [r.learning_rate for r in listener.steps] == [
@@ -105,6 +119,44 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(heads, c
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [4, 6])  # amid the first epoch, and at its last step
+def test_a_training_that_is_asked_to_end_saves_and_goes_on_to_the_same_weights(
+    heads, cache, tmp_path, request_to_end, step
+):
+    recipe = small_recipe()
+    data = fit_data(heads, recipe)
+    undisturbed = fit(recipe, data, tmp_path / "a", None, FitListener(), cache=cache)
+
+    def end(report):
+        if report.step == step:
+            os.kill(os.getpid(), request_to_end)  # is heard at the end of the next step
+
+    before = signal.getsignal(request_to_end)
+    with pytest.raises(InterruptionError, match=rf"stopped after step {step + 1} of 12, saved"):
+        fit(recipe, data, tmp_path / "b", None, Listener(end), cache=cache)
+    assert signal.getsignal(request_to_end) == before
+    listener = Listener()
+    facts = fit(recipe, data, tmp_path / "b", None, listener, cache=cache)
+    assert listener.lines[1].startswith(f"goes on after step {step + 1}")
+    assert listener.steps[0].step == step + 2
+    assert facts.weights_sha256 == undisturbed.weights_sha256
+
+
+def test_a_site_that_nobody_validates_is_named(heads, cache, tmp_path):
+    recipe = small_recipe()
+    data = fit_data(heads, recipe)
+    validating = set(data.split.validation)
+    scans = tuple(
+        dataclasses.replace(scan, site="Utrecht" if scan.name in validating else "Amsterdam")
+        for scan in data.scans
+    )
+    listener = Listener()
+    fit(recipe, dataclasses.replace(data, scans=scans), tmp_path, None, listener, cache=cache)
+    assert listener.warnings[-1] == "no scan of Amsterdam among those that validate"
+    assert listener.lines[0].startswith("learns from 6 scans (Amsterdam 6), 36 slices")
+
+
 def test_a_finished_training_is_returned_at_once_and_another_does_not_replace_it(
     heads, cache, tmp_path, monkeypatch
 ):
@@ -114,7 +166,7 @@ def test_a_finished_training_is_returned_at_once_and_another_does_not_replace_it
     again = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
     assert again == facts
     other = with_schedule(epochs=3)
-    with pytest.raises(RecipeError, match="holds a checkpoint of another recipe"):
+    with pytest.raises(RecipeError, match=r"another training: its schedule\.epochs is 2, now 3"):
         fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)
 
 
@@ -126,7 +178,7 @@ def test_a_scan_that_changed_is_not_taken_for_the_one_that_was_learned_from(cach
     mask = nib.load(reference)
     redrawn = np.asarray(mask.dataobj)[::-1]
     nib.save(nib.Nifti1Image(redrawn, mask.affine), reference)
-    with pytest.raises(RecipeError, match="holds a checkpoint of another recipe, data"):
+    with pytest.raises(RecipeError, match="the content of a scan or mask has changed"):
         fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, FitListener(), cache=cache)
 
 

@@ -10,9 +10,11 @@ out/
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -35,6 +37,7 @@ from wmh_train.resume import StateKeeper, TrainingState
 
 CACHE_NAME = "cache"
 _SAVE_EVERY_S = 300.0
+_FEW_SCANS = 5  # validation on fewer is worth a warning
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class FitListener(LoopListener):
         """Something about a scan is worth knowing."""
 
     def starting(self, line: str) -> None:
-        """Training begins, or goes on; the line says where and on what."""
+        """Training begins, or goes on; the line says with what, where and on what."""
 
 
 def fit(
@@ -98,7 +101,7 @@ def fit(
     keys = _scan_keys(recipe, data)
     identity = _identity(recipe, data.split, base, keys)
     keeper = StateKeeper(out, save_every_s)
-    if _is_finished(out, identity):
+    if _is_finished(out, identity, recipe, data.split, keys):
         keeper.remove()
         return load_facts(out)
     make_writable_folder(out)
@@ -115,6 +118,12 @@ def fit(
         out, network, recipe, base, Origin(data.name, data.split, identity, keys), training
     )
     if accelerator.is_main_process:
+        for caution in _cautions(training, validation):
+            listener.warning(caution)
+        listener.starting(
+            f"learns from {_told(training)}, {loop.steps_per_epoch} steps an epoch;"
+            f" validates on {_told(validation)}"
+        )
         listener.starting(_beginning(state, steps_done, accelerator, recipe))
     with Monitor(out, steps_done, state, enabled=accelerator.is_main_process) as monitor:
         loop.run(state, keeper, _Chain([publisher, monitor, listener]))
@@ -142,18 +151,42 @@ def _identity(recipe: Recipe, split: Split, base: Base | None, keys: dict[str, s
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _is_finished(out: Path, identity: str) -> bool:
+def _is_finished(
+    out: Path, identity: str, recipe: Recipe, split: Split, keys: dict[str, str]
+) -> bool:
     """Say whether a folder holds this training, finished; RecipeError where it holds another."""
     if not holds_checkpoint(out):
         return False
     facts = load_facts(out)
     if facts.identity != identity:
         raise RecipeError(
-            "holds a checkpoint of another recipe, data, split or base",
+            f"holds a checkpoint of another training: {_difference(facts, recipe, split, keys)}",
             "Choose another folder.",
             about=out,
         )
     return facts.finished
+
+
+def _difference(facts: CheckpointFacts, recipe: Recipe, split: Split, keys: dict[str, str]) -> str:
+    """Say in what a checkpoint's training differs from this one."""
+    was, now = (_flat(one.model_dump(mode="json")) for one in (facts.recipe, recipe))
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key):
+            return f"its {key} is {was.get(key)}, now {now.get(key)}"
+    if facts.split != split:
+        return "its scans were split otherwise, or were others"
+    if facts.scan_keys != keys:
+        return "the content of a scan or mask has changed"
+    return "it stands on another base"
+
+
+def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Name the values of nested tables as a recipe's errors do: schedule.epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{above}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _prepared(
@@ -181,6 +214,30 @@ def _prepared(
         for warning in (*opened[0].warnings, *opened[1].warnings):
             listener.warning(warning)
     return opened
+
+
+def _told(slices: CachedSlices) -> str:
+    """Say what slices there are: of how many scans, of which sites."""
+    sites = Counter(scan.site for scan in slices.scans if scan.site)
+    by_site = ", ".join(f"{site} {count}" for site, count in sorted(sites.items()))
+    return (
+        f"{len(slices.scans)} scans{f' ({by_site})' if by_site else ''},"
+        f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} of them with lesions"
+    )
+
+
+def _cautions(training: CachedSlices, validation: CachedSlices) -> list[str]:
+    """Say why the validation may mislead, where it may."""
+    cautions = []
+    if len(validation.scans) < _FEW_SCANS:
+        cautions.append(
+            f"{len(validation.scans)} validation scan(s): the best epoch, threshold and Dice that"
+            " they choose may be chance; raise data.validation_share or give more scans"
+        )
+    sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
+    if missing := sorted(site for site in sites if site):
+        cautions.append(f"no scan of {', '.join(missing)} among those that validate")
+    return cautions
 
 
 def _beginning(

@@ -19,11 +19,12 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmh_runtime.errors import RecipeError
+from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.augmentation.augment import augment
 from wmh_train.checkpoint import ValidationDice, trained_tensors
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
+from wmh_train.interruption import Interruption
 from wmh_train.losses import Losses, SegmentationLoss
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
@@ -99,6 +100,8 @@ class TrainingLoop:
         self._accelerator = accelerator
         self._loss_of = SegmentationLoss(recipe.loss)
         self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._interruption = Interruption()
+        self._stopping = False
         self._skipped = 0  # steps in a row
         self.steps_per_epoch = len(self._order(0)) // recipe.schedule.batch_size
         if not self.steps_per_epoch:
@@ -118,7 +121,12 @@ class TrainingLoop:
 
         Raises:
             RecipeError: loss or gradient is no longer finite. What was saved before stays.
+            InterruptionError: one of the processes was asked to end. The state is saved.
         """
+        with self._interruption:
+            self._run(state, keeper, listener)
+
+    def _run(self, state: TrainingState, keeper: StateKeeper, listener: LoopListener) -> None:
         self._begin(state)
         for epoch in range(state.epoch, self._recipe.schedule.epochs):
             started, spent = time.monotonic(), state.seconds
@@ -126,8 +134,13 @@ class TrainingLoop:
                 state.seconds = spent + time.monotonic() - started
                 if self._accelerator.is_main_process:
                     listener.step(report)
-                    if keeper.is_due():
+                    if keeper.is_due() or self._stopping:
                         keeper.save(self._captured(state))
+                if self._stopping:
+                    raise InterruptionError(
+                        f"stopped after step {report.step} of {report.steps}, saved",
+                        "The same command goes on from there.",
+                    )
             report_of_epoch = self._end_epoch(epoch, state, spent + time.monotonic() - started)
             if self._accelerator.is_main_process:
                 if report_of_epoch.is_best:
@@ -205,7 +218,10 @@ class TrainingLoop:
                 losses = self._loss_of(self._model(images), targets)
                 accelerator.backward(losses.total / len(at_once))
             sums += torch.stack([part.detach() for part in losses]) / len(at_once)
-        parts: list[float] = accelerator.reduce(sums, "mean").tolist()
+        # Processes are asked to stop one by one, and must agree on the step.
+        asked = sums.new_tensor([float(self._interruption.requested)])
+        *parts, stopping = accelerator.reduce(torch.cat([sums, asked]), "mean").tolist()
+        self._stopping = stopping > 0
         if not np.isfinite(parts[0]):
             raise _diverged("loss", epoch, recipe)
         norm = accelerator.clip_grad_norm_(self._parameters, recipe.optimiser.clip_norm)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,6 +17,8 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    Task,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -22,8 +26,9 @@ from rich.progress import (
 from rich.text import Text
 
 from wmh_runtime.bundle import INTENDED_USE
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import InterruptionError, WmhError
 
+_LINE_EVERY_S = 60.0  # where no bar can be drawn
 _SPEED_OVER_S = 600.0  # steps may take a minute: the time left comes from the last ten
 
 EXIT_SOME_FAILED = 1
@@ -58,6 +63,9 @@ def run(app: typer.Typer) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except InterruptionError as stop:
+        say_warning(str(stop))
+        sys.exit(EXIT_INTERRUPTED)
     except WmhError as error:
         say_error(str(error))
         sys.exit(EXIT_NOTHING_RAN)
@@ -104,10 +112,34 @@ def _print(console: Console, line: Text) -> None:
     (err if _live_bars and console.is_terminal else console).print(line)
 
 
+class _Progress(Progress):
+    """A bar where there is a terminal to draw on; elsewhere a line a minute, for log files."""
+
+    _told_at = -math.inf
+
+    def update(self, task_id: TaskID, **fields: Any) -> None:
+        super().update(task_id, **fields)
+        self._tell(self._tasks[task_id])
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._tell(self._tasks[task_id])
+
+    def _tell(self, task: Task) -> None:
+        now = time.monotonic()
+        due = now - self._told_at >= _LINE_EVERY_S
+        if not self.disable or not due or not task.visible or not task.total:
+            return
+        self._told_at = now
+        left_s = task.time_remaining
+        left = "" if left_s is None else f", about {math.ceil(left_s / 60)} min left"
+        err.print(Text(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{left}"))
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Draw a progress bar with the time left, on the error stream."""
-    bar = Progress(
+    """Show progress with the time left, on the error stream."""
+    bar = _Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),

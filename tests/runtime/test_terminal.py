@@ -1,0 +1,25 @@
+"""What a user sees of a long run in a log file."""
+
+from wmh_runtime.cli import terminal
+
+
+def test_a_log_file_gets_a_line_now_and_then_instead_of_a_bar(capsys, monkeypatch):
+    seconds = iter(range(0, 1000, 25))  # each look at the clock is 25 s later
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(seconds))
+    with terminal.progress_bar() as bar:
+        hidden = bar.add_task("unseen", total=3, visible=False)
+        task = bar.add_task("segmenting", total=5)
+        bar.advance(hidden)
+        for _ in range(5):
+            bar.advance(task)  # at 25 s, 50 s, 75 s, 100 s and 125 s
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in told] == ["segmenting: 1 of 5", "segmenting: 4 of 5"]
+
+
+def test_a_hidden_task_is_not_told(capsys):
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("preparing", total=3, visible=False)
+        bar.advance(task)
+        assert capsys.readouterr().err == ""
+        bar.update(task, completed=2, total=3, visible=True)
+        assert capsys.readouterr().err.startswith("preparing: 2 of 3")
