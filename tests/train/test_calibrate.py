@@ -78,6 +78,14 @@ def test_a_mask_that_was_drawn_again_is_told(trained, tmp_path):
     calibrate_checkpoint(tmp_path / "run", scans, None, lambda: None)
 
 
+def test_a_network_that_finds_nothing_is_told_and_no_edge_of_it():
+    output = Output(name="wmh", threshold=0.15, min_lesion_mm3=0.0)
+    nothing = Choice(views=8, outputs=[output], mean_dice=[0.0], mean_lesion_f1=[0.0])
+    calibration = Calibration(choices=[nothing], scans=1, lesion_f1_weight=0, surface=[])
+    (line,) = edges_of(calibration)
+    assert line.startswith("wmh, 8 view(s): no lesion is found at any threshold")
+
+
 def test_a_choice_at_the_edge_of_the_sweep_is_told():
     def choice(views, threshold, min_lesion_mm3):
         output = Output(name="wmh", threshold=threshold, min_lesion_mm3=min_lesion_mm3)

@@ -2,6 +2,7 @@ import pytest
 
 from wmh_runtime.errors import RecipeError
 from wmh_train.recipe import load_recipe, shipped_recipes
+from wmh_train.recipe_text import recipe_text
 
 
 def changed(tmp_path, before, after):
@@ -28,7 +29,7 @@ def test_an_unknown_recipe_names_the_shipped_ones():
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("empty_slices = ", "empty_slice = ", "data.empty_slice:"),
+        ("empty_slices = ", "empty_slice = ", "data.empty_slice is unknown"),
         ("epochs = ", "epochs = -", "schedule.epochs"),
         ("patch_px = 16", "patch_px = 8", "4 decoder widths"),
         (
@@ -59,3 +60,14 @@ def test_a_mistake_is_told_with_its_place(tmp_path, before, after, told):
         load_recipe(changed(tmp_path, before, after))
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_written_out_is_the_same_recipe_with_nothing_left_to_guess(tmp_path, name):
+    recipe = load_recipe(name)
+    text = recipe_text(recipe)
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    assert load_recipe(path) == recipe
+    assert "warmup_epochs = " in text
+    assert "# slices of one optimiser step" in text

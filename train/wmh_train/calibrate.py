@@ -124,7 +124,13 @@ def edges_of(calibration: Calibration) -> list[str]:
     """
     lines = []
     for choice in calibration.choices:
-        for output in choice.outputs:
+        for output, dice in zip(choice.outputs, choice.mean_dice, strict=True):
+            if dice == 0:
+                lines.append(
+                    f"{output.name}, {choice.views} view(s): no lesion is found at any threshold;"
+                    " train further before anything is made of this"
+                )
+                continue
             at_edge = []
             if output.threshold in (THRESHOLDS[0], THRESHOLDS[-1]):
                 at_edge.append(f"threshold {output.threshold:g}")

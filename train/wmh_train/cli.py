@@ -9,6 +9,7 @@ import typer
 from rich.progress import Progress as Bar
 
 from wmh_runtime.cli import terminal
+from wmh_runtime.evaluation import Case
 from wmh_runtime.report.evaluation import SUMMARY_NAME
 from wmh_train.calibrate import calibrate_checkpoint, edges_of
 from wmh_train.checkpoint import Calibration, CheckpointFacts, load_facts, weights_path
@@ -24,6 +25,7 @@ from wmh_train.loop import EpochReport, StepReport
 from wmh_train.model.base import Base, read_base
 from wmh_train.processes import is_main_process, require_one_process
 from wmh_train.recipe import Recipe, load_recipe
+from wmh_train.recipe_text import recipe_text
 
 app = terminal.command_line("Train a WMH segmentation network and calibrate it.")
 
@@ -111,6 +113,12 @@ def describe(recipe: _RecipeName) -> None:
     loaded = load_recipe(recipe)
     for name, value in _described(loaded, footprint_of(loaded)):
         terminal.say(f"{name:<22} {value}")
+
+
+@app.command("recipe")
+def write_out(recipe: _RecipeName) -> None:
+    """Write out a recipe with all its keys, values and meanings, to copy and change."""
+    terminal.say(recipe_text(load_recipe(recipe)).rstrip())
 
 
 def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
@@ -248,6 +256,10 @@ class _FoldDisplay(FoldListener):
 
     def testing(self, done: int, total: int) -> None:
         self._show("segmenting the test scans", done, total)
+
+    def compared(self, output: str, cases: list[Case]) -> None:
+        mean = sum(case.metrics.dice for case in cases) / len(cases)
+        terminal.say(f"{output}: mean Dice {mean:.3f} on this fold's {len(cases)} test scan(s)")
 
     def warning(self, line: str) -> None:
         terminal.say_warning(line)

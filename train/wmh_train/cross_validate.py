@@ -16,7 +16,7 @@ from wmh_runtime import bids
 from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.evaluation import Evaluation, evaluate
+from wmh_runtime.evaluation import Case, Evaluation, evaluate
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.pairing import Pair
 from wmh_runtime.report.evaluation import write_report
@@ -68,6 +68,9 @@ class FoldListener:
     def calibrated(self, calibration: Calibration) -> None:
         """A fold's threshold and minimum size are chosen."""
 
+    def compared(self, output: str, cases: list[Case]) -> None:
+        """A fold's test scans are segmented and compared; each output in turn."""
+
     def warning(self, line: str) -> None:
         """Something is worth knowing."""
 
@@ -106,7 +109,8 @@ def cross_validate(
     require_one_process("cross-validation")
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
-    masks: dict[str, list[Path]] = {}  # scan → one for each output
+    pairs: dict[str, list[Pair]] = {output: [] for output in recipe.outputs}
+    cases: dict[str, list[Case]] = {output: [] for output in recipe.outputs}
     for number, split in enumerate(splits, start=1):
         folder = out / f"fold-{number}"
         fit(
@@ -119,10 +123,15 @@ def cross_validate(
         )
         _calibrate(folder, data.scans, base, listener)
         tested = [by_name[name] for name in split.test]
-        masks |= _predict(tested, folder, base, listener)
+        masks = _predict(tested, folder, base, listener)
+        for k, output in enumerate(recipe.outputs):
+            new = [_pair(scan, masks[scan.name][k], k) for scan in tested]
+            pairs[output] += new
+            cases[output] += _compare(new, folder)
+            listener.compared(output, cases[output][-len(new) :])
     return {
-        output: _report(data, k, output, masks, out, listener)
-        for k, output in enumerate(recipe.outputs)
+        output: _report(data, output, pairs[output], cases[output], out, listener)
+        for output in recipe.outputs
     }
 
 
@@ -185,37 +194,41 @@ def _mask_path(predictions: Path, scan: AnnotatedScan, output: str) -> Path:
     return predictions / name.parent / bids.mask_name(name.name, output)
 
 
+def _pair(scan: AnnotatedScan, mask: Path, k: int) -> Pair:
+    return Pair(
+        name=scan.name,
+        subject=scan.name,
+        person=scan.person,
+        site=scan.site,
+        prediction=mask,
+        reference=scan.references[k],
+    )
+
+
+def _compare(pairs: list[Pair], folder: Path) -> list[Case]:
+    scores = score(pairs, on_pair=lambda: None)
+    if scores.failed:
+        _, error = scores.failed[0]
+        raise RecipeError(f"{len(scores.failed)} mask(s) cannot be compared: {error}", about=folder)
+    return list(scores.cases)
+
+
 def _report(
     data: DataSet,
-    k: int,
     output: str,
-    masks: dict[str, list[Path]],
+    pairs: list[Pair],
+    cases: list[Case],
     out: Path,
     listener: FoldListener,
 ) -> Evaluation:
-    pairs = {
-        scan.name: Pair(
-            name=scan.name,
-            subject=scan.name,
-            person=scan.person,
-            site=scan.site,
-            prediction=masks[scan.name][k],
-            reference=scan.references[k],
-        )
-        for scan in data.scans
-    }
-    scores = score(pairs.values(), on_pair=lambda: None)
-    if scores.failed:
-        _, error = scores.failed[0]
-        raise RecipeError(f"{len(scores.failed)} mask(s) cannot be compared: {error}", about=out)
-    evaluation = evaluate(scores.cases)
+    evaluation = evaluate(cases)
     report = out / report_name(output)
     make_writable_folder(report)
     write_report(
         report,
         evaluation,
-        scores.cases,
-        pairs,
+        cases,
+        {pair.name: pair for pair in pairs},
         {scan.name: scan.channels[0] for scan in data.scans},
         Sources(f"{out}/fold-*/{PREDICTIONS}", data.name, ()),
         on_warning=listener.warning,

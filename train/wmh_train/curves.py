@@ -121,7 +121,8 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # one epoch is a picture too
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.legend(frameon=False, fontsize="small")
     with atomic_path(path) as partial:
         figure.savefig(partial)

@@ -169,6 +169,17 @@ def test_the_same_content_under_another_name_is_the_same_entry(scans, tmp_path):
     assert scan_key(renamed, PREPARATION) == scan_key(first, PREPARATION)
 
 
+def test_all_scans_that_cannot_be_used_are_told_at_once(scans, tmp_path):
+    for scan in (scans[0], scans[2]):
+        scan.channels[0].write_bytes(b"no scan")
+    names = (
+        rf"{scans[0].channels[0].name}: .*; 1 more cannot be used: .*{scans[2].channels[0].name}"
+    )
+    with pytest.raises(InputError, match=names):
+        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    assert len(folders(tmp_path / "cache")) == 1  # the sound one is there already
+
+
 def test_a_file_is_read_for_its_hash_once_and_again_where_it_was_changed(
     scans, tmp_path, monkeypatch
 ):

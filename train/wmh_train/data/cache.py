@@ -92,7 +92,7 @@ def fill_cache(
     folder: Path,
     on_scan: Callable[[], None],
 ) -> None:
-    """Prepare the slices of all scans that are not in the cache.
+    """Prepare the slices of all scans that are not in the cache; tell all that cannot be at once.
 
     Several processes may fill one cache at a time. What killed ones left is removed.
 
@@ -107,9 +107,15 @@ def fill_cache(
     """
     make_folder(folder)
     remove_leftovers(folder)
+    refused: list[InputError] = []
     for scan in scans:
-        _cached(scan, preparation, folder, len(scans))
+        try:
+            _cached(scan, preparation, folder, len(scans))
+        except InputError as error:
+            refused.append(error)
         on_scan()
+    if refused:
+        raise _in_one(refused)
 
 
 def open_cache(
@@ -231,6 +237,16 @@ def _map(path: Path) -> NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:  # a ValueError where it is cut off
         problem = f"cannot be read from the cache ({error})"
         raise InputError(problem, "Start again; it is made anew.", about=path) from error
+
+
+def _in_one(errors: list[InputError]) -> InputError:
+    """Tell the first error in full and what the others are about."""
+    first, *others = errors
+    if not others:
+        return first
+    names = ", ".join(str(error.about) for error in others)
+    problem = f"{first.problem}; {len(others)} more cannot be used: {names}"
+    return InputError(problem, first.remedy, about=first.about)
 
 
 def _refusal(error: OSError, folder: Path, scan_bytes: int, scan_count: int) -> InputError:
