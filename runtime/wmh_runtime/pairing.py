@@ -67,7 +67,8 @@ def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
         predictions: folder, as `wmh-infer` writes it.
         references: folder of `*_label-WMH_mask.nii.gz`, as deep as may be, or of the challenge's
             `wmh.nii.gz`; or a table, .csv or .tsv, with the columns `prediction`, `reference`
-            and perhaps `person` and `site`, and paths relative to it.
+            and perhaps `person` and `site`, and paths relative to it; predictions may also be
+            given relative to their folder.
         allow_missing: pass over references without a prediction.
 
     Raises:
@@ -176,6 +177,7 @@ def _pairs_of_table(predictions: Path, table: Path) -> Pairing:
     rows = read_table(table)
     if not rows or not {"prediction", "reference"} <= rows[0].keys():
         problem = "is no table with a row and the columns prediction and reference"
+        problem += f", but {', '.join(rows[0])}" if rows else ""
         raise InputError(problem, "Name the columns in its first line.", about=table)
     pairs: dict[Path, Pair] = {}
     missing = []
@@ -183,8 +185,9 @@ def _pairs_of_table(predictions: Path, table: Path) -> Pairing:
         if not (row["prediction"] and row["reference"]):
             advice = "Name both files in every row."
             raise InputError("has a row with an empty cell", advice, about=table)
-        written = Path(row["prediction"])
-        prediction, reference = table.parent / written, table.parent / row["reference"]
+        written, reference = Path(row["prediction"]), table.parent / row["reference"]
+        places = [table.parent / written, predictions / written]
+        prediction = next((place for place in places if place.is_file()), places[0])
         if prediction in pairs:
             problem = f"names {row['prediction']} twice"
             raise InputError(problem, "Name every prediction once.", about=table)

@@ -189,6 +189,13 @@ def test_a_table_says_what_belongs_together(folder):
     assert [path.name for path in found.spare] == ["sub-3_label-WMH_mask.nii"]
 
 
+def test_a_table_may_name_predictions_as_they_lie_in_their_folder(folder):
+    put("results/deep/one.nii.gz", "drawn/a.nii.gz")
+    found = table_of("prediction,reference\ndeep/one.nii.gz,../drawn/a.nii.gz\n")
+    assert [pair.prediction for pair in found.pairs] == [Path("results/deep/one.nii.gz")]
+    assert found.spare == ()
+
+
 def test_a_table_may_name_persons(folder):
     put("results/a.nii", "results/b.nii", "drawn/a.nii", "drawn/b.nii")
     found = table_of(

@@ -74,7 +74,8 @@ def write_report(
     bands = [
         draw_case(_view(case, pairs[case.name], scans.get(case.name), on_warning)) for case in worst
     ]
-    title = f"The {len(bands)} of {len(cases)} case(s) with the lowest Dice"
+    all_shown = len(bands) == len(cases)
+    title = "All cases" if all_shown else f"The {len(bands)} of {len(cases)} cases of lowest Dice"
     write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, bands)))
     # Last: a summary means that all it shows is there.
     write_text_atomically(out / SUMMARY_NAME, summary_text(evaluation, sources, _PICTURES))

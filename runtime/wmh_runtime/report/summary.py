@@ -24,10 +24,13 @@ METRICS: dict[str, tuple[str, str, int]] = {
 CHALLENGE = ("dice", "h95_mm", "avd_percent", "lesion_recall", "lesion_f1")
 CONVENTION = (
     "Where prediction and reference are both empty, shares are 1 and AVD is 0 %. Where one of them"
-    " is, Dice, IoU and lesion F1 are 0. H95 has no value where either is empty, AVD where the"
-    " reference alone is; such cases are not averaged."
+    " is, Dice, IoU and lesion F1 are 0; an empty prediction has precision 1, an empty reference"
+    " recall 1. H95 has no value where either is empty, AVD where the reference alone is; such"
+    " cases are not averaged."
 )
 GROUPS_NAME = "groups.csv"
+_FEW_CASES = 10
+_FEW = "Of so few cases, intervals and limits of agreement are too narrow to rely on."
 _NO_VALUE = "–"
 
 
@@ -79,13 +82,14 @@ def summary_text(
         pictures: caption and file name of each.
     """
     count = evaluation.overall.count
+    few = f" {_FEW}" if count < _FEW_CASES else ""
     parts = [
         "# Evaluation of WMH masks",
         f"{count} case(s). Predictions: `{sources.predictions}`. References:"
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
         "## All cases",
         _overall(evaluation.overall),
-        f"The interval is a bootstrap over persons. {CONVENTION}",
+        f"The interval is a bootstrap over persons.{few} {CONVENTION}",
         "## Volumes",
         _volumes(evaluation.volumes),
     ]
