@@ -68,7 +68,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
         channels=list(channels),
         outputs=[Output(name=name, threshold=0.75, min_lesion_mm3=20) for name in outputs],
         preparation=Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)),
-        calibration={"by": "hand"},
+        calibration={"choices": [{"views": 8, "mean_dice": [0.5] * 9}], "scans": 1},
         graphs=graphs,
         weights=[],
         training=Training(

@@ -27,6 +27,7 @@ from wmh_runtime.bundle import (
 )
 from wmh_runtime.errors import ExportError
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.phantom.cohort import DATA_SET_NAME
 from wmh_runtime.types import Floats, Views
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
@@ -37,7 +38,8 @@ from wmh_train.recipe import Recipe
 GRAPHS = "graphs"
 CARD_NAME = "MODEL_CARD.md"
 _TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript")
-_LICENCE = "Apache-2.0"
+_NO_LICENCE = "not stated"
+_PHANTOM_CAUTION = "Trained on made-up heads: on scans of patients its masks mean nothing"
 _VIEWS: tuple[Views, ...] = (1, 8)
 
 
@@ -49,6 +51,7 @@ def build(
     base: Path | None = None,
     name: str = "",
     caution: str = "",
+    licence: str = "",
 ) -> Bundle:
     """Export a checkpoint: merge, trace, compare, write. `out` appears whole or not at all.
 
@@ -58,7 +61,9 @@ def build(
         on_step: is told each step.
         base: the weights that a frozen encoder was trained on.
         name: of the bundle; empty takes the recipe's.
-        caution: a warning that every result shall bear.
+        caution: a warning that every result shall bear; empty is none, but for a network that
+            learned from phantoms.
+        licence: under which the weights are given; empty says that it is not stated.
 
     Raises:
         RecipeError: the checkpoint cannot be read.
@@ -83,7 +88,16 @@ def build(
         for views in _VIEWS:
             on_step(f"comparing the {views}-view graph with PyTorch")
             parity[views] = _compare(network, facts, partial / GRAPHS, views, slices)
-        manifest = _manifest(facts, partial, parity, name or facts.recipe.name, caution)
+        if not caution and facts.provenance.data == DATA_SET_NAME:
+            caution = _PHANTOM_CAUTION
+        manifest = _manifest(
+            facts,
+            partial,
+            parity,
+            name=name or facts.recipe.name,
+            caution=caution,
+            licence=licence or _NO_LICENCE,
+        )
         write_text_atomically(partial / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
         write_text_atomically(partial / CARD_NAME, model_card(manifest))
         partial.chmod(0o755)
@@ -121,13 +135,20 @@ def _compare(
 
 
 def _manifest(
-    facts: CheckpointFacts, folder: Path, parity: dict[Views, Parity], name: str, caution: str
+    facts: CheckpointFacts,
+    folder: Path,
+    parity: dict[Views, Parity],
+    *,
+    name: str,
+    caution: str,
+    licence: str,
 ) -> Manifest:
     assert facts.calibration is not None
     recipe, calibration = facts.recipe, facts.calibration
     return Manifest(
         name=name,
         caution=caution,
+        licence=licence,
         channels=recipe.channels,
         outputs=calibration.outputs,
         preparation=recipe.preparation,
@@ -155,7 +176,6 @@ def _manifest(
             },
         ),
         tools={tool: version(tool) for tool in _TOOLS},
-        licence=_LICENCE,
     )
 
 

@@ -28,10 +28,19 @@ def build(
     ] = None,
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
     caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
 ) -> None:
     """Merge, trace to ONNX, compare with PyTorch, and write the bundle."""
     with terminal.err.status("exporting") as status:
-        bundle = build_bundle(checkpoint, out, status.update, base=base, name=name, caution=caution)
+        bundle = build_bundle(
+            checkpoint,
+            out,
+            status.update,
+            base=base,
+            name=name,
+            caution=caution,
+            licence=licence,
+        )
     for graph in bundle.manifest.graphs:
         terminal.say(
             f"{graph.path}: at most {graph.parity.max_abs_difference:.1e} from PyTorch in"

@@ -1,6 +1,7 @@
 """From a checkpoint to a bundle that is provably the same model."""
 
 import copy
+import shutil
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Output, open_bundle
 from wmh_runtime.errors import ExportError, RecipeError
+from wmh_runtime.phantom.cohort import DATA_SET_NAME
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
@@ -218,6 +220,21 @@ def test_the_bundle_is_whole_and_records_what_was_measured(bundle):
         assert graph.parity.max_abs_difference < 1e-4
         assert graph.parity.mask_dice > 0.99
     assert "Research use only" in (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_what_was_learned_from_phantoms_says_so_and_a_licence_is_not_invented(checkpoint, tmp_path):
+    facts = load_facts(checkpoint)
+    run = tmp_path / "run"
+    shutil.copytree(checkpoint, run)
+    of_phantoms = facts.provenance.model_copy(update={"data": DATA_SET_NAME})
+    save_facts(run, facts.model_copy(update={"provenance": of_phantoms}))
+    made = build(run, tmp_path / "silent", lambda step: None).manifest
+    assert made.caution == "Trained on made-up heads: on scans of patients its masks mean nothing"
+    assert made.licence == "not stated"
+    said = build(
+        run, tmp_path / "said", lambda step: None, caution="No", licence="CC0-1.0"
+    ).manifest
+    assert (said.caution, said.licence) == ("No", "CC0-1.0")
 
 
 def test_both_graphs_read_the_same_bytes_of_one_weights_file(bundle):

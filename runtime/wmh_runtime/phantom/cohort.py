@@ -21,6 +21,7 @@ from wmh_runtime.participants import read_table
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
 from wmh_runtime.phantom.sites import SITES
 
+DATA_SET_NAME = "Procedural FLAIR phantoms made by wmh-phantom"
 _SEEDS_PER_COHORT = 1000  # cohort 7 draws heads 7000 to 7999, so cohorts share none
 _SCANNER_CODE = 1  # NIfTI: the affine leads to the scanner's own coordinates
 _MOST_WORKERS = 61  # more processes Windows cannot wait for
@@ -117,7 +118,7 @@ def _describe(folder: Path) -> None:
     path = folder / bids.DESCRIPTION_NAME
     if not path.exists():
         description = {
-            "Name": "Procedural FLAIR phantoms made by wmh-phantom",
+            "Name": DATA_SET_NAME,
             "BIDSVersion": "1.10.0",
             "GeneratedBy": [{"Name": "wmh-phantom", "Version": version("wmh-lora")}],
         }
