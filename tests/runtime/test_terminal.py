@@ -11,12 +11,13 @@ def test_a_log_file_gets_a_line_now_and_then_instead_of_a_bar(capsys, monkeypatc
         task = bar.add_task("segmenting", total=5)
         bar.advance(hidden)
         for _ in range(5):
-            bar.advance(task)  # at 25 s, 50 s, 75 s, 100 s and 125 s
+            bar.advance(task)  # at 50 s, 75 s, 100 s, 125 s and 150 s
     told = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in told] == ["segmenting: 1 of 5", "segmenting: 4 of 5"]
+    assert [line.split(",")[0] for line in told] == ["segmenting: 2 of 5", "segmenting: 5 of 5"]
 
 
-def test_a_hidden_task_is_not_told(capsys):
+def test_a_hidden_task_is_not_told(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "_LINE_EVERY_S", 0.0)
     with terminal.progress_bar() as bar:
         task = bar.add_task("preparing", total=3, visible=False)
         bar.advance(task)

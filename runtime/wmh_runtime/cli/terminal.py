@@ -115,7 +115,9 @@ def _print(console: Console, line: Text) -> None:
 class _Progress(Progress):
     """A bar where there is a terminal to draw on; elsewhere a line a minute, for log files."""
 
-    _told_at = -math.inf
+    def start(self) -> None:
+        super().start()
+        self._told_at = time.monotonic()
 
     def update(self, task_id: TaskID, **fields: Any) -> None:
         super().update(task_id, **fields)
