@@ -53,7 +53,7 @@ def train(inputs, out, moment, processes, precision, threads):
     heads, base, cache = inputs
     arguments = (heads, base, out, cache, moment, precision, threads)
     ended = launch(processes, "tests.train.fit_worker", *arguments)
-    assert (ended.returncode == 0) == (moment == NEVER), ended.stderr[-2000:]
+    assert (ended.returncode == 0) == (moment == NEVER), ended.stderr
 
 
 def train_by_command(inputs, recipe, out, processes):

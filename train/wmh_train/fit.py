@@ -132,6 +132,7 @@ def fit(
         save_facts(out, facts)
         keeper.remove()
     accelerator.wait_for_everyone()  # nobody reads them before they are written
+    accelerator.end_training()  # parts the processes; interpreters that end connected may abort
     return facts
 
 
