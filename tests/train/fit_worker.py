@@ -42,13 +42,13 @@ def kill_at_call(number, before):
     return wrap
 
 
-class KilledAtStep(FitListener):
-    def __init__(self, step):
-        self._step = step
+class SignalledAtStep(FitListener):
+    def __init__(self, step, number):
+        self._step, self._number = step, number
 
     def step(self, report):
         if report.step == self._step:
-            kill()
+            os.kill(os.getpid(), self._number)
 
 
 def main(heads, base, out, cache, moment, precision, threads):
@@ -56,7 +56,9 @@ def main(heads, base, out, cache, moment, precision, threads):
     recipe = recipe_in(precision)
     listener = FitListener()
     if moment.isdigit():
-        listener = KilledAtStep(int(moment))
+        listener = SignalledAtStep(int(moment), signal.SIGKILL)
+    elif moment.startswith("asked"):  # the main process alone
+        listener = SignalledAtStep(int(moment.removeprefix("asked")), signal.SIGTERM)
     elif moment == "saving":  # half of the state is written
         wrap = kill_at_call(2, lambda _, path: Path(path).write_bytes(b"half"))
         torch.save = wrap(torch.save)

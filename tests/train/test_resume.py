@@ -106,7 +106,11 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(inputs, tmp_path):
 def test_killed_processes_end_in_the_weights_of_the_command(inputs, tmp_path):
     said = train_by_command(inputs, recipe_in("no"), tmp_path / "whole", 2)
     assert said.count("begins at step 0 on 2 × cpu, precision no") == 1  # not by every process
-    for moment in ("8", NEVER):  # in the second epoch
+    # Asked to end in the first epoch, one of them, and killed in the second.
+    train(inputs, tmp_path / "killed", "asked3", 2, "no", 1)
+    state = torch.load(tmp_path / "killed" / "resume.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (0, 4)  # heard in the next step, by both
+    for moment in ("8", NEVER):
         train(inputs, tmp_path / "killed", moment, 2, "no", 1)
     assert_ended_alike(tmp_path / "killed", tmp_path / "whole", recipe_in("no"))
 
