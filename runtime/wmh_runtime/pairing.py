@@ -227,9 +227,10 @@ def _masks_below(folder: Path, apart_from: Path | None) -> list[_Named]:
             continue
         subfolders[:] = (name for name in subfolders if not _is_hidden(name))
         for path in (place / name for name in names if not _is_hidden(name)):
-            if bids.is_nifti(path) and path.is_file():
-                masks.append(_named(path, path.relative_to(folder)))
-    return sorted((mask for mask in masks if mask), key=lambda mask: mask.path)
+            named = _named(path, path.relative_to(folder)) if bids.is_nifti(path) else None
+            if named and path.is_file():
+                masks.append(named)
+    return sorted(masks, key=lambda mask: mask.path)
 
 
 def _is_hidden(name: str) -> bool:  # or never finished

@@ -127,8 +127,9 @@ def cross_validate(
         for k, output in enumerate(recipe.outputs):
             new = [_pair(scan, masks[scan.name][k], k) for scan in tested]
             pairs[output] += new
-            cases[output] += _compare(new, folder)
-            listener.compared(output, cases[output][-len(new) :])
+            compared = _compare(new, folder)
+            cases[output] += compared
+            listener.compared(output, compared)
     return {
         output: _report(data, output, pairs[output], cases[output], out, listener)
         for output in recipe.outputs
