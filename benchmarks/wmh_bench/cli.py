@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
 from wmh_bench.data_memory import measure_data_memory
-from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in
+from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
 from wmh_bench.training_step import measure_training_speed
 from wmh_export.assemble import CARD_NAME
 from wmh_export.card import MeasuredAccuracy, model_card
@@ -108,10 +108,12 @@ def training_step(
 @app.command("stand-in")
 def stand_in(
     out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
+    recipe: _RecipeName = "wmh-lora",
 ) -> None:
-    """Make a trained ViT-B to measure with, without MedSAM's weights."""
+    """Make a trained network of the method's shape to measure with, without MedSAM's weights."""
+    shape = load_recipe(recipe)
     with terminal.progress_bar() as bar:
-        made = make_stand_in(out, _StageDisplay(bar))
+        made = make_stand_in(out, _StageDisplay(bar), stand_in_recipe(shape))
     terminal.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
     if made.mean_dice < LOWEST_DICE:
         terminal.say_error(

@@ -51,11 +51,10 @@ from wmh_train.model.base import Base, read_base
 from wmh_train.model.network import WmhNetwork, parameter_counts
 from wmh_train.model.random_base import write_random_base
 from wmh_train.processes import open_accelerator
-from wmh_train.recipe import Recipe, load_recipe
+from wmh_train.recipe import Recipe
 from wmh_train.schedule import learning_rate
 from wmh_train.validation import validation_dice
 
-_SHAPE = "wmh-lora-448"  # the method's network; 448 pixels need no padding of windows
 _SEED = 7000  # of the phantoms: 7000000 and on
 _LOADS_ML = (5.0, 60.0)
 _EMPTY_SLICES = 0.15
@@ -100,14 +99,14 @@ class StandInListener:
 
 
 def make_stand_in(
-    out: Path, listener: StandInListener, recipe: Recipe | None = None, heads: Heads | None = None
+    out: Path, listener: StandInListener, recipe: Recipe, heads: Heads | None = None
 ) -> StandIn:
     """Make the stand-in; phantoms, slices and features that are there already are kept.
 
     Args:
         out: folder for all of it.
         listener: is told how it goes.
-        recipe: with a frozen encoder; None takes that of the method at 448 pixels.
+        recipe: with a frozen encoder, from `stand_in_recipe`.
         heads: how many phantoms.
 
     Raises:
@@ -115,7 +114,7 @@ def make_stand_in(
     """
     make_writable_folder(out)
     base_path, checkpoint = out / "base.pth", out / "checkpoint"
-    recipe, heads = recipe or stand_in_recipe(), heads or Heads()
+    heads = heads or Heads()
     accelerator = open_accelerator(recipe)
     if not base_path.exists():
         listener.stage("writing random weights", 1)
@@ -177,9 +176,8 @@ def make_stand_in(
     return StandIn(load_facts(checkpoint), _unseen_dice(checkpoint, base_path, unseen, listener))
 
 
-def stand_in_recipe() -> Recipe:
-    """Return the recipe of the stand-in: the method's network, another training."""
-    recipe = load_recipe(_SHAPE)
+def stand_in_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of a stand-in: the network of another recipe, trained quickly."""
     schedule = recipe.schedule.model_copy(
         update={
             "epochs": _EPOCHS,
