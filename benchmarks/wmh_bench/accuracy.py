@@ -13,7 +13,7 @@ from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import InputError
-from wmh_runtime.metrics import dice_of_masks
+from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import Plan, plan_cohort, write_phantom
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter

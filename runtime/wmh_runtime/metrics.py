@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from wmh_runtime.geometry import reorientation_to
 from wmh_runtime.lesions import label_components
 from wmh_runtime.nifti import Affine
+from wmh_runtime.overlap import dice
 from wmh_runtime.reference import Reference
 from wmh_runtime.types import Mask
 
@@ -87,25 +88,6 @@ def compare_masks(prediction: NDArray[Any], reference: Reference, affine: Affine
         reference_lesions=lesions,
         predicted_lesions=detections,
     )
-
-
-def dice(common: float, first: float, second: float) -> float:
-    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) from voxel counts.
-
-    Two empty masks agree: 1.0.
-
-    Args:
-        common: |A ∩ B|.
-        first: |A|.
-        second: |B|.
-    """
-    return 2 * common / (first + second) if first + second else 1.0
-
-
-def dice_of_masks(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the Dice coefficient of two masks of one shape; not 0 counts as set."""
-    a, b = first != 0, second != 0
-    return dice(float((a & b).sum()), float(a.sum()), float(b.sum()))
 
 
 def share(part: float, whole: float) -> float:

@@ -9,11 +9,11 @@ from wmh_runtime.metrics import (
     border,
     compare_masks,
     count_touched,
-    dice,
     hausdorff_95_mm,
     lesion_f1,
     volume_difference_percent,
 )
+from wmh_runtime.overlap import dice
 from wmh_runtime.reference import Reference, read_reference
 from wmh_runtime.scan import read_scan
 

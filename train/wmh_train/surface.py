@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.lesions import is_large_enough, label_components
-from wmh_runtime.metrics import dice, lesion_f1, share
+from wmh_runtime.metrics import lesion_f1, share
+from wmh_runtime.overlap import dice
 from wmh_runtime.reference import Reference
 from wmh_runtime.types import Mask
 

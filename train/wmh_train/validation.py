@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.metrics import dice
+from wmh_runtime.overlap import dice
 from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
 from wmh_train.checkpoint import ValidationDice
 from wmh_train.data.cache import CachedSlices
