@@ -23,7 +23,7 @@ help:
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/$(PIP) --editable '.[cpu,export,dev]'
+	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,dev]'
 	@touch $@
 
 demo: .venv-demo/.done
