@@ -9,7 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.bundle import Graph, Manifest, Output, Parity, Training, sha256_of
+from wmh_runtime.answers import Answers
+from wmh_runtime.bundle import sha256_of
+from wmh_runtime.manifest import File, Graph, Manifest, Output, Training
+from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import Scan
 from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
@@ -21,14 +24,24 @@ from wmh_train.model.random_base import write_random_base
 from wmh_train.recipe import Recipe, load_recipe
 
 TOY_SIZE_PX = 32
-PARITY = Parity(
-    reference="itself",
-    backend="itself",
-    slices=1,
-    max_abs_difference=0,
-    mean_abs_difference=0,
-    mask_dice=1,
-)
+
+
+def perfect_parity(views=8, **changes) -> Parity:
+    """Of a graph that is the network itself."""
+    facts = {
+        "backend": "itself",
+        "precision": "fp32",
+        "views": views,
+        "emulated": False,
+        "data": "phantoms",
+        "slices": 1,
+        "max_abs_difference": 0,
+        "mean_abs_difference": 0,
+        "mask_dice": 1,
+        "reference_ml": 1,
+        "volume_difference_ml": 0,
+    }
+    return Parity.model_validate(facts | changes)
 
 
 def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
@@ -60,9 +73,10 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
                 sha256=sha256_of(path),
                 precision="fp32",
                 views=views,
-                parity=PARITY,
+                parity=[perfect_parity(views)],
             )
         )
+    write_toy_answers(folder / "answers.npz", len(channels), len(outputs))
     manifest = Manifest(
         name="toy",
         channels=list(channels),
@@ -71,6 +85,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
         calibration={"choices": [{"views": 8, "mean_dice": [0.5] * 9}], "scans": 1},
         graphs=graphs,
         weights=[],
+        answers=File(path="answers.npz", sha256=sha256_of(folder / "answers.npz")),
         training=Training(
             data="none",
             training_scans=0,
@@ -85,6 +100,15 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return folder
+
+
+def write_toy_answers(path: Path, channels: int, outputs: int) -> None:
+    """What the toy network says of two slices with a bright square each."""
+    slices = np.full((2, channels, TOY_SIZE_PX, TOY_SIZE_PX), -4, np.float32)
+    slices[:, :, 8:16, 8:20] = 4
+    probability = np.repeat(1 / (1 + np.exp(-slices[:, :1])), outputs, axis=1)
+    pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
+    Answers(slices, pixel_ml, {1: probability, 8: probability[:1]}).save(path)
 
 
 def as_scan(voxels, affine, name="memory.nii") -> Scan:

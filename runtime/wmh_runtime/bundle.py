@@ -1,9 +1,11 @@
 """The bundle: the folder that export leaves and that inference runs. Nothing else is read.
 
     bundle/
-    ├── manifest.json     what this module describes
-    ├── graphs/*.onnx     the network, of one view and of eight views
-    ├── graphs/weights.bin    what both read their weights from
+    ├── manifest.json            all that the runtime needs to know
+    ├── graphs/8-view.fp32.onnx  the network, of one view and of eight, in each precision
+    ├── graphs/weights.fp32.bin  what both graphs of a precision read their weights from
+    ├── engines/                 graphs compiled for particular GPUs
+    ├── answers.npz              slices, and what the trained network says of them
     └── MODEL_CARD.md
 
 Opening a bundle verifies the hash of every file the manifest names and follows no path out of
@@ -14,114 +16,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from wmh_runtime.answers import Answers
 from wmh_runtime.errors import BundleError
 from wmh_runtime.invalid import problems_of
-from wmh_runtime.prepare import Preparation
-from wmh_runtime.types import NetworkShape, Precision, Views
+from wmh_runtime.manifest import SCHEMA_VERSION, Engine, EngineKind, File, Graph, Manifest
+from wmh_runtime.types import GraphPrecision, Precision, Views
 
-SCHEMA_VERSION: Final = 1
 MANIFEST_NAME = "manifest.json"
-INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
-
-OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
-
-
-class _Part(BaseModel):
-    """A part of the manifest: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Output(_Part):
-    """One class the network segments, with the calibration of its mask."""
-
-    name: OutputName
-    threshold: float = Field(gt=0, le=1)
-    min_lesion_mm3: float = Field(ge=0)
-
-
-class File(_Part):
-    """A file of the bundle."""
-
-    path: str = Field(description="relative to the bundle, with forward slashes")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class Parity(_Part):
-    """How far a graph is from the network it was exported from, as measured at export."""
-
-    reference: str
-    backend: str
-    slices: int = Field(ge=1)
-    max_abs_difference: float = Field(ge=0, description="of probability")
-    mean_abs_difference: float = Field(ge=0, description="of probability")
-    mask_dice: float = Field(ge=0, le=1, description="of the two thresholded masks, slices pooled")
-
-
-class Graph(File):
-    """One ONNX graph: float32 [N, C, S, S] in, probability float32 [N, K, S, S] out."""
-
-    precision: Precision
-    views: Views
-    parity: Parity
-
-
-class Training(_Part):
-    """Where a model comes from."""
-
-    data: str = Field(description="what the data set calls itself")
-    training_scans: int
-    validation_scans: int
-    training_slices: int
-    parameters: int
-    trained_parameters: int
-    details: dict[str, Any] = Field(description="recipe, losses, machine")
-
-
-class Manifest(_Part):
-    """Everything the runtime needs to know of a model."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: str
-    channels: list[str] = Field(min_length=1)
-    outputs: list[Output] = Field(min_length=1)
-    preparation: Preparation
-    calibration: dict[str, Any] = Field(description="how thresholds and minimum sizes were chosen")
-    graphs: list[Graph] = Field(min_length=1)
-    weights: list[File] = Field(description="files the graphs read their weights from")
-    default_precision: Precision = "fp32"
-    training: Training
-    tools: dict[str, str] = Field(description="versions of what made the bundle")
-    licence: str
-    intended_use: str = INTENDED_USE
-    caution: str = Field(default="", description="a warning that every result shall bear")
-
-    @property
-    def network_shape(self) -> NetworkShape:
-        """C, K and S of the graphs."""
-        return NetworkShape(len(self.channels), len(self.outputs), self.preparation.size_px)
-
-    @property
-    def model_id(self) -> str:
-        """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs.
-
-        Defaults are left out, so that a later, optional field changes no bundle's id.
-        """
-        decisive = {
-            "channels": self.channels,
-            "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
-            "preparation": self.preparation.model_dump(exclude_defaults=True),
-            "files": sorted(file.sha256 for file in (*self.graphs, *self.weights)),
-        }
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+ANSWERS_NAME = "answers.npz"
+CARD_NAME = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -131,23 +41,71 @@ class Bundle:
     folder: Path
     manifest: Manifest
 
-    def graph(self, *, views: int, precision: str) -> Graph:
-        """Return the graph of this many views and this precision.
+    def graph(self, *, views: Views, precision: Precision) -> Graph:
+        """Return the graph to compute so many views in this precision with.
 
         Raises:
             BundleError: the bundle has none.
         """
+        written: GraphPrecision = "fp32" if precision == "bf16" else precision
         for graph in self.manifest.graphs:
-            if (graph.views, graph.precision) == (views, precision):
+            if (graph.views, graph.precision) == (views, written):
                 return graph
         present = ", ".join(
             f"{graph.views}-view {graph.precision}" for graph in self.manifest.graphs
         )
         raise BundleError(
-            f"has no {views}-view {precision} graph, only {present}",
+            f"has no {views}-view {written} graph, only {present}",
             "Choose one of these, or export the bundle again.",
             about=self.folder,
         )
+
+    def engine(self, *, kind: EngineKind, version: str, target: str, views: Views) -> Engine:
+        """Return the engine for a library and a GPU.
+
+        Args:
+            kind: of the library.
+            version: of the library that is installed.
+            target: compute capability of the GPU, such as sm89.
+            views: that it shall look at.
+
+        Raises:
+            BundleError: the bundle has none, or only for others, or of a graph that is not its
+                own; it says which command builds one.
+        """
+        misfits = []
+        for engine in reversed(self.manifest.engines):  # the newest first
+            if (engine.kind, engine.views) != (kind, views):
+                continue
+            if misfit := self._misfit(engine, version, target):
+                misfits.append(f"{engine.path} {misfit}")
+            else:
+                return engine
+        problem = "; ".join(misfits) or f"has no {views}-view engine of {kind}"
+        targets = f" --targets {target}" if kind == "rtx" else ""
+        raise BundleError(
+            problem,
+            f"Run: wmh-export engines {self.folder} --runtime {kind}{targets}",
+            about=self.folder,
+        )
+
+    def _misfit(self, engine: Engine, version: str, target: str) -> str:
+        graph = self.graph(views=engine.views, precision=engine.precision)
+        if engine.graph_sha256 != graph.sha256:
+            return "was built from another graph"
+        if engine.version != version:
+            return f"was built by version {engine.version}, {version} is installed"
+        if target not in engine.targets:
+            return f"was built for {', '.join(engine.targets)}, this GPU is {target}"
+        return ""
+
+    def answers(self) -> Answers:
+        """Read the slices of the parity check, and what the trained network says of them.
+
+        Raises:
+            BundleError: the file holds something else.
+        """
+        return Answers.load(self.path_of(self.manifest.answers))
 
     def path_of(self, file: File) -> Path:
         """Return where a file of the bundle lies."""
@@ -163,10 +121,9 @@ def open_bundle(name_or_folder: str | Path) -> Bundle:
     try:
         folder = _folder_of(name_or_folder)
         manifest = _read_manifest(folder)
-        files = (*manifest.graphs, *manifest.weights)
-        for file in files:
+        for file in manifest.files:
             _verify(folder, file)
-        _require_nothing_else(folder, files)
+        _require_nothing_else(folder, (*manifest.graphs, *manifest.weights))
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({error})"
         raise BundleError(problem, "Check its permissions.", about=name_or_folder) from error
@@ -212,10 +169,11 @@ def _read_manifest(folder: Path) -> Manifest:
             f"cannot be read: {error}", "Copy the bundle again.", about=path
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        newer = version > SCHEMA_VERSION
         raise BundleError(
-            f"has schema version {version}, this program reads up to {SCHEMA_VERSION}",
-            "Upgrade wmh-lora, or export the bundle with this version.",
+            f"has schema version {version}, this program reads {SCHEMA_VERSION}",
+            f"{'Upgrade wmh-lora, or export' if newer else 'Export'} it again with this version.",
             about=path,
         )
     try:
@@ -243,7 +201,7 @@ def _verify(folder: Path, file: File) -> None:
         )
 
 
-def _require_nothing_else(folder: Path, files: tuple[File, ...]) -> None:
+def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
     """Refuse files beside the graphs that the manifest does not name: a graph might read them."""
     named = {folder / file.path for file in files}
     for place in {path.parent for path in named}:

@@ -10,10 +10,11 @@ from pathlib import Path
 from wmh_runtime import bids
 from wmh_runtime.atomic import write_table_atomically
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Bundle, Output, sha256_of
+from wmh_runtime.bundle import Bundle, sha256_of
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.manifest import Output
 from wmh_runtime.outputs import OutputPaths, output_paths, write_output
 from wmh_runtime.record import Record, Settings, read_record
 from wmh_runtime.scan import read_scan

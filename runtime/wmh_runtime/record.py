@@ -12,7 +12,8 @@ from nibabel.affines import apply_affine
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Bundle, Output
+from wmh_runtime.bundle import Bundle
+from wmh_runtime.manifest import Output
 from wmh_runtime.scan import Scan
 from wmh_runtime.segmenter import OutputResult, Segmentation
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Output
 from wmh_runtime.errors import InputError
 from wmh_runtime.lesions import Lesions, find_lesions
+from wmh_runtime.manifest import Output
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.scan import Scan
 from wmh_runtime.types import Floats

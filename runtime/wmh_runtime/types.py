@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]  # that something computes in
+GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in; bf16 runs fp32's
 Views = Literal[1, 8]
+ALL_VIEWS: tuple[Views, ...] = (1, 8)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ import pytest
 
 from tests.toys import TOY_SIZE_PX, write_head
 from wmh_runtime.backends.fake import FakeBackend
-from wmh_runtime.bundle import Output
 from wmh_runtime.errors import InputError
+from wmh_runtime.manifest import Output
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.toys import fit_data, small_recipe, write_annotated_heads
-from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.manifest import Output
 from wmh_train.calibrate import calibrate_checkpoint, edges_of
 from wmh_train.checkpoint import Calibration, Choice, load_facts
 from wmh_train.fit import FitListener, fit

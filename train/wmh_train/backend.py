@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.types import Floats, NetworkShape
+from wmh_runtime.types import Floats, NetworkShape, Precision
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
@@ -22,16 +22,25 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
-    precision = "fp32"
+    precision: Precision = "fp32"
 
     def __init__(
         self, network: WmhNetwork, recipe: Recipe, *, views: int = 8, batch_size: int = 1
     ) -> None:
-        shape = NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
-        super().__init__(shape, batch_size)
+        super().__init__(self.shape_of(recipe), batch_size)
         self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self.device = self._device.type
         self._module = EightViews(network) if views > 1 else OneView(network)
+
+    @staticmethod
+    def shape_of(recipe: Recipe) -> NetworkShape:
+        """Return C, K and S of a recipe's network."""
+        return NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of PyTorch."""
+        return {"torch": torch.__version__}
 
     def _open(self) -> None:
         self._module.eval()

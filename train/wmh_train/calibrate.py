@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.manifest import Output
 from wmh_runtime.segmenter import Segmenter
 from wmh_runtime.types import Views
 from wmh_train.backend import TorchBackend

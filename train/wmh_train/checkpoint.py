@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
-from wmh_runtime.bundle import Output, sha256_of
+from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.invalid import problems_of
+from wmh_runtime.manifest import Output
 from wmh_runtime.types import Views
 from wmh_train.data.split import Split
 from wmh_train.model.base import Base, BaseIdentity, read_base

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from wmh_runtime import bids
 from wmh_runtime.atomic import write_text_atomically
-from wmh_runtime.bundle import Output
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation import Case, Evaluation, evaluate
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.manifest import Output
 from wmh_runtime.pairing import Pair
 from wmh_runtime.report.evaluation import write_report
 from wmh_runtime.report.summary import Sources

@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from wmh_runtime.bundle import OutputName
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.invalid import problems_of
+from wmh_runtime.manifest import OutputName
 from wmh_runtime.prepare import Preparation
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]

@@ -1,0 +1,98 @@
+"""Answers: slices with lesions, and what the trained network says of them.
+
+A bundle carries them. Whatever executes it, here or on a machine without the tools that made it,
+can be asked the same and compared. The slices show phantoms, never patients.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.atomic import write_bytes_atomically
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.errors import BundleError
+from wmh_runtime.questions import Questions
+from wmh_runtime.tta import VIEWS
+from wmh_runtime.types import ALL_VIEWS, Floats, Views
+
+
+@dataclass(frozen=True)
+class Answers(Questions):
+    """Slices, and what the trained network says of them."""
+
+    probability: dict[Views, Floats]  # [n, K, S, S], of the first n slices; fewer of eight views
+
+    def first(self, slices: int) -> Answers:
+        """Return the answers about the first few slices, in one view."""
+        return Answers(
+            self.slices[:slices], self.pixel_ml[:slices], {1: self.probability[1][:slices]}
+        )
+
+    def save(self, path: Path) -> None:
+        """Write them; equal answers are equal bytes."""
+        half = self.slices.astype(np.float16)
+        assert np.array_equal(half, self.slices), "slices of values that float16 holds"
+        arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.pixel_ml}
+        for views, probability in self.probability.items():
+            arrays[f"views_{views}"] = probability
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)
+        write_bytes_atomically(path, stream.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Answers:
+        """Read them.
+
+        Raises:
+            BundleError: the file is no such file.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream) as arrays:  # never unpickles
+                return cls(
+                    slices=arrays["slices"].astype(np.float32),
+                    pixel_ml=arrays["pixel_ml"],
+                    probability={
+                        views: arrays[f"views_{views}"]
+                        for views in ALL_VIEWS
+                        if f"views_{views}" in arrays
+                    },
+                )
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            problem = f"holds no answers ({error})"
+            raise BundleError(problem, "Copy the bundle again.", about=path) from error
+
+
+def ask(
+    network: Backend, questions: Questions, thresholds: Sequence[float], seen_in_eight_views: int
+) -> Answers:
+    """Ask a network about slices, in one view and in the mean of eight, taken apart by numpy.
+
+    Args:
+        network: open, of one view.
+        questions: N slices.
+        thresholds: of the K outputs; the slices in which most is found come first.
+        seen_in_eight_views: how many of them, the first ones, are asked about in eight views.
+    """
+    one = network.predict(questions.slices)  # [N, K, S, S]
+    cut = np.asarray(thresholds, np.float32)[:, None, None]
+    most_first = np.argsort(-(one >= cut).sum(axis=(1, 2, 3)), kind="stable")
+    slices, one = questions.slices[most_first], one[most_first]
+    first = slices[:seen_in_eight_views]
+    undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
+    eight = np.stack(undone).mean(axis=0, dtype=np.float64)
+    return Answers(
+        slices, questions.pixel_ml[most_first], {1: _shortened(one), 8: _shortened(eight)}
+    )
+
+
+def _shortened(probability: NDArray[np.floating]) -> Floats:
+    """Round to a millionth, a hundredth of the tightest bound: it compresses to a third."""
+    return np.round(probability, 6).astype(np.float32)

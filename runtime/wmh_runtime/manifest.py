@@ -1,0 +1,167 @@
+"""The manifest: everything the runtime needs to know of a model, `manifest.json` of a bundle.
+
+Its JSON Schema is docs/manifest.schema.json; docs/bundle.md explains it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wmh_runtime.parity import Parity
+from wmh_runtime.prepare import Preparation
+from wmh_runtime.types import GraphPrecision, NetworkShape, Precision, Views
+
+SCHEMA_VERSION: Final = 2
+INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
+
+OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
+EngineKind = Literal["rtx", "tensorrt"]
+
+
+class _Part(BaseModel):
+    """A part of the manifest: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Output(_Part):
+    """One class the network segments, with the calibration of its mask."""
+
+    name: OutputName
+    threshold: float = Field(gt=0, le=1)
+    min_lesion_mm3: float = Field(ge=0)
+
+
+class File(_Part):
+    """A file of the bundle."""
+
+    path: str = Field(description="relative to the bundle, with forward slashes")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Graph(File):
+    """One ONNX graph: float32 [N, C, S, S] in, probability float32 [N, K, S, S] out."""
+
+    precision: GraphPrecision
+    views: Views
+    parity: list[Parity] = Field(min_length=1, description="for each backend that was at hand")
+
+
+class BatchProfile(_Part):
+    """The batches, in slices, that an engine takes."""
+
+    least: int = Field(ge=1)
+    best: int = Field(ge=1, description="that it is tuned for")
+    most: int = Field(ge=1)
+
+
+class Engine(File):
+    """A graph compiled by TensorRT or TensorRT-RTX for particular GPUs."""
+
+    kind: EngineKind
+    version: str = Field(description="of the library that compiled it; no other runs it")
+    targets: list[str] = Field(min_length=1, description="compute capabilities, such as sm89")
+    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    precision: GraphPrecision
+    views: Views
+    profile: BatchProfile
+    build_seconds: float
+    fused_attention: int = Field(
+        description="attention layers that became one kernel, by the log of the build"
+    )
+    attention_layers: int = Field(description="of the network")
+
+
+class QuantisationTrial(_Part):
+    """One choice of layers left in float32, and what it cost."""
+
+    left_out: list[str] = Field(description="groups of layers that stay in float32")
+    mask_dice: float = Field(description="with the float32 graph, on slices of the search")
+    volume_percent: float = Field(description="difference from the float32 graph's, unsigned")
+
+
+class Quantisation(_Part):
+    """How the INT8 graph came to be."""
+
+    quantiser: str
+    calibration_slices: int
+    calibrated_on: str
+    left_out: list[str] = Field(description="groups of layers that stay in float32")
+    trials: list[QuantisationTrial]
+
+
+class Training(_Part):
+    """Where a model comes from."""
+
+    data: str = Field(description="what the data set calls itself")
+    training_scans: int
+    validation_scans: int
+    training_slices: int
+    parameters: int
+    trained_parameters: int
+    details: dict[str, Any] = Field(description="recipe, losses, machine")
+
+
+class Manifest(_Part):
+    """Everything the runtime needs to know of a model."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    name: str
+    channels: list[str] = Field(min_length=1)
+    outputs: list[Output] = Field(min_length=1)
+    preparation: Preparation
+    calibration: dict[str, Any] = Field(description="how thresholds and minimum sizes were chosen")
+    graphs: list[Graph] = Field(min_length=1)
+    weights: list[File] = Field(description="files the graphs read their weights from")
+    answers: File = Field(description="slices, and what the trained network says of them")
+    engines: list[Engine] = []
+    default_precision: Precision = "fp32"
+    quantisation: Quantisation | None = Field(default=None, description="of the INT8 graphs")
+    training: Training
+    tools: dict[str, str] = Field(description="versions of what made the bundle")
+    licence: str
+    intended_use: str = INTENDED_USE
+    caution: str = Field(default="", description="a warning that every result shall bear")
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        """C, K and S of the graphs."""
+        return NetworkShape(len(self.channels), len(self.outputs), self.preparation.size_px)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The calibrated thresholds of the K outputs."""
+        return [output.threshold for output in self.outputs]
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All files that the manifest names."""
+        return (*self.graphs, *self.weights, self.answers, *self.engines)
+
+    @property
+    def model_id(self) -> str:
+        """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs.
+
+        Defaults are left out, so that a later, optional field changes no bundle's id.
+        """
+        decisive = {
+            "channels": self.channels,
+            "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
+            "preparation": self.preparation.model_dump(exclude_defaults=True),
+            "files": sorted(file.sha256 for file in (*self.graphs, *self.weights)),
+        }
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of `manifest.json`, as docs/manifest.schema.json publishes it."""
+    return Manifest.model_json_schema()
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201 - its only output
