@@ -1,14 +1,19 @@
 """The contract that every backend keeps, the shipped fake included."""
 
+import sys
+
 import numpy as np
 import pytest
 from torch import nn
 
 from tests.toys import TOY_SIZE_PX, small_recipe
+from wmh_runtime.backends import select
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.backends.select import backend_named, installed_backends
 from wmh_runtime.bundle import open_bundle
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.types import NetworkShape
 from wmh_train.backend import TorchBackend
 from wmh_train.model.decoder import Logits
@@ -23,7 +28,7 @@ class ImageAsLogits(nn.Module):
         return Logits(image, [])
 
 
-@pytest.fixture(params=["fake", "onnxruntime", "torch"])
+@pytest.fixture(params=["fake", "onnxruntime", "openvino", "torch"])
 def make_backend(request, toy_bundle):
     """All execute the same network: the logistic function."""
 
@@ -34,7 +39,8 @@ def make_backend(request, toy_bundle):
             preparation = {"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX}
             recipe = small_recipe(preparation=preparation)
             return TorchBackend(ImageAsLogits(), recipe, batch_size=batch_size)
-        return OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
+        backend = backend_named(request.param)
+        return backend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
 
     return make
 
@@ -125,15 +131,55 @@ def test_a_batch_of_nothing_is_refused(make_backend):
         make_backend(0)
 
 
-def test_a_broken_graph_is_one_clear_line(tmp_path):
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
+def test_a_broken_graph_is_one_clear_line(tmp_path, backend):
     graph = tmp_path / "broken.onnx"
     graph.write_bytes(b"not a graph")
-    with pytest.raises(BackendError, match=r"broken\.onnx: ONNX Runtime refuses") as raised:
-        OnnxRuntimeBackend(graph, SHAPE).__enter__()
+    with pytest.raises(BackendError, match=r"broken\.onnx: .* refuses the graph") as raised:
+        backend(graph, SHAPE).__enter__()
     assert "\n" not in str(raised.value)
 
 
-def test_without_onnx_runtime_the_install_line_is_given(toy_bundle, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(BackendError, match="pip install onnxruntime"):
-        OnnxRuntimeBackend.of_bundle(open_bundle(toy_bundle)).__enter__()
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
+def test_without_its_library_the_install_line_is_given(toy_bundle, monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, backend.name, None)
+    with pytest.raises(BackendError, match=f"pip install {backend.name}"):
+        backend.of_bundle(open_bundle(toy_bundle)).__enter__()
+
+
+def test_a_precision_of_another_backend_is_refused_with_those_it_has(toy_bundle):
+    bundle = open_bundle(toy_bundle)
+    with pytest.raises(BackendError, match=r"onnxruntime: does not compute in bf16.*fp32, int8"):
+        OnnxRuntimeBackend.of_bundle(bundle, precision="bf16")
+    with pytest.raises(BackendError, match=r"would only emulate fp16, slower than float32"):
+        OpenVinoBackend.of_bundle(bundle, precision="fp16")
+
+
+def test_bf16_executes_the_float32_graph_where_the_processor_has_it(toy_bundle, monkeypatch):
+    bundle = open_bundle(toy_bundle)
+    if "bf16" in OpenVinoBackend.precisions_here():
+        slices = random_slices(2)
+        with OpenVinoBackend.of_bundle(bundle, precision="bf16") as backend:
+            found = backend.predict(slices)
+        np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices)), atol=2**-7)
+    monkeypatch.setattr(OpenVinoBackend, "precisions_here", classmethod(lambda cls: ("fp32",)))
+    with pytest.raises(BackendError, match=r"this processor has no bfloat16\. Use fp32 or int8"):
+        OpenVinoBackend.of_bundle(bundle, precision="bf16").__enter__()
+
+
+def test_a_backend_says_what_executes_and_where(make_backend):
+    description = make_backend().description
+    assert description.endswith((" on cpu", " on none"))
+    assert any(c.isdigit() for c in description) or description == "fake on none"
+
+
+def test_a_backend_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(InputError, match=r"there is no backend cuda.*onnxruntime, openvino"):
+        backend_named("cuda")
+
+
+def test_only_installed_backends_are_offered(monkeypatch):
+    assert installed_backends() == [OnnxRuntimeBackend, OpenVinoBackend]
+    found = select.find_spec
+    monkeypatch.setattr(select, "find_spec", lambda n: None if n == "openvino" else found(n))
+    assert installed_backends() == [OnnxRuntimeBackend]

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from wmh_runtime.errors import BackendError
-from wmh_runtime.types import Floats, NetworkShape
+from wmh_runtime.types import Floats, NetworkShape, Precision
 
 
 class Backend(ABC):
@@ -27,7 +27,8 @@ class Backend(ABC):
 
     name: str
     device: str
-    precision: str
+    precision: Precision
+    emulated = False  # computes in wider arithmetic than the precision's own
 
     def __init__(self, shape: NetworkShape, batch_size: int) -> None:
         if batch_size < 1:
@@ -101,6 +102,12 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """The libraries that execute, by name, with their versions; none by default."""
         return {}
+
+    @property
+    def description(self) -> str:
+        """What executes, with versions, and where."""
+        libraries = " ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{libraries or self.name} on {self.device}"
 
     @abstractmethod
     def _open(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.types import Floats, NetworkShape
+from wmh_runtime.types import Floats, NetworkShape, Precision
 
 
 class FakeBackend(Backend):
@@ -17,7 +17,7 @@ class FakeBackend(Backend):
 
     name = "fake"
     device = "none"
-    precision = "fp32"
+    precision: Precision = "fp32"
 
     def __init__(self, shape: NetworkShape, batch_size: int = 1) -> None:
         super().__init__(shape, batch_size)

@@ -5,64 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Bundle
+from wmh_runtime.backends.graph import GraphBackend
 from wmh_runtime.errors import BackendError
-from wmh_runtime.types import Floats, NetworkShape, Precision, Views
+from wmh_runtime.types import Floats
 
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeBackend(Backend):
-    """Executes an ONNX graph with ONNX Runtime on the CPU.
-
-    Args:
-        graph: the .onnx file.
-        shape: of the network in it.
-        precision: of the graph.
-        batch_size: slices executed at a time.
-        threads: of the processor; None leaves it to ONNX Runtime (one a core).
-
-    Raises:
-        BackendError: on entry, where ONNX Runtime is missing or refuses the graph.
-    """
+class OnnxRuntimeBackend(GraphBackend):
+    """Executes an ONNX graph with ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
-    device = "cpu"
-
-    def __init__(
-        self,
-        graph: Path,
-        shape: NetworkShape,
-        *,
-        precision: Precision = "fp32",
-        batch_size: int = 1,
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(shape, batch_size)
-        self.precision = precision
-        self._graph = graph
-        self._threads = threads
-        self._session: Any = None
-
-    @classmethod
-    def of_bundle(
-        cls, bundle: Bundle, *, views: Views = 8, batch_size: int = 1, threads: int | None = None
-    ) -> OnnxRuntimeBackend:
-        """Execute a bundle in its default precision, eight views averaged in the graph or one.
-
-        Raises:
-            BundleError: the bundle has no such graph.
-        """
-        precision = bundle.manifest.default_precision
-        graph = bundle.path_of(bundle.graph(views=views, precision=precision))
-        return cls(
-            graph,
-            bundle.manifest.network_shape,
-            precision=precision,
-            batch_size=batch_size,
-            threads=threads,
-        )
+    precisions = ("fp32", "int8")
+    _session: Any = None
 
     @property
     def versions(self) -> dict[str, str]:

@@ -1,0 +1,96 @@
+"""What backends that execute an ONNX graph on the processor have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.bundle import Bundle
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import NetworkShape, Precision, Views
+
+
+class GraphBackend(Backend):
+    """Executes an ONNX graph on the processor.
+
+    Args:
+        graph: the .onnx file.
+        shape: of the network in it.
+        precision: to compute in: the graph's own, or bf16 of a float32 graph.
+        batch_size: slices executed at a time.
+        threads: of the processor; None leaves it to the library (one a core).
+
+    Raises:
+        BackendError: the precision is none of this backend's; on entry, where the library is
+            missing or refuses the graph.
+    """
+
+    device = "cpu"
+    precisions: ClassVar[tuple[Precision, ...]]  # fastest last
+    emulates: ClassVar[tuple[Precision, ...]] = ("fp16",)  # takes it, computes in float32
+
+    def __init__(
+        self,
+        graph: Path,
+        shape: NetworkShape,
+        *,
+        precision: Precision = "fp32",
+        batch_size: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(shape, batch_size)
+        if precision not in (*self.precisions, *self.emulates):
+            raise BackendError(
+                f"does not compute in {precision}",
+                f"Choose from: {', '.join(self.precisions)}, or another backend.",
+                about=self.name,
+            )
+        self.precision = precision
+        self.emulated = precision in self.emulates
+        self._graph = graph
+        self._threads = threads
+
+    @classmethod
+    def precisions_here(cls) -> tuple[Precision, ...]:
+        """The precisions that this processor has; the library must be installed."""
+        return cls.precisions
+
+    @classmethod
+    def of_bundle(
+        cls,
+        bundle: Bundle,
+        *,
+        views: Views = 8,
+        precision: Precision | None = None,
+        batch_size: int = 1,
+        threads: int | None = None,
+    ) -> Self:
+        """Execute a graph of a bundle.
+
+        Args:
+            bundle: verified.
+            views: averaged within the graph.
+            precision: None takes the bundle's default.
+            batch_size: slices executed at a time.
+            threads: of the processor; None is one a core.
+
+        Raises:
+            BundleError: the bundle has no such graph.
+            BackendError: the precision is none of this backend's.
+        """
+        precision = precision or bundle.manifest.default_precision
+        if precision in cls.emulates:
+            raise BackendError(
+                f"would only emulate {precision}, slower than float32",
+                f"Choose from: {', '.join(cls.precisions)}.",
+                about=cls.name,
+            )
+        graph = bundle.graph(views=views, precision=precision)
+        return cls(
+            bundle.path_of(graph),
+            bundle.manifest.network_shape,
+            precision=precision,
+            batch_size=batch_size,
+            threads=threads,
+        )
