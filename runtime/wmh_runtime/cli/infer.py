@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.progress import Progress as Bar
 
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from wmh_runtime.bundle import Output, open_bundle
+from wmh_runtime.backends.select import backend_named
+from wmh_runtime.bundle import open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cohort import VOLUMES_NAME, Job, Outcome, Progress, run
 from wmh_runtime.discovery import Discovery, Found, discover
 from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.first_use import compare_once
+from wmh_runtime.manifest import Output
 from wmh_runtime.record import Record
+from wmh_runtime.types import Precision
 
 app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
@@ -38,6 +42,12 @@ def infer(
     min_lesion_mm3: Annotated[
         float | None, typer.Option(help="Smallest lesion kept, mm³. Default: the bundle's.")
     ] = None,
+    backend: Annotated[
+        str, typer.Option(help="What executes the network: onnxruntime or openvino.")
+    ] = OnnxRuntimeBackend.name,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16 (openvino) or int8. Default: the bundle's.")
+    ] = "",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads. Default: one a core.")
     ] = None,
@@ -62,6 +72,9 @@ def infer(
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="--bundle")
     opened = open_bundle(bundle)
+    chosen = backend_named(backend).of_bundle(
+        opened, precision=_precision(precision), threads=threads
+    )
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     found = discover(source, out)
     _tell_what_is_passed_over(found)
@@ -69,11 +82,13 @@ def infer(
         terminal.say_warning(opened.manifest.caution)
     job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
     try:
-        with (
-            OnnxRuntimeBackend.of_bundle(opened, threads=threads) as backend,
-            terminal.progress_bar() as bar,
-        ):
-            outcome = run(job, backend, _Display(bar, len(found.scans), opened.manifest.caution))
+        with chosen, terminal.progress_bar() as bar:
+            if (parity := compare_once(opened, chosen, views=8)) is not None:
+                terminal.say(
+                    f"{parity.precision} agrees with the trained network on this machine:"
+                    f" mask Dice {parity.mask_dice:.4f}"
+                )
+            outcome = run(job, chosen, _Display(bar, len(found.scans), opened.manifest.caution))
     except KeyboardInterrupt:
         terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
         raise typer.Exit(terminal.EXIT_INTERRUPTED) from None
@@ -113,6 +128,16 @@ class _Display(Progress):
     def _finish_one(self) -> None:
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
+
+
+def _precision(name: str) -> Precision | None:
+    if not name:
+        return None
+    for precision in get_args(Precision):
+        if precision == name:
+            return cast(Precision, precision)
+    advice = f"Choose from: {', '.join(get_args(Precision))}."
+    raise InputError(f"there is no precision {name}", advice, about="--precision")
 
 
 def _tell_what_is_passed_over(found: Discovery) -> None:

@@ -7,7 +7,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -25,8 +25,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wmh_runtime.bundle import INTENDED_USE
 from wmh_runtime.errors import InterruptionError, WmhError
+from wmh_runtime.manifest import INTENDED_USE
 
 _LINE_EVERY_S = 60.0  # where no bar can be drawn
 _SPEED_OVER_S = 600.0  # steps may take a minute: the time left comes from the last ten
@@ -79,17 +79,27 @@ def run_module(name: str, extra: str, needs: Sequence[str] = ()) -> None:
         extra: of this distribution that installs what it needs.
         needs: libraries that the module imports only when it uses them.
     """
+    load_module(name, extra, needs).main()
+
+
+def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
+    """Import a module that needs more than the runtime, or say which library is missing and exit.
+
+    Args:
+        name: of the module.
+        extra: of this distribution that installs what it needs.
+        needs: libraries that the module imports only when it uses them.
+    """
     try:
         for library in needs:
             importlib.import_module(library)
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         say_error(
             f"{error.name} is not installed. Run in the project's folder: "
             f"pip install '.[cpu,{extra}]'"
         )
         sys.exit(EXIT_NOTHING_RAN)
-    module.main()
 
 
 def say(line: str) -> None:
@@ -159,6 +169,19 @@ def progress_bar() -> Iterator[Progress]:
             yield bar
         finally:
             _live_bars.clear()
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Yield what to call with each step: a line on the error stream, with the time passed."""
+    started = time.monotonic()
+    with err.status("") as status:
+
+        def tell(step: str) -> None:
+            status.update(step)
+            _print(err, Text(f"{time.monotonic() - started:5.0f} s  {step}"))
+
+        yield tell
 
 
 def print_version(wanted: bool) -> None:

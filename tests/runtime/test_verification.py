@@ -1,0 +1,139 @@
+"""A bundle proves itself on the machine it is on, without the tools that made it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.toys import TOY_SIZE_PX, write_head
+from wmh_export.cli import main
+from wmh_runtime import first_use
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.bundle import open_bundle
+from wmh_runtime.errors import BackendError
+from wmh_runtime.first_use import compare_once
+from wmh_runtime.types import NetworkShape
+from wmh_runtime.verification import verify
+
+SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
+
+
+def test_every_graph_is_asked_by_every_backend(toy_bundle):
+    told = []
+    measured = verify(
+        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], None, told.append
+    )
+    assert told == measured
+    assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
+    assert {p.backend.split()[0] for p in measured} == {"onnxruntime", "openvino"}
+    assert not [p for p in measured if p.shortfall]
+    # 96 of 1024 pixels are bright, each 0.08 mL.
+    assert measured[0].reference_ml == pytest.approx(2 * 96 * 0.08)
+
+
+def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
+    measured = verify(
+        open_bundle(toy_bundle), [OnnxRuntimeBackend], tmp_path / "scans", lambda parity: None
+    )
+    assert {p.data for p in measured} == {"phantoms", "scans"}
+
+
+def test_the_command(toy_bundle, run_command):
+    status, said, _ = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
+    assert status == 0
+    assert "3 files are those of the manifest" in said
+    assert said.strip().endswith("all within their bounds")
+
+
+def test_a_graph_that_is_another_one_fails_the_command(toy_bundle, run_command, monkeypatch):
+    execute = OnnxRuntimeBackend._execute
+    monkeypatch.setattr(
+        OnnxRuntimeBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.99)
+    )
+    status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
+    assert status == 1
+    assert "error: fp32 on onnxruntime" in errors
+    assert "probability differs by up to" in errors
+
+
+def test_a_backend_that_does_not_exist_is_one_line(toy_bundle, run_command):
+    status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "cuda")
+    assert status == 2
+    assert "there is no backend cuda" in errors
+
+
+def test_verifying_and_inspecting_need_neither_pytorch_nor_onnx(toy_bundle):
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'peft', 'scipy'): sys.modules[name] = None\n"
+        "from wmh_export.cli import main\n"
+        "sys.argv = ['wmh-export', sys.argv[1], sys.argv[2]]\n"
+        "main()\n"
+    )
+    for command in ("verify", "inspect"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, command, toy_bundle], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "8 view(s)" in done.stdout or "graphs/8-view.fp32.onnx" in done.stdout
+
+
+class Int8Fake(FakeBackend):
+    """In the place of an engine that meets its device."""
+
+    precision = "int8"
+
+    def __init__(self, offset=0.0):
+        super().__init__(SHAPE)
+        self.offset = np.float32(offset)
+
+    def _execute(self, batch):
+        return super()._execute(batch) + self.offset
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_use, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        parity = compare_once(bundle, backend, views=8)
+        assert parity is not None
+        assert parity.mask_dice == 1
+        executed = backend.batches_executed
+        assert executed == 1
+        assert compare_once(bundle, backend, views=8) is None
+        assert backend.batches_executed == executed
+        assert compare_once(bundle, backend, views=1) is not None  # another graph
+
+
+def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, monkeypatch):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        assert compare_once(bundle, backend, views=8) is not None
+        monkeypatch.setattr(first_use.platform, "node", lambda: "another machine")
+        assert compare_once(bundle, backend, views=8) is not None
+        monkeypatch.setattr(Int8Fake, "versions", {"fake": "2.0"})
+        assert compare_once(bundle, backend, views=8) is not None
+
+
+def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake(offset=0.8) as backend:  # all is lesion
+        for _ in range(2):
+            with pytest.raises(BackendError, match=r"int8 on fake.*another result.*mask Dice"):
+                compare_once(bundle, backend, views=8)
+    assert not cache.exists()
+
+
+def test_float32_is_not_asked(toy_bundle, cache):
+    with FakeBackend(SHAPE) as backend:
+        assert compare_once(open_bundle(toy_bundle), backend, views=8) is None
+        assert backend.batches_executed == 0
