@@ -1,4 +1,4 @@
-"""LoRA folded into the weights it adapts: the same network without adapters."""
+"""The same network of fewer parts: adapters and BatchNorms folded into the weights beside them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import copy
 
 import peft
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wmh_runtime.errors import ExportError
 from wmh_train.model.network import WmhNetwork
 
 
-def merge_lora(network: WmhNetwork) -> WmhNetwork:
-    """Return a new network with every adapter merged, W + (alpha / rank) · B A, in float32.
+def merge(network: WmhNetwork) -> WmhNetwork:
+    """Return a new network without LoRA and without BatchNorm, in float32.
+
+    LoRA is merged by peft, W + (alpha / rank) · B A; a BatchNorm becomes a factor and a shift of
+    the convolution before it.
 
     Args:
-        network: left as it is; one without adapters is copied.
+        network: left as it is.
 
     Raises:
         ExportError: a merged weight is not finite.
@@ -23,7 +28,19 @@ def merge_lora(network: WmhNetwork) -> WmhNetwork:
     merged = copy.deepcopy(network).float().eval()
     if isinstance(merged.encoder, peft.PeftModel):
         merged.encoder = merged.encoder.merge_and_unload()
+    for module in merged.modules():
+        if isinstance(module, nn.Sequential):
+            _fold_batch_norms(module)
     for name, tensor in merged.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ExportError(f"{name} is not finite after merging", "Train again.")
     return merged.requires_grad_(False)
+
+
+def _fold_batch_norms(layers: nn.Sequential) -> None:
+    for i, layer in enumerate(layers):
+        if isinstance(layer, nn.BatchNorm2d):
+            before = layers[i - 1]
+            transposed = isinstance(before, nn.ConvTranspose2d)
+            layers[i - 1] = fuse_conv_bn_eval(before, layer, transpose=transposed)  # type: ignore[type-var]
+            layers[i] = nn.Identity()
