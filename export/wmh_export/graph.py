@@ -1,30 +1,30 @@
-"""From a merged network to ONNX graphs that share one weights file, byte for byte repeatable."""
+"""From a module of PyTorch to an ONNX graph, the same bytes wherever it is traced."""
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
-from pathlib import Path
+from collections import Counter
 
 import onnx
 import torch
-from onnx import TensorProto, external_data_helper, numpy_helper
+from onnx import ModelProto, NodeProto
 from torch import nn
 
 OPSET = 20  # the newest that ONNX Runtime, OpenVINO and TensorRT all read
 INPUT_NAME = "slices"
 OUTPUT_NAME = "probability"
-WEIGHTS_NAME = "weights.bin"
 _BATCH = "N"
-_INLINE_BYTES = 1024  # smaller tensors, shapes and axes mostly, stay within the graph
-_ALIGNMENT_BYTES = 4096  # so that a weights file can be memory-mapped
+_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules a node comes from
+_NETWORK = "network."
 
 
-def trace(module: nn.Module, channels: int, size_px: int) -> onnx.ModelProto:
+def trace(module: nn.Module, channels: int, size_px: int) -> ModelProto:
     """Export a module, [N, C, S, S] to [N, K, S, S], with the batch N left open.
 
-    Names of source files and the like are taken out: the same network gives the same graph,
-    wherever it is exported.
+    Nodes are named by the module they come from: encoder.blocks.0.attn.query/MatMul. Names of
+    source files and the like are taken out.
     """
     example = torch.zeros(2, channels, size_px, size_px)
     # It also warns of torchvision's operators, which no network here has.
@@ -45,11 +45,13 @@ def trace(module: nn.Module, channels: int, size_px: int) -> onnx.ModelProto:
     model = program.model_proto
     batch = model.graph.input[0].type.tensor_type.shape.dim[0]
     assert batch.dim_param == _BATCH, "an operation fixed the batch size while tracing"
-    _strip(model)
+    _name_by_module(model)
+    strip(model)
     return model
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def strip(model: ModelProto) -> None:
+    """Take out what says where and by what a graph was made, in place."""
     del model.metadata_props[:]
     model.doc_string = ""
     graph = model.graph
@@ -60,34 +62,23 @@ def _strip(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
-def save_sharing_weights(models: dict[str, onnx.ModelProto], folder: Path) -> None:
-    """Write graphs that read their weights from one file, each distinct tensor once.
-
-    Args:
-        models: by file name; changed in place to refer to the weights file.
-        folder: exists; `weights.bin` and the graphs are written to it.
-    """
-    offsets: dict[bytes, int] = {}
-    with (folder / WEIGHTS_NAME).open("wb") as weights:
-        for model in models.values():
-            for tensor in model.graph.initializer:
-                raw = numpy_helper.to_array(tensor).tobytes()
-                if len(raw) < _INLINE_BYTES:
-                    continue
-                if raw not in offsets:
-                    weights.seek(-weights.tell() % _ALIGNMENT_BYTES, 1)
-                    offsets[raw] = weights.tell()
-                    weights.write(raw)
-                _refer(tensor, raw, offsets[raw])
-    for name, model in models.items():
-        onnx.save_model(model, folder / name)
-        onnx.checker.check_model(folder / name, full_check=True)
+def label(model: ModelProto, facts: dict[str, str]) -> None:
+    """Write facts into a graph's metadata, in place, in place of what was there."""
+    onnx.helper.set_model_props(model, facts)
 
 
-def _refer(tensor: TensorProto, raw: bytes, offset: int) -> None:
-    """Make a tensor live in the weights file."""
-    tensor.raw_data = raw
-    external_data_helper.set_external_data(
-        tensor, location=WEIGHTS_NAME, offset=offset, length=len(raw)
-    )
-    tensor.ClearField("raw_data")
+def _name_by_module(model: ModelProto) -> None:
+    taken: Counter[str] = Counter()
+    for node in model.graph.node:
+        name = f"{_module_of(node)}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
+def _module_of(node: NodeProto) -> str:
+    """Return the path of the module a node comes from; empty where the exporter made it."""
+    for note in node.metadata_props:
+        if note.key == _SCOPES:
+            scopes: list[str] = ["", *ast.literal_eval(note.value)]  # the last is the operation
+            return scopes[-2].removeprefix(_NETWORK)
+    return ""

@@ -1,0 +1,41 @@
+import shutil
+
+import pytest
+
+from tests.networks import TWO, write_checkpoint
+from tests.toys import small_recipe
+from wmh_export.assemble import build
+from wmh_runtime import questions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _phantoms_made_once(tmp_path_factory):
+    """Every build asks about the same phantoms; making them is most of a small build's time."""
+    made, write_phantom = tmp_path_factory.mktemp("phantoms"), questions.write_phantom
+
+    def copy_phantom(plan, folder):
+        kept = made / str(plan.seed)
+        if not kept.exists():
+            write_phantom(plan, kept)
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(questions, "write_phantom", copy_phantom)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Two channels, two outputs, of a network that was taught a little."""
+    return write_checkpoint(tmp_path_factory.mktemp("run"), small_recipe(**TWO))
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, checkpoint):
+    return build(checkpoint, tmp_path_factory.mktemp("out") / "bundle", lambda step: None)
+
+
+@pytest.fixture(scope="session")
+def bundle(built):
+    return built.bundle
