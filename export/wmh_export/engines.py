@@ -1,0 +1,146 @@
+"""Engines: the FP16 graphs compiled for particular GPUs, by TensorRT-RTX or TensorRT, by one code.
+
+TensorRT-RTX needs no GPU to build and puts several targets into one file; it finishes compiling on
+the user's GPU. TensorRT builds for the GPU at hand. Both take the graph as it is: its types say
+which precision each operator has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from wmh_export.compiler import TARGETS, Toolkit, compile_graph
+from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
+from wmh_runtime.errors import ExportError
+from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.gpu import find_gpus
+from wmh_runtime.manifest import BatchProfile, Engine, Graph
+from wmh_runtime.tta import VIEWS
+from wmh_runtime.types import ALL_VIEWS
+
+ENGINES = "engines"
+_PRECISION: Final = "fp16"
+_HASH_LETTERS = 8  # in names, so that a new engine never replaces one that is in use
+
+
+def build_engines(
+    bundle: Bundle,
+    toolkit: Toolkit,
+    targets: Sequence[str],
+    slices: BatchProfile,
+    on_step: Callable[[str], None],
+) -> list[Engine]:
+    """Compile a bundle's FP16 graphs and put the engines into it, in place of those they supersede.
+
+    Args:
+        bundle: with FP16 graphs.
+        toolkit: to build with.
+        targets: compute capabilities such as sm89, of RTX; none for TensorRT, which builds for
+            the GPU at hand.
+        slices: how many at a time; the engine of one view takes eight times as many.
+        on_step: is told each step.
+
+    Raises:
+        BundleError: the bundle has no FP16 graphs.
+        ExportError: a target does not exist, there is no GPU to build for, or the library refuses.
+        InputError: the bundle cannot be written to.
+    """
+    targets = _checked_targets(toolkit, targets)
+    make_writable_folder(bundle.folder / ENGINES)
+    built = []
+    for views in ALL_VIEWS:
+        graph = bundle.graph(views=views, precision=_PRECISION)
+        profile = slices if views > 1 else _times(slices, len(VIEWS))
+        on_step(f"{views} view(s): building for {', '.join(targets)}")
+        built.append(_build(bundle, graph, toolkit, targets, profile))
+    _put_into(bundle, built)
+    return built
+
+
+def _checked_targets(toolkit: Toolkit, targets: Sequence[str]) -> list[str]:
+    if toolkit.kind == "tensorrt":
+        if targets:
+            raise ExportError(
+                "TensorRT builds for the GPU at hand", "Leave --targets out.", about="--targets"
+            )
+        return [find_gpus()[0].target]
+    if not targets:
+        advice = "Name the GPUs it is for: sm86 is RTX 30, sm89 RTX 40, sm120 RTX 50."
+        raise ExportError("is missing", advice, about="--targets")
+    for target in targets:
+        if target not in TARGETS:
+            advice = f"Choose from: {', '.join(TARGETS)}."
+            raise ExportError(f"there is no target {target}", advice, about="--targets")
+    return sorted(dict.fromkeys(targets), key=TARGETS.index)
+
+
+def _build(
+    bundle: Bundle, graph: Graph, toolkit: Toolkit, targets: Sequence[str], profile: BatchProfile
+) -> Engine:
+    path = bundle.path_of(graph)
+    started = time.monotonic()
+    compiled = compile_graph(
+        toolkit, path, targets, profile, bundle.manifest.network_shape.slice_in
+    )
+    seconds = time.monotonic() - started
+    sha256 = hashlib.sha256(compiled.plan).hexdigest()
+    parts = (
+        f"{graph.views}-view",
+        graph.precision,
+        f"{toolkit.kind}-{toolkit.version}",
+        "-".join(targets),
+        sha256[:_HASH_LETTERS],
+        "engine",
+    )
+    name = ".".join(parts)
+    write_bytes_atomically(bundle.folder / ENGINES / name, compiled.plan)
+    return Engine(
+        path=f"{ENGINES}/{name}",
+        sha256=sha256,
+        kind=toolkit.kind,
+        version=toolkit.version,
+        targets=list(targets),
+        graph_sha256=graph.sha256,
+        precision=graph.precision,
+        views=graph.views,
+        profile=profile,
+        build_seconds=round(seconds, 1),
+        fused_attention=compiled.fused_attention,
+        attention_layers=_attention_layers(path),
+    )
+
+
+def _attention_layers(graph: Path) -> int:
+    """Count them: each has one softmax, and nothing else has."""
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    return sum(node.op_type == "Softmax" for node in nodes)
+
+
+def _times(profile: BatchProfile, factor: int) -> BatchProfile:
+    return BatchProfile(least=profile.least, best=factor * profile.best, most=factor * profile.most)
+
+
+def _put_into(bundle: Bundle, built: list[Engine]) -> None:
+    """Name the engines in the manifest, and only then remove those they supersede."""
+    manifest = open_bundle(bundle.folder).manifest  # as it is now, hours after it was opened
+    superseded = [old for old in manifest.engines if any(_serves(new, old) for new in built)]
+    kept = [old for old in manifest.engines if old not in superseded]
+    changed = manifest.model_copy(update={"engines": [*kept, *built]})
+    write_text_atomically(bundle.folder / MANIFEST_NAME, changed.model_dump_json(indent=2) + "\n")
+    paths = {engine.path for engine in built}
+    for old in superseded:
+        if old.path not in paths:
+            remove(bundle.path_of(old))
+
+
+def _serves(new: Engine, old: Engine) -> bool:
+    """Say whether a new engine is for all that an old one is for."""
+    same = (new.kind, new.views) == (old.kind, old.views)
+    return same and set(old.targets) <= set(new.targets)

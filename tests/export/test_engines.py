@@ -1,0 +1,203 @@
+"""Engines: real ones of TensorRT-RTX, and the same steps with a TensorRT that has no GPU."""
+
+import hashlib
+import shutil
+
+import pytest
+import torch
+
+from tests.export import fake_tensorrt
+from wmh_export import compiler, engines
+from wmh_export.cli import main
+from wmh_export.compiler import Toolkit, compile_graph, load_toolkit
+from wmh_export.engines import build_engines
+from wmh_export.graph import trace
+from wmh_export.half import HalfView
+from wmh_export.merge import merge
+from wmh_export.rewrite import rewrite
+from wmh_export.views import with_eight_views
+from wmh_export.weights import save_sharing_weights
+from wmh_runtime.bundle import open_bundle
+from wmh_runtime.errors import BackendError, BundleError, ExportError
+from wmh_runtime.gpu import Gpu, find_gpus
+from wmh_runtime.manifest import BatchProfile
+from wmh_train.model.network import WmhNetwork
+from wmh_train.recipe import load_recipe
+
+SLICES = BatchProfile(least=1, best=2, most=4)
+
+
+def silent(step):
+    """Nobody is told."""
+
+
+@pytest.fixture(params=["rtx", "tensorrt"])
+def toolkit(request, tmp_path, monkeypatch):
+    """The real TensorRT-RTX; a fake TensorRT, on a machine with a fake GPU."""
+    if request.param == "rtx":
+        pytest.importorskip("tensorrt_rtx")
+        return load_toolkit("rtx")
+    monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
+    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
+    return Toolkit("tensorrt", fake_tensorrt)
+
+
+@pytest.fixture
+def own_bundle(bundle, tmp_path):
+    """A copy of the bundle to put engines into."""
+    return open_bundle(shutil.copytree(bundle.folder, tmp_path / "own"))
+
+
+def targets_of(toolkit) -> list[str]:
+    return ["sm89"] if toolkit.kind == "rtx" else []
+
+
+def test_engines_of_one_and_of_eight_views_go_into_the_bundle(toolkit, own_bundle):
+    built = build_engines(own_bundle, toolkit, targets_of(toolkit), SLICES, silent)
+    opened = open_bundle(own_bundle.folder)  # verifies the hashes
+    assert opened.manifest.engines == built
+    assert [engine.views for engine in built] == [1, 8]
+    for engine in built:
+        graph = opened.graph(views=engine.views, precision="fp16")
+        content = opened.path_of(engine).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == engine.sha256
+        assert engine.graph_sha256 == graph.sha256
+        assert (engine.kind, engine.version) == (toolkit.kind, toolkit.version)
+        assert engine.targets == ["sm89"]
+        assert engine.attention_layers == 2
+    # One slice of the eight-view graph is eight views: both engines do the same at a time.
+    assert built[1].profile == SLICES
+    assert built[0].profile == BatchProfile(least=1, best=16, most=32)
+
+
+def test_an_engine_changes_neither_the_model_nor_its_id(toolkit, own_bundle):
+    build_engines(own_bundle, toolkit, targets_of(toolkit), SLICES, silent)
+    opened = open_bundle(own_bundle.folder)
+    assert opened.manifest.model_id == own_bundle.manifest.model_id
+    assert opened.manifest.graphs == own_bundle.manifest.graphs
+
+
+def test_a_rebuilt_engine_takes_the_place_of_the_old_one(toolkit, own_bundle):
+    for _ in range(2):
+        build_engines(own_bundle, toolkit, targets_of(toolkit), SLICES, silent)
+    opened = open_bundle(own_bundle.folder)
+    files = {path.name for path in (own_bundle.folder / "engines").iterdir()}
+    assert files == {engine.path.split("/")[1] for engine in opened.manifest.engines}
+    assert len(files) == 2
+
+
+def test_a_file_that_is_no_graph_is_refused(toolkit, tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(ExportError, match=rf"broken\.onnx: {toolkit.kind} refuses the graph"):
+        compile_graph(toolkit, path, ["sm89"], SLICES, (1, 8, 8))
+
+
+def test_engines_for_other_gpus_stay(own_bundle):
+    toolkit = load_toolkit("rtx")
+    for targets in (["sm120"], ["sm89", "sm86"], ["sm86"]):
+        build_engines(own_bundle, toolkit, targets, SLICES, silent)
+    kept = [engine.targets for engine in open_bundle(own_bundle.folder).manifest.engines]
+    assert kept == [["sm120"]] * 2 + [["sm86", "sm89"]] * 2 + [["sm86"]] * 2
+    build_engines(own_bundle, toolkit, ["sm86", "sm89", "sm120"], SLICES, silent)
+    opened = open_bundle(own_bundle.folder)
+    assert [e.targets for e in opened.manifest.engines] == [["sm86", "sm89", "sm120"]] * 2
+    assert len(list((own_bundle.folder / "engines").iterdir())) == 2
+
+
+def test_what_tensorrt_is_told(own_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
+    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
+    toolkit = Toolkit("tensorrt", fake_tensorrt)
+    for _ in range(2):
+        build_engines(own_bundle, toolkit, [], SLICES, silent)
+    config = fake_tensorrt.told.config
+    assert config.profile.shapes == {"slices": ((1, 2, 64, 64), (2, 2, 64, 64), (4, 2, 64, 64))}
+    assert config.profiling_verbosity == "detailed"
+    assert config.ignore_mismatch is False
+    # Each of four builds began with the timings that the one before had left.
+    assert (tmp_path / "tensorrt-11.0.0-sm89.timing").read_bytes() == b"++++"
+
+
+def test_attention_is_fused_in_all_layers_of_the_method_for_three_generations_of_gpus(tmp_path):
+    """The method's whole network at 512 pixels, all eight views in the graph, without a GPU."""
+    pytest.importorskip("tensorrt_rtx")
+    torch.manual_seed(0)
+    recipe = load_recipe("wmh-lora")
+    one_view = trace(HalfView(rewrite(merge(WmhNetwork(recipe)))), 1, recipe.preparation.size_px)
+    save_sharing_weights({"8-view.onnx": with_eight_views(one_view)}, tmp_path, "w.bin")
+    compiled = compile_graph(
+        load_toolkit("rtx"),
+        tmp_path / "8-view.onnx",
+        ["sm86", "sm89", "sm120"],
+        BatchProfile(least=1, best=1, most=4),
+        (1, 512, 512),
+    )
+    assert compiled.fused_attention == 12
+    assert not [line for line in compiled.log if "MaxrSubExpSum" in line and "Name:" in line]
+    assert 150e6 < len(compiled.plan) < 250e6  # 94 M parameters of two bytes
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["rtx"], "--targets: is missing. Name the GPUs it is for: sm86 is RTX 30"),
+        (["rtx", "--targets", "sm12"], "there is no target sm12. Choose from: sm75, sm80"),
+        (["rtx", "--targets", "sm89", "--slices", "4,1,1"], "--slices: is 4,1,1. Give three"),
+        (["cuda"], "--runtime: there is no runtime cuda. Choose from: rtx, tensorrt"),
+        (["tensorrt"], "tensorrt: is not installed. Run in the project's folder: pip install"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(own_bundle, run_command, options, says):
+    status, _, errors = run_command(main, "engines", own_bundle.folder, "--runtime", *options)
+    assert status == 2
+    assert says in errors
+    assert errors.count("\n") == 1
+
+
+def test_tensorrt_takes_no_targets(own_bundle):
+    with pytest.raises(ExportError, match="builds for the GPU at hand"):
+        build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), ["sm89"], SLICES, silent)
+
+
+def test_without_a_gpu_tensorrt_has_nothing_to_build_for(own_bundle):
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(BackendError, match="no GPU can be used"):
+        build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), [], SLICES, silent)
+
+
+def has_gpu() -> bool:
+    try:
+        return bool(find_gpus())
+    except BackendError:
+        return False
+
+
+def test_the_command_says_what_was_built(own_bundle, run_command):
+    command = ("engines", own_bundle.folder, "--runtime", "rtx", "--targets", "sm89")
+    status, said, _ = run_command(main, *command)
+    assert status == 0
+    assert said.count("attention fused in 2 of 2 layers") == 2
+    assert said.count("for sm89") == 2
+
+
+def test_an_engine_is_found_by_library_and_gpu_or_refused_with_the_command_that_builds_it(
+    own_bundle,
+):
+    toolkit = load_toolkit("rtx")
+    _, eight = build_engines(own_bundle, toolkit, ["sm86", "sm89"], SLICES, silent)
+    opened = open_bundle(own_bundle.folder)
+    wanted = {"kind": "rtx", "version": toolkit.version, "target": "sm89", "views": 8}
+    assert opened.engine(**wanted) == eight
+    command = rf"Run: wmh-export engines {own_bundle.folder} --runtime rtx --targets"
+    with pytest.raises(BundleError, match=rf"for sm86, sm89, this GPU is sm120.*{command} sm120"):
+        opened.engine(**wanted | {"target": "sm120"})
+    with pytest.raises(BundleError, match=rf"by version 1\.7.*, 9\.9 is installed.*{command}"):
+        opened.engine(**wanted | {"version": "9.9"})
+    with pytest.raises(BundleError, match=r"no 8-view engine of tensorrt.*--runtime tensorrt$"):
+        opened.engine(**wanted | {"kind": "tensorrt"})
+    stale = eight.model_copy(update={"graph_sha256": "0" * 64})
+    object.__setattr__(opened, "manifest", opened.manifest.model_copy(update={"engines": [stale]}))
+    with pytest.raises(BundleError, match=rf"was built from another graph.*{command} sm89"):
+        opened.engine(**wanted)
