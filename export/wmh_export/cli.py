@@ -1,4 +1,7 @@
-"""`wmh-export`: from a calibrated checkpoint to a bundle."""
+"""`wmh-export`: from a calibrated checkpoint to a bundle, its engines, and its proof.
+
+Only `build` needs PyTorch; it alone imports what needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from typing import Annotated
 
 import typer
 
-from wmh_export.assemble import build as build_bundle
+from wmh_export.inspect import describe, engine_line
+from wmh_runtime.backends.select import backend_named, installed_backends
+from wmh_runtime.bundle import open_bundle
 from wmh_runtime.cli import terminal
+from wmh_runtime.errors import InputError
+from wmh_runtime.manifest import BatchProfile
+from wmh_runtime.verification import verify as verify_bundle
 
-app = terminal.command_line("Turn a checkpoint into a bundle that provably agrees with it.")
+app = terminal.command_line("Turn a checkpoint into a bundle that is provably the same model.")
 
-
-@app.callback()
-def _commands() -> None:
-    """Keep `build` a command of its own although it is the only one."""
+_Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
 
 
 @app.command()
@@ -26,27 +31,107 @@ def build(
         Path | None,
         typer.Option("--base", help="Weights of the frozen encoder: medsam_vit_b.pth."),
     ] = None,
+    scans: Annotated[
+        Path | None,
+        typer.Option(help="FLAIR scans to compare on and to calibrate INT8 on, besides phantoms."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
     caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
     licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
 ) -> None:
-    """Merge, trace to ONNX, compare with PyTorch, and write the bundle."""
-    with terminal.err.status("exporting") as status:
-        bundle = build_bundle(
+    """Merge, rewrite, trace to ONNX in FP32, FP16 and INT8, compare with the network, write.
+
+    Exit status: 0 all precisions are in the bundle, 1 one of them is not the network and was left
+    out, 2 there is no bundle.
+    """
+    assemble = terminal.load_module("wmh_export.assemble", extra="export")
+    with terminal.steps() as on_step:
+        built = assemble.build(
             checkpoint,
             out,
-            status.update,
+            on_step,
             base=base,
-            name=name,
-            caution=caution,
-            licence=licence,
+            scans=scans,
+            naming=assemble.Naming(name, caution, licence),
         )
-    for graph in bundle.manifest.graphs:
-        terminal.say(
-            f"{graph.path}: at most {graph.parity.max_abs_difference:.1e} from PyTorch in"
-            f" probability, mask Dice {graph.parity.mask_dice:.4f}"
-        )
-    terminal.say(f"Bundle {bundle.manifest.model_id} in {out}")
+    manifest = built.bundle.manifest
+    for graph in manifest.graphs:
+        for parity in graph.parity:
+            terminal.say(str(parity))
+    terminal.say(f"Bundle {manifest.model_id} in {out}")
+    for reason in built.warnings:
+        terminal.say_warning(reason)
+    for reason in built.refused:
+        terminal.say_error(reason)
+    if built.refused:
+        raise typer.Exit(terminal.EXIT_SOME_FAILED)
+
+
+@app.command()
+def engines(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder that wmh-export wrote.")],
+    runtime: Annotated[str, typer.Option(help="rtx or tensorrt.")],
+    targets: Annotated[
+        str, typer.Option(help="GPUs, of rtx: sm75, sm80, sm86, sm89, sm120, commas between.")
+    ] = "",
+    slices: Annotated[
+        str, typer.Option(help="Least, usual and most at a time; each is eight views.")
+    ] = "1,1,4",
+) -> None:
+    """Compile the FP16 graphs: rtx for any GPUs without having one, tensorrt for the one here."""
+    engines = terminal.load_module("wmh_export.engines", extra="export")
+    compiler = terminal.load_module("wmh_export.compiler", extra="export")
+    opened = open_bundle(bundle)
+    toolkit = compiler.load_toolkit(runtime)
+    wanted = [target.strip().lower() for target in targets.split(",") if target.strip()]
+    with terminal.steps() as on_step:
+        built = engines.build_engines(opened, toolkit, wanted, _profile(slices), on_step)
+    for engine in built:
+        terminal.say(engine_line(opened, engine))
+
+
+def _profile(slices: str) -> BatchProfile:
+    try:
+        least, best, most = (int(count) for count in slices.split(","))
+        if not 1 <= least <= best <= most:
+            raise ValueError
+    except ValueError as error:
+        advice = "Give three rising whole numbers from 1 on: 1,1,4."
+        raise InputError(f"is {slices}", advice, about="--slices") from error
+    return BatchProfile(least=least, best=best, most=most)
+
+
+@app.command()
+def verify(
+    bundle: _Bundle,
+    backend: Annotated[
+        str, typer.Option(help="onnxruntime or openvino. Default: all that are installed.")
+    ] = "",
+    scans: Annotated[
+        Path | None, typer.Option(help="FLAIR scans to compare on, besides phantoms.")
+    ] = None,
+) -> None:
+    """Check hashes and schema, and compare what this machine computes with the trained network.
+
+    Exit status: 0 all agree, 1 one of them does not, 2 the bundle cannot be used.
+    """
+    opened = open_bundle(bundle)
+    terminal.say(f"{len(opened.manifest.files)} files are those of the manifest")
+    backends = [backend_named(backend)] if backend else installed_backends()
+    measured = verify_bundle(opened, backends, scans, lambda parity: terminal.say(str(parity)))
+    beyond = [parity for parity in measured if parity.shortfall]
+    for parity in beyond:
+        terminal.say_error(f"{parity.precision} on {parity.backend}: {parity.shortfall}")
+    if beyond:
+        raise typer.Exit(terminal.EXIT_SOME_FAILED)
+    terminal.say("all within their bounds")
+
+
+@app.command()
+def inspect(bundle: _Bundle) -> None:
+    """Say what is in a bundle: model, graphs, sizes, engines and their fused layers."""
+    for line in describe(open_bundle(bundle)):
+        terminal.say(line)
 
 
 def main() -> None:

@@ -1,0 +1,63 @@
+"""What is in a bundle, in lines for people. Reads the manifest and the sizes of files, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wmh_runtime.bundle import Bundle
+from wmh_runtime.manifest import Engine, File
+
+
+def describe(bundle: Bundle) -> Iterator[str]:
+    """Yield what a bundle holds, line by line."""
+    manifest = bundle.manifest
+    preparation = manifest.preparation
+    yield f"{manifest.name}, model {manifest.model_id}, licence {manifest.licence}"
+    if manifest.caution:
+        yield f"caution: {manifest.caution}"
+    yield (
+        f"{', '.join(manifest.channels)} → {', '.join(output.name for output in manifest.outputs)},"
+        f" {preparation.plane} slices of {preparation.size_px} × {preparation.size_px} pixels of"
+        f" {preparation.pixel_size_mm:g} mm"
+    )
+    for output in manifest.outputs:
+        yield (
+            f"{output.name}: probability from {output.threshold:g},"
+            f" lesions from {output.min_lesion_mm3:g} mm³"
+        )
+    yield f"runs in {manifest.default_precision} unless told otherwise"
+    for weights in manifest.weights:
+        yield f"{weights.path}: {_megabytes(bundle, weights)}"
+    for graph in manifest.graphs:
+        yield f"{graph.path}: {_megabytes(bundle, graph)}"
+        for parity in graph.parity:
+            executed_in = "" if parity.precision == graph.precision else f" in {parity.precision}"
+            yield (
+                f"    {parity.backend}{executed_in}{', emulated' * parity.emulated}, {parity.data}:"
+                f" mask Dice {parity.mask_dice:.4f}, probability"
+                f" {parity.max_abs_difference:.1e} at most"
+            )
+    if manifest.quantisation is not None:
+        made = manifest.quantisation
+        yield (
+            f"int8 by {made.quantiser}, {made.calibration_slices} slices of {made.calibrated_on};"
+            f" in float32: {', '.join(made.left_out) or 'nothing'}"
+        )
+    for engine in manifest.engines:
+        yield engine_line(bundle, engine)
+    total_mb = sum(bundle.path_of(file).stat().st_size for file in manifest.files) / 1e6
+    yield f"{total_mb:.1f} MB in all"
+
+
+def engine_line(bundle: Bundle, engine: Engine) -> str:
+    """Say what an engine is."""
+    return (
+        f"{engine.path}: {_megabytes(bundle, engine)}, {engine.kind} {engine.version} for"
+        f" {', '.join(engine.targets)}, {engine.profile.least} to {engine.profile.most} slices,"
+        f" attention fused in {engine.fused_attention} of {engine.attention_layers} layers,"
+        f" built in {engine.build_seconds:g} s"
+    )
+
+
+def _megabytes(bundle: Bundle, file: File) -> str:
+    return f"{bundle.path_of(file).stat().st_size / 1e6:.1f} MB"
