@@ -11,12 +11,13 @@ from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
 from wmh_bench.data_memory import measure_data_memory
+from wmh_bench.export_cost import measure_export
 from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
 from wmh_bench.training_step import measure_training_speed
-from wmh_export.assemble import CARD_NAME
+from wmh_bench.view_speed import measure_view_speed
 from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_text_atomically
-from wmh_runtime.bundle import Bundle, open_bundle
+from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.folders import make_writable_folder
 from wmh_train.recipe import load_recipe
@@ -28,6 +29,7 @@ _ROW = "{:<12} {:<10} {:>5} {:>8} {:>8} {:>7} {:>9}"
 
 _Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
 _RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+_Base = Annotated[Path | None, typer.Option(help="Weights that the encoder stands on.")]
 _Data = Annotated[Path, typer.Option(help="Annotated scans, as wmh-train takes them.")]
 
 
@@ -102,6 +104,56 @@ def training_step(
     terminal.say(
         f"ratio {measured.ratio:.2f}; a step was estimated at {measured.estimated_memory_mb:.0f} MB"
     )
+    _write(results, measured)
+
+
+@app.command("export")
+def export_cost(
+    checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
+    base: _Base = None,
+    scans: Annotated[Path | None, typer.Option(help="FLAIR scans, as wmh-export takes.")] = None,
+    results: _Results = None,
+) -> None:
+    """Measure what an export takes: time, memory, size, and how true each precision is."""
+    _check(results)
+    with terminal.err.status("exporting"):
+        measured = measure_export(checkpoint, base, scans)
+    for step in measured.steps:
+        terminal.say(f"{step.seconds:7.1f} s  {step.name}")
+    terminal.say(
+        f"{measured.seconds:.0f} s, {measured.int8_search_seconds:.0f} s of them for the search of"
+        f" INT8; peak memory {measured.peak_memory_mb:.0f} MB"
+    )
+    for reason in measured.refused:
+        terminal.say_error(reason)
+    _write(results, measured)
+
+
+@app.command("view-speed")
+def view_speed(
+    bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
+    checkpoint: Annotated[Path, typer.Option(help="That it was exported from, for PyTorch.")],
+    base: _Base = None,
+    turns: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 7,
+    results: _Results = None,
+) -> None:
+    """Time one view by every backend and precision of this processor, and by PyTorch, in turns."""
+    _check(results)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("executing views", total=turns + 1)
+        measured = measure_view_speed(
+            open_bundle(bundle), checkpoint, base, turns, lambda: bar.advance(task)
+        )
+    for one in measured.contenders:
+        terminal.say(
+            f"{one.median_s:7.3f} s  {one.times_faster:5.2f} ×  mask Dice {one.mask_dice:.4f}"
+            f"  {one.name}"
+        )
+    for ceiling in measured.ceilings:
+        floor = "" if ceiling.floor_s is None else f", {ceiling.floor_s:.3f} s a view at least"
+        terminal.say(
+            f"matrix products, {ceiling.precision}: {ceiling.gflop_per_s:.0f} GFLOP/s{floor}"
+        )
     _write(results, measured)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from wmh_runtime.atomic import atomic_path
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.metrics import dice_of_masks
+from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
 from wmh_runtime.segmenter import Segmenter
 from wmh_train.backend import TorchBackend

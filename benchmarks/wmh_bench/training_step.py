@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +23,7 @@ from monai import transforms as monai
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from wmh_bench.peak_memory import peak_bytes
 from wmh_runtime.errors import InputError
 from wmh_train.data.cache import CachedSlices, open_cache
 from wmh_train.data.layouts import find_data
@@ -114,7 +113,7 @@ def _measure(loop: Loop, recipe: Recipe, data: Path, cache: Path, steps: int) ->
         slices_per_second=round(batch / statistics.median(seconds), 4),
         slowest_step_s=round(max(seconds), 3),
         fastest_step_s=round(min(seconds), 3),
-        peak_memory_mb=round(_peak_bytes() / 1e6, 1),
+        peak_memory_mb=round(peak_bytes() / 1e6, 1),
     )
 
 
@@ -206,10 +205,3 @@ def _plain_augmentation(recipe: Recipe) -> monai.Compose:
             monai.RandGaussianNoised("image", prob=1.0, std=settings.noise[1]),
         ]
     )
-
-
-def _peak_bytes() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, else KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
