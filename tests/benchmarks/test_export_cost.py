@@ -1,0 +1,28 @@
+"""The measurement of an export, on a network that takes seconds."""
+
+import pytest
+
+from tests.networks import write_checkpoint
+from tests.toys import small_recipe
+from wmh_bench.export_cost import measure_export
+
+
+@pytest.fixture(scope="module")
+def cost(tmp_path_factory):
+    run = write_checkpoint(tmp_path_factory.mktemp("run"), small_recipe())
+    return measure_export(run, base=None, scans=None)
+
+
+def test_the_steps_are_the_whole(cost):
+    assert sum(step.seconds for step in cost.steps) == pytest.approx(cost.seconds, abs=1)
+    assert cost.steps[0].name == "loading the network"
+    assert 0 < cost.int8_search_seconds < cost.seconds
+
+
+def test_memory_and_sizes_are_those_of_a_process_and_a_bundle(cost):
+    assert 200 < cost.peak_memory_mb < 4000  # PyTorch alone takes some hundred
+    assert cost.megabytes.keys() >= {"graphs/weights.fp32.bin", "answers.npz"}
+    in_the_bundle = {name.split(".")[1] for name in cost.megabytes if name.endswith(".onnx")}
+    refused = {reason.split(":")[0] for reason in cost.refused}
+    assert in_the_bundle | refused == {"fp32", "fp16", "int8"}
+    assert {parity.precision for parity in cost.parity} - {"bf16"} == in_the_bundle

@@ -1,0 +1,47 @@
+"""The measurement of seconds a view, on a network that takes milliseconds."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.networks import write_checkpoint
+from tests.toys import small_recipe
+from wmh_bench.view_speed import GFLOP_A_VIEW, measure_view_speed
+from wmh_export.assemble import build
+from wmh_export.merge import merge
+from wmh_export.rewrite import rewrite
+from wmh_train.model.network import WmhNetwork
+from wmh_train.recipe import load_recipe
+
+
+def test_all_execute_the_same_network_in_turns(tmp_path):
+    run = write_checkpoint(tmp_path / "run", small_recipe())
+    bundle = build(run, tmp_path / "bundle", lambda step: None).bundle
+    turns = []
+    speed = measure_view_speed(bundle, run, None, turns=2, on_turn=lambda: turns.append(1))
+    assert len(turns) == 3  # the first is not timed
+    names = [contender.name for contender in speed.contenders]
+    assert len([name for name in names if name.startswith("PyTorch eager")]) == 2
+    assert {name.split(" (")[0] for name in names} >= {
+        "onnxruntime fp32",
+        "onnxruntime int8",
+        "openvino fp32",
+        "openvino int8",
+    }
+    merged = speed.contenders[1]
+    assert merged.times_faster == 1
+    for one in speed.contenders:
+        assert 0 < one.fastest_s <= one.median_s <= one.slowest_s
+        assert one.times_faster == pytest.approx(merged.median_s / one.median_s, rel=0.1)
+        assert one.mask_dice > 0.98
+    assert all(ceiling.gflop_per_s > 1 for ceiling in speed.ceilings)
+    assert all(ceiling.floor_s is None for ceiling in speed.ceilings)  # not at 512 pixels
+
+
+def test_the_operations_of_a_view_are_counted():
+    recipe = load_recipe("wmh-lora")
+    network = rewrite(merge(WmhNetwork(recipe)))
+    image = torch.zeros(1, 1, recipe.preparation.size_px, recipe.preparation.size_px)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(image)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(GFLOP_A_VIEW, abs=0.5)
