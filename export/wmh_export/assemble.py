@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -150,10 +151,13 @@ def _ask(
     thresholds: list[float],
     on_step: Callable[[str], None],
 ) -> dict[Data, Answers]:
-    """Ask the network as it was trained, one view after another."""
+    """Ask the network as it was trained, one view after another, in double precision.
+
+    Float32 has errors of its own, as large as those that it is to be compared for.
+    """
     preparation, channels = facts.recipe.preparation, len(facts.recipe.channels)
     asked: dict[Data, Answers] = {}
-    with TorchBackend(network, facts.recipe, views=1) as backend:
+    with TorchBackend(copy.deepcopy(network).double(), facts.recipe, views=1) as backend:
         on_step("asking the network about phantoms")
         questions = phantom_questions(PARITY_SEED, preparation, channels, _ASKED)
         asked["phantoms"] = ask(backend, questions, thresholds, _IN_EIGHT_VIEWS)

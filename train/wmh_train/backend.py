@@ -12,10 +12,10 @@ from wmh_train.recipe import Recipe
 
 
 class TorchBackend(Backend):
-    """Executes a network in float32, eight views or one, on the device it lies on.
+    """Executes a network, eight views or one, on the device it lies on, in its weights' precision.
 
     Args:
-        network: put into evaluation mode and the memory layout that is fastest.
+        network: of float32 or float64; put into evaluation mode and the layout that is fastest.
         recipe: that the network was built from.
         views: 8 or 1.
         batch_size: slices executed at a time.
@@ -28,7 +28,8 @@ class TorchBackend(Backend):
         self, network: WmhNetwork, recipe: Recipe, *, views: int = 8, batch_size: int = 1
     ) -> None:
         super().__init__(self.shape_of(recipe), batch_size)
-        self._device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        weight = next(network.parameters(), torch.empty(0))
+        self._device, self._dtype = weight.device, weight.dtype
         self.device = self._device.type
         self._module = EightViews(network) if views > 1 else OneView(network)
 
@@ -52,6 +53,6 @@ class TorchBackend(Backend):
 
     def _execute(self, batch: Floats) -> Floats:
         with torch.inference_mode():
-            probability = self._module(torch.from_numpy(batch).to(self._device))
-        given: Floats = probability.cpu().numpy()
+            probability = self._module(torch.from_numpy(batch).to(self._device, self._dtype))
+        given: Floats = probability.float().cpu().numpy()
         return given
