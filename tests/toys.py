@@ -14,6 +14,7 @@ from wmh_runtime.bundle import sha256_of
 from wmh_runtime.manifest import File, Graph, Manifest, Output, Training
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
+from wmh_runtime.questions import Questions
 from wmh_runtime.scan import Scan
 from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
 from wmh_train.data.layouts import find_data
@@ -37,11 +38,10 @@ def perfect_parity(views=8, **changes) -> Parity:
         "slices": 1,
         "max_abs_difference": 0,
         "mean_abs_difference": 0,
-        "mask_dice": 1,
-        "reference_ml": 1,
-        "volume_difference_ml": 0,
     }
-    return Parity.model_validate(facts | changes)
+    output = {"name": "wmh", "mask_dice": 1, "reference_ml": 1, "found_ml": 1}
+    output |= {key: changes.pop(key) for key in list(changes) if key in output}
+    return Parity.model_validate(facts | {"outputs": [output]} | changes)
 
 
 def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
@@ -73,6 +73,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
                 sha256=sha256_of(path),
                 precision="fp32",
                 views=views,
+                weights=None,
                 parity=[perfect_parity(views)],
             )
         )
@@ -108,7 +109,8 @@ def write_toy_answers(path: Path, channels: int, outputs: int) -> None:
     slices[:, :, 8:16, 8:20] = 4
     probability = np.repeat(1 / (1 + np.exp(-slices[:, :1])), outputs, axis=1)
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
-    Answers(slices, pixel_ml, {1: probability, 8: probability[:1]}).save(path)
+    questions = Questions("phantoms", slices, pixel_ml)
+    Answers(questions, {1: probability, 8: probability[:1]}, {}).save(path)
 
 
 def as_scan(voxels, affine, name="memory.nii") -> Scan:

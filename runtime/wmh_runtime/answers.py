@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,26 +21,41 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import BundleError
 from wmh_runtime.questions import Questions
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import ALL_VIEWS, Floats, Views
+from wmh_runtime.types import ALL_VIEWS, Floats, Mask, Views
 
 
 @dataclass(frozen=True)
-class Answers(Questions):
-    """Slices, and what the trained network says of them."""
+class Answers:
+    """What a network says of slices, and from which probability on that is a lesion."""
 
-    probability: dict[Views, Floats]  # [n, K, S, S], of the first n slices; fewer of eight views
+    questions: Questions
+    probability: Mapping[Views, Floats]  # [n, K, S, S], of the first n slices; fewer of eight views
+    thresholds: Mapping[str, float]  # of the K outputs, by name
+
+    @property
+    def finds_lesions(self) -> bool:
+        """Whether there is anything to agree on, in one view and in eight."""
+        return all(self.masks(given).any() for given in self.probability.values())
+
+    def masks(self, probability: Floats) -> Mask:
+        """Cut probabilities [n, K, S, S] at the thresholds."""
+        cut = np.array(list(self.thresholds.values()), np.float32)
+        mask: Mask = probability >= cut[:, None, None]
+        return mask
 
     def first(self, slices: int) -> Answers:
         """Return the answers about the first few slices, in one view."""
         return Answers(
-            self.slices[:slices], self.pixel_ml[:slices], {1: self.probability[1][:slices]}
+            self.questions.at(np.arange(slices)),
+            {1: self.probability[1][:slices]},
+            self.thresholds,
         )
 
     def save(self, path: Path) -> None:
-        """Write them; equal answers are equal bytes."""
-        half = self.slices.astype(np.float16)
-        assert np.array_equal(half, self.slices), "slices of values that float16 holds"
-        arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.pixel_ml}
+        """Write slices and probabilities; equal ones are equal bytes."""
+        half = self.questions.slices.astype(np.float16)
+        assert np.array_equal(half, self.questions.slices), "slices of values that float16 holds"
+        arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.questions.pixel_ml}
         for views, probability in self.probability.items():
             arrays[f"views_{views}"] = probability
         stream = io.BytesIO()
@@ -48,22 +63,19 @@ class Answers(Questions):
         write_bytes_atomically(path, stream.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> Answers:
-        """Read them.
+    def load(cls, path: Path, thresholds: Mapping[str, float]) -> Answers:
+        """Read what `save` wrote, of phantoms.
 
         Raises:
             BundleError: the file is no such file.
         """
         try:
             with path.open("rb") as stream, np.load(stream) as arrays:  # never unpickles
+                slices = arrays["slices"].astype(np.float32)
                 return cls(
-                    slices=arrays["slices"].astype(np.float32),
-                    pixel_ml=arrays["pixel_ml"],
-                    probability={
-                        views: arrays[f"views_{views}"]
-                        for views in ALL_VIEWS
-                        if f"views_{views}" in arrays
-                    },
+                    Questions("phantoms", slices, arrays["pixel_ml"]),
+                    {views: arrays[f"views_{views}"] for views in ALL_VIEWS},
+                    thresholds,
                 )
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             problem = f"holds no answers ({error})"
@@ -71,7 +83,10 @@ class Answers(Questions):
 
 
 def ask(
-    network: Backend, questions: Questions, thresholds: Sequence[float], seen_in_eight_views: int
+    network: Backend,
+    questions: Questions,
+    thresholds: Mapping[str, float],
+    seen_in_eight_views: int,
 ) -> Answers:
     """Ask a network about slices, in one view and in the mean of eight, taken apart by numpy.
 
@@ -82,15 +97,13 @@ def ask(
         seen_in_eight_views: how many of them, the first ones, are asked about in eight views.
     """
     one = network.predict(questions.slices)  # [N, K, S, S]
-    cut = np.asarray(thresholds, np.float32)[:, None, None]
+    cut = np.array(list(thresholds.values()), np.float32)[:, None, None]
     most_first = np.argsort(-(one >= cut).sum(axis=(1, 2, 3)), kind="stable")
-    slices, one = questions.slices[most_first], one[most_first]
-    first = slices[:seen_in_eight_views]
+    questions, one = questions.at(most_first), one[most_first]
+    first = questions.slices[:seen_in_eight_views]
     undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
-    return Answers(
-        slices, questions.pixel_ml[most_first], {1: _shortened(one), 8: _shortened(eight)}
-    )
+    return Answers(questions, {1: _shortened(one), 8: _shortened(eight)}, thresholds)
 
 
 def _shortened(probability: NDArray[np.floating]) -> Floats:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,9 +12,7 @@ from wmh_runtime.answers import Answers
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.overlap import dice_of_masks
-from wmh_runtime.types import Precision, Views
-
-Data = Literal["phantoms", "scans"]  # what slices show
+from wmh_runtime.types import Data, Precision, Views
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,33 @@ BOUNDS: dict[Precision, Bound] = {
 }
 
 
-class Parity(BaseModel):
-    """How far what executes is from the network, as measured."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OutputParity(_Part):
+    """The thresholded masks of one output, slices pooled."""
+
+    name: str
+    reference_ml: float = Field(ge=0, description="volume of the network's masks")
+    found_ml: float = Field(ge=0)
+    mask_dice: float = Field(ge=0, le=1)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there was anything to agree on: two empty masks prove nothing."""
+        return self.reference_ml > 0 or self.found_ml > 0
+
+    @property
+    def volume_percent(self) -> float:
+        """The difference of volume, unsigned, in per cent of the network's."""
+        if self.reference_ml == 0:
+            return math.inf if self.found_ml else 0.0
+        return 100 * abs(self.found_ml - self.reference_ml) / self.reference_ml
+
+
+class Parity(_Part):
+    """How far what executes is from the network, as measured."""
 
     backend: str = Field(description="what executed, with its version and device")
     precision: Precision
@@ -49,16 +69,27 @@ class Parity(BaseModel):
     slices: int = Field(ge=1)
     max_abs_difference: float = Field(ge=0, description="of probability")
     mean_abs_difference: float = Field(ge=0, description="of probability")
-    mask_dice: float = Field(
-        ge=0, le=1, description="of the thresholded masks, slices pooled, lowest of the outputs"
-    )
-    reference_ml: float = Field(gt=0, description="volume of the network's masks")
-    volume_difference_ml: float = Field(description="positive where it finds more")
+    outputs: list[OutputParity] = Field(min_length=1)
+
+    @property
+    def library(self) -> str:
+        """The name of what executed."""
+        return self.backend.split()[0]
+
+    @property
+    def mask_dice(self) -> float:
+        """The lowest Dice of the outputs that were compared."""
+        return min(output.mask_dice for output in self.outputs if output.is_compared)
 
     @property
     def volume_percent(self) -> float:
-        """The difference of volume, unsigned, in per cent of the network's."""
-        return 100 * abs(self.volume_difference_ml) / self.reference_ml
+        """The largest difference of volume of an output, unsigned."""
+        return max(output.volume_percent for output in self.outputs)
+
+    @property
+    def not_compared(self) -> list[str]:
+        """The outputs of which neither found anything."""
+        return [output.name for output in self.outputs if not output.is_compared]
 
     @property
     def shortfall(self) -> str:
@@ -81,50 +112,48 @@ class Parity(BaseModel):
             )
         return "; ".join(beyond)
 
+    def is_known_to_fall_short(self, known: Parity) -> bool:
+        """Say whether an earlier measurement of the same kind was beyond the bound too."""
+        kinds = [(p.library, p.precision, p.views) for p in (self, known)]
+        return kinds[0] == kinds[1] and bool(known.shortfall)
+
     def __str__(self) -> str:
         """Say it in a line."""
-        return (
-            f"{self.precision}, {self.views} view(s), {self.backend}"
-            f"{', emulated' * self.emulated}, {self.slices} slices of {self.data}: probability"
-            f" differs by at most {self.max_abs_difference:.1e}, mean"
-            f" {self.mean_abs_difference:.1e}; mask Dice {self.mask_dice:.4f}; volume"
-            f" {self.volume_difference_ml:+.3f} of {self.reference_ml:.2f} mL"
-        )
+        parts = [
+            f"{self.precision}, {self.views} view(s), {self.backend}{', emulated' * self.emulated},"
+            f" {self.slices} slices of {self.data}: mask Dice {self.mask_dice:.4f}",
+            f"volume {self.volume_percent:.2f} % off",
+            f"probability {self.max_abs_difference:.1e} off at most",
+        ]
+        if self.not_compared:
+            parts.append(f"{', '.join(self.not_compared)} not compared: nothing is found of it")
+        return ", ".join(parts)
 
 
-def measure_parity(
-    answers: Answers,
-    backend: Backend,
-    views: Views,
-    thresholds: Sequence[float],
-    data: Data = "phantoms",
-) -> Parity:
+def measure_parity(answers: Answers, backend: Backend, views: Views) -> Parity:
     """Ask a backend what the network was asked.
 
     Args:
         answers: of the network.
         backend: open, of the same shape.
         views: that the backend looks at.
-        thresholds: of the K outputs, for the masks.
-        data: what the slices show.
 
     Raises:
         BackendError: the answers show no lesion, so that agreement would mean nothing; or the
             execution failed, or gave what is not finite.
     """
-    expected = answers.probability[views]
-    cut = np.asarray(thresholds, np.float32)[:, None, None]
-    masks = expected >= cut  # [n, K, S, S]
+    expected = answers.probability[views]  # [n, K, S, S]
+    data = answers.questions.data
+    masks = answers.masks(expected)
     if not masks.any():
         raise BackendError(
             f"the network finds no lesion in the {data} of the parity check",
             "Train it further, or give scans with lesions; two empty masks prove nothing.",
         )
-    found = backend.predict(answers.slices[: len(expected)])
-    found_masks = found >= cut
+    found = backend.predict(answers.questions.slices[: len(expected)])
+    found_masks = answers.masks(found)
     difference = np.abs(expected.astype(np.float64) - found)
-    pixel_ml = answers.pixel_ml[: len(expected), None, None, None]
-    reference_ml = float((masks * pixel_ml).sum())
+    pixel_ml = answers.questions.pixel_ml[: len(expected), None, None]
     return Parity(
         backend=backend.description,
         precision=backend.precision,
@@ -134,7 +163,13 @@ def measure_parity(
         slices=len(expected),
         max_abs_difference=float(difference.max()),
         mean_abs_difference=float(difference.mean()),
-        mask_dice=min(dice_of_masks(masks[:, k], found_masks[:, k]) for k in range(masks.shape[1])),
-        reference_ml=reference_ml,
-        volume_difference_ml=float((found_masks * pixel_ml).sum()) - reference_ml,
+        outputs=[
+            OutputParity(
+                name=name,
+                reference_ml=round(float((masks[:, k] * pixel_ml).sum()), 4),
+                found_ml=round(float((found_masks[:, k] * pixel_ml).sum()), 4),
+                mask_dice=dice_of_masks(masks[:, k], found_masks[:, k]),
+            )
+            for k, name in enumerate(answers.thresholds)
+        ],
     )

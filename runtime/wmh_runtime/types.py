@@ -13,6 +13,7 @@ Mask = NDArray[np.bool_]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]  # that something computes in
 GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in; bf16 runs fp32's
 Views = Literal[1, 8]
+Data = Literal["phantoms", "scans"]  # what slices show
 ALL_VIEWS: tuple[Views, ...] = (1, 8)
 
 

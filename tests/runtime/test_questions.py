@@ -5,8 +5,9 @@ import pytest
 
 from tests.toys import write_head
 from wmh_runtime.errors import InputError
+from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED
 from wmh_runtime.prepare import Preparation
-from wmh_runtime.questions import CALIBRATION_SEED, PARITY_SEED, phantom_questions, scan_questions
+from wmh_runtime.questions import phantom_questions, scan_questions
 
 PREPARATION = Preparation(pixel_size_mm=4.0, size_px=64)
 
