@@ -14,11 +14,10 @@ from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import InputError
 from wmh_runtime.overlap import dice_of_masks
-from wmh_runtime.phantom.cohort import Plan, plan_cohort, write_phantom
+from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
 
-HELD_OUT_SEED = 900  # heads 900000 to 900011; whoever trains on phantoms must leave them alone
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
 
@@ -54,7 +53,7 @@ class Accuracy(BaseModel):
 
 def held_out_phantoms() -> list[Plan]:
     """Plan the twelve phantoms: 1 to 40 mL, the three sites in turn."""
-    return plan_cohort(HELD_OUT_SUBJECTS, HELD_OUT_SEED, HELD_OUT_LOADS_ML)
+    return plan_cohort(HELD_OUT_SUBJECTS, ACCURACY_SEED, HELD_OUT_LOADS_ML)
 
 
 def measure_accuracy(

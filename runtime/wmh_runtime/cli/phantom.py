@@ -10,7 +10,8 @@ import typer
 
 from wmh_runtime.bids import REFERENCES
 from wmh_runtime.cli import terminal
-from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
+from wmh_runtime.errors import InputError
+from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
 
 app = terminal.command_line("Make procedural FLAIR heads with exact lesion masks.")
 
@@ -32,6 +33,9 @@ def phantom(
     The grids are those of the three sites of the MICCAI 2017 WMH challenge, in turn. Scans are
     written to FOLDER, reference masks and a table of facts to FOLDER/derivatives/reference.
     """
+    if seed in RESERVED_SEEDS:
+        problem = f"{seed} is kept for heads that {RESERVED_SEEDS[seed]}: no training may see them"
+        raise InputError(problem, "Choose another.", about="--seed")
     plans = plan_cohort(subjects, seed, loads_ml)
     with terminal.progress_bar() as bar:
         task = bar.add_task("making heads", total=subjects)

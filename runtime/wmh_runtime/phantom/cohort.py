@@ -27,6 +27,16 @@ _SCANNER_CODE = 1  # NIfTI: the affine leads to the scanner's own coordinates
 _MOST_WORKERS = 61  # more processes Windows cannot wait for
 
 
+# Cohorts that no training may see, by what their heads are for. `wmh-phantom` refuses their seeds.
+ACCURACY_SEED, PARITY_SEED, CALIBRATION_SEED, SEARCH_SEED = 900, 999, 998, 997
+RESERVED_SEEDS = {
+    ACCURACY_SEED: "measure accuracy",
+    PARITY_SEED: "measure parity",
+    CALIBRATION_SEED: "calibrate INT8",
+    SEARCH_SEED: "choose the layers of INT8",
+}
+
+
 @dataclass(frozen=True)
 class Plan:
     """One phantom to make."""
