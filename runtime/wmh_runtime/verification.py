@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.answers import Answers, ask
 from wmh_runtime.backends.graph import GraphBackend
-from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError
-from wmh_runtime.parity import Data, Parity, measure_parity
+from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import scan_questions
 from wmh_runtime.types import GraphPrecision, NetworkShape, Precision, Views
 
-_SCAN_SLICES = 8
-_OF_THEM_IN_EIGHT_VIEWS = 1
+SCANS_ASKED, SCANS_IN_EIGHT_VIEWS = 8, 1  # slices; each of eight views costs eight
 _ALSO: dict[GraphPrecision, tuple[Precision, ...]] = {"fp32": ("bf16",)}
 
 
@@ -32,8 +30,7 @@ class GraphFile:
 def measure_graph(
     graph: GraphFile,
     shape: NetworkShape,
-    asked: Mapping[Data, Answers],
-    thresholds: Sequence[float],
+    asked: Sequence[Answers],
     backends: Sequence[type[GraphBackend]],
 ) -> Iterator[Parity]:
     """Execute a graph with each backend, in each precision that it runs it in here.
@@ -42,7 +39,6 @@ def measure_graph(
         graph: to execute.
         shape: of the network in it.
         asked: what the network was asked.
-        thresholds: of the K outputs, for the masks.
         backends: installed.
 
     Raises:
@@ -53,8 +49,8 @@ def measure_graph(
         for precision in (graph.precision, *_ALSO.get(graph.precision, ())):
             if precision in here:
                 with backend(graph.path, shape, precision=precision) as candidate:
-                    for data, answers in asked.items():
-                        yield measure_parity(answers, candidate, graph.views, thresholds, data)
+                    for answers in asked:
+                        yield measure_parity(answers, candidate, graph.views)
 
 
 def verify(
@@ -75,27 +71,25 @@ def verify(
         BackendError: an execution failed.
         InputError: the scans cannot be used.
     """
-    manifest = bundle.manifest
-    asked: dict[Data, Answers] = {"phantoms": bundle.answers()}
+    if not backends:
+        raise BackendError(
+            "nothing that executes graphs is installed",
+            "Run: pip install onnxruntime, or pip install openvino",
+        )
+    asked = [bundle.answers()]
     if scans is not None:
-        asked["scans"] = _ask_about_scans(bundle, scans)
+        asked.append(_ask_about_scans(bundle, backends[0], scans))
     measured = []
-    for graph in manifest.graphs:
+    for graph in bundle.manifest.graphs:
         file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
-        for parity in measure_graph(
-            file, manifest.network_shape, asked, manifest.thresholds, backends
-        ):
+        for parity in measure_graph(file, bundle.manifest.network_shape, asked, backends):
             on_measured(parity)
             measured.append(parity)
-    if not measured:
-        raise BackendError(
-            "none of these backends executes any of the bundle's graphs", "Choose another backend."
-        )
     return measured
 
 
-def _ask_about_scans(bundle: Bundle, scans: Path) -> Answers:
+def _ask_about_scans(bundle: Bundle, backend: type[GraphBackend], scans: Path) -> Answers:
     manifest = bundle.manifest
-    questions = scan_questions(scans, manifest.preparation, len(manifest.channels), _SCAN_SLICES)
-    with OnnxRuntimeBackend.of_bundle(bundle, views=1, precision="fp32") as network:
-        return ask(network, questions, manifest.thresholds, _OF_THEM_IN_EIGHT_VIEWS)
+    questions = scan_questions(scans, manifest.preparation, len(manifest.channels), SCANS_ASKED)
+    with backend.of_bundle(bundle, views=1, precision="fp32") as network:
+        return ask(network, questions, manifest.thresholds, SCANS_IN_EIGHT_VIEWS)

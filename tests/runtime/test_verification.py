@@ -13,8 +13,10 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import open_bundle
+from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.errors import BackendError
 from wmh_runtime.first_use import compare_once
+from wmh_runtime.parity import BOUNDS, Bound
 from wmh_runtime.types import NetworkShape
 from wmh_runtime.verification import verify
 
@@ -31,7 +33,7 @@ def test_every_graph_is_asked_by_every_backend(toy_bundle):
     assert {p.backend.split()[0] for p in measured} == {"onnxruntime", "openvino"}
     assert not [p for p in measured if p.shortfall]
     # 96 of 1024 pixels are bright, each 0.08 mL.
-    assert measured[0].reference_ml == pytest.approx(2 * 96 * 0.08)
+    assert measured[0].outputs[0].reference_ml == pytest.approx(2 * 96 * 0.08)
 
 
 def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path):
@@ -104,24 +106,26 @@ def cache(tmp_path, monkeypatch):
 def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
     bundle = open_bundle(toy_bundle)
     with Int8Fake() as backend:
-        parity = compare_once(bundle, backend, views=8)
+        parity = compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
         assert parity is not None
         assert parity.mask_dice == 1
         executed = backend.batches_executed
         assert executed == 1
-        assert compare_once(bundle, backend, views=8) is None
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
         assert backend.batches_executed == executed
-        assert compare_once(bundle, backend, views=1) is not None  # another graph
+        assert (
+            compare_once(bundle, backend, bundle.manifest.graphs[0], views=1) is not None
+        )  # another graph
 
 
 def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, monkeypatch):
     bundle = open_bundle(toy_bundle)
     with Int8Fake() as backend:
-        assert compare_once(bundle, backend, views=8) is not None
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
         monkeypatch.setattr(first_use.platform, "node", lambda: "another machine")
-        assert compare_once(bundle, backend, views=8) is not None
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
         monkeypatch.setattr(Int8Fake, "versions", {"fake": "2.0"})
-        assert compare_once(bundle, backend, views=8) is not None
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
 
 
 def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
@@ -129,11 +133,69 @@ def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
     with Int8Fake(offset=0.8) as backend:  # all is lesion
         for _ in range(2):
             with pytest.raises(BackendError, match=r"int8 on fake.*another result.*mask Dice"):
-                compare_once(bundle, backend, views=8)
+                compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
     assert not cache.exists()
 
 
-def test_float32_is_not_asked(toy_bundle, cache):
-    with FakeBackend(SHAPE) as backend:
-        assert compare_once(open_bundle(toy_bundle), backend, views=8) is None
-        assert backend.batches_executed == 0
+def test_onnx_runtime_in_float32_is_not_asked(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with OnnxRuntimeBackend.of_bundle(bundle) as backend:
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
+    assert not cache.exists()
+
+
+def test_another_engine_of_the_same_graph_is_compared_anew(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    engine = bundle.manifest.graphs[1].model_copy(update={"sha256": "1" * 64})
+    rebuilt = engine.model_copy(update={"sha256": "2" * 64})
+    with Int8Fake() as backend:
+        assert compare_once(bundle, backend, engine, views=8) is not None
+        assert compare_once(bundle, backend, engine, views=8) is None
+        assert compare_once(bundle, backend, rebuilt, views=8) is not None
+
+
+def test_a_tighter_bound_is_asked_for_again(toy_bundle, cache, monkeypatch):
+    bundle = open_bundle(toy_bundle)
+    graph = bundle.manifest.graphs[1]
+    with Int8Fake(offset=1e-3) as backend:
+        assert compare_once(bundle, backend, graph, views=8) is not None
+        monkeypatch.setitem(BOUNDS, "int8", Bound(probability=1e-4))
+        with pytest.raises(BackendError, match="probability differs"):
+            compare_once(bundle, backend, graph, views=8)
+
+
+def test_where_nothing_can_be_kept_it_is_compared_every_time(
+    toy_bundle, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(first_use, "cache_folder", lambda: tmp_path / "file")
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        for _ in range(2):
+            assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+    assert "will be made at every start" in caplog.text
+
+
+def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(first_use, "cache_folder", lambda: tmp_path / "cache")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
+    command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--precision", "int8")
+    status, said, _ = run_command(infer, *command)
+    assert status == 0
+    assert "int8 agrees with the trained network on this machine: mask Dice 0.99" in said
+    status, said, _ = run_command(infer, *command, "--overwrite")
+    assert status == 0
+    assert "agrees" not in said
+
+
+def test_infer_refuses_what_computes_something_else(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(first_use, "cache_folder", lambda: tmp_path / "cache")
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * 0.1)
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--backend", "openvino")
+    status, _, errors = run_command(infer, *command)
+    assert status == 2
+    assert "fp32 on openvino" in errors
+    assert "another result on this machine than the trained network" in errors
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))

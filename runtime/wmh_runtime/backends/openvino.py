@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest there, with bfloat16 where the processor has it."""
+"""OpenVINO on the CPU, with bfloat16 where the processor has it."""
 
 from __future__ import annotations
 

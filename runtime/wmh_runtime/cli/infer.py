@@ -75,6 +75,7 @@ def infer(
     chosen = backend_named(backend).of_bundle(
         opened, precision=_precision(precision), threads=threads
     )
+    executed = opened.graph(views=8, precision=chosen.precision)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
     found = discover(source, out)
     _tell_what_is_passed_over(found)
@@ -83,7 +84,7 @@ def infer(
     job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
     try:
         with chosen, terminal.progress_bar() as bar:
-            if (parity := compare_once(opened, chosen, views=8)) is not None:
+            if (parity := compare_once(opened, chosen, executed, views=8)) is not None:
                 terminal.say(
                     f"{parity.precision} agrees with the trained network on this machine:"
                     f" mask Dice {parity.mask_dice:.4f}"
