@@ -6,6 +6,7 @@ They take a graph as it is: its types say which precision each operator has.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import Any
 from wmh_runtime.atomic import write_bytes_atomically
 from wmh_runtime.caches import cache_folder
 from wmh_runtime.errors import ExportError
+from wmh_runtime.folders import make_folder
+from wmh_runtime.gpu import Gpu
 from wmh_runtime.manifest import BatchProfile, EngineKind
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # of RTX
 # How the log of a detailed build begins the line of a kernel that a whole attention became.
 _FUSED_ATTENTION = "Name: _gemm_mha_v2"
+_FIRST_STRONGLY_TYPED = 11
 _MODULES: dict[EngineKind, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 
 
@@ -40,18 +44,42 @@ def load_toolkit(name: str) -> Toolkit:
     """Import a library.
 
     Raises:
-        ExportError: there is none of this name, or it is not installed.
+        ExportError: there is none of this name, it is not installed, or too old.
     """
     for kind, module in _MODULES.items():
         if kind == name:
-            try:
-                return Toolkit(kind, importlib.import_module(module))
-            except ImportError as error:
-                advice = f"Run in the project's folder: pip install '.[{kind}]'"
-                raise ExportError("is not installed", advice, about=module) from error
+            toolkit = Toolkit(kind, _import(module, extra=kind))
+            require_strong_types(toolkit)
+            return toolkit
     raise ExportError(
         f"there is no runtime {name}", f"Choose from: {', '.join(_MODULES)}.", about="--runtime"
     )
+
+
+def _import(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        advice = f"Run in the project's folder: pip install '.[{extra}]'"
+        raise ExportError("is not installed", advice, about=module) from error
+    except ImportError as error:
+        advice = "Install it again, with the libraries it needs."
+        raise ExportError(f"cannot be loaded ({error})", advice, about=module) from error
+
+
+def require_strong_types(toolkit: Toolkit) -> None:
+    """Refuse a TensorRT that would choose precisions itself, unless it is told not to.
+
+    Raises:
+        ExportError: it is older than version 11, whose networks keep the graph's types.
+    """
+    major = int(toolkit.version.split(".")[0])
+    if toolkit.kind == "tensorrt" and major < _FIRST_STRONGLY_TYPED:
+        raise ExportError(
+            f"is version {toolkit.version}, {_FIRST_STRONGLY_TYPED} or later is needed",
+            "Run in the project's folder: pip install '.[tensorrt]'",
+            about="tensorrt",
+        )
 
 
 @dataclass(frozen=True)
@@ -70,18 +98,21 @@ class Compiled:
 def compile_graph(
     toolkit: Toolkit,
     graph: Path,
-    targets: Sequence[str],
     profile: BatchProfile,
     slice_in: tuple[int, int, int],
+    *,
+    targets: Sequence[str] = (),
+    gpu: Gpu | None = None,
 ) -> Compiled:
     """Compile a graph.
 
     Args:
         toolkit: to build with.
         graph: strongly typed.
-        targets: compute capabilities; TensorRT builds for the GPU at hand whatever they are.
         profile: of its batches, in slices.
         slice_in: (C, S, S).
+        targets: compute capabilities, of RTX.
+        gpu: at hand, of TensorRT.
 
     Raises:
         ExportError: the library refuses the graph or a target.
@@ -100,8 +131,12 @@ def compile_graph(
     batches = (profile.least, profile.best, profile.most)
     shapes.set_shape(network.get_input(0).name, *((batch, *slice_in) for batch in batches))
     config.add_optimization_profile(shapes)
-    aim = _aim_at_targets if toolkit.kind == "rtx" else _aim_at_this_gpu
-    with aim(toolkit, config, targets):
+    aim = (
+        _aimed_at_targets(toolkit, config, targets)
+        if gpu is None
+        else _aimed_at(gpu, toolkit, config)
+    )
+    with aim:
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         reason = log.errors[-1] if log.errors else "it gave no reason"
@@ -110,7 +145,7 @@ def compile_graph(
 
 
 @contextmanager
-def _aim_at_targets(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> Iterator[None]:
+def _aimed_at_targets(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> Iterator[None]:
     config.num_compute_capabilities = len(targets)
     for i, target in enumerate(targets):
         capability = getattr(toolkit.library.ComputeCapability, target.upper())
@@ -120,12 +155,15 @@ def _aim_at_targets(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> It
 
 
 @contextmanager
-def _aim_at_this_gpu(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> Iterator[None]:
+def _aimed_at(gpu: Gpu, toolkit: Toolkit, config: Any) -> Iterator[None]:
     """Remember between builds how long each kernel takes here: a second build is much shorter."""
-    path = cache_folder() / f"tensorrt-{toolkit.version}-{'-'.join(targets)}.timing"
+    model = re.sub(r"\W+", "-", gpu.name)
+    path = cache_folder() / f"tensorrt-{toolkit.version}-{model}.timing"
     known = path.read_bytes() if path.exists() else b""
-    config.set_timing_cache(config.create_timing_cache(known), False)
+    if not config.set_timing_cache(config.create_timing_cache(known), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another driver
     yield
+    make_folder(path.parent)
     write_bytes_atomically(path, bytes(config.get_timing_cache().serialize()))
 
 

@@ -1,8 +1,7 @@
-"""Engines: the FP16 graphs compiled for particular GPUs, by TensorRT-RTX or TensorRT, by one code.
+"""Engines: a bundle's FP16 graphs compiled for particular GPUs, and put into it.
 
 TensorRT-RTX needs no GPU to build and puts several targets into one file; it finishes compiling on
-the user's GPU. TensorRT builds for the GPU at hand. Both take the graph as it is: its types say
-which precision each operator has.
+the user's GPU. TensorRT builds for the GPU at hand.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomic
 from wmh_runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
 from wmh_runtime.errors import ExportError
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.gpu import find_gpus
+from wmh_runtime.gpu import Gpu, find_gpus
 from wmh_runtime.manifest import BatchProfile, Engine, Graph
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import ALL_VIEWS
@@ -52,42 +51,48 @@ def build_engines(
         ExportError: a target does not exist, there is no GPU to build for, or the library refuses.
         InputError: the bundle cannot be written to.
     """
-    targets = _checked_targets(toolkit, targets)
+    gpu = find_gpus()[0] if toolkit.kind == "tensorrt" else None
+    targets = _checked_targets(targets, gpu)
     make_writable_folder(bundle.folder / ENGINES)
     built = []
     for views in ALL_VIEWS:
         graph = bundle.graph(views=views, precision=_PRECISION)
         profile = slices if views > 1 else _times(slices, len(VIEWS))
-        on_step(f"{views} view(s): building for {', '.join(targets)}")
-        built.append(_build(bundle, graph, toolkit, targets, profile))
+        on_step(f"{views} view(s): building for {gpu.name if gpu else ', '.join(targets)}")
+        built.append(_build(bundle, graph, toolkit, profile, targets, gpu))
     _put_into(bundle, built)
     return built
 
 
-def _checked_targets(toolkit: Toolkit, targets: Sequence[str]) -> list[str]:
-    if toolkit.kind == "tensorrt":
+def _checked_targets(targets: Sequence[str], gpu: Gpu | None) -> list[str]:
+    if gpu is not None:
         if targets:
             raise ExportError(
                 "TensorRT builds for the GPU at hand", "Leave --targets out.", about="--targets"
             )
-        return [find_gpus()[0].target]
+        return [gpu.target]
     if not targets:
         advice = "Name the GPUs it is for: sm86 is RTX 30, sm89 RTX 40, sm120 RTX 50."
         raise ExportError("is missing", advice, about="--targets")
     for target in targets:
         if target not in TARGETS:
-            advice = f"Choose from: {', '.join(TARGETS)}."
+            advice = f"TensorRT-RTX builds for: {', '.join(TARGETS)}."
             raise ExportError(f"there is no target {target}", advice, about="--targets")
     return sorted(dict.fromkeys(targets), key=TARGETS.index)
 
 
 def _build(
-    bundle: Bundle, graph: Graph, toolkit: Toolkit, targets: Sequence[str], profile: BatchProfile
+    bundle: Bundle,
+    graph: Graph,
+    toolkit: Toolkit,
+    profile: BatchProfile,
+    targets: list[str],
+    gpu: Gpu | None,
 ) -> Engine:
     path = bundle.path_of(graph)
     started = time.monotonic()
     compiled = compile_graph(
-        toolkit, path, targets, profile, bundle.manifest.network_shape.slice_in
+        toolkit, path, profile, bundle.manifest.network_shape.slice_in, targets=targets, gpu=gpu
     )
     seconds = time.monotonic() - started
     sha256 = hashlib.sha256(compiled.plan).hexdigest()
@@ -106,8 +111,9 @@ def _build(
         sha256=sha256,
         kind=toolkit.kind,
         version=toolkit.version,
-        targets=list(targets),
-        graph_sha256=graph.sha256,
+        targets=targets,
+        gpu=gpu.name if gpu else "",
+        network_sha256=bundle.network_sha256(graph),
         precision=graph.precision,
         views=graph.views,
         profile=profile,
@@ -142,5 +148,11 @@ def _put_into(bundle: Bundle, built: list[Engine]) -> None:
 
 def _serves(new: Engine, old: Engine) -> bool:
     """Say whether a new engine is for all that an old one is for."""
-    same = (new.kind, new.views) == (old.kind, old.views)
-    return same and set(old.targets) <= set(new.targets)
+    same = (new.kind, new.version, new.views, new.gpu) == (
+        old.kind,
+        old.version,
+        old.views,
+        old.gpu,
+    )
+    wider = new.profile.least <= old.profile.least and old.profile.most <= new.profile.most
+    return same and wider and set(old.targets) <= set(new.targets)

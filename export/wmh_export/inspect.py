@@ -39,10 +39,7 @@ def describe(bundle: Bundle) -> Iterator[str]:
             )
     if manifest.quantisation is not None:
         made = manifest.quantisation
-        yield (
-            f"int8 by {made.quantiser}, {made.calibration_slices} slices of {made.calibrated_on};"
-            f" in float32: {', '.join(made.left_out) or 'nothing'}"
-        )
+        yield f"int8 by {made.quantiser}; in float32: {', '.join(made.left_out) or 'nothing'}"
     for engine in manifest.engines:
         yield engine_line(bundle, engine)
     total_mb = sum(bundle.path_of(file).stat().st_size for file in manifest.files) / 1e6

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from wmh_runtime.answers import Answers
 from wmh_runtime.errors import BundleError
+from wmh_runtime.gpu import Gpu
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import SCHEMA_VERSION, Engine, EngineKind, File, Graph, Manifest
 from wmh_runtime.types import GraphPrecision, Precision, Views
@@ -60,14 +62,17 @@ class Bundle:
             about=self.folder,
         )
 
-    def engine(self, *, kind: EngineKind, version: str, target: str, views: Views) -> Engine:
+    def engine(
+        self, *, kind: EngineKind, version: str, gpu: Gpu, views: Views, batch_size: int
+    ) -> Engine:
         """Return the engine for a library and a GPU.
 
         Args:
             kind: of the library.
             version: of the library that is installed.
-            target: compute capability of the GPU, such as sm89.
+            gpu: to execute on.
             views: that it shall look at.
+            batch_size: slices executed at a time.
 
         Raises:
             BundleError: the bundle has none, or only for others, or of a graph that is not its
@@ -77,27 +82,34 @@ class Bundle:
         for engine in reversed(self.manifest.engines):  # the newest first
             if (engine.kind, engine.views) != (kind, views):
                 continue
-            if misfit := self._misfit(engine, version, target):
+            if misfit := self._misfit(engine, version, gpu, batch_size):
                 misfits.append(f"{engine.path} {misfit}")
             else:
                 return engine
         problem = "; ".join(misfits) or f"has no {views}-view engine of {kind}"
-        targets = f" --targets {target}" if kind == "rtx" else ""
-        raise BundleError(
-            problem,
-            f"Run: wmh-export engines {self.folder} --runtime {kind}{targets}",
-            about=self.folder,
-        )
+        targets = f" --targets {gpu.target}" if kind == "rtx" else ""
+        command = f"wmh-export engines {shlex.quote(str(self.folder))} --runtime {kind}{targets}"
+        raise BundleError(problem, f"Run: {command}", about=self.folder)
 
-    def _misfit(self, engine: Engine, version: str, target: str) -> str:
+    def _misfit(self, engine: Engine, version: str, gpu: Gpu, batch_size: int) -> str:
         graph = self.graph(views=engine.views, precision=engine.precision)
-        if engine.graph_sha256 != graph.sha256:
+        if engine.network_sha256 != self.network_sha256(graph):
             return "was built from another graph"
         if engine.version != version:
             return f"was built by version {engine.version}, {version} is installed"
-        if target not in engine.targets:
-            return f"was built for {', '.join(engine.targets)}, this GPU is {target}"
+        if gpu.target not in engine.targets:
+            return f"was built for {', '.join(engine.targets)}, this GPU is {gpu.target}"
+        if engine.gpu not in ("", gpu.name):
+            return f"was built for {engine.gpu}, this GPU is {gpu.name}"
+        if not engine.profile.least <= batch_size <= engine.profile.most:
+            profile = f"{engine.profile.least} to {engine.profile.most}"
+            return f"takes {profile} slices at a time, not {batch_size}"
         return ""
+
+    def network_sha256(self, graph: Graph) -> str:
+        """Return the hash of a graph and of the weights it reads, which its own file only names."""
+        weights = [file.sha256 for file in self.manifest.weights if file.path == graph.weights]
+        return hashlib.sha256("".join([graph.sha256, *weights]).encode()).hexdigest()
 
     def answers(self) -> Answers:
         """Read the slices of the parity check, and what the trained network says of them.
@@ -105,7 +117,7 @@ class Bundle:
         Raises:
             BundleError: the file holds something else.
         """
-        return Answers.load(self.path_of(self.manifest.answers))
+        return Answers.load(self.path_of(self.manifest.answers), self.manifest.thresholds)
 
     def path_of(self, file: File) -> Path:
         """Return where a file of the bundle lies."""
@@ -202,10 +214,10 @@ def _verify(folder: Path, file: File) -> None:
 
 
 def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
-    """Refuse files beside the graphs that the manifest does not name: a graph might read them."""
+    """Refuse files beside or below the graphs that are not named: a graph might read them."""
     named = {folder / file.path for file in files}
     for place in {path.parent for path in named}:
-        for path in sorted(place.iterdir()):
+        for path in sorted(place.rglob("*")):
             if path.is_file() and path not in named:
                 raise BundleError(
                     f"holds {path.name}, which its manifest does not name",

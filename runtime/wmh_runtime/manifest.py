@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
-from wmh_runtime.types import GraphPrecision, NetworkShape, Precision, Views
+from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Precision, Views
 
 SCHEMA_VERSION: Final = 2
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -48,6 +48,7 @@ class Graph(File):
 
     precision: GraphPrecision
     views: Views
+    weights: str | None = Field(description="path of the file it reads its weights from")
     parity: list[Parity] = Field(min_length=1, description="for each backend that was at hand")
 
 
@@ -65,7 +66,10 @@ class Engine(File):
     kind: EngineKind
     version: str = Field(description="of the library that compiled it; no other runs it")
     targets: list[str] = Field(min_length=1, description="compute capabilities, such as sm89")
-    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    gpu: str = Field(description="the only model it is for, of tensorrt; empty: all of the targets")
+    network_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="of the graph it was built from, with its weights"
+    )
     precision: GraphPrecision
     views: Views
     profile: BatchProfile
@@ -88,8 +92,7 @@ class Quantisation(_Part):
     """How the INT8 graph came to be."""
 
     quantiser: str
-    calibration_slices: int
-    calibrated_on: str
+    calibration_slices: dict[Data, int] = Field(description="how many, by what they show")
     left_out: list[str] = Field(description="groups of layers that stay in float32")
     trials: list[QuantisationTrial]
 
@@ -133,9 +136,9 @@ class Manifest(_Part):
         return NetworkShape(len(self.channels), len(self.outputs), self.preparation.size_px)
 
     @property
-    def thresholds(self) -> list[float]:
-        """The calibrated thresholds of the K outputs."""
-        return [output.threshold for output in self.outputs]
+    def thresholds(self) -> dict[str, float]:
+        """The calibrated thresholds of the K outputs, by name."""
+        return {output.name: output.threshold for output in self.outputs}
 
     @property
     def files(self) -> tuple[File, ...]:

@@ -25,6 +25,10 @@ class _TimingCache:
     def __init__(self, known):
         self._known = known
 
+    @property
+    def is_foreign(self):
+        return self._known.startswith(b"of another GPU")
+
     def serialize(self):
         return self._known + b"+"
 
@@ -38,6 +42,7 @@ class _Config:
 
     def set_timing_cache(self, cache, ignore_mismatch):
         self._cache, self.ignore_mismatch = cache, ignore_mismatch
+        return not cache.is_foreign
 
     def get_timing_cache(self):
         return self._cache
@@ -61,7 +66,7 @@ class Builder:
         if not network.model.graph.node:
             self._log.log(ILogger.ERROR, "there is nothing to build")
             return None
-        told.config = config
+        told.config, told.flags = config, network.flags
         fused = [n for n in network.model.graph.node if n.op_type == "Softmax"]
         kernels = [f"Name: _gemm_mha_v2_{i}, LayerType: kgen" for i in range(len(fused))]
         self._log.log(ILogger.VERBOSE, "Engine Layer Information:\n" + "\n".join(kernels))

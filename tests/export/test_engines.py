@@ -1,7 +1,10 @@
 """Engines: real ones of TensorRT-RTX, and the same steps with a TensorRT that has no GPU."""
 
 import hashlib
+import re
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from tests.export import fake_tensorrt
 from wmh_export import compiler, engines
 from wmh_export.cli import main
-from wmh_export.compiler import Toolkit, compile_graph, load_toolkit
+from wmh_export.compiler import Toolkit, compile_graph, load_toolkit, require_strong_types
 from wmh_export.engines import build_engines
 from wmh_export.graph import trace
 from wmh_export.half import HalfView
@@ -61,7 +64,8 @@ def test_engines_of_one_and_of_eight_views_go_into_the_bundle(toolkit, own_bundl
         graph = opened.graph(views=engine.views, precision="fp16")
         content = opened.path_of(engine).read_bytes()
         assert hashlib.sha256(content).hexdigest() == engine.sha256
-        assert engine.graph_sha256 == graph.sha256
+        assert engine.network_sha256 == opened.network_sha256(graph) != graph.sha256
+        assert engine.gpu == ("Fake" if toolkit.kind == "tensorrt" else "")
         assert (engine.kind, engine.version) == (toolkit.kind, toolkit.version)
         assert engine.targets == ["sm89"]
         assert engine.attention_layers == 2
@@ -87,13 +91,15 @@ def test_a_rebuilt_engine_takes_the_place_of_the_old_one(toolkit, own_bundle):
 
 
 def test_a_file_that_is_no_graph_is_refused(toolkit, tmp_path):
+    gpu = Gpu("Fake", "sm89") if toolkit.kind == "tensorrt" else None
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(ExportError, match=rf"broken\.onnx: {toolkit.kind} refuses the graph"):
-        compile_graph(toolkit, path, ["sm89"], SLICES, (1, 8, 8))
+        compile_graph(toolkit, path, SLICES, (1, 8, 8), targets=["sm89"], gpu=gpu)
 
 
 def test_engines_for_other_gpus_stay(own_bundle):
+    pytest.importorskip("tensorrt_rtx")
     toolkit = load_toolkit("rtx")
     for targets in (["sm120"], ["sm89", "sm86"], ["sm86"]):
         build_engines(own_bundle, toolkit, targets, SLICES, silent)
@@ -115,26 +121,35 @@ def test_what_tensorrt_is_told(own_bundle, tmp_path, monkeypatch):
     assert config.profile.shapes == {"slices": ((1, 2, 64, 64), (2, 2, 64, 64), (4, 2, 64, 64))}
     assert config.profiling_verbosity == "detailed"
     assert config.ignore_mismatch is False
+    assert fake_tensorrt.told.flags == 0  # from version 11 on: types are the graph's
     # Each of four builds began with the timings that the one before had left.
-    assert (tmp_path / "tensorrt-11.0.0-sm89.timing").read_bytes() == b"++++"
+    timings = tmp_path / "tensorrt-11.0.0-Fake.timing"
+    assert timings.read_bytes() == b"++++"
+    timings.write_bytes(b"of another GPU")
+    build_engines(own_bundle, toolkit, [], SLICES, silent)
+    assert timings.read_bytes() == b"++"
 
 
-def test_attention_is_fused_in_all_layers_of_the_method_for_three_generations_of_gpus(tmp_path):
-    """The method's whole network at 512 pixels, all eight views in the graph, without a GPU."""
-    pytest.importorskip("tensorrt_rtx")
+@pytest.fixture(scope="module")
+def eight_views_of_the_method(tmp_path_factory):
+    """The method's whole network at 512 pixels, all eight views in the graph."""
     torch.manual_seed(0)
     recipe = load_recipe("wmh-lora")
     one_view = trace(HalfView(rewrite(merge(WmhNetwork(recipe)))), 1, recipe.preparation.size_px)
-    save_sharing_weights({"8-view.onnx": with_eight_views(one_view)}, tmp_path, "w.bin")
+    folder = tmp_path_factory.mktemp("method")
+    save_sharing_weights({"8-view.onnx": with_eight_views(one_view)}, folder, "w.bin")
+    return folder / "8-view.onnx"
+
+
+@pytest.mark.parametrize("targets", [["sm86"], ["sm89"], ["sm120"], ["sm86", "sm89", "sm120"]])
+def test_attention_is_fused_in_all_layers_of_the_method(eight_views_of_the_method, targets):
+    pytest.importorskip("tensorrt_rtx")
+    profile = BatchProfile(least=1, best=1, most=4)
     compiled = compile_graph(
-        load_toolkit("rtx"),
-        tmp_path / "8-view.onnx",
-        ["sm86", "sm89", "sm120"],
-        BatchProfile(least=1, best=1, most=4),
-        (1, 512, 512),
+        load_toolkit("rtx"), eight_views_of_the_method, profile, (1, 512, 512), targets=targets
     )
     assert compiled.fused_attention == 12
-    assert not [line for line in compiled.log if "MaxrSubExpSum" in line and "Name:" in line]
+    assert not [line for line in compiled.log if line.startswith("Name: ") and "MaxrSub" in line]
     assert 150e6 < len(compiled.plan) < 250e6  # 94 M parameters of two bytes
 
 
@@ -145,7 +160,6 @@ def test_attention_is_fused_in_all_layers_of_the_method_for_three_generations_of
         (["rtx", "--targets", "sm12"], "there is no target sm12. Choose from: sm75, sm80"),
         (["rtx", "--targets", "sm89", "--slices", "4,1,1"], "--slices: is 4,1,1. Give three"),
         (["cuda"], "--runtime: there is no runtime cuda. Choose from: rtx, tensorrt"),
-        (["tensorrt"], "tensorrt: is not installed. Run in the project's folder: pip install"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(own_bundle, run_command, options, says):
@@ -182,22 +196,77 @@ def test_the_command_says_what_was_built(own_bundle, run_command):
     assert said.count("for sm89") == 2
 
 
-def test_an_engine_is_found_by_library_and_gpu_or_refused_with_the_command_that_builds_it(
-    own_bundle,
-):
+def test_a_tensorrt_that_would_choose_precisions_itself_is_refused():
+    old = SimpleNamespace(__version__="10.13.2")
+    with pytest.raises(ExportError, match=r"tensorrt: is version 10\.13\.2, 11 or later is needed"):
+        require_strong_types(Toolkit("tensorrt", old))
+    require_strong_types(Toolkit("tensorrt", fake_tensorrt))
+    require_strong_types(Toolkit("rtx", SimpleNamespace(__version__="1.7.1")))
+
+
+def test_the_shipped_bundle_gets_no_engines(run_command):
+    status, _, errors = run_command(main, "engines", "demo", "--runtime", "rtx")
+    assert status == 2
+    assert "demo: is part of the program, not a folder of yours. Copy it first" in errors
+
+
+def test_another_version_of_the_library_supersedes_nothing(own_bundle, monkeypatch):
     toolkit = load_toolkit("rtx")
-    _, eight = build_engines(own_bundle, toolkit, ["sm86", "sm89"], SLICES, silent)
-    opened = open_bundle(own_bundle.folder)
-    wanted = {"kind": "rtx", "version": toolkit.version, "target": "sm89", "views": 8}
-    assert opened.engine(**wanted) == eight
-    command = rf"Run: wmh-export engines {own_bundle.folder} --runtime rtx --targets"
-    with pytest.raises(BundleError, match=rf"for sm86, sm89, this GPU is sm120.*{command} sm120"):
-        opened.engine(**wanted | {"target": "sm120"})
-    with pytest.raises(BundleError, match=rf"by version 1\.7.*, 9\.9 is installed.*{command}"):
-        opened.engine(**wanted | {"version": "9.9"})
-    with pytest.raises(BundleError, match=r"no 8-view engine of tensorrt.*--runtime tensorrt$"):
-        opened.engine(**wanted | {"kind": "tensorrt"})
-    stale = eight.model_copy(update={"graph_sha256": "0" * 64})
-    object.__setattr__(opened, "manifest", opened.manifest.model_copy(update={"engines": [stale]}))
-    with pytest.raises(BundleError, match=rf"was built from another graph.*{command} sm89"):
-        opened.engine(**wanted)
+    build_engines(own_bundle, toolkit, ["sm89"], SLICES, silent)
+    monkeypatch.setattr(Toolkit, "version", "1.8")
+    build_engines(own_bundle, toolkit, ["sm89"], SLICES, silent)
+    kept = [engine.version for engine in open_bundle(own_bundle.folder).manifest.engines]
+    assert kept == [toolkit.library.__version__] * 2 + ["1.8"] * 2
+
+
+class TestWhichEngineFits:
+    """By library, GPU, batch and network, or refused with the command that builds it."""
+
+    ADA, BLACKWELL = Gpu("RTX 4090", "sm89"), Gpu("RTX 5090", "sm120")
+
+    @pytest.fixture
+    def opened(self, own_bundle):
+        build_engines(own_bundle, load_toolkit("rtx"), ["sm86", "sm89"], SLICES, silent)
+        return open_bundle(own_bundle.folder)
+
+    def wanted(self, **changes):
+        version = load_toolkit("rtx").version
+        fitting = {"kind": "rtx", "version": version, "gpu": self.ADA, "views": 8, "batch_size": 4}
+        return fitting | changes
+
+    def test_the_one_that_fits(self, opened):
+        assert opened.engine(**self.wanted()) == opened.manifest.engines[1]
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"gpu": BLACKWELL}, r"for sm86, sm89, this GPU is sm120.*--targets sm120$"),
+            ({"version": "9.9"}, r"by version 1\.7.*, 9\.9 is installed.*--targets sm89$"),
+            ({"kind": "tensorrt"}, r"no 8-view engine of tensorrt.*--runtime tensorrt$"),
+            ({"batch_size": 5}, r"takes 1 to 4 slices at a time, not 5"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, opened, changes, says):
+        command = "Run: wmh-export engines .*--runtime"
+        with pytest.raises(BundleError, match=says) as raised:
+            opened.engine(**self.wanted(**changes))
+        assert re.search(command, str(raised.value))
+
+    def test_an_engine_of_other_weights_is_refused(self, opened):
+        # The graph's own file names its weights and holds none: its hash alone would be the same.
+        weights = [file.model_copy(update={"sha256": "0" * 64}) for file in opened.manifest.weights]
+        retrained = replace(
+            opened, manifest=opened.manifest.model_copy(update={"weights": weights})
+        )
+        with pytest.raises(BundleError, match=r"was built from another graph.*--targets sm89$"):
+            retrained.engine(**self.wanted())
+
+    def test_a_tensorrt_engine_is_for_one_model_of_gpu(self, opened):
+        (_, eight) = opened.manifest.engines
+        made_here = eight.model_copy(update={"kind": "tensorrt", "gpu": "RTX 4060"})
+        manifest = opened.manifest.model_copy(update={"engines": [made_here]})
+        bundle = replace(opened, manifest=manifest)
+        with pytest.raises(BundleError, match=r"for RTX 4060, this GPU is RTX 4090"):
+            bundle.engine(**self.wanted(kind="tensorrt"))
+        same = Gpu("RTX 4060", "sm89")
+        assert bundle.engine(**self.wanted(kind="tensorrt", gpu=same)) == made_here
