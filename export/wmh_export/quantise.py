@@ -10,8 +10,9 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -19,8 +20,10 @@ from onnx import GraphProto, ModelProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from wmh_export.graph import INPUT_NAME, strip
+from wmh_runtime.errors import ExportError
 from wmh_runtime.manifest import QuantisationTrial
 from wmh_runtime.parity import BOUNDS
+from wmh_runtime.questions import Questions
 from wmh_runtime.types import Floats
 
 # Layers that do the same thing in every block, by the names of their nodes; those that cost least
@@ -36,7 +39,7 @@ GROUPS = {
     "first MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin1/",
 }
 _QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-_SHARE = 0.5  # of the bound that the search may use up: other slices differ more
+_WELL_WITHIN = 0.5  # of the bound: other slices differ more
 _WATCHED = (*_QUANTISED, "Add")
 
 
@@ -45,45 +48,61 @@ class Quantiser:
 
     Args:
         graph: the .onnx file, float32, of one view.
-        slices: to calibrate on, float32 [N, C, S, S].
+        calibration: slices whose activations decide the scales.
         scratch: folder for passing files.
     """
 
-    def __init__(self, graph: Path, slices: Floats, scratch: Path) -> None:
+    def __init__(self, graph: Path, calibration: Sequence[Questions], scratch: Path) -> None:
         self._nodes = _quantisable(onnx.load(graph, load_external_data=False).graph)
         self._graph = graph
-        self._slices = slices
+        self.calibration = calibration
         self._scratch = scratch
         self._ranges = scratch / "ranges.json"
 
     def quantise(self, left_out: Iterable[str]) -> ModelProto:
-        """Return a QDQ graph of one view, int8 but for some groups of layers."""
+        """Return a QDQ graph of one view, int8 but for some groups of layers.
+
+        Raises:
+            ExportError: ONNX Runtime cannot make it.
+        """
         kept = re.compile("|".join(GROUPS[group] for group in left_out) or r"(?!)")
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder, _without_advice():
             result = Path(folder, "int8.onnx")
-            quantize_static(
-                self._graph,
-                result,
-                _Slices(self._slices),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(_WATCHED),
-                nodes_to_quantize=[name for name in self._nodes if not kept.match(name)],
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                use_external_data_format=True,
-                calibration_cache_path=self._ranges,
-            )
+            self._quantise_to(result, [name for name in self._nodes if not kept.match(name)])
             model = onnx.load(result)
         strip(model)
         return model
 
+    def _quantise_to(self, result: Path, nodes: list[str]) -> None:
+        try:
+            quantize_static(
+                self._graph,
+                result,
+                _Slices(self.calibration),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(_WATCHED),
+                nodes_to_quantize=nodes,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                use_external_data_format=True,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},  # sums stay exact
+                calibration_cache_path=self._ranges,
+            )
+        except Exception as error:  # its quantiser raises whatever comes
+            advice = "INT8 is made with onnxruntime 1.31.1: pip install that version."
+            raise ExportError(f"ONNX Runtime cannot quantise ({error})", advice) from error
+
     def largest_activation(self) -> float:
         """Return the largest absolute value that a calibration slice gave rise to.
 
-        Of all that enters or leaves a matrix product, a convolution or a sum; known after the
-        first graph.
+        Of all that enters or leaves a matrix product, a convolution or a sum.
+
+        Raises:
+            ExportError: ONNX Runtime cannot look at the graph.
         """
+        if not self._ranges.exists():
+            self.quantise([])
         ranges = json.loads(self._ranges.read_text(encoding="utf-8"))["data"].values()
         return max(
             abs(value)
@@ -97,8 +116,8 @@ def search(
     quantiser: Quantiser,
     judge: Callable[[ModelProto], tuple[float, float]],
     on_trial: Callable[[QuantisationTrial], None],
-) -> tuple[ModelProto, list[QuantisationTrial]]:
-    """Find which groups to leave in float32: none, one of them, or the several that hurt most.
+) -> tuple[ModelProto, list[str], list[QuantisationTrial]]:
+    """Find which groups to leave in float32: none, or as many of those that hurt most as needed.
 
     Args:
         quantiser: of the float32 graph.
@@ -106,41 +125,35 @@ def search(
         on_trial: is told of each trial.
 
     Returns:
-        The first graph well within INT8's bound, or the last one, and all trials; the last is
-        its own.
+        The first graph well within INT8's bound, or else the truest; the groups left out of it;
+        and all trials.
     """
     trials: list[QuantisationTrial] = []
 
-    def try_without(left_out: list[str]) -> ModelProto:
-        model = quantiser.quantise(left_out)
-        mask_dice, volume_percent = judge(model)
+    def used_without(left_out: list[str]) -> float:
+        mask_dice, volume_percent = judge(quantiser.quantise(left_out))
         trials.append(
             QuantisationTrial(left_out=left_out, mask_dice=mask_dice, volume_percent=volume_percent)
         )
         on_trial(trials[-1])
-        return model
+        return _share_of_bound(trials[-1])
 
-    model = try_without([])
-    if _is_within(trials[-1]):
-        return model, trials
-    for group in GROUPS:
-        model = try_without([group])
-        if _is_within(trials[-1]):
-            return model, trials
-    harm = {trial.left_out[0]: trial.mask_dice for trial in trials[1:]}
-    by_harm = sorted(GROUPS, key=lambda group: -harm[group])
-    for count in range(2, len(GROUPS)):
-        model = try_without(by_harm[:count])
-        if _is_within(trials[-1]):
-            break
-    return model, trials
+    if used_without([]) > _WELL_WITHIN:
+        harm = {group: used_without([g for g in GROUPS if g != group]) for group in GROUPS}
+        by_harm = sorted(GROUPS, key=lambda group: -harm[group])
+        for count in range(1, len(GROUPS) - 1):  # with one group left it was tried already
+            if used_without(by_harm[:count]) <= _WELL_WITHIN:
+                break
+    complete = [trial for trial in trials if _share_of_bound(trial) <= _WELL_WITHIN]
+    chosen = min(complete, key=lambda t: len(t.left_out), default=min(trials, key=_share_of_bound))
+    return quantiser.quantise(chosen.left_out), chosen.left_out, trials
 
 
-def _is_within(trial: QuantisationTrial) -> bool:
+def _share_of_bound(trial: QuantisationTrial) -> float:
+    """Return how much of INT8's bound a trial uses up; beyond it above 1."""
     bound = BOUNDS["int8"]
-    return (
-        1 - trial.mask_dice <= _SHARE * (1 - bound.mask_dice)
-        and trial.volume_percent <= _SHARE * bound.volume_percent
+    return max(
+        (1 - trial.mask_dice) / (1 - bound.mask_dice), trial.volume_percent / bound.volume_percent
     )
 
 
@@ -163,8 +176,8 @@ def _quantisable(graph: GraphProto) -> list[str]:
 class _Slices(CalibrationDataReader):  # type: ignore[misc]
     """Gives ONNX Runtime one slice at a time."""
 
-    def __init__(self, slices: Floats) -> None:
-        self._rest: Iterator[Floats] = iter(slices)
+    def __init__(self, calibration: Sequence[Questions]) -> None:
+        self._rest: Iterator[Floats] = chain(*(part.slices for part in calibration))
 
     def get_next(self) -> dict[str, Floats] | None:
         one = next(self._rest, None)

@@ -13,6 +13,8 @@ from wmh_export.quantise import GROUPS, Quantiser, search
 from wmh_export.weights import save_sharing_weights
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.errors import ExportError
+from wmh_runtime.questions import Questions
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
@@ -89,41 +91,63 @@ def search_where(dice_of):
 
 
 def test_where_nothing_hurts_nothing_is_left_out():
-    model, trials = search_where(lambda left_out: 0.999)
-    assert (model, [trial.left_out for trial in trials]) == (frozenset(), [[]])
+    model, left_out, trials = search_where(lambda left_out: 0.999)
+    assert (model, left_out) == (frozenset(), [])
+    assert [trial.left_out for trial in trials] == [[]]
 
 
-def test_the_one_group_that_hurts_is_found():
-    _, trials = search_where(lambda left_out: 0.999 if "neck" in left_out else 0.8)
-    assert [trial.left_out for trial in trials] == [[], ["decoder"], ["neck"]]
+def in_int8(left_out) -> set[str]:
+    return set(GROUPS) - set(left_out)
+
+
+def test_the_one_group_that_hurts_is_left_out():
+    _, left_out, trials = search_where(lambda left: 0.8 if "neck" in in_int8(left) else 0.999)
+    assert left_out == ["neck"]
+    # Everything; each group alone in int8, to know its harm; without the worst.
+    assert [len(trial.left_out) for trial in trials] == [0] + [7] * 8 + [1]
 
 
 def test_several_groups_are_left_out_in_the_order_of_their_harm():
     harm = {"attention": 0.3, "second MLP layers": 0.2, "decoder": 0.01}
-    model, trials = search_where(
-        lambda left_out: 1 - sum(h for group, h in harm.items() if group not in left_out)
+    model, left_out, trials = search_where(
+        lambda left: 1 - sum(harm.get(group, 0) for group in in_int8(left))
     )
-    # One group at a time helps by its harm; together the two worst leave 0.01, within no half of
-    # 1 − 0.99; the third brings 0.
     assert [trial.left_out for trial in trials[9:]] == [
+        ["attention"],
         ["attention", "second MLP layers"],
         ["attention", "second MLP layers", "decoder"],
     ]
-    assert model == frozenset(trials[-1].left_out)
+    assert model == frozenset(left_out) == frozenset(harm)
 
 
 def test_the_search_asks_for_more_than_the_bound_and_has_an_end():
-    # At the bound itself, Dice 0.99, other slices might be beyond it.
-    _, trials = search_where(lambda left_out: 0.99)
+    # At 0.993, within the bound of 0.99, other slices might be beyond it; where nothing is better,
+    # the graph with most int8 is taken.
+    model, left_out, trials = search_where(lambda left_out: 0.993)
     assert len(trials) == 1 + 8 + 6
-    assert len(trials[-1].left_out) == 7  # all eight would be the float32 graph
+    assert max(len(trial.left_out) for trial in trials) == 7  # all eight: the float32 graph
+    assert (model, left_out) == (frozenset(), [])
+
+
+def test_where_nothing_is_within_the_bound_the_truest_is_taken():
+    _, left_out, _ = search_where(lambda left_out: 0.5 + 0.01 * len(left_out))
+    assert len(left_out) == 7
 
 
 def test_a_volume_that_is_off_counts_too():
-    _, trials = search(
-        QuantiserOf(), lambda left_out: (1.0, 0.0 if left_out else 1.5), lambda trial: None
+    _, left_out, _ = search(
+        QuantiserOf(),
+        lambda left: (1.0, 1.5 if "patches" in in_int8(left) else 0.0),
+        lambda trial: None,
     )
-    assert [trial.left_out for trial in trials] == [[], ["decoder"]]
+    assert left_out == ["patches"]
+
+
+def test_what_the_quantiser_cannot_do_is_one_line(tmp_path):
+    (tmp_path / "g.onnx").write_bytes(b"")
+    quantiser = Quantiser(tmp_path / "g.onnx", [], tmp_path)
+    with pytest.raises(ExportError, match=r"ONNX Runtime cannot quantise .*INT8 is made with"):
+        quantiser.quantise([])
 
 
 def test_the_largest_activation_by_hand(tmp_path):
@@ -146,6 +170,6 @@ def test_the_largest_activation_by_hand(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     save_sharing_weights({"g.onnx": model}, tmp_path, "w.bin")
     slices = np.array([[[[3, -4], [0, 0]]]], np.float32)
-    quantiser = Quantiser(tmp_path / "g.onnx", slices, tmp_path)
-    quantiser.quantise([])
+    questions = Questions("phantoms", slices, np.ones(1, np.float32))
+    quantiser = Quantiser(tmp_path / "g.onnx", [questions], tmp_path)
     assert quantiser.largest_activation() == pytest.approx(80)
