@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from wmh_runtime.errors import ExportError
 
 FLOAT16_MAX = 65504.0
-_IN_FLOAT32 = ("LayerNormalization", "Softmax", "Sigmoid")
+# Norms, softmax, and what they come apart to where an exporter has no operator for them.
+_IN_FLOAT32 = (
+    *("LayerNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Sigmoid"),
+    *("ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Exp"),
+)
 
 
 class HalfView(nn.Module):
@@ -35,17 +39,16 @@ class HalfView(nn.Module):
 def to_half(network: nn.Module) -> nn.Module:
     """Return a float16 copy of a network whose LayerNorms compute in float32."""
     half = copy.deepcopy(network).half()
-    for parent in list(half.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.LayerNorm):
-                setattr(parent, name, _Float32LayerNorm(child))
+    for name, module in network.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            half.set_submodule(name, _Float32LayerNorm(copy.deepcopy(module)))
     return half
 
 
 class _Float32LayerNorm(nn.Module):
     def __init__(self, original: nn.LayerNorm) -> None:
         super().__init__()
-        self.norm = original.float()
+        self.norm = original
 
     def forward(self, features: Tensor) -> Tensor:
         normed: Tensor = self.norm(features.float())
