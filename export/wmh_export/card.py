@@ -58,8 +58,8 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         _accuracy(accuracy),
         "## Whether the graphs are the network",
         "Against the network as it was trained, on slices with lesions: largest difference of"
-        " probability, Dice of the masks, difference of volume. Emulated: computed in wider"
-        " arithmetic, so that only the device it is for can prove it.",
+        " probability, lowest Dice of an output's masks, largest difference of an output's volume."
+        " Emulated: computed in wider arithmetic, so that only the device it is for can prove it.",
         _parity_table(manifest),
         *_quantisation(manifest.quantisation),
     ]
@@ -91,7 +91,7 @@ def _parity_table(manifest: Manifest) -> str:
             *(
                 f"| {p.precision}{' (emulated)' * p.emulated} | {p.views} | {p.backend} |"
                 f" {p.slices} of {p.data} | {p.max_abs_difference:.1e} | {p.mask_dice:.4f} |"
-                f" {p.volume_difference_ml:+.3f} of {p.reference_ml:.2f} mL |"
+                f" {p.volume_percent:.2f} %{' (beyond its bound)' * bool(p.shortfall)} |"
                 for graph in manifest.graphs
                 for p in graph.parity
             ),
@@ -103,11 +103,12 @@ def _quantisation(made: Quantisation | None) -> list[str]:
     if made is None:
         return []
     left_out = ", ".join(made.left_out) or "nothing"
+    slices = " and ".join(f"{count} of {data}" for data, count in made.calibration_slices.items())
+    (chosen, *_) = (trial for trial in made.trials if trial.left_out == made.left_out)
     return [
-        f"INT8 was calibrated on {made.calibration_slices} slices of {made.calibrated_on} by"
-        f" {made.quantiser}. Left in float32: {left_out}, chosen in {len(made.trials)} trial(s)"
-        " on slices that neither the calibration nor the table above knows (mask Dice"
-        f" {made.trials[-1].mask_dice:.4f})."
+        f"INT8 was calibrated on slices, {slices}, by {made.quantiser}. Left in float32:"
+        f" {left_out}, chosen in {len(made.trials)} trial(s) on slices of heads that neither the"
+        f" calibration nor the table above knows (mask Dice {chosen.mask_dice:.4f})."
     ]
 
 

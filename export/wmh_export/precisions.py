@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnxruntime
 from onnx import ModelProto
 
 from wmh_export.graph import label, trace
@@ -19,8 +20,8 @@ from wmh_runtime.backends.graph import GraphBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import ExportError, WmhError
-from wmh_runtime.manifest import File, Graph, QuantisationTrial
-from wmh_runtime.parity import Data, Parity
+from wmh_runtime.manifest import File, Graph, Quantisation, QuantisationTrial
+from wmh_runtime.parity import Parity
 from wmh_runtime.questions import Questions
 from wmh_runtime.types import ALL_VIEWS, GraphPrecision, NetworkShape, Views
 from wmh_runtime.verification import GraphFile, measure_graph
@@ -30,10 +31,13 @@ from wmh_train.model.views import OneView
 
 @dataclass(frozen=True)
 class Proof:
-    """What a graph must agree with to be kept."""
+    """What a graph must agree with to be kept.
 
-    asked: Mapping[Data, Answers]  # of the network before anything was merged or rewritten
-    thresholds: Sequence[float]  # of the K outputs
+    ONNX Runtime decides; how far other backends are is recorded, and each is refused where it is
+    used and beyond the bound.
+    """
+
+    asked: Sequence[Answers]  # of the network before anything was merged or rewritten
     backends: Sequence[type[GraphBackend]]
 
 
@@ -72,7 +76,6 @@ class GraphWriter:
         self._proof = proof
         self._facts = facts
         self._on_step = on_step
-        self.warnings: list[str] = []  # what graphs should not be executed in, and why
 
     def fp32(self) -> Written:
         """Write the graphs in float32.
@@ -83,6 +86,49 @@ class GraphWriter:
         """
         self._on_step("fp32: tracing")
         return self._write("fp32", self._trace(OneView(self._network)))
+
+    def quantiser(self, calibration: Sequence[Questions], scratch: Path) -> Quantiser:
+        """Return what makes INT8 graphs of the float32 one, which is written already.
+
+        Args:
+            calibration: slices whose activations decide the scales.
+            scratch: folder for passing files.
+        """
+        return Quantiser(self._folder / _graph_name(1, "fp32"), calibration, scratch)
+
+    def int8(self, quantiser: Quantiser, unseen: Questions) -> tuple[Written, Quantisation]:
+        """Write the graphs in INT8, but for layers that it hurts.
+
+        Args:
+            quantiser: of the float32 graph.
+            unseen: slices to choose those layers on, of heads that decide nothing else.
+
+        Raises:
+            ExportError: one is not the network.
+            BackendError: one cannot be executed.
+        """
+        self._on_step("int8: searching for what it hurts")
+        answers = self._answers_of_fp32(unseen)
+
+        def judge(model: ModelProto) -> tuple[float, float]:
+            measured = self._try(model, answers)
+            return (
+                min(parity.mask_dice for parity in measured),
+                max(parity.volume_percent for parity in measured),
+            )
+
+        def tell(trial: QuantisationTrial) -> None:
+            left_out = ", ".join(trial.left_out) or "nothing"
+            self._on_step(f"int8: {left_out} left in float32: mask Dice {trial.mask_dice:.4f}")
+
+        model, left_out, trials = search(quantiser, judge, tell)
+        made = Quantisation(
+            quantiser=f"onnxruntime {onnxruntime.__version__}",
+            calibration_slices={part.data: len(part) for part in quantiser.calibration},
+            left_out=left_out,
+            trials=trials,
+        )
+        return self._write("int8", model), made
 
     def fp16(self, largest_activation: float) -> Written:
         """Write the graphs in half precision, LayerNorm and softmax in float32.
@@ -100,96 +146,63 @@ class GraphWriter:
         require_float32_inside(model)
         return self._write("fp16", model)
 
-    def int8(
-        self, quantiser: Quantiser, unseen: Questions
-    ) -> tuple[Written, list[QuantisationTrial]]:
-        """Write the graphs in INT8, but for layers that it hurts.
-
-        Args:
-            quantiser: of the float32 graph of one view.
-            unseen: slices to choose those layers on, which no other choice was made on.
-
-        Raises:
-            ExportError: one is not the network.
-            BackendError: one cannot be executed.
-        """
-        answers = self._answers_of_fp32(unseen)
-
-        def judge(model: ModelProto) -> tuple[float, float]:
-            measured = self._try(model, answers)
-            return (
-                min(parity.mask_dice for parity in measured),
-                max(parity.volume_percent for parity in measured),
-            )
-
-        def tell(trial: QuantisationTrial) -> None:
-            left_out = ", ".join(trial.left_out) or "nothing"
-            self._on_step(f"int8: {left_out} left in float32: mask Dice {trial.mask_dice:.4f}")
-
-        model, trials = search(quantiser, judge, tell)
-        return self._write("int8", model), trials
-
     def _trace(self, module: OneView | HalfView) -> ModelProto:
         return trace(module, self._shape.channels, self._shape.size_px)
 
     def _write(self, precision: GraphPrecision, one_view: ModelProto) -> Written:
-        weights_name = f"weights.{precision}.bin"
         models = {1: one_view, 8: with_eight_views(one_view)}
         for views, model in models.items():
             label(model, {**self._facts, "precision": precision, "views": str(views)})
-        names = {views: f"{views}-view.{precision}.onnx" for views in ALL_VIEWS}
-        save_sharing_weights(
-            {names[views]: models[views] for views in ALL_VIEWS}, self._folder, weights_name
-        )
+        named = {_graph_name(views, precision): models[views] for views in ALL_VIEWS}
+        weights_name = f"weights.{precision}.bin"
         try:
-            graphs = [self._proven(names[views], precision, views) for views in ALL_VIEWS]
+            save_sharing_weights(named, self._folder, weights_name)
+            weights = self._file(weights_name)
+            graphs = [self._proven(precision, views, weights) for views in ALL_VIEWS]
         except WmhError:
-            for name in (*names.values(), weights_name):
-                (self._folder / name).unlink()
+            for name in (*named, weights_name):
+                (self._folder / name).unlink(missing_ok=True)
             raise
-        return Written(graphs, self._file(weights_name))
+        return Written(graphs, weights)
 
-    def _proven(self, name: str, precision: GraphPrecision, views: Views) -> Graph:
+    def _proven(self, precision: GraphPrecision, views: Views, weights: File) -> Graph:
+        name = _graph_name(views, precision)
         self._on_step(f"{precision}: comparing {views} view(s) with the network")
-        measured = self._measure(
-            GraphFile(self._folder / name, precision, views), self._proof.asked
-        )
+        graph = GraphFile(self._folder / name, precision, views)
+        measured = self._measure(graph, self._proof.asked)
         for parity in measured:
-            if parity.shortfall and parity.precision == precision:
+            if parity.shortfall and parity.library == OnnxRuntimeBackend.name:
                 raise ExportError(
                     f"{name} is not the network on {parity.backend}, {parity.data}:"
                     f" {parity.shortfall}",
                     "It is not put into the bundle.",
                 )
-        self.warnings += [
-            f"{p.precision} of {name} on {p.backend}: {p.shortfall}"
-            for p in measured
-            if p.shortfall
-        ]
         return Graph(
             **self._file(name).model_dump(),
             precision=precision,
             views=views,
-            parity=[parity for parity in measured if not parity.shortfall],
+            weights=weights.path,
+            parity=measured,
         )
 
     def _try(self, model: ModelProto, answers: Answers) -> list[Parity]:
         with tempfile.TemporaryDirectory() as folder:
             save_sharing_weights({"try.onnx": model}, Path(folder), "weights.bin")
-            graph = GraphFile(Path(folder, "try.onnx"), "int8", 1)
-            return self._measure(graph, {"phantoms": answers})
+            return self._measure(GraphFile(Path(folder, "try.onnx"), "int8", 1), [answers])
 
-    def _measure(self, graph: GraphFile, asked: Mapping[Data, Answers]) -> list[Parity]:
-        proof = self._proof
-        return list(measure_graph(graph, self._shape, asked, proof.thresholds, proof.backends))
+    def _measure(self, graph: GraphFile, asked: Sequence[Answers]) -> list[Parity]:
+        return list(measure_graph(graph, self._shape, asked, self._proof.backends))
 
     def _answers_of_fp32(self, questions: Questions) -> Answers:
-        graph = self._folder / "1-view.fp32.onnx"
+        graph = self._folder / _graph_name(1, "fp32")
         with OnnxRuntimeBackend(graph, self._shape) as backend:
-            return Answers(
-                questions.slices, questions.pixel_ml, {1: backend.predict(questions.slices)}
-            )
+            probability = backend.predict(questions.slices)
+        return Answers(questions, {1: probability}, self._proof.asked[0].thresholds)
 
     def _file(self, name: str) -> File:
         path = self._folder / name
         return File(path=f"{self._folder.name}/{name}", sha256=sha256_of(path))
+
+
+def _graph_name(views: Views, precision: GraphPrecision) -> str:
+    return f"{views}-view.{precision}.onnx"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper
+
+from wmh_runtime.errors import ExportError
 
 _INLINE_BYTES = 1024  # smaller tensors, shapes and axes mostly, stay within the graph
 _ALIGNMENT_BYTES = 4096  # so that a weights file can be memory-mapped
@@ -20,9 +23,9 @@ def save_sharing_weights(models: dict[str, ModelProto], folder: Path, weights_na
         weights_name: of the file of weights.
 
     Raises:
-        onnx.checker.ValidationError: a graph is not valid ONNX.
+        ExportError: a graph is not valid ONNX.
     """
-    offsets: dict[bytes, int] = {}
+    offsets: dict[bytes, int] = {}  # by the hash of what lies there
     with (folder / weights_name).open("wb") as weights:
         for name, model in models.items():
             referring = ModelProto()
@@ -31,14 +34,19 @@ def save_sharing_weights(models: dict[str, ModelProto], folder: Path, weights_na
                 raw = numpy_helper.to_array(tensor).tobytes()
                 if len(raw) < _INLINE_BYTES:
                     continue
-                if raw not in offsets:
+                digest = hashlib.sha256(raw).digest()
+                if digest not in offsets:
                     weights.seek(-weights.tell() % _ALIGNMENT_BYTES, 1)
-                    offsets[raw] = weights.tell()
+                    offsets[digest] = weights.tell()
                     weights.write(raw)
-                _refer(tensor, weights_name, raw, offsets[raw])
+                _refer(tensor, weights_name, raw, offsets[digest])
             onnx.save_model(referring, folder / name)
     for name in models:
-        onnx.checker.check_model(folder / name, full_check=True)
+        try:
+            onnx.checker.check_model(folder / name, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            problem = f"{name} is not valid ONNX ({error})"
+            raise ExportError(problem, "Please report this.") from error
 
 
 def _refer(tensor: TensorProto, weights_name: str, raw: bytes, offset: int) -> None:

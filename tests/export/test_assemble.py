@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from tests.networks import calibrated_facts_of, slices_of, taught, write_checkpoint
-from tests.toys import lora_recipe, small_recipe, write_annotated_heads, write_small_base
+from tests.toys import (
+    lora_recipe,
+    small_recipe,
+    write_annotated_heads,
+    write_head,
+    write_small_base,
+)
 from wmh_export import precisions
 from wmh_export.assemble import Naming, build
 from wmh_export.cli import main
@@ -145,7 +151,7 @@ def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path, 
             if ".lora_B." in name:
                 parameter.normal_(std=0.1)
         run = tmp_path / "run"
-    save_checkpoint(run, network, calibrated_facts_of(recipe, base.identity))
+    save_checkpoint(run, network, calibrated_facts_of(recipe, base.identity, threshold=0.1))
     with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
         build(run, tmp_path / "bundle", silent)
     made = build(run, tmp_path / "bundle", silent, base=base.path).bundle
@@ -173,7 +179,7 @@ def test_the_card_says_what_was_measured(bundle):
     card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Research use only" in card
     assert "| fp16 (emulated) | 8 | onnxruntime" in card
-    assert "INT8 was calibrated on 12 slices of phantoms" in card
+    assert "INT8 was calibrated on slices, 12 of phantoms" in card
 
 
 def test_a_precision_that_is_not_the_network_is_left_out_and_said(
@@ -191,18 +197,26 @@ def test_a_precision_that_is_not_the_network_is_left_out_and_said(
     assert not list((tmp_path / "bundle").rglob("*int8*"))
 
 
-def test_bf16_that_is_not_the_network_is_said_and_float32_stays(checkpoint, tmp_path, monkeypatch):
+def test_bf16_that_is_not_the_network_is_said_and_float32_stays(
+    checkpoint, tmp_path, monkeypatch, run_command
+):
     if "bf16" not in OpenVinoBackend.precisions_here():
         pytest.skip("this processor has no bfloat16")
     monkeypatch.setitem(parity.BOUNDS, "bf16", Bound(probability=1e-6))
     built = build(checkpoint, tmp_path / "bundle", silent)
     assert built.refused == []
     assert [reason.split(" on ")[0] for reason in built.warnings] == [
-        "1-view.fp32.onnx in bf16",
-        "8-view.fp32.onnx in bf16",
+        "graphs/1-view.fp32.onnx in bf16",
+        "graphs/8-view.fp32.onnx in bf16",
     ]
-    executed = {p.precision for graph in built.bundle.manifest.graphs for p in graph.parity}
-    assert executed == {"fp32", "fp16", "int8"}
+    beyond = [
+        p.precision for graph in built.bundle.manifest.graphs for p in graph.parity if p.shortfall
+    ]
+    assert beyond == ["bf16", "bf16"]  # recorded as it was measured
+    command = ("verify", built.bundle.folder, "--backend", "openvino")
+    status, _, errors = run_command(main, *command)
+    assert status == 0  # what the manifest says already is no news
+    assert errors.count("as the manifest says") == 2
 
 
 def test_a_float32_graph_that_is_not_the_network_is_no_bundle(checkpoint, tmp_path, monkeypatch):
@@ -253,10 +267,19 @@ def test_one_channel_is_also_compared_on_scans(tmp_path):
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
-    assert manifest.quantisation.calibrated_on == "phantoms and scans"
-    assert manifest.quantisation.calibration_slices > 12
+    # Of sixteen slices every other one calibrates: none is both learned from and proof.
+    assert manifest.quantisation.calibration_slices == {"phantoms": 12, "scans": 8}
+    assert {p.slices for p in manifest.graphs[0].parity if p.data == "scans"} == {8}
     # What goes into the bundle shows phantoms alone.
-    assert len(built.bundle.answers().slices) == 8
+    assert len(built.bundle.answers().questions) == 8
+
+
+def test_scans_without_lesions_prove_nothing_and_stop_nothing(tmp_path, float32_alone):
+    run = write_checkpoint(tmp_path / "run", small_recipe())
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=0)
+    built = build(run, tmp_path / "bundle", silent, scans=tmp_path / "scans")
+    assert built.warnings == ["nothing is found in the scans: they prove nothing"]
+    assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
 
 
 def test_a_checkpoint_without_calibration_is_refused(checkpoint, tmp_path):
