@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from wmh_runtime.machine import cpu_facts, processor
+
 _LIBRARIES = ("wmh-lora", "torch", "onnxruntime", "openvino", "tensorrt-rtx", "numpy")
-_CPU_INFO = Path("/proc/cpuinfo")
 _OF_INTEREST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
@@ -30,12 +30,9 @@ class Machine(BaseModel):
 
 def this_machine() -> Machine:
     """Describe the machine at hand; its name is left out."""
-    info = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
-    lines = (line.partition(":") for line in info.splitlines())
-    facts = {key.strip(): value.strip() for key, _, value in lines}
-    flags = facts.get("flags", "").split()
+    flags = cpu_facts().get("flags", "").split()
     return Machine(
-        processor=facts.get("model name") or platform.processor() or platform.machine(),
+        processor=processor(),
         cores=psutil.cpu_count() or 1,
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         instructions=[flag for flag in _OF_INTEREST if flag in flags],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import sys
+from typing import Any
 
+import psutil
 import torch
 
 
@@ -12,5 +13,15 @@ def peak_bytes() -> int:
     """Return the peak on the GPU where there is one, else of resident memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    return peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """Return the peak of resident memory."""
+    if sys.platform == "win32":
+        memory: Any = psutil.Process().memory_info()
+        return int(memory.peak_wset)
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, else KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

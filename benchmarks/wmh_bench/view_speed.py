@@ -45,7 +45,8 @@ class Contender(BaseModel):
     median_s: float
     fastest_s: float
     slowest_s: float
-    times_faster: float  # than PyTorch eager, merged: the medians' ratio
+    times_faster: float  # than PyTorch eager with merged weights: the medians' ratio
+    share_of_ceiling: float | None  # of matrix products in its precision, at 512 pixels
     mask_dice: float  # with the network as it was trained, on the bundle's phantom slices
 
 
@@ -55,8 +56,8 @@ class Ceiling(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     precision: Precision
-    gflop_per_s: float  # the fastest turn
-    floor_s: float | None  # of a view at 512 pixels at that rate
+    gflop_per_s: float  # median
+    floor_s: float  # of a view of the method at 512 pixels
 
 
 class ViewSpeed(BaseModel):
@@ -93,7 +94,7 @@ def measure_view_speed(
     facts = load_facts(checkpoint)
     network = load_network(checkpoint, facts, base)
     answers = bundle.answers()
-    one_slice = answers.slices[:1]
+    one_slice = answers.questions.slices[:1]
     with ExitStack() as stack:
         backends: dict[str, Backend] = {
             _REFERENCE: TorchBackend(network, facts.recipe, views=1),
@@ -107,8 +108,7 @@ def measure_view_speed(
         for opened in backends.values():
             stack.enter_context(opened)
         dice = {
-            name: measure_parity(answers, opened, 1, manifest.thresholds).mask_dice
-            for name, opened in backends.items()
+            name: measure_parity(answers, opened, 1).mask_dice for name, opened in backends.items()
         }
         seconds: dict[str, list[float]] = {name: [] for name in backends}
         rates: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
@@ -123,8 +123,15 @@ def measure_view_speed(
                 if turn:
                     rates[precision].append(rate)
             on_turn()
-    merged_s = statistics.median(seconds[_MERGED])
+    median_s = {name: statistics.median(taken) for name, taken in seconds.items()}
+    ceilings = {precision: statistics.median(measured) for precision, measured in rates.items()}
     at_512 = manifest.preparation.size_px == _OF_SIZE_PX
+
+    def share_of_ceiling(name: str, precision: Precision) -> float | None:
+        if not at_512 or precision not in ceilings:
+            return None
+        return round(GFLOP_A_VIEW / ceilings[precision] / median_s[name], 3)
+
     return ViewSpeed(
         machine=this_machine(),
         bundle=manifest.name,
@@ -135,10 +142,11 @@ def measure_view_speed(
             Contender(
                 name=f"{name} ({opened.description})",
                 precision=opened.precision,
-                median_s=round(statistics.median(seconds[name]), 4),
+                median_s=round(median_s[name], 4),
                 fastest_s=round(min(seconds[name]), 4),
                 slowest_s=round(max(seconds[name]), 4),
-                times_faster=round(merged_s / statistics.median(seconds[name]), 3),
+                times_faster=round(median_s[_MERGED] / median_s[name], 3),
+                share_of_ceiling=share_of_ceiling(name, opened.precision),
                 mask_dice=round(dice[name], 5),
             )
             for name, opened in backends.items()
@@ -146,10 +154,10 @@ def measure_view_speed(
         ceilings=[
             Ceiling(
                 precision=precision,
-                gflop_per_s=round(max(measured), 1),
-                floor_s=round(GFLOP_A_VIEW / max(measured), 4) if at_512 else None,
+                gflop_per_s=round(rate, 1),
+                floor_s=round(GFLOP_A_VIEW / rate, 4),
             )
-            for precision, measured in rates.items()
+            for precision, rate in ceilings.items()
         ],
     )
 

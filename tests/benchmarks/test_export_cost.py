@@ -9,8 +9,9 @@ from wmh_bench.export_cost import measure_export
 
 @pytest.fixture(scope="module")
 def cost(tmp_path_factory):
-    run = write_checkpoint(tmp_path_factory.mktemp("run"), small_recipe())
-    return measure_export(run, base=None, scans=None)
+    folder = tmp_path_factory.mktemp("export")
+    run = write_checkpoint(folder / "run", small_recipe())
+    return measure_export(run, folder / "bundle", base=None)
 
 
 def test_the_steps_are_the_whole(cost):
