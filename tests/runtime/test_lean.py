@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import importlib, pkgutil, sys
 for name in ("torch", "segment_anything", "peft", "monai", "safetensors", "onnx", "onnxscript",
-             "onnxruntime", "scipy", "matplotlib"):
+             "onnxruntime", "openvino", "cuda", "tensorrt", "tensorrt_rtx", "scipy", "matplotlib"):
     sys.modules[name] = None  # importing it raises ImportError
 import wmh_runtime
 names = [m.name for m in pkgutil.walk_packages(wmh_runtime.__path__, "wmh_runtime.")]
