@@ -10,7 +10,7 @@ from wmh_runtime.cli.phantom import main
 from wmh_runtime.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom import cohort
-from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
+from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
 from wmh_runtime.phantom.head import PhantomFacts
 
 
@@ -86,3 +86,11 @@ def test_phantoms_of_another_seed_join_the_participants(tmp_path, monkeypatch):
         "sub-8000\tutrecht\tn/a",
         "sub-8001\tsingapore\tn/a",
     ]
+
+
+@pytest.mark.parametrize("seed", sorted(RESERVED_SEEDS))
+def test_heads_that_no_training_may_see_are_not_made(tmp_path, run_command, seed):
+    status, _, errors = run_command(main, tmp_path / "data", "--seed", seed)
+    assert status == 2
+    assert f"--seed: {seed} is kept for heads that {RESERVED_SEEDS[seed]}" in errors
+    assert not (tmp_path / "data").exists()
