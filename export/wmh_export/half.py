@@ -2,7 +2,9 @@
 
 The graph traced from it carries its own types, as strongly typed engines want it. Weights and
 products are float16. LayerNorm and softmax compute in float32, since squares and exponentials
-overflow float16; slices come and probabilities go in float32.
+overflow float16; so do both ends of the encoder, what it makes of the image and its neck, which
+cost a hundredth of the products and are where rounding is seen most in the masks. Slices come and
+probabilities go in float32.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor, nn
 
 from wmh_runtime.errors import ExportError
+from wmh_train.model.decoder import Logits
+from wmh_train.model.network import WmhNetwork
 
 FLOAT16_MAX = 65504.0
+_WHOLE = ("encoder.patch_embed", "encoder.neck")
 # Norms, softmax, and what they come apart to where an exporter has no operator for them.
 _IN_FLOAT32 = (
     *("LayerNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Sigmoid"),
@@ -27,32 +32,44 @@ _IN_FLOAT32 = (
 class HalfView(nn.Module):
     """The probability of a float16 network, float32 [N, C, S, S] to float32 [N, K, S, S]."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: WmhNetwork) -> None:
         super().__init__()
         self.network = to_half(network)
 
     def forward(self, image: Tensor) -> Tensor:
         """Look at the slices as they are."""
-        return torch.sigmoid(self.network(image.half()).fused.float())
+        features = self.network.encoder(self.network.adapter(image))
+        logits: Logits = self.network.decoder(features, image.half())
+        return torch.sigmoid(logits.fused.float())
 
 
-def to_half(network: nn.Module) -> nn.Module:
-    """Return a float16 copy of a network whose LayerNorms compute in float32."""
+def to_half(network: WmhNetwork) -> WmhNetwork:
+    """Return a float16 copy of a merged network, float32 where it has to be.
+
+    Its adapter takes the image in float32.
+    """
     half = copy.deepcopy(network).half()
-    for name, module in network.named_modules():
-        if isinstance(module, nn.LayerNorm):
-            half.set_submodule(name, _Float32LayerNorm(copy.deepcopy(module)))
+    norms = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.LayerNorm) and not name.startswith(_WHOLE)
+    ]
+    half.adapter = copy.deepcopy(network.adapter)
+    for name in (*_WHOLE, *norms):
+        half.set_submodule(name, _Float32(network.get_submodule(name)))
     return half
 
 
-class _Float32LayerNorm(nn.Module):
-    def __init__(self, original: nn.LayerNorm) -> None:
+class _Float32(nn.Module):
+    """A part of a half network that computes in float32."""
+
+    def __init__(self, original: nn.Module) -> None:
         super().__init__()
-        self.norm = original
+        self.exact = copy.deepcopy(original)
 
     def forward(self, features: Tensor) -> Tensor:
-        normed: Tensor = self.norm(features.float())
-        return normed.to(features.dtype)
+        given: Tensor = self.exact(features.float())
+        return given.half()
 
 
 def require_float32_inside(model: ModelProto) -> None:

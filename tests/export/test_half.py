@@ -1,9 +1,11 @@
 """Half precision: float32 where float16 would overflow, and how a mistake there is seen."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
@@ -36,21 +38,21 @@ class HalfEncoder(nn.Module):
 
     def __init__(self, network):
         super().__init__()
-        self.network = to_half(network.encoder)
+        self.network = to_half(network).encoder
+
+    def forward(self, image):
+        return self.network(image).float()
+
+
+class CarelessEncoder(nn.Module):
+    """The same as a careless export makes it: all of it in float16."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = copy.deepcopy(network.encoder).half()
 
     def forward(self, image):
         return self.network(image.half()).float()
-
-
-class CarelessEncoder(HalfEncoder):
-    """The same as a careless export makes it: LayerNorm in float16 too."""
-
-    def __init__(self, network):
-        super().__init__(network)
-        for parent in list(self.network.modules()):
-            for name, child in parent.named_children():
-                if type(child).__name__ == "_Float32LayerNorm":
-                    setattr(parent, name, child.norm.half())
 
 
 def error_by_the_standard(model, image, expected) -> float:
@@ -60,16 +62,40 @@ def error_by_the_standard(model, image, expected) -> float:
     return float(np.nan_to_num(np.abs(found - expected), nan=1.0).max())
 
 
-def test_weights_are_half_and_both_ends_are_float32():
-    network = small_network()
-    model = trace(HalfView(network), 1, SIZE_PX)
+def types_of_weights(model) -> dict[str, int]:
+    return {t.name: t.data_type for t in model.graph.initializer if len(t.dims) > 1}
+
+
+def test_weights_are_half_but_at_both_ends_of_the_encoder():
+    model = trace(HalfView(small_network()), 1, SIZE_PX)
     ends = (*model.graph.input, *model.graph.output)
     assert {end.type.tensor_type.elem_type for end in ends} == {TensorProto.FLOAT}
-    weights = [t for t in model.graph.initializer if ".weight" in t.name and "norm" not in t.name]
-    assert weights
-    assert {t.data_type for t in weights if "neck.1" not in t.name and "neck.3" not in t.name} == {
-        TensorProto.FLOAT16
+    half = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
+    types = types_of_weights(model)
+    exact = {
+        node.name.split("/")[0] for node in half if types.get(node.input[1]) == TensorProto.FLOAT
     }
+    assert exact == {
+        "adapter.0",
+        "adapter.3",
+        "encoder.patch_embed.exact.proj",
+        "encoder.neck.exact.0",
+        "encoder.neck.exact.2",
+    }
+    assert sum(types.get(node.input[1]) == TensorProto.FLOAT16 for node in half) > 20
+
+
+def test_what_is_exact_has_the_very_weights_of_the_network():
+    network = small_network()
+    model = trace(HalfView(network), 1, SIZE_PX)
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name in ("blocks.0.norm1", "blocks.1.norm2", "neck"):
+        expected = network.encoder.get_submodule(name).state_dict()
+        for key, value in expected.items():
+            if f"network.encoder.{name}.exact.{key}" in tensors:
+                found = tensors[f"network.encoder.{name}.exact.{key}"]
+                np.testing.assert_array_equal(found, value.numpy())
+    assert "network.encoder.blocks.0.norm1.exact.weight" in tensors
 
 
 def test_layer_norm_softmax_and_sigmoid_compute_in_float32():
