@@ -157,7 +157,7 @@ def test_attention_is_fused_in_all_layers_of_the_method(eight_views_of_the_metho
     ("options", "says"),
     [
         (["rtx"], "--targets: is missing. Name the GPUs it is for: sm86 is RTX 30"),
-        (["rtx", "--targets", "sm12"], "there is no target sm12. TensorRT-RTX builds for: sm75, sm80"),
+        (["rtx", "--targets", "sm12"], "no target sm12. TensorRT-RTX builds for: sm75, sm80"),
         (["rtx", "--targets", "sm89", "--slices", "4,1,1"], "--slices: is 4,1,1. Give three"),
         (["cuda"], "--runtime: there is no runtime cuda. Choose from: rtx, tensorrt"),
     ],
