@@ -75,10 +75,8 @@ def slices_of(recipe: Recipe, count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def calibrated_facts_of(
-    recipe: Recipe, base: BaseIdentity | None = None, threshold: float = 0.5
-) -> CheckpointFacts:
-    outputs = [Output(name=name, threshold=threshold, min_lesion_mm3=0) for name in recipe.outputs]
+def calibrated_facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
+    outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
     choice = Choice(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
     calibration = Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[])

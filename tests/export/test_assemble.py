@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import calibrated_facts_of, slices_of, taught, write_checkpoint
+from tests.networks import calibrated_facts_of, slices_of, taught, teach, write_checkpoint
 from tests.toys import (
     lora_recipe,
     small_recipe,
@@ -150,8 +150,9 @@ def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path, 
         for name, parameter in network.named_parameters():
             if ".lora_B." in name:
                 parameter.normal_(std=0.1)
-        run = tmp_path / "run"
-    save_checkpoint(run, network, calibrated_facts_of(recipe, base.identity, threshold=0.1))
+        network.decoder.fuse[-1].bias.zero_()  # untrained heads expect next to no lesion
+    run = tmp_path / "run"
+    save_checkpoint(run, teach(network, recipe), calibrated_facts_of(recipe, base.identity))
     with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
         build(run, tmp_path / "bundle", silent)
     made = build(run, tmp_path / "bundle", silent, base=base.path).bundle
