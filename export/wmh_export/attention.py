@@ -97,6 +97,7 @@ class Attention(nn.Module):
 
 def _by_pair(table: Tensor, side: int) -> Tensor:
     """Turn (2 side − 1, d), by distance, into (side, d, side), by place of query and of key."""
+    assert len(table) == 2 * side - 1, "a table of another side: segment-anything would resize it"
     place = torch.arange(side)
     return table[place[:, None] - place + side - 1].transpose(1, 2).contiguous()
 

@@ -34,7 +34,9 @@ def find_gpus() -> list[Gpu]:
         )
     gpus = []
     for number in range(count):
-        _, facts = runtime.cudaGetDeviceProperties(number)
+        status, facts = runtime.cudaGetDeviceProperties(number)
+        if status != runtime.cudaError_t.cudaSuccess:
+            raise BackendError(f"GPU {number} cannot be asked ({status.name})", "Check the driver.")
         name = facts.name.rstrip(b"\0").decode()
         gpus.append(Gpu(name, f"sm{facts.major}{facts.minor}"))
     return gpus
