@@ -10,7 +10,10 @@ from wmh_runtime import questions
 
 @pytest.fixture(scope="session", autouse=True)
 def _phantoms_made_once(tmp_path_factory):
-    """Every build asks about the same phantoms; making them is most of a small build's time."""
+    """Every build asks about the same phantoms; making them is most of a small build's time.
+
+    One site's instead of three, and those once.
+    """
     made, write_phantom = tmp_path_factory.mktemp("phantoms"), questions.write_phantom
 
     def copy_phantom(plan, folder):
@@ -21,6 +24,7 @@ def _phantoms_made_once(tmp_path_factory):
 
     patch = pytest.MonkeyPatch()
     patch.setattr(questions, "write_phantom", copy_phantom)
+    patch.setattr(questions, "SITES", ["utrecht"])
     yield
     patch.undo()
 

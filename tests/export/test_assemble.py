@@ -279,7 +279,7 @@ def test_scans_without_lesions_prove_nothing_and_stop_nothing(tmp_path, float32_
     run = write_checkpoint(tmp_path / "run", small_recipe())
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=0)
     built = build(run, tmp_path / "bundle", silent, scans=tmp_path / "scans")
-    assert built.warnings == ["nothing is found in the scans: compared on phantoms alone"]
+    assert "nothing is found in the scans: compared on phantoms alone" in built.warnings
     assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
 
 
