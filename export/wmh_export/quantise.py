@@ -129,14 +129,19 @@ def search(
         and all trials.
     """
     trials: list[QuantisationTrial] = []
+    kept: list[ModelProto] = []  # the best so far; all of them would fill the memory
 
     def used_without(left_out: list[str]) -> float:
-        mask_dice, volume_percent = judge(quantiser.quantise(left_out))
-        trials.append(
-            QuantisationTrial(left_out=left_out, mask_dice=mask_dice, volume_percent=volume_percent)
+        model = quantiser.quantise(left_out)
+        mask_dice, volume_percent = judge(model)
+        trial = QuantisationTrial(
+            left_out=left_out, mask_dice=mask_dice, volume_percent=volume_percent
         )
-        on_trial(trials[-1])
-        return _share_of_bound(trials[-1])
+        trials.append(trial)
+        if min(trials, key=_rank) is trial:
+            kept[:] = [model]
+        on_trial(trial)
+        return _share_of_bound(trial)
 
     if used_without([]) > _WELL_WITHIN:
         harm = {group: used_without([g for g in GROUPS if g != group]) for group in GROUPS}
@@ -144,9 +149,14 @@ def search(
         for count in range(1, len(GROUPS) - 1):  # with one group left it was tried already
             if used_without(by_harm[:count]) <= _WELL_WITHIN:
                 break
-    complete = [trial for trial in trials if _share_of_bound(trial) <= _WELL_WITHIN]
-    chosen = min(complete, key=lambda t: len(t.left_out), default=min(trials, key=_share_of_bound))
-    return quantiser.quantise(chosen.left_out), chosen.left_out, trials
+    return kept[0], min(trials, key=_rank).left_out, trials
+
+
+def _rank(trial: QuantisationTrial) -> tuple[bool, float]:
+    """Rank trials: well within the bound by how little is left out, the others by truth."""
+    share = _share_of_bound(trial)
+    is_beyond = share > _WELL_WITHIN
+    return is_beyond, share if is_beyond else len(trial.left_out)
 
 
 def _share_of_bound(trial: QuantisationTrial) -> float:

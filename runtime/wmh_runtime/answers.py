@@ -39,9 +39,7 @@ class Answers:
 
     def masks(self, probability: Floats) -> Mask:
         """Cut probabilities [n, K, S, S] at the thresholds."""
-        cut = np.array(list(self.thresholds.values()), np.float32)
-        mask: Mask = probability >= cut[:, None, None]
-        return mask
+        return _masks(probability, self.thresholds)
 
     def first(self, slices: int) -> Answers:
         """Return the answers about the first few slices, in one view."""
@@ -97,13 +95,19 @@ def ask(
         seen_in_eight_views: how many of them, the first ones, are asked about in eight views.
     """
     one = network.predict(questions.slices)  # [N, K, S, S]
-    cut = np.array(list(thresholds.values()), np.float32)[:, None, None]
-    most_first = np.argsort(-(one >= cut).sum(axis=(1, 2, 3)), kind="stable")
+    found = _masks(one, thresholds).sum(axis=(1, 2, 3))
+    most_first = np.argsort(-found, kind="stable")
     questions, one = questions.at(most_first), one[most_first]
     first = questions.slices[:seen_in_eight_views]
     undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
     return Answers(questions, {1: _shortened(one), 8: _shortened(eight)}, thresholds)
+
+
+def _masks(probability: Floats, thresholds: Mapping[str, float]) -> Mask:
+    cut = np.array(list(thresholds.values()), np.float32)
+    masks: Mask = probability >= cut[:, None, None]
+    return masks
 
 
 def _shortened(probability: NDArray[np.floating]) -> Floats:
