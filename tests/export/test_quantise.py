@@ -121,9 +121,9 @@ def test_several_groups_are_left_out_in_the_order_of_their_harm():
 
 
 def test_the_search_asks_for_more_than_the_bound_and_has_an_end():
-    # At 0.993, within the bound of 0.99, other slices might be beyond it; where nothing is better,
-    # the graph with most int8 is taken.
-    model, left_out, trials = search_where(lambda left_out: 0.993)
+    # At 0.991, just within the bound of 0.99, other slices might be beyond it; where nothing is
+    # better, the graph with most int8 is taken.
+    model, left_out, trials = search_where(lambda left_out: 0.991)
     assert len(trials) == 1 + 8 + 6
     assert max(len(trial.left_out) for trial in trials) == 7  # all eight: the float32 graph
     assert (model, left_out) == (frozenset(), [])
@@ -137,7 +137,7 @@ def test_where_nothing_is_within_the_bound_the_truest_is_taken():
 def test_a_volume_that_is_off_counts_too():
     _, left_out, _ = search(
         QuantiserOf(),
-        lambda left: (1.0, 1.5 if "patches" in in_int8(left) else 0.0),
+        lambda left: (1.0, 1.8 if "patches" in in_int8(left) else 0.0),
         lambda trial: None,
     )
     assert left_out == ["patches"]
