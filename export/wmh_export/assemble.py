@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +14,7 @@ from wmh_export.merge import merge
 from wmh_export.precisions import GraphWriter, Proof, Written
 from wmh_export.rewrite import rewrite
 from wmh_runtime.answers import Answers, ask
-from wmh_runtime.atomic import partial_beside, write_text_atomically
+from wmh_runtime.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.backends.select import installed_backends
 from wmh_runtime.bundle import (
     ANSWERS_NAME,
@@ -99,26 +97,14 @@ def build(
     make_writable_folder(out.parent)
     on_step("loading the network")
     network = load_network(checkpoint, facts, base)
-    with _folder_that_appears_whole(out) as partial:
-        assembly = _Assembly(facts, partial, on_step, naming or Naming())
-        assembly.assemble(network, scans)
-    return Built(open_bundle(out), assembly.refused, assembly.warnings)
-
-
-@contextmanager
-def _folder_that_appears_whole(out: Path) -> Iterator[Path]:
-    partial = partial_beside(out)
     try:
-        partial.mkdir()
-        yield partial
-        try:
-            partial.rename(out)
-        except OSError as error:
-            problem = f"cannot be made ({error.strerror or error})"
-            raise ExportError(problem, "Choose another folder.", about=out) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        with atomic_folder(out) as partial:
+            assembly = _Assembly(facts, partial, on_step, naming or Naming())
+            assembly.assemble(network, scans)
+    except OSError as error:
+        problem = f"cannot be made ({error.strerror or error})"
+        raise ExportError(problem, "Check the folder and the disk.", about=out) from error
+    return Built(open_bundle(out), assembly.refused, assembly.warnings)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: nothing half-written ever carries a final name."""
+"""Files and folders that appear whole or not at all: nothing half-written carries a final name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -69,6 +70,33 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong before is what the user should hear of
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(final: Path, *, or_existing: bool = False) -> Iterator[Path]:
+    """Yield a new folder to write to, which becomes `final` when the block ends well.
+
+    Whatever ends the block early, nothing is left.
+
+    Args:
+        final: the folder that shall appear.
+        or_existing: where another process was faster, its folder stays and this one is dropped,
+            since somebody may be reading it. Otherwise that is an error.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    partial = partial_beside(final)
+    partial.mkdir()
+    try:
+        yield partial
+        try:
+            partial.rename(final)
+        except OSError:
+            if not (or_existing and final.is_dir()):
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_bytes_atomically(final: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wmh_runtime.atomic import (
+    atomic_folder,
     atomic_path,
     is_partial,
     write_bytes_atomically,
@@ -110,3 +111,47 @@ def test_a_failing_disk_is_explained_and_leaves_nothing(
     assert os.strerror(number) in str(caught.value)
     assert str(final) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_after_its_block(tmp_path: Path) -> None:
+    final = tmp_path / "a"
+    with atomic_folder(final) as partial:
+        (partial / "file").touch()
+        assert partial.parent == tmp_path
+        assert not final.exists()
+    assert list(tmp_path.rglob("*")) == [final, final / "file"]
+
+
+def write_half_of_folder(final: Path, interruption: BaseException) -> None:
+    with atomic_folder(final) as partial:
+        (partial / "half").touch()
+        raise interruption
+
+
+@pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_block_leaves_no_folder(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    with pytest.raises(interruption):
+        write_half_of_folder(tmp_path / "a", interruption())
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_twice(final: Path, *, or_existing: bool) -> None:
+    with atomic_folder(final, or_existing=or_existing) as slow:
+        (slow / "slow").touch()
+        with atomic_folder(final) as fast:
+            (fast / "fast").touch()
+
+
+def test_the_faster_of_two_writers_of_a_folder_stays(tmp_path: Path) -> None:
+    final = tmp_path / "a"
+    write_twice(final, or_existing=True)
+    assert list(tmp_path.rglob("*")) == [final, final / "fast"]
+
+
+def test_a_folder_that_appeared_meanwhile_is_an_error_unless_it_may(tmp_path: Path) -> None:
+    final = tmp_path / "a"
+    with pytest.raises(OSError, match="not empty"):
+        write_twice(final, or_existing=False)
+    assert list(tmp_path.rglob("*")) == [final, final / "fast"]

@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wmh_runtime.atomic import atomic_folder
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.atomic_folders import atomic_folder, discard, remove_leftovers
+from wmh_train.data.leftovers import discard, remove_leftovers
 
 _FORMAT = 1  # raised whenever the same scan and preparation would give other files
 _CUT = 0.5  # a pixel is lesion where at least half of it is
@@ -216,7 +217,7 @@ def _make(scan: AnnotatedScan, preparation: Preparation, path: Path, scan_count:
         warnings=[*(warning for one in channels for warning in one.warnings), *prepared.warnings],
     )
     try:
-        with atomic_folder(path) as partial:
+        with atomic_folder(path, or_existing=True) as partial:
             np.save(partial / _IMAGES, images)
             np.save(partial / _TARGETS, targets)
             (partial / _FACTS).write_text(facts.model_dump_json(), encoding="utf-8")

@@ -1,38 +1,14 @@
-"""Folders that appear whole or not at all, written by several processes at a time."""
+"""Removing folders, and what killed processes left, where several processes are at work."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from wmh_runtime.atomic import partial_beside, prefix_here
-
-
-@contextmanager
-def atomic_folder(final: Path) -> Iterator[Path]:
-    """Yield a new folder to write to, which becomes `final` when the block ends well.
-
-    Where another process was faster, its folder stays and this one is dropped: somebody may be
-    reading it. Whatever ends the block early, nothing is left.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    partial = partial_beside(final)
-    partial.mkdir()
-    try:
-        yield partial
-        try:
-            partial.rename(final)
-        except OSError:
-            if not final.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:
