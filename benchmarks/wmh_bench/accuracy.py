@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -17,15 +16,14 @@ from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
 from wmh_runtime.scan import read_scan
 from wmh_runtime.segmenter import Segmenter
+from wmh_runtime.strict import Strict
 
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
 
 
-class CaseAccuracy(BaseModel):
+class CaseAccuracy(Strict):
     """One phantom."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     site: str
@@ -36,10 +34,8 @@ class CaseAccuracy(BaseModel):
     threshold_dice: float
 
 
-class Accuracy(BaseModel):
+class Accuracy(Strict):
     """All of them, and what was measured."""
-
-    model_config = ConfigDict(frozen=True)
 
     bundle: str
     model_id: str

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
@@ -20,6 +19,7 @@ from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.strict import Strict
 from wmh_train.recipe import load_recipe
 
 app = terminal.command_line("Measure accuracy, speed and memory.")
@@ -198,7 +198,7 @@ def _check(results: Path | None) -> None:
         make_writable_folder(results.parent)
 
 
-def _write(results: Path | None, measured: BaseModel) -> None:
+def _write(results: Path | None, measured: Strict) -> None:
     if results is not None:
         write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
 

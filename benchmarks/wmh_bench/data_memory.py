@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from pydantic import BaseModel, ConfigDict
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.prepare import Preparation
+from wmh_runtime.strict import Strict
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_data
@@ -22,10 +22,8 @@ _SCANS_OPENED = (10, 40, 170)  # 170: as many as the WMH challenge has in all
 _SEED = 0
 
 
-class OpenScans(BaseModel):
+class OpenScans(Strict):
     """What a process holds while it reads the slices of some scans in random batches."""
-
-    model_config = ConfigDict(frozen=True)
 
     scans: int
     slices: int
@@ -33,10 +31,8 @@ class OpenScans(BaseModel):
     held_in_memory_mb: float  # computed: all slices at once, as they lie in the cache
 
 
-class DataMemory(BaseModel):
+class DataMemory(Strict):
     """The measurement."""
-
-    model_config = ConfigDict(frozen=True)
 
     data: str
     recipe: str

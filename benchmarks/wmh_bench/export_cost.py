@@ -7,31 +7,26 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from wmh_bench.machine import Machine, this_machine
 from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_export.assemble import build
 from wmh_runtime.manifest import Quantisation
 from wmh_runtime.parity import Parity
+from wmh_runtime.strict import Strict
 
 _OF_THE_SEARCH = "int8: "
 _NOT_OF_IT = "int8: comparing"
 
 
-class Step(BaseModel):
+class Step(Strict):
     """One step of the export."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     seconds: float
 
 
-class ExportCost(BaseModel):
+class ExportCost(Strict):
     """The measurement."""
-
-    model_config = ConfigDict(frozen=True)
 
     machine: Machine
     name: str

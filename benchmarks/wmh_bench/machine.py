@@ -6,18 +6,16 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
-from pydantic import BaseModel, ConfigDict
 
 from wmh_runtime.machine import cpu_facts, processor
+from wmh_runtime.strict import Strict
 
 _LIBRARIES = ("wmh-lora", "torch", "onnxruntime", "openvino", "tensorrt-rtx", "numpy")
 _OF_INTEREST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
-class Machine(BaseModel):
+class Machine(Strict):
     """A processor, its memory and the libraries on it."""
-
-    model_config = ConfigDict(frozen=True)
 
     processor: str
     cores: int

@@ -20,11 +20,11 @@ from typing import Literal
 import numpy as np
 import torch
 from monai import transforms as monai
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from wmh_bench.peak_memory import peak_bytes
 from wmh_runtime.errors import InputError
+from wmh_runtime.strict import Strict
 from wmh_train.data.cache import CachedSlices, open_cache
 from wmh_train.data.layouts import find_data
 from wmh_train.footprint import footprint_of
@@ -39,10 +39,8 @@ Loop = Literal["ours", "plain"]
 _WARM_UP_STEPS = 1
 
 
-class LoopSpeed(BaseModel):
+class LoopSpeed(Strict):
     """One loop on one recipe."""
-
-    model_config = ConfigDict(frozen=True)
 
     loop: Loop
     precision: str
@@ -52,10 +50,8 @@ class LoopSpeed(BaseModel):
     peak_memory_mb: float  # 10⁶ bytes: of the GPU, or else of the process's resident memory
 
 
-class TrainingSpeed(BaseModel):
+class TrainingSpeed(Strict):
     """Both loops on one recipe."""
-
-    model_config = ConfigDict(frozen=True)
 
     recipe: str
     device: str

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from wmh_bench.machine import Machine, this_machine
 from wmh_export.merge import merge
@@ -22,6 +21,7 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.select import installed_backends
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.parity import measure_parity
+from wmh_runtime.strict import Strict
 from wmh_runtime.types import Precision
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import load_facts, load_network
@@ -35,10 +35,8 @@ _REFERENCE = "PyTorch eager, adapters beside the weights"
 _MERGED = "PyTorch eager, merged"
 
 
-class Contender(BaseModel):
+class Contender(Strict):
     """One way to execute a view."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     precision: Precision
@@ -50,20 +48,16 @@ class Contender(BaseModel):
     mask_dice: float  # with the network as it was trained, on the bundle's phantom slices
 
 
-class Ceiling(BaseModel):
+class Ceiling(Strict):
     """What matrix products reach on this processor."""
-
-    model_config = ConfigDict(frozen=True)
 
     precision: Precision
     gflop_per_s: float  # median
     floor_s: float  # of a view of the method at 512 pixels
 
 
-class ViewSpeed(BaseModel):
+class ViewSpeed(Strict):
     """The measurement."""
-
-    model_config = ConfigDict(frozen=True)
 
     machine: Machine
     bundle: str

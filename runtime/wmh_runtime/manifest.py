@@ -9,10 +9,11 @@ import hashlib
 import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
+from wmh_runtime.strict import Strict
 from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Precision, Views
 
 SCHEMA_VERSION: Final = 2
@@ -22,13 +23,7 @@ OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part
 EngineKind = Literal["rtx", "tensorrt"]
 
 
-class _Part(BaseModel):
-    """A part of the manifest: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Output(_Part):
+class Output(Strict):
     """One class the network segments, with the calibration of its mask."""
 
     name: OutputName
@@ -36,7 +31,7 @@ class Output(_Part):
     min_lesion_mm3: float = Field(ge=0)
 
 
-class File(_Part):
+class File(Strict):
     """A file of the bundle."""
 
     path: str = Field(description="relative to the bundle, with forward slashes")
@@ -52,7 +47,7 @@ class Graph(File):
     parity: list[Parity] = Field(min_length=1, description="for each backend that was at hand")
 
 
-class BatchProfile(_Part):
+class BatchProfile(Strict):
     """The batches, in slices, that an engine takes."""
 
     least: int = Field(ge=1)
@@ -80,7 +75,7 @@ class Engine(File):
     attention_layers: int = Field(description="of the network")
 
 
-class QuantisationTrial(_Part):
+class QuantisationTrial(Strict):
     """One choice of layers left in float32, and what it cost."""
 
     left_out: list[str] = Field(description="groups of layers that stay in float32")
@@ -88,7 +83,7 @@ class QuantisationTrial(_Part):
     volume_percent: float = Field(description="difference from the float32 graph's, unsigned")
 
 
-class Quantisation(_Part):
+class Quantisation(Strict):
     """How the INT8 graph came to be."""
 
     quantiser: str
@@ -97,7 +92,7 @@ class Quantisation(_Part):
     trials: list[QuantisationTrial]
 
 
-class Training(_Part):
+class Training(Strict):
     """Where a model comes from."""
 
     data: str = Field(description="what the data set calls itself")
@@ -109,7 +104,7 @@ class Training(_Part):
     details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
-class Manifest(_Part):
+class Manifest(Strict):
     """Everything the runtime needs to know of a model."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -121,7 +116,7 @@ class Manifest(_Part):
     graphs: list[Graph] = Field(min_length=1)
     weights: list[File] = Field(description="files the graphs read their weights from")
     answers: File = Field(description="slices, and what the trained network says of them")
-    engines: list[Engine] = []
+    engines: list[Engine] = Field(default=[], description="made by wmh-export engines")
     default_precision: Precision = "fp32"
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 graphs")
     training: Training

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from wmh_runtime.answers import Answers
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.strict import Strict
 from wmh_runtime.types import Data, Precision, Views
 
 
@@ -33,11 +34,7 @@ BOUNDS: dict[Precision, Bound] = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OutputParity(_Part):
+class OutputParity(Strict):
     """The thresholded masks of one output, slices pooled."""
 
     name: str
@@ -58,7 +55,7 @@ class OutputParity(_Part):
         return 100 * abs(self.found_ml - self.reference_ml) / self.reference_ml
 
 
-class Parity(_Part):
+class Parity(Strict):
     """How far what executes is from the network, as measured."""
 
     backend: str = Field(description="what executed, with its version and device")

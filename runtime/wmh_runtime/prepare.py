@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.geometry import Plane, Reorientation, SquareGrid, reorientation_to, square_grid
 from wmh_runtime.intensity import ForegroundRule, head_mask, normalise
 from wmh_runtime.scan import Scan, require_same_grid
+from wmh_runtime.strict import Strict
 from wmh_runtime.types import Floats, Mask
 
 _SMALLEST_HEAD_AREA_MM2 = 500.0  # a slice that shows less of the head is not worth executing
 
 
-class Preparation(BaseModel):
+class Preparation(Strict):
     """How a scan becomes network input. Part of every recipe and every bundle."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     plane: Plane = "axial"
     pixel_size_mm: float = Field(gt=0)

@@ -18,7 +18,7 @@ from wmh_runtime.scan import Scan, read_scan
 from wmh_runtime.types import Data, Floats
 
 _LOAD_ML = 30.0
-MOST_SCANS = 4
+_MOST_SCANS = 4
 _MIDDLE = 0.5  # share of a scan's slices where lesions are looked for
 
 
@@ -84,7 +84,7 @@ def scan_questions(folder: Path, preparation: Preparation, channels: int, slices
             f"shows one channel, this network takes {channels}", "Leave --scans out.", about=folder
         )
     nowhere = folder / ".wmh-nowhere"  # no results lie among the scans
-    found = discover(folder, nowhere).scans[:MOST_SCANS]
+    found = discover(folder, nowhere).scans[:_MOST_SCANS]
     each = -(-slices // len(found))
     parts: list[Questions] = []
     for one in found:

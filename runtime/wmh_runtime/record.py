@@ -9,22 +9,19 @@ from typing import Literal
 
 import numpy as np
 from nibabel.affines import apply_affine
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.manifest import Output
 from wmh_runtime.scan import Scan
 from wmh_runtime.segmenter import OutputResult, Segmentation
+from wmh_runtime.strict import Strict
 
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Settings(_Part):
+class Settings(Strict):
     """All that decides a result besides the scan: with one version, equal settings, equal masks."""
 
     model_id: str
@@ -47,14 +44,14 @@ class Settings(_Part):
         )
 
 
-class Lesion(_Part):
+class Lesion(Strict):
     """One connected component of a mask."""
 
     volume_mm3: float
     centre_ras_mm: tuple[float, float, float]
 
 
-class Record(_Part):
+class Record(Strict):
     """What was found of one output in one scan."""
 
     schema_version: Literal[1] = 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -27,6 +27,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import Output
+from wmh_runtime.strict import Strict
 from wmh_runtime.types import Views
 from wmh_train.data.split import Split
 from wmh_train.model.base import Base, BaseIdentity, read_base
@@ -39,13 +40,7 @@ _HASH_LETTERS = 12  # in the name; the facts hold all
 _STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
 
 
-class _Facts(BaseModel):
-    """A part of what is known of a checkpoint: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Choice(_Facts):
+class Choice(Strict):
     """The best threshold and minimum size with so many views, and what they reach."""
 
     views: Views
@@ -54,7 +49,7 @@ class Choice(_Facts):
     mean_lesion_f1: list[float] = Field(description="for each output")
 
 
-class SurfacePoint(_Facts):
+class SurfacePoint(Strict):
     """One combination that was tried."""
 
     views: Views
@@ -65,7 +60,7 @@ class SurfacePoint(_Facts):
     mean_lesion_f1: float
 
 
-class Calibration(_Facts):
+class Calibration(Strict):
     """The choice of threshold and minimum size, and every combination it was chosen from."""
 
     choices: list[Choice] = Field(description="of all eight views, then of one")
@@ -79,14 +74,14 @@ class Calibration(_Facts):
         return self.choices[0].outputs
 
 
-class ValidationDice(_Facts):
+class ValidationDice(Strict):
     """Dice on the validation scans' prepared slices, one view, threshold 0.5."""
 
     mean: float
     by_site: dict[str, float]
 
 
-class Provenance(_Facts):
+class Provenance(Strict):
     """How a checkpoint came to be."""
 
     data: str = Field(description="what the data set calls itself")
@@ -96,7 +91,7 @@ class Provenance(_Facts):
     details: dict[str, Any] = Field(description="losses, time, versions")
 
 
-class CheckpointFacts(_Facts):
+class CheckpointFacts(Strict):
     """Everything of a checkpoint but its weights."""
 
     schema_version: Literal[2] = 2

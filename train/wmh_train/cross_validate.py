@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from wmh_runtime import bids
 from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.errors import RecipeError
@@ -24,6 +22,7 @@ from wmh_runtime.report.summary import Sources
 from wmh_runtime.scan import write_on_grid_of
 from wmh_runtime.scoring import score
 from wmh_runtime.segmenter import Segmenter
+from wmh_runtime.strict import Strict
 from wmh_train.backend import TorchBackend
 from wmh_train.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import Calibration, base_file, load_facts, load_network
@@ -39,7 +38,7 @@ PREDICTIONS = "predictions"
 _STAMP = "made_by.json"  # which checkpoint made all of the masks beside it, from which scans
 
 
-class _Stamp(BaseModel):
+class _Stamp(Strict):
     """What decides a fold's masks."""
 
     weights_sha256: str

@@ -12,8 +12,6 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -24,6 +22,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import OutputName
 from wmh_runtime.prepare import Preparation
+from wmh_runtime.strict import Strict
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 
@@ -45,13 +44,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Factors = Annotated[Range, AfterValidator(_above_zero)]
 
 
-class _Table(BaseModel):
-    """A table of a recipe: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EncoderSettings(_Table):
+class EncoderSettings(Strict):
     """A SAM-type vision transformer. MedSAM's own is `vit_b`, whose numbers `wmh-lora` bears."""
 
     width: int = Field(gt=0, description="of a token")
@@ -77,7 +70,7 @@ class EncoderSettings(_Table):
         return self
 
 
-class LoraSettings(_Table):
+class LoraSettings(Strict):
     """Low-rank adapters in the encoder's blocks; alpha equals the rank."""
 
     ranks: dict[LayerName, PositiveInt] = Field(min_length=1)
@@ -85,7 +78,7 @@ class LoraSettings(_Table):
     dropout: float = Field(default=0.05, ge=0, lt=1)
 
 
-class DecoderSettings(_Table):
+class DecoderSettings(Strict):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
     widths: list[PositiveInt] = Field(default=[128, 64, 32, 16], min_length=2)
@@ -94,7 +87,7 @@ class DecoderSettings(_Table):
     )
 
 
-class NetworkSettings(_Table):
+class NetworkSettings(Strict):
     """What is trained."""
 
     encoder: EncoderSettings
@@ -113,7 +106,7 @@ class NetworkSettings(_Table):
         return self
 
 
-class DataSettings(_Table):
+class DataSettings(Strict):
     """Which scans and slices are learned from. Shares are of each site's persons."""
 
     empty_slices: float = Field(
@@ -129,7 +122,7 @@ class DataSettings(_Table):
         return self
 
 
-class AugmentationSettings(_Table):
+class AugmentationSettings(Strict):
     """How much a slice is changed before it is learned from.
 
     None at all: 0, and for the two factors, gamma and contrast, a range of (1, 1).
@@ -153,7 +146,7 @@ class AugmentationSettings(_Table):
     )
 
 
-class LossSettings(_Table):
+class LossSettings(Strict):
     """Focal + soft Dice + boundary on the fused output; focal + Dice on each scale, weighted."""
 
     focal_alpha: float = Field(default=0.75, gt=0, lt=1)
@@ -164,7 +157,7 @@ class LossSettings(_Table):
     )
 
 
-class OptimiserSettings(_Table):
+class OptimiserSettings(Strict):
     """AdamW."""
 
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -173,7 +166,7 @@ class OptimiserSettings(_Table):
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
 
 
-class ScheduleSettings(_Table):
+class ScheduleSettings(Strict):
     """Linear warm-up, then cosine annealing with warm restarts."""
 
     epochs: int = Field(default=100, gt=0)
@@ -202,7 +195,7 @@ class ScheduleSettings(_Table):
         return self
 
 
-class CalibrationSettings(_Table):
+class CalibrationSettings(Strict):
     """What threshold and smallest lesion are chosen for."""
 
     lesion_f1_weight: float = Field(
@@ -210,7 +203,7 @@ class CalibrationSettings(_Table):
     )
 
 
-class Recipe(_Table):
+class Recipe(Strict):
     """Everything that decides a training."""
 
     name: str

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from wmh_runtime.atomic import atomic_folder
 from wmh_runtime.bundle import sha256_of
@@ -31,6 +31,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
+from wmh_runtime.strict import Strict
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.leftovers import discard, remove_leftovers
 
@@ -39,10 +40,8 @@ _CUT = 0.5  # a pixel is lesion where at least half of it is
 _IMAGES, _TARGETS, _FACTS = "images.npy", "targets.npy", "facts.json"
 
 
-class _Facts(BaseModel):
+class _Facts(Strict):
     """What is known of a scan's slices without reading them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     with_lesion: list[bool]
     warnings: list[str]

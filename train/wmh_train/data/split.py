@@ -7,17 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.strict import Strict
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.recipe import DataSettings
 
 
-class Split(BaseModel):
+class Split(Strict):
     """Names of scans, each list sorted, no two lists with a person in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     training: list[str]
     validation: list[str]

@@ -12,11 +12,12 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
+from wmh_runtime.strict import Strict
 
 _ENCODER = "image_encoder."
 _REST_OF_SAM = ("prompt_encoder.", "mask_decoder.")
@@ -24,10 +25,8 @@ _TABLES = ("rel_pos_h", "rel_pos_w")  # of a block: relative positions of rows a
 _ADVICE = "Give MedSAM's medsam_vit_b.pth, or a checkpoint of segment-anything."
 
 
-class BaseIdentity(BaseModel):
+class BaseIdentity(Strict):
     """Which weights they are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="of the file, for people; the hash decides")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
