@@ -21,7 +21,7 @@ from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import ExportError, WmhError
 from wmh_runtime.manifest import File, Graph, Quantisation, QuantisationTrial
-from wmh_runtime.parity import Parity
+from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import Questions
 from wmh_runtime.types import ALL_VIEWS, GraphPrecision, NetworkShape, Views
 from wmh_runtime.verification import GraphFile, measure_graph
@@ -187,8 +187,13 @@ class GraphWriter:
 
     def _try(self, model: ModelProto, answers: Answers) -> list[Parity]:
         with tempfile.TemporaryDirectory() as folder:
-            save_sharing_weights({"try.onnx": model}, Path(folder), "weights.bin")
-            return self._measure(GraphFile(Path(folder, "try.onnx"), "int8", 1), [answers])
+            graph = Path(folder, "try.onnx")
+            save_sharing_weights({graph.name: model}, graph.parent, "weights.bin")
+            measured = []
+            for backend in self._proof.backends:
+                with backend(graph, self._shape, precision="int8") as candidate:
+                    measured.append(measure_parity(answers, candidate, 1))
+        return measured
 
     def _measure(self, graph: GraphFile, asked: Sequence[Answers]) -> list[Parity]:
         return list(measure_graph(graph, self._shape, asked, self._proof.backends))

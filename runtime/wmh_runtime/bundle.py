@@ -29,7 +29,7 @@ from wmh_runtime.errors import BundleError
 from wmh_runtime.gpu import Gpu
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import SCHEMA_VERSION, Engine, EngineKind, File, Graph, Manifest
-from wmh_runtime.types import GraphPrecision, Precision, Views
+from wmh_runtime.types import WRITTEN_AS, Precision, Views
 
 MANIFEST_NAME = "manifest.json"
 ANSWERS_NAME = "answers.npz"
@@ -49,7 +49,7 @@ class Bundle:
         Raises:
             BundleError: the bundle has none.
         """
-        written: GraphPrecision = "fp32" if precision == "bf16" else precision
+        written = WRITTEN_AS[precision]
         for graph in self.manifest.graphs:
             if (graph.views, graph.precision) == (views, written):
                 return graph

@@ -31,6 +31,7 @@ BOUNDS: dict[Precision, Bound] = {
     "fp16": Bound(mask_dice=0.999),
     "bf16": Bound(mask_dice=0.99, volume_percent=2),
     "int8": Bound(mask_dice=0.99, volume_percent=2),
+    "int8+bf16": Bound(mask_dice=0.99, volume_percent=2),
 }
 
 

@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]  # that something computes in
-GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in; bf16 runs fp32's
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8+bf16"]  # that something computes in
+GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in
 Views = Literal[1, 8]
+WRITTEN_AS: dict[Precision, GraphPrecision] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "bf16": "fp32",
+    "int8": "int8",
+    "int8+bf16": "int8",  # bf16 in what is not int8
+}
 Data = Literal["phantoms", "scans"]  # what slices show
 ALL_VIEWS: tuple[Views, ...] = (1, 8)
 

@@ -12,10 +12,9 @@ from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError
 from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import scan_questions
-from wmh_runtime.types import GraphPrecision, NetworkShape, Precision, Views
+from wmh_runtime.types import WRITTEN_AS, GraphPrecision, NetworkShape, Views
 
 SCANS_ASKED, SCANS_IN_EIGHT_VIEWS = 8, 1  # slices; each of eight views costs eight
-_ALSO: dict[GraphPrecision, tuple[Precision, ...]] = {"fp32": ("bf16",)}
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,8 @@ def measure_graph(
         BackendError: an execution failed, or the network finds no lesion in the slices.
     """
     for backend in backends:
-        here = (*backend.precisions_here(), *backend.emulates)
-        for precision in (graph.precision, *_ALSO.get(graph.precision, ())):
-            if precision in here:
+        for precision in (*backend.precisions_here(), *backend.emulates):
+            if WRITTEN_AS[precision] == graph.precision:
                 with backend(graph.path, shape, precision=precision) as candidate:
                     for answers in asked:
                         yield measure_parity(answers, candidate, graph.views)

@@ -73,7 +73,7 @@ def test_every_backend_at_hand_was_asked_in_every_precision_it_has(built):
     }
     expected = {(name, p) for name in ("onnxruntime", "openvino") for p in ("fp32", "fp16", "int8")}
     if "bf16" in OpenVinoBackend.precisions_here():
-        expected |= {("openvino", "bf16")}
+        expected |= {("openvino", "bf16"), ("openvino", "int8+bf16")}
     assert asked == expected
 
 

@@ -79,6 +79,19 @@ def test_a_slice_does_not_depend_on_its_neighbours(bundle, backend):
     np.testing.assert_array_equal(found[:4], expected[:4])
 
 
+def test_what_is_not_int8_is_bf16_only_where_that_is_asked_for(bundle):
+    if "int8+bf16" not in OpenVinoBackend.precisions_here():
+        pytest.skip("this processor has no bfloat16")
+    slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=2)
+    found = {}
+    for precision in ("int8", "int8+bf16"):
+        with OpenVinoBackend.of_bundle(bundle, views=1, precision=precision) as backend:
+            found[precision] = backend.predict(slices)
+    difference = abs(found["int8+bf16"] - found["int8"]).max()
+    # A bfloat16 keeps 8 binary digits: no more than a few roundings apart, but not the same.
+    assert 2**-16 < difference < 2**-4
+
+
 class QuantiserOf:
     """Gives, in place of a graph, the groups that were left out of it."""
 

@@ -1,5 +1,7 @@
 """How far from the network, and how far it may be: numbers by hand."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from wmh_runtime.errors import BackendError, BundleError
 from wmh_runtime.parity import BOUNDS, measure_parity
 from wmh_runtime.questions import Questions
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import NetworkShape
+from wmh_runtime.types import NetworkShape, Precision
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=2)
 BRIGHT, DARK = 0.731, 0.269  # what the fake backend says of 1 and −1
@@ -109,7 +111,7 @@ def test_the_bounds(precision, figures, says):
 
 
 def test_every_precision_has_a_bound_that_something_can_break():
-    assert set(BOUNDS) == {"fp32", "fp16", "bf16", "int8"}
+    assert set(BOUNDS) == set(get_args(Precision))
     for precision in BOUNDS:
         worst = {"max_abs_difference": 1, "mask_dice": 0, "found_ml": 0}
         assert perfect_parity(precision=precision, **worst).shortfall

@@ -17,7 +17,7 @@ class GraphBackend(Backend):
     Args:
         graph: the .onnx file.
         shape: of the network in it.
-        precision: to compute in: the graph's own, or bf16 of a float32 graph.
+        precision: to compute in: the graph's own, or one that it is written for (`WRITTEN_AS`).
         batch_size: slices executed at a time.
         threads: of the processor; None leaves it to the library (one a core).
 

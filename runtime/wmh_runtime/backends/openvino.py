@@ -9,8 +9,14 @@ from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats, Precision
 
 _DEVICE = "CPU"
-# What is computed in at most: what a QDQ graph leaves in float, and float16, stay in float32.
-_WIDEST: dict[Precision, str] = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
+# What is not int8 is computed in; float16 is only emulated.
+_FLOAT: dict[Precision, str] = {
+    "fp32": "f32",
+    "fp16": "f32",
+    "bf16": "bf16",
+    "int8": "f32",
+    "int8+bf16": "bf16",
+}
 
 
 class OpenVinoBackend(GraphBackend):
@@ -21,7 +27,7 @@ class OpenVinoBackend(GraphBackend):
     """
 
     name = "openvino"
-    precisions = ("fp32", "bf16", "int8")
+    precisions = ("fp32", "bf16", "int8", "int8+bf16")
     _request: Any = None
 
     @property
@@ -37,7 +43,7 @@ class OpenVinoBackend(GraphBackend):
         import openvino
 
         abilities = openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return tuple(p for p in cls.precisions if p != "bf16" or "BF16" in abilities)
+        return tuple(p for p in cls.precisions if _FLOAT[p] != "bf16" or "BF16" in abilities)
 
     def _open(self) -> None:
         try:
@@ -46,12 +52,12 @@ class OpenVinoBackend(GraphBackend):
             raise BackendError(
                 "is not installed", "Run: pip install openvino", about="OpenVINO"
             ) from error
-        if self.precision == "bf16" and "bf16" not in self.precisions_here():
+        if self.precision not in (*self.precisions_here(), *self.emulates):
             raise BackendError(
                 "this processor has no bfloat16", "Use fp32 or int8.", about=self.name
             )
         options = {
-            "INFERENCE_PRECISION_HINT": _WIDEST[self.precision],
+            "INFERENCE_PRECISION_HINT": _FLOAT[self.precision],
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
             "INFERENCE_NUM_THREADS": self._threads or 0,
         }
