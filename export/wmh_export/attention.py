@@ -57,7 +57,7 @@ class Attention(nn.Module):
             self.register_buffer(name, _by_pair(table.detach(), self.side) / scale)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Attend: [N, grid, grid, width] to the same."""
+        """Attend: [N, grid², width] to the same."""
         query, key, value = (
             self._cut(project(tokens)) for project in (self.query, self.key, self.value)
         )
@@ -75,9 +75,10 @@ class Attention(nn.Module):
         return by_both.reshape(-1, self.heads, self.side**2, self.side**2)
 
     def _cut(self, tokens: Tensor) -> Tensor:
-        """Cut [N, grid, grid, heads · d] into windows padded with zeros, (n, heads, side², d)."""
+        """Cut [N, grid², heads · d] into windows padded with zeros, (n, heads, side², d)."""
         missing = self.windows * self.side - self.grid
-        padded = F.pad(tokens, (0, 0, 0, missing, 0, missing)) if missing else tokens
+        slices = tokens.reshape(-1, self.grid, self.grid, tokens.shape[-1])
+        padded = F.pad(slices, (0, 0, 0, missing, 0, missing)) if missing else slices
         tiles = padded.reshape(
             -1, self.windows, self.side, self.windows, self.side, self.heads, self.width
         )
@@ -92,7 +93,7 @@ class Attention(nn.Module):
         tiles = together.permute(0, 1, 4, 2, 5, 3, 6)
         padded = self.windows * self.side
         whole = tiles.reshape(-1, padded, padded, self.heads * self.width)
-        return whole[:, : self.grid, : self.grid]
+        return whole[:, : self.grid, : self.grid].flatten(1, 2)
 
 
 def _by_pair(table: Tensor, side: int) -> Tensor:

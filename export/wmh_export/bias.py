@@ -29,7 +29,7 @@ class _Part:
     """A part of the encoder, from one sum of the residual stream to the next."""
 
     bias: str  # added last, to all positions alike
-    stream: str  # the sum that it ends with, [N, H, W, C]
+    stream: str  # the sum that it ends with, [N, tokens, C]
 
 
 class BiasCorrection:

@@ -12,20 +12,49 @@ from wmh_train.model.network import WmhNetwork
 
 
 def rewrite(network: WmhNetwork) -> WmhNetwork:
-    """Return a copy of a merged network whose encoder attends by `Attention`.
+    """Return a copy of a merged network whose encoder is an `Encoder` that attends by `Attention`.
 
     Args:
         network: without adapters; left as it is.
     """
     rewritten = copy.deepcopy(network)
-    encoder: Any = rewritten.encoder
-    for block in encoder.blocks:
-        block.attn = Attention(block.attn, block.window_size, encoder.pos_embed.shape[1])
-        block.window_size = 0  # windows are its attention's affair now
-    for i, layer in enumerate(encoder.neck):
-        if not isinstance(layer, nn.Conv2d):
-            encoder.neck[i] = ChannelNorm(layer)
+    rewritten.encoder = Encoder(rewritten.encoder)
     return rewritten
+
+
+class Encoder(nn.Module):
+    """Segment-anything's encoder with its tokens in one row, [N, tokens, width].
+
+    In [N, rows, columns, width] some engines store them in an order that is undone and redone at
+    every LayerNorm.
+
+    Args:
+        original: its parts are taken over.
+    """
+
+    def __init__(self, original: Any) -> None:
+        super().__init__()
+        self.grid: int = original.pos_embed.shape[1]  # tokens a side
+        self.patch_embed, self.blocks, self.neck = (
+            original.patch_embed,
+            original.blocks,
+            original.neck,
+        )
+        self.pos_embed = nn.Parameter(original.pos_embed.detach().flatten(1, 2))
+        for block in self.blocks:
+            block.attn = Attention(block.attn, block.window_size, self.grid)
+            block.window_size = 0  # windows are its attention's affair now
+        for i, layer in enumerate(self.neck):
+            if not isinstance(layer, nn.Conv2d):
+                self.neck[i] = ChannelNorm(layer)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode [N, 3, S, S] to [N, C, grid, grid]."""
+        tokens = self.patch_embed(image).flatten(1, 2) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        features: Tensor = self.neck(tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
+        return features
 
 
 class ChannelNorm(nn.Module):
