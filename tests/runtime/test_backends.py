@@ -1,5 +1,7 @@
 """The contract that every backend keeps, the shipped fake included."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -143,8 +145,30 @@ def test_a_broken_graph_is_one_clear_line(tmp_path, backend):
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
 def test_without_its_library_the_install_line_is_given(toy_bundle, monkeypatch, backend):
     monkeypatch.setitem(sys.modules, backend.name, None)
-    with pytest.raises(BackendError, match=f"pip install {backend.name}"):
+    with pytest.raises(BackendError, match=r"is not installed\. Run in the project's folder: pip"):
         backend.of_bundle(open_bundle(toy_bundle)).__enter__()
+
+
+def test_names_of_backends_come_in_any_case():
+    assert backend_named("OpenVINO") is OpenVinoBackend
+
+
+def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"openvino is not installed\. .*'\.\[cpu,openvino\]'"):
+        backend_named("openvino")
+
+
+def test_onnx_runtime_records_nothing_of_its_user(tmp_path):
+    # Left to itself it keeps an identity of the machine and a list of sessions in the user's cache.
+    program = """
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.bundle import open_bundle
+OnnxRuntimeBackend.of_bundle(open_bundle("demo")).__enter__()
+"""
+    homes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", program], env=os.environ | homes, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_precision_of_another_backend_is_refused_with_those_it_has(toy_bundle):

@@ -52,9 +52,8 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendError(
-            "is not installed", "Run: pip install onnxruntime", about="ONNX Runtime"
-        ) from error
+        advice = "Run in the project's folder: pip install '.[cpu]'"
+        raise BackendError("is not installed", advice, about="ONNX Runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: its warnings are about its own optimiser

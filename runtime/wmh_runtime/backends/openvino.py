@@ -49,9 +49,8 @@ class OpenVinoBackend(GraphBackend):
         try:
             import openvino
         except ImportError as error:
-            raise BackendError(
-                "is not installed", "Run: pip install openvino", about="OpenVINO"
-            ) from error
+            advice = "Run in the project's folder: pip install '.[cpu,openvino]'"
+            raise BackendError("is not installed", advice, about="OpenVINO") from error
         if self.precision not in (*self.precisions_here(), *self.emulates):
             raise BackendError(
                 "this processor has no bfloat16", "Use fp32 or int8.", about=self.name

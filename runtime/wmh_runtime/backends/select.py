@@ -10,21 +10,30 @@ from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.errors import InputError
 
 _BACKENDS: tuple[type[GraphBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
+_EXTRAS = {"onnxruntime": "cpu", "openvino": "cpu,openvino"}  # of this distribution
 _BY_NAME = {backend.name: backend for backend in _BACKENDS}
 
 
 def backend_named(name: str) -> type[GraphBackend]:
-    """Return a backend, installed or not.
+    """Return an installed backend.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or its library is not installed.
     """
+    name = name.lower()
     if name not in _BY_NAME:
         advice = f"Choose from: {', '.join(_BY_NAME)}."
         raise InputError(f"there is no backend {name}", advice, about="--backend")
+    if not _is_installed(_BY_NAME[name]):
+        advice = f"Run in the project's folder: pip install '.[{_EXTRAS[name]}]'"
+        raise InputError(f"{name} is not installed", advice, about="--backend")
     return _BY_NAME[name]
 
 
 def installed_backends() -> list[type[GraphBackend]]:
     """Return the backends whose library, named as they are, is installed."""
-    return [backend for backend in _BACKENDS if find_spec(backend.name) is not None]
+    return [backend for backend in _BACKENDS if _is_installed(backend)]
+
+
+def _is_installed(backend: type[GraphBackend]) -> bool:
+    return find_spec(backend.name) is not None
