@@ -39,7 +39,13 @@ def perfect_parity(views=8, **changes) -> Parity:
         "max_abs_difference": 0,
         "mean_abs_difference": 0,
     }
-    output = {"name": "wmh", "mask_dice": 1, "reference_ml": 1, "found_ml": 1}
+    output = {
+        "name": "wmh",
+        "mask_dice": 1,
+        "reference_ml": 1,
+        "found_ml": 1,
+        "differing_pixels": 100,
+    }
     output |= {key: changes.pop(key) for key in list(changes) if key in output}
     return Parity.model_validate(facts | {"outputs": [output]} | changes)
 

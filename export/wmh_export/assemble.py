@@ -200,7 +200,7 @@ class _Assembly:
         calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON)]
         if of_scans is not None:
             calibration.append(of_scans)
-        unseen = self._phantoms(SEARCH_SEED, _SEARCHED_ON)
+        unseen = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *calibration[1:]]
         with tempfile.TemporaryDirectory() as scratch:
             quantiser = writer.quantiser(calibration, Path(scratch))
             try:
@@ -231,6 +231,7 @@ class _Assembly:
             weights=[precision.weights for precision in written],
             answers=File(path=ANSWERS_NAME, sha256=sha256_of(self.folder / ANSWERS_NAME)),
             quantisation=quantisation,
+            refused=self.refused,
             training=Training(
                 **facts.provenance.model_dump(exclude={"details"}),
                 training_scans=len(facts.split.training),

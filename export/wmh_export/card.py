@@ -62,6 +62,7 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         " Emulated: computed in wider arithmetic, so that only the device it is for can prove it.",
         _parity_table(manifest),
         *_quantisation(manifest.quantisation),
+        *(f"Left out: {reason}" for reason in manifest.refused),
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -96,22 +96,25 @@ class GraphWriter:
         """
         return Quantiser(self._folder / _graph_name(1, "fp32"), calibration, scratch)
 
-    def int8(self, quantiser: Quantiser, unseen: Questions) -> tuple[Written, Quantisation]:
+    def int8(
+        self, quantiser: Quantiser, unseen: Sequence[Questions]
+    ) -> tuple[Written, Quantisation]:
         """Write the graphs in INT8, but for layers that it hurts.
 
         Args:
             quantiser: of the float32 graph.
-            unseen: slices to choose those layers on, of heads that decide nothing else.
+            unseen: slices to choose those layers on, which decide no comparison.
 
         Raises:
             ExportError: one is not the network.
             BackendError: one cannot be executed.
         """
         self._on_step("int8: searching for what it hurts")
-        answers = self._answers_of_fp32(unseen)
+        asked = [self._answers_of_fp32(questions) for questions in unseen]
+        asked = [answers for answers in asked if answers.finds_lesions]
 
         def judge(model: ModelProto) -> tuple[float, float]:
-            measured = self._try(model, answers)
+            measured = self._try(model, asked)
             return (
                 min(parity.mask_dice for parity in measured),
                 max(parity.volume_percent for parity in measured),
@@ -185,14 +188,14 @@ class GraphWriter:
             parity=measured,
         )
 
-    def _try(self, model: ModelProto, answers: Answers) -> list[Parity]:
+    def _try(self, model: ModelProto, asked: Sequence[Answers]) -> list[Parity]:
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder, "try.onnx")
             save_sharing_weights({graph.name: model}, graph.parent, "weights.bin")
-            measured = []
+            measured: list[Parity] = []
             for backend in self._proof.backends:
                 with backend(graph, self._shape, precision="int8") as candidate:
-                    measured.append(measure_parity(answers, candidate, 1))
+                    measured += [measure_parity(answers, candidate, 1) for answers in asked]
         return measured
 
     def _measure(self, graph: GraphFile, asked: Sequence[Answers]) -> list[Parity]:

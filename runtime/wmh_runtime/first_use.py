@@ -45,26 +45,37 @@ def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views)
         What was measured; None where nothing had to be.
 
     Raises:
-        BackendError: it is beyond its precision's bound.
+        BackendError: it is beyond its precision's bound, here or where the bundle was made.
     """
+    for known in (parity for graph in bundle.manifest.graphs for parity in graph.parity):
+        if (known.library, known.precision, known.views) == (
+            backend.name,
+            backend.precision,
+            views,
+        ):
+            _require_truth(known, "where the bundle was made")
     if (backend.name, backend.precision) == (OnnxRuntimeBackend.name, "fp32"):
         return None
     mark = _mark(bundle, backend, executed, views)
     if _says_so(mark):
         return None
     parity = measure_parity(bundle.answers(), backend, views)
-    if parity.shortfall:
-        raise BackendError(
-            f"computes another result on this machine than the trained network: {parity.shortfall}",
-            "Use another --precision or --backend.",
-            about=f"{backend.precision} on {backend.description}",
-        )
+    _require_truth(parity, "on this machine")
     try:
         make_folder(mark.parent)
         write_text_atomically(mark, parity.model_dump_json() + "\n")
     except InputError as error:
-        _log.warning("this comparison will be made at every start: %s", error)
+        _log.warning("the comparison with the network cannot be remembered: %s", error)
     return parity
+
+
+def _require_truth(parity: Parity, where: str) -> None:
+    if parity.shortfall:
+        raise BackendError(
+            f"computes another result {where} than the trained network: {parity.shortfall}",
+            "Use another --precision or --backend.",
+            about=f"{parity.precision} on {parity.backend}, {parity.data}",
+        )
 
 
 def _says_so(mark: Path) -> bool:

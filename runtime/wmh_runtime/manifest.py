@@ -119,6 +119,7 @@ class Manifest(Strict):
     engines: list[Engine] = Field(default=[], description="made by wmh-export engines")
     default_precision: Precision = "fp32"
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 graphs")
+    refused: list[str] = Field(default=[], description="precisions that were left out, and why")
     training: Training
     tools: dict[str, str] = Field(description="versions of what made the bundle")
     licence: str

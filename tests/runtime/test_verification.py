@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from tests.toys import TOY_SIZE_PX, write_head
+from tests.toys import TOY_SIZE_PX, perfect_parity, write_head
 from wmh_export.cli import main
 from wmh_runtime import first_use
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.bundle import open_bundle
+from wmh_runtime.bundle import Bundle, open_bundle
 from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.errors import BackendError
 from wmh_runtime.first_use import compare_once
@@ -137,6 +137,19 @@ def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
     assert not cache.exists()
 
 
+def test_what_was_something_else_where_the_bundle_was_made_is_refused(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    known = perfect_parity(backend="fake", precision="int8", data="scans", mask_dice=0.9)
+    graph = bundle.manifest.graphs[1].model_copy(update={"parity": [known]})
+    manifest = bundle.manifest.model_copy(update={"graphs": [graph]})
+    with (
+        Int8Fake() as backend,
+        pytest.raises(BackendError, match=r"fake, scans: .* where the bundle was made"),
+    ):
+        compare_once(Bundle(bundle.folder, manifest), backend, graph, views=8)
+    assert not cache.exists()
+
+
 def test_onnx_runtime_in_float32_is_not_asked(toy_bundle, cache):
     bundle = open_bundle(toy_bundle)
     with OnnxRuntimeBackend.of_bundle(bundle) as backend:
@@ -173,7 +186,7 @@ def test_where_nothing_can_be_kept_it_is_compared_every_time(
     with Int8Fake() as backend:
         for _ in range(2):
             assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
-    assert "will be made at every start" in caplog.text
+    assert "the comparison with the network cannot be remembered" in caplog.text
 
 
 def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch):
