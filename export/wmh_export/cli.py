@@ -119,16 +119,22 @@ def verify(
     Exit status: 0 all agree, 1 one of them does not, 2 the bundle cannot be used.
     """
     opened = open_bundle(bundle)
-    terminal.say(f"{len(opened.manifest.files)} files are those of the manifest")
+    opened.verify_engines()
+    manifest = opened.manifest
+    terminal.say(f"{manifest.name}, model {manifest.model_id}")
+    terminal.say(f"{len(manifest.files)} files are those of the manifest")
     backends = [backend_named(backend)] if backend else installed_backends()
     measured = verify_bundle(opened, backends, scans, lambda parity: terminal.say(str(parity)))
     known = [parity for graph in opened.manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]
     for parity in beyond:
-        line = f"{parity.precision} on {parity.backend}, {parity.views} view(s): {parity.shortfall}"
+        line = (
+            f"{parity.precision} on {parity.backend}, {parity.views} view(s), {parity.data}:"
+            f" {parity.shortfall}"
+        )
         if parity in new:
-            terminal.say_error(line)
+            terminal.say_error(f"{line}. Use another precision or backend here.")
         else:
             terminal.say_warning(f"{line}, as the manifest says")
     if new:

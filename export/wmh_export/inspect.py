@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.manifest import Engine, File
+from wmh_runtime.tta import VIEWS
 
 
 def describe(bundle: Bundle) -> Iterator[str]:
@@ -36,25 +37,33 @@ def describe(bundle: Bundle) -> Iterator[str]:
                 f"    {parity.backend}{executed_in}{', emulated' * parity.emulated}, {parity.data}:"
                 f" mask Dice {parity.mask_dice:.4f}, probability"
                 f" {parity.max_abs_difference:.1e} at most"
+                f"{', BEYOND ITS BOUND' * bool(parity.shortfall)}"
             )
     if manifest.quantisation is not None:
         made = manifest.quantisation
         yield f"int8 by {made.quantiser}; in float32: {', '.join(made.left_out) or 'nothing'}"
+    for reason in manifest.refused:
+        yield f"left out: {reason}"
     for engine in manifest.engines:
         yield engine_line(bundle, engine)
-    total_mb = sum(bundle.path_of(file).stat().st_size for file in manifest.files) / 1e6
-    yield f"{total_mb:.1f} MB in all"
+    there = [path for file in manifest.files if (path := bundle.path_of(file)).is_file()]
+    yield f"{sum(path.stat().st_size for path in there) / 1e6:.1f} MB in all"
 
 
 def engine_line(bundle: Bundle, engine: Engine) -> str:
     """Say what an engine is."""
+    views_each = len(VIEWS) // engine.views  # of a slice that is executed view by view
+    least, most = (
+        max(1, count // views_each) for count in (engine.profile.least, engine.profile.most)
+    )
     return (
         f"{engine.path}: {_megabytes(bundle, engine)}, {engine.kind} {engine.version} for"
-        f" {', '.join(engine.targets)}, {engine.profile.least} to {engine.profile.most} slices,"
+        f" {', '.join(engine.targets)}, {least} to {most} slices of eight views,"
         f" attention fused in {engine.fused_attention} of {engine.attention_layers} layers,"
         f" built in {engine.build_seconds:g} s"
     )
 
 
 def _megabytes(bundle: Bundle, file: File) -> str:
-    return f"{bundle.path_of(file).stat().st_size / 1e6:.1f} MB"
+    path = bundle.path_of(file)
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "MISSING"

@@ -76,7 +76,7 @@ class Bundle:
 
         Raises:
             BundleError: the bundle has none, or only for others, or of a graph that is not its
-                own; it says which command builds one.
+                own; it says which command builds one. Or the engine's file was altered.
         """
         misfits = []
         for engine in reversed(self.manifest.engines):  # the newest first
@@ -85,6 +85,7 @@ class Bundle:
             if misfit := self._misfit(engine, version, gpu, batch_size):
                 misfits.append(f"{engine.path} {misfit}")
             else:
+                _verify(self.folder, engine)
                 return engine
         problem = "; ".join(misfits) or f"has no {views}-view engine of {kind}"
         targets = f" --targets {gpu.target}" if kind == "rtx" else ""
@@ -105,6 +106,15 @@ class Bundle:
             profile = f"{engine.profile.least} to {engine.profile.most}"
             return f"takes {profile} slices at a time, not {batch_size}"
         return ""
+
+    def verify_engines(self) -> None:
+        """Compare all engines with the manifest.
+
+        Raises:
+            BundleError: one is missing or altered.
+        """
+        for engine in self.manifest.engines:
+            _verify(self.folder, engine)
 
     def network_sha256(self, graph: Graph) -> str:
         """Return the hash of a graph and of the weights it reads, which its own file only names."""
@@ -127,6 +137,8 @@ class Bundle:
 def open_bundle(name_or_folder: str | Path) -> Bundle:
     """Open a bundle by the name of one that comes with the program, or by its folder.
 
+    All that any machine uses is verified; engines are where they are used.
+
     Raises:
         BundleError: it is missing, incomplete, altered, of a newer schema, or points outside.
     """
@@ -134,7 +146,8 @@ def open_bundle(name_or_folder: str | Path) -> Bundle:
         folder = _folder_of(name_or_folder)
         manifest = _read_manifest(folder)
         for file in manifest.files:
-            _verify(folder, file)
+            if file not in manifest.engines:
+                _verify(folder, file)
         _require_nothing_else(folder, (*manifest.graphs, *manifest.weights))
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({error})"
@@ -214,11 +227,14 @@ def _verify(folder: Path, file: File) -> None:
 
 
 def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
-    """Refuse files beside or below the graphs that are not named: a graph might read them."""
+    """Refuse files beside or below the graphs that are not named: a graph might read them.
+
+    But for hidden ones, which desktops leave wherever somebody looked.
+    """
     named = {folder / file.path for file in files}
     for place in {path.parent for path in named}:
         for path in sorted(place.rglob("*")):
-            if path.is_file() and path not in named:
+            if path.is_file() and path not in named and not path.name.startswith("."):
                 raise BundleError(
                     f"holds {path.name}, which its manifest does not name",
                     "Remove it, or copy the bundle again.",

@@ -134,12 +134,21 @@ def _finished(
             problem = f"has a result of another input, {to.record.name}"
             raise InputError(problem, replace, about=scan.path)
         if record.settings != wanted:
-            problem = f"has a result made with other settings, {to.record.name}"
+            differing = ", ".join(_differing(record.settings, wanted))
+            problem = f"has a result made with another {differing}, {to.record.name}"
             raise InputError(problem, replace, about=scan.path)
         wanted_files = [to.mask, to.picture] + [to.probability] * job.with_probability
         if not all(path.exists() for path in wanted_files):
             return None
     return records
+
+
+def _differing(found: Settings, wanted: Settings) -> list[str]:
+    """Name the settings that differ, each with what was and what would be."""
+    before, now = found.model_dump(), wanted.model_dump()
+    before |= before.pop("output")
+    now |= now.pop("output")
+    return [f"{key} ({before[key]}, now {now[key]})" for key in now if before.get(key) != now[key]]
 
 
 def _segment(

@@ -195,6 +195,8 @@ def test_the_command_says_what_was_built(own_bundle, run_command):
     assert status == 0
     assert len(re.findall(r"attention fused in \d of 2 layers", said)) == 2
     assert said.count("for sm89") == 2
+    # By default one to four slices at a time, of one view or of eight.
+    assert said.count("1 to 4 slices of eight views") == 2
 
 
 def test_a_tensorrt_that_would_choose_precisions_itself_is_refused():
@@ -252,6 +254,21 @@ class TestWhichEngineFits:
         with pytest.raises(BundleError, match=says) as raised:
             opened.engine(**self.wanted(**changes))
         assert re.search(command, str(raised.value))
+
+    def test_one_that_is_altered_or_missing_stops_only_who_would_use_it(self, opened, run_command):
+        eight_view = opened.manifest.engines[1]
+        with opened.path_of(eight_view).open("ab") as stream:
+            stream.write(b"!")
+        reopened = open_bundle(opened.folder)
+        with pytest.raises(BundleError, match="was altered or copied incompletely"):
+            reopened.engine(**self.wanted())
+        status, _, errors = run_command(main, "verify", opened.folder)
+        assert status == 2
+        assert "was altered" in errors
+        opened.path_of(eight_view).unlink()
+        status, said, _ = run_command(main, "inspect", opened.folder)
+        assert status == 0
+        assert "MISSING" in said
 
     def test_an_engine_of_other_weights_is_refused(self, opened):
         # The graph's own file names its weights and holds none: its hash alone would be the same.

@@ -89,6 +89,11 @@ def test_a_file_the_manifest_does_not_name_is_refused(toy_bundle):
         open_bundle(toy_bundle)
 
 
+def test_what_a_desktop_leaves_beside_the_graphs_does_not_matter(toy_bundle):
+    (toy_bundle / "graphs" / ".DS_Store").write_bytes(b"")
+    open_bundle(toy_bundle)
+
+
 def test_a_bundle_that_cannot_be_read_is_one_clear_line(toy_bundle, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -167,6 +168,8 @@ def test_results_of_other_settings_or_input_need_overwrite(tmp_path, infer, chan
     status, _, errors = infer(*options)
     assert status == 2
     assert "--overwrite" in errors
+    if change == "settings":
+        assert re.search(r"made with another threshold \([\d.]+, now 0\.9\)", errors)
     assert infer(*options, "--overwrite")[0] == 0
     assert infer(*options)[0] == 0
 

@@ -135,7 +135,7 @@ def _precision(name: str) -> Precision | None:
     if not name:
         return None
     for precision in get_args(Precision):
-        if precision == name:
+        if precision == name.lower():
             return cast(Precision, precision)
     advice = f"Choose from: {', '.join(get_args(Precision))}."
     raise InputError(f"there is no precision {name}", advice, about="--precision")
