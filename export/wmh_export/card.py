@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wmh_runtime.manifest import Manifest, Quantisation
+from wmh_runtime.words import counted
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def _quantisation(made: Quantisation | None) -> list[str]:
     (chosen, *_) = (trial for trial in made.trials if trial.left_out == made.left_out)
     return [
         f"INT8 was calibrated on slices, {slices}, by {made.quantiser}. Left in float32:"
-        f" {left_out}, chosen in {len(made.trials)} trial(s) on slices of heads that neither the"
-        f" calibration nor the table above knows (mask Dice {chosen.mask_dice:.4f})."
+        f" {left_out}, chosen in {counted(len(made.trials), 'trial')} on slices of heads that"
+        f" neither the calibration nor the table above knows (mask Dice {chosen.mask_dice:.4f})."
     ]
 
 

@@ -17,6 +17,7 @@ from wmh_runtime.cli import terminal
 from wmh_runtime.errors import InputError
 from wmh_runtime.manifest import BatchProfile
 from wmh_runtime.verification import verify as verify_bundle
+from wmh_runtime.words import counted
 
 app = terminal.command_line("Turn a checkpoint into a bundle that is provably the same model.")
 
@@ -130,7 +131,8 @@ def verify(
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]
     for parity in beyond:
         line = (
-            f"{parity.precision} on {parity.backend}, {parity.views} view(s), {parity.data}:"
+            f"{parity.precision} on {parity.backend}, {counted(parity.views, 'view')},"
+            f" {parity.data}:"
             f" {parity.shortfall}"
         )
         if parity in new:
@@ -143,7 +145,9 @@ def verify(
     if any(parity.emulated for parity in measured):
         terminal.say("fp16 was emulated: it is compared again where a GPU computes it")
     if engines := opened.manifest.engines:
-        terminal.say(f"{len(engines)} engine(s) not executed: this version only builds them")
+        terminal.say(
+            f"{counted(len(engines), 'engine')} not executed: this version only builds them"
+        )
 
 
 @app.command()

@@ -23,6 +23,7 @@ from wmh_runtime.gpu import Gpu, find_gpus
 from wmh_runtime.manifest import BatchProfile, Engine, Graph
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import ALL_VIEWS
+from wmh_runtime.words import counted
 
 ENGINES = "engines"
 _PRECISION: Final = "fp16"
@@ -58,7 +59,7 @@ def build_engines(
     for views in ALL_VIEWS:
         graph = bundle.graph(views=views, precision=_PRECISION)
         profile = slices if views > 1 else _times(slices, len(VIEWS))
-        on_step(f"{views} view(s): building for {gpu.name if gpu else ', '.join(targets)}")
+        on_step(f"{counted(views, 'view')}: building for {gpu.name if gpu else ', '.join(targets)}")
         built.append(_build(bundle, graph, toolkit, profile, targets, gpu))
     _put_into(bundle, built)
     return built

@@ -25,6 +25,7 @@ from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import Questions
 from wmh_runtime.types import ALL_VIEWS, GraphPrecision, NetworkShape, Views
 from wmh_runtime.verification import GraphFile, measure_graph
+from wmh_runtime.words import counted
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import OneView
 
@@ -170,7 +171,7 @@ class GraphWriter:
 
     def _proven(self, precision: GraphPrecision, views: Views, weights: File) -> Graph:
         name = _graph_name(views, precision)
-        self._on_step(f"{precision}: comparing {views} view(s) with the network")
+        self._on_step(f"{precision}: comparing {counted(views, 'view')} with the network")
         graph = GraphFile(self._folder / name, precision, views)
         measured = self._measure(graph, self._proof.asked)
         for parity in measured:

@@ -14,6 +14,7 @@ from wmh_runtime.errors import BackendError
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Data, Precision, Views
+from wmh_runtime.words import counted
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class Parity(Strict):
     def __str__(self) -> str:
         """Say it in a line."""
         parts = [
-            f"{self.precision}, {self.views} view(s), {self.backend}{', emulated' * self.emulated},"
+            f"{self.precision}, {counted(self.views, 'view')},"
+            f" {self.backend}{', emulated' * self.emulated},"
             f" {self.slices} slices of {self.data}: mask Dice {self.mask_dice:.4f}",
             f"volume {self.volume_percent:.2f} % off",
             f"probability {self.max_abs_difference:.1e} off at most",

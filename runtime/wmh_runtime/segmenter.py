@@ -14,6 +14,7 @@ from wmh_runtime.manifest import Output
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.scan import Scan
 from wmh_runtime.types import Floats
+from wmh_runtime.words import counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Segmenter:
         first, expected = channels[0], self.backend.shape.channels
         if len(channels) != expected:
             raise InputError(
-                f"comes as {len(channels)} channel(s), this bundle's network takes {expected}",
+                f"comes as {counted(len(channels), 'channel')}, this bundle's network takes"
+                f" {expected}",
                 "Use a bundle made for the channels at hand.",
                 about=first.path,
             )

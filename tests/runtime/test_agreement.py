@@ -133,7 +133,7 @@ def test_the_summary_says_what_was_compared_and_what_was_not():
     text = summary_text(
         evaluate(cases), Sources("p", "r", ("sub-9: on | two\nlines",)), [("Volumes", "v.png")]
     )
-    assert "3 case(s). Predictions: `p`. References: `r`." in text
+    assert "3 cases. Predictions: `p`. References: `r`." in text
     assert "| A | 2 | 0.500 [0.500, 0.500] | 4.00 | 20.0 | 0.400 | 0.500 |" in text
     assert "| 2 to 5 | 2 |" in text
     assert "| 30 and more | 1 | 0.500 | 4.00 | 20.0 | 0.400 | 0.500 |" in text

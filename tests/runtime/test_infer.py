@@ -38,7 +38,7 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
     write_head(tmp_path / "scans" / "site" / "sub-2_FLAIR.nii", lesions=0)
     status, said, _ = infer("--probability")
     assert status == 0
-    assert "2 scan(s) to segment" in said
+    assert "2 scans to segment" in said
     out = tmp_path / "out"
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert names == [
@@ -117,7 +117,7 @@ def test_one_bad_scan_is_told_and_the_others_go_on(tmp_path, infer):
     assert "b.nii: is empty" in errors
     assert "c.nii.gz: is cut off" in errors
     assert "Traceback" not in errors
-    assert "2 scan(s) finished" in said
+    assert "2 scans finished" in said
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "d.nii"]
 
 

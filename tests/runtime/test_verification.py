@@ -81,7 +81,7 @@ def test_verifying_and_inspecting_need_neither_pytorch_nor_onnx(toy_bundle):
             [sys.executable, "-c", program, command, toy_bundle], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert "8 view(s)" in done.stdout or "graphs/8-view.fp32.onnx" in done.stdout
+        assert "8 views" in done.stdout or "graphs/8-view.fp32.onnx" in done.stdout
 
 
 class Int8Fake(FakeBackend):

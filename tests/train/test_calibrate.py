@@ -83,7 +83,7 @@ def test_a_network_that_finds_nothing_is_told_and_no_edge_of_it():
     nothing = Choice(views=8, outputs=[output], mean_dice=[0.0], mean_lesion_f1=[0.0])
     calibration = Calibration(choices=[nothing], scans=1, lesion_f1_weight=0, surface=[])
     (line,) = edges_of(calibration)
-    assert line.startswith("wmh, 8 view(s): no lesion is found at any threshold")
+    assert line.startswith("wmh, 8 views: no lesion is found at any threshold")
 
 
 def test_a_choice_at_the_edge_of_the_sweep_is_told():
@@ -97,7 +97,7 @@ def test_a_choice_at_the_edge_of_the_sweep_is_told():
 
     assert told(choice(8, 0.2, 0.0), choice(1, 0.85, 15.0)) == []
     assert told(choice(8, 0.9, 3.0), choice(1, 0.15, 30.0)) == [
-        "wmh, 8 view(s): threshold 0.9",
-        "wmh, 1 view(s): threshold 0.15",
-        "wmh, 1 view(s): minimum 30 mm³",
+        "wmh, 8 views: threshold 0.9",
+        "wmh, 1 view: threshold 0.15",
+        "wmh, 1 view: minimum 30 mm³",
     ]

@@ -25,14 +25,14 @@ def test_fit_then_calibrate(run_command, tmp_path):
     run = tmp_path / "run"
     status, out, err = run_command(main, "fit", recipe, "--data", heads, "--out", run)
     assert status == 0, err
-    assert "1 scan(s) without a reference mask passed over, sub-07 first" in err
+    assert "1 scan without a reference mask passed over, sub-07 first" in err
     assert "begins at step 0 on 1 × cpu" in out
     assert "epoch 2/2: loss" in out
     assert f"Next: wmh-train calibrate {run} --data {heads}" in out
     status, out, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 0, err
-    assert "wmh, 8 view(s): threshold" in out
-    assert "wmh, 1 view(s): threshold" in out
+    assert "wmh, 8 views: threshold" in out
+    assert "wmh, 1 view: threshold" in out
     assert load_facts(run).calibration is not None
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2

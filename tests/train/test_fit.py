@@ -76,7 +76,7 @@ def test_training_learns_and_tells_how_it_goes(heads, cache, tmp_path):
         "begins at step 0 on 1 × cpu, precision no",
     ]
     (warning,) = listener.warnings
-    assert warning.startswith("2 validation scan(s): the best epoch")
+    assert warning.startswith("2 validation scans: the best epoch")
     # 6 training heads of 6 slices: 12 with lesion, half of the 24 without; in fours, 6 steps
     assert [(r.step, r.steps) for r in listener.steps] == [(i + 1, 120) for i in range(120)]
     assert [r.learning_rate for r in listener.steps] == [

@@ -10,6 +10,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.manifest import Output
 from wmh_runtime.segmenter import Segmenter
 from wmh_runtime.types import Views
+from wmh_runtime.words import counted
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import (
     Calibration,
@@ -127,8 +128,8 @@ def edges_of(calibration: Calibration) -> list[str]:
         for output, dice in zip(choice.outputs, choice.mean_dice, strict=True):
             if dice == 0:
                 lines.append(
-                    f"{output.name}, {choice.views} view(s): no lesion is found at any threshold;"
-                    " train further before anything is made of this"
+                    f"{output.name}, {counted(choice.views, 'view')}: no lesion is found at any"
+                    " threshold; train further before anything is made of this"
                 )
                 continue
             at_edge = []
@@ -137,8 +138,8 @@ def edges_of(calibration: Calibration) -> list[str]:
             if output.min_lesion_mm3 == MIN_LESIONS_MM3[-1]:
                 at_edge.append(f"minimum {output.min_lesion_mm3:g} mm³")
             lines += [
-                f"{output.name}, {choice.views} view(s): {value} lies at the edge of what is"
-                " tried; a better one may lie beyond"
+                f"{output.name}, {counted(choice.views, 'view')}: {value} lies at the edge of"
+                " what is tried; a better one may lie beyond"
                 for value in at_edge
             ]
     return lines

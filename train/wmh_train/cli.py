@@ -11,6 +11,7 @@ from rich.progress import Progress as Bar
 from wmh_runtime.cli import terminal
 from wmh_runtime.evaluation import Case
 from wmh_runtime.report.evaluation import SUMMARY_NAME
+from wmh_runtime.words import counted
 from wmh_train.calibrate import calibrate_checkpoint, edges_of
 from wmh_train.checkpoint import Calibration, CheckpointFacts, load_facts, weights_path
 from wmh_train.cross_validate import FoldListener, report_name
@@ -156,7 +157,7 @@ def _found(data: Path, recipe: Recipe) -> DataSet:
     found = find_data(data, recipe.channels, recipe.outputs)
     if found.unannotated and is_main_process():
         terminal.say_warning(
-            f"{len(found.unannotated)} scan(s) without a reference mask passed over,"
+            f"{counted(len(found.unannotated), 'scan')} without a reference mask passed over,"
             f" {found.unannotated[0]} first"
         )
     if is_main_process():
@@ -184,9 +185,10 @@ def _say_calibration(calibration: Calibration) -> None:
             choice.outputs, choice.mean_dice, choice.mean_lesion_f1, strict=True
         ):
             terminal.say(
-                f"{output.name}, {choice.views} view(s): threshold {output.threshold:g}, minimum"
+                f"{output.name}, {counted(choice.views, 'view')}: threshold"
+                f" {output.threshold:g}, minimum"
                 f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
-                f" on {calibration.scans} validation scan(s)"
+                f" on {counted(calibration.scans, 'validation scan')}"
             )
     for edge in edges_of(calibration):
         terminal.say_warning(edge)
@@ -259,7 +261,9 @@ class _FoldDisplay(FoldListener):
 
     def compared(self, output: str, cases: list[Case]) -> None:
         mean = sum(case.metrics.dice for case in cases) / len(cases)
-        terminal.say(f"{output}: mean Dice {mean:.3f} on this fold's {len(cases)} test scan(s)")
+        terminal.say(
+            f"{output}: mean Dice {mean:.3f} on this fold's {counted(len(cases), 'test scan')}"
+        )
 
     def warning(self, line: str) -> None:
         terminal.say_warning(line)

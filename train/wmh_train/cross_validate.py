@@ -23,6 +23,7 @@ from wmh_runtime.scan import write_on_grid_of
 from wmh_runtime.scoring import score
 from wmh_runtime.segmenter import Segmenter
 from wmh_runtime.strict import Strict
+from wmh_runtime.words import counted
 from wmh_train.backend import TorchBackend
 from wmh_train.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import Calibration, base_file, load_facts, load_network
@@ -209,7 +210,9 @@ def _compare(pairs: list[Pair], folder: Path) -> list[Case]:
     scores = score(pairs, on_pair=lambda: None)
     if scores.failed:
         _, error = scores.failed[0]
-        raise RecipeError(f"{len(scores.failed)} mask(s) cannot be compared: {error}", about=folder)
+        raise RecipeError(
+            f"{counted(len(scores.failed), 'mask')} cannot be compared: {error}", about=folder
+        )
     return list(scores.cases)
 
 

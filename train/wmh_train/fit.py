@@ -21,6 +21,7 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.words import counted
 from wmh_train.checkpoint import CheckpointFacts, holds_checkpoint, load_facts, save_facts
 from wmh_train.curves import Monitor
 from wmh_train.data.annotated import AnnotatedScan
@@ -232,7 +233,8 @@ def _cautions(training: CachedSlices, validation: CachedSlices) -> list[str]:
     cautions = []
     if len(validation.scans) < _FEW_SCANS:
         cautions.append(
-            f"{len(validation.scans)} validation scan(s): the best epoch, threshold and Dice that"
+            f"{counted(len(validation.scans), 'validation scan')}: the best epoch, threshold"
+            f" and Dice that"
             " they choose may be chance; raise data.validation_share or give more scans"
         )
     sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}

@@ -16,6 +16,7 @@ from wmh_runtime.pairing import Pairing, find_pairs, match_scans
 from wmh_runtime.report.evaluation import SUMMARY_NAME, write_report
 from wmh_runtime.report.summary import CHALLENGE, METRICS, Sources, mean_and_interval, number
 from wmh_runtime.scoring import Scores, score
+from wmh_runtime.words import counted
 
 _NAMED_AT_MOST = 3  # of many files; the report names all
 _LABEL_WIDTH = 16
@@ -58,7 +59,7 @@ def compare(
     if scans and not scan_of:
         terminal.say_warning(f"{scans}: holds the scan of no prediction")
     left_out = _tell_what_is_alone(pairing)
-    terminal.say(f"{len(pairing.pairs)} mask(s) to compare")
+    terminal.say(f"{counted(len(pairing.pairs), 'mask')} to compare")
     with terminal.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
@@ -83,16 +84,17 @@ def compare(
 def _tell_what_is_alone(pairing: Pairing) -> list[str]:
     """Say which files are not compared; return the same for the report, all of them."""
     notes = []
-    for what, paths in (
-        ("reference(s) without a prediction", pairing.missing),
-        ("prediction(s) without a reference", pairing.spare),
+    for noun, lacking, paths in (
+        ("reference", "without a prediction", pairing.missing),
+        ("prediction", "without a reference", pairing.spare),
     ):
         if not paths:
             continue
         more = ", …" if len(paths) > _NAMED_AT_MOST else ""
         names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
-        terminal.say(f"passed over {len(paths)} {what}: {names}{more}")
-        notes.append(f"{len(paths)} {what}: {', '.join(str(path) for path in paths)}")
+        what = f"{counted(len(paths), noun)} {lacking}"
+        terminal.say(f"passed over {what}: {names}{more}")
+        notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
 
 
@@ -105,9 +107,9 @@ def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
     _say_figure("Volume R²", number(volumes.r_squared, 3))
     limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
     _say_figure("Volume bias", f"{number(volumes.bias_ml, 2)} mL, limits of agreement {limits} mL")
-    terminal.say(f"{len(scores.cases)} mask(s) compared. Report: {out / SUMMARY_NAME}")
+    terminal.say(f"{counted(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}")
     if scores.failed:
-        terminal.say_error(f"{len(scores.failed)} mask(s) failed, for the reasons above")
+        terminal.say_error(f"{counted(len(scores.failed), 'mask')} failed, for the reasons above")
         raise typer.Exit(terminal.EXIT_SOME_FAILED)
 
 

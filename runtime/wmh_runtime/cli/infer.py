@@ -21,6 +21,7 @@ from wmh_runtime.first_use import compare_once
 from wmh_runtime.manifest import Output
 from wmh_runtime.record import Record
 from wmh_runtime.types import Precision
+from wmh_runtime.words import counted
 
 app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
@@ -113,7 +114,7 @@ class _Display(Progress):
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
         volumes = ", ".join(
             f"{record.settings.output.name.upper()} {record.volume_ml:.2f} mL"
-            f" in {record.lesion_count} lesion(s)"
+            f" in {counted(record.lesion_count, 'lesion')}"
             for record in records
         )
         terminal.say(f"{scan.relative.as_posix()}: {volumes}{' (done before, kept)' * kept}")
@@ -142,9 +143,9 @@ def _precision(name: str) -> Precision | None:
 
 
 def _tell_what_is_passed_over(found: Discovery) -> None:
-    terminal.say(f"{len(found.scans)} scan(s) to segment")
+    terminal.say(f"{counted(len(found.scans), 'scan')} to segment")
     for reason, count in found.passed_over.items():
-        terminal.say(f"passed over {count} file(s): {reason}")
+        terminal.say(f"passed over {counted(count, 'file')}: {reason}")
 
 
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:
@@ -165,9 +166,9 @@ def _conclude(outcome: Outcome, out: Path) -> None:
     finished = len(outcome.done) + len(outcome.kept)
     if finished:
         kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
-        terminal.say(f"{finished} scan(s) finished{kept}. Volumes: {out / VOLUMES_NAME}")
+        terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
     if outcome.failed:
-        terminal.say_error(f"{len(outcome.failed)} scan(s) failed, for the reasons above")
+        terminal.say_error(f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above")
         raise typer.Exit(terminal.EXIT_SOME_FAILED if finished else terminal.EXIT_NOTHING_RAN)
 
 

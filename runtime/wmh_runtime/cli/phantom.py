@@ -12,6 +12,7 @@ from wmh_runtime.bids import REFERENCES
 from wmh_runtime.cli import terminal
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
+from wmh_runtime.words import counted
 
 app = terminal.command_line("Make procedural FLAIR heads with exact lesion masks.")
 
@@ -45,7 +46,9 @@ def phantom(
             workers=workers or os.cpu_count() or 1,
             on_written=lambda: bar.advance(task),
         )
-    terminal.say(f"{subjects} scan(s) in {folder}, reference masks in {folder / REFERENCES}")
+    terminal.say(
+        f"{counted(subjects, 'scan')} in {folder}, reference masks in {folder / REFERENCES}"
+    )
 
 
 def main() -> None:

@@ -50,11 +50,11 @@ def test_names_and_persons_come_from_the_paths_where_none_are_given(table):
 def test_rows_without_a_person_are_told(table):
     without = table("name,flair,wmh", *(f"{n},scans/1.nii.gz,masks/1.nii.gz" for n in "abc"))
     (note,) = find_data(without, ["flair"], ["wmh"]).notes
-    assert "heads.csv: 3 of 3 row(s) give no person; each counts as a person of its own" in note
+    assert "heads.csv: 3 of 3 rows give no person; each counts as a person of its own" in note
     some = table("name,person,flair,wmh", *(f"{n},{n},scans/1.nii.gz," for n in "ab"), name="b.csv")
     assert scans_of_table(some, ["flair"], ["wmh"])[1] == []
     some.write_text(some.read_text().replace("b,b,", "b,,"))
-    assert "1 of 2 row(s) give no person" in scans_of_table(some, ["flair"], ["wmh"])[1][0]
+    assert "1 of 2 rows give no person" in scans_of_table(some, ["flair"], ["wmh"])[1][0]
 
 
 @pytest.mark.parametrize("name", ["/x", "../x", "a/../../x", ".", "..", "a//b", "a/"])

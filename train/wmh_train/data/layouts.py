@@ -22,6 +22,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import walk
 from wmh_runtime.participants import person_of, read_sites, site_of
 from wmh_runtime.scan import is_ours
+from wmh_runtime.words import counted
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.table import scans_of_table
 
@@ -188,7 +189,8 @@ def _nothing_annotated(data: Path, scans: Sequence[AnnotatedScan], channel: str)
     if scans:
         missing = next(path for path in scans[0].references if not path.is_file())
         return RecipeError(
-            f"none of {len(scans)} scan(s) has its masks; {scans[0].name} lacks {missing.name}",
+            f"none of {counted(len(scans), 'scan')} has its masks; {scans[0].name} lacks"
+            f" {missing.name}",
             "Add the masks.",
             about=data,
         )

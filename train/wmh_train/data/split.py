@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.strict import Strict
+from wmh_runtime.words import counted
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.recipe import DataSettings
 
@@ -61,7 +62,7 @@ def fold_splits(
     """
     persons = sorted(_persons(scans, seed), key=lambda person: (person.site, person.hash))
     if not 2 <= folds <= len(persons):
-        problem = f"{folds} folds of {len(persons)} person(s) asked for"
+        problem = f"{folds} folds of {counted(len(persons), 'person')} asked for"
         raise RecipeError(problem, "Ask for two or more, and for no more than persons.")
     splits = []
     for fold in range(folds):
@@ -110,7 +111,7 @@ def _split(
     validating = max(1, round(settings.validation_share * len(of)))
     if validating >= len(others):
         raise RecipeError(
-            f"{len(of)} person(s) cannot be split into {len(test)} for the test,"
+            f"{counted(len(of), 'person')} cannot be split into {len(test)} for the test,"
             f" {validating} for validation and some to learn from",
             "Give scans of more.",
         )

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from wmh_runtime import bids
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_table
+from wmh_runtime.words import counted
 from wmh_train.data.annotated import AnnotatedScan
 
 Row = Mapping[str, str]
@@ -70,8 +71,8 @@ def _notes_on_persons(rows: Sequence[Row], table: Path) -> list[str]:
     if not silent:
         return []
     return [
-        f"{table}: {silent} of {len(rows)} row(s) give no person; each counts as a person of its"
-        " own, unless its name says sub-… or …_ses-…"
+        f"{table}: {silent} of {counted(len(rows), 'row')} give no person; each counts as a"
+        " person of its own, unless its name says sub-… or …_ses-…"
     ]
 
 
