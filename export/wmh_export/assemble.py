@@ -197,14 +197,13 @@ class _Assembly:
         """Write every precision; float32 must be the network, what else is not is refused."""
         written, quantisation = [writer.fp32()], None
         self.on_step("int8: making heads to calibrate on")
-        calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON)]
-        if of_scans is not None:
-            calibration.append(of_scans)
-        unseen = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *calibration[1:]]
+        more = [] if of_scans is None else [of_scans]
+        calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON), *more]
+        searched = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *more]
         with tempfile.TemporaryDirectory() as scratch:
             quantiser = writer.quantiser(calibration, Path(scratch))
             try:
-                int8, quantisation = writer.int8(quantiser, unseen)
+                int8, quantisation = writer.int8(quantiser, searched)
                 written.append(int8)
             except (ExportError, BackendError) as error:
                 self.refused.append(f"int8: {error}")

@@ -107,10 +107,12 @@ def _quantisation(made: Quantisation | None) -> list[str]:
     left_out = ", ".join(made.left_out) or "nothing"
     slices = " and ".join(f"{count} of {data}" for data, count in made.calibration_slices.items())
     (chosen, *_) = (trial for trial in made.trials if trial.left_out == made.left_out)
+    also = " and on the scans that calibrated it" if "scans" in made.calibration_slices else ""
     return [
         f"INT8 was calibrated on slices, {slices}, by {made.quantiser}. Left in float32:"
         f" {left_out}, chosen in {counted(len(made.trials), 'trial')} on slices of heads that"
-        f" neither the calibration nor the table above knows (mask Dice {chosen.mask_dice:.4f})."
+        f" neither the calibration nor the table above knows{also}"
+        f" (mask Dice {chosen.mask_dice:.4f})."
     ]
 
 

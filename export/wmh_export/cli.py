@@ -126,14 +126,13 @@ def verify(
     terminal.say(f"{len(manifest.files)} files are those of the manifest")
     backends = [backend_named(backend)] if backend else installed_backends()
     measured = verify_bundle(opened, backends, scans, lambda parity: terminal.say(str(parity)))
-    known = [parity for graph in opened.manifest.graphs for parity in graph.parity]
+    known = [parity for graph in manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]
     for parity in beyond:
         line = (
             f"{parity.precision} on {parity.backend}, {counted(parity.views, 'view')},"
-            f" {parity.data}:"
-            f" {parity.shortfall}"
+            f" {parity.data}: {parity.shortfall}"
         )
         if parity in new:
             terminal.say_error(f"{line}. Use another precision or backend here.")
@@ -144,7 +143,7 @@ def verify(
     terminal.say(f"{len(measured) - len(beyond)} comparisons within their bounds")
     if any(parity.emulated for parity in measured):
         terminal.say("fp16 was emulated: it is compared again where a GPU computes it")
-    if engines := opened.manifest.engines:
+    if engines := manifest.engines:
         terminal.say(
             f"{counted(len(engines), 'engine')} not executed: this version only builds them"
         )

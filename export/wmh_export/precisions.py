@@ -98,20 +98,20 @@ class GraphWriter:
         return Quantiser(self._folder / _graph_name(1, "fp32"), calibration, scratch)
 
     def int8(
-        self, quantiser: Quantiser, unseen: Sequence[Questions]
+        self, quantiser: Quantiser, searched: Sequence[Questions]
     ) -> tuple[Written, Quantisation]:
         """Write the graphs in INT8, but for layers that it hurts.
 
         Args:
             quantiser: of the float32 graph.
-            unseen: slices to choose those layers on, which decide no comparison.
+            searched: slices to choose those layers on, which decide no comparison.
 
         Raises:
             ExportError: one is not the network.
             BackendError: one cannot be executed.
         """
         self._on_step("int8: searching for what it hurts")
-        asked = [self._answers_of_fp32(questions) for questions in unseen]
+        asked = [self._answers_of_fp32(questions) for questions in searched]
         asked = [answers for answers in asked if answers.finds_lesions]
 
         def judge(model: ModelProto) -> tuple[float, float]:

@@ -35,11 +35,9 @@ class Encoder(nn.Module):
     def __init__(self, original: Any) -> None:
         super().__init__()
         self.grid: int = original.pos_embed.shape[1]  # tokens a side
-        self.patch_embed, self.blocks, self.neck = (
-            original.patch_embed,
-            original.blocks,
-            original.neck,
-        )
+        self.patch_embed = original.patch_embed
+        self.blocks = original.blocks
+        self.neck = original.neck
         self.pos_embed = nn.Parameter(original.pos_embed.detach().flatten(1, 2))
         for block in self.blocks:
             block.attn = Attention(block.attn, block.window_size, self.grid)

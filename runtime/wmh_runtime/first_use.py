@@ -48,11 +48,7 @@ def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views)
         BackendError: it is beyond its precision's bound, here or where the bundle was made.
     """
     for known in (parity for graph in bundle.manifest.graphs for parity in graph.parity):
-        if (known.library, known.precision, known.views) == (
-            backend.name,
-            backend.precision,
-            views,
-        ):
+        if known.kind == (backend.name, backend.precision, views):
             _require_truth(known, "where the bundle was made")
     if (backend.name, backend.precision) == (OnnxRuntimeBackend.name, "fp32"):
         return None

@@ -34,8 +34,6 @@ BOUNDS: dict[Precision, Bound] = {
     "int8": Bound(mask_dice=0.99, volume_percent=2),
     "int8+bf16": Bound(mask_dice=0.99, volume_percent=2),
 }
-
-
 _ROUNDING_PX = 4  # no more than so many at the borders of lesions say nothing, however small these
 
 
@@ -116,10 +114,14 @@ class Parity(Strict):
             )
         return "; ".join(beyond)
 
+    @property
+    def kind(self) -> tuple[str, Precision, Views]:
+        """What makes two measurements comparable: library, precision and views."""
+        return self.library, self.precision, self.views
+
     def is_known_to_fall_short(self, known: Parity) -> bool:
         """Say whether an earlier measurement of the same kind was beyond the bound too."""
-        kinds = [(p.library, p.precision, p.views) for p in (self, known)]
-        return kinds[0] == kinds[1] and bool(known.shortfall)
+        return self.kind == known.kind and bool(known.shortfall)
 
     def __str__(self) -> str:
         """Say it in a line."""

@@ -68,7 +68,7 @@ def test_missing_channels_are_counted(tmp_path):
     scan = read_scan(write_head(tmp_path / "a.nii"))
     with FakeBackend(NetworkShape(2, 1, TOY_SIZE_PX)) as backend:
         segmenter = Segmenter(PREPARATION, [], backend)
-        with pytest.raises(InputError, match=r"1 channel\(s\), this bundle's network takes 2"):
+        with pytest.raises(InputError, match="1 channel, this bundle's network takes 2"):
             segmenter.segment(scan)
 
 

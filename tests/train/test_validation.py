@@ -73,5 +73,5 @@ def test_each_process_needs_a_slice():
     alone = OneProcess()
     alone.num_processes = 3
     slices = slices_of("AA", np.zeros((2, 1, 1, 1)), np.zeros((2, 1, 1, 1)))
-    with pytest.raises(RecipeError, match=r"3 processes cannot share 2 validation slice\(s\)"):
+    with pytest.raises(RecipeError, match="3 processes cannot share 2 validation slices"):
         validation_dice(seen, slices, 1, alone)

@@ -234,8 +234,8 @@ def _cautions(training: CachedSlices, validation: CachedSlices) -> list[str]:
     if len(validation.scans) < _FEW_SCANS:
         cautions.append(
             f"{counted(len(validation.scans), 'validation scan')}: the best epoch, threshold"
-            f" and Dice that"
-            " they choose may be chance; raise data.validation_share or give more scans"
+            " and Dice that they choose may be chance; raise data.validation_share or give more"
+            " scans"
         )
     sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
     if missing := sorted(site for site in sites if site):

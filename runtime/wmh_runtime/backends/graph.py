@@ -29,6 +29,7 @@ class GraphBackend(Backend):
     device = "cpu"
     precisions: ClassVar[tuple[Precision, ...]]  # fastest last
     emulates: ClassVar[tuple[Precision, ...]] = ("fp16",)  # takes it, computes in float32
+    extras: ClassVar[str]  # of this distribution, which install its library
 
     def __init__(
         self,
@@ -50,6 +51,11 @@ class GraphBackend(Backend):
         self.emulated = precision in self.emulates
         self._graph = graph
         self._threads = threads
+
+    @classmethod
+    def install_advice(cls) -> str:
+        """Say how to install its library."""
+        return f"Run in the project's folder: pip install '.[{cls.extras}]'"
 
     @classmethod
     def precisions_here(cls) -> tuple[Precision, ...]:

@@ -17,6 +17,7 @@ class OnnxRuntimeBackend(GraphBackend):
 
     name = "onnxruntime"
     precisions = ("fp32", "int8")
+    extras = "cpu"
     _session: Any = None
 
     @property
@@ -52,7 +53,7 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        advice = "Run in the project's folder: pip install '.[cpu]'"
+        advice = OnnxRuntimeBackend.install_advice()
         raise BackendError("is not installed", advice, about="ONNX Runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0

@@ -28,6 +28,7 @@ class OpenVinoBackend(GraphBackend):
 
     name = "openvino"
     precisions = ("fp32", "bf16", "int8", "int8+bf16")
+    extras = "cpu,openvino"
     _request: Any = None
 
     @property
@@ -49,8 +50,9 @@ class OpenVinoBackend(GraphBackend):
         try:
             import openvino
         except ImportError as error:
-            advice = "Run in the project's folder: pip install '.[cpu,openvino]'"
-            raise BackendError("is not installed", advice, about="OpenVINO") from error
+            raise BackendError(
+                "is not installed", self.install_advice(), about="OpenVINO"
+            ) from error
         if self.precision not in (*self.precisions_here(), *self.emulates):
             raise BackendError(
                 "this processor has no bfloat16", "Use fp32 or int8.", about=self.name

@@ -10,7 +10,6 @@ from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.errors import InputError
 
 _BACKENDS: tuple[type[GraphBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
-_EXTRAS = {"onnxruntime": "cpu", "openvino": "cpu,openvino"}  # of this distribution
 _BY_NAME = {backend.name: backend for backend in _BACKENDS}
 
 
@@ -24,10 +23,10 @@ def backend_named(name: str) -> type[GraphBackend]:
     if name not in _BY_NAME:
         advice = f"Choose from: {', '.join(_BY_NAME)}."
         raise InputError(f"there is no backend {name}", advice, about="--backend")
-    if not _is_installed(_BY_NAME[name]):
-        advice = f"Run in the project's folder: pip install '.[{_EXTRAS[name]}]'"
-        raise InputError(f"{name} is not installed", advice, about="--backend")
-    return _BY_NAME[name]
+    backend = _BY_NAME[name]
+    if not _is_installed(backend):
+        raise InputError(f"{name} is not installed", backend.install_advice(), about="--backend")
+    return backend
 
 
 def installed_backends() -> list[type[GraphBackend]]:
