@@ -148,12 +148,11 @@ def _put_into(bundle: Bundle, built: list[Engine]) -> None:
 
 
 def _serves(new: Engine, old: Engine) -> bool:
-    """Say whether a new engine is for all that an old one is for."""
+    """Say whether a new engine is for all GPUs that an old one is for."""
     same = (new.kind, new.version, new.views, new.gpu) == (
         old.kind,
         old.version,
         old.views,
         old.gpu,
     )
-    wider = new.profile.least <= old.profile.least and old.profile.most <= new.profile.most
-    return same and wider and set(old.targets) <= set(new.targets)
+    return same and set(old.targets) <= set(new.targets)
