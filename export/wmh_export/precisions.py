@@ -114,12 +114,8 @@ class GraphWriter:
         asked = [self._answers_of_fp32(questions) for questions in searched]
         asked = [answers for answers in asked if answers.finds_lesions]
 
-        def judge(model: ModelProto) -> tuple[float, float]:
-            measured = self._try(model, asked)
-            return (
-                min(parity.mask_dice for parity in measured),
-                max(parity.volume_percent for parity in measured),
-            )
+        def judge(model: ModelProto) -> list[Parity]:
+            return self._try(model, asked)
 
         def tell(trial: QuantisationTrial) -> None:
             left_out = ", ".join(trial.left_out) or "nothing"

@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -25,7 +26,7 @@ from wmh_export.bias import BiasCorrection
 from wmh_export.graph import INPUT_NAME, strip
 from wmh_runtime.errors import ExportError
 from wmh_runtime.manifest import QuantisationTrial
-from wmh_runtime.parity import BOUNDS
+from wmh_runtime.parity import Parity
 from wmh_runtime.questions import Questions
 from wmh_runtime.types import Floats
 
@@ -129,34 +130,31 @@ class Quantiser:
 
 def search(
     quantiser: Quantiser,
-    judge: Callable[[ModelProto], tuple[float, float]],
+    judge: Callable[[ModelProto], Sequence[Parity]],
     on_trial: Callable[[QuantisationTrial], None],
 ) -> tuple[ModelProto, list[str], list[QuantisationTrial]]:
     """Find which groups to leave in float32: none, or as many of those that hurt most as needed.
 
     Args:
         quantiser: of the float32 graph.
-        judge: gives mask Dice with float32, and the difference of volume in per cent.
+        judge: measures how far it is from float32.
         on_trial: is told of each trial.
 
     Returns:
         The first graph well within INT8's bound, or else the truest; the groups left out of it;
         and all trials.
     """
-    trials: list[QuantisationTrial] = []
+    tried: list[_Tried] = []
     kept: list[ModelProto] = []  # the best so far; all of them would fill the memory
 
     def used_without(left_out: list[str]) -> float:
         model = quantiser.quantise(left_out)
-        mask_dice, volume_percent = judge(model)
-        trial = QuantisationTrial(
-            left_out=left_out, mask_dice=mask_dice, volume_percent=volume_percent
-        )
-        trials.append(trial)
-        if min(trials, key=_rank) is trial:
+        one = _Tried(left_out, judge(model))
+        tried.append(one)
+        if min(tried, key=_Tried.rank) is one:
             kept[:] = [model]
-        on_trial(trial)
-        return _share_of_bound(trial)
+        on_trial(one.trial)
+        return one.share_of_bound
 
     if used_without([]) > _WELL_WITHIN:
         harm = {group: used_without([g for g in GROUPS if g != group]) for group in GROUPS}
@@ -164,22 +162,30 @@ def search(
         for count in range(1, len(GROUPS) - 1):  # with one group left it was tried already
             if used_without(by_harm[:count]) <= _WELL_WITHIN:
                 break
-    return kept[0], min(trials, key=_rank).left_out, trials
+    return kept[0], min(tried, key=_Tried.rank).left_out, [one.trial for one in tried]
 
 
-def _rank(trial: QuantisationTrial) -> tuple[bool, float]:
-    """Rank trials: well within the bound by how little is left out, the others by truth."""
-    share = _share_of_bound(trial)
-    is_beyond = share > _WELL_WITHIN
-    return is_beyond, share if is_beyond else len(trial.left_out)
+@dataclass(frozen=True)
+class _Tried:
+    left_out: list[str]
+    measured: Sequence[Parity]
 
+    @property
+    def share_of_bound(self) -> float:
+        return max(parity.share_of_bound for parity in self.measured)
 
-def _share_of_bound(trial: QuantisationTrial) -> float:
-    """Return how much of INT8's bound a trial uses up; beyond it above 1."""
-    bound = BOUNDS["int8"]
-    return max(
-        (1 - trial.mask_dice) / (1 - bound.mask_dice), trial.volume_percent / bound.volume_percent
-    )
+    def rank(self) -> tuple[bool, float]:
+        """Rank trials: well within the bound by how little is left out, the others by truth."""
+        is_beyond = self.share_of_bound > _WELL_WITHIN
+        return is_beyond, self.share_of_bound if is_beyond else len(self.left_out)
+
+    @property
+    def trial(self) -> QuantisationTrial:
+        return QuantisationTrial(
+            left_out=self.left_out,
+            mask_dice=min(parity.mask_dice for parity in self.measured),
+            volume_percent=max(parity.volume_percent for parity in self.measured),
+        )
 
 
 def _quantisable(graph: GraphProto) -> list[str]:

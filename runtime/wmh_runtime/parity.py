@@ -21,9 +21,9 @@ from wmh_runtime.words import counted
 class Bound:
     """How far a precision may be from the network."""
 
-    probability: float = 1.0  # largest absolute difference
+    probability: float = math.inf  # largest absolute difference
     mask_dice: float = 0.0  # least
-    volume_percent: float = 100.0  # largest difference of the masks' volume
+    volume_percent: float = math.inf  # largest difference of the masks' volume
 
 
 # The one place of them.
@@ -93,6 +93,21 @@ class Parity(Strict):
         return [output.name for output in self.outputs if not output.is_compared]
 
     @property
+    def share_of_bound(self) -> float:
+        """How much of its precision's bound it uses up; beyond it above 1."""
+        bound = BOUNDS[self.precision]
+        shares = [self.max_abs_difference / bound.probability]
+        for output in self._judged:
+            shares.append((1 - output.mask_dice) / (1 - bound.mask_dice))
+            shares.append(output.volume_percent / bound.volume_percent)
+        return max(shares)
+
+    @property
+    def _judged(self) -> list[OutputParity]:
+        """The outputs whose masks differ by more than rounding."""
+        return [output for output in self.outputs if output.differing_pixels > _ROUNDING_PX]
+
+    @property
     def shortfall(self) -> str:
         """What is beyond the precision's bound, in words; empty where nothing is."""
         bound = BOUNDS[self.precision]
@@ -102,11 +117,10 @@ class Parity(Strict):
                 f"probability differs by up to {self.max_abs_difference:.2g}, at most"
                 f" {bound.probability:g} is allowed"
             )
-        judged = [o for o in self.outputs if o.differing_pixels > _ROUNDING_PX]
-        mask_dice = min((output.mask_dice for output in judged), default=1.0)
+        mask_dice = min((output.mask_dice for output in self._judged), default=1.0)
         if mask_dice < bound.mask_dice:
             beyond.append(f"mask Dice is {mask_dice:.4f}, at least {bound.mask_dice:g} is asked")
-        volume_percent = max((output.volume_percent for output in judged), default=0.0)
+        volume_percent = max((output.volume_percent for output in self._judged), default=0.0)
         if volume_percent > bound.volume_percent:
             beyond.append(
                 f"volume differs by {volume_percent:.1f} %, at most"
@@ -125,12 +139,16 @@ class Parity(Strict):
 
     def __str__(self) -> str:
         """Say it in a line."""
+        bound = BOUNDS[self.precision]
+        asked = f" ({bound.mask_dice:g} asked)" if bound.mask_dice else ""
+        off = f" ({bound.volume_percent:g} allowed)" if bound.volume_percent < math.inf else ""
+        most = f" ({bound.probability:g} allowed)" if bound.probability < math.inf else ""
         parts = [
             f"{self.precision}, {counted(self.views, 'view')},"
             f" {self.backend}{', emulated' * self.emulated},"
-            f" {self.slices} slices of {self.data}: mask Dice {self.mask_dice:.4f}",
-            f"volume {self.volume_percent:.2f} % off",
-            f"probability {self.max_abs_difference:.1e} off at most",
+            f" {self.slices} slices of {self.data}: mask Dice {self.mask_dice:.4f}{asked}",
+            f"volume {self.volume_percent:.2f} % off{off}",
+            f"probability {self.max_abs_difference:.1e} off at most{most}",
         ]
         if self.not_compared:
             parts.append(f"{', '.join(self.not_compared)} not compared: nothing is found of it")

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.networks import slices_of
-from tests.toys import small_recipe
+from tests.toys import perfect_parity, small_recipe
 from wmh_export.quantise import GROUPS, Quantiser, search
 from wmh_export.weights import save_sharing_weights
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -99,8 +99,11 @@ class QuantiserOf:
         return frozenset(left_out)
 
 
-def search_where(dice_of):
-    return search(QuantiserOf(), lambda left_out: (dice_of(left_out), 0.0), lambda trial: None)
+def search_where(dice_of, **figures):
+    def judge(left_out):
+        return [perfect_parity(precision="int8", mask_dice=dice_of(left_out), **figures)]
+
+    return search(QuantiserOf(), judge, lambda trial: None)
 
 
 def test_where_nothing_hurts_nothing_is_left_out():
@@ -148,12 +151,17 @@ def test_where_nothing_is_within_the_bound_the_truest_is_taken():
 
 
 def test_a_volume_that_is_off_counts_too():
-    _, left_out, _ = search(
-        QuantiserOf(),
-        lambda left: (1.0, 1.8 if "patches" in in_int8(left) else 0.0),
-        lambda trial: None,
-    )
+    def judge(left):
+        return [perfect_parity(precision="int8", found_ml=1 + 0.018 * ("patches" in in_int8(left)))]
+
+    _, left_out, _ = search(QuantiserOf(), judge, lambda trial: None)
     assert left_out == ["patches"]
+
+
+def test_a_few_pixels_of_tiny_lesions_hurt_nobody():
+    _, left_out, trials = search_where(lambda left_out: 0.8, differing_pixels=4)
+    assert (left_out, len(trials)) == ([], 1)
+    assert trials[0].mask_dice == 0.8  # as it was measured
 
 
 def test_what_the_quantiser_cannot_do_is_one_line(tmp_path):

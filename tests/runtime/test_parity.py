@@ -113,6 +113,28 @@ def test_the_bounds(precision, figures, says):
     assert bool(shortfall) == bool(says)
 
 
+@pytest.mark.parametrize(
+    ("precision", "figures", "share"),
+    [
+        ("fp32", {"max_abs_difference": 5e-5}, 0.5),
+        ("int8", {"mask_dice": 0.995, "found_ml": 1.004}, 0.5),  # of 0.01; of 2 % a fifth
+        ("int8", {"mask_dice": 0.999, "found_ml": 0.97}, 1.5),
+        ("int8", {"mask_dice": 0.9, "differing_pixels": 4}, 0.0),
+    ],
+)
+def test_how_much_of_the_bound_is_used_up(precision, figures, share):
+    assert perfect_parity(precision=precision, **figures).share_of_bound == pytest.approx(share)
+
+
+def test_a_line_says_what_was_measured_and_what_is_asked():
+    said = str(perfect_parity(precision="int8", views=1, mask_dice=0.995, found_ml=1.01, slices=8))
+    assert said == (
+        "int8, 1 view, itself, 8 slices of phantoms: mask Dice 0.9950 (0.99 asked),"
+        " volume 1.00 % off (2 allowed), probability 0.0e+00 off at most"
+    )
+    assert "0.0e+00 off at most (0.0001 allowed)" in str(perfect_parity(precision="fp32"))
+
+
 def test_every_precision_has_a_bound_that_something_can_break():
     assert set(BOUNDS) == set(get_args(Precision))
     for precision in BOUNDS:
