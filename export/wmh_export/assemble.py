@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from wmh_runtime.manifest import File, Manifest, Quantisation, Training
 from wmh_runtime.parity import measure_parity
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
 from wmh_runtime.questions import Questions, phantom_questions, scan_questions
-from wmh_runtime.verification import SCANS_ASKED, SCANS_IN_EIGHT_VIEWS
+from wmh_runtime.verification import SCANS_IN_EIGHT_VIEWS
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork
@@ -68,7 +68,7 @@ def build(
     on_step: Callable[[str], None],
     *,
     base: Path | None = None,
-    scans: Path | None = None,
+    scans: Sequence[Path] = (),
     naming: Naming | None = None,
 ) -> Built:
     """Export a checkpoint: merge, rewrite, trace, compare. `out` appears whole or not at all.
@@ -78,7 +78,7 @@ def build(
         out: bundle folder; must not exist.
         on_step: is told each step.
         base: the weights that a frozen encoder was trained on.
-        scans: folder of FLAIR scans, to compare on and to calibrate INT8 on, besides phantoms.
+        scans: FLAIR files, to compare on and to calibrate INT8 on, besides phantoms.
         naming: None takes the defaults.
 
     Raises:
@@ -118,12 +118,14 @@ class _Assembly:
     refused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def assemble(self, network: WmhNetwork, scans: Path | None) -> None:
+    def assemble(self, network: WmhNetwork, scans: Sequence[Path]) -> None:
         """Write everything into the folder."""
         of_scans = of_scans_for_int8 = None
-        if scans is not None:
-            more = self._scan_questions(scans)
-            of_scans, of_scans_for_int8 = more.alternately()
+        if scans:
+            recipe = self.facts.recipe
+            of_scans, of_scans_for_int8 = scan_questions(
+                scans, recipe.preparation, len(recipe.channels)
+            )
         asked = self._ask(network, of_scans)
         (self.folder / GRAPHS).mkdir()
         writer = GraphWriter(
@@ -150,12 +152,6 @@ class _Assembly:
     def _phantoms(self, seed: int, slices: int) -> Questions:
         recipe = self.facts.recipe
         return phantom_questions(seed, recipe.preparation, len(recipe.channels), slices)
-
-    def _scan_questions(self, scans: Path) -> Questions:
-        """Take slices to compare on and, between them, as many to calibrate on."""
-        recipe = self.facts.recipe
-        count = 2 * SCANS_ASKED
-        return scan_questions(scans, recipe.preparation, len(recipe.channels), count)
 
     def _ask(self, network: WmhNetwork, of_scans: Questions | None) -> list[Answers]:
         """Ask the network as it was trained, one view after another, in double precision.

@@ -16,6 +16,7 @@ from wmh_runtime.bundle import open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.errors import InputError
 from wmh_runtime.manifest import BatchProfile
+from wmh_runtime.questions import choose_scans
 from wmh_runtime.verification import verify as verify_bundle
 from wmh_runtime.words import counted
 
@@ -34,7 +35,7 @@ def build(
     ] = None,
     scans: Annotated[
         Path | None,
-        typer.Option(help="FLAIR scans, four at most: to compare on and to calibrate INT8 on."),
+        typer.Option(help="FLAIR scans: four are compared on and calibrate INT8."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
     caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
@@ -52,7 +53,7 @@ def build(
             out,
             on_step,
             base=base,
-            scans=scans,
+            scans=_chosen(scans),
             naming=assemble.Naming(name, caution, licence),
         )
     manifest = built.bundle.manifest
@@ -66,6 +67,14 @@ def build(
         terminal.say_error(reason)
     if built.refused:
         raise typer.Exit(terminal.EXIT_SOME_FAILED)
+
+
+def _chosen(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    chosen = choose_scans(folder)
+    terminal.say(f"scans: {', '.join(path.name for path in chosen)}")
+    return chosen
 
 
 @app.command()
@@ -112,7 +121,7 @@ def verify(
         str, typer.Option(help="onnxruntime or openvino. Default: all that are installed.")
     ] = "",
     scans: Annotated[
-        Path | None, typer.Option(help="FLAIR scans, four at most, to compare on besides phantoms.")
+        Path | None, typer.Option(help="FLAIR scans: four are compared on besides phantoms.")
     ] = None,
 ) -> None:
     """Check hashes and schema, and compare what this machine computes with the trained network.
@@ -125,7 +134,8 @@ def verify(
     terminal.say(f"{manifest.name}, model {manifest.model_id}")
     terminal.say(f"{len(manifest.files)} files are those of the manifest")
     backends = [backend_named(backend)] if backend else installed_backends()
-    measured = verify_bundle(opened, backends, scans, lambda parity: terminal.say(str(parity)))
+    chosen = _chosen(scans)
+    measured = verify_bundle(opened, backends, chosen, lambda parity: terminal.say(str(parity)))
     known = [parity for graph in manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from wmh_runtime.types import Data, Floats
 
 _LOAD_ML = 30.0
 _MOST_SCANS = 4
+_OF_SCANS = 16  # slices; each of them costs a view, or eight
 _MIDDLE = 0.5  # share of a scan's slices where lesions are looked for
 
 
@@ -67,34 +69,48 @@ def phantom_questions(seed: int, preparation: Preparation, channels: int, slices
     return _joined(parts).at(in_turn)
 
 
-def scan_questions(folder: Path, preparation: Preparation, channels: int, slices: int) -> Questions:
-    """Take slices of the middle of a user's scans, where most lesions are.
-
-    Args:
-        folder: of FLAIR scans, or one; the first four by name are read.
-        preparation: of the bundle or the recipe.
-        channels: C; only networks of one channel can be asked so.
-        slices: how many to take in all.
+def choose_scans(folder: Path) -> list[Path]:
+    """Choose up to four of a user's FLAIR scans, spread over the folder by name.
 
     Raises:
-        InputError: there is no scan, one cannot be read, or the network takes several channels.
+        InputError: there is none.
+    """
+    nowhere = folder / ".wmh-nowhere"  # no results lie among the scans
+    found = [one.path for one in discover(folder, nowhere).scans]
+    places = np.linspace(0, len(found) - 1, min(_MOST_SCANS, len(found))).round().astype(int)
+    return [found[place] for place in places]
+
+
+def scan_questions(
+    scans: Sequence[Path], preparation: Preparation, channels: int
+) -> tuple[Questions, Questions]:
+    """Take slices of the middle of scans, where most lesions are.
+
+    Args:
+        scans: files, at least one.
+        preparation: of the bundle or the recipe.
+        channels: C; only networks of one channel can be asked so.
+
+    Returns:
+        Slices to compare on, always the same of a scan; and from between them, as many to learn
+        from.
+
+    Raises:
+        InputError: a scan cannot be read, or the network takes several channels.
     """
     if channels != 1:
-        raise InputError(
-            f"shows one channel, this network takes {channels}", "Leave --scans out.", about=folder
-        )
-    nowhere = folder / ".wmh-nowhere"  # no results lie among the scans
-    found = discover(folder, nowhere).scans[:_MOST_SCANS]
-    each = -(-slices // len(found))
+        problem = f"show one channel, this network takes {channels}"
+        raise InputError(problem, "Leave --scans out.", about="--scans")
+    each = -(-_OF_SCANS // len(scans))
     parts: list[Questions] = []
-    for one in found:
-        scan = read_scan(one.path)
+    for path in scans:
+        scan = read_scan(path)
         prepared = prepare([scan], preparation)
         count = len(prepared.slices)
         margin = (1 - _MIDDLE) / 2 * count
         places = np.unique(np.linspace(margin, count - 1 - margin, each).astype(int))
         parts.append(_questions("scans", scan, prepared, places, preparation))
-    return _joined(parts).at(np.arange(min(slices, sum(map(len, parts)))))
+    return _joined(parts).alternately()
 
 
 def _questions(

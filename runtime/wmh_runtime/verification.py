@@ -14,7 +14,7 @@ from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import scan_questions
 from wmh_runtime.types import WRITTEN_AS, GraphPrecision, NetworkShape, Views
 
-SCANS_ASKED, SCANS_IN_EIGHT_VIEWS = 8, 1  # slices; each of eight views costs eight
+SCANS_IN_EIGHT_VIEWS = 1  # slices; each costs eight
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def measure_graph(
 def verify(
     bundle: Bundle,
     backends: Sequence[type[GraphBackend]],
-    scans: Path | None,
+    scans: Sequence[Path],
     on_measured: Callable[[Parity], None],
 ) -> list[Parity]:
     """Execute every graph of a bundle on this machine and compare with the trained network.
@@ -62,7 +62,7 @@ def verify(
     Args:
         bundle: open, so its files are those of its manifest.
         backends: to execute with, installed.
-        scans: folder of a user's scans; on these the float32 graph stands for the network.
+        scans: of a user, or none; on these the float32 graph stands for the network.
         on_measured: is told of each comparison.
 
     Raises:
@@ -75,7 +75,7 @@ def verify(
             "Run: pip install onnxruntime, or pip install openvino",
         )
     asked = [bundle.answers()]
-    if scans is not None:
+    if scans:
         asked.append(_ask_about_scans(bundle, backends[0], scans))
     measured = []
     for graph in bundle.manifest.graphs:
@@ -86,8 +86,8 @@ def verify(
     return measured
 
 
-def _ask_about_scans(bundle: Bundle, backend: type[GraphBackend], scans: Path) -> Answers:
+def _ask_about_scans(bundle: Bundle, backend: type[GraphBackend], scans: Sequence[Path]) -> Answers:
     manifest = bundle.manifest
-    questions = scan_questions(scans, manifest.preparation, len(manifest.channels), SCANS_ASKED)
+    questions, _ = scan_questions(scans, manifest.preparation, len(manifest.channels))
     with backend.of_bundle(bundle, views=1, precision="fp32") as network:
         return ask(network, questions, manifest.thresholds, SCANS_IN_EIGHT_VIEWS)

@@ -264,7 +264,7 @@ def test_one_channel_is_also_compared_on_scans(tmp_path):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)
     write_phantom(plan, tmp_path / "scans")  # in the place of a patient's
-    built = build(run, tmp_path / "bundle", silent, scans=tmp_path / "scans")
+    built = build(run, tmp_path / "bundle", silent, scans=[plan.scan_path(tmp_path / "scans")])
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
@@ -277,8 +277,8 @@ def test_one_channel_is_also_compared_on_scans(tmp_path):
 
 def test_scans_without_lesions_prove_nothing_and_stop_nothing(tmp_path, float32_alone):
     run = write_checkpoint(tmp_path / "run", small_recipe())
-    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=0)
-    built = build(run, tmp_path / "bundle", silent, scans=tmp_path / "scans")
+    scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
+    built = build(run, tmp_path / "bundle", silent, scans=[scan])
     assert "nothing is found in the scans: compared on phantoms alone" in built.warnings
     assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
 

@@ -6,8 +6,9 @@ import pytest
 from tests.toys import write_head
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED
-from wmh_runtime.prepare import Preparation
-from wmh_runtime.questions import phantom_questions, scan_questions
+from wmh_runtime.prepare import Preparation, prepare
+from wmh_runtime.questions import choose_scans, phantom_questions, scan_questions
+from wmh_runtime.scan import read_scan
 
 PREPARATION = Preparation(pixel_size_mm=4.0, size_px=64)
 
@@ -44,15 +45,23 @@ def test_dealing_out_loses_none(questions):
 def test_scans_are_asked_about_in_their_middle(tmp_path):
     for name in ("a", "b"):
         write_head(tmp_path / f"{name}_FLAIR.nii.gz", lesions=3)
-    questions = scan_questions(tmp_path, PREPARATION, channels=1, slices=4)
-    assert questions.slices.shape == (4, 1, 64, 64)
-    np.testing.assert_allclose(questions.pixel_ml, 4 * 4 * 5 / 1000)
-    one = scan_questions(tmp_path / "a_FLAIR.nii.gz", PREPARATION, channels=1, slices=4)
-    assert 2 <= len(one) <= 4  # six slices: the middle half has no more
+    # Six slices each: the middle half, from 1.5 to 3.5, is slices 1, 2 and 3 of a, then of b.
+    compared, learned_from = scan_questions(choose_scans(tmp_path), PREPARATION, channels=1)
+    assert compared.slices.shape == learned_from.slices.shape == (3, 1, 64, 64)
+    np.testing.assert_allclose(compared.pixel_ml, 4 * 4 * 5 / 1000)
+    prepared = prepare([read_scan(tmp_path / "a_FLAIR.nii.gz")], PREPARATION).slices
+    np.testing.assert_allclose(learned_from.slices[0], prepared[2], atol=1e-2)
+
+
+def test_of_many_scans_four_are_chosen_from_first_to_last(tmp_path):
+    for number in range(10):
+        write_head(tmp_path / f"{number}_FLAIR.nii.gz")
+    assert [path.name[0] for path in choose_scans(tmp_path)] == ["0", "3", "6", "9"]
+    assert choose_scans(tmp_path / "5_FLAIR.nii.gz") == [tmp_path / "5_FLAIR.nii.gz"]
 
 
 def test_what_cannot_be_asked_about_is_said(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        scan_questions(tmp_path / "none", PREPARATION, channels=1, slices=4)
-    with pytest.raises(InputError, match=r"shows one channel, this network takes 2"):
-        scan_questions(tmp_path, PREPARATION, channels=2, slices=4)
+        choose_scans(tmp_path / "none")
+    with pytest.raises(InputError, match=r"--scans: show one channel, this network takes 2"):
+        scan_questions([tmp_path], PREPARATION, channels=2)

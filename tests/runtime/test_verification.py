@@ -26,7 +26,7 @@ SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 def test_every_graph_is_asked_by_every_backend(toy_bundle):
     told = []
     measured = verify(
-        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], None, told.append
+        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], [], told.append
     )
     assert told == measured
     assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
@@ -37,11 +37,15 @@ def test_every_graph_is_asked_by_every_backend(toy_bundle):
 
 
 def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path):
-    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
-    measured = verify(
-        open_bundle(toy_bundle), [OnnxRuntimeBackend], tmp_path / "scans", lambda parity: None
-    )
+    scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=3)
+    measured = verify(open_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], lambda parity: None)
     assert {p.data for p in measured} == {"phantoms", "scans"}
+
+
+def test_the_command_names_the_scans_that_it_compares_on(toy_bundle, run_command, tmp_path):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
+    _, said, _ = run_command(main, "verify", toy_bundle, "--scans", tmp_path / "scans")
+    assert "scans: a_FLAIR.nii.gz\n" in said
 
 
 def test_the_command(toy_bundle, run_command):
