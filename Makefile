@@ -42,7 +42,7 @@ check: .venv/.done
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 format: .venv/.done
 	$(BIN)/ruff check --fix .

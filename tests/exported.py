@@ -1,3 +1,5 @@
+"""A small network and its bundle, exported once for all tests of a folder that ask for it."""
+
 import shutil
 
 import pytest
@@ -9,7 +11,7 @@ from wmh_runtime import questions
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _phantoms_made_once(tmp_path_factory):
+def phantoms_made_once(tmp_path_factory):
     """Every build asks about the same phantoms; making them is most of a small build's time.
 
     One site's instead of three, and those once.

@@ -4,21 +4,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.networks import write_checkpoint
-from tests.toys import small_recipe
 from wmh_bench.view_speed import GFLOP_A_VIEW, measure_view_speed
-from wmh_export.assemble import build
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import load_recipe
 
 
-def test_all_execute_the_same_network_in_turns(tmp_path):
-    run = write_checkpoint(tmp_path / "run", small_recipe())
-    bundle = build(run, tmp_path / "bundle", lambda step: None).bundle
+def test_all_execute_the_same_network_in_turns(bundle, checkpoint):
     turns = []
-    speed = measure_view_speed(bundle, run, None, turns=2, on_turn=lambda: turns.append(1))
+    speed = measure_view_speed(bundle, checkpoint, None, turns=2, on_turn=lambda: turns.append(1))
     assert len(turns) == 3  # the first is not timed
     names = [contender.name for contender in speed.contenders]
     assert len([name for name in names if name.startswith("PyTorch eager")]) == 2
