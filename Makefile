@@ -42,7 +42,7 @@ check: .venv/.done
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 format: .venv/.done
 	$(BIN)/ruff check --fix .

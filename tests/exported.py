@@ -1,6 +1,8 @@
 """A small network and its bundle, exported once for all tests of a folder that ask for it."""
 
+import os
 import shutil
+from contextlib import suppress
 
 import pytest
 
@@ -14,14 +16,19 @@ from wmh_runtime import questions
 def phantoms_made_once(tmp_path_factory):
     """Every build asks about the same phantoms; making them is most of a small build's time.
 
-    One site's instead of three, and those once.
+    One site's instead of three, and those once for all processes of the run.
     """
-    made, write_phantom = tmp_path_factory.mktemp("phantoms"), questions.write_phantom
+    one, write_phantom = tmp_path_factory.mktemp("phantoms"), questions.write_phantom
+    of_run = tmp_path_factory.getbasetemp()
+    made = (of_run.parent if "PYTEST_XDIST_WORKER" in os.environ else of_run) / "made"
 
     def copy_phantom(plan, folder):
         kept = made / str(plan.seed)
         if not kept.exists():
-            write_phantom(plan, kept)
+            write_phantom(plan, one / kept.name)
+            with suppress(OSError):  # another process was faster
+                made.mkdir(exist_ok=True)
+                (one / kept.name).rename(kept)
         shutil.copytree(kept, folder, dirs_exist_ok=True)
 
     patch = pytest.MonkeyPatch()

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wmh_runtime.metrics import (
@@ -184,7 +184,6 @@ masks = st.integers(0, 2**32 - 1).map(
 )
 
 
-@settings(deadline=None)
 @given(masks, masks)
 def test_swapping_the_masks_swaps_what_can_be_swapped(first, second):
     forth, back = compared(first, second), compared(second, first)
@@ -194,7 +193,6 @@ def test_swapping_the_masks_swaps_what_can_be_swapped(first, second):
     assert forth.iou == pytest.approx(forth.dice / (2 - forth.dice))
 
 
-@settings(deadline=None)
 @given(masks)
 def test_a_mask_agrees_with_itself(voxels):
     found = compared(voxels, voxels)

@@ -165,7 +165,7 @@ def test_a_coarse_pixel_with_an_ignored_one_and_no_lesion_is_ignored():
 # --- ignored pixels ----------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.sampled_from([torch.uint8, torch.float32]))
 def test_ignored_columns_count_as_if_they_were_not_there(seed, dtype):
     # The right half is ignored, or cut away: every part of the loss is the same.
@@ -203,7 +203,7 @@ def test_a_batch_of_nothing_but_ignored_pixels_costs_nothing():
 # --- numbers -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.sampled_from(["flip", "transpose", "slices", "outputs"]))
 def test_the_loss_is_blind_to_views_and_orders(seed, change):
     moved = {

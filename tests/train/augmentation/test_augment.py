@@ -323,7 +323,7 @@ def test_low_resolution_befalls_its_share_of_slices():
     assert 57 <= blurred <= 143
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 10**6))
 def test_whatever_is_drawn_the_result_is_finite_and_labels_are_labels(seed, epoch, sample):
     images, targets = batch(1, channels=2)

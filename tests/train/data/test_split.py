@@ -3,7 +3,7 @@ from collections import Counter
 from itertools import chain
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from wmh_runtime.errors import RecipeError
@@ -61,7 +61,6 @@ def test_sites_of_one_size_take_turns():
         assert Counter(name[0] for name in side) == {"A": 3, "B": 3, "C": 3}
 
 
-@settings(deadline=None)
 @given(cohorts(), st.integers(0, 9))
 def test_every_scan_is_on_one_side_and_so_is_every_person(scans, seed):
     split = split_scans(scans, SHARES, seed)
@@ -70,14 +69,12 @@ def test_every_scan_is_on_one_side_and_so_is_every_person(scans, seed):
     assert sum(map(len, persons)) == len(set.union(*persons))
 
 
-@settings(deadline=None)
 @given(cohorts(), st.randoms())
 def test_the_order_of_scans_decides_nothing(scans, random):
     shuffled = random.sample(scans, len(scans))
     assert split_scans(shuffled, SHARES, 3) == split_scans(scans, SHARES, 3)
 
 
-@settings(deadline=None)
 @given(cohorts())
 def test_totals_are_exact(scans):
     persons = len({scan.person for scan in scans})
@@ -86,7 +83,6 @@ def test_totals_are_exact(scans):
     assert len(set(map(person_of, split.validation))) == max(1, round(0.15 * persons))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(4, 30), st.integers(0, 9))
 def test_sites_of_one_size_give_their_share_to_within_a_person(sites, size, seed):
     scans = scans_of(dict.fromkeys("ABCDE"[:sites], size))
@@ -117,7 +113,6 @@ def test_one_person_cannot_be_split_however_many_scans():
         split_scans(scans_of({"A": 1}, scans_each=5), SHARES, seed=0)
 
 
-@settings(deadline=None)
 @given(cohorts(), st.integers(2, 5))
 def test_every_person_is_the_test_of_one_fold(scans, folds):
     persons = len({scan.person for scan in scans})
@@ -133,7 +128,6 @@ def test_every_person_is_the_test_of_one_fold(scans, folds):
         assert len(on[2]) in (persons // folds, -(-persons // folds))
 
 
-@settings(deadline=None)
 @given(cohorts(), st.randoms())
 def test_folds_do_not_depend_on_the_order_and_share_out_sites(scans, random):
     assume(len({scan.person for scan in scans}) >= 4)
