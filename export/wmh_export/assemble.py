@@ -33,6 +33,7 @@ from wmh_runtime.questions import Questions, phantom_questions, scan_questions
 from wmh_runtime.verification import SCANS_IN_EIGHT_VIEWS
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
+from wmh_train.data.leftovers import remove_leftovers
 from wmh_train.model.network import WmhNetwork
 
 GRAPHS = "graphs"
@@ -95,6 +96,7 @@ def build(
             "is not calibrated", f"Run: wmh-train calibrate {checkpoint} --data …", about=checkpoint
         )
     make_writable_folder(out.parent)
+    remove_leftovers(out.parent)
     on_step("loading the network")
     network = load_network(checkpoint, facts, base)
     try:
@@ -102,8 +104,9 @@ def build(
             assembly = _Assembly(facts, partial, on_step, naming or Naming())
             assembly.assemble(network, scans)
     except OSError as error:
-        problem = f"cannot be made ({error.strerror or error})"
-        raise ExportError(problem, "Check the folder and the disk.", about=out) from error
+        problem = f"cannot be written ({error.strerror or error})"
+        about = error.filename or out
+        raise ExportError(problem, "Check the folder and the disk.", about=about) from error
     return Built(open_bundle(out), assembly.refused, assembly.warnings)
 
 
@@ -137,6 +140,7 @@ class _Assembly:
             self.on_step,
         )
         written, quantisation = self._write(writer, of_scans_for_int8)
+        self.warnings += writer.warnings
         asked[0].save(self.folder / ANSWERS_NAME)
         manifest = self._manifest(written, quantisation)
         for graph in manifest.graphs:

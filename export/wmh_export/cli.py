@@ -135,7 +135,9 @@ def verify(
     terminal.say(f"{len(manifest.files)} files are those of the manifest")
     backends = [backend_named(backend)] if backend else installed_backends()
     chosen = _chosen(scans)
-    measured = verify_bundle(opened, backends, chosen, lambda parity: terminal.say(str(parity)))
+    measured = verify_bundle(
+        opened, backends, chosen, lambda parity: terminal.say(str(parity)), terminal.say_warning
+    )
     known = [parity for graph in manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]

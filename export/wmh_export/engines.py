@@ -54,13 +54,16 @@ def build_engines(
     """
     gpu = find_gpus()[0] if toolkit.kind == "tensorrt" else None
     targets = _checked_targets(targets, gpu)
+    graphs = {views: bundle.graph(views=views, precision=_PRECISION) for views in ALL_VIEWS}
     make_writable_folder(bundle.folder / ENGINES)
-    built = []
-    for views in ALL_VIEWS:
-        graph = bundle.graph(views=views, precision=_PRECISION)
+    compiled = []
+    for views, graph in graphs.items():
         profile = slices if views > 1 else _times(slices, len(VIEWS))
         on_step(f"{counted(views, 'view')}: building for {gpu.name if gpu else ', '.join(targets)}")
-        built.append(_build(bundle, graph, toolkit, profile, targets, gpu))
+        compiled.append(_compile(bundle, graph, toolkit, profile, targets, gpu))
+    for engine, plan in compiled:  # not before all are there
+        write_bytes_atomically(bundle.path_of(engine), plan)
+    built = [engine for engine, _ in compiled]
     _put_into(bundle, built)
     return built
 
@@ -82,14 +85,14 @@ def _checked_targets(targets: Sequence[str], gpu: Gpu | None) -> list[str]:
     return sorted(dict.fromkeys(targets), key=TARGETS.index)
 
 
-def _build(
+def _compile(
     bundle: Bundle,
     graph: Graph,
     toolkit: Toolkit,
     profile: BatchProfile,
     targets: list[str],
     gpu: Gpu | None,
-) -> Engine:
+) -> tuple[Engine, bytes]:
     path = bundle.path_of(graph)
     started = time.monotonic()
     compiled = compile_graph(
@@ -105,10 +108,8 @@ def _build(
         sha256[:_HASH_LETTERS],
         "engine",
     )
-    name = ".".join(parts)
-    write_bytes_atomically(bundle.folder / ENGINES / name, compiled.plan)
-    return Engine(
-        path=f"{ENGINES}/{name}",
+    engine = Engine(
+        path=f"{ENGINES}/{'.'.join(parts)}",
         sha256=sha256,
         kind=toolkit.kind,
         version=toolkit.version,
@@ -122,6 +123,7 @@ def _build(
         fused_attention=compiled.fused_attention,
         attention_layers=_attention_layers(path),
     )
+    return engine, compiled.plan
 
 
 def _attention_layers(graph: Path) -> int:

@@ -26,7 +26,6 @@ def describe(bundle: Bundle) -> Iterator[str]:
             f"{output.name}: probability from {output.threshold:g},"
             f" lesions from {output.min_lesion_mm3:g} mm³"
         )
-    yield f"runs in {manifest.default_precision} unless told otherwise"
     for weights in manifest.weights:
         yield f"{weights.path}: {_megabytes(bundle, weights)}"
     for graph in manifest.graphs:

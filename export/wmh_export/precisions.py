@@ -19,7 +19,7 @@ from wmh_runtime.answers import Answers
 from wmh_runtime.backends.graph import GraphBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import sha256_of
-from wmh_runtime.errors import ExportError, WmhError
+from wmh_runtime.errors import BackendError, ExportError, WmhError
 from wmh_runtime.manifest import File, Graph, Quantisation, QuantisationTrial
 from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.questions import Questions
@@ -77,6 +77,7 @@ class GraphWriter:
         self._proof = proof
         self._facts = facts
         self._on_step = on_step
+        self.warnings: list[str] = []  # what failed and decides nothing
 
     def fp32(self) -> Written:
         """Write the graphs in float32.
@@ -113,6 +114,10 @@ class GraphWriter:
         self._on_step("int8: searching for what it hurts")
         asked = [self._answers_of_fp32(questions) for questions in searched]
         asked = [answers for answers in asked if answers.finds_lesions]
+        if not asked:
+            raise ExportError(
+                "the network finds no lesion in the heads of the search", "Train it further."
+            )
 
         def judge(model: ModelProto) -> list[Parity]:
             return self._try(model, asked)
@@ -196,7 +201,16 @@ class GraphWriter:
         return measured
 
     def _measure(self, graph: GraphFile, asked: Sequence[Answers]) -> list[Parity]:
-        return list(measure_graph(graph, self._shape, asked, self._proof.backends))
+        """Ask every backend; where another than ONNX Runtime fails, that is said and no more."""
+        measured: list[Parity] = []
+        for backend in self._proof.backends:
+            try:
+                measured += measure_graph(graph, self._shape, asked, [backend])
+            except BackendError as error:
+                if backend is OnnxRuntimeBackend:
+                    raise
+                self.warnings.append(f"{graph.path.name} on {backend.name}: {error}")
+        return measured
 
     def _answers_of_fp32(self, questions: Questions) -> Answers:
         graph = self._folder / _graph_name(1, "fp32")

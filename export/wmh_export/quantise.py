@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,8 +103,10 @@ class Quantiser:
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},  # sums stay exact
                 calibration_cache_path=self._ranges,
             )
+        except (OSError, MemoryError):
+            raise
         except Exception as error:  # its quantiser raises whatever comes
-            advice = "INT8 is made with onnxruntime 1.31.1: pip install that version."
+            advice = "Install the versions of constraints.txt, with which this was tested."
             raise ExportError(f"ONNX Runtime cannot quantise ({error})", advice) from error
 
     def _slices(self) -> Iterator[Floats]:
@@ -181,10 +184,11 @@ class _Tried:
 
     @property
     def trial(self) -> QuantisationTrial:
+        volume_percent = max(parity.volume_percent for parity in self.measured)
         return QuantisationTrial(
             left_out=self.left_out,
             mask_dice=min(parity.mask_dice for parity in self.measured),
-            volume_percent=max(parity.volume_percent for parity in self.measured),
+            volume_percent=volume_percent if math.isfinite(volume_percent) else None,
         )
 
 

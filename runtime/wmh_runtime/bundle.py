@@ -29,7 +29,10 @@ from wmh_runtime.errors import BundleError
 from wmh_runtime.gpu import Gpu
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import SCHEMA_VERSION, Engine, EngineKind, File, Graph, Manifest
+from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import WRITTEN_AS, Precision, Views
+
+_SLICES_BY_DEFAULT = 4  # that `wmh-export engines` makes an engine for, at most
 
 MANIFEST_NAME = "manifest.json"
 ANSWERS_NAME = "answers.npz"
@@ -89,7 +92,11 @@ class Bundle:
                 return engine
         problem = "; ".join(misfits) or f"has no {views}-view engine of {kind}"
         targets = f" --targets {gpu.target}" if kind == "rtx" else ""
-        command = f"wmh-export engines {shlex.quote(str(self.folder))} --runtime {kind}{targets}"
+        most = -(-batch_size // (len(VIEWS) // views))  # --slices counts those of eight views
+        slices = f" --slices 1,{most},{most}" if most > _SLICES_BY_DEFAULT else ""
+        command = (
+            f"wmh-export engines {shlex.quote(str(self.folder))} --runtime {kind}{targets}{slices}"
+        )
         raise BundleError(problem, f"Run: {command}", about=self.folder)
 
     def _misfit(self, engine: Engine, version: str, gpu: Gpu, batch_size: int) -> str:
@@ -226,6 +233,11 @@ def _verify(folder: Path, file: File) -> None:
         )
 
 
+def _is_left_by_desktops(path: Path, place: Path) -> bool:
+    parts = path.relative_to(place).parts
+    return path.name in ("Thumbs.db", "desktop.ini") or any(p.startswith(".") for p in parts)
+
+
 def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
     """Refuse files beside or below the graphs that are not named: a graph might read them.
 
@@ -234,7 +246,7 @@ def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
     named = {folder / file.path for file in files}
     for place in {path.parent for path in named}:
         for path in sorted(place.rglob("*")):
-            if path.is_file() and path not in named and not path.name.startswith("."):
+            if path.is_file() and path not in named and not _is_left_by_desktops(path, place):
                 raise BundleError(
                     f"holds {path.name}, which its manifest does not name",
                     "Remove it, or copy the bundle again.",

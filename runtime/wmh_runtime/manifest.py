@@ -14,7 +14,7 @@ from pydantic import Field
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.strict import Strict
-from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Precision, Views
+from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Views
 
 SCHEMA_VERSION: Final = 2
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -80,7 +80,9 @@ class QuantisationTrial(Strict):
 
     left_out: list[str] = Field(description="groups of layers that stay in float32")
     mask_dice: float = Field(description="with the float32 graph, on slices of the search")
-    volume_percent: float = Field(description="difference from the float32 graph's, unsigned")
+    volume_percent: float | None = Field(
+        description="difference from the float32 graph's, unsigned; null where that finds nothing"
+    )
 
 
 class Quantisation(Strict):
@@ -117,7 +119,6 @@ class Manifest(Strict):
     weights: list[File] = Field(description="files the graphs read their weights from")
     answers: File = Field(description="slices, and what the trained network says of them")
     engines: list[Engine] = Field(default=[], description="made by wmh-export engines")
-    default_precision: Precision = "fp32"
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 graphs")
     refused: list[str] = Field(default=[], description="precisions that were left out, and why")
     training: Training
@@ -145,13 +146,18 @@ class Manifest(Strict):
     def model_id(self) -> str:
         """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs.
 
-        Defaults are left out, so that a later, optional field changes no bundle's id.
+        A graph counts with its precision and views, so none can stand in for another. Defaults
+        are left out, so that a later, optional field changes no bundle's id.
         """
+        sha256_of = {file.path: file.sha256 for file in self.weights}
         decisive = {
             "channels": self.channels,
             "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
             "preparation": self.preparation.model_dump(exclude_defaults=True),
-            "files": sorted(file.sha256 for file in (*self.graphs, *self.weights)),
+            "graphs": sorted(
+                [graph.precision, graph.views, graph.sha256, sha256_of.get(graph.weights or "", "")]
+                for graph in self.graphs
+            ),
         }
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

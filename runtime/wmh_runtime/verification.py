@@ -8,6 +8,8 @@ from pathlib import Path
 
 from wmh_runtime.answers import Answers, ask
 from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.backends.select import installed_backends
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError
 from wmh_runtime.parity import Parity, measure_parity
@@ -56,17 +58,20 @@ def verify(
     backends: Sequence[type[GraphBackend]],
     scans: Sequence[Path],
     on_measured: Callable[[Parity], None],
+    on_warning: Callable[[str], None],
 ) -> list[Parity]:
     """Execute every graph of a bundle on this machine and compare with the trained network.
 
     Args:
         bundle: open, so its files are those of its manifest.
         backends: to execute with, installed.
-        scans: of a user, or none; on these the float32 graph stands for the network.
+        scans: of a user, or none; on these the float32 graph, of one view and executed by ONNX
+            Runtime where that is installed, stands for the network.
         on_measured: is told of each comparison.
+        on_warning: is told what could not be compared.
 
     Raises:
-        BackendError: an execution failed.
+        BackendError: an execution failed, or nothing is installed that executes.
         InputError: the scans cannot be used.
     """
     if not backends:
@@ -75,12 +80,19 @@ def verify(
             "Run: pip install onnxruntime, or pip install openvino",
         )
     asked = [bundle.answers()]
+    reference = next((b for b in installed_backends() if b is OnnxRuntimeBackend), backends[0])
     if scans:
-        asked.append(_ask_about_scans(bundle, backends[0], scans))
+        answers = _ask_about_scans(bundle, reference, scans)
+        if answers.finds_lesions:
+            asked.append(answers)
+        else:
+            on_warning("nothing is found in the scans: compared on phantoms alone")
     measured = []
     for graph in bundle.manifest.graphs:
         file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
         for parity in measure_graph(file, bundle.manifest.network_shape, asked, backends):
+            if parity.data == "scans" and parity.kind == (reference.name, "fp32", 1):
+                continue  # with itself
             on_measured(parity)
             measured.append(parity)
     return measured

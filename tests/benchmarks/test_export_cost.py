@@ -41,7 +41,7 @@ def test_the_steps_are_the_whole(cost):
 
 
 def test_memory_and_sizes_are_those_of_a_process_and_a_bundle(cost):
-    assert 200 < cost.peak_memory_mb < 4000  # PyTorch alone takes some hundred
+    assert cost.peak_memory_mb > 200  # PyTorch alone takes some hundred
     assert cost.megabytes.keys() >= {"graphs/weights.fp32.bin", "answers.npz"}
     in_the_bundle = {name.split(".")[1] for name in cost.megabytes if name.endswith(".onnx")}
     refused = {reason.split(":")[0] for reason in cost.refused}

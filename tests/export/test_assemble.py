@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from wmh_runtime import parity
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import open_bundle
-from wmh_runtime.errors import ExportError, RecipeError
+from wmh_runtime.errors import BackendError, ExportError, RecipeError
 from wmh_runtime.parity import Bound
 from wmh_runtime.phantom.cohort import DATA_SET_NAME, Plan, write_phantom
 from wmh_runtime.scan import read_scan
@@ -196,6 +197,31 @@ def test_a_precision_that_is_not_the_network_is_left_out_and_said(
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
     assert manifest.quantisation is None
     assert not list((tmp_path / "bundle").rglob("*int8*"))
+
+
+def test_where_the_search_finds_no_lesion_int8_is_left_out(checkpoint, tmp_path, monkeypatch):
+    fp32 = precisions.GraphWriter._answers_of_fp32
+
+    def nothing(self, questions):
+        answers = fp32(self, questions)
+        return replace(answers, probability={1: answers.probability[1] * 0})
+
+    monkeypatch.setattr(precisions.GraphWriter, "_answers_of_fp32", nothing)
+    built = build(checkpoint, tmp_path / "bundle", silent)
+    (reason,) = built.refused
+    assert reason.startswith("int8: the network finds no lesion in the heads of the search")
+
+
+def test_an_openvino_that_fails_is_said_and_decides_nothing(
+    checkpoint, tmp_path, monkeypatch, float32_alone
+):
+    def fail(self, batch):
+        raise BackendError("no such operator")
+
+    monkeypatch.setattr(OpenVinoBackend, "_execute", fail)
+    built = build(checkpoint, tmp_path / "bundle", silent)
+    assert "1-view.fp32.onnx on openvino: no such operator" in built.warnings
+    assert {p.library for g in built.bundle.manifest.graphs for p in g.parity} == {"onnxruntime"}
 
 
 def test_bf16_that_is_not_the_network_is_said_and_float32_stays(

@@ -1,6 +1,7 @@
 """Engines: real ones of TensorRT-RTX, and the same steps with a TensorRT that has no GPU."""
 
 import hashlib
+import importlib.util
 import re
 import shutil
 from dataclasses import replace
@@ -28,6 +29,9 @@ from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import load_recipe
 
 SLICES = BatchProfile(least=1, best=2, most=4)
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed"
+)
 
 
 def silent(step):
@@ -98,8 +102,8 @@ def test_a_file_that_is_no_graph_is_refused(toolkit, tmp_path):
         compile_graph(toolkit, path, SLICES, (1, 8, 8), targets=["sm89"], gpu=gpu)
 
 
+@needs_rtx
 def test_engines_for_other_gpus_stay(own_bundle):
-    pytest.importorskip("tensorrt_rtx")
     toolkit = load_toolkit("rtx")
     for targets in (["sm120"], ["sm89", "sm86"], ["sm86"]):
         build_engines(own_bundle, toolkit, targets, SLICES, silent)
@@ -141,6 +145,30 @@ def eight_views_of_the_method(tmp_path_factory):
     return folder / "8-view.onnx"
 
 
+def test_an_engine_is_kept_where_timings_cannot_be(own_bundle, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path / "file")
+    assert (
+        len(build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), [], SLICES, silent)) == 2
+    )
+    assert "how long kernels take cannot be remembered" in caplog.text
+
+
+def test_where_one_engine_cannot_be_built_nothing_is_left(own_bundle, monkeypatch, toolkit):
+    compiled = engines.compile_graph
+
+    def fail_later(toolkit, graph, *arguments, **options):
+        if graph.name.startswith("8-view"):
+            raise ExportError("no memory")
+        return compiled(toolkit, graph, *arguments, **options)
+
+    monkeypatch.setattr(engines, "compile_graph", fail_later)
+    with pytest.raises(ExportError, match="no memory"):
+        build_engines(own_bundle, toolkit, targets_of(toolkit), SLICES, silent)
+    assert not list((own_bundle.folder / "engines").iterdir())
+
+
 @pytest.mark.parametrize("targets", [["sm86"], ["sm89"], ["sm120"], ["sm86", "sm89", "sm120"]])
 def test_attention_is_fused_in_all_layers_of_the_method(eight_views_of_the_method, targets):
     pytest.importorskip("tensorrt_rtx")
@@ -175,6 +203,7 @@ def test_tensorrt_takes_no_targets(own_bundle, monkeypatch):
         build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), ["sm89"], SLICES, silent)
 
 
+@needs_rtx  # and with it cuda-bindings, which ask the driver
 def test_without_a_gpu_tensorrt_has_nothing_to_build_for(own_bundle):
     if has_gpu():
         pytest.skip("this machine has a GPU")
@@ -189,6 +218,7 @@ def has_gpu() -> bool:
         return False
 
 
+@needs_rtx
 def test_the_command_says_what_was_built(own_bundle, run_command):
     command = ("engines", own_bundle.folder, "--runtime", "rtx", "--targets", "sm89")
     status, said, _ = run_command(main, *command)
@@ -213,6 +243,7 @@ def test_the_shipped_bundle_gets_no_engines(run_command):
     assert "demo: is part of the program, not a folder of yours. Copy it first" in errors
 
 
+@needs_rtx
 def test_another_version_of_the_library_supersedes_nothing(own_bundle, monkeypatch):
     toolkit = load_toolkit("rtx")
     build_engines(own_bundle, toolkit, ["sm89"], SLICES, silent)
@@ -222,6 +253,7 @@ def test_another_version_of_the_library_supersedes_nothing(own_bundle, monkeypat
     assert kept == [toolkit.library.__version__] * 2 + ["1.8"] * 2
 
 
+@needs_rtx
 class TestWhichEngineFits:
     """By library, GPU, batch and network, or refused with the command that builds it."""
 
@@ -246,7 +278,8 @@ class TestWhichEngineFits:
             ({"gpu": BLACKWELL}, r"for sm86, sm89, this GPU is sm120.*--targets sm120$"),
             ({"version": "9.9"}, r"by version 1\.7.*, 9\.9 is installed.*--targets sm89$"),
             ({"kind": "tensorrt"}, r"no 8-view engine of tensorrt.*--runtime tensorrt$"),
-            ({"batch_size": 5}, r"takes 1 to 4 slices at a time, not 5"),
+            ({"batch_size": 5}, r"takes 1 to 4 slices at a time, not 5.* --slices 1,5,5$"),
+            ({"views": 1, "batch_size": 33}, r"takes 1 to 32 .*, not 33.* --slices 1,5,5$"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, opened, changes, says):

@@ -95,6 +95,12 @@ def test_wrong_input_is_refused_with_what_came_and_what_was_expected(make_backen
     assert "expected float32 [N, 1, 32, 32]" in str(raised.value)
 
 
+def test_what_executed_is_described_beginning_with_its_name(make_backend):
+    # By this a measurement in a manifest is known again.
+    backend = make_backend()
+    assert backend.description.split()[0] == backend.name
+
+
 def test_a_backend_works_only_while_it_is_open(make_backend):
     backend = make_backend()
     with pytest.raises(BackendError, match="with statement"):

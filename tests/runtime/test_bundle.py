@@ -109,6 +109,10 @@ def test_the_model_id_follows_what_decides_a_mask_and_nothing_else(toy_bundle):
     assert renamed.model_id == manifest.model_id
     cut = manifest.outputs[0].model_copy(update={"threshold": 0.76})
     assert manifest.model_copy(update={"outputs": [cut]}).model_id != manifest.model_id
+    first, *others = manifest.graphs
+    for other_use in ({"views": 8}, {"precision": "fp16"}):  # the same file, taken for another
+        graphs = [first.model_copy(update=other_use), *others]
+        assert manifest.model_copy(update={"graphs": graphs}).model_id != manifest.model_id
 
 
 def test_a_graph_that_is_not_there_says_what_is(toy_bundle):

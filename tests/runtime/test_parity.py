@@ -104,6 +104,9 @@ def test_two_empty_masks_prove_nothing():
         # Nine pixels against eight have a Dice of 16/17 and are 11 % off: no more than rounding.
         ("int8", {"mask_dice": 0.941, "found_ml": 1.11, "differing_pixels": 4}, ""),
         ("int8", {"mask_dice": 0.941, "differing_pixels": 5}, "mask Dice is 0.9410"),
+        # Four pixels lost of four are no rounding, nor two that lie elsewhere.
+        ("int8", {"mask_dice": 0, "found_ml": 0, "differing_pixels": 4}, "mask Dice is 0.0000"),
+        ("int8", {"mask_dice": 0.75, "differing_pixels": 2}, "mask Dice is 0.7500"),
         ("bf16", {"found_ml": 1.021}, "volume differs by 2.1 %, at most 2 %"),
     ],
 )
@@ -133,6 +136,13 @@ def test_a_line_says_what_was_measured_and_what_is_asked():
         " volume 1.00 % off (2 allowed), probability 0.0e+00 off at most"
     )
     assert "0.0e+00 off at most (0.0001 allowed)" in str(perfect_parity(precision="fp32"))
+
+
+def test_a_shortfall_that_was_recorded_excuses_no_larger_one():
+    known = perfect_parity(precision="int8", mask_dice=0.985)  # 1.5 times the bound
+    assert perfect_parity(precision="int8", mask_dice=0.975).is_known_to_fall_short(known)
+    assert not perfect_parity(precision="int8", mask_dice=0.965).is_known_to_fall_short(known)
+    assert not perfect_parity(precision="int8", mask_dice=0.1).is_known_to_fall_short(known)
 
 
 def test_every_precision_has_a_bound_that_something_can_break():

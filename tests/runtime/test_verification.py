@@ -26,7 +26,7 @@ SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 def test_every_graph_is_asked_by_every_backend(toy_bundle):
     told = []
     measured = verify(
-        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], [], told.append
+        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], [], told.append, told.append
     )
     assert told == measured
     assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
@@ -36,10 +36,30 @@ def test_every_graph_is_asked_by_every_backend(toy_bundle):
     assert measured[0].outputs[0].reference_ml == pytest.approx(2 * 96 * 0.08)
 
 
-def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path):
+def silent(_told):
+    """Nobody is told."""
+
+
+def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeypatch):
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=3)
-    measured = verify(open_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], lambda parity: None)
-    assert {p.data for p in measured} == {"phantoms", "scans"}
+    both = [OnnxRuntimeBackend, OpenVinoBackend]
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(
+        OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.5)
+    )
+    measured = verify(open_bundle(toy_bundle), both, [scan], silent, silent)
+    on_scans = {(p.library, p.precision, p.views): p for p in measured if p.data == "scans"}
+    assert ("onnxruntime", "fp32", 1) not in on_scans  # that would be with itself
+    assert not on_scans["onnxruntime", "fp32", 8].shortfall
+    assert "probability differs by up to" in on_scans["openvino", "fp32", 1].shortfall
+
+
+def test_scans_without_lesions_are_said_and_left_out(toy_bundle, tmp_path):
+    scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
+    warned = []
+    measured = verify(open_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], silent, warned.append)
+    assert warned == ["nothing is found in the scans: compared on phantoms alone"]
+    assert {p.data for p in measured} == {"phantoms"}
 
 
 def test_the_command_names_the_scans_that_it_compares_on(toy_bundle, run_command, tmp_path):

@@ -47,7 +47,7 @@ def infer(
         str, typer.Option(help="What executes the network: onnxruntime or openvino.")
     ] = OnnxRuntimeBackend.name,
     precision: Annotated[
-        str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino). Default: the bundle's.")
+        str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino). Default: fp32.")
     ] = "",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads. Default: one a core.")
