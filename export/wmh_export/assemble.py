@@ -26,14 +26,14 @@ from wmh_runtime.bundle import (
 )
 from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.manifest import File, Manifest, Quantisation, Training
+from wmh_runtime.leftovers import remove_leftovers
+from wmh_runtime.manifest import Calibration, File, Manifest, Quantisation, Training
 from wmh_runtime.parity import measure_parity
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
 from wmh_runtime.questions import Questions, phantom_questions, scan_questions
 from wmh_runtime.verification import SCANS_IN_EIGHT_VIEWS
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
-from wmh_train.data.leftovers import remove_leftovers
 from wmh_train.model.network import WmhNetwork
 
 GRAPHS = "graphs"
@@ -225,7 +225,7 @@ class _Assembly:
             channels=recipe.channels,
             outputs=calibration.outputs,
             preparation=recipe.preparation,
-            calibration=calibration.model_dump(exclude={"surface"}),
+            calibration=Calibration(**calibration.model_dump(exclude={"surface"})),
             graphs=[graph for precision in written for graph in precision.graphs],
             weights=[precision.weights for precision in written],
             answers=File(path=ANSWERS_NAME, sha256=sha256_of(self.folder / ANSWERS_NAME)),

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_runtime.errors import InterruptionError, RecipeError
+from wmh_runtime.interruption import Interruption
 from wmh_train.augmentation.augment import augment
 from wmh_train.checkpoint import ValidationDice, trained_tensors
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
-from wmh_train.interruption import Interruption
 from wmh_train.losses import Losses, SegmentationLoss
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe

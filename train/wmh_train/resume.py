@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wmh_runtime.atomic import atomic_path, remove
 from wmh_runtime.errors import RecipeError
-from wmh_train.data.leftovers import remove_leftovers
+from wmh_runtime.leftovers import remove_leftovers
 
 _FILE = "resume.pt"
 

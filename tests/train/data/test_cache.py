@@ -264,7 +264,7 @@ def test_two_processes_fill_one_cache(scans, tmp_path):
 
 def test_what_a_killed_process_left_is_removed(scans, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
-    monkeypatch.setattr("wmh_train.data.leftovers.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("wmh_runtime.leftovers.shutil.rmtree", lambda *_, **__: None)
     monkeypatch.setattr("wmh_runtime.atomic.os.getpid", lambda: 2**30)  # nobody's
     monkeypatch.setattr(cache.np, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from wmh_runtime.atomic import atomic_folder
-from wmh_train.data.leftovers import discard, remove_leftovers
+from wmh_runtime.leftovers import discard, remove_leftovers
 
 KILLED = """
 import os, pathlib, sys

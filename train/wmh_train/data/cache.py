@@ -29,11 +29,11 @@ from wmh_runtime.atomic import atomic_folder
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.folders import make_folder
+from wmh_runtime.leftovers import discard, remove_leftovers
 from wmh_runtime.prepare import Preparation, prepare
 from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
 from wmh_runtime.strict import Strict
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.leftovers import discard, remove_leftovers
 
 _FORMAT = 1  # raised whenever the same scan and preparation would give other files
 _CUT = 0.5  # a pixel is lesion where at least half of it is

@@ -1,4 +1,4 @@
-"""Ctrl-C and the system's request to end, heard between two steps and not amid one."""
+"""Ctrl-C and the system's request to end, heard where work can be left off and not amid it."""
 
 from __future__ import annotations
 
