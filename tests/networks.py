@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tests.toys import facts_of
-from wmh_runtime.manifest import Output
-from wmh_train.checkpoint import Calibration, CheckpointFacts, Choice, save_checkpoint
+from wmh_runtime.manifest import Choice, Output
+from wmh_train.checkpoint import CheckpointFacts, SweptCalibration, save_checkpoint
 from wmh_train.model.base import BaseIdentity
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import Recipe
@@ -79,7 +79,7 @@ def calibrated_facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> Che
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
     choice = Choice(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
-    calibration = Calibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[])
+    calibration = SweptCalibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[])
     return facts_of(recipe, base).model_copy(update={"calibration": calibration})
 
 

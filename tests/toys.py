@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from wmh_runtime.answers import Answers
 from wmh_runtime.bundle import sha256_of
-from wmh_runtime.manifest import File, Graph, Manifest, Output, Training
+from wmh_runtime.manifest import Calibration, Choice, File, Graph, Manifest, Output, Training
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.questions import Questions
@@ -48,6 +48,21 @@ def perfect_parity(views=8, **changes) -> Parity:
     }
     output |= {key: changes.pop(key) for key in list(changes) if key in output}
     return Parity.model_validate(facts | {"outputs": [output]} | changes)
+
+
+def toy_calibration(outputs=("wmh",)) -> Calibration:
+    """Cut at 0.75 where eight views are seen and at 0.8 in one; below 0.6 in one is empty."""
+    choices = [
+        Choice(
+            views=views,
+            outputs=[Output(name=name, threshold=cut, min_lesion_mm3=20) for name in outputs],
+            mean_dice=[0.5] * len(outputs),
+            mean_lesion_f1=[0.5] * len(outputs),
+        )
+        for views, cut in ((8, 0.75), (1, 0.8))
+    ]
+    empty_below = [0.6] * len(outputs)
+    return Calibration(choices=choices, empty_below=empty_below, scans=1, lesion_f1_weight=0)
 
 
 def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
@@ -87,9 +102,9 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
     manifest = Manifest(
         name="toy",
         channels=list(channels),
-        outputs=[Output(name=name, threshold=0.75, min_lesion_mm3=20) for name in outputs],
+        outputs=toy_calibration(outputs).outputs,
         preparation=Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)),
-        calibration={"choices": [{"views": 8, "mean_dice": [0.5] * 9}], "scans": 1},
+        calibration=toy_calibration(outputs),
         graphs=graphs,
         weights=[],
         answers=File(path="answers.npz", sha256=sha256_of(folder / "answers.npz")),

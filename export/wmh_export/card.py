@@ -51,7 +51,7 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         "## How its masks are cut",
         *(
             f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"
-            f" {output.min_lesion_mm3:g} mm³, chosen on {manifest.calibration['scans']} validation"
+            f" {output.min_lesion_mm3:g} mm³, chosen on {manifest.calibration.scans} validation"
             f" scans, whose mean Dice is then {dice:.3f}."
             for output, dice in zip(manifest.outputs, _calibrated_dice(manifest), strict=True)
         ),
@@ -70,8 +70,8 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
 
 def _calibrated_dice(manifest: Manifest) -> list[float]:
     """Return the mean Dice of each output that eight views reached in the calibration."""
-    (dice,) = (c["mean_dice"] for c in manifest.calibration["choices"] if c["views"] == 8)
-    return list(dice)
+    (dice,) = (choice.mean_dice for choice in manifest.calibration.choices if choice.views == 8)
+    return dice
 
 
 def _accuracy(accuracy: MeasuredAccuracy | None) -> str:

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from wmh_runtime.errors import BundleError
 from wmh_runtime.parity import Parity
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.strict import Strict
-from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Views
+from wmh_runtime.types import Data, GraphPrecision, NetworkShape, Tta, Views
 
 SCHEMA_VERSION: Final = 2
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -29,6 +30,33 @@ class Output(Strict):
     name: OutputName
     threshold: float = Field(gt=0, le=1)
     min_lesion_mm3: float = Field(ge=0)
+
+
+class Choice(Strict):
+    """The best threshold and minimum size with so many views, and what they reach."""
+
+    views: Views
+    outputs: list[Output]
+    mean_dice: list[float] = Field(description="for each output")
+    mean_lesion_f1: list[float] = Field(description="for each output")
+
+
+class Calibration(Strict):
+    """How thresholds, minimum sizes and what is certainly empty were chosen."""
+
+    choices: list[Choice] = Field(description="of all eight views, then of one")
+    empty_below: list[float] = Field(
+        default=[],
+        description="for each output: a slice whose probability in the first view stays below"
+        " this everywhere holds none of it",
+    )
+    scans: int = Field(ge=1, description="validation scans it was chosen on")
+    lesion_f1_weight: float
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The choice for eight views, which is what a bundle runs unless told otherwise."""
+        return self.choices[0].outputs
 
 
 class File(Strict):
@@ -114,7 +142,7 @@ class Manifest(Strict):
     channels: list[str] = Field(min_length=1)
     outputs: list[Output] = Field(min_length=1)
     preparation: Preparation
-    calibration: dict[str, Any] = Field(description="how thresholds and minimum sizes were chosen")
+    calibration: Calibration
     graphs: list[Graph] = Field(min_length=1)
     weights: list[File] = Field(description="files the graphs read their weights from")
     answers: File = Field(description="slices, and what the trained network says of them")
@@ -131,6 +159,21 @@ class Manifest(Strict):
     def network_shape(self) -> NetworkShape:
         """C, K and S of the graphs."""
         return NetworkShape(len(self.channels), len(self.outputs), self.preparation.size_px)
+
+    def outputs_of(self, tta: Tta) -> list[Output]:
+        """The outputs with what was calibrated for so many views.
+
+        Raises:
+            BundleError: nothing was.
+        """
+        if tta == "adaptive" and not self.calibration.empty_below:
+            raise _not_calibrated("adaptive views")
+        if tta != "none":
+            return self.outputs
+        for choice in self.calibration.choices:
+            if choice.views == 1:
+                return choice.outputs
+        raise _not_calibrated("one view")
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -161,6 +204,12 @@ class Manifest(Strict):
         }
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _not_calibrated(what: str) -> BundleError:
+    problem = f"the bundle is not calibrated for {what}"
+    remedy = "Use --tta full, or calibrate its checkpoint again and build it again."
+    return BundleError(problem, remedy, about="--tta")
 
 
 def schema() -> dict[str, Any]:

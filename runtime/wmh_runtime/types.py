@@ -14,6 +14,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8+bf16"]  # that somethi
 GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in
 DEFAULT_PRECISION: Precision = "fp32"  # none but the user chooses another
 Views = Literal[1, 8]
+Tta = Literal["full", "none", "adaptive"]  # eight views of a slice, one, or as many as it needs
 WRITTEN_AS: dict[Precision, GraphPrecision] = {
     "fp32": "fp32",
     "fp16": "fp16",
@@ -23,6 +24,11 @@ WRITTEN_AS: dict[Precision, GraphPrecision] = {
 }
 Data = Literal["phantoms", "scans"]  # what slices show
 ALL_VIEWS: tuple[Views, ...] = (1, 8)
+
+
+def first_views(tta: Tta) -> Views:
+    """Return how many views a graph averages that every slice is executed with first."""
+    return 8 if tta == "full" else 1
 
 
 @dataclass(frozen=True)

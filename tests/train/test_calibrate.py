@@ -7,9 +7,9 @@ import pytest
 
 from tests.toys import fit_data, small_recipe, write_annotated_heads
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.manifest import Output
+from wmh_runtime.manifest import Choice, Output
 from wmh_train.calibrate import calibrate_checkpoint, edges_of
-from wmh_train.checkpoint import Calibration, Choice, load_facts
+from wmh_train.checkpoint import SweptCalibration, load_facts
 from wmh_train.fit import FitListener, fit
 from wmh_train.surface import MIN_LESIONS_MM3, THRESHOLDS
 
@@ -81,7 +81,7 @@ def test_a_mask_that_was_drawn_again_is_told(trained, tmp_path):
 def test_a_network_that_finds_nothing_is_told_and_no_edge_of_it():
     output = Output(name="wmh", threshold=0.15, min_lesion_mm3=0.0)
     nothing = Choice(views=8, outputs=[output], mean_dice=[0.0], mean_lesion_f1=[0.0])
-    calibration = Calibration(choices=[nothing], scans=1, lesion_f1_weight=0, surface=[])
+    calibration = SweptCalibration(choices=[nothing], scans=1, lesion_f1_weight=0, surface=[])
     (line,) = edges_of(calibration)
     assert line.startswith("wmh, 8 views: no lesion is found at any threshold")
 
@@ -92,7 +92,7 @@ def test_a_choice_at_the_edge_of_the_sweep_is_told():
         return Choice(views=views, outputs=[output], mean_dice=[0.5], mean_lesion_f1=[0.5])
 
     def told(*choices):
-        one = Calibration(choices=choices, scans=1, lesion_f1_weight=0.5, surface=[])
+        one = SweptCalibration(choices=choices, scans=1, lesion_f1_weight=0.5, surface=[])
         return [line.partition(" lies at the edge")[0] for line in edges_of(one)]
 
     assert told(choice(8, 0.2, 0.0), choice(1, 0.85, 15.0)) == []

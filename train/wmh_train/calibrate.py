@@ -7,22 +7,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.manifest import Output
+from wmh_runtime.geometry import reorientation_to
+from wmh_runtime.manifest import Calibration, Choice, Output
 from wmh_runtime.segmenter import Segmenter
 from wmh_runtime.types import Views
 from wmh_runtime.words import counted
 from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import (
-    Calibration,
     CheckpointFacts,
-    Choice,
     SurfacePoint,
+    SweptCalibration,
     load_facts,
     load_network,
     save_facts,
 )
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import scan_key
+from wmh_train.emptiness import SlicesSeen, empty_below
 from wmh_train.model.network import WmhNetwork
 from wmh_train.processes import place
 from wmh_train.recipe import Recipe
@@ -42,10 +43,11 @@ def calibrate(
     recipe: Recipe,
     scans: list[AnnotatedScan],
     on_scan: Callable[[], None],
-) -> Calibration:
+) -> SweptCalibration:
     """Sweep threshold × minimum size, with all eight views and with one.
 
-    The choice maximises (1 − w) · mean Dice + w · mean lesion F1, w the recipe's; of equals, the
+    Besides, what one view must show of a slice for the other seven to be worth looking at. The
+    choice maximises (1 − w) · mean Dice + w · mean lesion F1, w the recipe's; of equals, the
     smallest threshold and size.
 
     Args:
@@ -58,6 +60,7 @@ def calibrate(
         InputError: a scan cannot be read.
     """
     surfaces: dict[Views, list[list[Surface]]] = {views: [] for views in _VIEWS}
+    seen: list[list[SlicesSeen]] = []
     with ExitStack() as stack:
         segmenters = {
             views: _segmenter(
@@ -67,22 +70,38 @@ def calibrate(
         }
         for scan in scans:
             channels, references = scan.load()
-            for views, segmenter in segmenters.items():
-                results = segmenter.segment(*channels).results
+            voxel_volume_mm3 = channels[0].voxel_volume_mm3
+            probabilities = {
+                views: [one.probability for one in segmenter.segment(*channels).results]
+                for views, segmenter in segmenters.items()
+            }
+            for views, of_outputs in probabilities.items():
                 surfaces[views].append(
                     [
-                        agreement_surface(one.probability, true, channels[0].voxel_volume_mm3)
-                        for one, true in zip(results, references, strict=True)
+                        agreement_surface(probability, true, voxel_volume_mm3)
+                        for probability, true in zip(of_outputs, references, strict=True)
                     ]
                 )
+            slices_of = reorientation_to(recipe.preparation.plane, channels[0].affine).apply
+            seen.append(
+                [
+                    SlicesSeen.of(slices_of(one), slices_of(eight), voxel_volume_mm3)
+                    for one, eight in zip(probabilities[1], probabilities[8], strict=True)
+                ]
+            )
             on_scan()
     means = {  # for each output
         views: [mean_surface(of_output) for of_output in zip(*surfaces[views], strict=True)]
         for views in _VIEWS
     }
     weight = recipe.calibration.lesion_f1_weight
-    return Calibration(
-        choices=[_choice(views, recipe.outputs, means[views], weight) for views in _VIEWS],
+    choices = [_choice(views, recipe.outputs, means[views], weight) for views in _VIEWS]
+    return SweptCalibration(
+        choices=choices,
+        empty_below=[
+            empty_below(of_output, output.threshold)
+            for of_output, output in zip(zip(*seen, strict=True), choices[0].outputs, strict=True)
+        ],
         scans=len(scans),
         lesion_f1_weight=weight,
         surface=[
@@ -96,7 +115,7 @@ def calibrate(
 
 def calibrate_checkpoint(
     folder: Path, scans: Iterable[AnnotatedScan], base: Path | None, on_scan: Callable[[], None]
-) -> Calibration:
+) -> SweptCalibration:
     """Calibrate a checkpoint as it lies on disk and write the choice into it.
 
     Args:

@@ -26,7 +26,7 @@ from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.invalid import problems_of
-from wmh_runtime.manifest import Output
+from wmh_runtime.manifest import Calibration
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Views
 from wmh_train.data.split import Split
@@ -40,15 +40,6 @@ _HASH_LETTERS = 12  # in the name; the facts hold all
 _STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
 
 
-class Choice(Strict):
-    """The best threshold and minimum size with so many views, and what they reach."""
-
-    views: Views
-    outputs: list[Output]
-    mean_dice: list[float] = Field(description="for each output")
-    mean_lesion_f1: list[float] = Field(description="for each output")
-
-
 class SurfacePoint(Strict):
     """One combination that was tried."""
 
@@ -60,18 +51,10 @@ class SurfacePoint(Strict):
     mean_lesion_f1: float
 
 
-class Calibration(Strict):
-    """The choice of threshold and minimum size, and every combination it was chosen from."""
+class SweptCalibration(Calibration):
+    """A calibration, and every combination it was chosen from."""
 
-    choices: list[Choice] = Field(description="of all eight views, then of one")
-    scans: int = Field(ge=1, description="validation scans it was chosen on")
-    lesion_f1_weight: float
     surface: list[SurfacePoint]
-
-    @property
-    def outputs(self) -> list[Output]:
-        """The choice for eight views, which is what a bundle runs."""
-        return self.choices[0].outputs
 
 
 class ValidationDice(Strict):
@@ -106,7 +89,7 @@ class CheckpointFacts(Strict):
     finished: bool = Field(description="whether the training came to its end")
     validation: ValidationDice = Field(description="of the weights as stored, once finished")
     weights_sha256: str = ""
-    calibration: Calibration | None = None
+    calibration: SweptCalibration | None = None
     provenance: Provenance
 
 

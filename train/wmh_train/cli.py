@@ -10,10 +10,11 @@ from rich.progress import Progress as Bar
 
 from wmh_runtime.cli import terminal
 from wmh_runtime.evaluation import Case
+from wmh_runtime.manifest import Calibration
 from wmh_runtime.report.evaluation import SUMMARY_NAME
 from wmh_runtime.words import counted
 from wmh_train.calibrate import calibrate_checkpoint, edges_of
-from wmh_train.checkpoint import Calibration, CheckpointFacts, load_facts, weights_path
+from wmh_train.checkpoint import CheckpointFacts, load_facts, weights_path
 from wmh_train.cross_validate import FoldListener, report_name
 from wmh_train.cross_validate import cross_validate as train_folds
 from wmh_train.data.annotated import DataSet

@@ -15,7 +15,7 @@ from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation import Case, Evaluation, evaluate
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.manifest import Output
+from wmh_runtime.manifest import Calibration, Output
 from wmh_runtime.pairing import Pair
 from wmh_runtime.report.evaluation import write_report
 from wmh_runtime.report.summary import Sources
@@ -26,7 +26,7 @@ from wmh_runtime.strict import Strict
 from wmh_runtime.words import counted
 from wmh_train.backend import TorchBackend
 from wmh_train.calibrate import calibrate_checkpoint
-from wmh_train.checkpoint import Calibration, base_file, load_facts, load_network
+from wmh_train.checkpoint import base_file, load_facts, load_network
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits

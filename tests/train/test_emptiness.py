@@ -1,0 +1,39 @@
+"""Below which probability in one view a slice is taken for empty: numbers by hand."""
+
+import numpy as np
+import pytest
+
+from wmh_train.emptiness import SlicesSeen, empty_below
+from wmh_train.surface import THRESHOLDS
+
+AT_HALF = THRESHOLDS.index(0.5)
+
+
+def seen(strongest, volume_mm3):
+    table = np.zeros((len(strongest), len(THRESHOLDS)))
+    table[:, AT_HALF] = volume_mm3
+    return SlicesSeen(np.array(strongest, np.float32), table)
+
+
+def test_slices_are_counted_at_every_threshold():
+    one, eight = np.zeros((2, 2, 2), np.float32), np.zeros((2, 2, 2), np.float32)
+    one[0, 1, 1] = 0.7
+    eight[0] = [[0.5, 0.49], [0.9, 0]]
+    slices = SlicesSeen.of(one, eight, voxel_volume_mm3=3)
+    np.testing.assert_allclose(slices.strongest, [0.7, 0])
+    assert slices.volume_mm3[:, AT_HALF].tolist() == [6, 0]  # 0.5 and 0.9, of 3 mm³ each
+    assert slices.volume_mm3[0, THRESHOLDS.index(0.45)] == 9
+
+
+def test_half_of_the_weakest_slice_that_holds_more_than_a_thousandth():
+    # Of 2000 mm³, slices below 0.4 hold 2 mm³: a thousandth. That of 0.4 would make it more.
+    slices = seen([0.1, 0.2, 0.3, 0.4, 0.9], [0, 2, 0, 8, 1990])
+    assert empty_below([slices], 0.5) == pytest.approx(0.4 / 2)
+
+
+def test_scans_are_pooled():
+    assert empty_below([seen([0.3], [5]), seen([0.6], [5])], 0.5) == pytest.approx(0.3 / 2)
+
+
+def test_where_nothing_is_found_nothing_is_certain():
+    assert empty_below([seen([0.1, 0.2], [0, 0])], 0.5) == 0
