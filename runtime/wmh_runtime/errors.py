@@ -4,6 +4,7 @@
     ├── InputError      a scan, a folder or an option of the user's cannot be used
     ├── BundleError     a bundle is missing, altered, or of another version
     ├── BackendError    what should execute the network is missing or failed
+    │   └── DeviceLostError    and will not come back
     ├── RecipeError     a training recipe does not make sense
     └── ExportError     a checkpoint could not be turned into a bundle
 
@@ -43,6 +44,10 @@ class BundleError(WmhError):
 
 class BackendError(WmhError):
     """What should execute the network is not installed, not usable, or failed."""
+
+
+class DeviceLostError(BackendError):
+    """The device is gone: nothing can be executed on it in this process."""
 
 
 class RecipeError(WmhError):

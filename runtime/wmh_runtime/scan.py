@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -22,6 +24,7 @@ from wmh_runtime.nifti import (
     OUR_MARK,
     Affine,
     Layout,
+    Placement,
     Shape,
     SpacingMm,
     header_from_bytes,
@@ -87,16 +90,21 @@ def read_scan(path: Path, *, allow_constant: bool = False) -> Scan:
     Raises:
         InputError: whatever keeps the file from being a usable scan.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError("is not a file", "Give a .nii or .nii.gz file.", about=path)
-        with path.open("rb") as file:
-            scan = _scan_from_file(file, path)
-    except _READ_FAILURES as error:
-        problem, remedy = _explanation(error)
-        raise InputError(problem, remedy, about=path) from error
+    with _opened(path) as file:
+        scan = _scan_from_file(file, path)
     _check_values(scan.voxels, allow_constant, path)
     return scan
+
+
+def read_grid(path: Path) -> tuple[Shape, Affine]:
+    """Read how many voxels a scan has along each axis, and where they lie, without reading them.
+
+    Raises:
+        InputError: as of `read_scan`, as far as the header shows it.
+    """
+    with _opened(path) as file:
+        announced = _announced(file, path)
+    return announced.layout.shape, announced.placement.affine
 
 
 def write_on_grid_of(
@@ -161,7 +169,30 @@ def is_ours(path: Path) -> bool:
     return bytes(header["descrip"]).rstrip(b"\0") == OUR_MARK
 
 
-def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a user's file; what goes wrong while it is read becomes an InputError."""
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError("is not a file", "Give a .nii or .nii.gz file.", about=path)
+        with path.open("rb") as file:
+            yield file
+    except _READ_FAILURES as error:
+        problem, remedy = _explanation(error)
+        raise InputError(problem, remedy, about=path) from error
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """What a file's header says, checked."""
+
+    stream: Any  # of the file's content, unpacked
+    header: Any
+    layout: Layout
+    placement: Placement
+
+
+def _announced(file: BufferedReader, path: Path) -> _Announced:
     file_bytes = os.fstat(file.fileno()).st_size
     if file_bytes == 0:
         raise InputError("is empty (0 bytes)", _COPY_AGAIN, about=path)
@@ -174,11 +205,16 @@ def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
     at_most_bytes = file_bytes * (_MAX_GZIP_RATIO if is_gzipped else 1)
     if layout.end_bytes > at_most_bytes:
         raise _cut_off(at_most_bytes, layout, path)
+    return _Announced(stream, header, layout, placement)
 
-    voxels = _read_voxels(stream, layout, path)
+
+def _scan_from_file(file: BufferedReader, path: Path) -> Scan:
+    announced = _announced(file, path)
+    voxels = _read_voxels(announced.stream, announced.layout, path)
     file.seek(0)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Scan(path, voxels, placement.affine, header, sha256, placement.warnings)
+    placement = announced.placement
+    return Scan(path, voxels, placement.affine, announced.header, sha256, placement.warnings)
 
 
 def _unpacked(file: BufferedReader) -> tuple[Any, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -67,6 +67,36 @@ class Backend(ABC):
             BackendError: the backend is not open, the input has another shape or type, the
                 execution failed, or what it gave has another shape or is not finite.
         """
+        self._require_input(slices)
+        probabilities = np.empty((len(slices), *self.shape.slice_out), np.float32)
+        for start in range(0, len(slices), self.batch_size):
+            part = slices[start : start + self.batch_size]
+            probabilities[start : start + len(part)] = self.execute(list(part))
+            if on_executed is not None:
+                on_executed((start + len(part)) / len(slices))
+        return probabilities
+
+    def execute(self, squares: Sequence[Floats]) -> Floats:
+        """Execute one batch.
+
+        Args:
+            squares: float32 [C, S, S] each, at least one and at most `batch_size`.
+
+        Returns:
+            float32 [their number, K, S, S], in [0, 1].
+
+        Raises:
+            BackendError: as of `predict`.
+        """
+        batch = np.zeros((self.batch_size, *self.shape.slice_in), np.float32)
+        for place, square in enumerate(squares):
+            self._require_input(square[None])
+            batch[place] = square
+        given = self._execute(batch)
+        self._check_given(given)
+        return given[: len(squares)]
+
+    def _require_input(self, slices: Floats) -> None:
         if not self._is_open:
             raise BackendError("is not open", "Use it in a with statement.", about=self.name)
         if slices.dtype != np.float32 or slices.shape[1:] != self.shape.slice_in:
@@ -75,18 +105,6 @@ class Backend(ABC):
                 f"input is {slices.dtype} {list(slices.shape)}, expected float32 [{expected}]",
                 "Prepare the slices with this bundle's preparation.",
             )
-        probabilities = np.empty((len(slices), *self.shape.slice_out), np.float32)
-        batch = np.zeros((self.batch_size, *self.shape.slice_in), np.float32)
-        for start in range(0, len(slices), self.batch_size):
-            part = slices[start : start + self.batch_size]
-            batch[: len(part)] = part
-            batch[len(part) :] = 0
-            given = self._execute(batch)
-            self._check_given(given)
-            probabilities[start : start + len(part)] = given[: len(part)]
-            if on_executed is not None:
-                on_executed((start + len(part)) / len(slices))
-        return probabilities
 
     def _check_given(self, given: Floats) -> None:
         """Refuse output that would become a mask of something else, or an empty one unnoticed."""

@@ -1,0 +1,223 @@
+"""The pipeline: scans are prepared, executed and finished at once.
+
+One thread feeds each device and does nothing else; some prepare what it will execute next, some
+finish what it has executed. How many scans are on their way at a time is bounded, and follows from
+the memory that they need. They go in and come out in the order in which they are given.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.errors import BackendError, DeviceLostError, InputError, WmhError
+from wmh_runtime.feeder import Feeder
+from wmh_runtime.packing import Again, Load
+from wmh_runtime.types import Floats
+
+_HEARS_CTRL_C_EVERY_S = 0.5  # Windows interrupts no wait
+
+
+class Work(ABC):
+    """One scan on its way. Each method is called once, in this order, by whatever thread is free.
+
+    A WmhError or a MemoryError of any of them is the end of this scan and of no other.
+    """
+
+    @abstractmethod
+    def bytes_needed(self) -> int:
+        """Estimate the memory that it takes on its way."""
+
+    @abstractmethod
+    def prepare(self) -> Floats | None:
+        """Return the slices to execute, [N, C, S, S], N ≥ 1; None where nothing is to be done."""
+
+    @abstractmethod
+    def finish(self, load: Load) -> None:
+        """Make the result of what the device gave."""
+
+
+@dataclass(eq=False)
+class OnItsWay:
+    """A scan that was taken in."""
+
+    work: Work
+    bytes_needed: int = 0
+    share: float = 0.0  # of its looks that came back, 0 to 1
+    is_out: bool = False
+    error: WmhError | MemoryError | None = None
+
+
+class Pipeline:
+    """Takes scans over one or several devices, once.
+
+    Args:
+        backends: open, one for each device, all of the same network.
+        again: decides which slices are looked at in seven more views; None: none is.
+        memory_bytes: that the scans on their way may take together.
+        helpers: threads that prepare, and as many that finish.
+        is_to_end: asked now and then; once it says so, no more scans are taken in, and those on
+            their way come out.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        again: Again | None,
+        *,
+        memory_bytes: int,
+        helpers: int,
+        is_to_end: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._again = again
+        self._memory_bytes = memory_bytes
+        self._most_on_their_way = len(backends) + 2 * helpers
+        self._preparing = ThreadPoolExecutor(helpers, "preparing")
+        self._finishing = ThreadPoolExecutor(helpers, "finishing")
+        self._to_execute: queue.SimpleQueue[tuple[OnItsWay, Floats] | None] = queue.SimpleQueue()
+        self._devices = [
+            threading.Thread(target=self._feed, args=(backend,), daemon=True)
+            for backend in backends
+        ]
+        self._changed = threading.Event()
+        self._is_to_end = is_to_end
+        self._broken: BaseException | None = None  # why nothing goes on
+
+    def run(self, works: Iterable[Work]) -> Iterator[OnItsWay]:
+        """Yield each scan when it is out, in order, and before that whenever it got further.
+
+        Raises:
+            DeviceLostError: a device is gone. What was executed before comes out before.
+            KeyboardInterrupt: at once, whatever is on its way.
+        """
+        inside: deque[OnItsWay] = deque()
+        for device in self._devices:
+            device.start()
+        try:
+            yield from self._take_in_and_out(works, inside)
+        except KeyboardInterrupt:
+            raise  # who asks so does not want to wait
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        yield from (one for one in inside if one.is_out)
+        if self._broken is not None:
+            raise self._broken
+
+    def _end(self) -> None:
+        """Wait until nothing is on its way."""
+        self._preparing.shutdown(cancel_futures=True)
+        for _ in self._devices:
+            self._to_execute.put(None)
+        for device in self._devices:
+            device.join()
+        self._finishing.shutdown()
+
+    def _take_in_and_out(
+        self, works: Iterable[Work], inside: deque[OnItsWay]
+    ) -> Iterator[OnItsWay]:
+        """Take scans in while there is room and yield what is out, in the caller's thread."""
+        coming = (self._announced(work) for work in works)
+        following = next(coming, None)
+        told = 0.0  # of the first
+        while self._broken is None and (inside or following):
+            self._changed.clear()
+            if self._is_to_end():
+                following = None
+            first = inside[0] if inside else None
+            if first and first.is_out:
+                told = 0.0
+                yield inside.popleft()
+            elif following and self._has_room(following, inside):
+                inside.append(following)
+                if not following.is_out:
+                    self._preparing.submit(self._prepare, following)
+                following = next(coming, None)
+            elif first and first.share > told:
+                told = first.share
+                yield first
+            else:
+                self._changed.wait(_HEARS_CTRL_C_EVERY_S)
+
+    def _announced(self, work: Work) -> OnItsWay:
+        one = OnItsWay(work)
+        with self._that_may_end(one):
+            one.bytes_needed = work.bytes_needed()
+            if one.bytes_needed > self._memory_bytes:
+                raise InputError(
+                    f"needs about {one.bytes_needed / 1e9:.1f} GB of memory,"
+                    f" {self._memory_bytes / 1e9:.1f} are free",
+                    "Close other programs, or use a machine with more memory.",
+                )
+        return one
+
+    def _has_room(self, following: OnItsWay, inside: Iterable[OnItsWay]) -> bool:
+        if following.is_out:
+            return True  # it failed already, and takes nothing
+        on_their_way = [one for one in inside if not one.is_out]
+        taken = sum(one.bytes_needed for one in on_their_way)
+        return len(on_their_way) < self._most_on_their_way and (
+            taken + following.bytes_needed <= self._memory_bytes
+        )
+
+    def _prepare(self, one: OnItsWay) -> None:
+        with self._that_may_end(one):
+            slices = one.work.prepare()
+            if slices is None:
+                self._let_out(one)
+            else:
+                self._to_execute.put((one, slices))
+
+    def _finish(self, one: OnItsWay, load: Load) -> None:
+        with self._that_may_end(one):
+            one.work.finish(load)
+            self._let_out(one)
+
+    @contextmanager
+    def _that_may_end(self, one: OnItsWay) -> Iterator[None]:
+        """Let a scan out where it fails; what is nobody's error ends the pipeline."""
+        try:
+            yield
+        except DeviceLostError as error:
+            self._break(error)
+        except (WmhError, MemoryError) as error:
+            self._let_out(one, error)
+        except BaseException as error:
+            self._break(error)
+
+    def _let_out(self, one: OnItsWay, error: WmhError | MemoryError | None = None) -> None:
+        one.error, one.is_out = error, True
+        self._changed.set()
+
+    def _break(self, error: BaseException) -> None:
+        self._broken = error
+        self._changed.set()
+
+    def _feed(self, backend: Backend) -> None:
+        try:
+            Feeder(backend, self._again, self._to_execute, self).feed()
+        except BaseException as error:  # told in the caller's thread
+            self._break(error)
+
+    # What the feeders say.
+
+    def advanced(self, owner: OnItsWay, share: float) -> None:
+        """A batch came back."""
+        owner.share = share
+        self._changed.set()
+
+    def executed(self, owner: OnItsWay, load: Load) -> None:
+        """A scan came back."""
+        self._finishing.submit(self._finish, owner, load)
+
+    def failed(self, owner: OnItsWay, error: BackendError | MemoryError) -> None:
+        """The device refused a scan."""
+        self._let_out(owner, error)

@@ -1,0 +1,204 @@
+"""Scans on their way over devices: all at once, in order, in bounded number, whatever fails."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.errors import BackendError, DeviceLostError, InputError
+from wmh_runtime.pipeline import Pipeline, Work
+from wmh_runtime.types import NetworkShape
+
+SHAPE = NetworkShape(channels=1, outputs=1, size_px=2)
+PLENTY = 10**9
+
+
+class Scan(Work):
+    """A scan of some slices that all have one value."""
+
+    def __init__(self, value, count=3, needs=1, prepare_s=0.0, finish_s=0.0, fails=None):
+        self.value, self.count, self.needs = value, count, needs
+        self.prepare_s, self.finish_s, self.fails = prepare_s, finish_s, fails
+        self.found = None
+
+    def bytes_needed(self):
+        return self.needs
+
+    def prepare(self):
+        time.sleep(self.prepare_s)
+        if self.fails == "prepare":
+            raise InputError("is broken")
+        if self.fails == "memory":
+            raise MemoryError
+        if self.fails == "bug":
+            raise ZeroDivisionError
+        if self.count == 0:
+            return None
+        return np.full((self.count, *SHAPE.slice_in), self.value, np.float32)
+
+    def finish(self, load):
+        time.sleep(self.finish_s)
+        if self.fails == "finish":
+            raise InputError("cannot be written")
+        self.found = load.probability
+
+
+class Refusing(FakeBackend):
+    """Fails on every batch with a slice of one value."""
+
+    def __init__(self, value, error, batch_size=1):
+        super().__init__(SHAPE, batch_size)
+        self.value, self.error = value, error
+
+    def _execute(self, batch):
+        if (batch == self.value).any():
+            raise self.error
+        return super()._execute(batch)
+
+
+def logistic(value):
+    return 1 / (1 + np.exp(-value))
+
+
+def opened(*backends):
+    for backend in backends:
+        backend.__enter__()  # there is nothing to close
+    return backends
+
+
+def run(works, *backends, memory_bytes=PLENTY, helpers=2, **options):
+    """Let scans through; return those that came out."""
+    with_all = opened(*(backends or [FakeBackend(SHAPE, 2)]))
+    pipeline = Pipeline(with_all, None, memory_bytes=memory_bytes, helpers=helpers, **options)
+    return [one for one in pipeline.run(works) if one.is_out]
+
+
+@settings(max_examples=30)
+@given(
+    counts=st.lists(st.integers(0, 5), max_size=12),
+    batch_size=st.integers(1, 4),
+    devices=st.integers(1, 3),
+    helpers=st.integers(1, 3),
+)
+def test_every_scan_comes_out_once_in_order_with_its_own(counts, batch_size, devices, helpers):
+    works = [Scan(value, count) for value, count in enumerate(counts)]
+    backends = [FakeBackend(SHAPE, batch_size) for _ in range(devices)]
+    out = run(works, *backends, helpers=helpers)
+    assert [one.work for one in out] == works
+    assert all(one.error is None for one in out)
+    for work in works:
+        if work.count:
+            np.testing.assert_allclose(work.found, logistic(work.value), rtol=1e-6)
+            assert work.found.shape == (work.count, *SHAPE.slice_out)
+
+
+def test_order_does_not_depend_on_timing():
+    works = [Scan(0, prepare_s=0.1), Scan(1, finish_s=0.1), Scan(2), Scan(3, count=0), Scan(4)]
+    assert [one.work for one in run(works)] == works
+
+
+def test_slices_of_several_scans_share_batches():
+    # Ten scans of 3 slices, all prepared before the device begins: 30 slices in batches of 4 are
+    # 8 batches; scan by scan they would be 20.
+    begin = threading.Event()
+
+    class Waiting(FakeBackend):
+        def _execute(self, batch):
+            begin.wait(5)
+            return super()._execute(batch)
+
+    class Last(Scan):
+        def prepare(self):
+            slices = super().prepare()
+            threading.Timer(0.2, begin.set).start()
+            return slices
+
+    backend = Waiting(SHAPE, 4)
+    works = [*(Scan(value) for value in range(9)), Last(9)]
+    assert len(run(works, backend, helpers=5)) == 10
+    # The first batch holds what had come when the device was asked: 3 slices at least.
+    assert backend.batches_executed <= 9
+
+
+@pytest.mark.parametrize("fails", ["prepare", "finish", "memory"])
+def test_a_scan_that_fails_is_told_and_the_others_go_on(fails):
+    works = [Scan(0), Scan(1, fails=fails), Scan(2)]
+    out = run(works)
+    assert [one.work for one in out] == works
+    assert [one.error is None for one in out] == [True, False, True]
+    assert isinstance(out[1].error, (InputError, MemoryError))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_a_batch_that_fails_costs_only_the_scan_that_made_it_fail(batch_size):
+    works = [Scan(value) for value in range(6)]
+    out = run(works, Refusing(3, BackendError("no memory for this batch"), batch_size))
+    assert [str(one.error) if one.error else "" for one in out] == [
+        "no memory for this batch" if value == 3 else "" for value in range(6)
+    ]
+    for work in works[:3] + works[4:]:
+        np.testing.assert_allclose(work.found, logistic(work.value), rtol=1e-6)
+
+
+def test_a_device_that_is_gone_ends_the_run_and_what_it_had_executed_comes_out():
+    works = [Scan(value) for value in range(50)]
+    (backend,) = opened(Refusing(5, DeviceLostError("fell off the bus")))
+    pipeline = Pipeline([backend], None, memory_bytes=PLENTY, helpers=1)
+    out = []
+    with pytest.raises(DeviceLostError, match="fell off the bus"):
+        out.extend(one.work.value for one in pipeline.run(works) if one.is_out)
+    assert out == [0, 1, 2, 3, 4]
+    assert works[6].found is None
+
+
+def test_what_is_nobodys_error_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        run([Scan(0), Scan(1, fails="bug"), Scan(2)])
+
+
+def test_no_more_than_the_memory_holds_are_on_their_way():
+    lock, now, most = threading.Lock(), [0], [0]
+
+    class Counted(Scan):
+        def prepare(self):
+            with lock:
+                now[0] += self.needs
+                most[0] = max(most[0], now[0])
+            return super().prepare()
+
+        def finish(self, load):
+            super().finish(load)
+            with lock:
+                now[0] -= self.needs
+
+    works = [Counted(value, needs=4, finish_s=0.01) for value in range(12)]
+    assert len(run(works, memory_bytes=10, helpers=4)) == 12
+    assert most[0] == 8  # two of 4 fit into 10, three do not
+
+
+def test_a_scan_that_no_memory_holds_is_refused_in_numbers():
+    out = run([Scan(0), Scan(1, needs=9 * 10**9)], memory_bytes=4 * 10**9)
+    assert out[0].error is None
+    assert "needs about 9.0 GB of memory, 4.0 are free" in str(out[1].error)
+
+
+def test_asked_to_end_it_takes_in_no_more_and_finishes_what_is_on_its_way():
+    seen = []
+    out = run(
+        (seen.append(value) or Scan(value) for value in range(1000)),
+        is_to_end=lambda: len(seen) >= 20,
+    )
+    assert 1 <= len(out) <= 20
+    assert all(one.work.found is not None for one in out)
+
+
+def test_the_first_scans_progress_is_told():
+    pipeline = Pipeline(opened(FakeBackend(SHAPE, 1)), None, memory_bytes=PLENTY, helpers=1)
+    works = [Scan(0, count=4, finish_s=0.2)]
+    shares = [one.share for one in pipeline.run(works)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
