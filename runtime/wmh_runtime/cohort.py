@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from wmh_runtime import bids
-from wmh_runtime.atomic import write_table_atomically
+import numpy as np
+
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Bundle, sha256_of
+from wmh_runtime.bundle import Bundle
 from wmh_runtime.discovery import Found
-from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.errors import InputError, InterruptionError, WmhError
+from wmh_runtime.finished import finished_records
 from wmh_runtime.folders import make_writable_folder
+from wmh_runtime.interruption import Interruption
+from wmh_runtime.leftovers import remove_leftovers
+from wmh_runtime.lock import only_run_in
 from wmh_runtime.manifest import Output
+from wmh_runtime.memory import bytes_of_scan, free_bytes
 from wmh_runtime.outputs import OutputPaths, output_paths, write_output
-from wmh_runtime.record import Record, Settings, read_record
-from wmh_runtime.scan import read_scan
-from wmh_runtime.segmenter import Segmenter
+from wmh_runtime.packing import Again, Load
+from wmh_runtime.pipeline import Pipeline, Work
+from wmh_runtime.record import Record, Settings
+from wmh_runtime.scan import read_grid, read_scan
+from wmh_runtime.segmenter import Begun, begin, end
+from wmh_runtime.tables import require_replaceable, write_failures, write_volumes
+from wmh_runtime.types import Floats, Tta
+from wmh_runtime.words import counted
 
-VOLUMES_NAME = "volumes.csv"
+_SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the files' cache and for what else is at work
 
 
 @dataclass(frozen=True)
@@ -31,13 +43,15 @@ class Job:
     out: Path
     bundle: Bundle
     outputs: Sequence[Output]  # the bundle's, or with thresholds and sizes of the user's
+    tta: Tta = "full"
     with_probability: bool = False
     overwrite: bool = False
+    fail_fast: bool = False  # the first failure is the end
 
 
 @dataclass
 class Outcome:
-    """What became of it."""
+    """What became of it, in the order of the scans."""
 
     done: list[Found] = field(default_factory=list)
     kept: list[Found] = field(default_factory=list)  # finished before, with the same settings
@@ -45,10 +59,10 @@ class Outcome:
 
 
 class Progress:
-    """What a caller hears of a running job. The default says nothing."""
+    """What a caller hears of a running job, in its own thread. The default says nothing."""
 
     def executed(self, scan: Found, share: float) -> None:
-        """This share, 0 to 1, of a scan's slices has been executed."""
+        """This share, 0 to 1, of a scan has been executed."""
 
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
         """A scan is finished, or had been before; one record for each output."""
@@ -57,160 +71,176 @@ class Progress:
         """A scan could not be segmented."""
 
 
-def run(job: Job, backend: Backend, progress: Progress) -> Outcome:
+def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
     """Segment every scan of a job. A failure does not stop the others.
 
     At the end, however it comes, `volumes.csv` tells of every finished result in the output
-    folder, those of earlier runs included.
+    folder, those of earlier runs included, and `failures.csv` of what failed in this one.
 
     Args:
         job: what to do.
-        backend: open, for the job's bundle.
+        backends: open, for the job's bundle, one for each device: of one view where `job.tta` is
+            `none` or `adaptive`, of eight where it is `full`.
         progress: is told of each scan.
 
     Raises:
-        InputError: the output folder or its table cannot be written.
+        InputError: the output folder or a table cannot be written, or another run is at work there.
+        DeviceLostError: a device is gone.
+        InterruptionError: the user asked for the end; what was on its way is finished.
     """
     make_writable_folder(job.out)
-    _require_replaceable(job.out / VOLUMES_NAME)
-    outcome = Outcome()
-    segmenter = Segmenter(job.bundle.manifest.preparation, job.outputs, backend)
-    settings = [Settings.of(job.bundle, output, backend) for output in job.outputs]
-    names = Counter(_paths(job, scan)[0].mask for scan in job.scans)
-    try:
-        for scan in job.scans:
-            paths = _paths(job, scan)
-            try:
-                if names[paths[0].mask] > 1:
-                    raise InputError(
-                        f"would be written to {paths[0].mask.name}, and so would another scan",
-                        "Rename one of them.",
-                        about=scan.path,
-                    )
-                records = None if job.overwrite else _finished(scan, paths, settings, job)
-                kept = records is not None
-                if records is None:
-                    records = _segment(scan, paths, settings, job, segmenter, progress)
-            except WmhError as error:
-                outcome.failed.append((scan, error))
-                progress.failed(scan, error)
-            else:
-                (outcome.kept if kept else outcome.done).append(scan)
-                progress.done(scan, records, kept=kept)
-    finally:
-        _write_table(job.out)
+    with only_run_in(job.out):
+        require_replaceable(job.out)
+        for folder in {_paths(job, scan)[0].mask.parent for scan in job.scans}:
+            remove_leftovers(folder)
+        outcome = Outcome()
+        try:
+            _run(job, backends, progress, outcome)
+        finally:
+            write_failures(job.out, outcome.failed)
+            write_volumes(job.out)
     return outcome
+
+
+def _run(job: Job, backends: Sequence[Backend], progress: Progress, outcome: Outcome) -> None:
+    settings = [Settings.of(job.bundle, output, backends[0], job.tta) for output in job.outputs]
+    names = Counter(_paths(job, scan)[0].mask for scan in job.scans)
+    works = (
+        _ScanWork(job, scan, settings, backends[0], is_alone=names[_paths(job, scan)[0].mask] == 1)
+        for scan in job.scans
+    )
+    with Interruption() as interruption:
+        pipeline = Pipeline(
+            backends,
+            _again(job),
+            memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
+            helpers=_helpers(len(backends)),
+            is_to_end=lambda: interruption.requested or (job.fail_fast and bool(outcome.failed)),
+        )
+        for one in pipeline.run(works):
+            work = cast(_ScanWork, one.work)
+            if not one.is_out:
+                progress.executed(work.scan, one.share)
+            elif one.error is None:
+                (outcome.kept if work.kept else outcome.done).append(work.scan)
+                progress.done(work.scan, work.records, kept=work.kept)
+            else:
+                error = _told(one.error, work.scan)
+                outcome.failed.append((work.scan, error))
+                progress.failed(work.scan, error)
+    finished = len(outcome.kept) + len(outcome.done)
+    if interruption.requested and finished + len(outcome.failed) < len(job.scans):
+        raise InterruptionError(
+            f"stopped after {finished} of {counted(len(job.scans), 'scan')}",
+            "The same command goes on.",
+        )
+
+
+def _told(error: WmhError | MemoryError, scan: Found) -> WmhError:
+    """Return an error that names its scan."""
+    if isinstance(error, MemoryError):
+        remedy = "Close other programs, or use a machine with more memory."
+        return InputError("does not fit into memory", remedy, about=scan.path)
+    if error.about is None or not isinstance(error, InputError):
+        return type(error)(f"{error}", about=scan.path)
+    return error
+
+
+def _again(job: Job) -> Again | None:
+    """Return what decides whether a slice is looked at in all views."""
+    if job.tta != "adaptive":
+        return None
+    manifest = job.bundle.manifest
+    limits = np.array(
+        [
+            bound * min(1, output.threshold / own.threshold)
+            for bound, output, own in zip(
+                manifest.calibration.empty_below, job.outputs, manifest.outputs, strict=True
+            )
+        ],
+        np.float32,
+    )
+
+    def is_not_certainly_empty(probability: Floats) -> bool:
+        return bool((probability >= limits[:, None, None]).any())
+
+    return is_not_certainly_empty
+
+
+def _helpers(devices: int) -> int:
+    """Return how many threads prepare, and finish: a few for each device."""
+    return max(1, min(4 * devices, (os.cpu_count() or 1) // 2))
 
 
 def _paths(job: Job, scan: Found) -> list[OutputPaths]:
     return [output_paths(job.out, scan.relative, output.name) for output in job.outputs]
 
 
-def _finished(
-    scan: Found, paths: Sequence[OutputPaths], settings: Sequence[Settings], job: Job
-) -> list[Record] | None:
-    """Return the records of a scan that is finished already, None where it is not.
+class _ScanWork(Work):
+    """One scan of a job."""
 
-    Raises:
-        InputError: what lies there is not this result, and would be lost.
-    """
-    replace = "Give --overwrite to replace it, or another output folder."
-    for to in paths:
-        if not to.record.exists() and to.hold_foreign_files:
-            problem = f"would replace files that this program did not write: {to.mask.name} or its"
-            raise InputError(f"{problem} neighbours", replace, about=scan.path)
-    if not all(to.record.exists() for to in paths):
-        return None
-    records = [record for to in paths if (record := read_record(to.record)) is not None]
-    if len(records) < len(paths):
-        problem = f"has a record that this version cannot read, {paths[0].record.name}"
-        raise InputError(problem, replace, about=scan.path)
-    try:
-        input_sha256 = sha256_of(scan.path)
-    except OSError:
-        return None  # reading the scan will say what is wrong with it
-    for to, record, wanted in zip(paths, records, settings, strict=True):
-        if record.input_sha256 != input_sha256:
-            problem = f"has a result of another input, {to.record.name}"
-            raise InputError(problem, replace, about=scan.path)
-        if record.settings != wanted:
-            differing = ", ".join(_differing(record.settings, wanted))
-            problem = f"has a result made with another {differing}, {to.record.name}"
-            raise InputError(problem, replace, about=scan.path)
-        wanted_files = [to.mask, to.picture] + [to.probability] * job.with_probability
-        if not all(path.exists() for path in wanted_files):
-            return None
-    return records
+    def __init__(
+        self,
+        job: Job,
+        scan: Found,
+        settings: Sequence[Settings],
+        backend: Backend,
+        *,
+        is_alone: bool,
+    ) -> None:
+        self.scan = scan
+        self.records: list[Record] = []
+        self.kept = False
+        self._job = job
+        self._paths = _paths(job, scan)
+        self._settings = settings
+        self._backend = backend
+        self._is_alone = is_alone
+        self._begun: Begun | None = None
 
+    def bytes_needed(self) -> int:
+        shape, affine = read_grid(self.scan.path)
+        manifest = self._job.bundle.manifest
+        return bytes_of_scan(shape, affine, manifest.preparation, manifest.network_shape)
 
-def _differing(found: Settings, wanted: Settings) -> list[str]:
-    """Name the settings that differ, each with what was and what would be."""
-    before, now = found.model_dump(), wanted.model_dump()
-    before |= before.pop("output")
-    now |= now.pop("output")
-    return [f"{key} ({before[key]}, now {now[key]})" for key in now if before.get(key) != now[key]]
-
-
-def _segment(
-    scan: Found,
-    paths: Sequence[OutputPaths],
-    settings: Sequence[Settings],
-    job: Job,
-    segmenter: Segmenter,
-    progress: Progress,
-) -> list[Record]:
-    caution = job.bundle.manifest.caution
-    try:
+    def prepare(self) -> Floats | None:
+        job, scan = self._job, self.scan
+        if not self._is_alone:
+            raise InputError(
+                f"would be written to {self._paths[0].mask.name}, and so would another scan",
+                "Rename one of them.",
+                about=scan.path,
+            )
+        if not job.overwrite:
+            records = finished_records(
+                scan.path, self._paths, self._settings, with_probability=job.with_probability
+            )
+            if records is not None:
+                self.records, self.kept = records, True
+                return None
         image = read_scan(scan.path)
-        segmentation = segmenter.segment(
-            image, on_executed=lambda share: progress.executed(scan, share)
-        )
-        records = []
-        for result, to, made_with in zip(segmentation.results, paths, settings, strict=True):
-            record = Record.of(image, segmentation, result, made_with, segmenter.backend, caution)
+        self._begun = begin([image], job.bundle.manifest.preparation, self._backend.shape.channels)
+        return self._begun.prepared.slices
+
+    def finish(self, load: Load) -> None:
+        assert self._begun is not None
+        job, begun = self._job, self._begun
+        begun.seconds["execute"] = round(load.seconds, 4)
+        (image,) = begun.channels
+        in_all_views = len(load.slices) if job.tta == "full" else load.looked_again
+        segmentation = end(begun, load.probability, job.outputs)
+        for result, to, made_with in zip(
+            segmentation.results, self._paths, self._settings, strict=True
+        ):
+            record = Record.of(
+                image,
+                segmentation,
+                result,
+                made_with,
+                self._backend,
+                slices_in_all_views=in_all_views,
+                caution=job.bundle.manifest.caution,
+            )
             write_output(image, result, record, to, with_probability=job.with_probability)
-            records.append(record)
-    except MemoryError as error:
-        remedy = "Use a machine with more memory."
-        raise InputError("does not fit into memory", remedy, about=scan.path) from error
-    return records
-
-
-def _require_replaceable(path: Path) -> None:
-    """Find out before any work whether the table is open elsewhere, as spreadsheets lock it."""
-    try:
-        if path.exists():
-            path.open("ab").close()
-    except OSError as error:
-        raise InputError(
-            f"cannot be replaced ({error.strerror or error})",
-            "Close it where it is open, or choose another output folder.",
-            about=path,
-        ) from error
-
-
-def _write_table(out: Path) -> None:
-    """Write one row for every finished result below the output folder."""
-    rows = sorted(_rows(out), key=lambda row: (row["scan"], row["output"]))
-    if rows:
-        write_table_atomically(out / VOLUMES_NAME, rows)
-
-
-def _rows(out: Path) -> Iterator[dict[str, str]]:
-    for path in out.rglob(f"*{bids.RECORD_SUFFIX}"):
-        record = read_record(path)
-        if record is None:
-            continue
-        folder, output = path.parent.relative_to(out), record.settings.output
-        yield {
-            "scan": (folder / record.Sources[0]).as_posix(),
-            "output": output.name,
-            "volume_ml": f"{record.volume_ml:.4f}",
-            "lesion_count": str(record.lesion_count),
-            "threshold": f"{output.threshold:g}",
-            "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
-            "bundle": record.settings.bundle,
-            "model_id": record.settings.model_id,
-            "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
-            "warnings": " | ".join(record.warnings),
-        }
+            self.records.append(record)
+        self._begun = None  # its voxels are not needed any more

@@ -17,6 +17,7 @@ from wmh_runtime.manifest import Output
 from wmh_runtime.scan import Scan
 from wmh_runtime.segmenter import OutputResult, Segmentation
 from wmh_runtime.strict import Strict
+from wmh_runtime.types import Tta
 
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
@@ -30,9 +31,10 @@ class Settings(Strict):
     backend: str
     device: str
     precision: str
+    tta: Tta
 
     @classmethod
-    def of(cls, bundle: Bundle, output: Output, backend: Backend) -> Settings:
+    def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
         """Gather the settings of one output."""
         return cls(
             model_id=bundle.manifest.model_id,
@@ -41,6 +43,7 @@ class Settings(Strict):
             backend=backend.name,
             device=backend.device,
             precision=backend.precision,
+            tta=tta,
         )
 
 
@@ -65,6 +68,7 @@ class Record(Strict):
     lesions: list[Lesion] = Field(description="largest first")
     slices: int
     slices_executed: int = Field(description="the others show no head; their probability is 0")
+    slices_in_all_views: int = Field(description="the others of these: in one view")
     warnings: list[str]
     versions: dict[str, str] = Field(description="of what made the result")
     seconds: dict[str, float] = Field(description="by step, on the machine that did it")
@@ -77,6 +81,8 @@ class Record(Strict):
         result: OutputResult,
         settings: Settings,
         backend: Backend,
+        *,
+        slices_in_all_views: int,
         caution: str = "",
     ) -> Record:
         """Record one output of a segmentation; the model's caution is its first warning."""
@@ -96,6 +102,7 @@ class Record(Strict):
             ],
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
+            slices_in_all_views=slices_in_all_views,
             warnings=[caution] * bool(caution) + list(segmentation.warnings),
             versions={
                 "python": platform.python_version(),

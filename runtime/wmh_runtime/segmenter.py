@@ -1,4 +1,4 @@
-"""One scan from voxels to lesions: prepare, execute, restore, threshold."""
+"""One scan from voxels to lesions: begin (prepare), execute, end (restore, threshold)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import InputError
 from wmh_runtime.lesions import Lesions, find_lesions
 from wmh_runtime.manifest import Output
-from wmh_runtime.prepare import Preparation, prepare
+from wmh_runtime.prepare import Preparation, PreparedScan, prepare
 from wmh_runtime.scan import Scan
 from wmh_runtime.types import Floats
 from wmh_runtime.words import counted
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A scan that is ready to be executed."""
+
+    channels: tuple[Scan, ...]
+    prepared: PreparedScan
+    seconds: dict[str, float]  # by step, so far
 
 
 @dataclass(frozen=True)
@@ -66,35 +75,60 @@ class Segmenter:
             InputError: the channels are too few or too many, on different grids, or show no head.
             BackendError: the execution failed.
         """
-        first, expected = channels[0], self.backend.shape.channels
-        if len(channels) != expected:
-            raise InputError(
-                f"comes as {counted(len(channels), 'channel')}, this bundle's network takes"
-                f" {expected}",
-                "Use a bundle made for the channels at hand.",
-                about=first.path,
-            )
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "prepare"):
-            prepared = prepare(channels, self.preparation)
-        with _timed(seconds, "execute"):
-            squares = self.backend.predict(prepared.slices, on_executed)
-        with _timed(seconds, "restore"):
-            probabilities = [
-                prepared.restoration.probability(squares[:, k]) for k in range(len(self.outputs))
-            ]
-        with _timed(seconds, "lesions"):
-            results = tuple(
-                OutputResult(output, probability, _cut(probability, output, first))
-                for output, probability in zip(self.outputs, probabilities, strict=True)
-            )
-        return Segmentation(
-            results=results,
-            slice_count=prepared.slice_count,
-            slices_run=len(prepared.slices),
-            warnings=(*(w for channel in channels for w in channel.warnings), *prepared.warnings),
-            seconds=seconds,
+        begun = begin(channels, self.preparation, self.backend.shape.channels)
+        with timed(begun.seconds, "execute"):
+            squares = self.backend.predict(begun.prepared.slices, on_executed)
+        return end(begun, squares, self.outputs)
+
+
+def begin(channels: Sequence[Scan], preparation: Preparation, expected: int) -> Begun:
+    """Prepare one scan.
+
+    Args:
+        channels: one scan for each of the bundle's channels, all on one grid.
+        preparation: the bundle's.
+        expected: how many channels the network takes.
+
+    Raises:
+        InputError: the channels are too few or too many, on different grids, or show no head.
+    """
+    if len(channels) != expected:
+        raise InputError(
+            f"comes as {counted(len(channels), 'channel')}, this bundle's network takes {expected}",
+            "Use a bundle made for the channels at hand.",
+            about=channels[0].path,
         )
+    seconds: dict[str, float] = {}
+    with timed(seconds, "prepare"):
+        prepared = prepare(channels, preparation)
+    return Begun(tuple(channels), prepared, seconds)
+
+
+def end(begun: Begun, squares: Floats, outputs: Sequence[Output]) -> Segmentation:
+    """Bring probabilities to the scan's own grid and find the lesions.
+
+    Args:
+        begun: the scan.
+        squares: what the network gave, [slices run, K, S, S].
+        outputs: the K outputs, with the thresholds and minimum sizes to use.
+    """
+    channels, prepared, seconds = begun.channels, begun.prepared, begun.seconds
+    with timed(seconds, "restore"):
+        probabilities = [
+            prepared.restoration.probability(squares[:, k]) for k in range(len(outputs))
+        ]
+    with timed(seconds, "lesions"):
+        results = tuple(
+            OutputResult(output, probability, _cut(probability, output, channels[0]))
+            for output, probability in zip(outputs, probabilities, strict=True)
+        )
+    return Segmentation(
+        results=results,
+        slice_count=prepared.slice_count,
+        slices_run=len(prepared.slices),
+        warnings=(*(w for channel in channels for w in channel.warnings), *prepared.warnings),
+        seconds=seconds,
+    )
 
 
 def _cut(probability: Floats, output: Output, scan: Scan) -> Lesions:
@@ -107,7 +141,8 @@ def _cut(probability: Floats, output: Output, scan: Scan) -> Lesions:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note how many seconds the block takes."""
     started = time.perf_counter()
     yield
     seconds[step] = round(time.perf_counter() - started, 4)

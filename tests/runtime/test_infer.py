@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import signal
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.atomic import is_partial
 from wmh_runtime.cli.infer import main
-from wmh_runtime.cohort import VOLUMES_NAME
+from wmh_runtime.lock import only_run_in
+from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
 
 CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
 
@@ -42,6 +44,7 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
     out = tmp_path / "out"
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert names == [
+        ".wmh-lock",
         "site/sub-2_label-WMH_mask.json",
         "site/sub-2_label-WMH_mask.nii.gz",
         "site/sub-2_label-WMH_probseg.nii.gz",
@@ -118,7 +121,87 @@ def test_one_bad_scan_is_told_and_the_others_go_on(tmp_path, infer):
     assert "c.nii.gz: is cut off" in errors
     assert "Traceback" not in errors
     assert "2 scans finished" in said
-    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "d.nii"]
+    with (tmp_path / "out" / FAILURES_NAME).open(encoding="utf-8") as file:
+        failures = {row["scan"]: row["reason"] for row in csv.DictReader(file)}
+    assert failures.keys() == {"b.nii", "c.nii.gz"}
+    assert "b.nii: is empty" in failures["b.nii"]
+    (tmp_path / "scans" / "b.nii").unlink()
+    (tmp_path / "scans" / "c.nii.gz").write_bytes(whole)
+    assert infer()[0] == 0
+    assert not (tmp_path / "out" / FAILURES_NAME).exists()
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii.gz", "d.nii"]
+
+
+def test_the_first_failure_can_be_the_end(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "scans" / "b.nii").write_bytes(b"")
+    for number in range(20):
+        write_head(tmp_path / "scans" / f"c{number:02}.nii")
+    status, _, errors = infer("--fail-fast")
+    assert status == 1
+    assert "b.nii: is empty" in errors
+    assert 1 <= len(rows_of(tmp_path / "out")) < 20
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "out").mkdir()
+    with only_run_in(tmp_path / "out"):
+        status, _, errors = infer()
+    assert (status, "another run writes to it" in errors) == (2, True)
+
+
+def record_of(out):
+    return json.loads((out / "a_label-WMH_mask.json").read_text())
+
+
+def test_one_view_has_its_own_threshold(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "none")[0] == 0
+    record = record_of(tmp_path / "out")
+    assert record["settings"]["tta"] == "none"
+    assert record["settings"]["output"]["threshold"] == 0.8
+    assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 0)
+    assert record["lesion_count"] == 1
+
+
+def test_adaptive_looks_again_where_something_may_be(tmp_path, infer):
+    # The cube lies in slices 2 and 3; elsewhere the head is even, and gives a probability of 0.5.
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive", "--probability", out=tmp_path / "adaptive")[0] == 0
+    assert infer("--probability", out=tmp_path / "full")[0] == 0
+    record = record_of(tmp_path / "adaptive")
+    assert record["settings"]["tta"] == "adaptive"
+    assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 2)
+    assert record_of(tmp_path / "full")["slices_in_all_views"] == 6
+    found = [
+        np.asarray(nib.load(tmp_path / how / "a_label-WMH_probseg.nii.gz").dataobj)
+        for how in ("adaptive", "full")
+    ]
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_adaptive_needs_a_bundle_that_says_what_is_empty(tmp_path, infer, toy_bundle):
+    manifest = json.loads((toy_bundle / "manifest.json").read_text())
+    manifest["calibration"]["empty_below"] = []
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "is not calibrated for adaptive views" in errors) == (2, True)
+    assert infer("--tta", "sometimes")[0] == 2
+
+
+def test_batches_change_no_mask(tmp_path, infer):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=ord(name))
+    infer("--probability")
+    infer("--probability", "--batch", "4", out=tmp_path / "batches")
+    for name in "abc":
+        one, four = (
+            np.asarray(nib.load(tmp_path / out / f"{name}_label-WMH_probseg.nii.gz").dataobj)
+            for out in ("out", "batches")
+        )
+        np.testing.assert_allclose(one, four, atol=1e-6)
 
 
 def test_nothing_usable_is_status_two(tmp_path, infer):
@@ -277,23 +360,29 @@ def test_the_record_names_the_versions_that_made_it(tmp_path, infer):
     assert {"python", "wmh-lora", "numpy", "nibabel", "onnxruntime"} <= record["versions"].keys()
 
 
-def test_interrupting_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, infer, monkeypatch):
+def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
+    tmp_path, infer, monkeypatch
+):
     from wmh_runtime import cohort
 
-    write_head(tmp_path / "scans" / "a.nii")
-    write_head(tmp_path / "scans" / "b.nii")
+    for number in range(30):
+        write_head(tmp_path / "scans" / f"{number:02}.nii")
     read = cohort.read_scan
 
     def interrupted(path):
-        if path.name == "b.nii":
-            raise KeyboardInterrupt
+        if path.name == "01.nii":
+            signal.raise_signal(signal.SIGINT)
         return read(path)
 
     monkeypatch.setattr(cohort, "read_scan", interrupted)
     status, _, errors = infer()
     assert status == 130
-    assert "the same command goes on" in errors
-    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii"]
+    finished = len(rows_of(tmp_path / "out"))
+    assert 2 <= finished < 30
+    assert f"stopped after {finished} of 30 scans. The same command goes on." in errors
+    monkeypatch.undo()
+    assert infer()[0] == 0
+    assert len(rows_of(tmp_path / "out")) == 30
 
 
 def test_masks_of_others_are_not_replaced_without_being_told_to(tmp_path, infer):

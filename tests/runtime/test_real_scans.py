@@ -21,7 +21,7 @@ def results(test_data, tmp_path_factory):
     found = discover(test_data / "open-ms", out)
     job = Job(found.scans, out, bundle, bundle.manifest.outputs, with_probability=True)
     with OnnxRuntimeBackend.of_bundle(bundle, views=1) as backend:
-        outcome = run(job, backend, Progress())
+        outcome = run(job, [backend], Progress())
     assert (len(outcome.done), outcome.failed) == (7, [])
     return out
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 from rich.progress import Progress as Bar
@@ -14,13 +15,15 @@ from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.select import backend_named
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.cli import terminal
-from wmh_runtime.cohort import VOLUMES_NAME, Job, Outcome, Progress, run
+from wmh_runtime.cli.options import precision_named, tta_named
+from wmh_runtime.cohort import Job, Outcome, Progress, run
 from wmh_runtime.discovery import Discovery, Found, discover
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.first_use import compare_once
 from wmh_runtime.manifest import Output
 from wmh_runtime.record import Record
-from wmh_runtime.types import Precision
+from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.types import first_views
 from wmh_runtime.words import counted
 
 app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
@@ -49,11 +52,23 @@ def infer(
     precision: Annotated[
         str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino). Default: fp32.")
     ] = "",
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="Views of a slice: full (8), none (1), adaptive (8 where it is not surely empty)."
+        ),
+    ] = "full",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads. Default: one a core.")
     ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Slices executed at a time. Processors are best at 1.")
+    ] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace finished results.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first scan that fails.")
     ] = False,
     _version: Annotated[
         bool,
@@ -73,27 +88,43 @@ def infer(
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="--bundle")
     opened = open_bundle(bundle)
+    looking = tta_named(tta)
+    views = first_views(looking)
     chosen = backend_named(backend).of_bundle(
-        opened, precision=_precision(precision), threads=threads
+        opened,
+        views=views,
+        precision=precision_named(precision) if precision else None,
+        batch_size=batch,
+        threads=threads,
     )
-    executed = opened.graph(views=8, precision=chosen.precision)
-    outputs = [_overridden(output, threshold, min_lesion_mm3) for output in opened.manifest.outputs]
+    executed = opened.graph(views=views, precision=chosen.precision)
+    calibrated = opened.manifest.outputs_of(looking)
+    outputs = [_overridden(output, threshold, min_lesion_mm3) for output in calibrated]
     found = discover(source, out)
     _tell_what_is_passed_over(found)
     if opened.manifest.caution:
         terminal.say_warning(opened.manifest.caution)
-    job = Job(found.scans, out, opened, outputs, with_probability=probability, overwrite=overwrite)
+    job = Job(
+        found.scans,
+        out,
+        opened,
+        outputs,
+        tta=looking,
+        with_probability=probability,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+    )
     try:
         with chosen, terminal.progress_bar() as bar:
-            if (parity := compare_once(opened, chosen, executed, views=8)) is not None:
+            if (parity := compare_once(opened, chosen, executed, views)) is not None:
                 terminal.say(
                     f"{parity.precision} agrees with the trained network on this machine:"
                     f" mask Dice {parity.mask_dice:.4f}"
                 )
-            outcome = run(job, chosen, _Display(bar, len(found.scans), opened.manifest.caution))
+            outcome = run(job, [chosen], _Display(bar, len(found.scans), opened.manifest.caution))
     except KeyboardInterrupt:
         terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
-        raise typer.Exit(terminal.EXIT_INTERRUPTED) from None
+        os._exit(terminal.EXIT_INTERRUPTED)  # threads may still be at work, and nobody waits
     _conclude(outcome, out)
 
 
@@ -132,16 +163,6 @@ class _Display(Progress):
         self._bar.update(self._task, completed=self._finished)
 
 
-def _precision(name: str) -> Precision | None:
-    if not name:
-        return None
-    for precision in get_args(Precision):
-        if precision == name.lower():
-            return cast(Precision, precision)
-    advice = f"Choose from: {', '.join(get_args(Precision))}."
-    raise InputError(f"there is no precision {name}", advice, about="--precision")
-
-
 def _tell_what_is_passed_over(found: Discovery) -> None:
     terminal.say(f"{counted(len(found.scans), 'scan')} to segment")
     for reason, count in found.passed_over.items():
@@ -168,7 +189,10 @@ def _conclude(outcome: Outcome, out: Path) -> None:
         kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
         terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
     if outcome.failed:
-        terminal.say_error(f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above")
+        terminal.say_error(
+            f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above."
+            f" Also in {out / FAILURES_NAME}"
+        )
         raise typer.Exit(terminal.EXIT_SOME_FAILED if finished else terminal.EXIT_NOTHING_RAN)
 
 

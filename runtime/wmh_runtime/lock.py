@@ -1,0 +1,35 @@
+"""One run at a time in an output folder: a lock of the system, which dies with its holder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from wmh_runtime.errors import InputError
+
+LOCK_NAME = ".wmh-lock"
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder.
+
+    Raises:
+        InputError: another run is at work there, or the file system has no locks.
+    """
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        advice = "Wait for it to end, or choose another output folder."
+        raise InputError("another run writes to it", advice, about=folder) from error
+    except OSError as error:
+        problem = f"cannot be locked ({error.strerror or error})"
+        raise InputError(problem, "Choose a folder on another disk.", about=folder) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,84 @@
+"""A run that is killed at any moment leaves nothing half, and ends as if nothing had happened."""
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from tests.toys import write_head
+from wmh_runtime.atomic import is_partial
+from wmh_runtime.tables import VOLUMES_NAME
+
+SCANS, KILLS = 40, 5
+PROGRAM = "from wmh_runtime.cli.infer import main; main()"
+
+
+@pytest.fixture
+def command(tmp_path, toy_bundle):
+    for number in range(SCANS):
+        folder = tmp_path / "scans" / f"site-{number % 3}"
+        write_head(folder / f"{number:02}.nii.gz", lesions=number % 4, seed=number)
+
+    def start(out):
+        arguments = [tmp_path / "scans", out, "--bundle", toy_bundle, "--probability"]
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def require_whole(out):
+    """Every file under a final name can be read to its end."""
+    for path in out.rglob("*_mask.nii.gz"):
+        gzip.decompress(path.read_bytes())
+    for path in out.rglob("*.png"):
+        Image.open(path).load()
+    for path in out.rglob("*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record["volume_ml"] >= 0
+        assert path.with_suffix(".nii.gz").exists()
+
+
+def content_of(out):
+    """What two runs must have in common: all but the seconds that it took."""
+    content = {}
+    for path in out.rglob("*"):
+        name = path.relative_to(out).as_posix()
+        if path.suffix == ".json":
+            content[name] = json.loads(path.read_text(encoding="utf-8"))
+            del content[name]["seconds"]
+        elif path.is_file():
+            content[name] = path.read_bytes()
+    return content
+
+
+def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = command(whole)
+    _, errors = undisturbed.communicate()
+    assert undisturbed.returncode == 0, errors
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        process = command(killed)
+        process.stdout.readline()  # how many scans there are: it begins
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        process.communicate()
+        require_whole(killed)
+    done = len(list(killed.rglob("*.json")))
+    last = command(killed)
+    said, errors = last.communicate()
+    assert last.returncode == 0, errors
+    assert said.count("done before, kept") == done
+    assert content_of(killed) == content_of(whole)
+    assert (killed / VOLUMES_NAME).read_bytes() == (whole / VOLUMES_NAME).read_bytes()
+    assert not [path for path in killed.rglob("*") if is_partial(path)]
