@@ -9,15 +9,20 @@ import typer
 from rich.progress import Progress
 
 from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
+from wmh_bench.cohort_speed import measure_cohort_speed
 from wmh_bench.data_memory import measure_data_memory
+from wmh_bench.device_waits import measure_device_waits
 from wmh_bench.export_cost import measure_export
 from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
 from wmh_bench.training_step import measure_training_speed
 from wmh_bench.view_speed import measure_view_speed
 from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_text_atomically
+from wmh_runtime.backends.select import backend_named
 from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
+from wmh_runtime.cli.options import precision_named, tta_named
+from wmh_runtime.discovery import discover
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.strict import Strict
 from wmh_train.recipe import load_recipe
@@ -30,6 +35,8 @@ _ROW = "{:<12} {:<10} {:>5} {:>8} {:>8} {:>7} {:>9}"
 _Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
 _RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
 _Base = Annotated[Path | None, typer.Option(help="Weights that the encoder stands on.")]
+_Scans = Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")]
+_Bundle = Annotated[str, typer.Option(help="Bundle folder, or the name of a shipped one.")]
 _Data = Annotated[Path, typer.Option(help="Annotated scans, as wmh-train takes them.")]
 
 
@@ -154,6 +161,63 @@ def view_speed(
             f"matrix products, {ceiling.precision}: {ceiling.gflop_per_s:.0f} GFLOP/s, so at least"
             f" {ceiling.floor_s:.3f} s a view of the method at 512 pixels"
         )
+    _write(results, measured)
+
+
+@app.command("device-waits")
+def device_waits(
+    scans: _Scans,
+    bundle: _Bundle = "demo",
+    seconds_a_slice: Annotated[
+        float, typer.Option(min=0.001, help="That a device takes which only sleeps.")
+    ] = 0.05,
+    results: _Results = None,
+) -> None:
+    """Measure how long a device waits for what is read, prepared, finished and written."""
+    _check(results)
+    with terminal.err.status("running over a device that sleeps"):
+        measured = measure_device_waits(open_bundle(bundle), scans, seconds_a_slice)
+    terminal.say(
+        f"{measured.scans} scans, {measured.slices} slices: {measured.seconds_device:.1f} s of the"
+        f" device, {measured.seconds_run:.1f} s in all, ratio {measured.ratio:.3f}"
+    )
+    _write(results, measured)
+
+
+@app.command("cohort-speed")
+def cohort_speed(
+    scans: _Scans,
+    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
+    bundle: _Bundle = "demo",
+    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "fp32",
+    tta: Annotated[str, typer.Option(help="As of wmh-infer.")] = "full",
+    results: _Results = None,
+) -> None:
+    """Segment a folder, files to files, and compare with what the device does alone."""
+    _check(results)
+    opened = open_bundle(bundle)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("segmenting", total=len(discover(scans, out).scans))
+        measured = measure_cohort_speed(
+            opened,
+            scans,
+            out,
+            backend_named(backend),
+            precision_named(precision),
+            tta_named(tta),
+            lambda: bar.advance(task),
+        )
+    terminal.say(
+        f"{measured.scans} scans in {measured.seconds:.1f} s:"
+        f" {measured.scans_a_second:.3f} scans/s, {measured.views_a_second:.2f} views/s,"
+        f" {measured.share_of_alone:.2f} of the device alone"
+    )
+    terminal.say(
+        f"{measured.slices_executed} of {measured.slices} slices executed,"
+        f" {measured.slices_in_all_views} of them in all views; peak memory"
+        f" {measured.peak_memory_mb:.0f} MB"
+    )
     _write(results, measured)
 
 
