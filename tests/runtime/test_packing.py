@@ -77,7 +77,7 @@ def test_a_scan_that_was_looked_at_once_is_ended_before_another_begins():
 
 def test_what_comes_back_of_a_dropped_scan_is_forgotten():
     packer = Packer(3, 1)
-    dropped, other = packer.add(slices_of(5, 0)), packer.add(slices_of(2, 1))
+    dropped, other = packer.add(slices_of(3, 0)), packer.add(slices_of(2, 1))
     batch = packer.batch()
     packer.drop(dropped)
     assert packer.collect(batch, bright([look.square for look in batch])) == []
