@@ -15,7 +15,6 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.cohort import Job, Progress, run
 from wmh_runtime.discovery import discover
-from wmh_runtime.errors import InputError
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Floats, NetworkShape
 
@@ -66,8 +65,8 @@ def measure_device_waits(bundle: Bundle, scans: Path, seconds_a_slice: float) ->
         with backend:
             outcome = run(job, [backend], Progress())
         ended = time.perf_counter()
-    if outcome.failed:
-        raise InputError(f"{outcome.failed[0][1]}", "Give scans that can be used.", about=scans)
+    for _, error in outcome.failed:
+        raise error
     device_s = backend.batches_executed * seconds_a_slice
     run_s = ended - backend.began
     return DeviceWaits(

@@ -53,7 +53,9 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
             f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"
             f" {output.min_lesion_mm3:g} mm³, chosen on {manifest.calibration.scans} validation"
             f" scans, whose mean Dice is then {dice:.3f}."
-            for output, dice in zip(manifest.outputs, _calibrated_dice(manifest), strict=True)
+            for output, dice in zip(
+                manifest.outputs, manifest.calibration.choices[0].mean_dice, strict=True
+            )
         ),
         "## How accurate it is",
         _accuracy(accuracy),
@@ -66,12 +68,6 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         *(f"Left out: {reason}" for reason in manifest.refused),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _calibrated_dice(manifest: Manifest) -> list[float]:
-    """Return the mean Dice of each output that eight views reached in the calibration."""
-    (dice,) = (choice.mean_dice for choice in manifest.calibration.choices if choice.views == 8)
-    return dice
 
 
 def _accuracy(accuracy: MeasuredAccuracy | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -91,23 +91,30 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
     make_writable_folder(job.out)
     with only_run_in(job.out):
         require_replaceable(job.out)
-        for folder in {_paths(job, scan)[0].mask.parent for scan in job.scans}:
+        paths = {scan: _paths(job, scan) for scan in job.scans}
+        for folder in {first.mask.parent for first, *_ in paths.values()}:
             remove_leftovers(folder)
         outcome = Outcome()
         try:
-            _run(job, backends, progress, outcome)
+            _run(job, paths, backends, progress, outcome)
         finally:
             write_failures(job.out, outcome.failed)
             write_volumes(job.out)
     return outcome
 
 
-def _run(job: Job, backends: Sequence[Backend], progress: Progress, outcome: Outcome) -> None:
+def _run(
+    job: Job,
+    paths: Mapping[Found, list[OutputPaths]],
+    backends: Sequence[Backend],
+    progress: Progress,
+    outcome: Outcome,
+) -> None:
     settings = [Settings.of(job.bundle, output, backends[0], job.tta) for output in job.outputs]
-    names = Counter(_paths(job, scan)[0].mask for scan in job.scans)
+    names = Counter(first.mask for first, *_ in paths.values())
     works = (
-        _ScanWork(job, scan, settings, backends[0], is_alone=names[_paths(job, scan)[0].mask] == 1)
-        for scan in job.scans
+        _ScanWork(job, scan, to, settings, backends[0], is_alone=names[to[0].mask] == 1)
+        for scan, to in paths.items()
     )
     with Interruption() as interruption:
         pipeline = Pipeline(
@@ -136,11 +143,8 @@ def _run(job: Job, backends: Sequence[Backend], progress: Progress, outcome: Out
         )
 
 
-def _told(error: WmhError | MemoryError, scan: Found) -> WmhError:
+def _told(error: WmhError, scan: Found) -> WmhError:
     """Return an error that names its scan."""
-    if isinstance(error, MemoryError):
-        remedy = "Close other programs, or use a machine with more memory."
-        return InputError("does not fit into memory", remedy, about=scan.path)
     if error.about is None or not isinstance(error, InputError):
         return type(error)(f"{error}", about=scan.path)
     return error
@@ -183,6 +187,7 @@ class _ScanWork(Work):
         self,
         job: Job,
         scan: Found,
+        paths: list[OutputPaths],
         settings: Sequence[Settings],
         backend: Backend,
         *,
@@ -192,7 +197,7 @@ class _ScanWork(Work):
         self.records: list[Record] = []
         self.kept = False
         self._job = job
-        self._paths = _paths(job, scan)
+        self._paths = paths
         self._settings = settings
         self._backend = backend
         self._is_alone = is_alone

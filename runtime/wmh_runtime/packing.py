@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,7 +29,6 @@ class Load:
     looked_again: int = 0  # slices that were not certainly empty
     seconds: float = 0.0  # of the device, its share of common batches
     dropped: bool = False
-    pending: dict[int, int] = field(default_factory=dict)  # by slice: views that are under way
 
     @property
     def share(self) -> float:
@@ -118,10 +117,8 @@ class Packer:
             if self._again is not None and self._again(probability):
                 load.left += len(_OTHERS)
                 load.looked_again += 1
-                load.pending[place] = len(_OTHERS)
                 self._others.extend(Look(load, place, view) for view in _OTHERS)
             return
         load.probability[place] += look.view.undo(probability)
-        load.pending[place] -= 1
-        if load.pending[place] == 0:  # in the order of the views, so always the same sum
+        if look.view is _OTHERS[-1]:  # they come in the order of the views: always the same sum
             load.probability[place] /= len(VIEWS)

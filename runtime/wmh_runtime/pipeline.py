@@ -22,6 +22,7 @@ from wmh_runtime.feeder import Feeder
 from wmh_runtime.packing import Again, Load
 from wmh_runtime.types import Floats
 
+_MORE_MEMORY = "Close other programs, or use a machine with more memory."
 _HEARS_CTRL_C_EVERY_S = 0.5  # Windows interrupts no wait
 
 
@@ -52,7 +53,7 @@ class OnItsWay:
     bytes_needed: int = 0
     share: float = 0.0  # of its looks that came back, 0 to 1
     is_out: bool = False
-    error: WmhError | MemoryError | None = None
+    error: WmhError | None = None
 
 
 class Pipeline:
@@ -155,7 +156,7 @@ class Pipeline:
                 raise InputError(
                     f"needs about {one.bytes_needed / 1e9:.1f} GB of memory,"
                     f" {self._memory_bytes / 1e9:.1f} are free",
-                    "Close other programs, or use a machine with more memory.",
+                    _MORE_MEMORY,
                 )
         return one
 
@@ -194,6 +195,8 @@ class Pipeline:
             self._break(error)
 
     def _let_out(self, one: OnItsWay, error: WmhError | MemoryError | None = None) -> None:
+        if isinstance(error, MemoryError):
+            error = InputError("does not fit into memory", _MORE_MEMORY)
         one.error, one.is_out = error, True
         self._changed.set()
 

@@ -12,7 +12,6 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8+bf16"]  # that something computes in
 GraphPrecision = Literal["fp32", "fp16", "int8"]  # that a graph is written in
-DEFAULT_PRECISION: Precision = "fp32"  # none but the user chooses another
 Views = Literal[1, 8]
 Tta = Literal["full", "none", "adaptive"]  # eight views of a slice, one, or as many as it needs
 WRITTEN_AS: dict[Precision, GraphPrecision] = {

@@ -80,7 +80,8 @@ def verify(
             "Run: pip install onnxruntime, or pip install openvino",
         )
     asked = [bundle.answers()]
-    reference = next((b for b in installed_backends() if b is OnnxRuntimeBackend), backends[0])
+    has_proven = OnnxRuntimeBackend in installed_backends()
+    reference = OnnxRuntimeBackend if has_proven else backends[0]
     if scans:
         answers = _ask_about_scans(bundle, reference, scans)
         if answers.finds_lesions:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError
-from wmh_runtime.types import DEFAULT_PRECISION, NetworkShape, Precision, Views
+from wmh_runtime.types import NetworkShape, Precision, Views
 
 
 class GraphBackend(Backend):
@@ -68,7 +68,7 @@ class GraphBackend(Backend):
         bundle: Bundle,
         *,
         views: Views = 8,
-        precision: Precision | None = None,
+        precision: Precision = "fp32",
         batch_size: int = 1,
         threads: int | None = None,
     ) -> Self:
@@ -77,7 +77,7 @@ class GraphBackend(Backend):
         Args:
             bundle: verified.
             views: averaged within the graph.
-            precision: None is float32.
+            precision: to compute in.
             batch_size: slices executed at a time.
             threads: of the processor; None is one a core.
 
@@ -85,7 +85,6 @@ class GraphBackend(Backend):
             BundleError: the bundle has no such graph.
             BackendError: the precision is none of this backend's.
         """
-        precision = precision or DEFAULT_PRECISION
         if precision in cls.emulates:
             raise BackendError(
                 f"would only emulate {precision}, slower than float32",

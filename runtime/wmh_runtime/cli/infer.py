@@ -50,8 +50,8 @@ def infer(
         str, typer.Option(help="What executes the network: onnxruntime or openvino.")
     ] = OnnxRuntimeBackend.name,
     precision: Annotated[
-        str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino). Default: fp32.")
-    ] = "",
+        str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino).")
+    ] = "fp32",
     tta: Annotated[
         str,
         typer.Option(
@@ -93,7 +93,7 @@ def infer(
     chosen = backend_named(backend).of_bundle(
         opened,
         views=views,
-        precision=precision_named(precision) if precision else None,
+        precision=precision_named(precision),
         batch_size=batch,
         threads=threads,
     )
