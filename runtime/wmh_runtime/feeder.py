@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.base import UNDER_WAY, Backend, Collect
 from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.packing import Again, Load, Look, Packer
 from wmh_runtime.types import Floats
@@ -29,8 +31,19 @@ class Receiver(Protocol[_Owner]):
         """The device refused one of its slices."""
 
 
+@dataclass(frozen=True)
+class _Submitted:
+    """A batch under way."""
+
+    looks: Sequence[Look]
+    collect: Collect
+    at: float  # seconds of the clock
+
+
 class Feeder(Generic[Owner]):
     """Executes slices in full batches, or in what there is where no more have come.
+
+    While the device executes one batch, the next is made ready.
 
     Args:
         backend: open.
@@ -51,6 +64,12 @@ class Feeder(Generic[Owner]):
         self._incoming = incoming
         self._receiver = receiver
         self._owners: dict[Load, Owner] = {}
+        self._under_way: deque[_Submitted] = deque()
+        self._apart: deque[Sequence[Look]] = (
+            deque()
+        )  # of one scan each, after a common batch failed
+        self._collected_at = 0.0
+        self._is_last = False
 
     def feed(self) -> None:
         """Execute until there is nothing left.
@@ -58,47 +77,75 @@ class Feeder(Generic[Owner]):
         Raises:
             DeviceLostError: the device is gone.
         """
-        is_last = False
-        while not (is_last and len(self._packer) == 0):
-            while not (is_last or self._packer.is_full):
-                try:
-                    came = self._incoming.get(block=len(self._packer) == 0)
-                except queue.Empty:
-                    break
-                if came is None:
-                    is_last = True
-                else:
-                    self._take_in(*came)
-            if batch := self._packer.batch():
-                self._execute(batch)
+        while not self._is_done:
+            self._take_in()
+            if self._has_batch and len(self._under_way) < UNDER_WAY:
+                self._submit(self._apart.popleft() if self._apart else self._packer.batch())
+            elif self._under_way:
+                self._collect(self._under_way.popleft())
 
-    def _take_in(self, owner: Owner, slices: Floats) -> None:
-        try:
-            self._owners[self._packer.add(slices)] = owner
-        except MemoryError as error:
-            self._receiver.failed(owner, error)
+    @property
+    def _is_done(self) -> bool:
+        return self._is_last and not (len(self._packer) or self._apart or self._under_way)
 
-    def _execute(self, batch: Sequence[Look]) -> None:
-        """Execute a batch; where it fails, each scan of it alone, so that the others go on."""
-        started = time.perf_counter()
+    @property
+    def _has_batch(self) -> bool:
+        """Whether a batch is full, or will not become so before the device has nothing to do."""
+        is_idle = not self._under_way
+        return bool(self._apart) or self._packer.is_full or (is_idle and len(self._packer) > 0)
+
+    def _take_in(self) -> None:
+        """Take what has come, up to a full batch; wait for it only where nothing is to be done."""
+        while not (self._is_last or self._packer.is_full):
+            is_idle = not (len(self._packer) or self._apart or self._under_way)
+            try:
+                came = self._incoming.get(block=is_idle)
+            except queue.Empty:
+                return
+            if came is None:
+                self._is_last = True
+                return
+            owner, slices = came
+            try:
+                self._owners[self._packer.add(slices)] = owner
+            except MemoryError as error:
+                self._receiver.failed(owner, error)
+
+    def _submit(self, looks: Sequence[Look]) -> None:
+        at = time.perf_counter()
         try:
-            given = self._backend.execute([look.square for look in batch])
+            collect = self._backend.submit([look.square for look in looks])
         except DeviceLostError:
             raise
         except (BackendError, MemoryError) as error:
-            loads = list(dict.fromkeys(look.load for look in batch))
-            if len(loads) > 1:
-                for load in loads:
-                    self._execute([look for look in batch if look.load is load])
-            else:
-                self._packer.drop(loads[0])
-                self._receiver.failed(self._owners.pop(loads[0]), error)
+            self._give_up(looks, error)
+        else:
+            self._under_way.append(_Submitted(looks, collect, at))
+
+    def _collect(self, batch: _Submitted) -> None:
+        looks = batch.looks
+        try:
+            given = batch.collect()
+        except DeviceLostError:
+            raise
+        except (BackendError, MemoryError) as error:
+            self._give_up(looks, error)
             return
-        seconds = time.perf_counter() - started
-        for look in batch:
-            look.load.seconds += seconds / len(batch)
-        complete = self._packer.collect(batch, given)
-        for load in dict.fromkeys(look.load for look in batch):
+        began, self._collected_at = max(batch.at, self._collected_at), time.perf_counter()
+        for look in looks:
+            look.load.seconds += (self._collected_at - began) / len(looks)
+        complete = self._packer.collect(looks, given)
+        for load in dict.fromkeys(look.load for look in looks if not look.load.dropped):
             self._receiver.advanced(self._owners[load], load.share)
         for load in complete:
             self._receiver.executed(self._owners.pop(load), load)
+
+    def _give_up(self, looks: Sequence[Look], error: BackendError | MemoryError) -> None:
+        """A batch failed: execute each scan of it apart, so that only one that fails is lost."""
+        loads = list(dict.fromkeys(look.load for look in looks if not look.load.dropped))
+        if len(loads) > 1:
+            self._apart.extend([look for look in looks if look.load is load] for load in loads)
+            return
+        for load in loads:
+            self._packer.drop(load)
+            self._receiver.failed(self._owners.pop(load), error)

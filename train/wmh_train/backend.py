@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.types import Floats, NetworkShape, Precision
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe import Recipe
 
 
-class TorchBackend(Backend):
+class TorchBackend(BlockingBackend):
     """Executes a network, eight views or one, on the device it lies on, in its weights' precision.
 
     Args:

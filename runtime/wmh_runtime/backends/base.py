@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,9 @@ import numpy as np
 
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats, NetworkShape, Precision
+
+UNDER_WAY = 2  # batches at a time: one is executed, the next is ready
+Collect = Callable[[], Floats]  # waits for a batch and returns what it gave
 
 
 class Backend(ABC):
@@ -77,24 +81,36 @@ class Backend(ABC):
         return probabilities
 
     def execute(self, squares: Sequence[Floats]) -> Floats:
-        """Execute one batch.
+        """Execute one batch: submit it and collect what it gave."""
+        return self.submit(squares)()
+
+    def submit(self, squares: Sequence[Floats]) -> Collect:
+        """Begin to execute a batch.
 
         Args:
             squares: float32 [C, S, S] each, at least one and at most `batch_size`.
 
         Returns:
-            float32 [their number, K, S, S], in [0, 1].
+            What waits for it, to be called once, and returns float32 [number of squares, K, S, S],
+            in [0, 1]. At most `UNDER_WAY` batches are submitted before the first is collected, and
+            they are collected in their order. It raises what `submit` does.
 
         Raises:
             BackendError: as of `predict`.
+            DeviceLostError: the device is gone, and with it all that is under way.
         """
         batch = np.zeros((self.batch_size, *self.shape.slice_in), np.float32)
         for place, square in enumerate(squares):
             self._require_input(square[None])
             batch[place] = square
-        given = self._execute(batch)
-        self._check_given(given)
-        return given[: len(squares)]
+        wait = self._submit(batch)
+
+        def collect() -> Floats:
+            given = wait()
+            self._check_given(given)
+            return given[: len(squares)]
+
+        return collect
 
     def _require_input(self, slices: Floats) -> None:
         if not self._is_open:
@@ -134,6 +150,30 @@ class Backend(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Free what `_open` took."""
+
+    @abstractmethod
+    def _submit(self, batch: Floats) -> Collect:
+        """Begin to execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S]."""
+
+
+class BlockingBackend(Backend):
+    """A backend whose library returns only when a batch is executed: it waits in its own thread."""
+
+    def __enter__(self) -> Self:
+        self._worker = ThreadPoolExecutor(1, self.name)
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        super().__exit__(kind, error, traceback)
+
+    def _submit(self, batch: Floats) -> Collect:
+        return self._worker.submit(self._execute, batch).result
 
     @abstractmethod
     def _execute(self, batch: Floats) -> Floats:

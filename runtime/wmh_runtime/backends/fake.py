@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.types import Floats, NetworkShape, Precision
 
 
-class FakeBackend(Backend):
+class FakeBackend(BlockingBackend):
     """Calls bright what is bright: the logistic function of the first channel, for each output.
 
     It keeps the contract of a real backend, so what passes with it passes with any of them, and

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Self
 
-from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import NetworkShape, Precision, Views
 
 
-class GraphBackend(Backend):
+class GraphBackend(BlockingBackend):
     """Executes an ONNX graph on the processor.
 
     Args:
