@@ -39,6 +39,14 @@ def run_command(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_tests(tmp_path_factory):
+    """Leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch):
     """Train on the CPU, and let each test choose its precision.

@@ -11,7 +11,7 @@ import psutil
 
 from wmh_bench.machine import Machine, this_machine
 from wmh_bench.peak_memory import peak_resident_bytes
-from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.graph import ProcessorBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.cohort import Job, Progress, run
 from wmh_runtime.discovery import Found, discover
@@ -66,7 +66,7 @@ def measure_cohort_speed(
     bundle: Bundle,
     scans: Path,
     out: Path,
-    backend: type[GraphBackend],
+    backend: type[ProcessorBackend],
     precision: Precision,
     tta: Tta,
     on_scan: Callable[[], None],
@@ -124,7 +124,7 @@ def measure_cohort_speed(
     )
 
 
-def _slices_a_second(backend: GraphBackend, slices: Floats) -> float:
+def _slices_a_second(backend: ProcessorBackend, slices: Floats) -> float:
     """Execute slices again and again."""
     started = time.perf_counter()
     executed = 0

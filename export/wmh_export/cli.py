@@ -95,7 +95,7 @@ def engines(
     if opened.folder != bundle:
         problem = "is part of the program, not a folder of yours"
         raise InputError(problem, f"Copy it first from {opened.folder}.", about=bundle)
-    toolkit = compiler.load_toolkit(runtime)
+    toolkit = compiler.toolkit_named(runtime)
     wanted = [target.strip().lower() for target in targets.split(",") if target.strip()]
     with terminal.steps() as on_step:
         built = engines.build_engines(opened, toolkit, wanted, _profile(slices), on_step)

@@ -5,7 +5,6 @@ They take a graph as it is: its types say which precision each operator has.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -15,74 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from wmh_runtime.atomic import write_bytes_atomically
+from wmh_runtime.backends.toolkit import MODULES, Toolkit, load_toolkit, make_log
 from wmh_runtime.caches import cache_folder
+from wmh_runtime.devices.base import Gpu
 from wmh_runtime.errors import ExportError, InputError
 from wmh_runtime.folders import make_folder
-from wmh_runtime.gpu import Gpu
-from wmh_runtime.manifest import BatchProfile, EngineKind
+from wmh_runtime.manifest import BatchProfile
 
 _log = logging.getLogger(__name__)
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # of RTX
 # How the log of a detailed build begins the line of a kernel that a whole attention became.
 _FUSED_ATTENTION = "Name: _gemm_mha_v2"
-_FIRST_STRONGLY_TYPED = 11
-_MODULES: dict[EngineKind, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 
 
-@dataclass(frozen=True)
-class Toolkit:
-    """One of the two libraries."""
-
-    kind: EngineKind
-    library: Any
-
-    @property
-    def version(self) -> str:
-        """Of the library; no other runs what it builds."""
-        return str(self.library.__version__)
-
-
-def load_toolkit(name: str) -> Toolkit:
-    """Import a library.
+def toolkit_named(name: str) -> Toolkit:
+    """Import a library by its name.
 
     Raises:
-        ExportError: there is none of this name, it is not installed, or too old.
+        ExportError: there is none of this name.
+        BackendError: it is not installed, or too old.
     """
-    for kind, module in _MODULES.items():
+    for kind in MODULES:
         if kind == name:
-            toolkit = Toolkit(kind, _import(module, extra=kind))
-            require_strong_types(toolkit)
-            return toolkit
+            return load_toolkit(kind)
     raise ExportError(
-        f"there is no runtime {name}", f"Choose from: {', '.join(_MODULES)}.", about="--runtime"
+        f"there is no runtime {name}", f"Choose from: {', '.join(MODULES)}.", about="--runtime"
     )
-
-
-def _import(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        advice = f"Run in the project's folder: pip install '.[{extra}]'"
-        raise ExportError("is not installed", advice, about=module) from error
-    except ImportError as error:
-        advice = "Install it again, with the libraries it needs."
-        raise ExportError(f"cannot be loaded ({error})", advice, about=module) from error
-
-
-def require_strong_types(toolkit: Toolkit) -> None:
-    """Refuse a TensorRT that would choose precisions itself, unless it is told not to.
-
-    Raises:
-        ExportError: it is older than version 11, whose networks keep the graph's types.
-    """
-    major = int(toolkit.version.split(".")[0])
-    if toolkit.kind == "tensorrt" and major < _FIRST_STRONGLY_TYPED:
-        raise ExportError(
-            f"is version {toolkit.version}, {_FIRST_STRONGLY_TYPED} or later is needed",
-            "Run in the project's folder: pip install '.[tensorrt]'",
-            about="tensorrt",
-        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +79,7 @@ def compile_graph(
         ExportError: the library refuses the graph or a target.
     """
     library = toolkit.library
-    log = _log_of(library)
+    log = make_log(library)
     builder = library.Builder(log)
     network = builder.create_network(0)
     parser = library.OnnxParser(network, log)
@@ -142,8 +100,7 @@ def compile_graph(
     with aim:
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        reason = log.errors[-1] if log.errors else "it gave no reason"
-        raise ExportError(f"{toolkit.kind} built nothing: {reason}", about=graph)
+        raise ExportError(f"{toolkit.kind} built nothing: {log.reason}", about=graph)
     return Compiled(bytes(plan), log.lines)
 
 
@@ -173,20 +130,3 @@ def _aimed_at(gpu: Gpu, toolkit: Toolkit, config: Any) -> Iterator[None]:
         write_bytes_atomically(path, bytes(config.get_timing_cache().serialize()))
     except InputError as error:
         _log.warning("how long kernels take cannot be remembered: %s", error)
-
-
-def _log_of(library: Any) -> Any:
-    """Make a logger that keeps every line; its base class comes from the library."""
-
-    class Log(library.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            library.ILogger.__init__(self)
-            self.lines: list[str] = []
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            self.lines.extend(message.splitlines())
-            if severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    return Log()

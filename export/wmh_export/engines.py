@@ -14,12 +14,14 @@ from typing import Final
 
 import onnx
 
-from wmh_export.compiler import TARGETS, Toolkit, compile_graph
+from wmh_export.compiler import TARGETS, compile_graph
 from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.backends.toolkit import Toolkit
 from wmh_runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
+from wmh_runtime.devices.base import Gpu
+from wmh_runtime.devices.select import find_gpus
 from wmh_runtime.errors import ExportError
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.gpu import Gpu, find_gpus
 from wmh_runtime.manifest import BatchProfile, Engine, Graph
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import ALL_VIEWS

@@ -16,7 +16,7 @@ from wmh_export.quantise import Quantiser, search
 from wmh_export.views import with_eight_views
 from wmh_export.weights import save_sharing_weights
 from wmh_runtime.answers import Answers
-from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.graph import ProcessorBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import BackendError, ExportError, WmhError
@@ -39,7 +39,7 @@ class Proof:
     """
 
     asked: Sequence[Answers]  # of the network before anything was merged or rewritten
-    backends: Sequence[type[GraphBackend]]
+    backends: Sequence[type[ProcessorBackend]]
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from wmh_runtime.answers import Answers
+from wmh_runtime.devices.base import Gpu
 from wmh_runtime.errors import BundleError
-from wmh_runtime.gpu import Gpu
 from wmh_runtime.invalid import problems_of
 from wmh_runtime.manifest import SCHEMA_VERSION, Engine, EngineKind, File, Graph, Manifest
 from wmh_runtime.tta import VIEWS

@@ -47,6 +47,7 @@ class Job:
     with_probability: bool = False
     overwrite: bool = False
     fail_fast: bool = False  # the first failure is the end
+    any_backend: bool = False  # what another one made, in the same precision, is finished as well
 
 
 @dataclass
@@ -218,7 +219,11 @@ class _ScanWork(Work):
             )
         if not job.overwrite:
             records = finished_records(
-                scan.path, self._paths, self._settings, with_probability=job.with_probability
+                scan.path,
+                self._paths,
+                self._settings,
+                with_probability=job.with_probability,
+                any_backend=job.any_backend,
             )
             if records is not None:
                 self.records, self.kept = records, True

@@ -19,6 +19,7 @@ def finished_records(
     settings: Sequence[Settings],
     *,
     with_probability: bool,
+    any_backend: bool,
 ) -> list[Record] | None:
     """Return the records of a scan that is finished, None where it is not.
 
@@ -27,6 +28,7 @@ def finished_records(
         paths: of the results of each output.
         settings: that each output is to be made with.
         with_probability: whether a probability map belongs to it.
+        any_backend: whether it may have been made by another backend, on another device.
 
     Raises:
         InputError: what lies there is another result, and would be lost.
@@ -49,8 +51,7 @@ def finished_records(
         if record.input_sha256 != input_sha256:
             problem = f"has a result of another input, {to.record.name}"
             raise InputError(problem, _REPLACE, about=scan)
-        if record.settings != wanted:
-            differing = ", ".join(_differing(record.settings, wanted))
+        if differing := ", ".join(_differing(record.settings, wanted, any_backend)):
             problem = f"has a result made with another {differing}, {to.record.name}"
             raise InputError(problem, _REPLACE, about=scan)
         wanted_files = [to.mask, to.picture] + [to.probability] * with_probability
@@ -59,9 +60,11 @@ def finished_records(
     return records
 
 
-def _differing(found: Settings, wanted: Settings) -> list[str]:
+def _differing(found: Settings, wanted: Settings, any_backend: bool) -> list[str]:
     """Name the settings that differ, each with what was and what would be."""
     before, now = found.model_dump(), wanted.model_dump()
+    if any_backend:
+        del now["backend"], now["device"]
     before |= before.pop("output")
     now |= now.pop("output")
     return [f"{key} ({before[key]}, now {now[key]})" for key in now if before.get(key) != now[key]]

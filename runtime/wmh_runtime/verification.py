@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.answers import Answers, ask
-from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.graph import ProcessorBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.select import installed_backends
 from wmh_runtime.bundle import Bundle
@@ -32,7 +32,7 @@ def measure_graph(
     graph: GraphFile,
     shape: NetworkShape,
     asked: Sequence[Answers],
-    backends: Sequence[type[GraphBackend]],
+    backends: Sequence[type[ProcessorBackend]],
 ) -> Iterator[Parity]:
     """Execute a graph with each backend, in each precision that it runs it in here.
 
@@ -55,7 +55,7 @@ def measure_graph(
 
 def verify(
     bundle: Bundle,
-    backends: Sequence[type[GraphBackend]],
+    backends: Sequence[type[ProcessorBackend]],
     scans: Sequence[Path],
     on_measured: Callable[[Parity], None],
     on_warning: Callable[[str], None],
@@ -99,7 +99,9 @@ def verify(
     return measured
 
 
-def _ask_about_scans(bundle: Bundle, backend: type[GraphBackend], scans: Sequence[Path]) -> Answers:
+def _ask_about_scans(
+    bundle: Bundle, backend: type[ProcessorBackend], scans: Sequence[Path]
+) -> Answers:
     manifest = bundle.manifest
     questions, _ = scan_questions(scans, manifest.preparation, len(manifest.channels))
     with backend.of_bundle(bundle, views=1, precision="fp32") as network:

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.export import fake_tensorrt
+from tests.fakes import tensorrt as fake_tensorrt
 from wmh_export import compiler, engines
 from wmh_export.cli import main
-from wmh_export.compiler import Toolkit, compile_graph, load_toolkit, require_strong_types
+from wmh_export.compiler import compile_graph
 from wmh_export.engines import build_engines
 from wmh_export.graph import trace
 from wmh_export.half import HalfView
@@ -21,9 +21,11 @@ from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
 from wmh_export.views import with_eight_views
 from wmh_export.weights import save_sharing_weights
+from wmh_runtime.backends.toolkit import Toolkit, load_toolkit, require_strong_types
 from wmh_runtime.bundle import open_bundle
+from wmh_runtime.devices.base import Gpu
+from wmh_runtime.devices.select import find_gpus
 from wmh_runtime.errors import BackendError, BundleError, ExportError
-from wmh_runtime.gpu import Gpu, find_gpus
 from wmh_runtime.manifest import BatchProfile
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe import load_recipe
@@ -231,7 +233,9 @@ def test_the_command_says_what_was_built(own_bundle, run_command):
 
 def test_a_tensorrt_that_would_choose_precisions_itself_is_refused():
     old = SimpleNamespace(__version__="10.13.2")
-    with pytest.raises(ExportError, match=r"tensorrt: is version 10\.13\.2, 11 or later is needed"):
+    with pytest.raises(
+        BackendError, match=r"tensorrt: is version 10\.13\.2, 11 or later is needed"
+    ):
         require_strong_types(Toolkit("tensorrt", old))
     require_strong_types(Toolkit("tensorrt", fake_tensorrt))
     require_strong_types(Toolkit("rtx", SimpleNamespace(__version__="1.7.1")))

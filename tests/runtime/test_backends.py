@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 from torch import nn
 
+from tests.runtime.gpus import DEVICES, has_gpu, install_fake_gpus
 from tests.toys import TOY_SIZE_PX, small_recipe
-from wmh_runtime.backends import select
+from wmh_export.compiler import compile_graph
+from wmh_runtime.backends import engine, select
+from wmh_runtime.backends.engine import EngineBackend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.backends.select import backend_named, installed_backends
+from wmh_runtime.backends.select import GPU_BACKENDS, backend_named, installed_backends
+from wmh_runtime.backends.toolkit import load_toolkit
 from wmh_runtime.bundle import open_bundle
+from wmh_runtime.devices import select as select_device
 from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.manifest import BatchProfile
 from wmh_runtime.types import NetworkShape
 from wmh_train.backend import TorchBackend
 from wmh_train.model.decoder import Logits
@@ -30,11 +36,30 @@ class ImageAsLogits(nn.Module):
         return Logits(image, [])
 
 
-@pytest.fixture(params=["fake", "onnxruntime", "openvino", "torch"])
-def make_backend(request, toy_bundle):
+FAKE_GPUS = [
+    f"{backend}/{driver}"
+    for backend in ("rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt")
+    for driver in DEVICES
+]
+REAL_GPUS = ["rtx/real", "tensorrt/real", "onnxruntime-cuda/real", "onnxruntime-tensorrt/real"]
+
+
+@pytest.fixture(
+    params=[
+        *("fake", "onnxruntime", "openvino", "torch"),
+        *FAKE_GPUS,
+        *(REAL_GPUS if has_gpu() else []),
+    ]
+)
+def make_backend(request, toy_bundle, monkeypatch, tmp_path):
     """All execute the same network: the logistic function."""
+    monkeypatch.setattr(engine, "cache_folder", lambda: tmp_path / "cache")
+    if request.param in FAKE_GPUS:
+        install_fake_gpus(monkeypatch)
 
     def make(batch_size=1):
+        if "/" in request.param:
+            return on_gpu(*request.param.split("/"), toy_bundle, batch_size)
         if request.param == "fake":
             return FakeBackend(SHAPE, batch_size)
         if request.param == "torch":
@@ -45,6 +70,25 @@ def make_backend(request, toy_bundle):
         return backend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
 
     return make
+
+
+def on_gpu(name, driver, folder, batch_size):
+    """A backend of GPUs, of fakes but where the driver is real."""
+    device = select_device.device_type() if driver == "real" else DEVICES[driver]
+    graph = folder / "graphs" / "8-view.fp32.onnx"
+    for kind in GPU_BACKENDS:
+        if kind.name == name:
+            return kind(graph, SHAPE, device, batch_size=batch_size)
+    plan = folder / f"{name}.engine"
+    toolkit = load_toolkit(name)
+    if driver == "real":
+        gpu = device.gpu_numbered(0)
+        aim = {"targets": [gpu.target]} if name == "rtx" else {"gpu": gpu}
+        profile = BatchProfile(least=1, best=1, most=8)
+        plan.write_bytes(compile_graph(toolkit, graph, profile, SHAPE.slice_in, **aim).plan)
+    else:
+        plan.write_bytes(b"engine of slices")
+    return EngineBackend(plan, toolkit, device, SHAPE, batch_size=batch_size)
 
 
 def random_slices(count, seed=0):
@@ -78,6 +122,18 @@ def test_a_slice_does_not_depend_on_its_neighbours(make_backend):
     np.testing.assert_array_equal(together, alone)
 
 
+def test_two_batches_are_under_way_and_come_back_in_order(make_backend):
+    slices = random_slices(8)
+    with make_backend(batch_size=2) as backend:
+        waiting = [backend.submit(list(slices[0:2]))]
+        found = []
+        for start in (2, 4, 6):
+            waiting.append(backend.submit(list(slices[start : start + 2])))
+            found.append(waiting.pop(0)())
+        found.append(waiting.pop(0)())
+    np.testing.assert_allclose(np.concatenate(found), 1 / (1 + np.exp(-slices)), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -97,8 +153,8 @@ def test_wrong_input_is_refused_with_what_came_and_what_was_expected(make_backen
 
 def test_what_executed_is_described_beginning_with_its_name(make_backend):
     # By this a measurement in a manifest is known again.
-    backend = make_backend()
-    assert backend.description.split()[0] == backend.name
+    with make_backend() as backend:
+        assert backend.description.split()[0] == backend.name
 
 
 def test_a_backend_works_only_while_it_is_open(make_backend):
@@ -198,8 +254,9 @@ def test_bf16_executes_the_float32_graph_where_the_processor_has_it(toy_bundle, 
 
 
 def test_a_backend_says_what_executes_and_where(make_backend):
-    description = make_backend().description
-    assert description.endswith((" on cpu", " on none"))
+    with make_backend() as backend:
+        description = backend.description
+    assert description.endswith((" on cpu", " on none", f" on {backend.device}"))
     assert any(c.isdigit() for c in description) or description == "fake on none"
 
 

@@ -1,4 +1,4 @@
-"""What backends that execute an ONNX graph on the processor have in common."""
+"""What backends that execute an ONNX graph have in common, on a processor or on a GPU."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from wmh_runtime.types import NetworkShape, Precision, Views
 
 
 class GraphBackend(BlockingBackend):
-    """Executes an ONNX graph on the processor.
+    """Executes an ONNX graph.
 
     Args:
         graph: the .onnx file.
         shape: of the network in it.
         precision: to compute in: the graph's own, or one that it is written for (`WRITTEN_AS`).
         batch_size: slices executed at a time.
-        threads: of the processor; None leaves it to the library (one a core).
 
     Raises:
         BackendError: the precision is none of this backend's; on entry, where the library is
             missing or refuses the graph.
     """
 
-    device = "cpu"
     precisions: ClassVar[tuple[Precision, ...]]  # fastest last
-    emulates: ClassVar[tuple[Precision, ...]] = ("fp16",)  # takes it, computes in float32
+    emulates: ClassVar[tuple[Precision, ...]] = ()  # takes it, computes in float32
     extras: ClassVar[str]  # of this distribution, which install its library
 
     def __init__(
@@ -38,7 +36,6 @@ class GraphBackend(BlockingBackend):
         *,
         precision: Precision = "fp32",
         batch_size: int = 1,
-        threads: int | None = None,
     ) -> None:
         super().__init__(shape, batch_size)
         if precision not in (*self.precisions, *self.emulates):
@@ -50,7 +47,6 @@ class GraphBackend(BlockingBackend):
         self.precision = precision
         self.emulated = precision in self.emulates
         self._graph = graph
-        self._threads = threads
 
     @classmethod
     def install_advice(cls) -> str:
@@ -59,8 +55,35 @@ class GraphBackend(BlockingBackend):
 
     @classmethod
     def precisions_here(cls) -> tuple[Precision, ...]:
-        """The precisions that this processor has; the library must be installed."""
+        """The precisions that this machine has; the library must be installed."""
         return cls.precisions
+
+
+class ProcessorBackend(GraphBackend):
+    """Executes an ONNX graph on the processor.
+
+    Args:
+        graph: the .onnx file.
+        shape: of the network in it.
+        precision: to compute in.
+        batch_size: slices executed at a time.
+        threads: of the processor; None leaves it to the library (one a core).
+    """
+
+    device = "cpu"
+    emulates = ("fp16",)
+
+    def __init__(
+        self,
+        graph: Path,
+        shape: NetworkShape,
+        *,
+        precision: Precision = "fp32",
+        batch_size: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(graph, shape, precision=precision, batch_size=batch_size)
+        self._threads = threads
 
     @classmethod
     def of_bundle(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.graph import ProcessorBackend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats
 
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeBackend(GraphBackend):
+class OnnxRuntimeBackend(ProcessorBackend):
     """Executes an ONNX graph with ONNX Runtime on the CPU."""
 
     name = "onnxruntime"

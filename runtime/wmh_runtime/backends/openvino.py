@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.backends.graph import ProcessorBackend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats, Precision
 
@@ -19,7 +19,7 @@ _FLOAT: dict[Precision, str] = {
 }
 
 
-class OpenVinoBackend(GraphBackend):
+class OpenVinoBackend(ProcessorBackend):
     """Executes an ONNX graph with OpenVINO on the CPU.
 
     Raises:

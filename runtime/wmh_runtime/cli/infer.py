@@ -6,20 +6,19 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import typer
 from rich.progress import Progress as Bar
 
-from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from wmh_runtime.backends.select import backend_named
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.cli import terminal
-from wmh_runtime.cli.options import precision_named, tta_named
+from wmh_runtime.cli.options import devices_numbered, precision_named, tta_named
 from wmh_runtime.cohort import Job, Outcome, Progress, run
 from wmh_runtime.discovery import Discovery, Found, discover
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.first_use import compare_once
+from wmh_runtime.execution import AUTO, Executing, Wanted, executing
 from wmh_runtime.manifest import Output
 from wmh_runtime.record import Record
 from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
@@ -47,11 +46,18 @@ def infer(
         float | None, typer.Option(help="Smallest lesion kept, mm³. Default: the bundle's.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="What executes the network: onnxruntime or openvino.")
-    ] = OnnxRuntimeBackend.name,
+        str,
+        typer.Option(
+            help="What executes the network. On processors: onnxruntime, openvino. On GPUs: rtx,"
+            " tensorrt (engines), onnxruntime-cuda, onnxruntime-tensorrt. auto: the fastest here."
+        ),
+    ] = AUTO,
     precision: Annotated[
-        str, typer.Option(help="fp32, int8; bf16, int8+bf16 (openvino).")
+        str, typer.Option(help="fp32; int8 (processors); bf16, int8+bf16 (openvino); fp16 (GPUs).")
     ] = "fp32",
+    device: Annotated[
+        str, typer.Option(metavar="0|0,1|…", help="GPUs to execute on. Default: the first.")
+    ] = "",
     tta: Annotated[
         str,
         typer.Option(
@@ -62,8 +68,9 @@ def infer(
         int | None, typer.Option(min=1, help="Processor threads. Default: one a core.")
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Slices executed at a time. Processors are best at 1.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Slices executed at a time. Default: 1, on GPUs eight views."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace finished results.")
     ] = False,
@@ -89,15 +96,13 @@ def infer(
         raise InputError("is missing: it says which model to use", advice, about="--bundle")
     opened = open_bundle(bundle)
     looking = tta_named(tta)
-    views = first_views(looking)
-    chosen = backend_named(backend).of_bundle(
-        opened,
-        views=views,
+    wanted = Wanted(
+        views=first_views(looking),
         precision=precision_named(precision),
         batch_size=batch,
         threads=threads,
+        gpus=devices_numbered(device),
     )
-    executed = opened.graph(views=views, precision=chosen.precision)
     calibrated = opened.manifest.outputs_of(looking)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in calibrated]
     found = discover(source, out)
@@ -113,15 +118,16 @@ def infer(
         with_probability=probability,
         overwrite=overwrite,
         fail_fast=fail_fast,
+        any_backend=backend.lower() == AUTO,
     )
     try:
-        with chosen, terminal.progress_bar() as bar:
-            if (parity := compare_once(opened, chosen, executed, views)) is not None:
-                terminal.say(
-                    f"{parity.precision} agrees with the trained network on this machine:"
-                    f" mask Dice {parity.mask_dice:.4f}"
-                )
-            outcome = run(job, [chosen], _Display(bar, len(found.scans), opened.manifest.caution))
+        with (
+            executing(opened, backend.lower(), wanted) as execution,
+            terminal.progress_bar() as bar,
+        ):
+            _tell_what_executes(execution)
+            display = _Display(bar, len(found.scans), opened.manifest.caution)
+            outcome = run(job, execution.backends, display)
     except KeyboardInterrupt:
         terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
         os._exit(terminal.EXIT_INTERRUPTED)  # threads may still be at work, and nobody waits
@@ -167,6 +173,18 @@ def _tell_what_is_passed_over(found: Discovery) -> None:
     terminal.say(f"{counted(len(found.scans), 'scan')} to segment")
     for reason, count in found.passed_over.items():
         terminal.say(f"passed over {counted(count, 'file')}: {reason}")
+
+
+def _tell_what_executes(execution: Executing) -> None:
+    terminal.say(f"executed by {execution}")
+    if (parity := execution.compared) is not None:
+        terminal.say(
+            f"{parity.precision} agrees with the trained network on this machine:"
+            f" mask Dice {parity.mask_dice:.4f}"
+        )
+    if execution.backends[0].device == "cpu" and which("nvidia-smi"):
+        for reason in execution.passed_over:
+            terminal.say_warning(f"this machine has a GPU, but {reason}")
 
 
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:

@@ -20,6 +20,19 @@ def precision_named(name: str) -> Precision:
     return _named(name, precisions, "--precision")
 
 
+def devices_numbered(numbers: str) -> tuple[int, ...]:
+    """Return the GPUs that a list such as 0,1 names; none where it is empty.
+
+    Raises:
+        InputError: it is not a list of numbers, or names one twice.
+    """
+    named = [number.strip() for number in numbers.split(",")] if numbers else []
+    if all(number.isdecimal() for number in named) and len({*named}) == len(named):
+        return tuple(map(int, named))
+    advice = "Give numbers of GPUs, such as 0 or 0,1."
+    raise InputError(f"is {numbers}", advice, about="--device")
+
+
 def tta_named(name: str) -> Tta:
     """Return how many views a slice is looked at in, by its name, in letters of any case.
 

@@ -1,0 +1,175 @@
+"""ONNX Runtime on a GPU: its CUDA provider, and its TensorRT provider.
+
+Slices go through pinned memory to fixed places on the GPU, which the session is bound to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from wmh_runtime.backends.graph import GraphBackend
+from wmh_runtime.caches import cache_folder
+from wmh_runtime.devices.base import Device
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import Floats, NetworkShape, Precision
+
+_CUDA = "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+
+
+class OnnxRuntimeGpuBackend(GraphBackend):
+    """Executes an ONNX graph on a GPU.
+
+    Args:
+        graph: the .onnx file.
+        shape: of the network in it.
+        open_device: takes the GPU.
+        number: of the GPU.
+        precision: to compute in.
+        batch_size: slices executed at a time.
+    """
+
+    precisions = ("fp32", "fp16")
+    provider: ClassVar[str]
+    _session: Any = None
+    _binding: Any = None
+
+    def __init__(
+        self,
+        graph: Path,
+        shape: NetworkShape,
+        open_device: Callable[[int], Device],
+        *,
+        number: int = 0,
+        precision: Precision = "fp32",
+        batch_size: int = 1,
+    ) -> None:
+        super().__init__(graph, shape, precision=precision, batch_size=batch_size)
+        self._open_device = open_device
+        self._number = number
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of ONNX Runtime."""
+        import onnxruntime
+
+        return {self.name: onnxruntime.__version__}
+
+    @abstractmethod
+    def _providers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the providers to use with their options, the wanted one first."""
+
+    def _open(self) -> None:
+        self._session = self._opened_session()
+        self._gpu = self._open_device(self._number)
+        self.device = self._gpu.gpu.name
+        try:
+            with self._gpu.current():
+                self._bind()
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        self._binding = self._session = None
+        self._gpu.close()
+
+    def _opened_session(self) -> Any:
+        """Open the graph, and refuse what ONNX Runtime falls back to without a word."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(
+                "is not installed", self.install_advice(), about=self.name
+            ) from error
+        if self.provider not in onnxruntime.get_available_providers():
+            problem = f"the installed ONNX Runtime has no {self.provider}"
+            remedy = f"Run: pip uninstall onnxruntime. {self.install_advice()}"
+            raise BackendError(problem, remedy, about=self.name)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):  # it prints what it does not find
+                onnxruntime.preload_dlls()
+                session = onnxruntime.InferenceSession(
+                    str(self._graph), options, providers=self._providers(), enable_fallback=0
+                )
+        except Exception as error:  # ONNX Runtime's own errors share no public base
+            problem = f"ONNX Runtime refuses the graph: {error}"
+            raise BackendError(problem, about=self._graph) from error
+        if session.get_providers()[0] != self.provider:
+            problem = f"{self.provider} could not be loaded {said.getvalue()}".strip()
+            raise BackendError(problem, "Check the driver and CUDA's libraries.", about=self.name)
+        return session
+
+    def _bind(self) -> None:
+        gpu, batch = self._gpu, self.batch_size
+        self._given = gpu.pinned((batch, *self.shape.slice_in))
+        self._found = gpu.pinned((batch, *self.shape.slice_out))
+        self._addresses = gpu.memory(self._given.nbytes), gpu.memory(self._found.nbytes)
+        self._done = gpu.event()
+        (given,) = (tensor.name for tensor in self._session.get_inputs())
+        (found,) = (tensor.name for tensor in self._session.get_outputs())
+        self._binding = self._session.io_binding()
+        place = ("cuda", self._number, np.float32)
+        to, out_of = self._addresses
+        self._binding.bind_input(given, *place, self._given.shape, to)
+        self._binding.bind_output(found, *place, self._found.shape, out_of)
+
+    def _execute(self, batch: Floats) -> Floats:
+        gpu, (given, found) = self._gpu, self._addresses
+        self._given[...] = batch
+        with gpu.current():
+            gpu.enqueue_copy_in(given, self._given)
+            self._wait()  # ONNX Runtime computes on a stream of its own
+            try:
+                self._session.run_with_iobinding(self._binding)
+            except Exception as error:  # ONNX Runtime's own errors share no public base
+                raise BackendError(
+                    f"failed on a batch of {len(batch)}: {error}", about=self.name
+                ) from error
+            gpu.enqueue_copy_out(self._found, found)
+            self._wait()
+        return self._found.copy()
+
+    def _wait(self) -> None:
+        self._done.record()
+        self._done.wait()
+
+
+class CudaProviderBackend(OnnxRuntimeGpuBackend):
+    """ONNX Runtime's CUDA provider."""
+
+    name = "onnxruntime-cuda"
+    provider = _CUDA
+    extras = "cuda"
+
+    def _providers(self) -> list[tuple[str, dict[str, Any]]]:
+        # Float32 is float32: TF32 rounds to ten bits and is another precision.
+        return [(_CUDA, {"device_id": self._number, "use_tf32": 0})]
+
+
+class TensorRtProviderBackend(OnnxRuntimeGpuBackend):
+    """ONNX Runtime's TensorRT provider, which builds an engine when it first meets a graph."""
+
+    name = "onnxruntime-tensorrt"
+    provider = _TENSORRT
+    extras = "cuda"
+
+    def _providers(self) -> list[tuple[str, dict[str, Any]]]:
+        options = {
+            "device_id": self._number,
+            "trt_fp16_enable": self.precision == "fp16",
+            "trt_layer_norm_fp32_fallback": True,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(cache_folder() / "onnxruntime-tensorrt"),
+        }
+        return [(_TENSORRT, options), (_CUDA, {"device_id": self._number, "use_tf32": 0})]

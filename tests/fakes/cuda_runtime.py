@@ -1,0 +1,160 @@
+"""`cuda.bindings.runtime` without a GPU: its status codes, its streams, and two GPUs of a kind."""
+
+from enum import Enum
+from types import SimpleNamespace
+
+from tests.fakes import memory
+from wmh_runtime.devices.fake import FakeStream
+
+cudaStreamNonBlocking, cudaEventDisableTiming, cudaEventBlockingSync = 1, 2, 1
+names = [b"Fake", b"Fake"]
+fails = {}  # by function: the status it gives
+
+
+class cudaError_t(Enum):
+    cudaSuccess = 0
+    cudaErrorMemoryAllocation = 2
+    cudaErrorNoDevice = 100
+    cudaErrorIllegalAddress = 700
+
+
+class cudaMemcpyKind(Enum):
+    cudaMemcpyHostToDevice = 1
+    cudaMemcpyDeviceToHost = 2
+
+
+class cudaStreamCaptureMode(Enum):
+    cudaStreamCaptureModeThreadLocal = 1
+
+
+class _Handle:
+    """A stream, which TensorRT takes by its number."""
+
+    def __init__(self):
+        self.stream = FakeStream()
+
+    def __int__(self):
+        return self.stream.handle
+
+
+def _function(function):
+    def called(*arguments):
+        status = fails.get(function.__name__, cudaError_t.cudaSuccess)
+        if status is not cudaError_t.cudaSuccess:
+            return (status, None)
+        given = function(*arguments)
+        return (status,) if given is None else (status, given)
+
+    return called
+
+
+@_function
+def cudaGetDeviceCount():
+    return len(names)
+
+
+@_function
+def cudaGetDeviceProperties(number):
+    return SimpleNamespace(name=names[number] + b"\0\0", major=8, minor=9)
+
+
+@_function
+def cudaSetDevice(number):
+    assert number < len(names)
+
+
+@_function
+def cudaStreamCreateWithFlags(flags):
+    assert flags == cudaStreamNonBlocking
+    return _Handle()
+
+
+@_function
+def cudaStreamSynchronize(handle):
+    handle.stream.do()
+
+
+@_function
+def cudaStreamDestroy(handle):
+    assert handle.stream.end >= 0
+
+
+@_function
+def cudaMallocHost(size):
+    return memory.take(size)
+
+
+@_function
+def cudaFreeHost(address):
+    memory.give_back(address)
+
+
+@_function
+def cudaMalloc(size):
+    return memory.take(size)
+
+
+@_function
+def cudaFree(address):
+    memory.give_back(address)
+
+
+@_function
+def cudaMemcpyAsync(to, source, size, kind, handle):
+    assert isinstance(kind, cudaMemcpyKind)
+    handle.stream.enqueue(lambda: memory.copy(to, source, size))
+
+
+@_function
+def cudaEventCreateWithFlags(flags):
+    assert flags == cudaEventDisableTiming | cudaEventBlockingSync
+    return SimpleNamespace(stream=None, at=0)
+
+
+@_function
+def cudaEventRecord(event, handle):
+    event.stream, event.at = handle.stream, handle.stream.end
+
+
+@_function
+def cudaEventSynchronize(event):
+    event.stream.do(event.at)
+
+
+@_function
+def cudaEventDestroy(event):
+    event.stream = None
+
+
+@_function
+def cudaStreamBeginCapture(handle, mode):
+    assert isinstance(mode, cudaStreamCaptureMode)
+    handle.stream.captured = []
+
+
+@_function
+def cudaStreamEndCapture(handle):
+    captured, handle.stream.captured = handle.stream.captured, None
+    return captured
+
+
+@_function
+def cudaGraphInstantiate(graph, flags):
+    assert flags == 0
+    return list(graph)
+
+
+@_function
+def cudaGraphLaunch(executable, handle):
+    for step in executable:
+        handle.stream.enqueue(step)
+
+
+@_function
+def cudaGraphDestroy(graph):
+    graph.clear()
+
+
+@_function
+def cudaGraphExecDestroy(executable):
+    executable.clear()

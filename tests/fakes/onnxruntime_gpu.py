@@ -1,0 +1,61 @@
+"""`onnxruntime` with providers for GPUs, as `onnxruntime-gpu` has them: it computes the logistic
+function on a stream of its own, and falls back to the CPU without a word where it is told to fail.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from tests.fakes import memory
+
+__version__ = "1.31.1"
+_CUDA, _TENSORRT, _CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "Tensorrt", "CPU"))
+available = [_TENSORRT, _CUDA, _CPU]
+told = SimpleNamespace(fails=False, falls_back=False, providers=[])
+SessionOptions = SimpleNamespace
+
+
+def get_available_providers():
+    return available
+
+
+def preload_dlls():
+    if told.falls_back:
+        print("Failed to load libcudnn.so.9")
+
+
+class _Binding:
+    def bind_input(self, name, device_type, device_id, element_type, shape, buffer_ptr):
+        assert (name, device_type, element_type) == ("slices", "cuda", np.float32)
+        self.given = buffer_ptr, shape
+
+    def bind_output(self, name, device_type, device_id, element_type, shape, buffer_ptr):
+        assert (name, device_type, element_type) == ("probability", "cuda", np.float32)
+        self.found = buffer_ptr, shape
+
+
+class InferenceSession:
+    def __init__(self, path, options, providers, enable_fallback):
+        assert enable_fallback == 0
+        told.providers = providers
+        with open(path, "rb") as stream:
+            if stream.read(3) == b"not":
+                raise RuntimeError("not a graph")
+
+    def get_providers(self):
+        return [_CPU] if told.falls_back else [name for name, _ in told.providers] + [_CPU]
+
+    def get_inputs(self):
+        return [SimpleNamespace(name="slices")]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name="probability")]
+
+    def io_binding(self):
+        return _Binding()
+
+    def run_with_iobinding(self, binding):
+        if told.fails:
+            raise RuntimeError("out of memory")
+        given = memory.floats_at(*binding.given)
+        memory.floats_at(*binding.found)[...] = 1 / (1 + np.exp(-given[:, :1]))

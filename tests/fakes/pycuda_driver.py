@@ -1,0 +1,126 @@
+"""`pycuda.driver` without a GPU: it insists on a current context, as PyCUDA does."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from tests.fakes import memory
+from wmh_runtime.devices.fake import FakeStream
+
+event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
+names = ["Fake", "Fake"]
+fails = {}  # by function: the error it raises
+_current = []
+
+
+class Error(Exception):
+    pass
+
+
+class MemoryError(Error):
+    pass
+
+
+class LaunchError(Error):
+    pass
+
+
+def _need_context(function):
+    if function in fails:
+        raise fails[function]
+    if not _current:
+        raise Error("invalid device context")
+
+
+def init():
+    if "init" in fails:
+        raise fails["init"]
+
+
+class Device:
+    def __init__(self, number):
+        self._number = number
+
+    @staticmethod
+    def count():
+        return len(names)
+
+    def name(self):
+        return names[self._number]
+
+    def compute_capability(self):
+        return 8, 9
+
+    def retain_primary_context(self):
+        return _Context()
+
+
+class _Context:
+    def push(self):
+        _current.append(self)
+
+    def pop(self):
+        assert _current.pop() is self
+
+    def detach(self):
+        assert self not in _current
+
+
+class Stream:
+    def __init__(self):
+        _need_context("Stream")
+        self.stream = FakeStream()
+        self.handle = self.stream.handle
+
+    def synchronize(self):
+        self.stream.do()
+
+
+class Event:
+    def __init__(self, flags):
+        assert flags == 3
+        _need_context("Event")
+
+    def record(self, stream):
+        _need_context("record")
+        self._stream, self._at = stream.stream, stream.stream.end
+
+    def synchronize(self):
+        _need_context("synchronize")
+        self._stream.do(self._at)
+
+
+class _Allocation:
+    def __init__(self, size):
+        _need_context("mem_alloc")
+        self._address = memory.take(size)
+
+    def __int__(self):
+        return self._address
+
+    def free(self):
+        memory.give_back(self._address)
+
+
+mem_alloc = _Allocation
+
+
+class _Pinned(np.ndarray):
+    """An array whose base gives the memory back."""
+
+    base = SimpleNamespace(free=lambda: None)
+
+
+def pagelocked_zeros(shape, dtype):
+    _need_context("pagelocked_zeros")
+    return np.zeros(shape, dtype).view(_Pinned)
+
+
+def memcpy_htod_async(to, source, stream):
+    _need_context("memcpy_htod_async")
+    stream.stream.enqueue(lambda: memory.copy(to, source.ctypes.data, source.nbytes))
+
+
+def memcpy_dtoh_async(to, source, stream):
+    _need_context("memcpy_dtoh_async")
+    stream.stream.enqueue(lambda: memory.copy(to.ctypes.data, source, to.nbytes))

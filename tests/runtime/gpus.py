@@ -1,0 +1,101 @@
+"""GPUs for tests: fakes of all that drives them everywhere, and the real ones where there are."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from tests.fakes import cuda_runtime, onnxruntime_gpu, pycuda_driver
+from tests.fakes import tensorrt as fake_tensorrt
+from wmh_runtime.backends import toolkit
+from wmh_runtime.bundle import Bundle, sha256_of
+from wmh_runtime.devices import select
+from wmh_runtime.devices.cuda import CudaDevice
+from wmh_runtime.devices.fake import FakeDevice
+from wmh_runtime.devices.pycuda import PyCudaDevice
+from wmh_runtime.manifest import BatchProfile, Engine
+
+DEVICES = {"fake": FakeDevice, "cuda-bindings": CudaDevice, "pycuda": PyCudaDevice}
+
+
+def install_fake_drivers(monkeypatch):
+    """Put fakes in the place of cuda-bindings and PyCUDA."""
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = cuda_runtime
+    package = ModuleType("pycuda")
+    package.driver = pycuda_driver
+    modules = {
+        "cuda.bindings": bindings,
+        "cuda.bindings.runtime": cuda_runtime,
+        "pycuda": package,
+        "pycuda.driver": pycuda_driver,
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(cuda_runtime, "fails", {})
+    monkeypatch.setattr(pycuda_driver, "fails", {})
+
+
+def install_fake_gpus(monkeypatch):
+    """Put fakes in the place of all libraries that need a GPU; return what TensorRT is told."""
+    install_fake_drivers(monkeypatch)
+    monkeypatch.setattr(select, "device_type", lambda: CudaDevice)
+    for module in toolkit.MODULES.values():
+        monkeypatch.setitem(sys.modules, module, fake_tensorrt)
+    monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime_gpu)
+    for name, value in (("fails", False), ("falls_back", False)):
+        monkeypatch.setattr(onnxruntime_gpu.told, name, value)
+    fresh = SimpleNamespace(compiled=0, enqueued=0, refuses=False, has_no_memory=False)
+    monkeypatch.setattr(fake_tensorrt, "told", fresh)
+    return fresh
+
+
+def with_engines(bundle: Bundle, kind: str) -> Bundle:
+    """Put FP16 graphs and fake engines of them into a toy bundle."""
+    manifest = bundle.manifest
+    halves = [
+        graph.model_copy(update={"precision": "fp16"})
+        for graph in manifest.graphs
+        if graph.precision == "fp32"
+    ]
+    engines = []
+    for graph in halves:
+        path = bundle.folder / "engines" / f"{graph.views}-view.fp16.{kind}.engine"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"engine of slices")
+        engines.append(
+            Engine(
+                path=f"engines/{path.name}",
+                sha256=sha256_of(path),
+                kind=kind,
+                version=fake_tensorrt.__version__,
+                targets=["sm89"],
+                gpu="Fake" if kind == "tensorrt" else "",
+                network_sha256=bundle.network_sha256(graph),
+                precision="fp16",
+                views=graph.views,
+                profile=BatchProfile(least=1, best=1, most=32),
+                build_seconds=0,
+                fused_attention=0,
+                attention_layers=0,
+            )
+        )
+    graphs = [graph for graph in manifest.graphs if graph.precision == "fp32"] + halves
+    changed = manifest.model_copy(
+        update={"graphs": graphs, "engines": [*manifest.engines, *engines]}
+    )
+    (bundle.folder / "manifest.json").write_text(changed.model_dump_json(), encoding="utf-8")
+    return Bundle(bundle.folder, changed)
+
+
+def has_gpu() -> bool:
+    """Say whether there is a real one."""
+    from wmh_runtime.errors import BackendError
+
+    try:
+        return bool(select.find_gpus())
+    except BackendError:
+        return False
+
+
+needs_gpu = pytest.mark.skipif(not has_gpu(), reason="there is no GPU")

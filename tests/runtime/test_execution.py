@@ -1,0 +1,167 @@
+"""Which backend executes: the one that was named, or the fastest that can, and why."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.fakes import cuda_runtime, onnxruntime_gpu
+from tests.runtime.gpus import install_fake_gpus, with_engines
+from tests.toys import write_head
+from wmh_runtime import execution, first_use
+from wmh_runtime.backends import engine
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.bundle import open_bundle
+from wmh_runtime.cli.infer import main
+from wmh_runtime.devices.cuda import CudaDevice
+from wmh_runtime.errors import BackendError, BundleError, InputError
+from wmh_runtime.execution import Wanted, executing
+
+FP32 = Wanted(views=8, precision="fp32")
+FP16 = Wanted(views=8, precision="fp16")
+
+
+@pytest.fixture
+def bundle(toy_bundle):
+    return with_engines(with_engines(open_bundle(toy_bundle), "rtx"), "tensorrt")
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    for module in (first_use, engine):
+        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs, and everything installed that uses them."""
+    monkeypatch.setattr(execution, "device_type", lambda: CudaDevice)
+    return install_fake_gpus(monkeypatch)
+
+
+def name_and_rest(bundle, name, wanted):
+    with executing(bundle, name, wanted) as found:
+        return found.backends[0].name, found
+
+
+def test_without_a_gpu_the_fastest_of_the_processor_is_taken(bundle):
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "openvino"
+    assert [reason.split()[0] for reason in found.passed_over] == [
+        "rtx",
+        "tensorrt",
+        "onnxruntime-cuda",
+        "onnxruntime-tensorrt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"), [(FP16, "rtx"), (FP32, "onnxruntime-cuda")], ids=["fp16", "fp32"]
+)
+def test_with_a_gpu_the_precision_decides_whether_an_engine_can_be_taken(
+    bundle, gpus, wanted, name
+):
+    assert name_and_rest(bundle, "auto", wanted)[0] == name
+
+
+def test_what_is_not_installed_does_not_fit_or_falls_back_is_passed_over_with_its_reason(
+    bundle, gpus
+):
+    manifest = bundle.manifest
+    other = [e.model_copy(update={"targets": ["sm120"], "gpu": ""}) for e in manifest.engines]
+    bundle = type(bundle)(bundle.folder, manifest.model_copy(update={"engines": other}))
+    onnxruntime_gpu.told.falls_back = True
+    with pytest.raises(BackendError, match="would only emulate fp16"):
+        name_and_rest(bundle, "auto", FP16)
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "openvino"
+    rtx, tensorrt, cuda, _ = found.passed_over
+    assert (
+        rtx
+        == "rtx is not used: rtx: does not compute in fp32. Its engines are fp16: give --precision."
+    )
+    assert tensorrt.startswith("tensorrt is not used")
+    assert "CUDAExecutionProvider could not be loaded Failed to load libcudnn.so.9" in cuda
+
+
+def test_what_is_beyond_its_bound_is_passed_over(bundle, monkeypatch):
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: 0.5 * execute(self, batch))
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "onnxruntime"
+    assert "openvino is not used: fp32 on openvino" in found.passed_over[-1]
+
+
+@pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_an_engine_and_a_graph_are_executed_on_two_gpus(bundle, gpus, name):
+    wanted = Wanted(views=1, precision="fp16", gpus=(0, 1))
+    with executing(bundle, name, wanted) as found:
+        assert [backend.batch_size for backend in found.backends] == [8, 8]
+        assert str(found).startswith("2 × ")
+        assert str(found).endswith("on Fake in fp16")
+        for backend in found.backends:
+            given = backend.predict(np.ones((3, *backend.shape.slice_in), np.float32))
+            np.testing.assert_allclose(given, 0.7310586, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "says"),
+    [
+        ("cuda", FP32, "--backend: there is no backend cuda. Choose from: auto, rtx, tensorrt"),
+        ("rtx", FP32, "rtx: does not compute in fp32. Its engines are fp16"),
+        ("rtx", Wanted(8, "fp16", threads=2), "--threads: rtx executes on a GPU. Leave it out"),
+        ("rtx", Wanted(8, "fp16", gpus=(2,)), "--device: there is no GPU 2. Choose from: 0 (Fake)"),
+        ("rtx", Wanted(8, "fp16", batch_size=33), "takes 1 to 32 slices at a time, not 33"),
+        ("onnxruntime-cuda", Wanted(8, "int8"), "has no 8-view int8 graph"),
+        ("openvino", Wanted(8, "fp32", gpus=(0,)), "--device: openvino executes on the processor"),
+    ],
+)
+def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
+    with pytest.raises((InputError, BackendError, BundleError)) as raised:
+        name_and_rest(bundle, name, wanted)
+    assert says in str(raised.value)
+
+
+def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
+    monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
+    with pytest.raises(BackendError, match=r"--device: are of several models \(RTX 4060, RTX 4090"):
+        name_and_rest(bundle, "onnxruntime-cuda", Wanted(8, "fp32", gpus=(0, 1)))
+
+
+def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_command, tmp_path):
+    for number in range(5):
+        write_head(tmp_path / "scans" / f"sub-{number}_FLAIR.nii.gz", lesions=1 + number % 2)
+    options = ("--bundle", bundle.folder, "--precision", "fp16", "--device", "0,1")
+    status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", *options)
+    assert (status, errors) == (0, "")
+    assert "executed by 2 × rtx 11.0.0 on Fake in fp16" in said
+    assert "fp16 agrees with the trained network on this machine" in said
+    by_processor = tmp_path / "by-processor"
+    run_command(
+        main, tmp_path / "scans", by_processor, "--bundle", bundle.folder, "--backend", "openvino"
+    )
+    for record in sorted((tmp_path / "out").glob("*.json")):
+        found, other = (
+            json.loads(path.read_text()) for path in (record, by_processor / record.name)
+        )
+        assert found["settings"]["backend"] == "rtx"
+        assert found["settings"]["device"] == "Fake"
+        assert found["volume_ml"] == other["volume_ml"]
+
+
+def test_an_engine_that_is_added_leaves_finished_scans_finished(
+    toy_bundle, gpus, run_command, tmp_path
+):
+    bundle = with_engines(open_bundle(toy_bundle), "rtx")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    call = (main, tmp_path / "scans", tmp_path / "out", "--bundle", toy_bundle)
+    precision = ("--precision", "fp16")
+    status, said, _ = run_command(*call, *precision, "--backend", "onnxruntime-cuda")
+    assert status == 0
+    with_engines(bundle, "tensorrt")
+    status, said, _ = run_command(*call, *precision)
+    assert (status, "executed by rtx" in said) == (0, True)
+    assert "done before, kept" in said
+    status, _, errors = run_command(*call, *precision, "--backend", "rtx")
+    assert status == 2
+    assert "made with another backend (onnxruntime-cuda, now rtx)" in errors
