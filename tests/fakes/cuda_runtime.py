@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from tests.fakes import memory
 from wmh_runtime.devices.fake import FakeStream
 
-cudaStreamNonBlocking, cudaEventDisableTiming, cudaEventBlockingSync = 1, 2, 1
+cudaStreamNonBlocking = 1
+cudaEventDisableTiming, cudaEventBlockingSync = 2, 1
 names = [b"Fake", b"Fake"]
 fails = {}  # by function: the status it gives
 

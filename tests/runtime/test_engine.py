@@ -1,4 +1,4 @@
-"""Engines on a GPU: what is compiled once and kept, and what goes wrong, told by a fake TensorRT."""
+"""Engines on a GPU, a fake one: what is compiled once and kept, and what goes wrong."""
 
 import numpy as np
 import pytest

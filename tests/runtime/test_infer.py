@@ -25,7 +25,8 @@ def infer(tmp_path, toy_bundle, run_command):
     """Run on tmp_path/scans into tmp_path/out; return exit status, output and errors."""
 
     def run(*options, bundle=toy_bundle, out=tmp_path / "out", source=tmp_path / "scans"):
-        return run_command(main, source, out, "--bundle", bundle, *options)
+        known = ("--bundle", bundle, "--backend", "onnxruntime")
+        return run_command(main, source, out, *known, *options)
 
     return run
 

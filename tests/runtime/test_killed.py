@@ -26,6 +26,7 @@ def command(tmp_path, toy_bundle):
 
     def start(out):
         arguments = [tmp_path / "scans", out, "--bundle", toy_bundle, "--probability"]
+        arguments += ["--backend", "onnxruntime"]
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, arguments)],
             stdout=subprocess.PIPE,
