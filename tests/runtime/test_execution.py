@@ -81,7 +81,7 @@ def test_what_is_not_installed_does_not_fit_or_falls_back_is_passed_over_with_it
         == "rtx is not used: rtx: does not compute in fp32. Its engines are fp16: give --precision."
     )
     assert tensorrt.startswith("tensorrt is not used")
-    assert "CUDAExecutionProvider could not be loaded Failed to load libcudnn.so.9" in cuda
+    assert "CUDAExecutionProvider could not be loaded: Failed to load libcudnn.so.9" in cuda
 
 
 def test_what_is_beyond_its_bound_is_passed_over(bundle, monkeypatch):

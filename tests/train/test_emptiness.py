@@ -25,14 +25,20 @@ def test_slices_are_counted_at_every_threshold():
     assert slices.volume_mm3[0, THRESHOLDS.index(0.45)] == 9
 
 
-def test_half_of_the_weakest_slice_that_holds_more_than_a_thousandth():
-    # Of 2000 mm³, slices below 0.4 hold 2 mm³: a thousandth. That of 0.4 would make it more.
-    slices = seen([0.1, 0.2, 0.3, 0.4, 0.9], [0, 2, 0, 8, 1990])
+def test_half_of_the_weakest_slice_with_which_more_than_a_hundredth_would_be_lost():
+    # Of 1000 mm³, slices below 0.4 hold 10 mm³: a hundredth. That of 0.4 would make it more.
+    slices = seen([0.1, 0.2, 0.3, 0.4, 0.9], [0, 10, 0, 8, 982])
     assert empty_below([slices], 0.5) == pytest.approx(0.4 / 2)
 
 
-def test_scans_are_pooled():
-    assert empty_below([seen([0.3], [5]), seen([0.6], [5])], 0.5) == pytest.approx(0.3 / 2)
+def test_no_scan_loses_more_than_a_hundredth_of_its_own():
+    # The second's 1 mm³ are all it has, and nothing beside the first's.
+    large, small = seen([0.6, 0.9], [0, 60_000]), seen([0.2, 0.3], [0, 1])
+    assert empty_below([large, small], 0.5) == pytest.approx(0.3 / 2)
+
+
+def test_a_scan_without_lesion_says_nothing():
+    assert empty_below([seen([0.3], [5]), seen([0.1], [0])], 0.5) == pytest.approx(0.3 / 2)
 
 
 def test_where_nothing_is_found_nothing_is_certain():

@@ -22,6 +22,7 @@ from wmh_runtime.types import Floats, NetworkShape, Precision
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
+_FATAL = 4  # of ONNX Runtime's log
 
 
 class OnnxRuntimeGpuBackend(GraphBackend):
@@ -95,9 +96,10 @@ class OnnxRuntimeGpuBackend(GraphBackend):
             raise BackendError(problem, remedy, about=self.name)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
-        said = io.StringIO()
+        onnxruntime.set_default_logger_severity(_FATAL)  # what is wrong is told by what follows
+        missing = io.StringIO()
         try:
-            with contextlib.redirect_stdout(said):  # it prints what it does not find
+            with contextlib.redirect_stdout(missing):  # it prints what it does not find
                 onnxruntime.preload_dlls()
                 session = onnxruntime.InferenceSession(
                     str(self._graph), options, providers=self._providers(), enable_fallback=0
@@ -106,8 +108,10 @@ class OnnxRuntimeGpuBackend(GraphBackend):
             problem = f"ONNX Runtime refuses the graph: {error}"
             raise BackendError(problem, about=self._graph) from error
         if session.get_providers()[0] != self.provider:
-            problem = f"{self.provider} could not be loaded {said.getvalue()}".strip()
-            raise BackendError(problem, "Check the driver and CUDA's libraries.", about=self.name)
+            first, *_ = missing.getvalue().splitlines() or ["and ONNX Runtime does not say why"]
+            problem = f"{self.provider} could not be loaded: {first}"
+            remedy = f"Check the driver with nvidia-smi. {self.install_advice()}"
+            raise BackendError(problem, remedy, about=self.name)
         return session
 
     def _bind(self) -> None:
