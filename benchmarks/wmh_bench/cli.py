@@ -13,6 +13,7 @@ from wmh_bench.cohort_speed import measure_cohort_speed
 from wmh_bench.data_memory import measure_data_memory
 from wmh_bench.device_waits import measure_device_waits
 from wmh_bench.export_cost import measure_export
+from wmh_bench.speed_up import measure_speed_up
 from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
 from wmh_bench.training_step import measure_training_speed
 from wmh_bench.view_speed import measure_view_speed
@@ -217,6 +218,48 @@ def cohort_speed(
         f"{measured.slices_executed} of {measured.slices} slices executed,"
         f" {measured.slices_in_all_views} of them in all views; peak memory"
         f" {measured.peak_memory_mb:.0f} MB"
+    )
+    _write(results, measured)
+
+
+@app.command("speed-up")
+def speed_up(
+    scan: Annotated[Path, typer.Argument(help="A FLAIR scan.")],
+    bundle: Annotated[str, typer.Option(help="Bundle folder.")],
+    checkpoint: Annotated[Path, typer.Option(help="That it was exported from, for PyTorch.")],
+    base: _Base = None,
+    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "int8",
+    reference_views: Annotated[int, typer.Option(min=2, help="Timed by PyTorch.")] = 40,
+    results: _Results = None,
+) -> None:
+    """Segment one scan, file to files, and compare with PyTorch view by view."""
+    _check(results)
+    with terminal.err.status("opening") as status:
+        measured = measure_speed_up(
+            open_bundle(bundle),
+            checkpoint,
+            base,
+            scan,
+            backend_named(backend),
+            precision_named(precision),
+            reference_views,
+            status.update,
+        )
+    terminal.say(
+        f"PyTorch, view by view: {measured.reference_seconds_a_view:.2f} s a view, so"
+        f" {measured.reference_seconds:.0f} s for {measured.slices} slices"
+    )
+    for one in measured.runs:
+        terminal.say(
+            f"{one.tta} {one.precision}: {one.seconds:.1f} s, {one.times_faster:.2f} × faster"
+            f" ({one.times_faster_of_slices:.2f} × of the {one.slices_executed} slices executed),"
+            f" mask Dice {one.mask_dice:.4f}"
+        )
+    terminal.say(
+        f"adaptive: {measured.looked_again:.2f} of the slices in all views,"
+        f" {measured.adaptive_times_faster:.2f} × faster than full,"
+        f" {measured.adaptive_share:.2f} of what that allows"
     )
     _write(results, measured)
 

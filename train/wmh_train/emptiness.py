@@ -47,10 +47,9 @@ def empty_below(seen: Sequence[SlicesSeen], threshold: float) -> float:
         seen: slices of each scan to choose on.
         threshold: of the masks, one of THRESHOLDS.
     """
-    bounds = [
-        _bound_of(scan.strongest, scan.volume_mm3[:, THRESHOLDS.index(threshold)]) for scan in seen
-    ]
-    return float(_MARGIN * min(bounds, default=0.0)) if np.isfinite(bounds).any() else 0.0
+    cut = THRESHOLDS.index(threshold)
+    bound = min(_bound_of(scan.strongest, scan.volume_mm3[:, cut]) for scan in seen)
+    return _MARGIN * bound if math.isfinite(bound) else 0.0
 
 
 def _bound_of(strongest: NDArray[np.float32], volume_mm3: NDArray[np.float64]) -> float:
