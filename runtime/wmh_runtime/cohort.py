@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -118,7 +117,7 @@ def _run(
         for scan, to in paths.items()
     )
     with Interruption() as interruption:
-        pipeline = Pipeline(
+        pipeline: Pipeline[_ScanWork] = Pipeline(
             backends,
             _again(job),
             memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
@@ -126,7 +125,7 @@ def _run(
             is_to_end=lambda: interruption.requested or (job.fail_fast and bool(outcome.failed)),
         )
         for one in pipeline.run(works):
-            work = cast(_ScanWork, one.work)
+            work = one.work
             if not one.is_out:
                 progress.executed(work.scan, one.share)
             elif one.error is None:
@@ -209,7 +208,7 @@ class _ScanWork(Work):
         manifest = self._job.bundle.manifest
         return bytes_of_scan(shape, affine, manifest.preparation, manifest.network_shape)
 
-    def prepare(self) -> Floats | None:
+    def is_finished(self) -> bool:
         job, scan = self._job, self.scan
         if not self._is_alone:
             raise InputError(
@@ -217,19 +216,22 @@ class _ScanWork(Work):
                 "Rename one of them.",
                 about=scan.path,
             )
-        if not job.overwrite:
-            records = finished_records(
-                scan.path,
-                self._paths,
-                self._settings,
-                with_probability=job.with_probability,
-                any_backend=job.any_backend,
-            )
-            if records is not None:
-                self.records, self.kept = records, True
-                return None
-        image = read_scan(scan.path)
-        self._begun = begin([image], job.bundle.manifest.preparation, self._backend.shape.channels)
+        if job.overwrite:
+            return False
+        records = finished_records(
+            scan.path,
+            self._paths,
+            self._settings,
+            with_probability=job.with_probability,
+            any_backend=job.any_backend,
+        )
+        self.records, self.kept = records or [], records is not None
+        return self.kept
+
+    def prepare(self) -> Floats:
+        image = read_scan(self.scan.path)
+        preparation = self._job.bundle.manifest.preparation
+        self._begun = begin([image], preparation, self._backend.shape.channels)
         return self._begun.prepared.slices
 
     def finish(self, load: Load) -> None:

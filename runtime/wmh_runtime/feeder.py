@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -50,6 +50,7 @@ class Feeder(Generic[Owner]):
         again: decides which slices are looked at in seven more views; None: none is.
         incoming: slices [N, C, S, S] with their owner; None ends it.
         receiver: of what comes back.
+        is_abandoned: asked before each batch; once it says so, nothing more is executed.
     """
 
     def __init__(
@@ -58,16 +59,16 @@ class Feeder(Generic[Owner]):
         again: Again | None,
         incoming: queue.SimpleQueue[tuple[Owner, Floats] | None],
         receiver: Receiver[Owner],
+        is_abandoned: Callable[[], bool] = lambda: False,
     ) -> None:
         self._backend = backend
         self._packer = Packer(backend.batch_size, backend.shape.outputs, again)
         self._incoming = incoming
         self._receiver = receiver
+        self._is_abandoned = is_abandoned
         self._owners: dict[Load, Owner] = {}
         self._under_way: deque[_Submitted] = deque()
-        self._apart: deque[Sequence[Look]] = (
-            deque()
-        )  # of one scan each, after a common batch failed
+        self._apart: deque[Sequence[Look]] = deque()  # each of one scan, whose common batch failed
         self._collected_at = 0.0
         self._is_last = False
 
@@ -77,10 +78,12 @@ class Feeder(Generic[Owner]):
         Raises:
             DeviceLostError: the device is gone.
         """
-        while not self._is_done:
+        while not (self._is_done or self._is_abandoned()):
             self._take_in()
             if self._has_batch and len(self._under_way) < UNDER_WAY:
-                self._submit(self._apart.popleft() if self._apart else self._packer.batch())
+                looks = self._apart.popleft() if self._apart else self._packer.batch()
+                if not all(look.load.dropped for look in looks):
+                    self._submit(looks)
             elif self._under_way:
                 self._collect(self._under_way.popleft())
 
@@ -142,10 +145,9 @@ class Feeder(Generic[Owner]):
 
     def _give_up(self, looks: Sequence[Look], error: BackendError | MemoryError) -> None:
         """A batch failed: execute each scan of it apart, so that only one that fails is lost."""
-        loads = list(dict.fromkeys(look.load for look in looks if not look.load.dropped))
+        loads = list(dict.fromkeys(look.load for look in looks))
         if len(loads) > 1:
             self._apart.extend([look for look in looks if look.load is load] for load in loads)
-            return
-        for load in loads:
-            self._packer.drop(load)
-            self._receiver.failed(self._owners.pop(load), error)
+        elif not loads[0].dropped:
+            self._packer.drop(loads[0])
+            self._receiver.failed(self._owners.pop(loads[0]), error)

@@ -17,23 +17,45 @@ _FLOAT_BYTES = 4
 # A fifth more than what was measured from reading to writing, see benchmarks/README.md.
 _COPIES_OF_SQUARES = 1.2  # of what goes into the network and of what comes out
 _COPIES_OF_VOXELS = 8.0
-_CONTAINER = Path("/sys/fs/cgroup")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
 
 
 def free_bytes() -> int:
-    """Return the memory that this process may still take: of the machine, or of its container."""
+    """Return the memory that this process may still take.
+
+    That is what the machine has, or what a container or a cluster's job is limited to (Linux's
+    control groups, version 2, each within its parent).
+    """
     free = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
-        limit = int((_CONTAINER / "memory.max").read_text(encoding="ascii"))
-        used = int((_CONTAINER / "memory.current").read_text(encoding="ascii"))
-        free = min(free, limit - used + _forgettable_bytes())
+    for group in _own_groups():
+        with suppress(OSError, ValueError):  # it has no limit: "max", or no such file
+            limit = int((group / "memory.max").read_text(encoding="ascii"))
+            used = int((group / "memory.current").read_text(encoding="ascii"))
+            free = min(free, limit - used + _forgettable_bytes(group))
     return free
 
 
-def _forgettable_bytes() -> int:
-    """Return what of a container's memory only keeps files at hand."""
-    lines = (_CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines()
-    return int(dict(line.split() for line in lines)["inactive_file"])
+def _own_groups() -> list[Path]:
+    """Return the control group of this process and those around it."""
+    try:
+        lines = _OWN_GROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    group = _CONTROL_GROUPS / own
+    return [group, *(parent for parent in group.parents if parent.is_relative_to(_CONTROL_GROUPS))]
+
+
+def _forgettable_bytes(group: Path) -> int:
+    """Return what of a group's memory only keeps files at hand."""
+    lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+    return int(dict(line.split() for line in lines).get("inactive_file", 0))
+
+
+def in_gb(count: int) -> str:
+    """Write a number of bytes in GB (10⁹), to two digits where it is less than ten."""
+    return f"{count / 1e9:.2g}" if count < 10e9 else f"{count / 1e9:.0f}"
 
 
 def bytes_of_scan(

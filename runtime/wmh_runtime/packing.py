@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Load:
     looked_again: int = 0  # slices that were not certainly empty
     seconds: float = 0.0  # of the device, its share of common batches
     dropped: bool = False
+    others: dict[int, dict[View, Floats]] = field(default_factory=dict)  # by place, so far
 
     @property
     def share(self) -> float:
@@ -119,6 +120,10 @@ class Packer:
                 load.looked_again += 1
                 self._others.extend(Look(load, place, view) for view in _OTHERS)
             return
-        load.probability[place] += look.view.undo(probability)
-        if look.view is _OTHERS[-1]:  # they come in the order of the views: always the same sum
+        others = load.others.setdefault(place, {})
+        others[look.view] = look.view.undo(probability)
+        if len(others) == len(_OTHERS):
+            for view in _OTHERS:  # whichever came first: always the same sum
+                load.probability[place] += others[view]
             load.probability[place] /= len(VIEWS)
+            del load.others[place]

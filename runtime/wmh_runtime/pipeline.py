@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError, WmhError
 from wmh_runtime.feeder import Feeder
+from wmh_runtime.memory import in_gb
 from wmh_runtime.packing import Again, Load
 from wmh_runtime.types import Floats
 
@@ -37,26 +39,34 @@ class Work(ABC):
         """Estimate the memory that it takes on its way."""
 
     @abstractmethod
-    def prepare(self) -> Floats | None:
-        """Return the slices to execute, [N, C, S, S], N ≥ 1; None where nothing is to be done."""
+    def is_finished(self) -> bool:
+        """Say whether nothing is to be done."""
+
+    @abstractmethod
+    def prepare(self) -> Floats:
+        """Return the slices to execute, [N, C, S, S], N ≥ 1."""
 
     @abstractmethod
     def finish(self, load: Load) -> None:
         """Make the result of what the device gave."""
 
 
+AnyWork = TypeVar("AnyWork", bound=Work)
+
+
 @dataclass(eq=False)
-class OnItsWay:
+class OnItsWay(Generic[AnyWork]):
     """A scan that was taken in."""
 
-    work: Work
+    work: AnyWork
     bytes_needed: int = 0
+    refusal: InputError | None = None  # why it cannot be taken further, if it is not finished
     share: float = 0.0  # of its looks that came back, 0 to 1
     is_out: bool = False
     error: WmhError | None = None
 
 
-class Pipeline:
+class Pipeline(Generic[AnyWork]):
     """Takes scans over one or several devices, once.
 
     Args:
@@ -82,7 +92,9 @@ class Pipeline:
         self._most_on_their_way = len(backends) + 2 * helpers
         self._preparing = ThreadPoolExecutor(helpers, "preparing")
         self._finishing = ThreadPoolExecutor(helpers, "finishing")
-        self._to_execute: queue.SimpleQueue[tuple[OnItsWay, Floats] | None] = queue.SimpleQueue()
+        self._to_execute: queue.SimpleQueue[tuple[OnItsWay[AnyWork], Floats] | None] = (
+            queue.SimpleQueue()
+        )
         self._devices = [
             threading.Thread(target=self._feed, args=(backend,), daemon=True)
             for backend in backends
@@ -90,21 +102,26 @@ class Pipeline:
         self._changed = threading.Event()
         self._is_to_end = is_to_end
         self._broken: BaseException | None = None  # why nothing goes on
+        self._is_abandoned = False
 
-    def run(self, works: Iterable[Work]) -> Iterator[OnItsWay]:
+    def run(self, works: Iterable[AnyWork]) -> Iterator[OnItsWay[AnyWork]]:
         """Yield each scan when it is out, in order, and before that whenever it got further.
 
         Raises:
             DeviceLostError: a device is gone. What was executed before comes out before.
             KeyboardInterrupt: at once, whatever is on its way.
         """
-        inside: deque[OnItsWay] = deque()
+        inside: deque[OnItsWay[AnyWork]] = deque()
         for device in self._devices:
             device.start()
         try:
             yield from self._take_in_and_out(works, inside)
         except KeyboardInterrupt:
             raise  # who asks so does not want to wait
+        except GeneratorExit:  # nobody takes what would come out
+            self._is_abandoned = True
+            self._end()
+            raise
         except BaseException:
             self._end()
             raise
@@ -120,11 +137,11 @@ class Pipeline:
             self._to_execute.put(None)
         for device in self._devices:
             device.join()
-        self._finishing.shutdown()
+        self._finishing.shutdown(cancel_futures=self._is_abandoned)
 
     def _take_in_and_out(
-        self, works: Iterable[Work], inside: deque[OnItsWay]
-    ) -> Iterator[OnItsWay]:
+        self, works: Iterable[AnyWork], inside: deque[OnItsWay[AnyWork]]
+    ) -> Iterator[OnItsWay[AnyWork]]:
         """Take scans in while there is room and yield what is out, in the caller's thread."""
         coming = (self._announced(work) for work in works)
         following = next(coming, None)
@@ -148,19 +165,17 @@ class Pipeline:
             else:
                 self._changed.wait(_HEARS_CTRL_C_EVERY_S)
 
-    def _announced(self, work: Work) -> OnItsWay:
+    def _announced(self, work: AnyWork) -> OnItsWay[AnyWork]:
         one = OnItsWay(work)
         with self._that_may_end(one):
             one.bytes_needed = work.bytes_needed()
             if one.bytes_needed > self._memory_bytes:
-                raise InputError(
-                    f"needs about {one.bytes_needed / 1e9:.1f} GB of memory,"
-                    f" {self._memory_bytes / 1e9:.1f} are free",
-                    _MORE_MEMORY,
-                )
+                needed, free = in_gb(one.bytes_needed), in_gb(self._memory_bytes)
+                problem = f"needs about {needed} GB of memory, {free} are free"
+                one.refusal, one.bytes_needed = InputError(problem, _MORE_MEMORY), 0
         return one
 
-    def _has_room(self, following: OnItsWay, inside: Iterable[OnItsWay]) -> bool:
+    def _has_room(self, following: OnItsWay[AnyWork], inside: Iterable[OnItsWay[AnyWork]]) -> bool:
         if following.is_out:
             return True  # it failed already, and takes nothing
         on_their_way = [one for one in inside if not one.is_out]
@@ -169,21 +184,22 @@ class Pipeline:
             taken + following.bytes_needed <= self._memory_bytes
         )
 
-    def _prepare(self, one: OnItsWay) -> None:
+    def _prepare(self, one: OnItsWay[AnyWork]) -> None:
         with self._that_may_end(one):
-            slices = one.work.prepare()
-            if slices is None:
+            if one.work.is_finished():
                 self._let_out(one)
+            elif one.refusal is not None:
+                raise one.refusal
             else:
-                self._to_execute.put((one, slices))
+                self._to_execute.put((one, one.work.prepare()))
 
-    def _finish(self, one: OnItsWay, load: Load) -> None:
+    def _finish(self, one: OnItsWay[AnyWork], load: Load) -> None:
         with self._that_may_end(one):
             one.work.finish(load)
             self._let_out(one)
 
     @contextmanager
-    def _that_may_end(self, one: OnItsWay) -> Iterator[None]:
+    def _that_may_end(self, one: OnItsWay[AnyWork]) -> Iterator[None]:
         """Let a scan out where it fails; what is nobody's error ends the pipeline."""
         try:
             yield
@@ -194,33 +210,33 @@ class Pipeline:
         except BaseException as error:
             self._break(error)
 
-    def _let_out(self, one: OnItsWay, error: WmhError | MemoryError | None = None) -> None:
+    def _let_out(self, one: OnItsWay[AnyWork], error: WmhError | MemoryError | None = None) -> None:
         if isinstance(error, MemoryError):
             error = InputError("does not fit into memory", _MORE_MEMORY)
         one.error, one.is_out = error, True
         self._changed.set()
 
     def _break(self, error: BaseException) -> None:
-        self._broken = error
+        self._broken = self._broken or error  # the first is the cause of the others
         self._changed.set()
 
     def _feed(self, backend: Backend) -> None:
         try:
-            Feeder(backend, self._again, self._to_execute, self).feed()
+            Feeder(backend, self._again, self._to_execute, self, lambda: self._is_abandoned).feed()
         except BaseException as error:  # told in the caller's thread
             self._break(error)
 
     # What the feeders say.
 
-    def advanced(self, owner: OnItsWay, share: float) -> None:
+    def advanced(self, owner: OnItsWay[AnyWork], share: float) -> None:
         """A batch came back."""
         owner.share = share
         self._changed.set()
 
-    def executed(self, owner: OnItsWay, load: Load) -> None:
+    def executed(self, owner: OnItsWay[AnyWork], load: Load) -> None:
         """A scan came back."""
         self._finishing.submit(self._finish, owner, load)
 
-    def failed(self, owner: OnItsWay, error: BackendError | MemoryError) -> None:
+    def failed(self, owner: OnItsWay[AnyWork], error: BackendError | MemoryError) -> None:
         """The device refused a scan."""
         self._let_out(owner, error)

@@ -4,25 +4,59 @@ import numpy as np
 import pytest
 
 from wmh_runtime import memory
-from wmh_runtime.memory import bytes_of_scan, free_bytes
+from wmh_runtime.memory import bytes_of_scan, free_bytes, in_gb
 from wmh_runtime.prepare import Preparation
 from wmh_runtime.types import NetworkShape
 
 PREPARATION = Preparation(pixel_size_mm=1.0, size_px=100)
 
 
-def test_the_limit_of_a_container_counts_and_what_it_only_keeps_of_files_does_not(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    """The control group of a cluster's job, within that of a container."""
+    (tmp_path / "self").write_text("0::/job/step\n")
+    group = tmp_path / "groups" / "job" / "step"
+    group.mkdir(parents=True)
+    monkeypatch.setattr(memory, "_OWN_GROUP", tmp_path / "self")
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", tmp_path / "groups")
+    return group
+
+
+def limit(group, most, used, files):
+    (group / "memory.max").write_text(f"{most}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon 500000\ninactive_file {files}\nshmem 0\n")
+
+
+def test_the_limit_of_a_job_counts_and_what_it_only_keeps_of_files_does_not(group):
     of_machine = free_bytes()
     assert of_machine > 10**8
-    (tmp_path / "memory.max").write_text("3000000\n")
-    (tmp_path / "memory.current").write_text("2500000\n")
-    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 1000000\nshmem 0\n")
+    limit(group, 3_000_000, used=2_500_000, files=1_000_000)
     assert free_bytes() == 1_500_000
-    (tmp_path / "memory.max").write_text("max\n")
+    limit(group, "max", used=2_500_000, files=0)
     assert free_bytes() == pytest.approx(of_machine, rel=0.5)
+
+
+def test_the_limit_of_what_is_around_a_job_counts_too(group):
+    limit(group, 9_000_000, used=0, files=0)
+    limit(group.parent, 3_000_000, used=1_000_000, files=0)
+    assert free_bytes() == 2_000_000
+    limit(group.parents[1], 1_000_000, used=0, files=0)
+    assert free_bytes() == 1_000_000
+
+
+def test_a_group_that_tells_less_is_no_error(group):
+    limit(group, 3_000_000, used=1_000_000, files=0)
+    (group / "memory.stat").write_text("anon 500000\n")
+    assert free_bytes() == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [(9 * 10**9, "9"), (4_500_000_000, "4.5"), (12_400_000_000, "12"), (60_000_000, "0.06")],
+)
+def test_gigabytes(count, says):
+    assert in_gb(count) == says
 
 
 def test_the_slices_are_counted_along_the_axis_that_is_sliced():

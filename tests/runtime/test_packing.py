@@ -65,6 +65,22 @@ def test_slices_that_are_not_empty_are_looked_at_in_the_other_seven_views(wanted
         np.testing.assert_allclose(load.probability[place], expected, rtol=1e-6)
 
 
+@given(order=st.permutations(range(7)))
+def test_views_that_come_in_another_order_add_up_to_the_same_bits(order):
+    found = []
+    for places in (range(7), order):
+        packer = Packer(7, 1, again=lambda _: True)
+        load = packer.add(slices_of(1, 0) / 7)
+        first = packer.batch()
+        packer.collect(first, bright([look.square for look in first]))
+        looks = packer.batch()
+        for place in places:
+            packer.collect([looks[place]], bright([looks[place].square]))
+        assert load.left == 0
+        found.append(load.probability)
+    np.testing.assert_array_equal(*found)
+
+
 def test_a_scan_that_was_looked_at_once_is_ended_before_another_begins():
     packer = Packer(1, 1, again=lambda _: True)
     first, second = packer.add(slices_of(1, 0)), packer.add(slices_of(1, 1))
