@@ -46,6 +46,14 @@ class BackendError(WmhError):
     """What should execute the network is not installed, not usable, or failed."""
 
 
+class NotInstalledError(BackendError):
+    """A library is not there."""
+
+
+class NoGpuError(BackendError):
+    """There is no GPU, or no driver for it."""
+
+
 class DeviceLostError(BackendError):
     """The device is gone: nothing can be executed on it in this process."""
 

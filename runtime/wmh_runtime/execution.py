@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.engine import EngineBackend
@@ -14,13 +15,19 @@ from wmh_runtime.backends.select import (
     ENGINE_KINDS,
     GPU_BACKENDS,
     PROCESSOR_BACKENDS,
-    backend_named,
 )
 from wmh_runtime.backends.toolkit import load_toolkit
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.devices.base import Device
 from wmh_runtime.devices.select import device_type
-from wmh_runtime.errors import BackendError, BundleError, InputError
+from wmh_runtime.errors import (
+    BackendError,
+    BundleError,
+    InputError,
+    NoGpuError,
+    NotInstalledError,
+    WmhError,
+)
 from wmh_runtime.first_use import compare_once
 from wmh_runtime.manifest import EngineKind, File
 from wmh_runtime.parity import Parity
@@ -54,7 +61,7 @@ class Executing:
 
     backends: Sequence[Backend]  # one for each device, all alike
     compared: Parity | None  # with the trained network, where that had not been done here before
-    passed_over: Sequence[str]  # by `auto`: what would be faster, and why it cannot be used
+    passed_over: Sequence[str]  # by `auto`: what would be faster, and why it is not used
 
     def __str__(self) -> str:
         backend = self.backends[0]
@@ -62,7 +69,14 @@ class Executing:
         return f"{several}{backend.description} in {backend.precision}"
 
 
-_Make = Callable[[Bundle, Wanted], list[_Candidate]]
+@dataclass(frozen=True)
+class _Kind:
+    """A backend before it is made."""
+
+    name: str
+    precisions: tuple[Precision, ...]
+    is_gpu: bool
+    make: Callable[[Bundle, Wanted], list[_Candidate]]
 
 
 @contextmanager
@@ -80,35 +94,70 @@ def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
         BackendError: it cannot be used, or computes another result than the trained network.
         BundleError: the bundle has no graph or engine for it.
     """
-    makers = _makers()
-    if name != AUTO and name not in makers:
-        advice = f"Choose from: {', '.join([AUTO, *makers])}."
+    kinds = {kind.name: kind for kind in _kinds()}
+    if name != AUTO and name not in kinds:
+        advice = f"Choose from: {', '.join([AUTO, *kinds])}."
         raise InputError(f"there is no backend {name}", advice, about="--backend")
     with ExitStack() as stack:
         if name != AUTO:
-            yield _opened(bundle, makers[name](bundle, wanted), wanted, stack, ())
+            _require_own_options(kinds[name], wanted)
+            yield _opened(bundle, kinds[name].make(bundle, wanted), wanted, stack, ())
         else:
-            yield _fastest(bundle, makers, wanted, stack)
+            yield _fastest(bundle, kinds.values(), wanted, stack)
 
 
-def _fastest(
-    bundle: Bundle, makers: dict[str, _Make], wanted: Wanted, stack: ExitStack
-) -> Executing:
-    """Open the first that can be used."""
-    passed_over: list[str] = []
-    *_, last = makers
-    for name, make in makers.items():
+def _require_own_options(kind: _Kind, wanted: Wanted) -> None:
+    if wanted.precision not in kind.precisions:
+        raise BackendError(
+            f"does not compute in {wanted.precision}",
+            f"Give --precision {' or '.join(kind.precisions)}, or another --backend.",
+            about=kind.name,
+        )
+    advice = "Leave it out, or choose another --backend."
+    if kind.is_gpu and wanted.threads is not None:
+        raise InputError(f"{kind.name} executes on a GPU", advice, about="--threads")
+    if not kind.is_gpu and wanted.gpus:
+        raise InputError(f"{kind.name} executes on the processor", advice, about="--device")
+
+
+def _fastest(bundle: Bundle, kinds: Iterable[_Kind], wanted: Wanted, stack: ExitStack) -> Executing:
+    """Open the first of all that could be asked for which can be used."""
+    refusals: dict[str, WmhError] = {}
+    for kind in kinds:
         with ExitStack() as attempt:
             try:
-                found = _opened(bundle, make(bundle, wanted), wanted, attempt, passed_over)
+                _require_own_options(kind, wanted)
+            except (BackendError, InputError):
+                continue
+            try:
+                found = _opened(
+                    bundle, kind.make(bundle, wanted), wanted, attempt, _worth_telling(refusals)
+                )
             except (BackendError, BundleError, InputError) as error:
-                if name == last:
-                    raise
-                passed_over.append(f"{name} is not used: {error}")
+                refusals[kind.name] = error
                 continue
             stack.push(attempt.pop_all())
             return found
-    raise AssertionError("the last one returns or raises")
+    for refusal in refusals.values():
+        if not isinstance(refusal, NotInstalledError):
+            raise refusal
+    raise BackendError(
+        f"nothing that computes in {wanted.precision} is installed for this: {_first(refusals)}",
+        about=f"--backend {AUTO}",
+    )
+
+
+def _first(refusals: Mapping[str, WmhError]) -> str:
+    return next((str(error) for error in refusals.values()), "no option fits another")
+
+
+def _worth_telling(refusals: Mapping[str, WmhError]) -> list[str]:
+    """Return what a user would not expect: what is installed, has its GPU, and cannot be used."""
+    return [
+        f"{name} is not used: {error}"
+        for name, error in refusals.items()
+        if not isinstance(error, (NotInstalledError, NoGpuError))
+    ]
 
 
 def _opened(
@@ -122,100 +171,81 @@ def _opened(
     for one in candidates:
         stack.enter_context(one.backend)
         compared = compare_once(bundle, one.backend, one.executes, wanted.views) or compared
-    return Executing([one.backend for one in candidates], compared, tuple(passed_over))
+    return Executing([one.backend for one in candidates], compared, passed_over)
 
 
-def _makers() -> dict[str, _Make]:
-    """Return what makes each backend, the fastest first."""
-    makers: dict[str, _Make] = {kind: _engines(kind) for kind in ENGINE_KINDS}
-    makers |= {kind.name: _on_gpus(kind) for kind in GPU_BACKENDS}
-    makers |= {kind.name: _on_processor(kind) for kind in reversed(PROCESSOR_BACKENDS)}
-    return makers
+def _kinds() -> list[_Kind]:
+    """Return all backends, the fastest first."""
+    engines = [_Kind(kind, (_ENGINES,), True, partial(_engines, kind)) for kind in ENGINE_KINDS]
+    on_gpus = [
+        _Kind(kind.name, kind.precisions, True, partial(_on_gpus, kind)) for kind in GPU_BACKENDS
+    ]
+    on_processor = [
+        _Kind(kind.name, kind.precisions, False, partial(_on_processor, kind))
+        for kind in reversed(PROCESSOR_BACKENDS)
+    ]
+    return [*engines, *on_gpus, *on_processor]
 
 
-def _engines(kind: EngineKind) -> _Make:
-    def make(bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
-        _refuse_threads(kind, wanted)
-        if wanted.precision != _ENGINES:
-            problem = f"does not compute in {wanted.precision}"
-            raise BackendError(
-                problem, f"Its engines are {_ENGINES}: give --precision.", about=kind
-            )
-        toolkit = load_toolkit(kind)
-        device, numbers = _gpus(wanted)
-        batch_size = wanted.batch_size or _best_on_gpus(wanted.views)
-        engine = bundle.engine(
-            kind=kind,
-            version=toolkit.version,
-            gpu=device.gpu_numbered(numbers[0]),
-            views=wanted.views,
-            batch_size=batch_size,
+def _engines(kind: EngineKind, bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
+    toolkit = load_toolkit(kind)
+    device, numbers = _gpus(wanted)
+    batch_size = wanted.batch_size or _best_on_gpus(wanted.views)
+    engine = bundle.engine(
+        kind=kind,
+        version=toolkit.version,
+        gpu=device.gpu_numbered(numbers[0]),
+        views=wanted.views,
+        batch_size=batch_size,
+    )
+    plan, shape = bundle.path_of(engine), bundle.manifest.network_shape
+    return [
+        _Candidate(
+            EngineBackend(
+                plan,
+                toolkit,
+                device,
+                shape,
+                number=number,
+                precision=wanted.precision,
+                batch_size=batch_size,
+            ),
+            engine,
         )
-        return [
-            _Candidate(
-                EngineBackend(
-                    bundle.path_of(engine),
-                    toolkit,
-                    device,
-                    bundle.manifest.network_shape,
-                    number=number,
-                    precision=wanted.precision,
-                    batch_size=batch_size,
-                ),
-                engine,
-            )
-            for number in numbers
-        ]
-
-    return make
+        for number in numbers
+    ]
 
 
-def _on_gpus(kind: type[OnnxRuntimeGpuBackend]) -> _Make:
-    def make(bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
-        _refuse_threads(kind.name, wanted)
-        graph = bundle.graph(views=wanted.views, precision=wanted.precision)
-        device, numbers = _gpus(wanted)
-        return [
-            _Candidate(
-                kind(
-                    bundle.path_of(graph),
-                    bundle.manifest.network_shape,
-                    device,
-                    number=number,
-                    precision=wanted.precision,
-                    batch_size=wanted.batch_size or _best_on_gpus(wanted.views),
-                ),
-                graph,
-            )
-            for number in numbers
-        ]
-
-    return make
-
-
-def _on_processor(kind: type[ProcessorBackend]) -> _Make:
-    def make(bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
-        if wanted.gpus:
-            problem = f"{kind.name} executes on the processor"
-            raise InputError(
-                problem, "Leave it out, or choose another --backend.", about="--device"
-            )
-        backend = backend_named(kind.name).of_bundle(
-            bundle,
-            views=wanted.views,
-            precision=wanted.precision,
-            batch_size=wanted.batch_size or 1,  # processors are best so
-            threads=wanted.threads,
+def _on_gpus(kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
+    graph = bundle.graph(views=wanted.views, precision=wanted.precision)
+    kind.require_installed()
+    device, numbers = _gpus(wanted)
+    return [
+        _Candidate(
+            kind(
+                bundle.path_of(graph),
+                bundle.manifest.network_shape,
+                device,
+                number=number,
+                precision=wanted.precision,
+                batch_size=wanted.batch_size or _best_on_gpus(wanted.views),
+            ),
+            graph,
         )
-        return [_Candidate(backend, bundle.graph(views=wanted.views, precision=wanted.precision))]
+        for number in numbers
+    ]
 
-    return make
 
-
-def _refuse_threads(name: str, wanted: Wanted) -> None:
-    if wanted.threads is not None:
-        problem = f"{name} executes on a GPU"
-        raise InputError(problem, "Leave it out, or choose another --backend.", about="--threads")
+def _on_processor(kind: type[ProcessorBackend], bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
+    kind.require_installed()
+    backend = kind.of_bundle(
+        bundle,
+        views=wanted.views,
+        precision=wanted.precision,
+        batch_size=wanted.batch_size or 1,  # processors are best so
+        threads=wanted.threads,
+    )
+    return [_Candidate(backend, bundle.graph(views=wanted.views, precision=wanted.precision))]
 
 
 def _gpus(wanted: Wanted) -> tuple[type[Device], Sequence[int]]:

@@ -89,6 +89,7 @@ def _mark(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Pat
         backend.description,
         backend.precision,
         str(views),
+        str(backend.batch_size),  # a GPU's kernels are chosen by it
         processor(),
         platform.node(),  # the folder may be shared by several machines
     )

@@ -20,14 +20,15 @@ def only_run_in(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another run is at work there, or the file system has no locks.
     """
-    lock = FileLock(folder / LOCK_NAME)
+    lock = FileLock(folder / LOCK_NAME, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         advice = "Wait for it to end, or choose another output folder."
         raise InputError("another run writes to it", advice, about=folder) from error
-    except OSError as error:
-        problem = f"cannot be locked ({error.strerror or error})"
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        problem = f"cannot be locked ({reason})"
         raise InputError(problem, "Choose a folder on another disk.", about=folder) from error
     try:
         yield

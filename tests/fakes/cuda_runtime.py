@@ -1,5 +1,6 @@
 """`cuda.bindings.runtime` without a GPU: its status codes, its streams, and two GPUs of a kind."""
 
+import threading
 from enum import Enum
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ cudaStreamNonBlocking = 1
 cudaEventDisableTiming, cudaEventBlockingSync = 2, 1
 names = [b"Fake", b"Fake"]
 fails = {}  # by function: the status it gives
+_here = threading.local()  # the device of the calling thread
 
 
 class cudaError_t(Enum):
@@ -32,7 +34,8 @@ class _Handle:
     """A stream, which TensorRT takes by its number."""
 
     def __init__(self):
-        self.stream = FakeStream()
+        number = _here.number
+        self.stream = FakeStream(lambda: getattr(_here, "number", None) == number)
 
     def __int__(self):
         return self.stream.handle
@@ -43,6 +46,8 @@ def _function(function):
         status = fails.get(function.__name__, cudaError_t.cudaSuccess)
         if status is not cudaError_t.cudaSuccess:
             return (status, None)
+        asks = function.__name__.startswith("cudaGetDevice") or function is _set_device
+        assert asks or hasattr(_here, "number"), "no device is current in this thread"
         given = function(*arguments)
         return (status,) if given is None else (status, given)
 
@@ -59,9 +64,12 @@ def cudaGetDeviceProperties(number):
     return SimpleNamespace(name=names[number] + b"\0\0", major=8, minor=9)
 
 
-@_function
-def cudaSetDevice(number):
+def _set_device(number):
     assert number < len(names)
+    _here.number = number
+
+
+cudaSetDevice = _function(_set_device)
 
 
 @_function

@@ -19,10 +19,6 @@ def get_available_providers():
     return available
 
 
-def set_default_logger_severity(severity):
-    assert severity == 4
-
-
 def preload_dlls():
     if told.falls_back:
         print("Failed to load libcudnn.so.9")

@@ -1,5 +1,6 @@
 """`pycuda.driver` without a GPU: it insists on a current context, as PyCUDA does."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,13 @@ from wmh_runtime.devices.fake import FakeStream
 event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
 names = ["Fake", "Fake"]
 fails = {}  # by function: the error it raises
-_current = []
+_here = threading.local()
+
+
+def _stack():
+    """The contexts of the calling thread, the current one last."""
+    _here.contexts = getattr(_here, "contexts", [])
+    return _here.contexts
 
 
 class Error(Exception):
@@ -28,7 +35,7 @@ class LaunchError(Error):
 def _need_context(function):
     if function in fails:
         raise fails[function]
-    if not _current:
+    if not _stack():
         raise Error("invalid device context")
 
 
@@ -57,19 +64,20 @@ class Device:
 
 class _Context:
     def push(self):
-        _current.append(self)
+        _stack().append(self)
 
     def pop(self):
-        assert _current.pop() is self
+        assert _stack().pop() is self
 
     def detach(self):
-        assert self not in _current
+        assert self not in _stack()
 
 
 class Stream:
     def __init__(self):
         _need_context("Stream")
-        self.stream = FakeStream()
+        (*_, context) = _stack()
+        self.stream = FakeStream(lambda: _stack()[-1:] == [context])
         self.handle = self.stream.handle
 
     def synchronize(self):
@@ -108,12 +116,14 @@ mem_alloc = _Allocation
 class _Pinned(np.ndarray):
     """An array whose base gives the memory back."""
 
-    base = SimpleNamespace(free=lambda: None)
+    base = None
 
 
 def pagelocked_zeros(shape, dtype):
     _need_context("pagelocked_zeros")
-    return np.zeros(shape, dtype).view(_Pinned)
+    array = np.zeros(shape, dtype).view(_Pinned)
+    array.base = _Allocation(array.nbytes)
+    return array
 
 
 def memcpy_htod_async(to, source, stream):

@@ -137,6 +137,7 @@ class _RuntimeConfig:
 
     def set_runtime_cache(self, cache):
         self.cache = cache
+        return True
 
 
 class _Context:

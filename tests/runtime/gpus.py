@@ -1,9 +1,8 @@
 """GPUs for tests: fakes of all that drives them everywhere, and the real ones where there are."""
 
 import sys
+from contextlib import suppress
 from types import ModuleType, SimpleNamespace
-
-import pytest
 
 from tests.fakes import cuda_runtime, onnxruntime_gpu, pycuda_driver
 from tests.fakes import tensorrt as fake_tensorrt
@@ -13,6 +12,7 @@ from wmh_runtime.devices import select
 from wmh_runtime.devices.cuda import CudaDevice
 from wmh_runtime.devices.fake import FakeDevice
 from wmh_runtime.devices.pycuda import PyCudaDevice
+from wmh_runtime.errors import BackendError
 from wmh_runtime.manifest import BatchProfile, Engine
 
 DEVICES = {"fake": FakeDevice, "cuda-bindings": CudaDevice, "pycuda": PyCudaDevice}
@@ -88,14 +88,16 @@ def with_engines(bundle: Bundle, kind: str) -> Bundle:
     return Bundle(bundle.folder, changed)
 
 
+def real_devices():
+    """Return what drives a real GPU here, by names for tests."""
+    found = {}
+    for name, kind in (("real-cuda-bindings", CudaDevice), ("real-pycuda", PyCudaDevice)):
+        with suppress(BackendError):
+            if kind.gpus():
+                found[name] = kind
+    return found
+
+
 def has_gpu() -> bool:
     """Say whether there is a real one."""
-    from wmh_runtime.errors import BackendError
-
-    try:
-        return bool(select.find_gpus())
-    except BackendError:
-        return False
-
-
-needs_gpu = pytest.mark.skipif(not has_gpu(), reason="there is no GPU")
+    return bool(real_devices())

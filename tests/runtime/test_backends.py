@@ -11,7 +11,7 @@ from torch import nn
 from tests.runtime.gpus import DEVICES, has_gpu, install_fake_gpus
 from tests.toys import TOY_SIZE_PX, small_recipe
 from wmh_export.compiler import compile_graph
-from wmh_runtime.backends import engine, select
+from wmh_runtime.backends import engine, graph, select
 from wmh_runtime.backends.engine import EngineBackend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -20,7 +20,7 @@ from wmh_runtime.backends.select import GPU_BACKENDS, backend_named, installed_b
 from wmh_runtime.backends.toolkit import load_toolkit
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.devices import select as select_device
-from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.errors import BackendError, InputError, NotInstalledError
 from wmh_runtime.manifest import BatchProfile
 from wmh_runtime.types import NetworkShape
 from wmh_train.backend import TorchBackend
@@ -75,20 +75,33 @@ def make_backend(request, toy_bundle, monkeypatch, tmp_path):
 def on_gpu(name, driver, folder, batch_size):
     """A backend of GPUs, of fakes but where the driver is real."""
     device = select_device.device_type() if driver == "real" else DEVICES[driver]
-    graph = folder / "graphs" / "8-view.fp32.onnx"
+    file = folder / "graphs" / "8-view.fp32.onnx"
     for kind in GPU_BACKENDS:
         if kind.name == name:
-            return kind(graph, SHAPE, device, batch_size=batch_size)
+            try:
+                kind.require_installed()
+            except NotInstalledError as error:
+                pytest.skip(str(error))
+            precision = kind.precisions[-1]
+            return kind(file, SHAPE, device, precision=precision, batch_size=batch_size)
     plan = folder / f"{name}.engine"
-    toolkit = load_toolkit(name)
+    try:
+        toolkit = load_toolkit(name)
+    except NotInstalledError as error:
+        pytest.skip(str(error))
     if driver == "real":
         gpu = device.gpu_numbered(0)
         aim = {"targets": [gpu.target]} if name == "rtx" else {"gpu": gpu}
         profile = BatchProfile(least=1, best=1, most=8)
-        plan.write_bytes(compile_graph(toolkit, graph, profile, SHAPE.slice_in, **aim).plan)
+        plan.write_bytes(compile_graph(toolkit, file, profile, SHAPE.slice_in, **aim).plan)
     else:
         plan.write_bytes(b"engine of slices")
     return EngineBackend(plan, toolkit, device, SHAPE, batch_size=batch_size)
+
+
+def rounding_of(backend):
+    """TensorRT within ONNX Runtime computes in half what the graph has in float32."""
+    return 1e-3 if backend.name == "onnxruntime-tensorrt" else 1e-6
 
 
 def random_slices(count, seed=0):
@@ -102,7 +115,7 @@ def test_probabilities_by_hand(make_backend):
         probability = backend.predict(slices)
     assert probability.dtype == np.float32
     assert probability.shape == (1, *SHAPE.slice_out)
-    assert probability[0, 0, 3, 5] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+    assert probability[0, 0, 3, 5] == pytest.approx(0.7310586, abs=rounding_of(backend))
     assert probability[0, 0, 5, 3] == pytest.approx(0.5)
 
 
@@ -111,7 +124,8 @@ def test_probabilities_by_hand(make_backend):
 def test_no_slice_is_lost_whatever_the_batch(make_backend, batch_size, count):
     slices = random_slices(count)
     with make_backend(batch_size) as backend:
-        np.testing.assert_allclose(backend.predict(slices), 1 / (1 + np.exp(-slices)), atol=1e-6)
+        found = backend.predict(slices)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices)), atol=rounding_of(backend))
 
 
 def test_a_slice_does_not_depend_on_its_neighbours(make_backend):
@@ -131,7 +145,8 @@ def test_two_batches_are_under_way_and_come_back_in_order(make_backend):
             waiting.append(backend.submit(list(slices[start : start + 2])))
             found.append(waiting.pop(0)())
         found.append(waiting.pop(0)())
-    np.testing.assert_allclose(np.concatenate(found), 1 / (1 + np.exp(-slices)), atol=1e-6)
+    expected = 1 / (1 + np.exp(-slices))
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=rounding_of(backend))
 
 
 @pytest.mark.parametrize(
@@ -216,8 +231,8 @@ def test_names_of_backends_come_in_any_case():
 
 
 def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(select, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"openvino is not installed\. .*'\.\[cpu,openvino\]'"):
+    monkeypatch.setattr(graph, "find_spec", lambda name: None)
+    with pytest.raises(NotInstalledError, match=r"openvino: is not installed\. .*openvino\]'"):
         backend_named("openvino")
 
 

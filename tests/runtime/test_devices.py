@@ -1,26 +1,27 @@
 """The contract that every device keeps: fakes everywhere, the real one where there is a GPU."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tests.fakes import cuda_runtime, memory, pycuda_driver
-from tests.runtime.gpus import DEVICES, has_gpu, install_fake_drivers
+from tests.runtime.gpus import DEVICES, install_fake_drivers, real_devices
 from wmh_runtime.devices import select
 from wmh_runtime.devices.cuda import CudaDevice
 from wmh_runtime.devices.fake import FakeDevice
 from wmh_runtime.devices.pycuda import PyCudaDevice
 from wmh_runtime.errors import BackendError, DeviceLostError
 
-REAL = ["real"] if has_gpu() else []
+REAL = real_devices()
 
 
 @pytest.fixture(params=["fake", "cuda-bindings", "pycuda", *REAL])
 def make_device(request, monkeypatch):
     """All but the real one are driven by fakes of their libraries."""
-    if request.param == "real":
-        return select.device_type()
+    if request.param in REAL:
+        return REAL[request.param]
     install_fake_drivers(monkeypatch)
     return DEVICES[request.param]
 
@@ -161,11 +162,61 @@ def test_the_fake_has_an_end_to_its_memory_too():
         device.memory(16)
 
 
-def test_a_device_that_is_gone_can_still_be_closed(monkeypatch):
+@pytest.mark.parametrize("kind", [CudaDevice, PyCudaDevice])
+def test_a_device_that_is_gone_can_still_be_closed(monkeypatch, kind):
     install_fake_drivers(monkeypatch)
-    device = CudaDevice(0)
+    device = kind(0)
+    with device.current():
+        device.pinned((1,))
+    before = memory.taken_count()
     cuda_runtime.fails["cudaStreamSynchronize"] = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
     device.close()
+    assert memory.taken_count() == before - 1  # the host's memory comes back all the same
+
+
+def test_a_capture_that_fails_leaves_a_device_that_can_be_closed(monkeypatch):
+    install_fake_drivers(monkeypatch)
+    device, calls = CudaDevice(0), []
+
+    def fail_at_the_second():
+        calls.append(1)
+        if len(calls) == 2:
+            raise BackendError("refused")
+
+    with device.current():
+        device.memory(4)
+        before = memory.taken_count()
+        with pytest.raises(BackendError, match="refused"):
+            device.replayable(fail_at_the_second)
+    device.close()
+    assert memory.taken_count() == before - 1
+
+
+def test_what_cannot_be_captured_is_no_lost_device(monkeypatch):
+    install_fake_drivers(monkeypatch)
+    device = CudaDevice(0)
+    cuda_runtime.fails["cudaStreamEndCapture"] = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+    with device.current(), pytest.raises(BackendError, match="cannot be captured") as raised:
+        device.replayable(lambda: None)
+    assert not isinstance(raised.value, DeviceLostError)
+
+
+def test_a_device_serves_any_thread_that_makes_it_current(device):
+    with device.current():
+        given, found = device.pinned((1,)), device.pinned((1,))
+        place, done = device.memory(4), device.event()
+    given[0] = 5
+
+    def copy():
+        with device.current():
+            device.enqueue_copy_in(place, given)
+            device.enqueue_copy_out(found, place)
+            done.record()
+            done.wait()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(copy).result()
+    assert found[0] == 5
 
 
 @pytest.mark.parametrize(
@@ -191,11 +242,8 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch):
             kind.gpus()
 
 
-def test_pycuda_drives_where_only_it_is_installed(monkeypatch):
-    installed = {"pycuda"}
-    monkeypatch.setattr(select, "find_spec", lambda name: name if name in installed else None)
+def test_pycuda_drives_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(select, "find_spec", lambda name: name)
     assert select.device_type() is PyCudaDevice
-    installed.add("cuda.bindings")
-    assert select.device_type() is CudaDevice
-    installed.clear()
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
     assert select.device_type() is CudaDevice  # and says what to install

@@ -1,5 +1,8 @@
 """Engines on a GPU, a fake one: what is compiled once and kept, and what goes wrong."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -88,6 +91,18 @@ def test_a_gpu_without_memory_for_it_is_closed_again(told, plan):
     with pytest.raises(BackendError, match="Fake: has too little free memory for this engine"):
         make(plan, device=lambda n: opened.append(FakeDevice(n)) or opened[0]).__enter__()
     assert opened[0].is_closed
+
+
+@pytest.mark.parametrize("kind", ["rtx", "tensorrt"])
+@pytest.mark.parametrize("device", DEVICES.values())
+def test_nothing_of_an_engine_outlives_its_backend(told, plan, kind, device):
+    gc.disable()  # the memory of a GPU does not wait for it
+    try:
+        with make(plan, kind, device) as backend:
+            running = weakref.ref(backend._running._context)
+        assert running() is None
+    finally:
+        gc.enable()
 
 
 def test_a_batch_that_it_does_not_take(told, plan):

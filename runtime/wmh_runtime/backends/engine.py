@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wmh_runtime.atomic import write_bytes_atomically
 from wmh_runtime.backends.base import UNDER_WAY, Backend, Collect
 from wmh_runtime.backends.toolkit import Toolkit, make_log
 from wmh_runtime.caches import cache_folder
 from wmh_runtime.devices.base import Device, Event
-from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.errors import BackendError, DeviceLostError, InputError
 from wmh_runtime.folders import make_folder
 from wmh_runtime.types import Floats, NetworkShape, Precision
 
 _log = logging.getLogger(__name__)
+_BUILD_AGAIN = "Build it again with wmh-export engines."
 
 
 @dataclass(frozen=True)
@@ -78,99 +77,84 @@ class EngineBackend(Backend):
     def _open(self) -> None:
         self._gpu = self._open_device(self._number)
         self.device = self._gpu.gpu.name
+        self._running = _Running(self._gpu, self._toolkit)
         try:
             with self._gpu.current():
-                self._running = self._load()
+                self._running.load(
+                    self._plan,
+                    (self.batch_size, *self.shape.slice_in),
+                    (self.batch_size, *self.shape.slice_out),
+                )
         except BaseException:
-            self._gpu.close()
+            self._close()
             raise
 
     def _close(self) -> None:
-        del self._running
+        with suppress(DeviceLostError), self._gpu.current():
+            self._running.release()
         self._gpu.close()
 
     def _submit(self, batch: Floats) -> Collect:
         return self._running.submit(batch)
 
-    def _load(self) -> _Running:
-        """Load the engine and execute a first batch, at which RTX compiles it for this GPU."""
-        engine = self._deserialised()
-        compiled = _Compiled(self._toolkit, engine, self._compiled_path())
-        context = compiled.context()
-        if context is None:
-            problem = "has too little free memory for this engine"
-            raise BackendError(problem, "Close what else uses it.", about=self.device)
-        given, found = self._tensors(engine)
-        batch_in, batch_out = (
-            (self.batch_size, *one) for one in (self.shape.slice_in, self.shape.slice_out)
-        )
-        if not context.set_input_shape(given, batch_in):
-            problem = f"does not take {self.batch_size} slices at a time"
-            raise BackendError(problem, "Choose another --batch.", about=self._plan)
-        running = _Running(self._gpu, context, (given, batch_in), (found, batch_out))
-        if not compiled.replays:
-            running.capture()
-        running.submit(np.zeros(batch_in, np.float32))()
-        compiled.remember()
-        return running
-
-    def _deserialised(self) -> Any:
-        library = self._toolkit.library
-        log = make_log(library)
-        self._runtime = library.Runtime(log)  # must live as long as its engine
-        engine = self._runtime.deserialize_cuda_engine(self._plan.read_bytes())
-        if engine is None:
-            problem = f"{self.name} {self._toolkit.version} refuses the engine ({log.reason})"
-            remedy = "Build it again with wmh-export engines."
-            raise BackendError(problem, remedy, about=self._plan)
-        return engine
-
-    def _tensors(self, engine: Any) -> tuple[str, str]:
-        """Return the names of what goes in and what comes out."""
-        mode = self._toolkit.library.TensorIOMode
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        (given,) = (name for name in names if engine.get_tensor_mode(name) == mode.INPUT)
-        (found,) = (name for name in names if engine.get_tensor_mode(name) == mode.OUTPUT)
-        return given, found
-
-    def _compiled_path(self) -> Path:
-        """Return the file that keeps what is compiled of this engine for this GPU and batch."""
-        what = (self._plan.name, self._toolkit.version, self.device, str(self.batch_size))
-        identity = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
-        return cache_folder() / "compiled" / f"{identity}.{self.name}"
-
 
 class _Running:
-    """An engine with its memory.
+    """An engine with its memory. All of it is called with the GPU current, but for `submit`.
 
     Args:
-        gpu: current.
-        context: executes the engine, for batches of one shape.
-        given: name and shape of what goes in, a batch.
-        found: name and shape of what comes out.
+        gpu: to execute on.
+        toolkit: of the version that built the engine.
     """
 
-    def __init__(
-        self,
-        gpu: Device,
-        context: Any,
-        given: tuple[str, tuple[int, ...]],
-        found: tuple[str, tuple[int, ...]],
-    ) -> None:
+    def __init__(self, gpu: Device, toolkit: Toolkit) -> None:
         self._gpu = gpu
-        self._context = context
-        self._free = deque(
-            _Slot(gpu.pinned(given[1]), gpu.pinned(found[1]), gpu.event()) for _ in range(UNDER_WAY)
-        )
-        slot = self._free[0]
-        self._given, self._found = gpu.memory(slot.given.nbytes), gpu.memory(slot.found.nbytes)
-        context.set_tensor_address(given[0], self._given)
-        context.set_tensor_address(found[0], self._found)
-        self._launch: Callable[[], None] = self._enqueue
+        self._toolkit = toolkit
+        self._free: deque[_Slot] = deque()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        self._replay: Callable[[], None] | None = None
 
-    def capture(self) -> None:
-        """Make the execution one launch, where the library of the GPU can."""
-        self._launch = self._gpu.replayable(self._enqueue)
+    def load(self, plan: Path, batch_in: tuple[int, ...], batch_out: tuple[int, ...]) -> None:
+        """Load an engine and execute a first batch, at which RTX compiles it for this GPU.
+
+        Args:
+            plan: the engine's file.
+            batch_in: [batch_size, C, S, S].
+            batch_out: [batch_size, K, S, S].
+        """
+        self._deserialise(plan)
+        compiled = _Compiled(self._toolkit, self._compiled_path(plan, batch_in[0]))
+        self._context = compiled.context_of(self._engine)
+        if self._context is None:
+            problem = "has too little free memory for this engine"
+            raise BackendError(problem, "Close what else uses it.", about=self._gpu.gpu.name)
+        given, found = self._tensor_names()
+        if not self._context.set_input_shape(given, batch_in):
+            problem = f"does not take {batch_in[0]} slices at a time"
+            raise BackendError(problem, "Choose another --batch.", about=plan)
+        for _ in range(UNDER_WAY):
+            self._free.append(
+                _Slot(self._gpu.pinned(batch_in), self._gpu.pinned(batch_out), self._gpu.event())
+            )
+        slot = self._free[0]
+        self._given = self._gpu.memory(slot.given.nbytes)
+        self._found = self._gpu.memory(slot.found.nbytes)
+        for name, address in ((given, self._given), (found, self._found)):
+            if not self._context.set_tensor_address(name, address):
+                problem = f"refuses memory for {name}"
+                raise BackendError(problem, _BUILD_AGAIN, about=plan)
+        if not compiled.replays:
+            self._replay = self._gpu.replayable(self._enqueue)
+        self.submit(slot.given)()
+        compiled.remember()
+
+    def release(self) -> None:
+        """Give the engine back, what uses it first."""
+        self._replay = None
+        self._context = None
+        self._engine = None
+        self._runtime = None
 
     def submit(self, batch: Floats) -> Collect:
         """Begin to execute a batch."""
@@ -178,7 +162,7 @@ class _Running:
         slot.given[...] = batch
         with self._gpu.current():
             self._gpu.enqueue_copy_in(self._given, slot.given)
-            self._launch()
+            (self._replay or self._enqueue)()
             self._gpu.enqueue_copy_out(slot.found, self._found)
             slot.done.record()
         self._free.popleft()
@@ -196,6 +180,29 @@ class _Running:
         if not self._context.execute_async_v3(self._gpu.stream):
             raise BackendError("refuses to execute a batch", about=self._gpu.gpu.name)
 
+    def _deserialise(self, plan: Path) -> None:
+        log = make_log(self._toolkit.library)
+        self._runtime = self._toolkit.library.Runtime(log)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            refuses = f"{self._toolkit.kind} {self._toolkit.version} refuses the engine"
+            raise BackendError(f"{refuses} ({log.reason})", _BUILD_AGAIN, about=plan)
+
+    def _tensor_names(self) -> tuple[str, str]:
+        """Return the names of what goes in and of what comes out."""
+        engine, mode = self._engine, self._toolkit.library.TensorIOMode
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        (given,) = (name for name in names if engine.get_tensor_mode(name) == mode.INPUT)
+        (found,) = (name for name in names if engine.get_tensor_mode(name) == mode.OUTPUT)
+        return given, found
+
+    def _compiled_path(self, plan: Path, batch_size: int) -> Path:
+        """Return the file that keeps what is compiled of an engine for this GPU and batch."""
+        kind, version = self._toolkit.kind, self._toolkit.version
+        what = (plan.name, version, self._gpu.gpu.name, str(batch_size))
+        identity = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
+        return cache_folder() / "compiled" / f"{identity}.{kind}"
+
 
 class _Compiled:
     """What RTX compiles of an engine for the GPU at hand, kept from run to run.
@@ -203,19 +210,18 @@ class _Compiled:
     TensorRT compiles when it builds an engine, and has nothing of this.
     """
 
-    def __init__(self, toolkit: Toolkit, engine: Any, path: Path) -> None:
+    def __init__(self, toolkit: Toolkit, path: Path) -> None:
         self._library = toolkit.library
-        self._engine = engine
         self._path = path
         self._known = b""
         self._cache: Any = None
         self.replays = toolkit.kind == "rtx"  # makes and replays CUDA graphs itself
 
-    def context(self) -> Any:
-        """Make what executes the engine; None where there is too little memory."""
+    def context_of(self, engine: Any) -> Any:
+        """Make what executes an engine; None where there is too little memory."""
         if not self.replays:
-            return self._engine.create_execution_context()
-        library, config = self._library, self._engine.create_runtime_config()
+            return engine.create_execution_context()
+        library, config = self._library, engine.create_runtime_config()
         config.cuda_graph_strategy = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         # There is one shape of batch: its kernels at once, none that serve in the meantime.
         eager = library.DynamicShapesKernelSpecializationStrategy.EAGER
@@ -225,8 +231,9 @@ class _Compiled:
             self._known = self._path.read_bytes()
         if self._known and not self._cache.deserialize(self._known):
             self._known = b""  # of another driver
-        config.set_runtime_cache(self._cache)
-        return self._engine.create_execution_context(config)
+        if not config.set_runtime_cache(self._cache):
+            self._cache = None
+        return engine.create_execution_context(config)
 
     def remember(self) -> None:
         """Keep what was compiled."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Self
 
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.bundle import Bundle
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.types import NetworkShape, Precision, Views
 
 
@@ -27,7 +28,8 @@ class GraphBackend(BlockingBackend):
 
     precisions: ClassVar[tuple[Precision, ...]]  # fastest last
     emulates: ClassVar[tuple[Precision, ...]] = ()  # takes it, computes in float32
-    extras: ClassVar[str]  # of this distribution, which install its library
+    library: ClassVar[str]  # the module that it needs
+    extras: ClassVar[str]  # of this distribution, which install it
 
     def __init__(
         self,
@@ -47,6 +49,12 @@ class GraphBackend(BlockingBackend):
         self.precision = precision
         self.emulated = precision in self.emulates
         self._graph = graph
+
+    @classmethod
+    def require_installed(cls) -> None:
+        """Raise NotInstalledError where its library is missing."""
+        if find_spec(cls.library) is None:
+            raise NotInstalledError("is not installed", cls.install_advice(), about=cls.name)
 
     @classmethod
     def install_advice(cls) -> str:

@@ -16,6 +16,7 @@ class OnnxRuntimeBackend(ProcessorBackend):
     """Executes an ONNX graph with ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
+    library = "onnxruntime"
     precisions = ("fp32", "int8")
     extras = "cpu"
     _session: Any = None

@@ -17,12 +17,11 @@ import numpy as np
 from wmh_runtime.backends.graph import GraphBackend
 from wmh_runtime.caches import cache_folder
 from wmh_runtime.devices.base import Device
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.types import Floats, NetworkShape, Precision
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
-_FATAL = 4  # of ONNX Runtime's log
 
 
 class OnnxRuntimeGpuBackend(GraphBackend):
@@ -37,7 +36,8 @@ class OnnxRuntimeGpuBackend(GraphBackend):
         batch_size: slices executed at a time.
     """
 
-    precisions = ("fp32", "fp16")
+    library = "onnxruntime"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
     provider: ClassVar[str]
     _session: Any = None
     _binding: Any = None
@@ -55,6 +55,17 @@ class OnnxRuntimeGpuBackend(GraphBackend):
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
         self._open_device = open_device
         self._number = number
+
+    @classmethod
+    def require_installed(cls) -> None:
+        """Raise NotInstalledError where ONNX Runtime, or the provider in it, is missing."""
+        super().require_installed()
+        import onnxruntime
+
+        if cls.provider not in onnxruntime.get_available_providers():
+            problem = f"the installed ONNX Runtime has no {cls.provider}"
+            remedy = f"Run: pip uninstall onnxruntime. {cls.install_advice()}"
+            raise NotInstalledError(problem, remedy, about=cls.name)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -84,35 +95,32 @@ class OnnxRuntimeGpuBackend(GraphBackend):
 
     def _opened_session(self) -> Any:
         """Open the graph, and refuse what ONNX Runtime falls back to without a word."""
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(
-                "is not installed", self.install_advice(), about=self.name
-            ) from error
-        if self.provider not in onnxruntime.get_available_providers():
-            problem = f"the installed ONNX Runtime has no {self.provider}"
-            remedy = f"Run: pip uninstall onnxruntime. {self.install_advice()}"
-            raise BackendError(problem, remedy, about=self.name)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
-        onnxruntime.set_default_logger_severity(_FATAL)  # what is wrong is told by what follows
+        self.require_installed()
+        import onnxruntime
+
         missing = io.StringIO()
         try:
             with contextlib.redirect_stdout(missing):  # it prints what it does not find
                 onnxruntime.preload_dlls()
-                session = onnxruntime.InferenceSession(
-                    str(self._graph), options, providers=self._providers(), enable_fallback=0
-                )
+        except RuntimeError as error:
+            raise self._not_loaded(str(error)) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+        try:
+            session = onnxruntime.InferenceSession(
+                str(self._graph), options, providers=self._providers(), enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's own errors share no public base
-            problem = f"ONNX Runtime refuses the graph: {error}"
+            problem = f"{self.name} refuses the graph: {error}"
             raise BackendError(problem, about=self._graph) from error
         if session.get_providers()[0] != self.provider:
-            first, *_ = missing.getvalue().splitlines() or ["and ONNX Runtime does not say why"]
-            problem = f"{self.provider} could not be loaded: {first}"
-            remedy = f"Check the driver with nvidia-smi. {self.install_advice()}"
-            raise BackendError(problem, remedy, about=self.name)
+            raise self._not_loaded("; ".join(missing.getvalue().splitlines()[:1]))
         return session
+
+    def _not_loaded(self, why: str) -> BackendError:
+        problem = f"{self.provider} could not be loaded{f' ({why})' if why else ''}"
+        advice = f"Check the driver with nvidia-smi. {self.install_advice()}"
+        return BackendError(problem, advice, about=self.name)
 
     def _bind(self) -> None:
         gpu, batch = self._gpu, self.batch_size
@@ -137,9 +145,9 @@ class OnnxRuntimeGpuBackend(GraphBackend):
             try:
                 self._session.run_with_iobinding(self._binding)
             except Exception as error:  # ONNX Runtime's own errors share no public base
-                raise BackendError(
-                    f"failed on a batch of {len(batch)}: {error}", about=self.name
-                ) from error
+                self._wait()  # a device that is lost says so here
+                problem = f"failed on a batch of {len(batch)}: {error}"
+                raise BackendError(problem, about=self.name) from error
             gpu.enqueue_copy_out(self._found, found)
             self._wait()
         return self._found.copy()
@@ -162,16 +170,20 @@ class CudaProviderBackend(OnnxRuntimeGpuBackend):
 
 
 class TensorRtProviderBackend(OnnxRuntimeGpuBackend):
-    """ONNX Runtime's TensorRT provider, which builds an engine when it first meets a graph."""
+    """ONNX Runtime's TensorRT provider, which builds an engine when it first meets a graph.
+
+    In float32 TensorRT would round to TF32, which is another precision.
+    """
 
     name = "onnxruntime-tensorrt"
+    precisions = ("fp16",)
     provider = _TENSORRT
     extras = "cuda"
 
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
         options = {
             "device_id": self._number,
-            "trt_fp16_enable": self.precision == "fp16",
+            "trt_fp16_enable": True,
             "trt_layer_norm_fp32_fallback": True,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": str(cache_folder() / "onnxruntime-tensorrt"),

@@ -27,6 +27,7 @@ class OpenVinoBackend(ProcessorBackend):
     """
 
     name = "openvino"
+    library = "openvino"
     precisions = ("fp32", "bf16", "int8", "int8+bf16")
     extras = "cpu,openvino"
     _request: Any = None

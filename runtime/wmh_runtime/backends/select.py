@@ -27,24 +27,18 @@ def backend_named(name: str) -> type[ProcessorBackend]:
     """Return an installed backend of processors.
 
     Raises:
-        InputError: there is none of this name, or its library is not installed.
+        InputError: there is none of this name.
+        NotInstalledError: its library is not installed.
     """
     by_name = {backend.name: backend for backend in PROCESSOR_BACKENDS}
     backend = by_name.get(name.lower())
     if backend is None:
         advice = f"Choose from: {', '.join(by_name)}."
         raise InputError(f"there is no backend {name.lower()}", advice, about="--backend")
-    if not _is_installed(backend):
-        raise InputError(
-            f"{backend.name} is not installed", backend.install_advice(), about="--backend"
-        )
+    backend.require_installed()
     return backend
 
 
 def installed_backends() -> list[type[ProcessorBackend]]:
-    """Return the backends of processors whose library, named as they are, is installed."""
-    return [backend for backend in PROCESSOR_BACKENDS if _is_installed(backend)]
-
-
-def _is_installed(backend: type[ProcessorBackend]) -> bool:
-    return find_spec(backend.name) is not None
+    """Return the backends of processors whose library is installed."""
+    return [backend for backend in PROCESSOR_BACKENDS if find_spec(backend.library) is not None]

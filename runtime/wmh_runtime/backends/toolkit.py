@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.manifest import EngineKind
 
 _FIRST_STRONGLY_TYPED = 11
@@ -42,7 +42,7 @@ def _import(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         advice = f"Run in the project's folder: pip install '.[{extra}]'"
-        raise BackendError("is not installed", advice, about=module) from error
+        raise NotInstalledError("is not installed", advice, about=module) from error
     except ImportError as error:
         advice = "Install it again, with the libraries it needs."
         raise BackendError(f"cannot be loaded ({error})", advice, about=module) from error

@@ -182,9 +182,10 @@ def _tell_what_executes(execution: Executing) -> None:
             f"{parity.precision} agrees with the trained network on this machine:"
             f" mask Dice {parity.mask_dice:.4f}"
         )
+    for reason in execution.passed_over:
+        terminal.say_warning(reason)
     if execution.backends[0].device == "cpu" and which("nvidia-smi"):
-        for reason in execution.passed_over:
-            terminal.say_warning(f"this machine has a GPU, but {reason}")
+        terminal.say("this machine has a GPU: docs/gpu.md says how to use it")
 
 
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wmh_runtime.devices.base import Device, Event, Gpu
-from wmh_runtime.errors import BackendError, DeviceLostError
+from wmh_runtime.errors import BackendError, DeviceLostError, NoGpuError, NotInstalledError
 from wmh_runtime.types import Floats
 
 _FLOAT_BYTES = 4
@@ -40,10 +40,10 @@ class CudaDevice(Device):
             from cuda.bindings import runtime
         except ImportError as error:
             advice = "Run: pip install cuda-bindings"
-            raise BackendError("is not installed", advice, about="cuda-bindings") from error
+            raise NotInstalledError("is not installed", advice, about="cuda-bindings") from error
         status, count = runtime.cudaGetDeviceCount()
         if status != runtime.cudaError_t.cudaSuccess or not count:
-            raise BackendError(
+            raise NoGpuError(
                 f"no GPU can be used ({status.name})", "Check the driver with nvidia-smi."
             )
         gpus = []
@@ -97,8 +97,13 @@ class CudaDevice(Device):
         self.call("cudaStreamSynchronize", self._stream)
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self.call("cudaStreamBeginCapture", self._stream, mode)
-        enqueue()
-        (graph,) = self.call("cudaStreamEndCapture", self._stream)
+        try:
+            enqueue()
+        finally:  # a stream that still captures can do nothing else
+            status, graph = self._cuda.cudaStreamEndCapture(self._stream)
+        if status != self._cuda.cudaError_t.cudaSuccess:
+            problem = f"what it executes cannot be captured ({status.name})"
+            raise BackendError(problem, "Choose another --backend.", about=self.gpu.name)
         executable = self._take("cudaGraphInstantiate", graph, 0, back="cudaGraphExecDestroy")
         self.call("cudaGraphDestroy", graph)
         return lambda: self.call("cudaGraphLaunch", executable, self._stream)
@@ -106,9 +111,12 @@ class CudaDevice(Device):
     def close(self) -> None:
         """Give everything back; a device that is gone takes nothing."""
         with suppress(DeviceLostError), self.current():
-            self.call("cudaStreamSynchronize", self._stream)
+            with suppress(DeviceLostError):
+                self.call("cudaStreamSynchronize", self._stream)
             for back, taken in reversed(self._taken):
-                self.call(back, taken)
+                with suppress(DeviceLostError):
+                    self.call(back, taken)
+        self._taken = []
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call a function of the CUDA runtime; return what it gives besides its status.
@@ -119,8 +127,9 @@ class CudaDevice(Device):
         """
         status, *given = getattr(self._cuda, function)(*arguments)
         if status == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
-            problem = f"has too little free memory ({function})"
-            raise BackendError(problem, "Use a smaller --batch.", about=self.gpu.name)
+            problem = f"too little free memory ({function})"
+            remedy = "Use a smaller --batch, or close other programs."
+            raise BackendError(problem, remedy, about=self.gpu.name)
         if status != self._cuda.cudaError_t.cudaSuccess:
             raise DeviceLostError(
                 f"failed ({function}: {status.name})",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,15 +28,17 @@ class FakeStream:
     by_handle: dict[int, FakeStream] = {}  # noqa: RUF012 - one machine has one set of streams
     _handles = itertools.count(1)
 
-    def __init__(self) -> None:
+    def __init__(self, is_current: Callable[[], bool]) -> None:
         self.handle = next(self._handles)
         self.by_handle[self.handle] = self
+        self._is_current = is_current  # whether its device is that of the calling thread
         self.captured: list[Step] | None = None  # instead of enqueueing
         self._steps: deque[Step] = deque()
         self._enqueued = self._done = 0
 
     def enqueue(self, step: Step) -> int:
         """Take a step in; return how many there were, with this one."""
+        assert self._is_current(), "its device is not the current one of this thread"
         if self.captured is not None:
             self.captured.append(step)
             return self._enqueued
@@ -45,6 +48,7 @@ class FakeStream:
 
     def do(self, until: int | None = None) -> None:
         """Do the steps up to a number of them, or all."""
+        assert self.captured is None, "a stream that captures cannot be waited for"
         while self._steps and (until is None or self._done < until):
             self._steps.popleft()()
             self._done += 1
@@ -67,11 +71,11 @@ class FakeDevice(Device):
 
     def __init__(self, number: int = 0, memory_bytes: int = 2**30) -> None:
         super().__init__(number)
-        self._queue = FakeStream()
+        self._here = threading.local()
+        self._queue = FakeStream(lambda: self._is_current)
         self.stream = self._queue.handle
         self._free_bytes = memory_bytes
         self._memory: dict[int, Floats] = {}
-        self.is_current = False
         self.is_closed = False
 
     @classmethod
@@ -83,9 +87,11 @@ class FakeDevice(Device):
     def current(self) -> Iterator[None]:
         """Mark it as the device in use."""
         self._require_life()
-        self.is_current = True
-        yield
-        self.is_current = False
+        self._here.depth = getattr(self._here, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._here.depth -= 1
 
     def pinned(self, shape: tuple[int, ...]) -> Floats:
         """Take memory."""
@@ -96,8 +102,10 @@ class FakeDevice(Device):
         """Take memory, filled with what is no number: nothing was written there yet."""
         self._require_life()
         if size_bytes > self._free_bytes:
-            problem = "has too little free memory"
-            raise BackendError(problem, "Use a smaller --batch.", about=self.gpu.name)
+            problem = "too little free memory"
+            raise BackendError(
+                problem, "Use a smaller --batch, or close other programs.", about=self.gpu.name
+            )
         self._free_bytes -= size_bytes
         taken = np.full(math.ceil(size_bytes / 4), np.nan, np.float32)
         self._memory[taken.ctypes.data] = taken
@@ -125,8 +133,10 @@ class FakeDevice(Device):
         self._queue.do()
         steps: list[Step] = []
         self._queue.captured = steps
-        enqueue()
-        self._queue.captured = None
+        try:
+            enqueue()
+        finally:
+            self._queue.captured = None
 
         def replay() -> None:
             for step in steps:
@@ -138,6 +148,10 @@ class FakeDevice(Device):
         """Forget everything."""
         self._memory.clear()
         self.is_closed = True
+
+    @property
+    def _is_current(self) -> bool:
+        return getattr(self._here, "depth", 0) > 0
 
     def _enqueue(self, step: Step) -> None:
         self._require_life()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wmh_runtime.devices.base import Device, Event, Gpu
-from wmh_runtime.errors import BackendError, DeviceLostError
+from wmh_runtime.errors import BackendError, DeviceLostError, NoGpuError, NotInstalledError
 from wmh_runtime.types import Floats
 
 
@@ -35,9 +35,9 @@ class PyCudaDevice(Device):
             devices = [cuda.Device(number) for number in range(cuda.Device.count())]
         except cuda.Error as error:
             advice = "Check the driver with nvidia-smi."
-            raise BackendError(f"no GPU can be used ({error})", advice) from error
+            raise NoGpuError(f"no GPU can be used ({error})", advice) from error
         if not devices:
-            raise BackendError("there is no GPU", "Check the driver with nvidia-smi.")
+            raise NoGpuError("there is no GPU", "Check the driver with nvidia-smi.")
         capability = "{}{}".format
         return [Gpu(one.name(), f"sm{capability(*one.compute_capability())}") for one in devices]
 
@@ -84,15 +84,14 @@ class PyCudaDevice(Device):
 
     def close(self) -> None:
         """Give everything back; a device that is gone takes nothing."""
-        with suppress(DeviceLostError):
-            with self.current(), self.told():
+        with suppress(DeviceLostError), self.current():
+            with suppress(DeviceLostError), self.told():
                 self._stream.synchronize()
-                for taken in self._memory:
+            for taken in (*self._memory, *(array.base for array in self._pinned)):
+                with suppress(DeviceLostError), self.told():
                     taken.free()
-                for array in self._pinned:
-                    array.base.free()
-            with self.told():
-                self._context.detach()
+        with suppress(DeviceLostError), self.told():
+            self._context.detach()
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -100,8 +99,10 @@ class PyCudaDevice(Device):
         try:
             yield
         except self._cuda.MemoryError as error:
-            problem = f"has too little free memory ({error})"
-            raise BackendError(problem, "Use a smaller --batch.", about=self.gpu.name) from error
+            problem = f"too little free memory ({error})"
+            raise BackendError(
+                problem, "Use a smaller --batch, or close other programs.", about=self.gpu.name
+            ) from error
         except self._cuda.Error as error:
             raise DeviceLostError(
                 f"failed ({error})",
@@ -129,10 +130,10 @@ def _driver() -> Any:
         import pycuda.driver as cuda
     except ImportError as error:
         advice = "Run in the project's folder: pip install '.[pycuda]'"
-        raise BackendError("is not installed", advice, about="pycuda") from error
+        raise NotInstalledError("is not installed", advice, about="pycuda") from error
     try:
         cuda.init()
     except cuda.Error as error:
         advice = "Check the driver with nvidia-smi."
-        raise BackendError(f"no GPU can be used ({error})", advice) from error
+        raise NoGpuError(f"no GPU can be used ({error})", advice) from error
     return cuda

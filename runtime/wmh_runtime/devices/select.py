@@ -10,9 +10,8 @@ from wmh_runtime.devices.pycuda import PyCudaDevice
 
 
 def device_type() -> type[Device]:
-    """Return PyCUDA's where only that is installed, else cuda-bindings'."""
-    has_only_pycuda = _is_installed("pycuda") and not _is_installed("cuda.bindings")
-    return PyCudaDevice if has_only_pycuda else CudaDevice
+    """Return PyCUDA's where it is installed, which is nobody's accident, else cuda-bindings'."""
+    return PyCudaDevice if find_spec("pycuda") is not None else CudaDevice
 
 
 def find_gpus() -> list[Gpu]:
@@ -22,10 +21,3 @@ def find_gpus() -> list[Gpu]:
         BackendError: nothing that asks it is installed, or there is no GPU or no driver.
     """
     return device_type().gpus()
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent
-        return False
