@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.discovery import Found
-from wmh_runtime.errors import InputError, InterruptionError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.finished import finished_records
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.interruption import Interruption
@@ -70,6 +71,9 @@ class Progress:
     def failed(self, scan: Found, error: WmhError) -> None:
         """A scan could not be segmented."""
 
+    def ending(self) -> None:
+        """The user asked for the end, and what is on its way is being finished."""
+
 
 def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
     """Segment every scan of a job. A failure does not stop the others.
@@ -92,15 +96,26 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
     with only_run_in(job.out):
         require_replaceable(job.out)
         paths = {scan: _paths(job, scan) for scan in job.scans}
-        for folder in {first.mask.parent for first, *_ in paths.values()}:
-            remove_leftovers(folder)
+        for folder in {job.out, *(first.mask.parent for first, *_ in paths.values())}:
+            remove_leftovers(folder, is_alone=True)
         outcome = Outcome()
         try:
             _run(job, paths, backends, progress, outcome)
-        finally:
-            write_failures(job.out, outcome.failed)
-            write_volumes(job.out)
+        except BaseException as error:
+            with suppress(InputError):  # what ended it is what the user should hear of
+                _write_tables(job, outcome)
+            if isinstance(error, DeviceLostError):
+                problem = f"{error.problem}: stopped after {_so_far(job, outcome)}"
+                raise DeviceLostError(problem, error.remedy, about=error.about) from error
+            raise
+        _write_tables(job, outcome)
     return outcome
+
+
+def _write_tables(job: Job, outcome: Outcome) -> None:
+    with ExitStack() as both:  # where one cannot be written, the other still is
+        both.callback(write_volumes, job.out)
+        both.callback(write_failures, job.out, outcome.failed)
 
 
 def _run(
@@ -116,13 +131,17 @@ def _run(
         _ScanWork(job, scan, to, settings, backends[0], is_alone=names[to[0].mask] == 1)
         for scan, to in paths.items()
     )
-    with Interruption() as interruption:
+
+    def is_to_end() -> bool:
+        return interruption.requested or (job.fail_fast and bool(outcome.failed))
+
+    with Interruption(progress.ending) as interruption:
         pipeline: Pipeline[_ScanWork] = Pipeline(
             backends,
-            _again(job),
+            _again(settings),
             memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
             helpers=_helpers(len(backends)),
-            is_to_end=lambda: interruption.requested or (job.fail_fast and bool(outcome.failed)),
+            is_to_end=is_to_end,
         )
         for one in pipeline.run(works):
             work = one.work
@@ -135,12 +154,15 @@ def _run(
                 error = _told(one.error, work.scan)
                 outcome.failed.append((work.scan, error))
                 progress.failed(work.scan, error)
-    finished = len(outcome.kept) + len(outcome.done)
-    if interruption.requested and finished + len(outcome.failed) < len(job.scans):
+    told = len(outcome.kept) + len(outcome.done) + len(outcome.failed)
+    if interruption.requested and told < len(job.scans):
         raise InterruptionError(
-            f"stopped after {finished} of {counted(len(job.scans), 'scan')}",
-            "The same command goes on.",
+            f"stopped after {_so_far(job, outcome)}", "The same command goes on."
         )
+
+
+def _so_far(job: Job, outcome: Outcome) -> str:
+    return f"{len(outcome.kept) + len(outcome.done)} of {counted(len(job.scans), 'scan')}"
 
 
 def _told(error: WmhError, scan: Found) -> WmhError:
@@ -150,20 +172,12 @@ def _told(error: WmhError, scan: Found) -> WmhError:
     return error
 
 
-def _again(job: Job) -> Again | None:
+def _again(settings: Sequence[Settings]) -> Again | None:
     """Return what decides whether a slice is looked at in all views."""
-    if job.tta != "adaptive":
+    bounds = [one.empty_below for one in settings if one.empty_below is not None]
+    if not bounds:
         return None
-    manifest = job.bundle.manifest
-    limits = np.array(
-        [
-            bound * min(1, output.threshold / own.threshold)
-            for bound, output, own in zip(
-                manifest.calibration.empty_below, job.outputs, manifest.outputs, strict=True
-            )
-        ],
-        np.float32,
-    )
+    limits = np.array(bounds, np.float32)
 
     def is_not_certainly_empty(probability: Floats) -> bool:
         return bool((probability >= limits[:, None, None]).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -14,10 +15,14 @@ class Interruption:
     """Listens for requests to end while it is entered; a second request ends at once.
 
     Signals reach the main thread alone; in another one nothing is listened for.
+
+    Args:
+        on_request: called at the first one, amid whatever the main thread does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
         self.requested = False
+        self._on_request = on_request
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -33,6 +38,7 @@ class Interruption:
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
+        self._on_request()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -19,15 +19,22 @@ def discard(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, *, is_alone: bool = False) -> None:
     """Remove the files and folders that killed processes of this machine left unfinished.
 
     What belongs to a living process, or to another machine that shares the disk, stays.
+
+    Args:
+        folder: to look in; not below it.
+        is_alone: nobody else on this machine writes there now: what has the number of a living
+            process was left by one that had it before.
     """
     mine = prefix_here()
     for leftover in folder.glob(f"{mine}*"):
         process_id = leftover.name.removeprefix(mine).partition("-")[0]
-        if not process_id.isdigit() or psutil.pid_exists(int(process_id)):
+        if not process_id.isdigit():
+            continue
+        if not is_alone and psutil.pid_exists(int(process_id)):
             continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wmh_runtime.errors import BundleError
 from wmh_runtime.parity import Parity
@@ -174,6 +174,23 @@ class Manifest(Strict):
             if choice.views == 1:
                 return choice.outputs
         raise _not_calibrated("one view")
+
+    def empty_below(self, output: Output) -> float:
+        """Return the bound below which one view says that a slice holds none of an output.
+
+        Args:
+            output: with a threshold of its own; a lower one finds more, and lowers the bound too.
+        """
+        bounds = zip(self.outputs, self.calibration.empty_below, strict=True)
+        own, bound = next((own, bound) for own, bound in bounds if own.name == output.name)
+        return bound * min(1, output.threshold / own.threshold)
+
+    @model_validator(mode="after")
+    def _bound_for_each_output(self) -> Self:
+        bounds = len(self.calibration.empty_below)
+        if bounds not in (0, len(self.outputs)):
+            raise ValueError(f"{bounds} bounds of empty slices, expected {len(self.outputs)}")
+        return self
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -32,10 +32,14 @@ class Settings(Strict):
     device: str
     precision: str
     tta: Tta
+    empty_below: float | None = Field(
+        default=None, description="of adaptive: slices below this everywhere got one view"
+    )
 
     @classmethod
     def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
         """Gather the settings of one output."""
+        bound = bundle.manifest.empty_below(output) if tta == "adaptive" else None
         return cls(
             model_id=bundle.manifest.model_id,
             bundle=bundle.manifest.name,
@@ -44,6 +48,7 @@ class Settings(Strict):
             device=backend.device,
             precision=backend.precision,
             tta=tta,
+            empty_below=bound,
         )
 
 

@@ -154,6 +154,38 @@ def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_comman
         assert found["volume_ml"] == other["volume_ml"]
 
 
+def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
+    bundle, gpus, run_command, tmp_path, monkeypatch
+):
+    for number in range(12):
+        write_head(tmp_path / "scans" / f"{number:02}_FLAIR.nii.gz")
+    call = (main, tmp_path / "scans", tmp_path / "out", "--bundle", bundle.folder)
+    call += ("--backend", "rtx", "--precision", "fp16")
+    waited = []
+    wait = cuda_runtime.cudaEventSynchronize
+
+    def fail_later(event):
+        waited.append(event)
+        if len(waited) > 40:
+            cuda_runtime.fails["cudaEventSynchronize"] = (
+                cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+            )
+        return wait(event)
+
+    monkeypatch.setattr(cuda_runtime, "cudaEventSynchronize", fail_later)
+    status, said, errors = run_command(*call)
+    assert status == 1
+    finished = len(list((tmp_path / "out").glob("*_mask.json")))
+    assert 1 <= finished < 12
+    assert f"stopped after {finished} of 12 scans. Check it with nvidia-smi" in errors
+    assert len((tmp_path / "out" / "volumes.csv").read_text().splitlines()) == 1 + finished
+    monkeypatch.setattr(cuda_runtime, "cudaEventSynchronize", wait)
+    cuda_runtime.fails.clear()
+    status, said, _ = run_command(*call)
+    assert status == 0
+    assert said.count("done before, kept") == finished
+
+
 def test_an_engine_that_is_added_leaves_finished_scans_finished(
     toy_bundle, gpus, run_command, tmp_path
 ):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.toys import write_head, write_toy_bundle
-from wmh_runtime.atomic import is_partial
+from wmh_runtime.atomic import is_partial, prefix_here
 from wmh_runtime.cli.infer import main
 from wmh_runtime.lock import only_run_in
 from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
@@ -138,10 +138,12 @@ def test_the_first_failure_can_be_the_end(tmp_path, infer):
     (tmp_path / "scans" / "b.nii").write_bytes(b"")
     for number in range(20):
         write_head(tmp_path / "scans" / f"c{number:02}.nii")
-    status, _, errors = infer("--fail-fast")
+    status, said, errors = infer("--fail-fast")
     assert status == 1
     assert "b.nii: is empty" in errors
-    assert 1 <= len(rows_of(tmp_path / "out")) < 20
+    finished = len(rows_of(tmp_path / "out"))
+    assert 1 <= finished < 20
+    assert f"{22 - 1 - finished} scans not begun; the same command goes on" in said
 
 
 def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
@@ -174,12 +176,38 @@ def test_adaptive_looks_again_where_something_may_be(tmp_path, infer):
     record = record_of(tmp_path / "adaptive")
     assert record["settings"]["tta"] == "adaptive"
     assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 2)
+    assert record["settings"]["empty_below"] == 0.6
+    assert record_of(tmp_path / "full")["settings"]["empty_below"] is None
     assert record_of(tmp_path / "full")["slices_in_all_views"] == 6
     found = [
         np.asarray(nib.load(tmp_path / how / "a_label-WMH_probseg.nii.gz").dataobj)
         for how in ("adaptive", "full")
     ]
     np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_a_lower_threshold_lowers_what_counts_as_empty(tmp_path, infer, toy_bundle):
+    # 0.6 belongs to the threshold of 0.75: at half of that it is 0.3, and no slice is below.
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive", "--threshold", "0.375")[0] == 0
+    record = record_of(tmp_path / "out")
+    assert record["settings"]["empty_below"] == pytest.approx(0.3)
+    assert record["slices_in_all_views"] == 6
+
+
+def test_another_bound_of_empty_slices_is_another_result(tmp_path, infer, toy_bundle):
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive")[0] == 0
+    path = toy_bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["calibration"]["empty_below"] = [0.4]
+    path.write_text(json.dumps(manifest))
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "another empty_below (0.6, now 0.4)" in errors) == (2, True)
+    manifest["calibration"]["empty_below"] = [0.4, 0.4]
+    path.write_text(json.dumps(manifest))
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "2 bounds of empty slices, expected 1" in errors) == (2, True)
 
 
 def test_adaptive_needs_a_bundle_that_says_what_is_empty(tmp_path, infer, toy_bundle):
@@ -317,6 +345,55 @@ def test_a_write_that_fails_leaves_nothing_under_a_final_name(tmp_path, infer, m
     assert not [path for path in (tmp_path / "out").iterdir() if is_partial(path)]
 
 
+def test_a_full_disk_fails_every_scan_with_its_reason_and_the_tables_as_far_as_they_go(
+    tmp_path, infer, monkeypatch
+):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    assert infer(source=write_head(tmp_path / "one" / "z.nii").parent)[0] == 0
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wmh_runtime.atomic._flush_to_disk", full)
+    status, _, errors = infer()
+    assert status == 2
+    for name in "abc":
+        assert f"{name}_label-WMH_mask.nii.gz: cannot be written (No space left" in errors
+    assert "csv: cannot be written (No space left on device). Free some space" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["z.nii"]  # as it was
+    monkeypatch.undo()
+    assert infer()[0] == 0
+    assert len(rows_of(tmp_path / "out")) == 4
+
+
+def test_a_scan_that_vanishes_fails_alone(tmp_path, infer, monkeypatch):
+    from wmh_runtime import cohort
+
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    begin = cohort.remove_leftovers
+
+    def meanwhile(folder, **options):
+        (tmp_path / "scans" / "b.nii").unlink(missing_ok=True)
+        begin(folder, **options)
+
+    monkeypatch.setattr(cohort, "remove_leftovers", meanwhile)
+    status, _, errors = infer()
+    assert status == 1
+    assert "b.nii" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii"]
+
+
+def test_what_a_killed_run_left_is_removed_whatever_has_its_number_now(tmp_path, infer):
+    write_head(tmp_path / "scans" / "site" / "a.nii")
+    left = tmp_path / "out" / f"{prefix_here()}1-0123abcd.csv"  # 1 is always alive
+    left.parent.mkdir()
+    left.write_text("half")
+    assert infer()[0] == 0
+    assert not left.exists()
+
+
 def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", outputs=("wmh", "stroke"))
     write_head(tmp_path / "scans" / "a.nii")
@@ -381,6 +458,7 @@ def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
     finished = len(rows_of(tmp_path / "out"))
     assert 2 <= finished < 30
     assert f"stopped after {finished} of 30 scans. The same command goes on." in errors
+    assert "finishing what is on its way; Ctrl-C once more ends at once" in errors
     monkeypatch.undo()
     assert infer()[0] == 0
     assert len(rows_of(tmp_path / "out")) == 30

@@ -14,7 +14,7 @@ from tests.toys import write_head
 from wmh_runtime.atomic import is_partial
 from wmh_runtime.tables import VOLUMES_NAME
 
-SCANS, KILLS = 40, 5
+SCANS, KILLS = 40, 4
 PROGRAM = "from wmh_runtime.cli.infer import main; main()"
 
 
@@ -39,7 +39,7 @@ def command(tmp_path, toy_bundle):
 
 def require_whole(out):
     """Every file under a final name can be read to its end."""
-    for path in out.rglob("*_mask.nii.gz"):
+    for path in out.rglob("*.nii.gz"):
         gzip.decompress(path.read_bytes())
     for path in out.rglob("*.png"):
         Image.open(path).load()
@@ -47,6 +47,12 @@ def require_whole(out):
         record = json.loads(path.read_text(encoding="utf-8"))
         assert record["volume_ml"] >= 0
         assert path.with_suffix(".nii.gz").exists()
+    for path in out.rglob("*.csv"):
+        assert path.read_bytes().endswith(b"\n")
+
+
+def done_in(out):
+    return len(list(out.rglob("*.json")))
 
 
 def content_of(out):
@@ -68,14 +74,16 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     _, errors = undisturbed.communicate()
     assert undisturbed.returncode == 0, errors
     moments = random.Random(0)
-    for _ in range(KILLS):
+    for kill in range(1, KILLS + 1):
         process = command(killed)
-        process.stdout.readline()  # how many scans there are: it begins
-        time.sleep(moments.uniform(0, 0.6))
+        while process.poll() is None and done_in(killed) < kill * SCANS // (KILLS + 2):
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.communicate()
         require_whole(killed)
-    done = len(list(killed.rglob("*.json")))
+    done = done_in(killed)
+    assert 0 < done < SCANS
     last = command(killed)
     said, errors = last.communicate()
     assert last.returncode == 0, errors

@@ -169,7 +169,7 @@ class BlockingBackend(Backend):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.shutdown(cancel_futures=True)
         super().__exit__(kind, error, traceback)
 
     def _submit(self, batch: Floats) -> Collect:

@@ -59,6 +59,8 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    # Threads that spin while they wait take the time of those that prepare and finish scans.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=[_PROVIDER])
     except Exception as error:  # ONNX Runtime's own errors share no public base

@@ -88,8 +88,8 @@ def infer(
 
     For each scan: a lesion mask on the scan's own grid, a JSON record with volume and lesions,
     and a quality-control picture. For the folder: volumes.csv. Scans that cannot be used are
-    named with the reason, and the others go on. Exit status: 0 all done, 1 some scans failed,
-    2 nothing could be done.
+    named with the reason, and the others go on. Exit status: 0 all done, 1 some scans failed or
+    were not reached, 2 nothing could be done, 130 interrupted.
     """
     if not bundle:  # the program's own refusal would not know of the demo
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
@@ -120,18 +120,16 @@ def infer(
         fail_fast=fail_fast,
         any_backend=backend.lower() == AUTO,
     )
-    try:
-        with (
-            executing(opened, backend.lower(), wanted) as execution,
-            terminal.progress_bar() as bar,
-        ):
-            _tell_what_executes(execution)
+    with executing(opened, backend.lower(), wanted) as execution, terminal.progress_bar() as bar:
+        _tell_what_executes(execution)
+        try:
             display = _Display(bar, len(found.scans), opened.manifest.caution)
             outcome = run(job, execution.backends, display)
-    except KeyboardInterrupt:
-        terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
-        os._exit(terminal.EXIT_INTERRUPTED)  # threads may still be at work, and nobody waits
-    _conclude(outcome, out)
+        except KeyboardInterrupt:  # the second one
+            bar.stop()
+            terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
+            os._exit(terminal.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
+    _conclude(outcome, len(found.scans), out)
 
 
 class _Display(Progress):
@@ -159,6 +157,9 @@ class _Display(Progress):
             if warning != self._caution:  # said once, at the beginning
                 terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
         self._finish_one()
+
+    def ending(self) -> None:
+        terminal.say_warning("finishing what is on its way; Ctrl-C once more ends at once")
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         terminal.say_error(str(error))
@@ -202,11 +203,13 @@ def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float |
     return output.model_copy(update={k: v for k, v in asked.items() if v is not None})
 
 
-def _conclude(outcome: Outcome, out: Path) -> None:
+def _conclude(outcome: Outcome, total: int, out: Path) -> None:
     finished = len(outcome.done) + len(outcome.kept)
     if finished:
         kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
         terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
+    if not_begun := total - finished - len(outcome.failed):  # the first failure was the end
+        terminal.say(f"{counted(not_begun, 'scan')} not begun; the same command goes on")
     if outcome.failed:
         terminal.say_error(
             f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above."

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wmh_runtime.errors import InterruptionError, WmhError
+from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
 from wmh_runtime.manifest import INTENDED_USE
 
 _LINE_EVERY_S = 60.0  # where no bar can be drawn
@@ -66,6 +66,9 @@ def run(app: typer.Typer) -> None:
     except InterruptionError as stop:
         say_warning(str(stop))
         sys.exit(EXIT_INTERRUPTED)
+    except DeviceLostError as error:
+        say_error(str(error))
+        sys.exit(EXIT_SOME_FAILED)
     except WmhError as error:
         say_error(str(error))
         sys.exit(EXIT_NOTHING_RAN)
