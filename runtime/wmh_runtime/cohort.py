@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.interruption import Interruption
 from wmh_runtime.leftovers import remove_leftovers
 from wmh_runtime.lock import only_run_in
+from wmh_runtime.machine import cores
 from wmh_runtime.manifest import Output
 from wmh_runtime.memory import bytes_of_scan, free_bytes
 from wmh_runtime.outputs import OutputPaths, output_paths, write_output
@@ -187,7 +187,7 @@ def _again(settings: Sequence[Settings]) -> Again | None:
 
 def _helpers(devices: int) -> int:
     """Return how many threads prepare, and finish: a few for each device."""
-    return max(1, min(4 * devices, (os.cpu_count() or 1) // 2))
+    return max(1, min(4 * devices, cores() // 2))
 
 
 def _paths(job: Job, scan: Found) -> list[OutputPaths]:

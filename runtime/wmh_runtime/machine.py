@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -11,6 +12,13 @@ _CPU_INFO = Path("/proc/cpuinfo")
 def processor() -> str:
     """Return the model of the processor, as far as the system tells it."""
     return cpu_facts().get("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_facts() -> dict[str, str]:
