@@ -8,6 +8,7 @@ python -c "import torch; assert torch.cuda.is_available(), 'PyTorch sees no GPU'
 
 # Correctness against the CPU.
 python -m pytest tests/train/test_gpu.py -q
+python -m pytest tests/runtime/test_devices.py tests/runtime/test_backends.py -k real -q
 
 wmh-phantom "$OUT/phantoms" --subjects 12 --seed 3
 for recipe in tiny wmh-lora wmh-lora-448 wmh-lora-budget; do

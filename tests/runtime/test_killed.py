@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -91,3 +92,22 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     assert content_of(killed) == content_of(whole)
     assert (killed / VOLUMES_NAME).read_bytes() == (whole / VOLUMES_NAME).read_bytes()
     assert not [path for path in killed.rglob("*") if is_partial(path)]
+
+
+def test_ctrl_c_twice_ends_at_once_and_leaves_nothing_half(tmp_path, command):
+    out = tmp_path / "out"
+    process = command(out)
+    while process.poll() is None and not done_in(out):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "finishing what is on its way" in errors
+    require_whole(out)
+    assert 0 < done_in(out) < SCANS
+    last = command(out)
+    last.communicate()
+    assert last.returncode == 0
+    assert done_in(out) == SCANS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
 from typing import Annotated
@@ -120,8 +121,11 @@ def infer(
         fail_fast=fail_fast,
         any_backend=backend.lower() == AUTO,
     )
-    with executing(opened, backend.lower(), wanted) as execution, terminal.progress_bar() as bar:
+    with ExitStack() as stack:
+        with terminal.err.status("opening the model"):
+            execution = stack.enter_context(executing(opened, backend.lower(), wanted))
         _tell_what_executes(execution)
+        bar = stack.enter_context(terminal.progress_bar())
         try:
             display = _Display(bar, len(found.scans), opened.manifest.caution)
             outcome = run(job, execution.backends, display)
