@@ -1,7 +1,8 @@
 """Seconds a view on this processor: the reference method's way beside every backend and precision.
 
-All execute the same weights, batch 1, one view of the same slice, in turns within one process, so
-that whatever else the machine does slows all of them alike. The ceiling is what large matrix
+All execute the same weights, batch 1, one view of the same slices, in turns within one process, so
+that whatever else the machine does slows all of them alike. Backends have two slices under way at a
+time where they are made for it, as in a run; PyTorch has one. The ceiling is what large matrix
 products of the same libraries reach, measured in the same turns.
 """
 
@@ -30,6 +31,7 @@ from wmh_train.checkpoint import load_facts, load_network
 # windows without padding, positions added. As PyTorch's FlopCounterMode counts them.
 GFLOP_A_VIEW = 209
 _OF_SIZE_PX = 512
+_SLICES = 2  # of a turn
 _SIDE = 3072  # of the matrices that the ceiling is measured with
 _REFERENCE = "PyTorch eager, adapters beside the weights"
 _MERGED = "PyTorch eager, merged"
@@ -88,7 +90,7 @@ def measure_view_speed(
     facts = load_facts(checkpoint)
     network = load_network(checkpoint, facts, base)
     answers = bundle.answers()
-    one_slice = answers.questions.slices[:1]
+    slices = answers.questions.slices[:_SLICES]
     with ExitStack() as stack:
         backends: dict[str, Backend] = {
             _REFERENCE: TorchBackend(network, facts.recipe, views=1),
@@ -109,9 +111,9 @@ def measure_view_speed(
         for turn in range(turns + 1):
             for name, opened in backends.items():
                 started = time.perf_counter()
-                opened.predict(one_slice)
+                opened.predict(slices)
                 if turn:
-                    seconds[name].append(time.perf_counter() - started)
+                    seconds[name].append((time.perf_counter() - started) / len(slices))
             for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
                 rate = _products_gflop_per_s(dtype)
                 if turn:

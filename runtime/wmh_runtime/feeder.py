@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from wmh_runtime.backends.base import UNDER_WAY, Backend, Collect
+from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.packing import Again, Load, Look, Packer
 from wmh_runtime.types import Floats
@@ -80,7 +80,7 @@ class Feeder(Generic[Owner]):
         """
         while not (self._is_done or self._is_abandoned()):
             self._take_in()
-            if self._has_batch and len(self._under_way) < UNDER_WAY:
+            if self._has_batch and len(self._under_way) < self._backend.under_way:
                 looks = self._apart.popleft() if self._apart else self._packer.batch()
                 if not all(look.load.dropped for look in looks):
                     self._submit(looks)

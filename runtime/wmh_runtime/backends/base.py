@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,6 @@ import numpy as np
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats, NetworkShape, Precision
 
-UNDER_WAY = 2  # batches at a time: one is executed, the next is ready
 Collect = Callable[[], Floats]  # waits for a batch and returns what it gave
 
 
@@ -33,6 +33,7 @@ class Backend(ABC):
     device: str
     precision: Precision
     emulated = False  # computes in wider arithmetic than the precision's own
+    under_way = 2  # batches at a time: one is executed, the next is ready
 
     def __init__(self, shape: NetworkShape, batch_size: int) -> None:
         if batch_size < 1:
@@ -73,12 +74,24 @@ class Backend(ABC):
         """
         self._require_input(slices)
         probabilities = np.empty((len(slices), *self.shape.slice_out), np.float32)
-        for start in range(0, len(slices), self.batch_size):
-            part = slices[start : start + self.batch_size]
-            probabilities[start : start + len(part)] = self.execute(list(part))
+        end = 0
+        batches = (slices[i : i + self.batch_size] for i in range(0, len(slices), self.batch_size))
+        for given in self.execute_all(list(batch) for batch in batches):
+            start, end = end, end + len(given)
+            probabilities[start:end] = given
             if on_executed is not None:
-                on_executed((start + len(part)) / len(slices))
+                on_executed(end / len(slices))
         return probabilities
+
+    def execute_all(self, batches: Iterable[Sequence[Floats]]) -> Iterator[Floats]:
+        """Execute batches one behind the other, `under_way` at a time; yield what each gave."""
+        waiting: deque[Collect] = deque()
+        for squares in batches:
+            if len(waiting) == self.under_way:
+                yield waiting.popleft()()
+            waiting.append(self.submit(squares))
+        for collect in waiting:
+            yield collect()
 
     def execute(self, squares: Sequence[Floats]) -> Floats:
         """Execute one batch: submit it and collect what it gave."""
@@ -92,7 +105,7 @@ class Backend(ABC):
 
         Returns:
             What waits for it, to be called once, and returns float32 [number of squares, K, S, S],
-            in [0, 1]. At most `UNDER_WAY` batches are submitted before the first is collected, and
+            in [0, 1]. At most `under_way` batches are submitted before the first is collected, and
             they are collected in their order. It raises what `submit` does.
 
         Raises:
@@ -157,10 +170,13 @@ class Backend(ABC):
 
 
 class BlockingBackend(Backend):
-    """A backend whose library returns only when a batch is executed: it waits in its own thread."""
+    """A backend whose library returns only when a batch is executed: other threads wait for it."""
+
+    at_once = 1  # batches that are executed at the same time, each in a thread of its own
 
     def __enter__(self) -> Self:
-        self._worker = ThreadPoolExecutor(1, self.name)
+        self.under_way = self.at_once + 1
+        self._workers = ThreadPoolExecutor(self.at_once, self.name)
         return super().__enter__()
 
     def __exit__(
@@ -169,12 +185,15 @@ class BlockingBackend(Backend):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._worker.shutdown(cancel_futures=True)
+        self._workers.shutdown(cancel_futures=True)
         super().__exit__(kind, error, traceback)
 
     def _submit(self, batch: Floats) -> Collect:
-        return self._worker.submit(self._execute, batch).result
+        return self._workers.submit(self._execute, batch).result
 
     @abstractmethod
     def _execute(self, batch: Floats) -> Floats:
-        """Execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S]."""
+        """Execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S].
+
+        Called by `at_once` threads at a time.
+        """

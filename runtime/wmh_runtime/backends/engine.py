@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wmh_runtime.atomic import write_bytes_atomically
-from wmh_runtime.backends.base import UNDER_WAY, Backend, Collect
+from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.backends.toolkit import Toolkit, make_log
 from wmh_runtime.caches import cache_folder
 from wmh_runtime.devices.base import Device, Event
@@ -133,7 +133,7 @@ class _Running:
         if not self._context.set_input_shape(given, batch_in):
             problem = f"does not take {batch_in[0]} slices at a time"
             raise BackendError(problem, "Choose another --batch.", about=plan)
-        for _ in range(UNDER_WAY):
+        for _ in range(EngineBackend.under_way):
             self._free.append(
                 _Slot(self._gpu.pinned(batch_in), self._gpu.pinned(batch_out), self._gpu.event())
             )

@@ -9,7 +9,11 @@ from typing import ClassVar, Self
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import BackendError, NotInstalledError
+from wmh_runtime.machine import cores
 from wmh_runtime.types import NetworkShape, Precision, Views
+
+# Batches at a time on a processor: each has half of its threads, which wait for fewer others.
+_AT_ONCE = 2
 
 
 class GraphBackend(BlockingBackend):
@@ -75,7 +79,7 @@ class ProcessorBackend(GraphBackend):
         shape: of the network in it.
         precision: to compute in.
         batch_size: slices executed at a time.
-        threads: of the processor; None leaves it to the library (one a core).
+        threads: of the processor; None is one a core.
     """
 
     device = "cpu"
@@ -91,7 +95,8 @@ class ProcessorBackend(GraphBackend):
         threads: int | None = None,
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
-        self._threads = threads
+        self._threads = threads or cores()
+        self.at_once = min(_AT_ONCE, self._threads)
 
     @classmethod
     def of_bundle(

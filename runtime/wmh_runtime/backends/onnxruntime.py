@@ -29,7 +29,8 @@ class OnnxRuntimeBackend(ProcessorBackend):
         return {"onnxruntime": onnxruntime.__version__}
 
     def _open(self) -> None:
-        self._session = open_session(self._graph, self._threads)
+        # The threads that execute batches compute too, beside those of the library.
+        self._session = open_session(self._graph, self._threads - self.at_once + 1)
 
     def _close(self) -> None:
         self._session = None

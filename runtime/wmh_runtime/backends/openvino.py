@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import SimpleQueue
 from typing import Any
 
 from wmh_runtime.backends.graph import ProcessorBackend
@@ -30,7 +31,6 @@ class OpenVinoBackend(ProcessorBackend):
     library = "openvino"
     precisions = ("fp32", "bf16", "int8", "int8+bf16")
     extras = "cpu,openvino"
-    _request: Any = None
 
     @property
     def versions(self) -> dict[str, str]:
@@ -48,6 +48,7 @@ class OpenVinoBackend(ProcessorBackend):
         return tuple(p for p in cls.precisions if _FLOAT[p] != "bf16" or "BF16" in abilities)
 
     def _open(self) -> None:
+        self._free: SimpleQueue[Any] = SimpleQueue()  # requests that execute nothing
         try:
             import openvino
         except ImportError as error:
@@ -60,26 +61,31 @@ class OpenVinoBackend(ProcessorBackend):
             )
         options = {
             "INFERENCE_PRECISION_HINT": _FLOAT[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
-            "INFERENCE_NUM_THREADS": self._threads or 0,
+            "NUM_STREAMS": self.at_once,
+            "INFERENCE_NUM_THREADS": self._threads,
         }
         try:
             core = openvino.Core()
             model = core.read_model(self._graph)
             model.reshape([self.batch_size, *self.shape.slice_in])
-            self._request = core.compile_model(model, _DEVICE, options).create_infer_request()
+            compiled = core.compile_model(model, _DEVICE, options)
+            for _ in range(self.at_once):
+                self._free.put(compiled.create_infer_request())
         except RuntimeError as error:
             raise BackendError(f"OpenVINO refuses the graph: {error}", about=self._graph) from error
 
     def _close(self) -> None:
-        self._request = None
+        self._free = SimpleQueue()
 
     def _execute(self, batch: Floats) -> Floats:
+        request = self._free.get()
         try:
-            self._request.infer([batch], share_inputs=True)
+            request.infer([batch], share_inputs=True)
+            probability: Floats = request.get_output_tensor().data.copy()
         except RuntimeError as error:
             raise BackendError(
                 f"failed on a batch of {len(batch)}: {error}", about=self.name
             ) from error
-        probability: Floats = self._request.get_output_tensor().data
-        return probability.copy()
+        finally:
+            self._free.put(request)
+        return probability
