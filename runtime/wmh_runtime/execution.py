@@ -141,14 +141,12 @@ def _fastest(bundle: Bundle, kinds: Iterable[_Kind], wanted: Wanted, stack: Exit
     for refusal in refusals.values():
         if not isinstance(refusal, NotInstalledError):
             raise refusal
+    *_, last = ["no option fits another", *refusals.values()]
     raise BackendError(
-        f"nothing that computes in {wanted.precision} is installed for this: {_first(refusals)}",
+        f"nothing that computes in {wanted.precision} is installed for this: {last}",
+        "Without a GPU: give neither --device nor fp16, and pip install '.[cpu]'.",
         about=f"--backend {AUTO}",
     )
-
-
-def _first(refusals: Mapping[str, WmhError]) -> str:
-    return next((str(error) for error in refusals.values()), "no option fits another")
 
 
 def _worth_telling(refusals: Mapping[str, WmhError]) -> list[str]:

@@ -143,7 +143,9 @@ def test_the_first_failure_can_be_the_end(tmp_path, infer):
     assert "b.nii: is empty" in errors
     finished = len(rows_of(tmp_path / "out"))
     assert 1 <= finished < 20
-    assert f"{22 - 1 - finished} scans not begun; the same command goes on" in said
+    assert (
+        f"{22 - 1 - finished} scans not begun: mend what failed, or leave out --fail-fast" in said
+    )
 
 
 def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):

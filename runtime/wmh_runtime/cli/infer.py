@@ -76,7 +76,7 @@ def infer(
         bool, typer.Option("--overwrite", help="Replace finished results.")
     ] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first scan that fails.")
+        bool, typer.Option("--fail-fast", help="Begin no more scans once one has failed.")
     ] = False,
     _version: Annotated[
         bool,
@@ -213,7 +213,9 @@ def _conclude(outcome: Outcome, total: int, out: Path) -> None:
         kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
         terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
     if not_begun := total - finished - len(outcome.failed):  # the first failure was the end
-        terminal.say(f"{counted(not_begun, 'scan')} not begun; the same command goes on")
+        terminal.say(
+            f"{counted(not_begun, 'scan')} not begun: mend what failed, or leave out --fail-fast"
+        )
     if outcome.failed:
         terminal.say_error(
             f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above."
