@@ -5,23 +5,18 @@ They take a graph as it is: its types say which precision each operator has.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmh_runtime.atomic import write_bytes_atomically
 from wmh_runtime.backends.toolkit import MODULES, Toolkit, load_toolkit, make_log
-from wmh_runtime.caches import cache_folder
+from wmh_runtime.caches import cache_folder, remember, remembered
 from wmh_runtime.devices.base import Gpu
-from wmh_runtime.errors import ExportError, InputError
-from wmh_runtime.folders import make_folder
+from wmh_runtime.errors import ExportError
 from wmh_runtime.manifest import BatchProfile
-
-_log = logging.getLogger(__name__)
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # of RTX
 # How the log of a detailed build begins the line of a kernel that a whole attention became.
@@ -119,14 +114,8 @@ def _aimed_at(gpu: Gpu, toolkit: Toolkit, config: Any) -> Iterator[None]:
     """Remember between builds how long each kernel takes here: a second build is much shorter."""
     model = re.sub(r"\W+", "-", gpu.name)
     path = cache_folder() / f"tensorrt-{toolkit.version}-{model}.timing"
-    known = b""
-    with suppress(OSError):  # there is none yet, or it cannot be read: only time is lost
-        known = path.read_bytes()
-    if not config.set_timing_cache(config.create_timing_cache(known), False):
+    if not config.set_timing_cache(config.create_timing_cache(remembered(path)), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)  # of another driver
     yield
-    try:
-        make_folder(path.parent)
-        write_bytes_atomically(path, bytes(config.get_timing_cache().serialize()))
-    except InputError as error:
-        _log.warning("how long kernels take cannot be remembered: %s", error)
+    timings = bytes(config.get_timing_cache().serialize())
+    remember(path, timings, "how long kernels take cannot be remembered")

@@ -10,26 +10,21 @@ was proven when it was made. `wmh-infer` does so; a program that drives a `Segme
 from __future__ import annotations
 
 import hashlib
-import logging
 import platform
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
-from wmh_runtime.caches import cache_folder
-from wmh_runtime.errors import BackendError, InputError
-from wmh_runtime.folders import make_folder
+from wmh_runtime.caches import cache_folder, remember, remembered
+from wmh_runtime.errors import BackendError
 from wmh_runtime.machine import processor
 from wmh_runtime.manifest import File
 from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.types import Views
-
-_log = logging.getLogger(__name__)
 
 
 def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Parity | None:
@@ -57,11 +52,8 @@ def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views)
         return None
     parity = measure_parity(bundle.answers(), backend, views)
     _require_truth(parity, "on this machine")
-    try:
-        make_folder(mark.parent)
-        write_text_atomically(mark, parity.model_dump_json() + "\n")
-    except InputError as error:
-        _log.warning("the comparison with the network cannot be remembered: %s", error)
+    content = f"{parity.model_dump_json()}\n".encode()
+    remember(mark, content, "the comparison with the network cannot be remembered")
     return parity
 
 
@@ -76,8 +68,8 @@ def _require_truth(parity: Parity, where: str) -> None:
 
 def _says_so(mark: Path) -> bool:
     """Say whether a mark tells of a comparison within what the bound is today."""
-    with suppress(OSError, ValidationError):
-        return not Parity.model_validate_json(mark.read_text(encoding="utf-8")).shortfall
+    with suppress(ValidationError):
+        return not Parity.model_validate_json(remembered(mark)).shortfall
     return False
 
 

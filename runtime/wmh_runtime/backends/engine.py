@@ -7,7 +7,6 @@ the next is copied in. They share the memory on the GPU, since what is enqueued 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,16 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmh_runtime.atomic import write_bytes_atomically
 from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.backends.toolkit import Toolkit, make_log
-from wmh_runtime.caches import cache_folder
+from wmh_runtime.caches import cache_folder, remember, remembered
 from wmh_runtime.devices.base import Device, Event
-from wmh_runtime.errors import BackendError, DeviceLostError, InputError
-from wmh_runtime.folders import make_folder
+from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.types import Floats, NetworkShape, Precision
 
-_log = logging.getLogger(__name__)
 _BUILD_AGAIN = "Build it again with wmh-export engines."
 
 
@@ -227,8 +223,7 @@ class _Compiled:
         eager = library.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = eager
         self._cache = config.create_runtime_cache()
-        with suppress(OSError):  # there is none yet, or it cannot be read: only time is lost
-            self._known = self._path.read_bytes()
+        self._known = remembered(self._path)
         if self._known and not self._cache.deserialize(self._known):
             self._known = b""  # of another driver
         if not config.set_runtime_cache(self._cache):
@@ -240,10 +235,5 @@ class _Compiled:
         if self._cache is None:
             return
         compiled = bytes(self._cache.serialize())
-        if compiled == self._known:
-            return
-        try:
-            make_folder(self._path.parent)
-            write_bytes_atomically(self._path, compiled)
-        except InputError as error:
-            _log.warning("what was compiled for this GPU cannot be kept: %s", error)
+        if compiled != self._known:
+            remember(self._path, compiled, "what was compiled for this GPU cannot be kept")
