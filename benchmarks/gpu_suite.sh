@@ -1,17 +1,46 @@
 #!/usr/bin/env bash
-# What to run on a machine with a GPU: correctness first, then speed. Results go to the folder given.
-#   benchmarks/gpu_suite.sh results/my-gpu
-set -euo pipefail
-OUT=${1:?give a folder for the results}
-mkdir -p "$OUT"
-python -c "import torch; assert torch.cuda.is_available(), 'PyTorch sees no GPU'"
+# All that needs a GPU, in minutes: first that it computes what a processor does, then how fast.
+#
+#   benchmarks/gpu_suite.sh RESULTS
+#
+# PYTHON names the Python to use (python3), SCRATCH a folder to keep the networks in. It needs PyTorch
+# with CUDA and what the extras `export` and `dev` list; no network. What is not installed besides
+# (onnxruntime-gpu, TensorRT-RTX, TensorRT, PyCUDA) is skipped, with the reason. Every part writes its
+# figures as soon as it has them, and the others go on where one fails.
+set -u
+mkdir -p "${1:?give a folder for the results}" || exit 2
+results=$(cd "$1" && pwd)
+scratch=${SCRATCH:-$(mktemp -d)}
+cd "$(dirname "$0")/.." || exit 2
+export PYTHONPATH=runtime:train:export:benchmarks:.${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+python=${PYTHON:-python3}
+program() { echo "import sys; sys.argv[0] = '$1'; from $2 import main; main()"; }
+bench=("$python" -c "$(program wmh-bench wmh_bench.entry)")
+tests=("$python" -m pytest -q -rs --override-ini=filterwarnings= -p no:cacheprovider)
+failed=0
 
-# Correctness against the CPU.
-python -m pytest tests/train/test_gpu.py -q
-python -m pytest tests/runtime/test_devices.py tests/runtime/test_backends.py -k real -q
+part() { # NAME LIMIT_S COMMAND…
+    local name=$1 limit_s=$2 began=$SECONDS
+    shift 2
+    timeout "$limit_s" "$@" >"$results/$name.log" 2>&1
+    local status=$?
+    [ $status -eq 0 ] || failed=1
+    tail -n 5 "$results/$name.log"
+    printf '%4d s  exit %d  %s\n' $((SECONDS - began)) $status "$name" | tee -a "$results/summary.txt"
+}
 
-wmh-phantom "$OUT/phantoms" --subjects 12 --seed 3
-for recipe in tiny wmh-lora wmh-lora-448 wmh-lora-budget; do
-    wmh-bench training-step "$recipe" --data "$OUT/phantoms" --cache "$OUT/cache" --steps 20 \
-        --results "$OUT/training-step-$recipe.json"
+part devices 60 "${tests[@]}" tests/runtime/test_devices.py -k real
+part backends 120 "${tests[@]}" tests/runtime/test_backends.py -k real
+part training 60 "${tests[@]}" tests/train/test_gpu.py
+for size in 512 448; do
+    recipe=wmh-lora
+    [ $size = 512 ] || recipe=wmh-lora-$size
+    part "stand-in-$size" 180 "${bench[@]}" stand-in $recipe --out "$scratch/$size"
+    part "views-$size" 240 "${bench[@]}" gpu-views "$scratch/$size/checkpoint" \
+        --base "$scratch/$size/base.pth" --results "$results/views-$size.json"
 done
+for recipe in wmh-lora tiny; do
+    part "training-step-$recipe" 120 "${bench[@]}" training-step $recipe --data "$scratch/512/phantoms" \
+        --cache "$scratch/cache" --steps 20 --results "$results/training-step-$recipe.json"
+done
+exit $failed

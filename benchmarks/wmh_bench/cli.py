@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.progress import Progress
 
@@ -13,6 +15,7 @@ from wmh_bench.cohort_speed import measure_cohort_speed
 from wmh_bench.data_memory import measure_data_memory
 from wmh_bench.device_waits import measure_device_waits
 from wmh_bench.export_cost import measure_export
+from wmh_bench.gpu.views import GpuViews, measure_gpu_views
 from wmh_bench.speed_up import measure_speed_up
 from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
 from wmh_bench.training_step import measure_training_speed
@@ -24,6 +27,7 @@ from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cli.options import precision_named, tta_named
 from wmh_runtime.discovery import discover
+from wmh_runtime.errors import BackendError
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.strict import Strict
 from wmh_train.recipe import load_recipe
@@ -264,6 +268,27 @@ def speed_up(
     _write(results, measured)
 
 
+@app.command("gpu-views")
+def gpu_views(
+    checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
+    results: Annotated[Path, typer.Option(help="JSON file, written anew after each way.")],
+    base: _Base = None,
+    batches: Annotated[str, typer.Option(help="Slices at a time, commas between.")] = "1,2,4,8",
+) -> None:
+    """Execute slices of eight views on a GPU by PyTorch and by the runtime, way by way."""
+    _require_gpu()
+    _check(results)
+
+    def show(measured: GpuViews, line: str) -> None:
+        terminal.say(line)
+        _write(results, measured)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        measure_gpu_views(
+            checkpoint, base, sorted({int(one) for one in batches.split(",")}), Path(scratch), show
+        )
+
+
 @app.command("stand-in")
 def stand_in(
     out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
@@ -297,6 +322,11 @@ class _StageDisplay(StandInListener):
 
     def note(self, line: str) -> None:
         terminal.say(line)
+
+
+def _require_gpu() -> None:
+    if not torch.cuda.is_available():
+        raise BackendError("PyTorch sees no GPU", "Check the driver with nvidia-smi.")
 
 
 def _check(results: Path | None) -> None:

@@ -28,7 +28,7 @@ class EightViews(OneView):
         views = torch.cat([apply_view(view, image) for view in VIEWS])  # (8 N, C, S, S)
         seen = super().forward(views)
         seen = seen.reshape(len(VIEWS), -1, *seen.shape[1:])  # (8, N, K, S, S)
-        undone = [_undo(view, one) for view, one in zip(VIEWS, seen, strict=True)]
+        undone = [undo_view(view, one) for view, one in zip(VIEWS, seen, strict=True)]
         return torch.stack(undone).mean(dim=0)
 
 
@@ -38,6 +38,7 @@ def apply_view(view: View, image: Tensor) -> Tensor:
     return turned.flip(view.flipped_axes)
 
 
-def _undo(view: View, image: Tensor) -> Tensor:
+def undo_view(view: View, image: Tensor) -> Tensor:
+    """Turn and mirror images, [..., S, S], back from `apply_view`."""
     flipped = image.flip(view.flipped_axes)
     return flipped.transpose(-2, -1) if view.transpose else flipped
