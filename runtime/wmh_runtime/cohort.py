@@ -14,7 +14,7 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.discovery import Found
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
-from wmh_runtime.finished import finished_records
+from wmh_runtime.finished import finished_records, require_same_settings
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.interruption import Interruption
 from wmh_runtime.leftovers import remove_leftovers
@@ -71,8 +71,8 @@ class Progress:
     def failed(self, scan: Found, error: WmhError) -> None:
         """A scan could not be segmented."""
 
-    def ending(self) -> None:
-        """The user asked for the end, and what is on its way is being finished."""
+    def ending(self, on_their_way: int) -> None:
+        """The user asked for the end, and so many scans are being finished."""
 
 
 def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
@@ -88,7 +88,8 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
         progress: is told of each scan.
 
     Raises:
-        InputError: the output folder or a table cannot be written, or another run is at work there.
+        InputError: the output folder or a table cannot be written, another run is at work there, or
+            all that it holds of these scans was made with other settings.
         DeviceLostError: a device is gone.
         InterruptionError: the user asked for the end; what was on its way is finished.
     """
@@ -126,6 +127,8 @@ def _run(
     outcome: Outcome,
 ) -> None:
     settings = [Settings.of(job.bundle, output, backends[0], job.tta) for output in job.outputs]
+    if not job.overwrite:
+        require_same_settings(job.out, paths.values(), settings, any_backend=job.any_backend)
     names = Counter(first.mask for first, *_ in paths.values())
     works = (
         _ScanWork(job, scan, to, settings, backends[0], is_alone=names[to[0].mask] == 1)
@@ -135,14 +138,14 @@ def _run(
     def is_to_end() -> bool:
         return interruption.requested or (job.fail_fast and bool(outcome.failed))
 
-    with Interruption(progress.ending) as interruption:
-        pipeline: Pipeline[_ScanWork] = Pipeline(
-            backends,
-            _again(settings),
-            memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
-            helpers=_helpers(len(backends)),
-            is_to_end=is_to_end,
-        )
+    pipeline: Pipeline[_ScanWork] = Pipeline(
+        backends,
+        _again(settings),
+        memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
+        helpers=_helpers(len(backends)),
+        is_to_end=is_to_end,
+    )
+    with Interruption(lambda: progress.ending(pipeline.on_their_way)) as interruption:
         for one in pipeline.run(works):
             work = one.work
             if not one.is_out:

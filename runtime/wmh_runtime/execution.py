@@ -79,6 +79,19 @@ class _Kind:
     make: Callable[[Bundle, Wanted], list[_Candidate]]
 
 
+def backend_known(name: str) -> str:
+    """Return the name of a backend, or `auto`, from letters of any case.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = [AUTO, *(kind.name for kind in _kinds())]
+    if name.lower() not in known:
+        advice = f"Choose from: {', '.join(known)}."
+        raise InputError(f"there is no backend {name}", advice, about="--backend")
+    return name.lower()
+
+
 @contextmanager
 def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
     """Open what executes a bundle, and compare it with the trained network where that is due.
@@ -94,10 +107,8 @@ def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
         BackendError: it cannot be used, or computes another result than the trained network.
         BundleError: the bundle has no graph or engine for it.
     """
+    name = backend_known(name)
     kinds = {kind.name: kind for kind in _kinds()}
-    if name != AUTO and name not in kinds:
-        advice = f"Choose from: {', '.join([AUTO, *kinds])}."
-        raise InputError(f"there is no backend {name}", advice, about="--backend")
     with ExitStack() as stack:
         if name != AUTO:
             _require_own_options(kinds[name], wanted)

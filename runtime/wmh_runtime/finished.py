@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.outputs import OutputPaths
 from wmh_runtime.record import Record, Settings, read_record
+from wmh_runtime.words import counted
 
 _REPLACE = "Give --overwrite to replace it, or another output folder."
 
@@ -58,6 +60,37 @@ def finished_records(
         if not all(path.exists() for path in wanted_files):
             return None
     return records
+
+
+def require_same_settings(
+    out: Path,
+    scans: Iterable[Sequence[OutputPaths]],
+    settings: Sequence[Settings],
+    *,
+    any_backend: bool,
+) -> None:
+    """Refuse a folder whose every result was made with other settings, before anything is added.
+
+    Args:
+        out: the folder.
+        scans: paths of the results of each output of each scan.
+        settings: that each output is to be made with.
+        any_backend: as of `finished_records`.
+
+    Raises:
+        InputError: there are results, and not one of them is of these settings.
+    """
+    made = [
+        tuple(_differing(record.settings, wanted, any_backend))
+        for paths in scans
+        for to, wanted in zip(paths, settings, strict=True)
+        if to.record.exists() and (record := read_record(to.record)) is not None
+    ]
+    if made and all(made):
+        ((differing, _),) = Counter(made).most_common(1)
+        results = counted(len(made), "result")
+        problem = f"holds {results} made with another {', '.join(differing)}"
+        raise InputError(problem, "Give --overwrite to replace them, or another folder.", about=out)
 
 
 def _differing(found: Settings, wanted: Settings, any_backend: bool) -> list[str]:

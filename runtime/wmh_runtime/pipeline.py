@@ -99,6 +99,7 @@ class Pipeline(Generic[AnyWork]):
             threading.Thread(target=self._feed, args=(backend,), daemon=True)
             for backend in backends
         ]
+        self._inside: deque[OnItsWay[AnyWork]] = deque()  # in the order in which they come out
         self._changed = threading.Event()
         self._is_to_end = is_to_end
         self._broken: BaseException | None = None  # why nothing goes on
@@ -111,11 +112,10 @@ class Pipeline(Generic[AnyWork]):
             DeviceLostError: a device is gone. What was executed before comes out before.
             KeyboardInterrupt: at once, whatever is on its way.
         """
-        inside: deque[OnItsWay[AnyWork]] = deque()
         for device in self._devices:
             device.start()
         try:
-            yield from self._take_in_and_out(works, inside)
+            yield from self._take_in_and_out(works)
         except KeyboardInterrupt:
             raise  # who asks so does not want to wait
         except GeneratorExit:  # nobody takes what would come out
@@ -126,7 +126,7 @@ class Pipeline(Generic[AnyWork]):
             self._end()
             raise
         self._end()
-        yield from (one for one in inside if one.is_out)
+        yield from (one for one in self._inside if one.is_out)
         if self._broken is not None:
             raise self._broken
 
@@ -139,10 +139,14 @@ class Pipeline(Generic[AnyWork]):
             device.join()
         self._finishing.shutdown(cancel_futures=self._is_abandoned)
 
-    def _take_in_and_out(
-        self, works: Iterable[AnyWork], inside: deque[OnItsWay[AnyWork]]
-    ) -> Iterator[OnItsWay[AnyWork]]:
+    @property
+    def on_their_way(self) -> int:
+        """How many scans were taken in and are not out yet."""
+        return sum(not one.is_out for one in tuple(self._inside))
+
+    def _take_in_and_out(self, works: Iterable[AnyWork]) -> Iterator[OnItsWay[AnyWork]]:
         """Take scans in while there is room and yield what is out, in the caller's thread."""
+        inside = self._inside
         coming = (self._announced(work) for work in works)
         following = next(coming, None)
         told = 0.0  # of the first
@@ -154,7 +158,7 @@ class Pipeline(Generic[AnyWork]):
             if first and first.is_out:
                 told = 0.0
                 yield inside.popleft()
-            elif following and self._has_room(following, inside):
+            elif following and self._has_room(following):
                 inside.append(following)
                 if not following.is_out:
                     self._preparing.submit(self._prepare, following)
@@ -175,10 +179,10 @@ class Pipeline(Generic[AnyWork]):
                 one.refusal, one.bytes_needed = InputError(problem, _MORE_MEMORY), 0
         return one
 
-    def _has_room(self, following: OnItsWay[AnyWork], inside: Iterable[OnItsWay[AnyWork]]) -> bool:
+    def _has_room(self, following: OnItsWay[AnyWork]) -> bool:
         if following.is_out:
             return True  # it failed already, and takes nothing
-        on_their_way = [one for one in inside if not one.is_out]
+        on_their_way = [one for one in self._inside if not one.is_out]
         taken = sum(one.bytes_needed for one in on_their_way)
         return len(on_their_way) < self._most_on_their_way and (
             taken + following.bytes_needed <= self._memory_bytes

@@ -267,7 +267,8 @@ def test_finished_results_are_kept(tmp_path, infer):
     before = mask.stat().st_mtime_ns
     status, said, _ = infer()
     assert status == 0
-    assert "done before, kept" in said
+    assert "1 scan finished, 1 of them before" in said
+    assert "a.nii: WMH" not in said  # it was told by the run that made it
     assert mask.stat().st_mtime_ns == before
     assert len(rows_of(tmp_path / "out")) == 1
 
@@ -283,9 +284,42 @@ def test_results_of_other_settings_or_input_need_overwrite(tmp_path, infer, chan
     assert status == 2
     assert "--overwrite" in errors
     if change == "settings":
-        assert re.search(r"made with another threshold \([\d.]+, now 0\.9\)", errors)
+        made = r"holds 1 result made with another threshold \([\d.]+, now 0\.9\)"
+        assert re.search(made, errors)
     assert infer(*options, "--overwrite")[0] == 0
     assert infer(*options)[0] == 0
+
+
+def test_a_folder_made_with_other_settings_is_refused_once_and_before_anything_is_added(
+    tmp_path, infer
+):
+    for name in "ab":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    write_head(tmp_path / "scans" / "c.nii")
+    status, _, errors = infer("--threshold", "0.9")
+    assert status == 2
+    assert errors.count("error:") == 1
+    assert "holds 2 results made with another threshold" in errors
+    assert not list((tmp_path / "out").glob("c_*"))
+
+
+def test_a_single_result_of_other_settings_fails_alone(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    write_head(tmp_path / "scans" / "b.nii")
+    (tmp_path / "scans" / "a.nii").rename(tmp_path / "a.nii")
+    infer("--threshold", "0.9")  # nothing of b was there to differ
+    (tmp_path / "a.nii").rename(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer("--threshold", "0.9")
+    assert status == 1
+    assert "a.nii: has a result made with another threshold" in errors
+
+
+def test_a_backend_that_does_not_exist_is_refused_before_the_folder_is_searched(tmp_path, infer):
+    status, said, errors = infer("--backend", "cuda")
+    assert (status, said) == (2, "")
+    assert "there is no backend cuda" in errors
 
 
 def test_a_result_without_its_record_is_not_finished(tmp_path, infer):
@@ -460,7 +494,7 @@ def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
     finished = len(rows_of(tmp_path / "out"))
     assert 2 <= finished < 30
     assert f"stopped after {finished} of 30 scans. The same command goes on." in errors
-    assert "finishing what is on its way; Ctrl-C once more ends at once" in errors
+    assert re.search(r"finishing \d+ scans? on the way; Ctrl-C once more ends at once", errors)
     monkeypatch.undo()
     assert infer()[0] == 0
     assert len(rows_of(tmp_path / "out")) == 30

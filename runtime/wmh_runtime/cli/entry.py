@@ -1,8 +1,18 @@
-"""Where commands start that need more than segmenting does: what is missing is told in words."""
+"""Where commands start: what is missing, or Ctrl-C amid loading, is told in words."""
 
 from __future__ import annotations
 
 from wmh_runtime.cli import terminal
+
+
+def infer() -> None:
+    """Run `wmh-infer`."""
+    terminal.run_module("wmh_runtime.cli.infer")
+
+
+def phantom() -> None:
+    """Run `wmh-phantom`."""
+    terminal.run_module("wmh_runtime.cli.phantom")
 
 
 def evaluate() -> None:

@@ -19,7 +19,7 @@ from wmh_runtime.cli.options import devices_numbered, precision_named, tta_named
 from wmh_runtime.cohort import Job, Outcome, Progress, run
 from wmh_runtime.discovery import Discovery, Found, discover
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.execution import AUTO, Executing, Wanted, executing
+from wmh_runtime.execution import AUTO, Executing, Wanted, backend_known, executing
 from wmh_runtime.manifest import Output
 from wmh_runtime.record import Record
 from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
@@ -70,7 +70,11 @@ def infer(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Slices executed at a time. Default: 1, on GPUs eight views."),
+        typer.Option(
+            min=1,
+            help="Slices executed at a time; the last are filled up. Default: 1, which is best on"
+            " processors; on GPUs eight views.",
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace finished results.")
@@ -95,6 +99,7 @@ def infer(
     if not bundle:  # the program's own refusal would not know of the demo
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="--bundle")
+    backend = backend_known(backend)
     opened = open_bundle(bundle)
     looking = tta_named(tta)
     wanted = Wanted(
@@ -119,11 +124,11 @@ def infer(
         with_probability=probability,
         overwrite=overwrite,
         fail_fast=fail_fast,
-        any_backend=backend.lower() == AUTO,
+        any_backend=backend == AUTO,
     )
     with ExitStack() as stack:
         with terminal.err.status("opening the model"):
-            execution = stack.enter_context(executing(opened, backend.lower(), wanted))
+            execution = stack.enter_context(executing(opened, backend, wanted))
         _tell_what_executes(execution)
         bar = stack.enter_context(terminal.progress_bar())
         try:
@@ -151,19 +156,23 @@ class _Display(Progress):
         self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
 
     def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
+        if kept:  # told already, by the run that made it
+            self._finish_one()
+            return
         volumes = ", ".join(
             f"{record.settings.output.name.upper()} {record.volume_ml:.2f} mL"
             f" in {counted(record.lesion_count, 'lesion')}"
             for record in records
         )
-        terminal.say(f"{scan.relative.as_posix()}: {volumes}{' (done before, kept)' * kept}")
+        terminal.say(f"{scan.relative.as_posix()}: {volumes}")
         for warning in dict.fromkeys(w for record in records for w in record.warnings):
             if warning != self._caution:  # said once, at the beginning
                 terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
         self._finish_one()
 
-    def ending(self) -> None:
-        terminal.say_warning("finishing what is on its way; Ctrl-C once more ends at once")
+    def ending(self, on_their_way: int) -> None:
+        scans = counted(on_their_way, "scan")
+        terminal.say_warning(f"finishing {scans} on the way; Ctrl-C once more ends at once")
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         terminal.say_error(str(error))

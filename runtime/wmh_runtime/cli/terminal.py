@@ -51,6 +51,7 @@ def command_line(help_text: str) -> typer.Typer:
         epilog=INTENDED_USE,
         add_completion=False,
         no_args_is_help=True,
+        rich_markup_mode=None,  # its boxes break lines of errors, which people search for
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -74,12 +75,12 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_NOTHING_RAN)
 
 
-def run_module(name: str, extra: str, needs: Sequence[str] = ()) -> None:
+def run_module(name: str, extra: str = "", needs: Sequence[str] = ()) -> None:
     """Run the `main` of a command line's module, or say which library is missing.
 
     Args:
         name: of the module.
-        extra: of this distribution that installs what it needs.
+        extra: of this distribution that installs what it needs beside a backend.
         needs: libraries that the module imports only when it uses them.
     """
     load_module(name, extra, needs).main()
@@ -98,11 +99,14 @@ def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
             importlib.import_module(library)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        extras = ",".join(filter(None, ("cpu", extra)))
         say_error(
             f"{error.name} is not installed. Run in the project's folder: "
-            f"pip install '.[cpu,{extra}]'"
+            f"pip install '.[{extras}]'"
         )
         sys.exit(EXIT_NOTHING_RAN)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def say(line: str) -> None:
