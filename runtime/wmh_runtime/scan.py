@@ -282,6 +282,8 @@ def _cut_off(actual_bytes: int, layout: Layout, path: Path) -> InputError:
 def _explanation(error: BaseException) -> tuple[str, str]:
     """Say what a failure of reading means, and what to do."""
     match error:
+        case FileNotFoundError(filename=str(name)) if Path(name).is_symlink():
+            return "links to a file that does not exist", "Mend the link, or remove it."
         case FileNotFoundError():
             return "does not exist", "Check the path."
         case EOFError():

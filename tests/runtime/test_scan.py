@@ -362,7 +362,12 @@ def assert_refused(path: Path, *parts: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert_refused(tmp_path / "scan.nii", "does not exist")
+    assert_refused(tmp_path / "scan.nii", "scan.nii: does not exist")
+
+
+def test_a_link_to_nothing_is_refused_as_a_link(tmp_path: Path) -> None:
+    (tmp_path / "scan.nii").symlink_to(tmp_path / "elsewhere.nii")
+    assert_refused(tmp_path / "scan.nii", "links to a file that does not exist", "Mend the link")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

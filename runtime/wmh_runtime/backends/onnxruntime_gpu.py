@@ -22,6 +22,7 @@ from wmh_runtime.types import Floats, NetworkShape, Precision
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
+_FATAL = 4  # of ONNX Runtime's severities
 
 
 class OnnxRuntimeGpuBackend(GraphBackend):
@@ -98,6 +99,8 @@ class OnnxRuntimeGpuBackend(GraphBackend):
         self.require_installed()
         import onnxruntime
 
+        # What fails is raised, and told in one line; its log would tell it before, in many.
+        onnxruntime.set_default_logger_severity(_FATAL)
         missing = io.StringIO()
         try:
             with contextlib.redirect_stdout(missing):  # it prints what it does not find
@@ -105,7 +108,7 @@ class OnnxRuntimeGpuBackend(GraphBackend):
         except RuntimeError as error:
             raise self._not_loaded(str(error)) from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+        options.log_severity_level = _FATAL
         try:
             session = onnxruntime.InferenceSession(
                 str(self._graph), options, providers=self._providers(), enable_fallback=0

@@ -101,8 +101,7 @@ def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
     except ModuleNotFoundError as error:
         extras = ",".join(filter(None, ("cpu", extra)))
         say_error(
-            f"{error.name} is not installed. Run in the project's folder: "
-            f"pip install '.[{extras}]'"
+            f"{error.name} is not installed. Run in the project's folder: pip install '.[{extras}]'"
         )
         sys.exit(EXIT_NOTHING_RAN)
     except KeyboardInterrupt:
