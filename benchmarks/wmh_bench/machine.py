@@ -10,7 +10,10 @@ import psutil
 from wmh_runtime.machine import cpu_facts, processor
 from wmh_runtime.strict import Strict
 
-_LIBRARIES = ("wmh-lora", "torch", "onnxruntime", "openvino", "tensorrt-rtx", "numpy")
+_LIBRARIES = (
+    *("wmh-lora", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("tensorrt", "tensorrt-rtx", "cuda-bindings"),
+)
 _OF_INTEREST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 

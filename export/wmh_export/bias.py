@@ -61,9 +61,14 @@ class BiasCorrection:
         extractor = Extractor(infer_shapes(model))
         begin, streams = INPUT_NAME, [one[None] for one in self._slices]
         for part in self._parts:
-            cut_out = extractor.extract_model([begin], [part.stream]).SerializeToString()
+            # Every part may ask the slices how many they are.
+            given = sorted({begin, INPUT_NAME})
+            cut_out = extractor.extract_model(given, [part.stream]).SerializeToString()
             session = InferenceSession(cut_out, providers=["CPUExecutionProvider"])
-            streams = [session.run(None, {begin: stream})[0] for stream in streams]
+            streams = [
+                session.run(None, {INPUT_NAME: one[None], begin: stream})[0]
+                for one, stream in zip(self._slices, streams, strict=True)
+            ]
             yield part, streams
             begin = part.stream
 

@@ -6,11 +6,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.networks import slices_of
+from tests.networks import slices_of, taught
 from tests.toys import small_recipe
 from wmh_export.bias import BiasCorrection
+from wmh_export.graph import trace
+from wmh_export.merge import merge
 from wmh_export.quantise import Quantiser
+from wmh_export.rewrite import rewrite
 from wmh_runtime.questions import Questions
+from wmh_train.model.views import OneView
 
 BIASES = ["encoder.blocks.0.attn.out.bias", "encoder.blocks.0.mlp.lin2.bias"]
 
@@ -79,9 +83,19 @@ def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
     return [np.concatenate(stream) for stream in zip(*runs, strict=True)]
 
 
-def test_an_int8_encoder_has_the_means_of_the_float32_encoder(bundle, tmp_path):
-    path = bundle.path_of(bundle.graph(views=1, precision="fp32"))
-    slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=4)
+def padded_recipe():
+    """The last windows of its second block are padded: there a graph asks how many slices come."""
+    network = small_recipe().network.model_dump()
+    network["encoder"] |= {"window_tokens": 3, "global_blocks": [0]}
+    return small_recipe(network=network)
+
+
+@pytest.mark.parametrize("recipe", [small_recipe(), padded_recipe()], ids=["whole", "padded"])
+def test_an_int8_encoder_has_the_means_of_the_float32_encoder(recipe, tmp_path):
+    path, preparation = tmp_path / "1-view.onnx", recipe.preparation
+    network = OneView(rewrite(merge(taught(recipe))))
+    onnx.save_model(trace(network, len(recipe.channels), preparation.size_px), path)
+    slices = slices_of(recipe, count=4)
     calibration = [Questions("phantoms", slices, np.ones(4, np.float32))]
     quantiser = Quantiser(path, calibration, tmp_path)
 
