@@ -141,7 +141,7 @@ def _run(
     pipeline: Pipeline[_ScanWork] = Pipeline(
         backends,
         _again(settings),
-        memory_bytes=int(_SHARE_OF_FREE_MEMORY * free_bytes()),
+        free_bytes=lambda: int(_SHARE_OF_FREE_MEMORY * free_bytes()),
         helpers=_helpers(len(backends)),
         is_to_end=is_to_end,
     )

@@ -14,7 +14,6 @@ from wmh_runtime.pipeline import Pipeline, Work
 from wmh_runtime.types import NetworkShape
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=2)
-PLENTY = 10**9
 
 
 class Scan(Work):
@@ -71,10 +70,14 @@ def opened(*backends):
     return backends
 
 
-def run(works, *backends, memory_bytes=PLENTY, helpers=2, **options):
+def plenty():
+    return 10**9
+
+
+def run(works, *backends, free_bytes=plenty, helpers=2, **options):
     """Let scans through; return those that came out."""
     with_all = opened(*(backends or [FakeBackend(SHAPE, 2)]))
-    pipeline = Pipeline(with_all, None, memory_bytes=memory_bytes, helpers=helpers, **options)
+    pipeline = Pipeline(with_all, None, free_bytes=free_bytes, helpers=helpers, **options)
     return [one for one in pipeline.run(works) if one.is_out]
 
 
@@ -193,7 +196,7 @@ def test_a_batch_that_fails_once_changes_no_bit(counts, failing, batch_size):
     found = []
     for backend in (FakeBackend(SHAPE, 1), Hiccup(SHAPE, batch_size)):
         works = [Scan((value + 1) / 7, count) for value, count in enumerate(counts)]
-        pipeline = Pipeline(opened(backend), lambda _: True, memory_bytes=PLENTY, helpers=2)
+        pipeline = Pipeline(opened(backend), lambda _: True, free_bytes=plenty, helpers=2)
         assert all(one.error is None for one in pipeline.run(works))
         found.append([work.found for work in works])
     for alone, together in zip(*found, strict=True):
@@ -203,7 +206,7 @@ def test_a_batch_that_fails_once_changes_no_bit(counts, failing, batch_size):
 def test_a_device_that_is_gone_ends_the_run_and_what_it_had_executed_comes_out():
     works = [Scan(value) for value in range(50)]
     (backend,) = opened(Refusing(5, DeviceLostError("fell off the bus")))
-    pipeline = Pipeline([backend], None, memory_bytes=PLENTY, helpers=1)
+    pipeline = Pipeline([backend], None, free_bytes=plenty, helpers=1)
     out = []
     with pytest.raises(DeviceLostError, match="fell off the bus"):
         out.extend(one.work.value for one in pipeline.run(works) if one.is_out)
@@ -216,34 +219,55 @@ def test_what_is_nobodys_error_is_raised():
         run([Scan(0), Scan(1, fails="bug"), Scan(2)])
 
 
+class Counting:
+    """Makes scans that know how much all of them take at a time."""
+
+    def __init__(self):
+        self.now, self.seen, self.lock = 0, [], threading.Lock()
+
+    def scan(self, value, **options):
+        counting = self
+
+        class Counted(Scan):
+            def prepare(self):
+                with counting.lock:
+                    counting.now += self.needs
+                    counting.seen.append(counting.now)
+                return super().prepare()
+
+            def finish(self, load):
+                super().finish(load)
+                with counting.lock:
+                    counting.now -= self.needs
+
+        return Counted(value, **options)
+
+
 def test_no_more_than_the_memory_holds_are_on_their_way():
-    lock, now, most = threading.Lock(), [0], [0]
+    counting = Counting()
+    works = [counting.scan(value, needs=4, finish_s=0.01) for value in range(12)]
+    assert len(run(works, free_bytes=lambda: 10, helpers=4)) == 12
+    assert max(counting.seen) == 8  # two of 4 fit into 10, three do not
 
-    class Counted(Scan):
-        def prepare(self):
-            with lock:
-                now[0] += self.needs
-                most[0] = max(most[0], now[0])
-            return super().prepare()
 
-        def finish(self, load):
-            super().finish(load)
-            with lock:
-                now[0] -= self.needs
-
-    works = [Counted(value, needs=4, finish_s=0.01) for value in range(12)]
-    assert len(run(works, memory_bytes=10, helpers=4)) == 12
-    assert most[0] == 8  # two of 4 fit into 10, three do not
+def test_what_the_device_takes_when_it_executes_is_not_there_for_scans():
+    # 20 at first, so that five of 4 fit; the device's first batch leaves nothing besides what the
+    # scans have, and from then on one is on its way at a time.
+    counting, told = Counting(), iter([20])
+    works = [counting.scan(value, needs=4, finish_s=0.01) for value in range(30)]
+    assert len(run(works, free_bytes=lambda: next(told, -100), helpers=4)) == 30
+    assert max(counting.seen) > 4
+    assert counting.seen[-10:] == [4] * 10
 
 
 def test_a_scan_that_no_memory_holds_is_refused_in_numbers():
-    out = run([Scan(0), Scan(1, needs=9 * 10**9)], memory_bytes=4 * 10**9)
+    out = run([Scan(0), Scan(1, needs=9 * 10**9)], free_bytes=lambda: 4 * 10**9)
     assert out[0].error is None
     assert "needs about 9 GB of memory, 4 are free" in str(out[1].error)
 
 
 def test_a_scan_that_is_finished_needs_no_memory():
-    out = run([Scan(0, count=0, needs=9 * 10**9)], memory_bytes=10)
+    out = run([Scan(0, count=0, needs=9 * 10**9)], free_bytes=lambda: 10)
     assert out[0].error is None
 
 
@@ -251,7 +275,7 @@ def test_abandoned_it_executes_and_finishes_no_more():
     works = [Scan(value, finish_s=0.05) for value in range(40)]
     backend = FakeBackend(SHAPE, 1)
     (backend,) = opened(backend)
-    pipeline = Pipeline([backend], None, memory_bytes=PLENTY, helpers=2)
+    pipeline = Pipeline([backend], None, free_bytes=plenty, helpers=2)
     running = pipeline.run(works)
     next(one for one in running if one.is_out)
     running.close()
@@ -272,7 +296,7 @@ def test_asked_to_end_it_takes_in_no_more_and_finishes_what_is_on_its_way():
 
 
 def test_the_first_scans_progress_is_told():
-    pipeline = Pipeline(opened(FakeBackend(SHAPE, 1)), None, memory_bytes=PLENTY, helpers=1)
+    pipeline = Pipeline(opened(FakeBackend(SHAPE, 1)), None, free_bytes=plenty, helpers=1)
     works = [Scan(0, count=4, finish_s=0.2)]
     shares = [one.share for one in pipeline.run(works)]
     assert shares == sorted(shares)
