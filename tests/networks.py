@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.toys import facts_of
+from tests.toys import facts_of, small_recipe
 from wmh_runtime.manifest import Choice, Output
 from wmh_train.checkpoint import CheckpointFacts, SweptCalibration, save_checkpoint
 from wmh_train.model.base import BaseIdentity
@@ -27,6 +27,13 @@ def perturbed(recipe: Recipe, seed: int = 0) -> WmhNetwork:
     with torch.no_grad():
         network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
     return network
+
+
+def padded_recipe() -> Recipe:
+    """The small network, but for the windows of its second block, which do not tile the slice."""
+    network = small_recipe().network.model_dump()
+    network["encoder"] |= {"window_tokens": 3, "global_blocks": [0]}
+    return small_recipe(network=network)
 
 
 def taught(recipe: Recipe) -> WmhNetwork:

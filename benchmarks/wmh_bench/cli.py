@@ -27,7 +27,7 @@ from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cli.options import precision_named, tta_named
 from wmh_runtime.discovery import discover
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.folders import make_writable_folder
 from wmh_runtime.strict import Strict
 from wmh_train.recipe import load_recipe
@@ -275,18 +275,17 @@ def gpu_views(
     base: _Base = None,
     batches: Annotated[str, typer.Option(help="Slices at a time, commas between.")] = "1,2,4,8",
 ) -> None:
-    """Execute slices of eight views on a GPU by PyTorch and by the runtime, way by way."""
+    """Execute slices of eight views on a GPU by PyTorch, providers and engines, way by way."""
     _require_gpu()
     _check(results)
+    at_a_time = _batches(batches)
 
     def show(measured: GpuViews, line: str) -> None:
         terminal.say(line)
         _write(results, measured)
 
     with tempfile.TemporaryDirectory() as scratch:
-        measure_gpu_views(
-            checkpoint, base, sorted({int(one) for one in batches.split(",")}), Path(scratch), show
-        )
+        measure_gpu_views(checkpoint, base, at_a_time, Path(scratch), show)
 
 
 @app.command("stand-in")
@@ -322,6 +321,13 @@ class _StageDisplay(StandInListener):
 
     def note(self, line: str) -> None:
         terminal.say(line)
+
+
+def _batches(numbers: str) -> list[int]:
+    found = {one.strip() for one in numbers.split(",")}
+    if all(one.isdecimal() and int(one) for one in found):
+        return sorted(map(int, found))
+    raise InputError(f"is {numbers}", "Give numbers of slices, such as 1,4.", about="--batches")
 
 
 def _require_gpu() -> None:

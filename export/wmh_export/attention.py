@@ -60,10 +60,14 @@ class Attention(nn.Module):
         query, key, value = (
             self._cut(project(tokens)) for project in (self.query, self.key, self.value)
         )
+        attended: Tensor = self.out(self._join(self._attend(query, key, value)))
+        return attended
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend within windows, (n, heads, side², d) each."""
         logits = query @ key.transpose(-2, -1) + self._positions(query)
         weights = torch.softmax(logits.float(), dim=-1).to(value.dtype)  # float32 in a half too
-        attended: Tensor = self.out(self._join(weights @ value))
-        return attended
+        return weights @ value
 
     def _positions(self, query: Tensor) -> Tensor:
         """Return what the distance of a key adds to its logit, (n, heads, side², side²)."""
@@ -84,7 +88,7 @@ class Attention(nn.Module):
         return together.reshape(-1, self.heads, self.side**2, self.width)
 
     def _padded(self, slices: Tensor, axis: int) -> Tensor:
-        """Append zeros to whole windows.
+        """Append zeros to whole windows, [N, rows, columns, C], along axis 1 or 2.
 
         By concatenation: ONNX Runtime's Pad took half of all its time on a GPU.
         """

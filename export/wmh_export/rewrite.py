@@ -11,14 +11,15 @@ from wmh_export.attention import Attention
 from wmh_train.model.network import WmhNetwork
 
 
-def rewrite(network: WmhNetwork) -> WmhNetwork:
-    """Return a copy of a merged network whose encoder is an `Encoder` that attends by `Attention`.
+def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhNetwork:
+    """Return a copy of a merged network whose encoder is an `Encoder`.
 
     Args:
         network: without adapters; left as it is.
+        attention: that it attends by.
     """
     rewritten = copy.deepcopy(network)
-    rewritten.encoder = Encoder(rewritten.encoder)
+    rewritten.encoder = Encoder(rewritten.encoder, attention)
     return rewritten
 
 
@@ -30,9 +31,10 @@ class Encoder(nn.Module):
 
     Args:
         original: its parts are taken over.
+        attention: of its blocks.
     """
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, attention: type[Attention]) -> None:
         super().__init__()
         self.grid: int = original.pos_embed.shape[1]  # tokens a side
         self.patch_embed = original.patch_embed
@@ -40,7 +42,7 @@ class Encoder(nn.Module):
         self.neck = original.neck
         self.pos_embed = nn.Parameter(original.pos_embed.detach().flatten(1, 2))
         for block in self.blocks:
-            block.attn = Attention(block.attn, block.window_size, self.grid)
+            block.attn = attention(block.attn, block.window_size, self.grid)
             block.window_size = 0  # windows are its attention's affair now
         for i, layer in enumerate(self.neck):
             if not isinstance(layer, nn.Conv2d):

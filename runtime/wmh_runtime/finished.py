@@ -13,6 +13,7 @@ from wmh_runtime.record import Record, Settings, read_record
 from wmh_runtime.words import counted
 
 _REPLACE = "Give --overwrite to replace it, or another output folder."
+_REPLACE_ALL = "Give --overwrite to replace them, or another output folder."
 
 
 def finished_records(
@@ -80,17 +81,19 @@ def require_same_settings(
     Raises:
         InputError: there are results, and not one of them is of these settings.
     """
-    made = [
-        tuple(_differing(record.settings, wanted, any_backend))
-        for paths in scans
-        for to, wanted in zip(paths, settings, strict=True)
-        if to.record.exists() and (record := read_record(to.record)) is not None
-    ]
-    if made and all(made):
-        ((differing, _),) = Counter(made).most_common(1)
-        results = counted(len(made), "result")
-        problem = f"holds {results} made with another {', '.join(differing)}"
-        raise InputError(problem, "Give --overwrite to replace them, or another folder.", about=out)
+    others: Counter[str] = Counter()
+    for paths in scans:
+        for to, wanted in zip(paths, settings, strict=True):
+            if (record := read_record(to.record)) is None:
+                continue
+            differing = _differing(record.settings, wanted, any_backend)
+            if not differing:
+                return  # and no more is read
+            others[", ".join(differing)] += 1
+    if others:
+        ((differing_most, count),) = others.most_common(1)
+        problem = f"holds {counted(count, 'result')} made with another {differing_most}"
+        raise InputError(problem, _REPLACE_ALL, about=out)
 
 
 def _differing(found: Settings, wanted: Settings, any_backend: bool) -> list[str]:

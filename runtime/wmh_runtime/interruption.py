@@ -10,8 +10,9 @@ from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM is how a cluster ends a job
-# `timeout` and some schedulers signal a process and its group, so that it hears one request twice.
-_SAME_REQUEST_S = 1.0
+# `timeout` and some schedulers signal a process and its group, so that it hears one request twice;
+# who presses Ctrl-C twice is slower.
+_SAME_REQUEST_S = 0.1
 
 
 class Interruption:

@@ -72,8 +72,8 @@ class Pipeline(Generic[AnyWork]):
     Args:
         backends: open, one for each device, all of the same network.
         again: decides which slices are looked at in seven more views; None: none is.
-        free_bytes: tells the memory that scans may take; asked now, and again when the device has
-            executed something and so has taken what it needs itself.
+        free_bytes: tells the memory that scans may take, now and before each is taken in: what a
+            network needs itself is taken only when it executes.
         helpers: threads that prepare, and as many that finish.
         is_to_end: asked now and then; once it says so, no more scans are taken in, and those on
             their way come out.
@@ -91,8 +91,6 @@ class Pipeline(Generic[AnyWork]):
         self._again = again
         self._free_bytes = free_bytes
         self._free_at_first = free_bytes()  # a scan that takes more is refused
-        self._memory_bytes = self._free_at_first  # that the scans on their way may take together
-        self._has_executed = self._is_measured = False
         self._most_on_their_way = len(backends) + 2 * helpers
         self._preparing = ThreadPoolExecutor(helpers, "preparing")
         self._finishing = ThreadPoolExecutor(helpers, "finishing")
@@ -156,8 +154,6 @@ class Pipeline(Generic[AnyWork]):
         told = 0.0  # of the first
         while self._broken is None and (inside or following):
             self._changed.clear()
-            if self._has_executed and not self._is_measured:
-                self._measure_again()
             if self._is_to_end():
                 following = None
             first = inside[0] if inside else None
@@ -185,21 +181,16 @@ class Pipeline(Generic[AnyWork]):
                 one.refusal, one.bytes_needed = InputError(problem, _MORE_MEMORY), 0
         return one
 
-    def _measure_again(self) -> None:
-        self._is_measured = True
-        self._memory_bytes = min(self._memory_bytes, self._free_bytes() + self._taken_bytes)
-
-    @property
-    def _taken_bytes(self) -> int:
-        return sum(one.bytes_needed for one in self._inside if not one.is_out)
-
     def _has_room(self, following: OnItsWay[AnyWork]) -> bool:
-        if following.is_out:
-            return True  # it failed already, and takes nothing
-        is_first = self.on_their_way == 0
-        return self.on_their_way < self._most_on_their_way and (
-            is_first or self._taken_bytes + following.bytes_needed <= self._memory_bytes
-        )
+        on_their_way = [one for one in self._inside if not one.is_out]
+        if following.is_out or not on_their_way:
+            return True  # it failed already and takes nothing, or has all to itself
+        if len(on_their_way) >= self._most_on_their_way:
+            return False
+        taken = sum(one.bytes_needed for one in on_their_way)
+        # About: what is taken in has not taken all of it yet.
+        may_take = min(self._free_at_first, self._free_bytes() + taken)
+        return taken + following.bytes_needed <= may_take
 
     def _prepare(self, one: OnItsWay[AnyWork]) -> None:
         with self._that_may_end(one):
@@ -248,7 +239,6 @@ class Pipeline(Generic[AnyWork]):
     def advanced(self, owner: OnItsWay[AnyWork], share: float) -> None:
         """A batch came back."""
         owner.share = share
-        self._has_executed = True
         self._changed.set()
 
     def executed(self, owner: OnItsWay[AnyWork], load: Load) -> None:

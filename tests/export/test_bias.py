@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.networks import slices_of, taught
+from tests.networks import padded_recipe, slices_of, taught
 from tests.toys import small_recipe
 from wmh_export.bias import BiasCorrection
 from wmh_export.graph import trace
@@ -81,13 +81,6 @@ def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
     )
     runs = [session.run(names, {"slices": one[None]}) for one in slices]
     return [np.concatenate(stream) for stream in zip(*runs, strict=True)]
-
-
-def padded_recipe():
-    """The last windows of its second block are padded: there a graph asks how many slices come."""
-    network = small_recipe().network.model_dump()
-    network["encoder"] |= {"window_tokens": 3, "global_blocks": [0]}
-    return small_recipe(network=network)
 
 
 @pytest.mark.parametrize("recipe", [small_recipe(), padded_recipe()], ids=["whole", "padded"])

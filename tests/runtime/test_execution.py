@@ -183,7 +183,7 @@ def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
     cuda_runtime.fails.clear()
     status, said, _ = run_command(*call)
     assert status == 0
-    assert f"12 scans finished, {finished} of them before" in said
+    assert f"12 scans finished, {finished} of them by earlier runs" in said
 
 
 def test_an_engine_that_is_added_leaves_finished_scans_finished(
@@ -198,7 +198,7 @@ def test_an_engine_that_is_added_leaves_finished_scans_finished(
     with_engines(bundle, "tensorrt")
     status, said, _ = run_command(*call, *precision)
     assert (status, "executed by rtx" in said) == (0, True)
-    assert "1 scan finished, 1 of them before" in said
+    assert "1 scan finished, 1 of them by earlier runs" in said
     status, _, errors = run_command(*call, *precision, "--backend", "rtx")
     assert status == 2
     assert "made with another backend (onnxruntime-cuda, now rtx)" in errors

@@ -28,7 +28,7 @@ def test_the_first_request_is_noted_and_told_once(clock, number):
         assert not heard.requested
         signal.raise_signal(number)
         assert heard.requested
-        clock.now += 0.9  # `timeout` signals the process, then its group
+        clock.now += 0.09  # `timeout` signals the process, then its group
         signal.raise_signal(number)
     assert told == [1]
 
@@ -36,7 +36,7 @@ def test_the_first_request_is_noted_and_told_once(clock, number):
 def test_a_second_request_interrupts(clock):
     with Interruption() as heard:
         signal.raise_signal(signal.SIGTERM)
-        clock.now += 1
+        clock.now += 0.11
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         assert heard.requested

@@ -251,12 +251,21 @@ def test_no_more_than_the_memory_holds_are_on_their_way():
 
 
 def test_what_the_device_takes_when_it_executes_is_not_there_for_scans():
-    # 20 at first, so that five of 4 fit; the device's first batch leaves nothing besides what the
-    # scans have, and from then on one is on its way at a time.
-    counting, told = Counting(), iter([20])
-    works = [counting.scan(value, needs=4, finish_s=0.01) for value in range(30)]
-    assert len(run(works, free_bytes=lambda: next(told, -100), helpers=4)) == 30
-    assert max(counting.seen) > 4
+    # 20 at first, so that five scans of 4 fit; once the device has executed something nothing is
+    # left besides what the scans have, and from then on one is on its way at a time.
+    counting = Counting()
+
+    class Hungry(FakeBackend):
+        def _execute(self, batch):
+            while len(counting.seen) < 3:
+                time.sleep(0.001)
+            return super()._execute(batch)
+
+    device = Hungry(SHAPE, 1)
+    works = [counting.scan(value, needs=4) for value in range(30)]
+    out = run(works, device, free_bytes=lambda: -100 if device.batches_executed else 20, helpers=4)
+    assert all(one.error is None for one in out)
+    assert max(counting.seen) >= 12
     assert counting.seen[-10:] == [4] * 10
 
 

@@ -1,1 +1,1 @@
-"""Slices of eight views on a GPU: its ceilings, and all ways to execute them."""
+"""Slices of eight views on a GPU: its ceilings, and ways to execute them."""

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
+from wmh_bench.gpu.timing import TORCH_TYPES, device_seconds, float32_as_it_is, for_long_enough
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Precision
 
-TORCH_TYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
 _SIDE = 8192  # of the matrices: a product takes a millisecond or more on the largest GPUs
 _COPIED_BYTES = 1 << 28
-_TIMED = 15
 
 
 class Ceilings(Strict):
-    """Medians, of random values, since zeros can be faster."""
+    """Medians over a second and more, of random values, since zeros can be faster."""
 
     tflop_per_s: dict[Precision, float]  # of products of 8192 × 8192; float32 without TF32
     to_device_gb_per_s: float  # from pinned memory
@@ -31,7 +25,11 @@ class Ceilings(Strict):
 
 
 def measure_ceilings(device: torch.device) -> Ceilings:
-    """Time products and copies by the device's own events."""
+    """Time products and copies.
+
+    Args:
+        device: the GPU; it needs about 0.8 GB.
+    """
     host = torch.randint(0, 255, (_COPIED_BYTES,), dtype=torch.uint8).pin_memory()
     here = host.to(device)
     there = torch.empty_like(here)
@@ -43,42 +41,16 @@ def measure_ceilings(device: torch.device) -> Ceilings:
     )
 
 
-@contextmanager
-def float32_as_it_is() -> Iterator[None]:
-    """Compute float32 in float32: TF32, which rounds to ten bits, is another precision."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = False
-    try:
-        yield
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def device_seconds(enqueue: Callable[[], object], timed: int, warm_up: int = 3) -> list[float]:
-    """Time what is enqueued again and again, each time by events around it."""
-    for _ in range(warm_up):
-        enqueue()
-    marks = [(_mark(), _mark()) for _ in range(timed)]
-    for begin, end in marks:
-        begin.record()
-        enqueue()
-        end.record()
-    torch.cuda.synchronize()
-    return [begin.elapsed_time(end) / 1e3 for begin, end in marks]
-
-
-def _mark() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
 def _tflop_per_s(dtype: torch.dtype, device: torch.device) -> float:
     left, right, product = (torch.randn(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(3))
     with float32_as_it_is():
-        seconds = device_seconds(lambda: torch.mm(left, right, out=product), _TIMED)
-    return round(2 * _SIDE**3 / statistics.median(seconds) / 1e12, 1)
+        median_s = _median_s(lambda: torch.mm(left, right, out=product))
+    return round(2 * _SIDE**3 / median_s / 1e12, 1)
 
 
 def _gb_per_s(copy: Callable[[], object], times: int = 1) -> float:
-    seconds = device_seconds(copy, _TIMED)
-    return round(times * _COPIED_BYTES / statistics.median(seconds) / 1e9, 1)
+    return round(times * _COPIED_BYTES / _median_s(copy) / 1e9, 1)
+
+
+def _median_s(enqueue: Callable[[], object]) -> float:
+    return statistics.median(for_long_enough(lambda timed: device_seconds(enqueue, timed)))

@@ -1,4 +1,4 @@
-"""Slices of eight views on a GPU: how true and how fast every way to execute them is.
+"""Slices of eight views on a GPU: how true and how fast each way to execute them is.
 
 All execute one checkpoint. Correctness comes first: what a way gives is compared with the float32
 network on the processor, and the difference stands beside the speed.
@@ -6,7 +6,6 @@ network on the processor, and the difference stands beside the speed.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +17,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmh_bench.gpu.ceilings import Ceilings, measure_ceilings
-from wmh_bench.gpu.ways import Way, runtime_ways, torch_ways
+from wmh_bench.gpu.runtime_ways import Graphs, runtime_ways
+from wmh_bench.gpu.timing import for_long_enough
+from wmh_bench.gpu.torch_ways import torch_ways
+from wmh_bench.gpu.ways import Way
 from wmh_bench.machine import Machine, this_machine
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import ExportError, WmhError
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import PARITY_SEED
 from wmh_runtime.questions import phantom_questions
@@ -34,7 +36,6 @@ from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork
 
 _COMPARED = 4  # slices
-_LEAST_TIMED, _MOST_TIMED, _LEAST_S = 10, 400, 1.0
 
 
 class WaySpeed(Strict):
@@ -43,16 +44,17 @@ class WaySpeed(Strict):
     name: str
     precision: Precision
     slices: int  # at a time
-    first_s: float  # until the first slices are executed: loading, compiling
-    median_ms: float  # a slice
+    first_s: float  # from opening until the first slices are executed: loading, compiling
+    timed: int  # batches
+    median_ms: float  # a slice; of the runtime the interval between results, two batches under way
     p90_ms: float
     p95_ms: float
     p99_ms: float
     variation: float  # of the batches: standard deviation over mean
     views_per_s: float
-    tflop_per_s: float
+    tflop_per_s: float  # of the rewritten network's operations, whatever the way has
     share_of_ceiling: float  # of the device's matrix products in the same precision
-    peak_memory_mb: float | None  # on the device, 10⁶ bytes; None where only its owner knows
+    memory_mb: float  # on the device, 10⁶ bytes: PyTorch's peak; what the runtime has taken of it
     max_abs_difference: float  # of probability, from float32 on the processor
     mask_dice: float  # likewise
 
@@ -62,6 +64,8 @@ class GpuViews(Strict):
 
     machine: Machine
     gpu: str
+    cuda: str  # that PyTorch was built for
+    cudnn: int
     recipe: str
     size_px: int
     gflop_a_view: float  # products and convolutions, as PyTorch counts them
@@ -85,15 +89,21 @@ def measure_gpu_views(
         batches: slices at a time, smallest first.
         scratch: folder for graphs.
         on_way: is told, after each way, what was measured so far, and a line about the last.
+
+    Raises:
+        ExportError: the checkpoint is not calibrated for eight views.
     """
     facts = load_facts(checkpoint)
+    thresholds = _thresholds(facts, checkpoint)
     network = load_network(checkpoint, facts, base)
     rewritten = rewrite(merge(network))
-    truth = _ask(network, facts)
+    truth = _ask(network, facts, thresholds)
     gpu = torch.device("cuda")
     measured = GpuViews(
         machine=this_machine(),
         gpu=torch.cuda.get_device_name(gpu),
+        cuda=torch.version.cuda or "",
+        cudnn=torch.backends.cudnn.version() or 0,  # type: ignore[no-untyped-call]
         recipe=facts.recipe.name,
         size_px=facts.recipe.preparation.size_px,
         gflop_a_view=round(_flop_a_view(rewritten, truth.slices[:1]) / 1e9, 1),
@@ -101,15 +111,12 @@ def measure_gpu_views(
         ways=[],
         skipped={},
     )
-    shape = TorchBackend.shape_of(facts.recipe)
-    for way in (
-        *torch_ways(network, rewritten, batches),
-        *runtime_ways(rewritten, shape, batches, scratch),
-    ):
+    graphs = Graphs(rewritten, TorchBackend.shape_of(facts.recipe), scratch)
+    for way in (*torch_ways(network, batches), *runtime_ways(graphs, batches)):
         try:
             speed = _measure(way, truth, measured)
         except (WmhError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
-            reason = str(error).strip().splitlines()[0]
+            reason = f"{error}".strip().partition("\n")[0] or type(error).__name__
             measured.skipped[str(way)] = reason
             on_way(measured, f"{way}: skipped, {reason}")
         else:
@@ -131,16 +138,22 @@ class _Truth:
     thresholds: Floats  # [K, 1, 1]
 
 
-def _ask(network: WmhNetwork, facts: CheckpointFacts) -> _Truth:
-    recipe, calibration = facts.recipe, facts.calibration
-    assert calibration is not None, "the stand-in is calibrated"
-    (choice,) = (one for one in calibration.choices if one.views == len(VIEWS))
+def _thresholds(facts: CheckpointFacts, checkpoint: Path) -> Floats:
+    choices = facts.calibration.choices if facts.calibration is not None else []
+    for choice in choices:
+        if choice.views == len(VIEWS):
+            return np.array([output.threshold for output in choice.outputs], np.float32)
+    advice = f"Run: wmh-train calibrate {checkpoint} --data …"
+    raise ExportError("is not calibrated for eight views", advice, about=checkpoint)
+
+
+def _ask(network: WmhNetwork, facts: CheckpointFacts, thresholds: Floats) -> _Truth:
+    recipe = facts.recipe
     slices = phantom_questions(
         PARITY_SEED, recipe.preparation, len(recipe.channels), _COMPARED
     ).slices
     with TorchBackend(network, recipe, views=len(VIEWS)) as backend:
         probability = backend.predict(slices)
-    thresholds = np.array([output.threshold for output in choice.outputs], np.float32)
     return _Truth(slices, probability, thresholds[:, None, None])
 
 
@@ -151,15 +164,15 @@ def _flop_a_view(network: WmhNetwork, one: Floats) -> int:
 
 
 def _measure(way: Way, truth: _Truth, measured: GpuViews) -> WaySpeed:
+    way.prepare()
     started = time.perf_counter()
     with way.open() as opened:
         opened.predict(truth.slices[:1])
         first_s = time.perf_counter() - started
         found = opened.predict(truth.slices)
         batch = truth.slices[np.arange(way.slices) % len(truth.slices)]
-        probe_s = min(opened.seconds(batch, 2))
-        timed = min(_MOST_TIMED, max(_LEAST_TIMED, math.ceil(_LEAST_S / probe_s)))
-        seconds = opened.seconds(batch, timed)
+        seconds = for_long_enough(lambda timed: opened.seconds(batch, timed))
+        memory_mb = opened.memory_mb
     median_s = statistics.median(seconds) / way.slices
     p90_s, p95_s, p99_s = np.percentile(seconds, (90, 95, 99)) / way.slices
     tflop_per_s = len(VIEWS) * measured.gflop_a_view / median_s / 1e3
@@ -168,6 +181,7 @@ def _measure(way: Way, truth: _Truth, measured: GpuViews) -> WaySpeed:
         precision=way.precision,
         slices=way.slices,
         first_s=round(first_s, 2),
+        timed=len(seconds),
         median_ms=round(median_s * 1e3, 3),
         p90_ms=round(p90_s * 1e3, 3),
         p95_ms=round(p95_s * 1e3, 3),
@@ -176,7 +190,7 @@ def _measure(way: Way, truth: _Truth, measured: GpuViews) -> WaySpeed:
         views_per_s=round(len(VIEWS) / median_s, 1),
         tflop_per_s=round(tflop_per_s, 2),
         share_of_ceiling=round(tflop_per_s / measured.ceilings.tflop_per_s[way.precision], 4),
-        peak_memory_mb=opened.peak_memory_mb,
+        memory_mb=memory_mb,
         max_abs_difference=float(f"{np.abs(found - truth.probability).max():.3g}"),
         mask_dice=round(
             dice_of_masks(found >= truth.thresholds, truth.probability >= truth.thresholds), 5

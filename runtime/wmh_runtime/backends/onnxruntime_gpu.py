@@ -22,7 +22,8 @@ from wmh_runtime.types import Floats, NetworkShape, Precision
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
-_FATAL = 4  # of ONNX Runtime's severities
+# What ONNX Runtime's log tells: warnings, as it does by itself; errors; nothing but the end.
+_WARNINGS, _ERRORS, _NOTHING = 2, 3, 4
 
 
 class OnnxRuntimeGpuBackend(GraphBackend):
@@ -93,14 +94,21 @@ class OnnxRuntimeGpuBackend(GraphBackend):
     def _close(self) -> None:
         self._binding = self._session = None
         self._gpu.close()
+        self._log(_WARNINGS)
+
+    @staticmethod
+    def _log(severity: int) -> None:
+        """Let the log of the process tell this and what is worse."""
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(severity)
 
     def _opened_session(self) -> Any:
         """Open the graph, and refuse what ONNX Runtime falls back to without a word."""
         self.require_installed()
         import onnxruntime
 
-        # What fails is raised, and told in one line; its log would tell it before, in many.
-        onnxruntime.set_default_logger_severity(_FATAL)
+        self._log(_ERRORS)  # which name the library that is missing
         missing = io.StringIO()
         try:
             with contextlib.redirect_stdout(missing):  # it prints what it does not find
@@ -108,7 +116,7 @@ class OnnxRuntimeGpuBackend(GraphBackend):
         except RuntimeError as error:
             raise self._not_loaded(str(error)) from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL
+        options.log_severity_level = _ERRORS
         try:
             session = onnxruntime.InferenceSession(
                 str(self._graph), options, providers=self._providers(), enable_fallback=0
@@ -118,6 +126,7 @@ class OnnxRuntimeGpuBackend(GraphBackend):
             raise BackendError(problem, about=self._graph) from error
         if session.get_providers()[0] != self.provider:
             raise self._not_loaded("; ".join(missing.getvalue().splitlines()[:1]))
+        self._log(_NOTHING)  # what fails from here on is raised, or was only an attempt of cuDNN's
         return session
 
     def _not_loaded(self, why: str) -> BackendError:

@@ -134,7 +134,7 @@ def infer(
         try:
             display = _Display(bar, len(found.scans), opened.manifest.caution)
             outcome = run(job, execution.backends, display)
-        except KeyboardInterrupt:  # the second one
+        except KeyboardInterrupt:  # the second one, or the first while nothing is on its way
             bar.stop()
             terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
             os._exit(terminal.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
@@ -171,8 +171,10 @@ class _Display(Progress):
         self._finish_one()
 
     def ending(self, on_their_way: int) -> None:
-        scans = counted(on_their_way, "scan")
-        terminal.say_warning(f"finishing {scans} on the way; Ctrl-C once more ends at once")
+        finishing = (
+            f"finishing {counted(on_their_way, 'scan')} on the way" if on_their_way else "ending"
+        )
+        terminal.say_warning(f"{finishing}; Ctrl-C once more ends at once")
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         terminal.say_error(str(error))
@@ -219,7 +221,7 @@ def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float |
 def _conclude(outcome: Outcome, total: int, out: Path) -> None:
     finished = len(outcome.done) + len(outcome.kept)
     if finished:
-        kept = f", {len(outcome.kept)} of them before" if outcome.kept else ""
+        kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
         terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
     if not_begun := total - finished - len(outcome.failed):  # the first failure was the end
         terminal.say(

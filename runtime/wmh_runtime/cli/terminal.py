@@ -87,7 +87,7 @@ def run_module(name: str, extra: str = "", needs: Sequence[str] = ()) -> None:
 
 
 def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
-    """Import a module that needs more than the runtime, or say which library is missing and exit.
+    """Import a module that needs more than the runtime; exit where a library is missing, or Ctrl-C.
 
     Args:
         name: of the module.
@@ -105,6 +105,7 @@ def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
         )
         sys.exit(EXIT_NOTHING_RAN)
     except KeyboardInterrupt:
+        say_error("interrupted; nothing was begun.")
         sys.exit(EXIT_INTERRUPTED)
 
 
