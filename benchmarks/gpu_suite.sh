@@ -47,6 +47,15 @@ part devices 60 "${tests[@]}" tests/runtime/test_devices.py -k real
 part backends 120 "${tests[@]}" tests/runtime/test_backends.py -k real
 part training 60 "${tests[@]}" tests/train/test_gpu.py
 part ways 120 "${tests[@]}" tests/benchmarks/test_gpu_views.py
+if "$python" -c 'import onnxruntime as o; assert "CUDAExecutionProvider" in o.get_available_providers()' \
+    2>/dev/null; then
+    run() { echo "from wmh_runtime.cli.entry import $1; $1()"; }
+    part phantoms 60 "$python" -c "$(run phantom)" "$scratch/few" --subjects 3 --seed 7
+    part infer 120 "$python" -c "$(run infer)" "$scratch/few" "$scratch/masks" --bundle demo \
+        --backend onnxruntime-cuda --precision fp16
+else
+    echo "skipped: wmh-infer on the GPU, since onnxruntime-gpu is not installed" | tee -a "$results/summary.txt"
+fi
 for size in 512 448; do
     recipe=wmh-lora
     [ $size = 512 ] || recipe=wmh-lora-$size

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
@@ -101,7 +102,10 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
             remove_leftovers(folder, is_alone=True)
         outcome = Outcome()
         try:
-            _run(job, paths, backends, progress, outcome)
+            # Scans are prepared beside each other: numpy's own threads would only wait, spinning,
+            # for cores that execute the network.
+            with threadpool_limits(1, user_api="blas"):
+                _run(job, paths, backends, progress, outcome)
         except BaseException as error:
             with suppress(InputError):  # what ended it is what the user should hear of
                 _write_tables(job, outcome)

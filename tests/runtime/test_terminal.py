@@ -1,5 +1,7 @@
 """What a user sees of a long run in a log file."""
 
+import pytest
+
 from wmh_runtime.cli import terminal
 
 
@@ -24,3 +26,12 @@ def test_a_hidden_task_is_not_told(capsys, monkeypatch):
         assert capsys.readouterr().err == ""
         bar.update(task, completed=2, total=3, visible=True)
         assert capsys.readouterr().err.startswith("preparing: 2 of 3")
+
+
+def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
+    (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        terminal.load_module("slow_to_load", extra="")
+    assert stop.value.code == 130
+    assert "interrupted; nothing was begun" in capsys.readouterr().err
