@@ -220,3 +220,18 @@ def test_what_is_no_weights_file_is_refused_and_nothing_in_it_is_executed(tmp_pa
     with pytest.raises(InputError, match="is not a file of PyTorch weights"):
         read_base(tmp_path / "harmful.pth")
     assert not (tmp_path / "harm").exists()
+
+
+def test_random_weights_do_not_depend_on_the_number_of_threads(tmp_path):
+    settings = load_recipe("wmh-lora").network.encoder
+    one_block = settings.model_copy(update={"depth": 1, "global_blocks": [0]})
+    written, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            write_random_base(tmp_path / f"{threads}.pth", one_block, seed=0)
+            written.append(torch.load(tmp_path / f"{threads}.pth", weights_only=True))
+    finally:
+        torch.set_num_threads(before)
+    for key, tensor in written[0].items():
+        assert torch.equal(tensor, written[1][key]), key

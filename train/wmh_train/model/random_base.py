@@ -63,7 +63,10 @@ def _let_patches_through(encoder: nn.Module) -> None:
             elif name.endswith(("attn.proj.weight", "mlp.lin2.weight")):
                 parameter.mul_(_BRANCH_GAIN)
             elif name in ("patch_embed.proj.weight", "neck.0.weight"):
-                nn.init.orthogonal_(parameter)  # flattened to rows: lengths and angles stay
+                # Flattened to rows: lengths and angles stay. Rounded from double, so that neither
+                # the machine nor the number of its threads matters.
+                exact = torch.empty_like(parameter, dtype=torch.float64)
+                parameter.copy_(nn.init.orthogonal_(exact))
             elif name == "neck.2.weight":
                 nn.init.dirac_(parameter)
                 parameter.add_(torch.randn_like(parameter), alpha=_NEIGHBOUR_SPREAD)
