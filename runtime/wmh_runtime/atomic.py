@@ -106,8 +106,11 @@ def write_bytes_atomically(final: Path, data: bytes) -> None:
 
 
 def write_text_atomically(final: Path, text: str) -> None:
-    """Write text as UTF-8, its line ends as they are; InputError where that is impossible."""
-    write_bytes_atomically(final, text.encode("utf-8"))
+    """Write text as UTF-8, its line ends as they are; InputError where that is impossible.
+
+    What UTF-8 cannot say, such as a foreign file name, is written in escapes.
+    """
+    write_bytes_atomically(final, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_table_atomically(

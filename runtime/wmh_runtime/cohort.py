@@ -47,6 +47,7 @@ class Job:
     tta: Tta = "full"
     with_probability: bool = False
     overwrite: bool = False
+    unreadable: Sequence[Found] = ()  # folders: whatever scans they hold have failed
     fail_fast: bool = False  # the first failure is the end
     any_backend: bool = False  # what another one made, in the same precision, is finished as well
 
@@ -101,6 +102,9 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
         for folder in {job.out, *(first.mask.parent for first, *_ in paths.values())}:
             remove_leftovers(folder, is_alone=True)
         outcome = Outcome()
+        for sealed in job.unreadable:
+            outcome.failed.append((sealed, _unreadable(sealed)))
+            progress.failed(*outcome.failed[-1])
         try:
             # Scans are prepared beside each other: numpy's own threads would only wait, spinning,
             # for cores that execute the network.
@@ -161,11 +165,18 @@ def _run(
                 error = _told(one.error, work.scan)
                 outcome.failed.append((work.scan, error))
                 progress.failed(work.scan, error)
-    told = len(outcome.kept) + len(outcome.done) + len(outcome.failed)
+    told = len(outcome.kept) + len(outcome.done) + len(outcome.failed) - len(job.unreadable)
     if interruption.requested and told < len(job.scans):
+        goes_on = "The same command goes on."
+        begins_anew = "With --overwrite the same command begins with the first again."
         raise InterruptionError(
-            f"stopped after {_so_far(job, outcome)}", "The same command goes on."
+            f"stopped after {_so_far(job, outcome)}", begins_anew if job.overwrite else goes_on
         )
+
+
+def _unreadable(folder: Found) -> InputError:
+    advice = "Check its permissions: the scans in it are missing."
+    return InputError("is a folder that cannot be read", advice, about=folder.path)
 
 
 def _so_far(job: Job, outcome: Outcome) -> str:
@@ -231,6 +242,13 @@ class _ScanWork(Work):
 
     def is_finished(self) -> bool:
         job, scan = self._job, self.scan
+        try:
+            str(scan.relative).encode()
+        except UnicodeEncodeError as error:
+            problem = "has a name that is not UTF-8"
+            raise InputError(
+                problem, "Rename it, or set a locale of UTF-8.", about=scan.path
+            ) from error
         if not self._is_alone:
             raise InputError(
                 f"would be written to {self._paths[0].mask.name}, and so would another scan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,8 @@ class Discovery:
     """What a folder holds."""
 
     scans: tuple[Found, ...]  # in the order of their relative paths
-    passed_over: dict[str, int]  # reason → how many NIfTI files, or folders that cannot be read
+    passed_over: dict[str, int]  # reason → how many NIfTI files
+    unreadable: tuple[Found, ...] = ()  # folders, with whatever scans they hold
 
 
 def discover(source: Path, out: Path) -> Discovery:
@@ -58,7 +59,8 @@ def discover(source: Path, out: Path) -> Discovery:
         raise InputError(f"cannot be read ({reason})", "Check it.", about=source) from error
     passed_over: Counter[str] = Counter()
     candidates: list[Path] = []
-    for path in _niftis_below(source, passed_over):
+    unreadable: list[Path] = []
+    for path in _niftis_below(source, unreadable):
         against = _reason_against(path.relative_to(source), _lies_in(path, out, source))
         if against is None:
             candidates.append(path)
@@ -75,19 +77,22 @@ def discover(source: Path, out: Path) -> Discovery:
             problem += ", but DICOM"
             advice = "Convert it to NIfTI first, for example by dcm2niix."
         problem += "".join(f" ({count} passed over: {why})" for why, count in passed_over.items())
+        problem += f" ({unreadable[0]} cannot be read)" if unreadable else ""
         raise InputError(problem, advice, about=source)
-    return Discovery(
-        tuple(Found(path, path.relative_to(source)) for path in scans), dict(passed_over)
-    )
+
+    def found(paths: Iterable[Path]) -> tuple[Found, ...]:
+        return tuple(Found(path, path.relative_to(source)) for path in paths)
+
+    return Discovery(found(scans), dict(passed_over), found(sorted(unreadable)))
 
 
-def _niftis_below(source: Path, passed_over: Counter[str]) -> Iterator[Path]:
-    """Find the NIfTI files of a folder and of those below it."""
+def _niftis_below(source: Path, unreadable: list[Path]) -> Iterator[Path]:
+    """Find the NIfTI files of a folder and of those below it; note what cannot be read."""
 
-    def unreadable(_error: OSError) -> None:
-        passed_over["a folder that cannot be read"] += 1
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
 
-    for path in _files_below(source, unreadable):
+    for path in _files_below(source, note):
         if is_nifti(path) and not is_partial(path):
             yield path
 

@@ -153,9 +153,13 @@ def _fastest(bundle: Bundle, kinds: Iterable[_Kind], wanted: Wanted, stack: Exit
         if not isinstance(refusal, NotInstalledError):
             raise refusal
     *_, last = ["no option fits another", *refusals.values()]
+    on_gpus = " on a GPU" if wanted.gpus or wanted.precision == _ENGINES else ""
     raise BackendError(
-        f"nothing that computes in {wanted.precision} is installed for this: {last}",
-        "Without a GPU: give neither --device nor fp16, and pip install '.[cpu]'.",
+        f"nothing here computes in {wanted.precision}{on_gpus}: {last}",
+        "docs/gpu.md says what a GPU needs; without one, leave out --device and take another"
+        " --precision than fp16."
+        if on_gpus
+        else "",
         about=f"--backend {AUTO}",
     )
 

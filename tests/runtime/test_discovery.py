@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.discovery import discover
+from wmh_runtime.discovery import Found, discover
 from wmh_runtime.errors import InputError
 
 
@@ -90,11 +90,13 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     make(tmp_path, "a.nii.gz")
 
     def walk(folder, onerror, followlinks):
-        onerror(PermissionError(13, "Permission denied"))
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "sealed")))
         yield str(folder), [], ["a.nii.gz"]
 
     monkeypatch.setattr("os.walk", walk)
-    assert found_in(tmp_path) == (["a.nii.gz"], {"a folder that cannot be read": 1})
+    assert found_in(tmp_path) == (["a.nii.gz"], {})
+    (sealed,) = discover(tmp_path, tmp_path / "out").unreadable
+    assert sealed == Found(tmp_path / "sealed", Path("sealed"))
 
 
 def test_source_and_output_may_be_one_folder(tmp_path):

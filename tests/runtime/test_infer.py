@@ -3,8 +3,11 @@
 import csv
 import gzip
 import json
+import os
 import re
 import signal
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -314,6 +317,36 @@ def test_a_single_result_of_other_settings_fails_alone(tmp_path, infer):
     status, _, errors = infer("--threshold", "0.9")
     assert status == 1
     assert "a.nii: has a result made with another threshold" in errors
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_like_a_scan(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "a.nii")
+    walk = os.walk
+
+    def sealed(folder, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", str(Path(folder, "sealed"))))
+        yield from walk(folder, onerror=onerror, followlinks=followlinks)
+
+    monkeypatch.setattr("os.walk", sealed)
+    status, _, errors = infer()
+    assert status == 1
+    assert "sealed: is a folder that cannot be read. Check its permissions" in errors
+    assert "1 scan failed" in errors
+    table = (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8")
+    assert "sealed," in table
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+def test_a_name_that_is_not_utf_8_fails_alone(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / os.fsdecode(b"M\xfcller.nii"))
+    status, _, errors = infer()
+    assert status == 1
+    assert "ller.nii: has a name that is not UTF-8. Rename it" in errors
+    table = (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8")
+    assert "M\\udcfcller.nii," in table
+    assert len(rows_of(tmp_path / "out")) == 1
 
 
 def test_a_backend_that_does_not_exist_is_refused_before_the_folder_is_searched(tmp_path, infer):

@@ -42,20 +42,24 @@ def command(tmp_path, toy_bundle):
 
 def require_whole(out):
     """Every file under a final name can be read to its end."""
-    for path in out.rglob("*.nii.gz"):
+
+    def final(pattern):
+        return (path for path in out.rglob(pattern) if not is_partial(path))
+
+    for path in final("*.nii.gz"):
         gzip.decompress(path.read_bytes())
-    for path in out.rglob("*.png"):
+    for path in final("*.png"):
         Image.open(path).load()
-    for path in out.rglob("*.json"):
+    for path in final("*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         assert record["volume_ml"] >= 0
         assert path.with_suffix(".nii.gz").exists()
-    for path in out.rglob("*.csv"):
+    for path in final("*.csv"):
         assert path.read_bytes().endswith(b"\n")
 
 
 def done_in(out):
-    return len(list(out.rglob("*.json")))
+    return len([path for path in out.rglob("*.json") if not is_partial(path)])
 
 
 def content_of(out):

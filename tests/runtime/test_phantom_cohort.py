@@ -1,6 +1,6 @@
 import csv
 import json
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 
 import nibabel as nib
 import numpy as np
@@ -75,7 +75,7 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
 def test_phantoms_of_another_seed_join_the_participants(tmp_path, monkeypatch):
     facts = PhantomFacts(8000, "utrecht", 1, 1, 1, 1, 1)
     monkeypatch.setattr(cohort, "write_phantom", lambda plan, folder: facts)
-    monkeypatch.setattr(cohort, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(cohort, "Pool", lambda count, _: ThreadPool(count))
     (tmp_path / "derivatives" / "reference").mkdir(parents=True)
     table = tmp_path / "participants.tsv"
     table.write_text("participant_id\tsite\tage\nsub-7\tleipzig\t70\nsub-8000\tx\t1\n")

@@ -35,3 +35,14 @@ def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
         terminal.load_module("slow_to_load", extra="")
     assert stop.value.code == 130
     assert "interrupted; nothing was begun" in capsys.readouterr().err
+
+
+def test_ctrl_c_that_nobody_listens_for_is_told_in_a_word(run_command):
+    app = terminal.command_line("Wait.")
+
+    @app.command()
+    def wait():
+        raise KeyboardInterrupt
+
+    status, _, errors = run_command(lambda: terminal.run(app))
+    assert (status, errors) == (130, "error: interrupted.\n")

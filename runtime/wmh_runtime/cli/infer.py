@@ -121,6 +121,7 @@ def infer(
         opened,
         outputs,
         tta=looking,
+        unreadable=found.unreadable,
         with_probability=probability,
         overwrite=overwrite,
         fail_fast=fail_fast,
@@ -132,13 +133,14 @@ def infer(
         _tell_what_executes(execution)
         bar = stack.enter_context(terminal.progress_bar())
         try:
-            display = _Display(bar, len(found.scans), opened.manifest.caution)
+            total = len(found.scans) + len(found.unreadable)
+            display = _Display(bar, total, opened.manifest.caution)
             outcome = run(job, execution.backends, display)
         except KeyboardInterrupt:  # the second one, or the first while nothing is on its way
             bar.stop()
             terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
             os._exit(terminal.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
-    _conclude(outcome, len(found.scans), out)
+    _conclude(outcome, total, out)
 
 
 class _Display(Progress):

@@ -64,6 +64,10 @@ def run(app: typer.Typer) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == EXIT_INTERRUPTED:  # typer's, of a KeyboardInterrupt
+            say_error("interrupted.")
+        raise
     except InterruptionError as stop:
         say_warning(str(stop))
         sys.exit(EXIT_INTERRUPTED)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import Pool
 from pathlib import Path
 
 import nibabel as nib
@@ -114,13 +115,19 @@ def write_cohort(
     _describe(folder)
     _add_participants(plans, folder)
     facts = []
-    with ProcessPoolExecutor(min(workers, len(plans), _MOST_WORKERS)) as pool:
-        for fact in pool.map(partial(write_phantom, folder=folder), plans):
+    count = min(workers, len(plans), _MOST_WORKERS)
+    with Pool(count, _leave_ctrl_c_to_the_parent) as pool:  # which ends them at once
+        for fact in pool.imap(partial(write_phantom, folder=folder), plans):
             facts.append(fact)
             on_written()
     rows = [{"name": plan.name, **asdict(fact)} for plan, fact in zip(plans, facts, strict=True)]
     table = f"{plans[0].name}_to_{plans[-1].name}_facts.tsv"
     write_table_atomically(folder / bids.REFERENCES / table, rows, delimiter="\t")
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    """Hear of it from the parent alone: a terminal sends it to all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _describe(folder: Path) -> None:
