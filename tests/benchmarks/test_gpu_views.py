@@ -41,7 +41,7 @@ def test_all_modules_give_the_same(network):
 
 
 def test_the_reference_methods_own_way_comes_first_and_one_slice_at_a_time(network):
-    found = list(torch_ways(network, [1, 4]))
+    found = list(torch_ways(network, merge(network), [1, 4]))
     references = [way for way in found if way.name == REFERENCE]
     assert found[: len(references)] == references
     assert [way.precision for way in references] == ["fp32", "fp16", "bf16"]
@@ -105,7 +105,8 @@ def test_on_a_gpu_all_ways_agree_with_the_processor(tmp_path):
     recipe = small_recipe()
     checkpoint = write_checkpoint(tmp_path / "checkpoint", recipe)
     measured = measure_gpu_views(checkpoint, None, [1], tmp_path, lambda *_: None)
-    wanted = {way.name for way in torch_ways(perturbed(recipe), [1])}
+    network = perturbed(recipe)
+    wanted = {way.name for way in torch_ways(network, merge(network), [1])}
     assert wanted <= {way.name for way in measured.ways}
     missing = ("is not installed", "has no", "install TensorRT", "does not build for")
     assert all(any(why in reason for why in missing) for reason in measured.skipped.values())

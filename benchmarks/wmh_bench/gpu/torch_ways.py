@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from wmh_bench.gpu.attention import ScaledDotProductAttention
 from wmh_bench.gpu.timing import TORCH_TYPES, device_seconds, float32_as_it_is
 from wmh_bench.gpu.ways import Opened, Way
-from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import Floats, Precision
@@ -139,14 +138,16 @@ class ViewByView(OneView):
         return torch.stack(seen).mean(dim=0)
 
 
-def torch_ways(network: WmhNetwork, batches: Sequence[int]) -> Iterator[TorchWay]:
+def torch_ways(
+    network: WmhNetwork, merged: WmhNetwork, batches: Sequence[int]
+) -> Iterator[TorchWay]:
     """Yield what PyTorch can do, the reference method's own way first.
 
     Args:
         network: as it was trained.
+        merged: the same without adapters.
         batches: slices at a time, smallest first.
     """
-    merged = merge(network)
     plain, own = rewrite(merged), rewrite(merged, ScaledDotProductAttention)
 
     def of(module: type[OneView], source: nn.Module) -> Callable[[], nn.Module]:

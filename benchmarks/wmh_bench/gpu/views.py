@@ -96,7 +96,8 @@ def measure_gpu_views(
     facts = load_facts(checkpoint)
     thresholds = _thresholds(facts, checkpoint)
     network = load_network(checkpoint, facts, base)
-    rewritten = rewrite(merge(network))
+    merged = merge(network)
+    rewritten = rewrite(merged)
     truth = _ask(network, facts, thresholds)
     gpu = torch.device("cuda")
     measured = GpuViews(
@@ -112,7 +113,7 @@ def measure_gpu_views(
         skipped={},
     )
     graphs = Graphs(rewritten, TorchBackend.shape_of(facts.recipe), scratch)
-    for way in (*torch_ways(network, batches), *runtime_ways(graphs, batches)):
+    for way in (*torch_ways(network, merged, batches), *runtime_ways(graphs, batches)):
         try:
             speed = _measure(way, truth, measured)
         except (WmhError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
