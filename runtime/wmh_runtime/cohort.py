@@ -29,6 +29,7 @@ from wmh_runtime.pipeline import Pipeline, Work
 from wmh_runtime.record import Record, Settings
 from wmh_runtime.scan import read_grid, read_scan
 from wmh_runtime.segmenter import Begun, begin, end
+from wmh_runtime.spans import OnSpan, nobody
 from wmh_runtime.tables import require_replaceable, write_failures, write_volumes
 from wmh_runtime.types import Floats, Tta
 from wmh_runtime.words import counted
@@ -77,7 +78,9 @@ class Progress:
         """The user asked for the end, and so many scans are being finished."""
 
 
-def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
+def run(
+    job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = nobody
+) -> Outcome:
     """Segment every scan of a job. A failure does not stop the others.
 
     At the end, however it comes, `volumes.csv` tells of every finished result in the output
@@ -88,6 +91,7 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
         backends: open, for the job's bundle, one for each device: of one view where `job.tta` is
             `none` or `adaptive`, of eight where it is `full`.
         progress: is told of each scan.
+        on_span: hears of all that the threads do.
 
     Raises:
         InputError: the output folder or a table cannot be written, another run is at work there, or
@@ -109,7 +113,7 @@ def run(job: Job, backends: Sequence[Backend], progress: Progress) -> Outcome:
             # Scans are prepared beside each other: numpy's own threads would only wait, spinning,
             # for cores that execute the network.
             with threadpool_limits(1, user_api="blas"):
-                _run(job, paths, backends, progress, outcome)
+                _run(job, paths, backends, progress, outcome, on_span)
         except BaseException as error:
             with suppress(InputError):  # what ended it is what the user should hear of
                 _write_tables(job, outcome)
@@ -133,6 +137,7 @@ def _run(
     backends: Sequence[Backend],
     progress: Progress,
     outcome: Outcome,
+    on_span: OnSpan,
 ) -> None:
     settings = [Settings.of(job.bundle, output, backends[0], job.tta) for output in job.outputs]
     if not job.overwrite:
@@ -152,6 +157,7 @@ def _run(
         free_bytes=lambda: int(_SHARE_OF_FREE_MEMORY * free_bytes()),
         helpers=_helpers(len(backends)),
         is_to_end=is_to_end,
+        on_span=on_span,
     )
     with Interruption(lambda: progress.ending(pipeline.on_their_way)) as interruption:
         for one in pipeline.run(works):

@@ -47,6 +47,7 @@ class Wanted:
     batch_size: int | None = None
     threads: int | None = None  # of a processor; None: one a core
     gpus: tuple[int, ...] = ()  # by their numbers; empty: the first
+    driver: type[Device] | None = None  # of GPUs; None: what is installed
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,34 @@ def backend_known(name: str) -> str:
         advice = f"Choose from: {', '.join(known)}."
         raise InputError(f"there is no backend {name}", advice, about="--backend")
     return name.lower()
+
+
+def backends_known() -> list[tuple[str, tuple[Precision, ...]]]:
+    """Return the names of all backends with the precisions of each, the fastest first."""
+    return [(kind.name, kind.precisions) for kind in _kinds()]
+
+
+def unproven(bundle: Bundle, name: str, wanted: Wanted) -> Sequence[Backend]:
+    """Make what would execute a bundle: not open, and not compared with the trained network.
+
+    For measuring; whoever wants masks asks for `executing`.
+
+    Args:
+        bundle: verified.
+        name: of a backend, not `auto`.
+        wanted: what it shall do.
+
+    Returns:
+        One for each device.
+
+    Raises:
+        InputError: there is no such backend, or it is not installed, or an option is not its own.
+        BackendError: it cannot be used here.
+        BundleError: the bundle has no graph or engine for it.
+    """
+    (kind,) = (kind for kind in _kinds() if kind.name == backend_known(name))
+    _require_own_options(kind, wanted)
+    return [one.backend for one in kind.make(bundle, wanted)]
 
 
 @contextmanager
@@ -268,7 +297,7 @@ def _gpus(wanted: Wanted) -> tuple[type[Device], Sequence[int]]:
         BackendError: one is not there, or they are of several models, so that a result would
             depend on which was free.
     """
-    device = device_type()
+    device = wanted.driver or device_type()
     numbers = wanted.gpus or (0,)
     models = {device.gpu_numbered(number).name for number in numbers}
     if len(models) > 1:

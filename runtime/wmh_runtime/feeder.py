@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.packing import Again, Load, Look, Packer
+from wmh_runtime.spans import OnSpan, Span, nobody
 from wmh_runtime.types import Floats
 
 Owner = TypeVar("Owner")
@@ -51,6 +53,7 @@ class Feeder(Generic[Owner]):
         incoming: slices [N, C, S, S] with their owner; None ends it.
         receiver: of what comes back.
         is_abandoned: asked before each batch; once it says so, nothing more is executed.
+        on_span: hears of each batch: from its beginning, or the end of the one before it.
     """
 
     def __init__(
@@ -59,13 +62,16 @@ class Feeder(Generic[Owner]):
         again: Again | None,
         incoming: queue.SimpleQueue[tuple[Owner, Floats] | None],
         receiver: Receiver[Owner],
+        *,
         is_abandoned: Callable[[], bool] = lambda: False,
+        on_span: OnSpan = nobody,
     ) -> None:
         self._backend = backend
         self._packer = Packer(backend.batch_size, backend.shape.outputs, again)
         self._incoming = incoming
         self._receiver = receiver
         self._is_abandoned = is_abandoned
+        self._on_span = on_span
         self._owners: dict[Load, Owner] = {}
         self._under_way: deque[_Submitted] = deque()
         self._apart: deque[Sequence[Look]] = deque()  # each of one scan, whose common batch failed
@@ -135,6 +141,8 @@ class Feeder(Generic[Owner]):
             self._give_up(looks, error)
             return
         began, self._collected_at = max(batch.at, self._collected_at), time.perf_counter()
+        worker = threading.current_thread().name
+        self._on_span(Span("execute", worker, began, self._collected_at))
         for look in looks:
             look.load.seconds += (self._collected_at - began) / len(looks)
         complete = self._packer.collect(looks, given)

@@ -22,6 +22,7 @@ from wmh_runtime.errors import BackendError, DeviceLostError, InputError, WmhErr
 from wmh_runtime.feeder import Feeder
 from wmh_runtime.memory import in_gb
 from wmh_runtime.packing import Again, Load
+from wmh_runtime.spans import OnSpan, nobody, spanning
 from wmh_runtime.types import Floats
 
 _MORE_MEMORY = "Close other programs, or use a machine with more memory."
@@ -77,6 +78,7 @@ class Pipeline(Generic[AnyWork]):
         helpers: threads that prepare, and as many that finish.
         is_to_end: asked now and then; once it says so, no more scans are taken in, and those on
             their way come out.
+        on_span: hears of all that the threads do.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Pipeline(Generic[AnyWork]):
         free_bytes: Callable[[], int],
         helpers: int,
         is_to_end: Callable[[], bool] = lambda: False,
+        on_span: OnSpan = nobody,
     ) -> None:
         self._again = again
+        self._on_span = on_span
         self._free_bytes = free_bytes
         self._free_at_first = free_bytes()  # a scan that takes more is refused
         self._most_on_their_way = len(backends) + 2 * helpers
@@ -98,8 +102,8 @@ class Pipeline(Generic[AnyWork]):
             queue.SimpleQueue()
         )
         self._devices = [
-            threading.Thread(target=self._feed, args=(backend,), daemon=True)
-            for backend in backends
+            threading.Thread(target=self._feed, args=(backend,), name=f"device_{i}", daemon=True)
+            for i, backend in enumerate(backends)
         ]
         self._inside: deque[OnItsWay[AnyWork]] = deque()  # in the order in which they come out
         self._changed = threading.Event()
@@ -199,11 +203,14 @@ class Pipeline(Generic[AnyWork]):
             elif one.refusal is not None:
                 raise one.refusal
             else:
-                self._to_execute.put((one, one.work.prepare()))
+                with spanning("prepare", self._on_span):
+                    slices = one.work.prepare()
+                self._to_execute.put((one, slices))
 
     def _finish(self, one: OnItsWay[AnyWork], load: Load) -> None:
         with self._that_may_end(one):
-            one.work.finish(load)
+            with spanning("finish", self._on_span):
+                one.work.finish(load)
             self._let_out(one)
 
     @contextmanager
@@ -230,7 +237,14 @@ class Pipeline(Generic[AnyWork]):
 
     def _feed(self, backend: Backend) -> None:
         try:
-            Feeder(backend, self._again, self._to_execute, self, lambda: self._is_abandoned).feed()
+            Feeder(
+                backend,
+                self._again,
+                self._to_execute,
+                self,
+                is_abandoned=lambda: self._is_abandoned,
+                on_span=self._on_span,
+            ).feed()
         except BaseException as error:  # told in the caller's thread
             self._break(error)
 

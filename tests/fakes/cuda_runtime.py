@@ -5,7 +5,7 @@ from enum import Enum
 from types import SimpleNamespace
 
 from tests.fakes import memory
-from wmh_runtime.devices.fake import FakeStream
+from wmh_runtime.devices.fake import STEP_S, FakeStream
 
 cudaStreamNonBlocking = 1
 cudaEventDisableTiming, cudaEventBlockingSync = 2, 1
@@ -88,6 +88,10 @@ def cudaStreamDestroy(handle):
     assert handle.stream.end >= 0
 
 
+def cudaMemGetInfo():
+    return cudaError_t.cudaSuccess, memory.free_bytes(), memory.TOTAL_BYTES
+
+
 @_function
 def cudaMallocHost(size):
     return memory.take(size)
@@ -116,8 +120,8 @@ def cudaMemcpyAsync(to, source, size, kind, handle):
 
 @_function
 def cudaEventCreateWithFlags(flags):
-    assert flags == cudaEventDisableTiming | cudaEventBlockingSync
-    return SimpleNamespace(stream=None, at=0)
+    assert flags & cudaEventBlockingSync
+    return SimpleNamespace(stream=None, at=0, timed=not flags & cudaEventDisableTiming)
 
 
 @_function
@@ -128,6 +132,13 @@ def cudaEventRecord(event, handle):
 @_function
 def cudaEventSynchronize(event):
     event.stream.do(event.at)
+
+
+@_function
+def cudaEventElapsedTime(earlier, event):
+    assert earlier.timed
+    assert event.timed
+    return 1e3 * STEP_S * (event.at - earlier.at)
 
 
 @_function

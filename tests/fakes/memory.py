@@ -30,3 +30,10 @@ def copy(to, source, size_bytes):
 
 def taken_count():
     return len(_taken)
+
+
+TOTAL_BYTES = 1 << 30
+
+
+def free_bytes():
+    return TOTAL_BYTES - sum(array.nbytes for array in _taken.values())

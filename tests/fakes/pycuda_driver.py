@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tests.fakes import memory
-from wmh_runtime.devices.fake import FakeStream
+from wmh_runtime.devices.fake import STEP_S, FakeStream
 
 event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
 names = ["Fake", "Fake"]
@@ -86,7 +86,8 @@ class Stream:
 
 class Event:
     def __init__(self, flags):
-        assert flags == 3
+        assert flags & event_flags.BLOCKING_SYNC
+        self._timed = not flags & event_flags.DISABLE_TIMING
         _need_context("Event")
 
     def record(self, stream):
@@ -96,6 +97,11 @@ class Event:
     def synchronize(self):
         _need_context("synchronize")
         self._stream.do(self._at)
+
+    def time_since(self, earlier):
+        assert self._timed
+        assert earlier._timed
+        return 1e3 * STEP_S * (self._at - earlier._at)
 
 
 class _Allocation:
@@ -111,6 +117,11 @@ class _Allocation:
 
 
 mem_alloc = _Allocation
+
+
+def mem_get_info():
+    _need_context("mem_get_info")
+    return memory.free_bytes(), memory.TOTAL_BYTES
 
 
 class _Pinned(np.ndarray):

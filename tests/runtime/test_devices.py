@@ -10,7 +10,7 @@ from tests.fakes import cuda_runtime, memory, pycuda_driver
 from tests.runtime.gpus import DEVICES, install_fake_drivers, real_devices
 from wmh_runtime.devices import select
 from wmh_runtime.devices.cuda import CudaDevice
-from wmh_runtime.devices.fake import FakeDevice
+from wmh_runtime.devices.fake import STEP_S, FakeDevice
 from wmh_runtime.devices.pycuda import PyCudaDevice
 from wmh_runtime.errors import BackendError, DeviceLostError
 
@@ -70,6 +70,29 @@ def test_an_event_waits_for_what_was_enqueued_before_it(device):
         for number, (event, out) in enumerate(events):
             event.wait()
             assert out[0] == number + 1
+
+
+def test_timed_events_tell_the_time_between_them(device, request):
+    with device.current():
+        given = device.pinned((1,))
+        place = device.memory(4)
+        before, after = device.event(timed=True), device.event(timed=True)
+        before.record()
+        for _ in range(3):
+            device.enqueue_copy_in(place, given)
+        after.record()
+        after.wait()
+        seconds = after.seconds_since(before)
+    assert seconds > 0
+    if "real" not in request.node.name:
+        assert seconds == pytest.approx(3 * STEP_S)
+
+
+def test_memory_that_is_taken_is_not_free(device):
+    with device.current():
+        before = device.free_bytes()
+        device.memory(1 << 24)
+        assert before - device.free_bytes() >= 1 << 24
 
 
 def test_what_is_replayed_is_done_again_with_what_is_there_then(device):

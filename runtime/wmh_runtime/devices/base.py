@@ -34,6 +34,10 @@ class Event(ABC):
             DeviceLostError: what was enqueued failed.
         """
 
+    @abstractmethod
+    def seconds_since(self, earlier: Event) -> float:
+        """Return the time between two timed events, both waited for."""
+
 
 class Device(ABC):
     """One GPU with one stream: what is enqueued is done in that order, later.
@@ -105,8 +109,16 @@ class Device(ABC):
         """Enqueue a copy from the device to pinned memory."""
 
     @abstractmethod
-    def event(self) -> Event:
-        """Make an event."""
+    def free_bytes(self) -> int:
+        """Return how much of the device's memory nobody has taken."""
+
+    @abstractmethod
+    def event(self, *, timed: bool = False) -> Event:
+        """Make an event.
+
+        Args:
+            timed: it notes when the device came to it, which costs a little.
+        """
 
     def replayable(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         """Return what enqueues the same again, as cheaply as the library can.

@@ -85,9 +85,15 @@ class CudaDevice(Device):
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self.call("cudaMemcpyAsync", to.ctypes.data, source, to.nbytes, kind, self._stream)
 
-    def event(self) -> Event:
+    def free_bytes(self) -> int:
+        """Ask the driver."""
+        free, _total = self.call("cudaMemGetInfo")
+        return int(free)
+
+    def event(self, *, timed: bool = False) -> Event:
         """Make an event, for which a thread waits without keeping a processor busy."""
-        flags = self._cuda.cudaEventDisableTiming | self._cuda.cudaEventBlockingSync
+        flags = self._cuda.cudaEventBlockingSync
+        flags |= 0 if timed else self._cuda.cudaEventDisableTiming
         handle = self._take("cudaEventCreateWithFlags", flags, back="cudaEventDestroy")
         return _CudaEvent(self, handle, self._stream)
 
@@ -153,3 +159,8 @@ class _CudaEvent(Event):
 
     def wait(self) -> None:
         self._device.call("cudaEventSynchronize", self._handle)
+
+    def seconds_since(self, earlier: Event) -> float:
+        assert isinstance(earlier, _CudaEvent)
+        (ms,) = self._device.call("cudaEventElapsedTime", earlier._handle, self._handle)
+        return float(ms) / 1e3

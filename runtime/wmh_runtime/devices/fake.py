@@ -20,6 +20,7 @@ from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.types import Floats
 
 Step = Callable[[], None]
+STEP_S = 1e-3  # of its clock, that each step takes
 
 
 class FakeStream:
@@ -123,9 +124,13 @@ class FakeDevice(Device):
         """Enqueue a copy."""
         self._enqueue(lambda: np.copyto(to, self.at(source)[: to.size].reshape(to.shape)))
 
-    def event(self) -> Event:
+    def free_bytes(self) -> int:
+        """Return what is left."""
+        return self._free_bytes
+
+    def event(self, *, timed: bool = False) -> Event:
         """Make an event."""
-        return _FakeEvent(self, self._queue)
+        return _FakeEvent(self, self._queue, timed=timed)
 
     def replayable(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         """Capture what is enqueued, as CUDA graphs are: once for real, once to capture."""
@@ -163,8 +168,9 @@ class FakeDevice(Device):
 
 
 class _FakeEvent(Event):
-    def __init__(self, device: FakeDevice, stream: FakeStream) -> None:
+    def __init__(self, device: FakeDevice, stream: FakeStream, *, timed: bool) -> None:
         self._device, self._stream, self._at = device, stream, 0
+        self._timed = timed
 
     def record(self) -> None:
         self._device._require_life()
@@ -173,3 +179,9 @@ class _FakeEvent(Event):
     def wait(self) -> None:
         self._device._require_life()
         self._stream.do(self._at)
+
+    def seconds_since(self, earlier: Event) -> float:
+        assert isinstance(earlier, _FakeEvent)
+        assert self._timed, "only timed events know when they were"
+        assert earlier._timed, "only timed events know when they were"
+        return STEP_S * (self._at - earlier._at)

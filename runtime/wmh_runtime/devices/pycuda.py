@@ -75,11 +75,18 @@ class PyCudaDevice(Device):
         with self.told():
             self._cuda.memcpy_dtoh_async(to, source, self._stream)
 
-    def event(self) -> Event:
-        """Make an event, for which a thread waits without keeping a processor busy."""
-        flags = self._cuda.event_flags
+    def free_bytes(self) -> int:
+        """Ask the driver."""
         with self.told():
-            event = self._cuda.Event(flags.DISABLE_TIMING | flags.BLOCKING_SYNC)
+            free, _total = self._cuda.mem_get_info()
+        return int(free)
+
+    def event(self, *, timed: bool = False) -> Event:
+        """Make an event, for which a thread waits without keeping a processor busy."""
+        known = self._cuda.event_flags
+        flags = known.BLOCKING_SYNC | (0 if timed else known.DISABLE_TIMING)
+        with self.told():
+            event = self._cuda.Event(flags)
         return _PyCudaEvent(self, event, self._stream)
 
     def close(self) -> None:
@@ -122,6 +129,12 @@ class _PyCudaEvent(Event):
     def wait(self) -> None:
         with self._device.told():
             self._event.synchronize()
+
+    def seconds_since(self, earlier: Event) -> float:
+        assert isinstance(earlier, _PyCudaEvent)
+        with self._device.told():
+            ms = self._event.time_since(earlier._event)
+        return float(ms) / 1e3
 
 
 def _driver() -> Any:
