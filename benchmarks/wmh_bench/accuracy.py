@@ -1,50 +1,115 @@
-"""How accurate a bundle is on phantoms that no training saw."""
+"""How good masks are in each precision and by each backend, so that no speed is without its price.
+
+Scans are segmented as `wmh-infer` does it, files to files, and judged as `wmh-eval` does it.
+"""
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
+from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
-from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import Bundle
-from wmh_runtime.errors import InputError
-from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.cohort import Job, Progress, run
+from wmh_runtime.discovery import Found, discover
+from wmh_runtime.errors import InputError, NoGpuError, NotInstalledError, WmhError
+from wmh_runtime.evaluation import Average, evaluate
+from wmh_runtime.evaluation import Case as EvaluatedCase
+from wmh_runtime.execution import Wanted, backends_known, executing
+from wmh_runtime.pairing import find_pairs, match_scans
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
 from wmh_runtime.scan import read_scan
-from wmh_runtime.segmenter import Segmenter
+from wmh_runtime.scoring import score
 from wmh_runtime.strict import Strict
+from wmh_runtime.types import Precision, Tta, first_views
 
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
+HELD_OUT = f"{HELD_OUT_SUBJECTS} phantoms that no training saw"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Annotated scans."""
+
+    name: str  # for people
+    scans: Path
+    references: Path
+    are_phantoms: bool = False
+
+
+class Figure(Strict):
+    """One metric over all scans; None where no scan has a value."""
+
+    mean: float | None
+    median: float | None
+    low: float | None = Field(description="95 % confidence interval of the mean, by persons")
+    high: float | None
+    counted: int
+
+    @classmethod
+    def of(cls, average: Average) -> Figure:
+        """Round one of the evaluation's."""
+        return cls(
+            mean=_rounded(average.mean),
+            median=_rounded(average.median),
+            low=_rounded(average.low),
+            high=_rounded(average.high),
+            counted=average.counted,
+        )
 
 
 class CaseAccuracy(Strict):
-    """One phantom."""
+    """One scan."""
 
     name: str
     site: str
-    contrast_to_noise: float
     reference_ml: float
     volume_ml: float
-    dice: float
-    threshold_dice: float
+    dice: float | None = Field(description="null where both masks are empty")
+
+
+class Row(Strict):
+    """One way to execute the bundle, judged."""
+
+    backend: str
+    executes: str = Field(description="the backend with its version, and the device")
+    device: str
+    precision: Precision
+    tta: Tta
+    metrics: dict[str, Figure] = Field(description="of the WMH challenge, and more")
+    volume_r_squared: float | None
+    volume_bias_ml: float
+    cases: list[CaseAccuracy]
 
 
 class Accuracy(Strict):
-    """All of them, and what was measured."""
+    """The measurement."""
 
-    bundle: str
-    model_id: str
-    backend: str
-    precision: str
-    mean_dice: float
-    lowest_dice: float
-    threshold_mean_dice: float
-    cases: list[CaseAccuracy]
+    schema_version: Literal[1] = 1
+    kind: Literal["accuracy"] = "accuracy"
+    circumstances: Circumstances
+    data: str
+    scans: int
+    threshold_dice: dict[str, float] = Field(
+        description="by phantom: of the best intensity threshold, chosen against the truth"
+    )
+    rows: list[Row]
+    skipped: dict[str, str] = Field(description="what could not be measured, and why")
+
+    def row(self, backend: str, precision: Precision) -> Row:
+        """Return one of the rows."""
+        (found,) = (r for r in self.rows if (r.backend, r.precision) == (backend, precision))
+        return found
 
 
 def held_out_phantoms() -> list[Plan]:
@@ -52,54 +117,155 @@ def held_out_phantoms() -> list[Plan]:
     return plan_cohort(HELD_OUT_SUBJECTS, ACCURACY_SEED, HELD_OUT_LOADS_ML)
 
 
+@contextmanager
+def written(plans: Sequence[Plan], on_phantom: Callable[[], None]) -> Iterator[Data]:
+    """Write phantoms for as long as the context lasts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for plan in plans:
+            write_phantom(plan, folder)
+            on_phantom()
+        yield Data(HELD_OUT, folder, folder, are_phantoms=True)
+
+
 def measure_accuracy(
-    bundle: Bundle, plans: list[Plan], on_case: Callable[[CaseAccuracy], None]
+    bundle: Bundle,
+    data: Data,
+    ways: Iterable[tuple[str, Precision]],
+    tta: Tta,
+    on_scan: Callable[[], None],
+    on_result: Callable[[Accuracy], None],
 ) -> Accuracy:
-    """Segment phantoms, files to voxels, and compare with their exact masks.
+    """Segment annotated scans in all ways, one after another.
 
     Args:
-        bundle: with the single output `wmh`.
-        plans: which phantoms.
-        on_case: is told each.
+        bundle: with the single output `wmh`, of FLAIR.
+        data: whose scans all have a reference.
+        ways: backends and precisions.
+        tta: views of each slice.
+        on_scan: called after each scan.
+        on_result: is told, after each way, what there is so far.
 
     Raises:
-        InputError: the bundle segments something else.
+        InputError: the bundle segments something else, or scans or references cannot be used.
     """
     manifest = bundle.manifest
     if [output.name for output in manifest.outputs] != ["wmh"] or manifest.channels != ["flair"]:
         raise InputError("is not a FLAIR-to-WMH bundle", "Give one.", about=bundle.folder)
-    cases = []
-    with (
-        OnnxRuntimeBackend.of_bundle(bundle) as backend,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        segmenter = Segmenter(manifest.preparation, manifest.outputs, backend)
-        for plan in plans:
-            cases.append(_measure_case(plan, Path(folder), segmenter))
-            on_case(cases[-1])
-    return Accuracy(
-        bundle=manifest.name,
-        model_id=manifest.model_id,
-        backend=backend.name,
-        precision=backend.precision,
-        mean_dice=float(np.mean([case.dice for case in cases])),
-        lowest_dice=min(case.dice for case in cases),
-        threshold_mean_dice=float(np.mean([case.threshold_dice for case in cases])),
-        cases=cases,
+    scans = discover(data.scans, data.scans / "none").scans
+    measured = Accuracy(
+        circumstances=Circumstances.of(Model.of(bundle)),
+        data=data.name,
+        scans=len(scans),
+        threshold_dice={},
+        rows=[],
+        skipped={},
+    )
+    absent: set[str] = set()
+    for backend, precision in ways:
+        if backend in absent:
+            continue
+        with tempfile.TemporaryDirectory() as out:
+            try:
+                row = _row(bundle, scans, data, Path(out), backend, precision, tta, on_scan)
+            except (NotInstalledError, NoGpuError) as error:
+                absent.add(backend)
+                measured.skipped[backend] = str(error)
+            except InputError:
+                raise
+            except WmhError as error:
+                measured.skipped[f"{backend} {precision}"] = str(error)
+            else:
+                measured.rows.append(row)
+                if data.are_phantoms and not measured.threshold_dice:
+                    measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
+        on_result(measured)
+    return measured
+
+
+def ways_of(
+    backends: Iterable[str], precisions: Sequence[Precision]
+) -> list[tuple[str, Precision]]:
+    """Return backends with the precisions they have; none given: all."""
+    wanted = set(backends)
+    return [
+        (name, precision)
+        for name, of_backend in backends_known()
+        if not wanted or name in wanted
+        for precision in of_backend
+        if not precisions or precision in precisions
+    ]
+
+
+class _Telling(Progress):
+    def __init__(self, on_scan: Callable[[], None]) -> None:
+        self._on_scan = on_scan
+
+    def done(self, *_: object, **__: object) -> None:
+        self._on_scan()
+
+
+def _row(
+    bundle: Bundle,
+    scans: Sequence[Found],
+    data: Data,
+    out: Path,
+    backend: str,
+    precision: Precision,
+    tta: Tta,
+    on_scan: Callable[[], None],
+) -> Row:
+    job = Job(scans, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    wanted = Wanted(views=first_views(tta), precision=precision)
+    with executing(bundle, backend, wanted) as opened:
+        (device,) = opened.backends
+        outcome = run(job, [device], _Telling(on_scan))
+    for _, error in outcome.failed:
+        raise error
+    scores = score(find_pairs(out, data.references).pairs, on_pair=lambda: None)
+    for _, error in scores.failed:
+        raise error
+    evaluation = evaluate(scores.cases)
+    return Row(
+        backend=backend,
+        executes=device.description,
+        device=device.device,
+        precision=precision,
+        tta=tta,
+        metrics={name: Figure.of(one) for name, one in evaluation.overall.averages.items()},
+        volume_r_squared=_rounded(evaluation.volumes.r_squared),
+        volume_bias_ml=round(evaluation.volumes.bias_ml, 3),
+        cases=[_case(case) for case in scores.cases],
     )
 
 
-def _measure_case(plan: Plan, folder: Path, segmenter: Segmenter) -> CaseAccuracy:
-    facts = write_phantom(plan, folder)
-    scan = read_scan(plan.scan_path(folder))
-    reference = read_scan(plan.reference_path(folder), allow_constant=True).voxels > 0
-    (result,) = segmenter.segment(scan).results
+def _case(case: EvaluatedCase) -> CaseAccuracy:
     return CaseAccuracy(
-        name=plan.name,
-        site=plan.site,
-        contrast_to_noise=round(facts.contrast_to_noise, 2),
-        reference_ml=round(facts.volume_ml, 3),
-        volume_ml=round(result.lesions.volume_ml, 3),
-        dice=round(dice_of_masks(result.lesions.mask, reference), 4),
-        threshold_dice=round(best_threshold_dice(scan.voxels, reference, scan.voxel_volume_mm3), 4),
+        name=case.name,
+        site=case.site,
+        reference_ml=round(case.metrics.reference_ml, 3),
+        volume_ml=round(case.metrics.prediction_ml, 3),
+        dice=_rounded(case.metrics.dice),
     )
+
+
+def _threshold_dice(data: Data, scans: Sequence[Found], out: Path) -> dict[str, float]:
+    """Return what phantoms give away without any learning."""
+    pairs = find_pairs(out, data.references).pairs
+    scan_of = match_scans(pairs, scans)
+    found = {}
+    for pair in pairs:
+        scan = read_scan(scan_of[pair.name])
+        reference = read_scan(pair.reference, allow_constant=True).voxels > 0
+        dice = best_threshold_dice(scan.voxels, reference, scan.voxel_volume_mm3)
+        found[pair.name] = round(dice, 4)
+    return found
+
+
+def mean_dice(row: Row) -> float:
+    """Return the mean over the scans that have a Dice."""
+    return float(np.mean([case.dice for case in row.cases if case.dice is not None]))
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

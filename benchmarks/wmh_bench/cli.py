@@ -1,359 +1,379 @@
-"""`wmh-bench`: what bundles and trainings are worth, measured."""
+"""`wmh-bench`: how fast and how accurate a bundle is on the machine at hand.
+
+All but `baseline` and `dev` do without PyTorch; only these import what needs it.
+"""
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args
 
-import torch
 import typer
-from rich.progress import Progress
 
-from wmh_bench.accuracy import Accuracy, CaseAccuracy, held_out_phantoms, measure_accuracy
-from wmh_bench.cohort_speed import measure_cohort_speed
-from wmh_bench.data_memory import measure_data_memory
-from wmh_bench.device_waits import measure_device_waits
-from wmh_bench.export_cost import measure_export
-from wmh_bench.gpu.views import GpuViews, measure_gpu_views
-from wmh_bench.speed_up import measure_speed_up
-from wmh_bench.stand_in import LOWEST_DICE, StandInListener, make_stand_in, stand_in_recipe
-from wmh_bench.training_step import measure_training_speed
-from wmh_bench.view_speed import measure_view_speed
+from wmh_bench import development
+from wmh_bench.accuracy import (
+    HELD_OUT,
+    HELD_OUT_SUBJECTS,
+    Accuracy,
+    Data,
+    held_out_phantoms,
+    mean_dice,
+    measure_accuracy,
+    ways_of,
+    written,
+)
+from wmh_bench.compare import compare as compare_results
+from wmh_bench.compare import table
+from wmh_bench.latency import How, Latency, Refusal, Row, combinations, measure_latency
+from wmh_bench.pictures.comparison import draw_comparison
+from wmh_bench.pictures.timeline import draw_timeline
+from wmh_bench.products import Ceiling
+from wmh_bench.results import read_result, write_result
+from wmh_bench.throughput import measure_throughput
+from wmh_bench.times import LEAST_S
 from wmh_export.card import MeasuredAccuracy, model_card
-from wmh_runtime.atomic import write_text_atomically
-from wmh_runtime.backends.select import backend_named
+from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
 from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cli.options import precision_named, tta_named
 from wmh_runtime.discovery import discover
 from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.execution import AUTO, Wanted, backend_known
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.strict import Strict
-from wmh_train.recipe import load_recipe
+from wmh_runtime.report.plotting import DARK, LIGHT
+from wmh_runtime.types import ALL_VIEWS, Precision, Views, first_views
+from wmh_runtime.words import counted
 
-app = terminal.command_line("Measure accuracy, speed and memory.")
+app = terminal.command_line("Measure a bundle on this machine: speed, accuracy, memory.")
+app.add_typer(development.app, name="dev")
 
-_ROW = "{:<12} {:<10} {:>5} {:>8} {:>8} {:>7} {:>9}"
-
-
+_T = TypeVar("_T")
+_Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
 _Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
-_RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
-_Base = Annotated[Path | None, typer.Option(help="Weights that the encoder stands on.")]
-_Scans = Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")]
-_Bundle = Annotated[str, typer.Option(help="Bundle folder, or the name of a shipped one.")]
-_Data = Annotated[Path, typer.Option(help="Annotated scans, as wmh-train takes them.")]
+_Backends = Annotated[str, typer.Option("--backend", help="Only these, commas between.")]
+_Precisions = Annotated[str, typer.Option("--precision", help="Only these, commas between.")]
+_Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: one a core.")]
+
+_HEADS = (
+    *("median ms", "p99 ms", "slices/s", "scans/h", "of prod.", "of peak"),
+    *("load s", "first s", "host MB", "GPU MB", "Dice", ""),
+)
+_ROW = "{:>9} {:>8} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}  {}"
+_SLICES_A_SCAN = 48  # a 2-D FLAIR of 3 mm, as two of the three sites of the WMH challenge have
+
+
+@app.command()
+def latency(
+    bundle: _Bundle,
+    backend: _Backends = "",
+    precision: _Precisions = "",
+    views: Annotated[str, typer.Option(help="Of the graphs, commas between.")] = "1,8",
+    batch: Annotated[
+        str, typer.Option(help="Slices at a time. Default: 1, on GPUs 1,4.", show_default=False)
+    ] = "",
+    seconds: Annotated[
+        float, typer.Option(min=0.01, help="That each is timed at least, and ten times.")
+    ] = LEAST_S,
+    slices_a_scan: Annotated[int, typer.Option(min=1, help="For scans an hour.")] = _SLICES_A_SCAN,
+    threads: _Threads = None,
+    device: Annotated[int, typer.Option(min=0, help="Number of the GPU.")] = 0,
+    results: _Results = None,
+) -> None:
+    """Time batches by every backend and precision: latency, throughput, memory, agreement.
+
+    Each combination runs in a process of its own. Latency is that of one batch alone; slices a
+    second are counted with as many under way as wmh-infer has. Products are large matrix products
+    by the same libraries in the same precision.
+    """
+    opened = open_bundle(bundle)
+    ways = combinations(
+        _backends(backend), _precisions(precision), _views(views), _numbers(batch, "--batch")
+    )
+    if not ways:
+        raise InputError("nothing is left to measure", "Leave out --backend or --precision.")
+    _check(results)
+    how = How(seconds, slices_a_scan, threads, device)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("timing", total=len(ways))
+
+        def show(measured: Latency, found: Ceiling | Row | Refusal) -> None:
+            if results is not None:
+                write_result(results, measured)
+            if isinstance(found, Refusal):
+                terminal.say(f"skipped {[*measured.skipped][-1]}: {found.reason}")
+            elif isinstance(found, Ceiling):
+                rate = f"{found.tflop_per_s:.3g} TFLOP/s"
+                terminal.say(f"matrix products, {found.backend} {found.precision}: {rate}")
+            else:
+                if len(measured.rows) == 1:
+                    terminal.say(_ROW.format(*_HEADS))
+                _say_row(found)
+                bar.advance(task)
+
+        measured = measure_latency(opened, ways, how, show)
+    if not measured.rows:
+        raise BackendError("nothing could be measured", "See the reasons above.")
+
+
+def _say_row(row: Row) -> None:
+    views, slices = counted(row.views, "view"), counted(row.batch, "slice")
+    name = f"{row.backend} {row.precision}, {views}, {slices}"
+    shares = [
+        "–" if share is None else f"{share:.0%}"
+        for share in (row.share_of_products, row.share_of_peak)
+    ]
+    taken = "–" if row.device_memory_mb is None else f"{row.device_memory_mb:.0f}"
+    figures = (
+        *(f"{row.times.median_ms:.4g}", f"{row.times.p99_ms:.4g}", f"{row.slices_per_s:.4g}"),
+        *(f"{row.scans_per_hour:.0f}", *shares, f"{row.load_s:.2f}", f"{row.first_s:.2f}"),
+        *(f"{row.host_memory_mb:.0f}", taken, f"{row.mask_dice:.4f}"),
+    )
+    terminal.say(_ROW.format(*figures, name))
+    if row.parts is not None:
+        parts = row.parts
+        terminal.say(
+            f"    on the device, ms: in {parts.to_device_ms:.3g}, compute {parts.compute_ms:.4g},"
+            f" out {parts.from_device_ms:.3g}; enqueued in {parts.enqueue_ms:.3g}"
+        )
+    if row.refused:
+        terminal.say_warning(f"{name}: wmh-infer refuses it, {row.refused}")
+    for warning in row.warnings:
+        terminal.say_warning(f"{name}: {warning}")
+
+
+@app.command()
+def throughput(
+    bundle: _Bundle,
+    scans: Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Keep masks here. Default: they are thrown away.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="As of wmh-infer.")] = AUTO,
+    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "fp32",
+    tta: Annotated[str, typer.Option(help="As of wmh-infer.")] = "full",
+    batch: Annotated[int | None, typer.Option(min=1, help="Slices at a time.")] = None,
+    threads: _Threads = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw what each thread did, and when.")
+    ] = None,
+    results: _Results = None,
+) -> None:
+    """Segment a folder, files to files, beside what the device does alone."""
+    opened = open_bundle(bundle)
+    way = tta_named(tta)
+    wanted = Wanted(first_views(way), precision_named(precision), batch, threads)
+    _check(results, picture)
+    with tempfile.TemporaryDirectory() as scratch, terminal.progress_bar() as bar:
+        to = out or Path(scratch) / "out"
+        task = bar.add_task("segmenting", total=len(discover(scans, to).scans))
+        measured = measure_throughput(
+            *(opened, scans, to, backend_known(backend), wanted, way),
+            on_scan=lambda: bar.advance(task),
+        )
+    terminal.say(
+        f"{measured.executes} in {measured.precision}, {measured.tta}:"
+        f" {counted(measured.scans, 'scan')} in {measured.seconds:.1f} s,"
+        f" {measured.scans_per_hour:.0f} an hour, {measured.views_per_s:.4g} views/s,"
+        f" {measured.share_of_alone:.0%} of the device alone"
+    )
+    terminal.say(
+        f"{measured.slices_executed} of {measured.slices} slices executed,"
+        f" {measured.slices_in_all_views} of them in all views; the device executed"
+        f" {measured.device_busy:.0%} of the time; peak memory {measured.peak_memory_mb} MB"
+    )
+    steps = ", ".join(f"{step} {taken:.2f}" for step, taken in measured.seconds_a_scan.items())
+    terminal.say(f"seconds a scan, of the thread that does it: {steps}")
+    if picture is not None:
+        write_bytes_atomically(picture, draw_timeline(measured))
+    if results is not None:
+        write_result(results, measured)
 
 
 @app.command()
 def accuracy(
-    bundle: Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")],
-    results: _Results = None,
+    bundle: _Bundle,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of annotated FLAIR scans. Default: twelve phantoms."),
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Reference masks, as wmh-eval takes them. Default: those in DATA."),
+    ] = None,
+    backend: _Backends = "",
+    precision: _Precisions = "",
+    tta: Annotated[str, typer.Option(help="As of wmh-infer.")] = "full",
     card: Annotated[
         bool, typer.Option("--card", help="Also write them into the bundle's model card.")
     ] = False,
+    results: _Results = None,
 ) -> None:
-    """Measure the Dice on twelve held-out phantoms, beside that of an intensity threshold."""
-    opened = open_bundle(bundle)
-    _check(results)
-    plans = held_out_phantoms()
-    terminal.say(_ROW.format("phantom", "site", "CNR", "true mL", "mL", "Dice", "threshold"))
-    with terminal.progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(plans))
+    """Measure how good masks are, by every backend and precision, as wmh-eval does.
 
-        def show(case: CaseAccuracy) -> None:
-            figures = (case.reference_ml, case.volume_ml, case.dice, case.threshold_dice)
-            noise = case.contrast_to_noise
-            terminal.say(_ROW.format(case.name, case.site, noise, *figures))
+    Without DATA on twelve phantoms that no training saw, beside the best intensity threshold.
+    """
+    opened = open_bundle(bundle)
+    ways = ways_of(_backends(backend), _precisions(precision))
+    if not ways:
+        raise InputError("nothing is left to measure", "Leave out --backend or --precision.")
+    if card and (data is not None or ("onnxruntime", "fp32") not in ways):
+        problem = "is for phantoms, by onnxruntime in fp32"
+        raise InputError(problem, "Leave out DATA, --backend and --precision.", about="--card")
+    _check(results)
+
+    def show(measured: Accuracy) -> None:
+        if results is not None:
+            write_result(results, measured)
+
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("segmenting", total=None)
+
+        def advance() -> None:
             bar.advance(task)
 
-        measured = measure_accuracy(opened, plans, show)
-    terminal.say(
-        f"mean Dice {measured.mean_dice:.3f}, lowest {measured.lowest_dice:.3f};"
-        f" intensity threshold {measured.threshold_mean_dice:.3f}"
-    )
-    _write(results, measured)
+        annotated: AbstractContextManager[Data]
+        if data is None:
+            bar.update(task, total=HELD_OUT_SUBJECTS * (1 + len(ways)))
+            annotated = written(held_out_phantoms(), advance)
+        else:
+            bar.update(task, total=len(discover(data, data / "none").scans) * len(ways))
+            annotated = nullcontext(Data(data.name, data, references or data))
+        with annotated as scans:
+            measured = measure_accuracy(opened, scans, ways, tta_named(tta), advance, show)
+    _say_accuracy(measured)
     if card:
         _write_card(opened, measured, f"wmh-bench accuracy {bundle}")
 
 
-@app.command("data-memory")
-def data_memory(
-    data: _Data,
-    recipe: _RecipeName = "tiny",
-    scans: Annotated[int, typer.Option(min=1, help="How many to open in the end.")] = 170,
-    results: _Results = None,
-) -> None:
-    """Measure what memory reading training data takes as scans become more."""
-    _check(results)
-    with terminal.err.status("filling a cache, then reading from it"):
-        measured = measure_data_memory(data, load_recipe(recipe), scans)
-    for one in measured.opened:
-        terminal.say(
-            f"{one.scans} scans, {one.slices} slices: at most {one.largest_resident_mb:.0f} MB"
-            f" resident; in memory they would take {one.held_in_memory_mb:.0f} MB"
+def _say_accuracy(measured: Accuracy) -> None:
+    if not measured.rows:
+        raise BackendError(
+            "nothing could be measured: " + "; ".join(measured.skipped.values()),
+            "Choose another --backend or --precision.",
         )
-    _write(results, measured)
-
-
-@app.command("training-step")
-def training_step(
-    recipe: _RecipeName,
-    data: _Data,
-    cache: Annotated[Path, typer.Option(help="Folder of prepared slices.")],
-    steps: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 5,
-    results: _Results = None,
-) -> None:
-    """Time a recipe's optimiser steps, and those of the plain loop a person would write."""
-    _check(results)
-    with terminal.err.status("timing both loops"):
-        measured = measure_training_speed(load_recipe(recipe), data, cache, steps)
-    for speed in measured.loops:
-        terminal.say(
-            f"{measured.recipe}, {speed.loop} loop, {speed.precision}:"
-            f" {speed.slices_per_second:.2f} slices/s, peak memory {speed.peak_memory_mb:.0f} MB"
-        )
+    line = "{:<22} {:>7} {:>7} {:>7} {:>8} {:>8} {:>9}"
     terminal.say(
-        f"ratio {measured.ratio:.2f}; a step was estimated at {measured.estimated_memory_mb:.0f} MB"
+        line.format("", "Dice", "lowest", "H95 mm", "AVD %", "recall", "lesion F1")
+        + f"  ({counted(measured.scans, 'scan')}: {measured.data})"
     )
-    _write(results, measured)
+    for row in measured.rows:
+        means = [row.metrics[name].mean for name in ("h95_mm", "avd_percent")]
+        lesions = [row.metrics[name].mean for name in ("lesion_recall", "lesion_f1")]
+        dice = [case.dice for case in row.cases if case.dice is not None]
+        lowest = min(dice) if dice else None
+        figures = [row.metrics["dice"].mean, lowest, *means, *lesions]
+        cells = ["–" if figure is None else f"{figure:.4g}" for figure in figures]
+        terminal.say(line.format(f"{row.backend} {row.precision}", *cells))
+    if measured.threshold_dice:
+        best = sum(measured.threshold_dice.values()) / len(measured.threshold_dice)
+        terminal.say(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
+    for what, reason in measured.skipped.items():
+        terminal.say(f"skipped {what}: {reason}")
 
 
-@app.command("export")
-def export_cost(
+@app.command()
+def baseline(
     checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
-    out: Annotated[Path, typer.Option(help="Bundle folder to write; must not exist.")],
-    base: _Base = None,
+    base: Annotated[Path | None, typer.Option(help="Weights that the encoder stands on.")] = None,
+    bundle: Annotated[
+        str, typer.Option(help="That was exported from it: the runtime takes its turns too.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = "",
+    batch: Annotated[str, typer.Option(help="Slices at a time, commas between.")] = "1",
+    turns: Annotated[
+        int, typer.Option(min=1, help="Timed on a processor, after one that is not.")
+    ] = 5,
     results: _Results = None,
 ) -> None:
-    """Measure what an export takes: time, memory, size, and how true each precision is."""
+    """Time slices of eight views by PyTorch, from the reference method's own way on.
+
+    The reference: eager float32, adapters beside the weights, one view after another. Then what
+    one would try next: merged, all views at once, scaled_dot_product_attention, torch.compile,
+    half precision, CUDA graphs. All on the same weights in the same run, masks compared.
+    """
+    with terminal.needing("export"):
+        from wmh_bench.baseline.measure import Subject, measure_baseline
+        from wmh_bench.baseline.timing import device_named
+    opened = open_bundle(bundle) if bundle else None
+    chosen = device_named(device)
+    at_a_time = _numbers(batch, "--batch")
+    if not at_a_time:
+        raise InputError("names no number of slices", "Give some, such as 1,4.", about="--batch")
     _check(results)
-    with terminal.err.status("exporting"):
-        measured = measure_export(checkpoint, out, base)
-    for step in measured.steps:
-        terminal.say(f"{step.seconds:7.1f} s  {step.name}")
-    terminal.say(
-        f"{measured.seconds:.0f} s, {measured.int8_search_seconds:.0f} s of them for the search of"
-        f" INT8; peak memory {measured.peak_memory_mb:.0f} MB"
-    )
-    for reason in measured.refused:
-        terminal.say_error(reason)
-    _write(results, measured)
 
-
-@app.command("view-speed")
-def view_speed(
-    bundle: Annotated[str, typer.Argument(help="Bundle folder.")],
-    checkpoint: Annotated[Path, typer.Option(help="That it was exported from, for PyTorch.")],
-    base: _Base = None,
-    turns: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 7,
-    results: _Results = None,
-) -> None:
-    """Time one view by every backend and precision of this processor, and by PyTorch, in turns."""
-    _check(results)
-    with terminal.progress_bar() as bar:
-        task = bar.add_task("executing views", total=turns + 1)
-        measured = measure_view_speed(
-            open_bundle(bundle), checkpoint, base, turns, lambda: bar.advance(task)
-        )
-    for one in measured.contenders:
-        terminal.say(
-            f"{one.median_s:7.3f} s  {one.times_faster:5.2f} ×  mask Dice {one.mask_dice:.4f}"
-            f"  {one.name}"
-        )
-    for ceiling in measured.ceilings:
-        terminal.say(
-            f"matrix products, {ceiling.precision}: {ceiling.gflop_per_s:.0f} GFLOP/s, so at least"
-            f" {ceiling.floor_s:.3f} s a view of the method at 512 pixels"
-        )
-    _write(results, measured)
-
-
-@app.command("device-waits")
-def device_waits(
-    scans: _Scans,
-    bundle: _Bundle = "demo",
-    seconds_a_slice: Annotated[
-        float, typer.Option(min=0.001, help="That a device takes which only sleeps.")
-    ] = 0.05,
-    results: _Results = None,
-) -> None:
-    """Measure how long a device waits for what is read, prepared, finished and written."""
-    _check(results)
-    with terminal.err.status("running over a device that sleeps"):
-        measured = measure_device_waits(open_bundle(bundle), scans, seconds_a_slice)
-    terminal.say(
-        f"{measured.scans} scans, {measured.slices} slices: {measured.seconds_device:.1f} s of the"
-        f" device, {measured.seconds_run:.1f} s in all, ratio {measured.ratio:.3f}"
-    )
-    _write(results, measured)
-
-
-@app.command("cohort-speed")
-def cohort_speed(
-    scans: _Scans,
-    out: Annotated[Path, typer.Option(help="Folder for the masks.")],
-    bundle: _Bundle = "demo",
-    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
-    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "fp32",
-    tta: Annotated[str, typer.Option(help="As of wmh-infer.")] = "full",
-    results: _Results = None,
-) -> None:
-    """Segment a folder, files to files, and compare with what the device does alone."""
-    _check(results)
-    opened = open_bundle(bundle)
-    with terminal.progress_bar() as bar:
-        task = bar.add_task("segmenting", total=len(discover(scans, out).scans))
-        measured = measure_cohort_speed(
-            opened,
-            scans,
-            out,
-            backend_named(backend),
-            precision_named(precision),
-            tta_named(tta),
-            lambda: bar.advance(task),
-        )
-    terminal.say(
-        f"{measured.scans} scans in {measured.seconds:.1f} s:"
-        f" {measured.scans_a_second:.3f} scans/s, {measured.views_a_second:.2f} views/s,"
-        f" {measured.share_of_alone:.2f} of the device alone"
-    )
-    terminal.say(
-        f"{measured.slices_executed} of {measured.slices} slices executed,"
-        f" {measured.slices_in_all_views} of them in all views; peak memory"
-        f" {measured.peak_memory_mb:.0f} MB"
-    )
-    _write(results, measured)
-
-
-@app.command("speed-up")
-def speed_up(
-    scan: Annotated[Path, typer.Argument(help="A FLAIR scan.")],
-    bundle: Annotated[str, typer.Option(help="Bundle folder.")],
-    checkpoint: Annotated[Path, typer.Option(help="That it was exported from, for PyTorch.")],
-    base: _Base = None,
-    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "int8",
-    reference_views: Annotated[int, typer.Option(min=2, help="Timed by PyTorch.")] = 40,
-    results: _Results = None,
-) -> None:
-    """Segment one scan, file to files, and compare with PyTorch view by view."""
-    _check(results)
-    with terminal.err.status("opening") as status:
-        measured = measure_speed_up(
-            open_bundle(bundle),
-            checkpoint,
-            base,
-            scan,
-            backend_named(backend),
-            precision_named(precision),
-            reference_views,
-            status.update,
-        )
-    terminal.say(
-        f"PyTorch, view by view: {measured.reference_seconds_a_view:.2f} s a view, so"
-        f" {measured.reference_seconds:.0f} s for {measured.slices} slices"
-    )
-    for one in measured.runs:
-        terminal.say(
-            f"{one.tta} {one.precision}: {one.seconds:.1f} s, {one.times_faster:.2f} × faster"
-            f" ({one.times_faster_of_slices:.2f} × of the {one.slices_executed} slices executed),"
-            f" mask Dice {one.mask_dice:.4f}"
-        )
-    terminal.say(
-        f"adaptive: {measured.looked_again:.2f} of the slices in all views,"
-        f" {measured.adaptive_times_faster:.2f} × faster than full,"
-        f" {measured.adaptive_share:.2f} of what that allows"
-    )
-    _write(results, measured)
-
-
-@app.command("gpu-views")
-def gpu_views(
-    checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
-    results: Annotated[Path, typer.Option(help="JSON file, written anew after each way.")],
-    base: _Base = None,
-    batches: Annotated[str, typer.Option(help="Slices at a time, commas between.")] = "1,2,4,8",
-) -> None:
-    """Execute slices of eight views on a GPU by PyTorch, providers and engines, way by way."""
-    _require_gpu()
-    _check(results)
-    at_a_time = _batches(batches)
-
-    def show(measured: GpuViews, line: str) -> None:
+    def show(measured: Any, line: str) -> None:
         terminal.say(line)
-        _write(results, measured)
+        if results is not None:
+            write_result(results, measured)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        measure_gpu_views(checkpoint, base, at_a_time, Path(scratch), show)
+    with terminal.err.status("executing"):
+        measure_baseline(Subject(checkpoint, base, opened), chosen, at_a_time, turns, show)
 
 
-@app.command("stand-in")
-def stand_in(
-    out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
-    recipe: _RecipeName = "wmh-lora",
+@app.command()
+def compare(
+    results: Annotated[list[Path], typer.Argument(help="JSON files of wmh-bench.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the table and the pictures.")],
 ) -> None:
-    """Make a trained network of the method's shape to measure with, without MedSAM's weights."""
-    shape = load_recipe(recipe)
-    with terminal.progress_bar() as bar:
-        made = make_stand_in(out, _StageDisplay(bar), stand_in_recipe(shape))
-    terminal.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
-    if made.mean_dice < LOWEST_DICE:
-        terminal.say_error(
-            f"that is below {LOWEST_DICE}: its masks mean too little to measure with"
-        )
-        raise typer.Exit(terminal.EXIT_SOME_FAILED)
-    terminal.say(f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …")
+    """Put results of one or several machines side by side: a table, and a picture."""
+    found = compare_results([read_result(path) for path in results])
+    make_writable_folder(out)
+    text = table(found)
+    write_text_atomically(out / "comparison.md", text)
+    terminal.say(text)
+    if found.entries:
+        for name, theme in (("comparison.png", LIGHT), ("comparison-dark.png", DARK)):
+            write_bytes_atomically(out / name, draw_comparison(found, theme))
+    terminal.say(f"Written to {out}")
 
 
-class _StageDisplay(StandInListener):
-    """A bar for each stage."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None)
-
-    def stage(self, name: str, total: int) -> None:
-        self._bar.reset(self._task, description=name, total=total)
-
-    def advance(self) -> None:
-        self._bar.advance(self._task)
-
-    def note(self, line: str) -> None:
-        terminal.say(line)
+def _backends(names: str) -> list[str]:
+    return [backend_known(name) for name in _listed(names)]
 
 
-def _batches(numbers: str) -> list[int]:
-    found = {one.strip() for one in numbers.split(",")}
-    if all(one.isdecimal() and int(one) for one in found):
-        return sorted(map(int, found))
-    raise InputError(f"is {numbers}", "Give numbers of slices, such as 1,4.", about="--batches")
+def _precisions(names: str) -> list[Precision]:
+    return [precision_named(name) for name in _listed(names)]
 
 
-def _require_gpu() -> None:
-    if not torch.cuda.is_available():
-        raise BackendError("PyTorch sees no GPU", "Check the driver with nvidia-smi.")
+def _views(names: str) -> list[Views]:
+    known: tuple[Views, ...] = get_args(Views)
+    assert known == ALL_VIEWS
+    found = [count for count in known if str(count) in _listed(names)]
+    if not found or len(found) != len(_listed(names)):
+        raise InputError(f"is {names}", "Give 1, 8 or 1,8.", about="--views")
+    return found
 
 
-def _check(results: Path | None) -> None:
+def _numbers(names: str, option: str) -> list[int]:
+    listed = _listed(names)
+    if all(one.isdecimal() and int(one) for one in listed):
+        return sorted({int(one) for one in listed})
+    raise InputError(f"is {names}", "Give numbers of slices, such as 1,4.", about=option)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _check(*paths: Path | None) -> None:
     """Find out before a long measurement whether its results can be written."""
-    if results is not None:
-        make_writable_folder(results.parent)
-
-
-def _write(results: Path | None, measured: Strict) -> None:
-    if results is not None:
-        write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
+    for path in paths:
+        if path is not None:
+            make_writable_folder(path.parent)
 
 
 def _write_card(bundle: Bundle, measured: Accuracy, command: str) -> None:
+    row = measured.row("onnxruntime", "fp32")
+    threshold = measured.threshold_dice.values()
     text = model_card(
         bundle.manifest,
         MeasuredAccuracy(
-            data=f"{len(measured.cases)} phantoms that no training saw, 1 to 40 mL, three sites",
-            mean_dice=measured.mean_dice,
-            lowest_dice=measured.lowest_dice,
-            threshold_mean_dice=measured.threshold_mean_dice,
+            data=f"{HELD_OUT}, 1 to 40 mL, three sites",
+            mean_dice=mean_dice(row),
+            lowest_dice=min(case.dice for case in row.cases if case.dice is not None),
+            threshold_mean_dice=sum(threshold) / len(threshold),
             command=command,
         ),
     )

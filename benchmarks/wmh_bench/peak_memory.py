@@ -6,11 +6,12 @@ import sys
 from typing import Any
 
 import psutil
-import torch
 
 
 def peak_bytes() -> int:
-    """Return the peak on the GPU where there is one, else of resident memory."""
+    """Return the peak on the GPU where PyTorch sees one, else of resident memory."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return peak_resident_bytes()

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -85,8 +85,8 @@ class StandIn:
         return float(np.mean(list(self.unseen_dice.values())))
 
 
-class StandInListener:
-    """Is told how the making goes. The default does nothing."""
+class StandInListener(Protocol):
+    """Is told how the making goes."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage of `total` parts begins."""

@@ -98,10 +98,21 @@ def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
         extra: of this distribution that installs what it needs.
         needs: libraries that the module imports only when it uses them.
     """
-    try:
+    with needing(extra):
         for library in needs:
             importlib.import_module(library)
         return importlib.import_module(name)
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Import within the block what needs more than the runtime; exit where it is missing.
+
+    Args:
+        extra: of this distribution that installs what is needed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         extras = ",".join(filter(None, ("cpu", extra)))
         say_error(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,33 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.evaluation import UNKNOWN_SITE, Case, VolumeAgreement
+from wmh_runtime.report.plotting import COLOURS, LIGHT, MARKS, figure, png
 from wmh_runtime.report.summary import number
 
 _LOG_FROM = 100.0  # largest volume over smallest: two decades
 _SIDE_INCHES = 6.4
 _LOW_INCHES = 4.6
-_DPI = 150
 _LEGEND_COLUMNS = 3
-_INK = "#3a3f47"
-_LINE = "#8b919d"
-
-# Of the palette of Okabe and Ito (2008), told apart with every kind of colour vision; its yellow
-# is too light for white paper. Marks differ too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
-_STYLE = {
-    "font.size": 11,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#eceef1",
-}
 
 
 def draw_volumes(cases: Sequence[Case], agreement: VolumeAgreement) -> bytes:
@@ -56,7 +35,7 @@ def draw_volumes(cases: Sequence[Case], agreement: VolumeAgreement) -> bytes:
         both = np.concatenate([true_ml, predicted_ml])
         for axis in ("x", "y"):
             _scale(axes, axis, both)
-        axes.axline((1, 1), (2, 2), color=_LINE, linewidth=1, zorder=1)
+        axes.axline((1, 1), (2, 2), color=LIGHT.line, linewidth=1, zorder=1)
         _scatter(axes, cases, true_ml, predicted_ml, {"loc": "upper left"})
         axes.set_xlabel("Reference volume (mL)")
         axes.set_ylabel("Predicted volume (mL)")
@@ -65,7 +44,7 @@ def draw_volumes(cases: Sequence[Case], agreement: VolumeAgreement) -> bytes:
             loc="left",
             fontsize=11,
         )
-        return _png(axes)
+        return png(axes.figure)
 
 
 def draw_bland_altman(cases: Sequence[Case], agreement: VolumeAgreement) -> bytes:
@@ -82,7 +61,7 @@ def draw_bland_altman(cases: Sequence[Case], agreement: VolumeAgreement) -> byte
     means_ml = (true_ml + predicted_ml) / 2
     with _axes(_LOW_INCHES) as axes:
         _scale(axes, "x", means_ml)
-        axes.axhline(0, color=_LINE, linewidth=0.6, zorder=1)
+        axes.axhline(0, color=LIGHT.line, linewidth=0.6, zorder=1)
         lines = {  # equal values are one line
             agreement.upper_limit_ml: ("+1.96 SD", "--"),
             agreement.lower_limit_ml: ("−1.96 SD", "--"),
@@ -91,7 +70,7 @@ def draw_bland_altman(cases: Sequence[Case], agreement: VolumeAgreement) -> byte
         for value_ml, (name, style) in lines.items():
             if math.isnan(value_ml):
                 continue
-            axes.axhline(value_ml, color=_INK, linewidth=1.2, linestyle=style, zorder=1)
+            axes.axhline(value_ml, color=LIGHT.ink, linewidth=1.2, linestyle=style, zorder=1)
             axes.annotate(
                 f"{name}\n{number(value_ml, 2)} mL",
                 (1.01, value_ml),
@@ -104,7 +83,7 @@ def draw_bland_altman(cases: Sequence[Case], agreement: VolumeAgreement) -> byte
         axes.margins(y=0.12)
         axes.set_xlabel("Mean of prediction and reference (mL)")
         axes.set_ylabel("Prediction − reference (mL)")
-        return _png(axes)
+        return png(axes.figure)
 
 
 def volume_scale(volumes_ml: NDArray[np.float64]) -> Literal["linear", "log", "symlog"]:
@@ -122,12 +101,9 @@ def _volumes(cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 @contextmanager
 def _axes(height_inches: float) -> Iterator[Any]:
-    """Yield the axes of a new figure, in this project's style while the block lasts."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        yield Figure((_SIDE_INCHES, height_inches), layout="constrained").add_subplot()
+    """Yield the axes of a new figure."""
+    with figure(_SIDE_INCHES, height_inches) as drawn:
+        yield drawn.add_subplot()
 
 
 def _scale(axes: Any, axis: Literal["x", "y"], volumes_ml: NDArray[np.float64]) -> None:
@@ -164,8 +140,8 @@ def _scatter(
         axes.scatter(
             *(x[of_case == site], y[of_case == site]),
             s=34,
-            color=_COLOURS[place % len(_COLOURS)],
-            marker=_MARKS[place % len(_MARKS)],
+            color=COLOURS[place % len(COLOURS)],
+            marker=MARKS[place % len(MARKS)],
             alpha=0.85,
             linewidths=0,
             label=f"{site} ({np.count_nonzero(of_case == site)})",
@@ -173,9 +149,3 @@ def _scatter(
         )
     if any(case.site for case in cases):
         axes.legend(frameon=False, fontsize=10, handletextpad=0.2, **place_of_legend)
-
-
-def _png(axes: Any) -> bytes:
-    encoded = io.BytesIO()
-    axes.figure.savefig(encoded, format="png", dpi=_DPI)
-    return encoded.getvalue()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wmh_bench.gpu.attention import ScaledDotProductAttention
-from wmh_bench.gpu.timing import TORCH_TYPES, device_seconds, float32_as_it_is
-from wmh_bench.gpu.ways import Opened, Way
+from wmh_bench.baseline.attention import ScaledDotProductAttention
+from wmh_bench.baseline.timing import TORCH_TYPES, float32_as_it_is, seconds_of
+from wmh_bench.baseline.ways import Opened, Way
 from wmh_export.rewrite import rewrite
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import Floats, Precision
@@ -22,16 +23,16 @@ from wmh_train.model.views import EightViews, OneView, apply_view, undo_view
 
 REFERENCE = "PyTorch eager, adapters beside the weights, view by view"
 _OWN_ATTENTION = "scaled_dot_product_attention"
-_GPU = torch.device("cuda")
 
 
 class TorchWay(Way):
-    """PyTorch, timed on the device by its events; slices and probabilities stay there.
+    """PyTorch; slices and probabilities stay on the device.
 
     Args:
         name: for people.
         precision: of weights, slices and products.
         slices: at a time.
+        device: that executes.
         build: makes the module, [N, C, S, S] to [N, K, S, S], in float32 on the processor.
         compiled: by torch.compile.
         captured: into a CUDA graph.
@@ -42,44 +43,59 @@ class TorchWay(Way):
         name: str,
         precision: Precision,
         slices: int,
+        device: torch.device,
         build: Callable[[], nn.Module],
         *,
         compiled: bool = False,
         captured: bool = False,
     ) -> None:
         super().__init__(name, precision, slices)
+        self._device = device
         self._build = build
         self._compiled = compiled
         self._captured = captured
 
     @contextmanager
     def open(self) -> Iterator[Opened]:
-        """Move the module to the GPU, which is free of all that was there before."""
-        _forget()
-        torch.cuda.reset_peak_memory_stats()
+        """Move the module to the device; a GPU is freed of all that was there before."""
+        if self._device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         dtype = TORCH_TYPES[self.precision]
-        module: Callable[[Tensor], Tensor] = self._build().eval().to(_GPU, dtype)
+        module: Callable[[Tensor], Tensor] = self._build().eval().to(self._device, dtype)
         if self._compiled:
-            torch.compiler.reset()
             module = torch.compile(module, dynamic=False)
-        with torch.inference_mode(), float32_as_it_is():
-            yield _OpenedTorch(module, dtype, self.slices, captured=self._captured)
+        with torch.inference_mode():
+            yield _OpenedTorch(module, self._device, dtype, self.slices, captured=self._captured)
 
 
 class _OpenedTorch(Opened):
     def __init__(
-        self, module: Callable[[Tensor], Tensor], dtype: torch.dtype, slices: int, *, captured: bool
+        self,
+        module: Callable[[Tensor], Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+        slices: int,
+        *,
+        captured: bool,
     ) -> None:
-        self._module, self._dtype, self._slices = module, dtype, slices
+        self._module, self._device, self._dtype, self._slices = module, device, dtype, slices
         self._captured = captured
         self._batch: Tensor | None = None  # where slices lie on the device
         self._run: Callable[[], Tensor] | None = None
 
     @property
-    def memory_mb(self) -> float:
+    def memory_mb(self) -> float | None:
+        if self._device.type != "cuda":
+            return None
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
 
     def predict(self, slices: Floats) -> Floats:
+        with torch.inference_mode(), float32_as_it_is():
+            return self._predicted(slices)
+
+    def _predicted(self, slices: Floats) -> Floats:
         found = []
         for start in range(0, len(slices), self._slices):
             part = slices[start : start + self._slices]
@@ -87,15 +103,16 @@ class _OpenedTorch(Opened):
             found.append(given[: len(part)].float().cpu().numpy())
         return np.concatenate(found)
 
-    def seconds(self, batch: Floats, timed: int) -> list[float]:
-        return device_seconds(self._ready(batch), timed)
+    def seconds(self, batch: Floats, count: int) -> list[float]:
+        with torch.inference_mode(), float32_as_it_is():
+            return seconds_of(self._ready(batch), self._device, count)
 
     def _ready(self, slices: Floats) -> Callable[[], Tensor]:
         """Copy slices to the device, and return what executes them."""
-        given = torch.from_numpy(slices).to(_GPU, self._dtype)
+        given = torch.from_numpy(slices).to(self._device, self._dtype)
         if self._batch is None or self._run is None:
             whole, module = (self._slices, *given.shape[1:]), self._module
-            self._batch = batch = torch.zeros(whole, device=_GPU, dtype=self._dtype)
+            self._batch = batch = torch.zeros(whole, device=self._device, dtype=self._dtype)
             self._run = lambda: module(batch)
             if self._captured:
                 self._run = _captured(self._run)
@@ -122,12 +139,6 @@ def _captured(execute: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return replay
 
 
-def _forget() -> None:
-    """Give back what earlier ways took on the device."""
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
 class ViewByView(OneView):
     """The eight views of a slice one after another, as the reference method has them."""
 
@@ -139,7 +150,7 @@ class ViewByView(OneView):
 
 
 def torch_ways(
-    network: WmhNetwork, merged: WmhNetwork, batches: Sequence[int]
+    network: WmhNetwork, merged: WmhNetwork, batches: Sequence[int], device: torch.device
 ) -> Iterator[TorchWay]:
     """Yield what PyTorch can do, the reference method's own way first.
 
@@ -147,31 +158,45 @@ def torch_ways(
         network: as it was trained.
         merged: the same without adapters.
         batches: slices at a time, smallest first.
+        device: that executes; only a GPU has float16 and CUDA graphs.
     """
-    plain, own = rewrite(merged), rewrite(merged, ScaledDotProductAttention)
+    on_gpu = device.type == "cuda"
+    halves: tuple[Precision, ...] = ("fp16", "bf16") if on_gpu else ("bf16",)
+    half, most = halves[0], batches[-1]
+    own = rewrite(merged, ScaledDotProductAttention)
 
-    def of(module: type[OneView], source: nn.Module) -> Callable[[], nn.Module]:
-        return lambda: module(copy.deepcopy(source))
+    def ways(
+        name: str,
+        precisions: Iterable[Precision],
+        at_a_time: Iterable[int],
+        module: type[OneView],
+        source: nn.Module,
+        *,
+        compiled: bool = False,
+        captured: bool = False,
+    ) -> Iterator[TorchWay]:
+        for precision, slices in itertools.product(precisions, at_a_time):
+            yield TorchWay(
+                *(name, precision, slices, device, lambda: module(copy.deepcopy(source))),
+                compiled=compiled,
+                captured=captured,
+            )
 
-    halves: tuple[Precision, ...] = ("fp16", "bf16")
-    for precision in ("fp32", *halves):
-        yield TorchWay(REFERENCE, precision, 1, of(ViewByView, network))
-    for precision in ("fp32", *halves):
-        for slices in batches:
-            yield TorchWay("PyTorch eager, merged", precision, slices, of(EightViews, merged))
-    for slices in batches:
-        name = "PyTorch eager, attention rewritten"
-        yield TorchWay(name, "fp16", slices, of(EightViews, plain))
-    for precision in halves:
-        for slices in batches:
-            name = f"PyTorch eager, {_OWN_ATTENTION}"
-            yield TorchWay(name, precision, slices, of(EightViews, own))
-    for slices in batches:
+    all_of_them: tuple[Precision, ...] = ("fp32", *halves)
+    yield from ways(REFERENCE, all_of_them if on_gpu else ("fp32",), (1,), ViewByView, network)
+    yield from ways("PyTorch eager, merged", all_of_them, batches, EightViews, merged)
+    plain = rewrite(merged)
+    yield from ways("PyTorch eager, attention rewritten", (half,), batches, EightViews, plain)
+    name = f"PyTorch eager, {_OWN_ATTENTION}"
+    yield from ways(name, halves if on_gpu else all_of_them, batches, EightViews, own)
+    if on_gpu:
         name = f"PyTorch, {_OWN_ATTENTION}, CUDA graph"
-        yield TorchWay(name, "fp16", slices, of(EightViews, own), captured=True)
-    most = batches[-1]
-    for source, name in ((merged, "merged"), (own, _OWN_ATTENTION)):
-        build = of(EightViews, source)
-        yield TorchWay(f"torch.compile, {name}", "fp16", most, build, compiled=True)
-    name = f"torch.compile, {_OWN_ATTENTION}, CUDA graph"
-    yield TorchWay(name, "fp16", batches[0], of(EightViews, own), compiled=True, captured=True)
+        yield from ways(name, (half,), batches, EightViews, own, captured=True)
+    for source, what in ((merged, "merged"), (own, _OWN_ATTENTION)):
+        precisions = (half,) if on_gpu else all_of_them
+        name = f"torch.compile, {what}"
+        yield from ways(name, precisions, (most,), EightViews, source, compiled=True)
+    if on_gpu:
+        name = f"torch.compile, {_OWN_ATTENTION}, CUDA graph"
+        once = batches[:1]
+        yield from ways(name, (half,), once, EightViews, own, compiled=True, captured=True)

@@ -14,16 +14,16 @@ class Opened(ABC):
 
     @property
     @abstractmethod
-    def memory_mb(self) -> float:
-        """What it took on the device at the most, so far, 10⁶ bytes."""
+    def memory_mb(self) -> float | None:
+        """What it took on a GPU at the most, so far, 10⁶ bytes; None on a processor."""
 
     @abstractmethod
     def predict(self, slices: Floats) -> Floats:
         """Return the probability of eight views, float32 [n, C, S, S] to [n, K, S, S]."""
 
     @abstractmethod
-    def seconds(self, batch: Floats, timed: int) -> list[float]:
-        """Execute a batch again and again, after a warm-up; return what each time took."""
+    def seconds(self, batch: Floats, count: int) -> list[float]:
+        """Execute a batch again and again; return what each time took."""
 
 
 class Way(ABC):
@@ -43,13 +43,10 @@ class Way(ABC):
     def __str__(self) -> str:
         return f"{self.name}, {self.precision}, {counted(self.slices, 'slice')} at a time"
 
-    def prepare(self) -> None:  # noqa: B027 - most ways need nothing
-        """Make what is made once and kept, such as a graph or an engine.
-
-        Raises:
-            WmhError: what it needs is not installed, or does not know this GPU.
-        """
-
     @abstractmethod
     def open(self) -> AbstractContextManager[Opened]:
-        """Take what it needs on the device, for as long as the context lasts."""
+        """Take what it needs on the device, for as long as the context lasts.
+
+        Raises:
+            WmhError: what it needs is not installed, or cannot be used here.
+        """

@@ -1,0 +1,248 @@
+"""The reference method's own way, what one would try next, and the runtime, in one run.
+
+On a processor all ways take turns, so that whatever else the machine does slows all of them alike.
+On a GPU, whose times are steady and whose memory is small, one follows the other. Correctness comes
+first: what a way gives is compared with the float32 network on the processor, and the difference
+stands beside the speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from wmh_bench.baseline.ceilings import measure_copies, tflop_per_s
+from wmh_bench.baseline.result import Baseline, Row
+from wmh_bench.baseline.runtime_ways import runtime_ways
+from wmh_bench.baseline.torch_ways import REFERENCE, torch_ways
+from wmh_bench.baseline.ways import Opened, Way
+from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.times import Times, for_long_enough
+from wmh_export.merge import merge
+from wmh_export.rewrite import rewrite
+from wmh_runtime.bundle import Bundle
+from wmh_runtime.errors import ExportError, WmhError
+from wmh_runtime.machine import processor
+from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.phantom.cohort import PARITY_SEED
+from wmh_runtime.questions import phantom_questions
+from wmh_runtime.tta import VIEWS
+from wmh_runtime.types import Floats, Precision
+from wmh_train.backend import TorchBackend
+from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
+from wmh_train.model.network import WmhNetwork, parameter_counts
+
+_COMPARED = 4  # slices
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured."""
+
+    checkpoint: Path  # calibrated
+    base: Path | None  # weights that its encoder stands on
+    bundle: Bundle | None  # exported from it: the runtime takes its turns too
+
+
+def measure_baseline(
+    subject: Subject,
+    device: torch.device,
+    batches: Sequence[int],
+    turns: int,
+    on_result: Callable[[Baseline, str], None],
+) -> Baseline:
+    """Execute slices of eight views by all ways.
+
+    Args:
+        subject: what to execute.
+        device: `cpu` or `cuda`.
+        batches: slices at a time, smallest first.
+        turns: that all ways take on a processor, after one that is not timed.
+        on_result: is told what was measured so far, with a line about what is new.
+
+    Raises:
+        ExportError: the checkpoint is not calibrated for eight views, or the bundle is of another.
+    """
+    facts = load_facts(subject.checkpoint)
+    thresholds = _thresholds(facts, subject.checkpoint)
+    network = load_network(subject.checkpoint, facts, subject.base)
+    merged = merge(network)
+    truth = _ask(network, facts, thresholds)
+    _require_exported_from(facts, subject)
+    on_gpu = device.type == "cuda"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
+    measured = Baseline(
+        circumstances=Circumstances.of(_model(subject, facts, merged, truth)),
+        device=torch.cuda.get_device_name(device) if on_gpu else processor(),
+        in_turns=0 if on_gpu else turns,
+        products_tflop_per_s=tflop_per_s(precisions, device),
+        copies=measure_copies(device),
+        rows=[],
+        skipped={},
+    )
+    ways: list[Way] = [*torch_ways(network, merged, batches, device)]
+    if subject.bundle is not None:
+        ways += runtime_ways(subject.bundle, batches, on_gpu=on_gpu)
+    order = _one_by_one(ways, truth) if on_gpu else _in_turns(ways, truth, turns)
+    for way, found in order:
+        if isinstance(found, _Executed):
+            row = _row(way, found, truth, measured)
+            measured.rows.append(row)
+            on_result(measured, _line(way, row))
+        else:
+            measured.skipped[str(way)] = found
+            on_result(measured, f"{way}: skipped, {found}")
+    return measured
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What every way is compared with."""
+
+    slices: Floats  # [n, C, S, S]
+    probability: Floats  # [n, K, S, S], of eight views, float32 on the processor
+    thresholds: Floats  # [K, 1, 1]
+
+    def batch(self, count: int) -> Floats:
+        """Return so many slices, the same again and again if need be."""
+        return self.slices[np.arange(count) % len(self.slices)]
+
+
+@dataclass(frozen=True)
+class _Executed:
+    """What a way did."""
+
+    found: Floats  # for the slices of the truth
+    first_s: float
+    seconds: list[float]  # of batches
+    device_memory_mb: float | None
+
+
+def _one_by_one(ways: Sequence[Way], truth: _Truth) -> Iterator[tuple[Way, _Executed | str]]:
+    """Execute each way for long enough; yield what it did, or why it could not."""
+    for way in ways:
+        try:
+            with way.open() as opened:
+                first_s, found = _first(opened, truth)
+                batch = truth.batch(way.slices)
+                seconds = for_long_enough(lambda count: opened.seconds(batch, count))  # noqa: B023
+                done = _Executed(found, first_s, seconds, opened.memory_mb)
+        except (WmhError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
+            yield way, _reason(error)
+        else:
+            yield way, done
+
+
+def _in_turns(
+    ways: Sequence[Way], truth: _Truth, turns: int
+) -> Iterator[tuple[Way, _Executed | str]]:
+    """Open all ways and let them execute in turns; yield what each did, or why it could not."""
+    with ExitStack() as stack:
+        able: list[tuple[Way, Opened, float, Floats]] = []
+        for way in ways:
+            try:
+                opened = stack.enter_context(way.open())
+                able.append((way, opened, *_first(opened, truth)))
+            except (WmhError, RuntimeError) as error:
+                yield way, _reason(error)
+        seconds: dict[Way, list[float]] = {way: [] for way, *_ in able}
+        for turn in range(turns + 1):
+            for way, opened, *_ in able:
+                taken = opened.seconds(truth.batch(way.slices), 1)
+                if turn:
+                    seconds[way] += taken
+        for way, opened, first_s, found in able:
+            yield way, _Executed(found, first_s, seconds[way], opened.memory_mb)
+
+
+def _first(opened: Opened, truth: _Truth) -> tuple[float, Floats]:
+    """Execute for the first time; return how long that took, and all that it found."""
+    (first_s,) = opened.seconds(truth.slices[:1], 1)
+    return first_s, opened.predict(truth.slices)
+
+
+def _reason(error: Exception) -> str:
+    return f"{error}".strip().partition("\n")[0] or type(error).__name__
+
+
+def _row(way: Way, done: _Executed, truth: _Truth, measured: Baseline) -> Row:
+    times = Times.of([seconds / way.slices for seconds in done.seconds])
+    tflop = len(VIEWS) * measured.circumstances.model.gflop_a_view / 1e3  # of a slice
+    tflop_per_s = tflop / times.median_ms * 1e3
+    reference = next(
+        (row for row in measured.rows if (row.name, row.precision) == (REFERENCE, "fp32")), None
+    )
+    ceiling = measured.products_tflop_per_s.get(way.precision)
+    found, expected = done.found >= truth.thresholds, truth.probability >= truth.thresholds
+    difference = np.abs(done.found - truth.probability).max()
+    return Row(
+        name=way.name,
+        precision=way.precision,
+        slices=way.slices,
+        first_s=round(done.first_s, 2),
+        times=times,
+        views_per_s=round(len(VIEWS) * 1e3 / times.median_ms, 3),
+        times_faster=round(reference.times.median_ms / times.median_ms, 3) if reference else 1.0,
+        tflop_per_s=round(tflop_per_s, 4),
+        share_of_products=round(tflop_per_s / ceiling, 4) if ceiling else None,
+        device_memory_mb=done.device_memory_mb,
+        max_abs_difference=float(f"{difference:.3g}"),
+        mask_dice=round(dice_of_masks(found, expected), 5),
+    )
+
+
+def _line(way: Way, row: Row) -> str:
+    share = "" if row.share_of_products is None else f"  {row.share_of_products:4.0%} of products"
+    return (
+        f"{row.times.median_ms:10.1f} ms a slice  {row.times_faster:6.2f} ×{share}"
+        f"  mask Dice {row.mask_dice:.4f}  {way}"
+    )
+
+
+def _require_exported_from(facts: CheckpointFacts, subject: Subject) -> None:
+    """Refuse what is surely of another network; masks tell the rest."""
+    bundle = subject.bundle
+    if bundle is not None and bundle.manifest.preparation != facts.recipe.preparation:
+        advice = "Give the bundle that was exported from it."
+        problem = f"prepares slices otherwise than {bundle.folder}"
+        raise ExportError(problem, advice, about=subject.checkpoint)
+
+
+def _thresholds(facts: CheckpointFacts, checkpoint: Path) -> Floats:
+    choices = facts.calibration.choices if facts.calibration is not None else []
+    for choice in choices:
+        if choice.views == len(VIEWS):
+            return np.array([output.threshold for output in choice.outputs], np.float32)
+    advice = f"Run: wmh-train calibrate {checkpoint} --data …"
+    raise ExportError("is not calibrated for eight views", advice, about=checkpoint)
+
+
+def _ask(network: WmhNetwork, facts: CheckpointFacts, thresholds: Floats) -> _Truth:
+    recipe = facts.recipe
+    slices = phantom_questions(
+        PARITY_SEED, recipe.preparation, len(recipe.channels), _COMPARED
+    ).slices
+    with TorchBackend(network, recipe, views=len(VIEWS)) as backend:
+        probability = backend.predict(slices)
+    return _Truth(slices, probability, thresholds[:, None, None])
+
+
+def _model(subject: Subject, facts: CheckpointFacts, merged: WmhNetwork, truth: _Truth) -> Model:
+    if subject.bundle is not None:
+        return Model.of(subject.bundle)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        rewrite(merged)(torch.from_numpy(truth.slices[:1]))
+    return Model(
+        name=facts.recipe.name,
+        model_id="",
+        bundle_sha256="",
+        size_px=facts.recipe.preparation.size_px,
+        parameters=parameter_counts(merged).total,
+        gflop_a_view=round(counter.get_total_flops() / 1e9, 3),
+    )

@@ -1,0 +1,53 @@
+"""What the measurement of baselines leaves. Reading it needs no PyTorch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from wmh_bench.circumstances import Circumstances
+from wmh_bench.times import Times
+from wmh_runtime.strict import Strict
+from wmh_runtime.types import Precision
+
+
+class Copies(Strict):
+    """Medians over a second and more."""
+
+    to_device_gb_per_s: float = Field(description="from pinned memory")
+    from_device_gb_per_s: float = Field(description="to pinned memory")
+    within_device_gb_per_s: float = Field(description="read and written counted")
+
+
+class Row(Strict):
+    """One way to execute a slice of eight views."""
+
+    name: str
+    precision: Precision
+    slices: int = Field(description="at a time")
+    first_s: float = Field(description="the first slice; of torch.compile with its compiling")
+    times: Times = Field(description="of a slice; of the runtime the interval between results")
+    views_per_s: float
+    times_faster: float = Field(description="than the reference method's own way: the medians")
+    tflop_per_s: float = Field(description="of the rewritten network's operations, whatever it has")
+    share_of_products: float | None = Field(
+        description="of what matrix products in this precision reached on this device by PyTorch"
+    )
+    device_memory_mb: float | None = Field(description="on a GPU, 10⁶ bytes")
+    max_abs_difference: float = Field(description="of probability, from the float32 network")
+    mask_dice: float = Field(description="with its masks")
+
+
+class Baseline(Strict):
+    """The measurement."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["baseline"] = "baseline"
+    circumstances: Circumstances
+    device: str
+    in_turns: int = Field(description="that all ways took; 0: one followed the other")
+    products_tflop_per_s: dict[Precision, float] = Field(description="of large matrices, PyTorch")
+    copies: Copies | None
+    rows: list[Row]
+    skipped: dict[str, str] = Field(description="what could not be measured, and why")

@@ -1,1 +1,0 @@
-"""Slices of eight views on a GPU: its ceilings, and ways to execute them."""

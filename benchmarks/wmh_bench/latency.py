@@ -1,0 +1,305 @@
+"""How fast a bundle is executed here, and how true: by every backend, precision, views and batch.
+
+Each combination has a process of its own, so that its peak of memory is its own and what it leaves
+disturbs no other. A batch is timed alone, from slices in host memory to probabilities in host
+memory; slices a second are counted with as many batches under way as a run has.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from wmh_bench.batch_times import Parts, batches_per_s, time_alone
+from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.peak_memory import peak_resident_bytes
+from wmh_bench.peaks import share_of_peak
+from wmh_bench.products import MULTIPLIERS, Ceiling, measure_ceiling
+from wmh_bench.times import Times
+from wmh_bench.timing_device import Marks, timing
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.graph import ProcessorBackend
+from wmh_runtime.backends.select import PROCESSOR_BACKENDS
+from wmh_runtime.bundle import Bundle, open_bundle
+from wmh_runtime.devices.select import device_type
+from wmh_runtime.errors import NoGpuError, NotInstalledError, WmhError
+from wmh_runtime.execution import Wanted, backends_known, unproven
+from wmh_runtime.parity import measure_parity
+from wmh_runtime.strict import Strict
+from wmh_runtime.types import Precision, Views
+from wmh_runtime.words import counted
+
+# What a precision is compared with, if not with products of its own.
+_CEILING_OF: dict[Precision, Precision] = {"int8+bf16": "int8"}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One way to execute a bundle."""
+
+    backend: str
+    precision: Precision
+    views: Views
+    batch: int  # slices
+
+    def __str__(self) -> str:
+        views, slices = counted(self.views, "view"), counted(self.batch, "slice")
+        return f"{self.backend} {self.precision}, {views}, {slices} at a time"
+
+
+@dataclass(frozen=True)
+class How:
+    """How to measure."""
+
+    least_s: float  # that a combination is timed at least
+    slices_a_scan: int
+    threads: int | None  # of processors; None: one a core
+    gpu: int
+
+
+class Row(Strict):
+    """One way to execute a bundle, measured."""
+
+    backend: str
+    executes: str = Field(description="the backend with its version, and the device")
+    device: str
+    precision: Precision
+    views: Views
+    batch: int = Field(description="slices at a time")
+    load_s: float = Field(description="opening: reading and preparing the network")
+    first_s: float = Field(description="the first batch after it")
+    times: Times = Field(description="of a batch alone, host memory to host memory")
+    parts: Parts | None = Field(description="of it, on GPUs")
+    views_per_s: float = Field(description="with as many batches under way as a run has")
+    slices_per_s: float
+    scans_per_hour: float
+    tflop_per_s: float = Field(description="of the float32 graph's operations, whatever executes")
+    share_of_products: float | None = Field(
+        description="of what matrix products in this precision reached on this device just now"
+    )
+    share_of_peak: float | None = Field(description="of the device's peak on paper, where known")
+    host_memory_mb: float = Field(description="peak, 10⁶ bytes resident, of its own process")
+    device_memory_mb: float | None = Field(description="taken on a GPU, 10⁶ bytes")
+    mask_dice: float = Field(description="with the trained network, on the bundle's slices")
+    volume_percent: float | None = Field(description="off the network's; null where that is 0")
+    max_abs_difference: float = Field(description="of probability, from the network")
+    refused: str = Field(description="why wmh-infer would refuse it; empty: it would not")
+    warnings: list[str]
+
+
+class Latency(Strict):
+    """The measurement."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["latency"] = "latency"
+    circumstances: Circumstances
+    least_s: float
+    slices_a_scan: int
+    rows: list[Row]
+    ceilings: list[Ceiling]
+    skipped: dict[str, str] = Field(description="what could not be measured, and why")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something was not measured."""
+
+    reason: str
+    is_of_backend: bool = False  # not here at all: nothing else of it needs to be tried
+
+
+Result = TypeVar("Result")
+
+
+def combinations(
+    backends: Iterable[str],
+    precisions: Sequence[Precision],
+    views: Sequence[Views],
+    batches: Sequence[int],
+) -> list[Combination]:
+    """Combine them, but for precisions that a backend never has.
+
+    Args:
+        backends: names; none: all.
+        precisions: none: all.
+        views: of the graphs.
+        batches: slices at a time; none: one on processors, one and four on GPUs.
+    """
+    wanted = set(backends)
+    on_processors = {kind.name for kind in PROCESSOR_BACKENDS}
+    return [
+        Combination(name, precision, count, batch)
+        for name, of_backend in backends_known()
+        if not wanted or name in wanted
+        for precision in of_backend
+        if not precisions or precision in precisions
+        for count in views
+        for batch in batches or ((1,) if name in on_processors else (1, 4))
+    ]
+
+
+def measure_latency(
+    bundle: Bundle,
+    ways: Sequence[Combination],
+    how: How,
+    on_result: Callable[[Latency, Ceiling | Row | Refusal], None],
+) -> Latency:
+    """Execute a bundle in all ways, one after another.
+
+    Args:
+        bundle: verified.
+        ways: to execute it.
+        how: to measure.
+        on_result: is told what there is so far, and the last of it.
+    """
+    measured = Latency(
+        circumstances=Circumstances.of(Model.of(bundle)),
+        least_s=how.least_s,
+        slices_a_scan=how.slices_a_scan,
+        rows=[],
+        ceilings=[],
+        skipped={},
+    )
+    gflop_a_view = measured.circumstances.model.gflop_a_view
+    absent: set[str] = set()
+
+    def skip(what: str, backend: str, refusal: Refusal) -> None:
+        if refusal.is_of_backend:
+            absent.add(backend)
+        measured.skipped[backend if refusal.is_of_backend else what] = refusal.reason
+        on_result(measured, refusal)
+
+    for backend, precision in dict.fromkeys((way.backend, way.precision) for way in ways):
+        if backend in MULTIPLIERS and backend not in absent:
+            ceiling = _apart(measure_ceiling, backend, precision, how.threads, how.gpu)
+            if isinstance(ceiling, Refusal):
+                skip(f"matrix products, {backend} {precision}", backend, ceiling)
+            else:
+                measured.ceilings.append(ceiling)
+                on_result(measured, ceiling)
+    for way in ways:
+        if way.backend not in absent:
+            found = _apart(_measure, bundle.folder, way, how, gflop_a_view)
+            if isinstance(found, Refusal):
+                skip(str(way), way.backend, found)
+            else:
+                row = _beside_products(found, measured.ceilings)
+                measured.rows.append(row)
+                on_result(measured, row)
+    return measured
+
+
+def _apart(function: Callable[..., Result], *arguments: object) -> Result | Refusal:
+    """Call a function in a process of its own, whose end is a refusal and no more."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        try:
+            return process.submit(_told, function, *arguments).result()
+        except BrokenProcessPool:
+            return Refusal("its process was ended: too little memory, or a fault of a library")
+
+
+def _told(function: Callable[..., Result], *arguments: object) -> Result | Refusal:
+    """Call a function; tell errors as refusals, since ours do not pass between processes."""
+    try:
+        return function(*arguments)
+    except (NotInstalledError, NoGpuError) as error:
+        return Refusal(str(error), is_of_backend=True)
+    except WmhError as error:
+        return Refusal(str(error))
+
+
+def _beside_products(row: Row, ceilings: Sequence[Ceiling]) -> Row:
+    """Compare a row with the best of all backends on its device in its precision."""
+    precision = _CEILING_OF.get(row.precision, row.precision)
+    best = max(
+        (c.tflop_per_s for c in ceilings if (c.device, c.precision) == (row.device, precision)),
+        default=None,
+    )
+    share = None if best is None else round(row.tflop_per_s / best, 4)
+    return row.model_copy(update={"share_of_products": share})
+
+
+def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> Row:
+    """Measure one combination, in a process that did nothing else."""
+    bundle, marks = open_bundle(folder), Marks()
+    backend = _backend(bundle, way, how, marks)
+    answers = bundle.answers()
+    slices = answers.questions.slices
+    batch = [slices[i % len(slices)] for i in range(way.batch)]
+    with ExitStack() as stack:
+        free_bytes = _free_bytes(backend, how, stack)
+        before_bytes = free_bytes()
+        started = time.perf_counter()
+        stack.enter_context(backend)
+        opened = time.perf_counter()
+        backend.execute(batch)
+        executed = time.perf_counter()
+        times, parts = time_alone(backend, batch, marks, how.least_s)
+        slices_per_s = way.batch * batches_per_s(backend, batch, times, how.least_s)
+        taken_bytes = before_bytes - free_bytes()
+        parity = measure_parity(answers, backend, way.views)
+    tflop_per_s = slices_per_s * way.views * gflop_a_view / 1e3
+    off_percent = parity.volume_percent
+    return Row(
+        backend=way.backend,
+        executes=backend.description,
+        device=backend.device,
+        precision=way.precision,
+        views=way.views,
+        batch=way.batch,
+        load_s=round(opened - started, 3),
+        first_s=round(executed - opened, 3),
+        times=times,
+        parts=parts,
+        views_per_s=round(slices_per_s * way.views, 3),
+        slices_per_s=round(slices_per_s, 4),
+        scans_per_hour=round(3600 * slices_per_s / how.slices_a_scan, 2),
+        tflop_per_s=round(tflop_per_s, 4),
+        share_of_products=None,
+        share_of_peak=share_of_peak(backend.device, way.precision, tflop_per_s),
+        host_memory_mb=round(peak_resident_bytes() / 1e6),
+        device_memory_mb=None if parts is None else round(taken_bytes / 1e6),
+        mask_dice=round(parity.mask_dice, 5),
+        volume_percent=None if math.isinf(off_percent) else round(off_percent, 3),
+        max_abs_difference=float(f"{parity.max_abs_difference:.3g}"),
+        refused=parity.shortfall,
+        warnings=[*times.warnings, *(parts.warnings if parts else [])],
+    )
+
+
+def _backend(bundle: Bundle, way: Combination, how: How, marks: Marks) -> Backend:
+    on_processor = way.backend in {kind.name for kind in PROCESSOR_BACKENDS}
+    wanted = Wanted(
+        views=way.views,
+        precision=way.precision,
+        batch_size=way.batch,
+        threads=how.threads if on_processor else None,
+        gpus=() if on_processor else (how.gpu,),
+        driver=None if on_processor else timing(device_type(), marks),
+    )
+    (backend,) = unproven(bundle, way.backend, wanted)
+    return backend
+
+
+def _free_bytes(backend: Backend, how: How, stack: ExitStack) -> Callable[[], int]:
+    """Return what tells the free memory of the backend's GPU; always 0 on a processor."""
+    if isinstance(backend, ProcessorBackend):
+        return lambda: 0
+    device = stack.enter_context(closing(device_type()(how.gpu)))
+
+    def ask() -> int:
+        with device.current():
+            return device.free_bytes()
+
+    return ask

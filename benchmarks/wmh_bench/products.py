@@ -1,0 +1,149 @@
+"""Ceilings: what a backend reaches on large matrix products, in each of its precisions.
+
+A chain of products, written as the graphs of a bundle are, is executed by the very backend that
+executes the network; so the ceiling has what the machine, the library and the precision allow, and
+nothing is guessed of a device that no table lists.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_bench.batch_times import batches_per_s, time_alone
+from wmh_bench.timing_device import Marks, timing
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
+from wmh_runtime.backends.select import PROCESSOR_BACKENDS
+from wmh_runtime.devices.select import device_type
+from wmh_runtime.strict import Strict
+from wmh_runtime.types import WRITTEN_AS, GraphPrecision, NetworkShape, Precision
+
+# Large enough that nothing but products counts.
+_SIDE, _PRODUCTS = 2048, 8
+_SIDE_ON_GPUS, _PRODUCTS_ON_GPUS = 8192, 16
+_LEAST_S = 1.0
+# What multiplies matrices. Engines, and the provider that builds them, are compared with what
+# the CUDA provider reaches on the device.
+MULTIPLIERS = (*(kind.name for kind in PROCESSOR_BACKENDS), CudaProviderBackend.name)
+_LEVELS = 127  # of INT8, on each side of zero
+_SPREAD = 4.0  # standard deviations that INT8 spans
+_FLOAT16, _FLOAT32 = 10, 1  # ONNX's numbers of its types
+
+
+class Ceiling(Strict):
+    """What a backend reaches on matrix products."""
+
+    backend: str
+    device: str
+    precision: Precision
+    side: int
+    tflop_per_s: float
+
+
+def measure_ceiling(name: str, precision: Precision, threads: int | None, gpu: int) -> Ceiling:
+    """Measure what a backend reaches on matrix products.
+
+    Args:
+        name: of the backend, one of `MULTIPLIERS`.
+        precision: of the products.
+        threads: of processors; None: one a core.
+        gpu: its number.
+
+    Raises:
+        BackendError: the backend is not here, or refuses them.
+    """
+    marks = Marks()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "products.onnx"
+        on_processor = {kind.name: kind for kind in PROCESSOR_BACKENDS}.get(name)
+        if on_processor is not None:
+            on_processor.require_installed()
+            side, count = _SIDE, _PRODUCTS
+            shape = write_products(path, WRITTEN_AS[precision], side, count)
+            backend: Backend = on_processor(path, shape, precision=precision, threads=threads)
+        else:
+            CudaProviderBackend.require_installed()
+            driver = timing(device_type(), marks)
+            driver.gpu_numbered(gpu)  # before a file of hundreds of megabytes is written
+            side, count = _SIDE_ON_GPUS, _PRODUCTS_ON_GPUS
+            shape = write_products(path, WRITTEN_AS[precision], side, count)
+            backend = CudaProviderBackend(path, shape, driver, number=gpu, precision=precision)
+        square = np.random.default_rng(1).normal(size=shape.slice_in).astype(np.float32)
+        with backend:
+            times, parts = time_alone(backend, [square], marks, _LEAST_S)
+            per_s = (
+                batches_per_s(backend, [square], times, _LEAST_S)
+                if parts is None
+                else 1e3 / parts.compute_ms
+            )
+    return Ceiling(
+        backend=name,
+        device=backend.device,
+        precision=precision,
+        side=side,
+        tflop_per_s=round(2 * side**3 * count * per_s / 1e12, 4),
+    )
+
+
+def write_products(path: Path, precision: GraphPrecision, side: int, count: int) -> NetworkShape:
+    """Write a graph that multiplies a square by the same matrix again and again.
+
+    The matrix is random, with entries of variance 1 / side, so that a product is as large as what
+    went in. float32 goes in and comes out, as of any graph of a bundle.
+
+    Args:
+        path: of the graph.
+        precision: of the products.
+        side: of the squares.
+        count: of products.
+
+    Returns:
+        The shape of the graph: a slice of one channel and one output.
+    """
+    import onnx
+    from onnx import numpy_helper, parser
+
+    matrix = np.random.default_rng(0).normal(0, side**-0.5, (side, side)).astype(np.float32)
+    constants: dict[str, NDArray[Any]] = {"matrix": matrix}
+    cast_in = cast_out = "Identity"
+    product = "x{next} = MatMul(x{this}, matrix)"
+    once = ""
+    if precision == "fp16":
+        constants["matrix"] = matrix.astype(np.float16)
+        cast_in, cast_out = f"Cast<to={_FLOAT16}>", f"Cast<to={_FLOAT32}>"
+    if precision == "int8":  # as the graphs of a bundle: activations unsigned, weights signed
+        weight_scale = _SPREAD * side**-0.5 / _LEVELS
+        levels = np.clip(np.rint(matrix / weight_scale), -_LEVELS, _LEVELS)
+        constants = {
+            "levels": levels.astype(np.int8),
+            "weight_scale": np.array(weight_scale, np.float32),
+            "weight_zero": np.array(0, np.int8),
+            "scale": np.array(_SPREAD / _LEVELS, np.float32),
+            "zero": np.array(_LEVELS + 1, np.uint8),
+        }
+        once = "matrix = DequantizeLinear(levels, weight_scale, weight_zero)"
+        product = (
+            "q{this} = QuantizeLinear(x{this}, scale, zero)\n"
+            "d{this} = DequantizeLinear(q{this}, scale, zero)\n"
+            "x{next} = MatMul(d{this}, matrix)"
+        )
+    lines = [
+        '<ir_version: 10, opset_import: ["" : 20]>',
+        f"products (float[N, 1, {side}, {side}] slices)"
+        f" => (float[N, 1, {side}, {side}] probability) {{",
+        once,
+        f"x0 = {cast_in}(slices)",
+        *(product.format(this=i, next=i + 1) for i in range(count)),
+        f"probability = {cast_out}(x{count})",
+        "}",
+    ]
+    model = parser.parse_model("\n".join(lines))
+    for name, value in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    onnx.save_model(model, path)
+    return NetworkShape(channels=1, outputs=1, size_px=side)

@@ -1,0 +1,54 @@
+"""Results on disk: one schema for all that machines are compared by.
+
+Its JSON Schema is docs/results.schema.json; `python -m wmh_bench.results` prints it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from wmh_bench.accuracy import Accuracy
+from wmh_bench.baseline.result import Baseline
+from wmh_bench.latency import Latency
+from wmh_bench.throughput import Throughput
+from wmh_runtime.atomic import write_text_atomically
+from wmh_runtime.errors import InputError
+from wmh_runtime.invalid import problems_of
+
+Result = Annotated[Latency | Throughput | Accuracy | Baseline, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[Latency | Throughput | Accuracy | Baseline] = TypeAdapter(Result)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a result."""
+    return _ADAPTER.json_schema()
+
+
+def read_result(path: Path) -> Latency | Throughput | Accuracy | Baseline:
+    """Read a result.
+
+    Raises:
+        InputError: it cannot be read, or is none of this schema.
+    """
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputError(problem, "Give results of wmh-bench.", about=path) from error
+    except ValidationError as error:
+        problem = f"is no result that can be compared: {problems_of(error)}"
+        advice = "Give those of wmh-bench latency, throughput, accuracy and baseline."
+        raise InputError(problem, advice, about=path) from error
+
+
+def write_result(path: Path, result: Latency | Throughput | Accuracy | Baseline) -> None:
+    """Write a result, whole or not at all."""
+    write_text_atomically(path, result.model_dump_json(indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))  # noqa: T201

@@ -1,0 +1,219 @@
+"""Files to files: a folder of scans as `wmh-infer` runs it, and what its threads do meanwhile.
+
+Beside it stands what the device does alone, with the same slices again and again, before and after:
+what is missing to it is the pipeline's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import Field
+
+from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.peak_memory import peak_resident_bytes
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.bundle import Bundle
+from wmh_runtime.cohort import Job, Progress, run
+from wmh_runtime.discovery import Found, discover
+from wmh_runtime.errors import InputError
+from wmh_runtime.execution import Wanted, executing
+from wmh_runtime.prepare import prepare
+from wmh_runtime.record import Record
+from wmh_runtime.scan import read_scan
+from wmh_runtime.spans import Span, Stage
+from wmh_runtime.strict import Strict
+from wmh_runtime.tta import VIEWS
+from wmh_runtime.types import Floats, Precision, Tta, first_views
+
+_ALONE_S = 10.0  # that the device is timed alone, before and after
+_SAME_STRETCH_S = 0.005  # a shorter pause is none
+
+
+class Stretch(Strict):
+    """What a thread did without a pause. Seconds since the run began."""
+
+    stage: Stage
+    worker: str
+    began_s: float
+    ended_s: float
+
+
+class Throughput(Strict):
+    """The measurement."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["throughput"] = "throughput"
+    circumstances: Circumstances
+    executes: str = Field(description="the backend with its version, and the device")
+    device: str
+    precision: Precision
+    tta: Tta
+    scans: int
+    slices: int = Field(description="that the scans have")
+    slices_executed: int
+    slices_in_all_views: int
+    views: int = Field(description="executed")
+    seconds: float = Field(description="of the run, from its start to the last file")
+    scans_per_hour: float
+    views_per_s: float
+    views_per_s_alone: float = Field(description="of the device, with the same slices, mean of two")
+    share_of_alone: float
+    device_busy: float = Field(description="share of the run that the device executed")
+    seconds_a_scan: dict[str, float] = Field(description="mean by step, of the thread that did it")
+    peak_memory_mb: int = Field(description="10⁶ bytes resident, of this process")
+    memory_mb: list[int] = Field(description="resident when each tenth of the scans was finished")
+    timeline: list[Stretch]
+
+
+class _Watching(Progress):
+    """Keeps what is said, and the memory at the time."""
+
+    def __init__(self, on_scan: Callable[[], None]) -> None:
+        self.records: list[Record] = []
+        self.resident_mb: list[int] = []
+        self._on_scan = on_scan
+
+    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:  # noqa: ARG002
+        self.records.append(records[0])
+        self.resident_mb.append(round(psutil.Process().memory_info().rss / 1e6))
+        self._on_scan()
+
+
+def measure_throughput(
+    bundle: Bundle,
+    scans: Path,
+    out: Path,
+    backend: str,
+    wanted: Wanted,
+    tta: Tta,
+    on_scan: Callable[[], None],
+) -> Throughput:
+    """Segment a folder of scans.
+
+    Args:
+        bundle: to run.
+        scans: to segment; all must be usable.
+        out: folder for the results, empty or not there.
+        backend: name, or `auto`.
+        wanted: what it shall do, on one device; its views are those that `tta` begins with.
+        tta: views of each slice.
+        on_scan: called after each scan.
+
+    Raises:
+        BackendError: the backend cannot be used, or the execution failed.
+        InputError: a scan cannot be used, or the folder not be written to, or it holds results.
+    """
+    found = discover(scans, out).scans
+    job = Job(found, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    circumstances = Circumstances.of(Model.of(bundle))
+    watching = _Watching(on_scan)
+    spans: list[Span] = []
+    with executing(bundle, backend, wanted) as opened:
+        (device,) = opened.backends
+        slices = prepare([read_scan(found[0].path)], bundle.manifest.preparation).slices
+        alone = [_slices_per_s(device, slices)]
+        began_s = time.perf_counter()
+        outcome = run(job, [device], watching, spans.append)
+        ended_s = time.perf_counter()
+        alone.append(_slices_per_s(device, slices))
+        executes = device.description
+    for _, error in outcome.failed:
+        raise error
+    if outcome.kept:
+        advice = "Give another --out."
+        raise InputError("holds finished results, which take no time", advice, about=out)
+    seconds = ended_s - began_s
+    records = watching.records
+    executed = sum(record.slices_executed for record in records)
+    in_all_views = sum(record.slices_in_all_views for record in records)
+    views = executed + (len(VIEWS) - 1) * in_all_views
+    views_per_s_alone = statistics.mean(alone) * first_views(tta)
+    count = len(records)
+    timeline = _timeline(spans, began_s)
+    busy_s = sum(one.ended_s - one.began_s for one in timeline if one.stage == "execute")
+    return Throughput(
+        circumstances=circumstances,
+        executes=executes,
+        device=device.device,
+        precision=device.precision,
+        tta=tta,
+        scans=count,
+        slices=sum(record.slices for record in records),
+        slices_executed=executed,
+        slices_in_all_views=in_all_views,
+        views=views,
+        seconds=round(seconds, 2),
+        scans_per_hour=round(3600 * count / seconds, 2),
+        views_per_s=round(views / seconds, 3),
+        views_per_s_alone=round(views_per_s_alone, 3),
+        share_of_alone=round(views / seconds / views_per_s_alone, 4),
+        device_busy=round(busy_s / seconds, 4),
+        seconds_a_scan=_seconds_a_scan(spans, records),
+        peak_memory_mb=round(peak_resident_bytes() / 1e6),
+        memory_mb=[watching.resident_mb[-(-count * tenth // 10) - 1] for tenth in range(1, 11)],
+        timeline=timeline,
+    )
+
+
+def _slices_per_s(backend: Backend, slices: Floats) -> float:
+    """Execute slices again and again, as many at a time as the backend takes."""
+    size = backend.batch_size
+    started = time.perf_counter()
+
+    def coming() -> Iterator[list[Floats]]:
+        endless = itertools.cycle(slices)
+        while time.perf_counter() - started < _ALONE_S:
+            yield list(itertools.islice(endless, size))
+
+    executed = sum(len(given) for given in backend.execute_all(coming()))
+    return executed / (time.perf_counter() - started)
+
+
+def _timeline(spans: Iterable[Span], began_s: float) -> list[Stretch]:
+    """Join what a worker did without a pause, by worker and time."""
+    joined: defaultdict[tuple[str, Stage], list[list[float]]] = defaultdict(list)
+    for span in sorted(spans, key=lambda span: span.began_s):
+        stretches = joined[span.worker, span.stage]
+        goes_on = bool(stretches) and span.began_s - stretches[-1][1] <= _SAME_STRETCH_S
+        if span.stage == "execute" and goes_on:
+            stretches[-1][1] = span.ended_s
+        else:
+            stretches.append([span.began_s, span.ended_s])
+    return [
+        Stretch(
+            stage=stage,
+            worker=worker,
+            began_s=round(start - began_s, 3),
+            ended_s=round(end - began_s, 3),
+        )
+        for (worker, stage), stretches in sorted(joined.items())
+        for start, end in stretches
+    ]
+
+
+def _seconds_a_scan(spans: Iterable[Span], records: Sequence[Record]) -> dict[str, float]:
+    """Say how long a scan takes in each step, and in what none of the steps of its record is."""
+    in_stage: defaultdict[Stage, float] = defaultdict(float)
+    in_step: defaultdict[str, float] = defaultdict(float)
+    for span in spans:
+        in_stage[span.stage] += span.seconds
+    for record in records:
+        for step, seconds in record.seconds.items():
+            in_step[step] += seconds
+    steps = {
+        "read": in_stage["prepare"] - in_step["prepare"],
+        "prepare": in_step["prepare"],
+        "execute": in_stage["execute"],
+        "restore": in_step["restore"],
+        "lesions": in_step["lesions"],
+        "write": in_stage["finish"] - in_step["restore"] - in_step["lesions"],
+    }
+    return {step: round(seconds / len(records), 4) for step, seconds in steps.items()}
