@@ -167,7 +167,7 @@ def measure_accuracy(
             continue
         with tempfile.TemporaryDirectory() as out:
             try:
-                row = _row(bundle, scans, data, Path(out), backend, precision, tta, on_scan)
+                row, alone = _row(bundle, scans, data, Path(out), backend, precision, tta, on_scan)
             except (NotInstalledError, NoGpuError) as error:
                 absent.add(backend)
                 measured.skipped[backend] = str(error)
@@ -177,6 +177,7 @@ def measure_accuracy(
                 measured.skipped[f"{backend} {precision}"] = str(error)
             else:
                 measured.rows.append(row)
+                measured.skipped.update({path.name: "has no reference" for path in alone})
                 if data.are_phantoms and not measured.threshold_dice:
                     measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
         on_result(measured)
@@ -214,7 +215,8 @@ def _row(
     precision: Precision,
     tta: Tta,
     on_scan: Callable[[], None],
-) -> Row:
+) -> tuple[Row, tuple[Path, ...]]:
+    """Return one way, judged, and the masks that no reference is for."""
     job = Job(scans, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     wanted = Wanted(views=first_views(tta), precision=precision)
     with executing(bundle, backend, wanted) as opened:
@@ -222,11 +224,12 @@ def _row(
         outcome = run(job, [device], _Telling(on_scan))
     for _, error in outcome.failed:
         raise error
-    scores = score(find_pairs(out, data.references).pairs, on_pair=lambda: None)
+    pairing = find_pairs(out, data.references)
+    scores = score(pairing.pairs, on_pair=lambda: None)
     for _, error in scores.failed:
         raise error
     evaluation = evaluate(scores.cases)
-    return Row(
+    row = Row(
         backend=backend,
         executes=device.description,
         device=device.device,
@@ -237,6 +240,7 @@ def _row(
         volume_bias_ml=round(evaluation.volumes.bias_ml, 3),
         cases=[_case(case) for case in scores.cases],
     )
+    return row, pairing.spare
 
 
 def _case(case: EvaluatedCase) -> CaseAccuracy:

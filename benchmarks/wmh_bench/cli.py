@@ -103,6 +103,9 @@ def latency(
                 write_result(results, measured)
             if isinstance(found, Refusal):
                 terminal.say(f"skipped {[*measured.skipped][-1]}: {found.reason}")
+                skipped = measured.skipped
+                left = [w for w in ways if w.backend not in skipped and str(w) not in skipped]
+                bar.update(task, total=len(left))
             elif isinstance(found, Ceiling):
                 rate = f"{found.tflop_per_s:.3g} TFLOP/s"
                 terminal.say(f"matrix products, {found.backend} {found.precision}: {rate}")
@@ -283,7 +286,7 @@ def baseline(
     device: Annotated[str, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = "",
     batch: Annotated[str, typer.Option(help="Slices at a time, commas between.")] = "1",
     turns: Annotated[
-        int, typer.Option(min=1, help="Timed on a processor, after one that is not.")
+        int, typer.Option(min=1, help="That each takes with a view of the reference.")
     ] = 5,
     results: _Results = None,
 ) -> None:
@@ -308,8 +311,9 @@ def baseline(
         if results is not None:
             write_result(results, measured)
 
-    with terminal.err.status("executing"):
-        measure_baseline(Subject(checkpoint, base, opened), chosen, at_a_time, turns, show)
+    subject = Subject(checkpoint, base, opened)
+    with terminal.steps() as on_step:
+        measure_baseline(subject, chosen, at_a_time, turns, show, on_step)
 
 
 @app.command()

@@ -171,14 +171,17 @@ def speed_up(
 def stand_in(
     out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
     recipe: _RecipeName = "wmh-lora",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of fewer heads and epochs, with worse masks.")
+    ] = False,
 ) -> None:
     """Make a trained network of the method's shape to measure with, without MedSAM's weights."""
     with terminal.needing(_EXTRA):
-        from wmh_bench.stand_in import LOWEST_DICE, make_stand_in, stand_in_recipe
+        from wmh_bench.stand_in import LOWEST_DICE, QUICK, make_stand_in, stand_in_recipe
         from wmh_train.recipe import load_recipe
-    shape = load_recipe(recipe)
+    shape = stand_in_recipe(load_recipe(recipe), quick=quick)
     with terminal.progress_bar() as bar:
-        made = make_stand_in(out, _StageDisplay(bar), stand_in_recipe(shape))
+        made = make_stand_in(out, _StageDisplay(bar), shape, QUICK if quick else None)
     terminal.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
     if made.mean_dice < LOWEST_DICE:
         terminal.say_error(
@@ -186,6 +189,42 @@ def stand_in(
         )
         raise typer.Exit(terminal.EXIT_SOME_FAILED)
     terminal.say(f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …")
+
+
+@app.command()
+def counts(
+    results: Annotated[Path, typer.Option(help="JSON file to write.")],
+    recipe: _RecipeName = "wmh-lora",
+) -> None:
+    """Count what an export and a scan come to: operators, FLOPs, bytes, fused layers, slices."""
+    with terminal.needing(_EXTRA):
+        from wmh_bench.counts import count_export, count_scans, counted_phantoms
+        from wmh_train.recipe import load_recipe
+    _check(results)
+    with terminal.err.status("exporting"):
+        of_export = count_export(load_recipe(recipe))
+    with terminal.err.status("segmenting phantoms"):
+        of_scans = count_scans(open_bundle("demo"), counted_phantoms())
+    _write(results, of_export.model_copy(update={"scans": of_scans}))
+
+
+@app.command()
+def gate(
+    before: Annotated[Path, typer.Argument(help="JSON file of `dev counts` or `baseline`.")],
+    after: Annotated[Path, typer.Argument(help="Another, of the same command.")],
+) -> None:
+    """Say what changed between two measurements; exit status 1 where something got worse.
+
+    Counts are compared as they are; of baselines the ratios of ways that took turns in one run.
+    """
+    with terminal.needing(_EXTRA):
+        from wmh_bench.gate import changes
+    found = changes(before, after)
+    for change in found:
+        terminal.say(str(change))
+    if any(change.is_worse for change in found):
+        raise typer.Exit(terminal.EXIT_SOME_FAILED)
+    terminal.say("nothing got worse")
 
 
 class _StageDisplay:

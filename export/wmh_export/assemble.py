@@ -71,6 +71,7 @@ def build(
     base: Path | None = None,
     scans: Sequence[Path] = (),
     naming: Naming | None = None,
+    with_int8: bool = True,
 ) -> Built:
     """Export a checkpoint: merge, rewrite, trace, compare. `out` appears whole or not at all.
 
@@ -81,6 +82,7 @@ def build(
         base: the weights that a frozen encoder was trained on.
         scans: FLAIR files, to compare on and to calibrate INT8 on, besides phantoms.
         naming: None takes the defaults.
+        with_int8: whose search takes most of the time.
 
     Raises:
         RecipeError: the checkpoint cannot be read.
@@ -101,7 +103,7 @@ def build(
     network = load_network(checkpoint, facts, base)
     try:
         with atomic_folder(out) as partial:
-            assembly = _Assembly(facts, partial, on_step, naming or Naming())
+            assembly = _Assembly(facts, partial, on_step, naming or Naming(), with_int8)
             assembly.assemble(network, scans)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
@@ -118,6 +120,7 @@ class _Assembly:
     folder: Path
     on_step: Callable[[str], None]
     naming: Naming
+    with_int8: bool
     refused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -196,17 +199,18 @@ class _Assembly:
     ) -> tuple[list[Written], Quantisation | None]:
         """Write every precision; float32 must be the network, what else is not is refused."""
         written, quantisation = [writer.fp32()], None
-        self.on_step("int8: making heads to calibrate on")
+        self.on_step("making heads to look at activations of")
         more = [] if of_scans is None else [of_scans]
         calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON), *more]
-        searched = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *more]
         with tempfile.TemporaryDirectory() as scratch:
             quantiser = writer.quantiser(calibration, Path(scratch))
-            try:
-                int8, quantisation = writer.int8(quantiser, searched)
-                written.append(int8)
-            except (ExportError, BackendError) as error:
-                self.refused.append(f"int8: {error}")
+            if self.with_int8:
+                searched = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *more]
+                try:
+                    int8, quantisation = writer.int8(quantiser, searched)
+                    written.append(int8)
+                except (ExportError, BackendError) as error:
+                    self.refused.append(f"int8: {error}")
             try:
                 written.append(writer.fp16(quantiser.largest_activation()))
             except (ExportError, BackendError) as error:

@@ -40,6 +40,9 @@ def build(
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
     caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
     licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
+    without_int8: Annotated[
+        bool, typer.Option("--without-int8", help="Leave INT8 out: its search takes most of it.")
+    ] = False,
 ) -> None:
     """Merge, rewrite, trace to ONNX in FP32, FP16 and INT8, compare with the network, write.
 
@@ -55,6 +58,7 @@ def build(
             base=base,
             scans=_chosen(scans),
             naming=assemble.Naming(name, caution, licence),
+            with_int8=not without_int8,
         )
     manifest = built.bundle.manifest
     for graph in manifest.graphs:

@@ -1,16 +1,32 @@
-import json
+"""How good masks are, by every way to execute."""
+
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.toys import write_toy_bundle
-from wmh_bench.accuracy import Accuracy, held_out_phantoms, measure_accuracy
+from tests.toys import write_annotated_heads, write_toy_bundle
+from wmh_bench.accuracy import (
+    Data,
+    held_out_phantoms,
+    mean_dice,
+    measure_accuracy,
+    ways_of,
+    written,
+)
+from wmh_bench.cli import main
 from wmh_bench.intensity_threshold import best_threshold_dice
-from wmh_runtime.bundle import open_bundle
+from wmh_bench.results import read_result
+from wmh_runtime.bundle import CARD_NAME, open_bundle
 from wmh_runtime.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PUBLISHED = next((REPOSITORY / "benchmarks" / "results").glob("*/accuracy-demo.json"))
+
+
+def nothing(*_):
+    pass
 
 
 def scene():
@@ -48,26 +64,110 @@ def test_the_twelve_phantoms_cover_sites_and_loads():
 
 def test_another_kind_of_bundle_is_refused(tmp_path):
     bundle = open_bundle(write_toy_bundle(tmp_path / "b", outputs=("wmh", "stroke")))
+    data = Data("none", tmp_path, tmp_path)
     with pytest.raises(InputError, match="not a FLAIR-to-WMH bundle"):
-        measure_accuracy(bundle, [], lambda case: None)
+        measure_accuracy(bundle, data, [], "full", nothing, nothing)
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """Three heads with one, two and three cubes as lesions, which the toy network finds exactly."""
+    return write_annotated_heads(tmp_path / "data", 3)
+
+
+def halve(mask: Path):
+    """Take the lesions of the lower half of the slices out of a reference."""
+    image = nib.load(mask)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[:, :, :3] = 0
+    nib.save(nib.Nifti1Image(voxels, image.affine), mask)
+
+
+def test_masks_are_judged_by_every_way_as_by_wmh_eval(toy_bundle, heads):
+    halve(heads / "derivatives" / "reference" / "sub-01_label-WMH_mask.nii.gz")
+    ways = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("tensorrt", "fp16")]
+    done, told = [], []
+    measured = measure_accuracy(
+        *(open_bundle(toy_bundle), Data("cubes", heads, heads), ways, "full"),
+        on_scan=lambda: done.append(1),
+        on_result=lambda so_far: told.append(len(so_far.rows)),
+    )
+    assert (measured.scans, measured.data) == (3, "cubes")
+    assert len(done) == 6  # three heads by two backends
+    assert told == [1, 2, 2]
+    assert "is not installed" in measured.skipped["tensorrt"]
+    for row in measured.rows:
+        # The cubes are cut out of two slices; the reference of one head has half of them, so that
+        # its Dice is 2 · 1 / (2 + 1). The toy's volumes are a little larger than the cubes.
+        dice = {case.name: case.dice for case in row.cases}
+        assert dice["sub-01"] == pytest.approx(2 / 3, abs=0.1)
+        assert dice["sub-00"] == pytest.approx(dice["sub-02"], abs=0.1)
+        assert row.metrics["dice"].mean == pytest.approx(mean_dice(row), abs=1e-3)
+        assert row.metrics["dice"].counted == 3
+        assert row.volume_bias_ml > 0
+    assert measured.threshold_dice == {}  # no phantoms
+
+
+def test_a_scan_without_a_reference_is_named(toy_bundle, heads):
+    (heads / "derivatives" / "reference" / "sub-01_label-WMH_mask.nii.gz").unlink()
+    measured = measure_accuracy(
+        *(open_bundle(toy_bundle), Data("cubes", heads, heads), [("onnxruntime", "fp32")]),
+        *("full", nothing, nothing),
+    )
+    (row,) = measured.rows
+    assert len(row.cases) == 2
+    assert measured.skipped == {"sub-01_label-WMH_mask.nii.gz": "has no reference"}
 
 
 def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_head_it_never_saw():
     (plan,) = [plan for plan in held_out_phantoms() if plan.load_ml == 40]
-    measured = measure_accuracy(open_bundle("demo"), [plan], lambda case: None)
-    (case,) = measured.cases
-    assert case.dice > 0.8 > 0.7 > case.threshold_dice
+    with written([plan], nothing) as data:
+        measured = measure_accuracy(
+            open_bundle("demo"), data, [("onnxruntime", "fp32")], "full", nothing, nothing
+        )
+    (row,) = measured.rows
+    (case,) = row.cases
+    assert case.site == plan.site
+    assert case.dice > 0.8 > 0.7 > measured.threshold_dice[case.name]
     assert case.volume_ml == pytest.approx(case.reference_ml, rel=0.2)
-    assert json.loads(measured.model_dump_json())["model_id"] == measured.model_id
+    assert row.metrics["dice"].low is None  # one person has no interval
 
 
 def test_the_published_figures_are_those_of_the_shipped_bundle_and_good_enough():
-    published = Accuracy.model_validate_json(
-        (REPOSITORY / "benchmarks" / "results" / "accuracy-demo.json").read_text()
-    )
-    bundle = open_bundle("demo")
-    assert published.model_id == bundle.manifest.model_id
-    assert published.mean_dice >= 0.80
-    assert published.threshold_mean_dice <= 0.60
-    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert f"mean Dice {published.mean_dice:.3f}" in card
+    published, bundle = read_result(PUBLISHED), open_bundle("demo")
+    assert published.circumstances.model.model_id == bundle.manifest.model_id
+    row = published.row("onnxruntime", "fp32")
+    assert mean_dice(row) >= 0.80
+    assert np.mean(list(published.threshold_dice.values())) <= 0.60
+    card = (bundle.folder / CARD_NAME).read_text(encoding="utf-8")
+    assert f"mean Dice {mean_dice(row):.3f}" in card
+
+
+def test_the_command_says_what_it_writes(toy_bundle, heads, tmp_path, run_command):
+    results = tmp_path / "r.json"
+    call = (main, "accuracy", toy_bundle, heads, "--backend", "onnxruntime", "--precision", "fp32")
+    status, said, errors = run_command(*call, "--results", results)
+    assert status == 0, errors
+    (row,) = read_result(results).rows
+    assert f"{row.metrics['dice'].mean:.4g}" in said
+    assert "3 scans: data" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--card", "--backend", "openvino"), "--card: is for phantoms"),
+        (("--backend", "rtx", "--precision", "fp32"), "nothing is left to measure"),
+        (("--precision", "int8", "--backend", "onnxruntime"), "nothing could be measured"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(toy_bundle, heads, run_command, options, says):
+    data = () if "--card" in options else (heads,)
+    status, _, errors = run_command(main, "accuracy", toy_bundle, *data, *options)
+    assert (status, says in errors) == (2, True), errors
+
+
+def test_ways_are_backends_with_the_precisions_they_have():
+    assert ways_of(["onnxruntime"], []) == [("onnxruntime", "fp32"), ("onnxruntime", "int8")]
+    assert ("openvino", "bf16") in ways_of([], ["bf16"])
+    assert ("onnxruntime", "bf16") not in ways_of([], ["bf16"])

@@ -1,15 +1,16 @@
 """The reference method's own way, what one would try next, and the runtime, in one run.
 
-On a processor all ways take turns, so that whatever else the machine does slows all of them alike.
-On a GPU, whose times are steady and whose memory is small, one follows the other. Correctness comes
-first: what a way gives is compared with the float32 network on the processor, and the difference
-stands beside the speed.
+One view of the reference method is the yardstick: it takes turns with every way, so that whatever
+else the machine does slows both alike, and how many times faster a way is comes from its own turns.
+Correctness comes first: what a way gives is compared with the float32 network on the processor, and
+the difference stands beside the speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import math
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from wmh_bench.baseline.ceilings import measure_copies, tflop_per_s
 from wmh_bench.baseline.result import Baseline, Row
 from wmh_bench.baseline.runtime_ways import runtime_ways
-from wmh_bench.baseline.torch_ways import REFERENCE, torch_ways
+from wmh_bench.baseline.torch_ways import one_view_of_reference, torch_ways
 from wmh_bench.baseline.ways import Opened, Way
 from wmh_bench.circumstances import Circumstances, Model
-from wmh_bench.times import Times, for_long_enough
+from wmh_bench.times import LEAST_S, Times
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
 from wmh_runtime.bundle import Bundle
@@ -38,7 +39,7 @@ from wmh_train.backend import TorchBackend
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork, parameter_counts
 
-_COMPARED = 4  # slices
+_COMPARED = 2  # slices
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def measure_baseline(
     batches: Sequence[int],
     turns: int,
     on_result: Callable[[Baseline, str], None],
+    on_step: Callable[[str], None],
 ) -> Baseline:
     """Execute slices of eight views by all ways.
 
@@ -63,24 +65,27 @@ def measure_baseline(
         subject: what to execute.
         device: `cpu` or `cuda`.
         batches: slices at a time, smallest first.
-        turns: that all ways take on a processor, after one that is not timed.
+        turns: that each way takes with the yardstick.
         on_result: is told what was measured so far, with a line about what is new.
+        on_step: is told what is done next.
 
     Raises:
         ExportError: the checkpoint is not calibrated for eight views, or the bundle is of another.
     """
     facts = load_facts(subject.checkpoint)
     thresholds = _thresholds(facts, subject.checkpoint)
+    on_step("asking the network what it says in float32")
     network = load_network(subject.checkpoint, facts, subject.base)
     merged = merge(network)
     truth = _ask(network, facts, thresholds)
     _require_exported_from(facts, subject)
     on_gpu = device.type == "cuda"
+    on_step("multiplying matrices")
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
     measured = Baseline(
         circumstances=Circumstances.of(_model(subject, facts, merged, truth)),
         device=torch.cuda.get_device_name(device) if on_gpu else processor(),
-        in_turns=0 if on_gpu else turns,
+        turns=turns,
         products_tflop_per_s=tflop_per_s(precisions, device),
         copies=measure_copies(device),
         rows=[],
@@ -89,15 +94,18 @@ def measure_baseline(
     ways: list[Way] = [*torch_ways(network, merged, batches, device)]
     if subject.bundle is not None:
         ways += runtime_ways(subject.bundle, batches, on_gpu=on_gpu)
-    order = _one_by_one(ways, truth) if on_gpu else _in_turns(ways, truth, turns)
-    for way, found in order:
-        if isinstance(found, _Executed):
-            row = _row(way, found, truth, measured)
-            measured.rows.append(row)
-            on_result(measured, _line(way, row))
-        else:
-            measured.skipped[str(way)] = found
-            on_result(measured, f"{way}: skipped, {found}")
+    with one_view_of_reference(network, device).open() as yardstick:
+        for way in ways:
+            on_step(str(way))
+            try:
+                row = _row(way, _executed(way, yardstick, truth, turns), truth, measured)
+            except (WmhError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
+                reason = f"{error}".strip().partition("\n")[0] or type(error).__name__
+                measured.skipped[str(way)] = reason
+                on_result(measured, f"{way}: skipped, {reason}")
+            else:
+                measured.rows.append(row)
+                on_result(measured, _line(way, row))
     return measured
 
 
@@ -109,10 +117,6 @@ class _Truth:
     probability: Floats  # [n, K, S, S], of eight views, float32 on the processor
     thresholds: Floats  # [K, 1, 1]
 
-    def batch(self, count: int) -> Floats:
-        """Return so many slices, the same again and again if need be."""
-        return self.slices[np.arange(count) % len(self.slices)]
-
 
 @dataclass(frozen=True)
 class _Executed:
@@ -121,63 +125,31 @@ class _Executed:
     found: Floats  # for the slices of the truth
     first_s: float
     seconds: list[float]  # of batches
+    yardstick_s: float  # of a view of the reference method meanwhile, median
     device_memory_mb: float | None
 
 
-def _one_by_one(ways: Sequence[Way], truth: _Truth) -> Iterator[tuple[Way, _Executed | str]]:
-    """Execute each way for long enough; yield what it did, or why it could not."""
-    for way in ways:
-        try:
-            with way.open() as opened:
-                first_s, found = _first(opened, truth)
-                batch = truth.batch(way.slices)
-                seconds = for_long_enough(lambda count: opened.seconds(batch, count))  # noqa: B023
-                done = _Executed(found, first_s, seconds, opened.memory_mb)
-        except (WmhError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
-            yield way, _reason(error)
-        else:
-            yield way, done
-
-
-def _in_turns(
-    ways: Sequence[Way], truth: _Truth, turns: int
-) -> Iterator[tuple[Way, _Executed | str]]:
-    """Open all ways and let them execute in turns; yield what each did, or why it could not."""
-    with ExitStack() as stack:
-        able: list[tuple[Way, Opened, float, Floats]] = []
-        for way in ways:
-            try:
-                opened = stack.enter_context(way.open())
-                able.append((way, opened, *_first(opened, truth)))
-            except (WmhError, RuntimeError) as error:
-                yield way, _reason(error)
-        seconds: dict[Way, list[float]] = {way: [] for way, *_ in able}
-        for turn in range(turns + 1):
-            for way, opened, *_ in able:
-                taken = opened.seconds(truth.batch(way.slices), 1)
-                if turn:
-                    seconds[way] += taken
-        for way, opened, first_s, found in able:
-            yield way, _Executed(found, first_s, seconds[way], opened.memory_mb)
-
-
-def _first(opened: Opened, truth: _Truth) -> tuple[float, Floats]:
-    """Execute for the first time; return how long that took, and all that it found."""
-    (first_s,) = opened.seconds(truth.slices[:1], 1)
-    return first_s, opened.predict(truth.slices)
-
-
-def _reason(error: Exception) -> str:
-    return f"{error}".strip().partition("\n")[0] or type(error).__name__
+def _executed(way: Way, yardstick: Opened, truth: _Truth, turns: int) -> _Executed:
+    """Execute a way for long enough, in turns with the yardstick."""
+    batch = truth.slices[np.arange(way.slices) % len(truth.slices)]
+    with way.open() as opened:
+        (first_s,) = opened.seconds(batch, 1)
+        found = opened.predict(truth.slices)
+        (one_s,) = opened.seconds(batch, 1)
+        in_a_turn = math.ceil(LEAST_S / turns / one_s)
+        yardsticks, seconds = [], []
+        for _ in range(turns):
+            yardsticks += yardstick.seconds(truth.slices[:1], 1)
+            seconds += opened.seconds(batch, in_a_turn)
+        memory_mb = opened.memory_mb
+    return _Executed(found, first_s, seconds, statistics.median(yardsticks), memory_mb)
 
 
 def _row(way: Way, done: _Executed, truth: _Truth, measured: Baseline) -> Row:
     times = Times.of([seconds / way.slices for seconds in done.seconds])
     tflop = len(VIEWS) * measured.circumstances.model.gflop_a_view / 1e3  # of a slice
     tflop_per_s = tflop / times.median_ms * 1e3
-    reference = next(
-        (row for row in measured.rows if (row.name, row.precision) == (REFERENCE, "fp32")), None
-    )
+    reference_ms = 1e3 * len(VIEWS) * done.yardstick_s
     ceiling = measured.products_tflop_per_s.get(way.precision)
     found, expected = done.found >= truth.thresholds, truth.probability >= truth.thresholds
     difference = np.abs(done.found - truth.probability).max()
@@ -188,7 +160,7 @@ def _row(way: Way, done: _Executed, truth: _Truth, measured: Baseline) -> Row:
         first_s=round(done.first_s, 2),
         times=times,
         views_per_s=round(len(VIEWS) * 1e3 / times.median_ms, 3),
-        times_faster=round(reference.times.median_ms / times.median_ms, 3) if reference else 1.0,
+        times_faster=round(reference_ms / times.median_ms, 3),
         tflop_per_s=round(tflop_per_s, 4),
         share_of_products=round(tflop_per_s / ceiling, 4) if ceiling else None,
         device_memory_mb=done.device_memory_mb,

@@ -29,8 +29,12 @@ class Row(Strict):
     first_s: float = Field(description="the first slice; of torch.compile with its compiling")
     times: Times = Field(description="of a slice; of the runtime the interval between results")
     views_per_s: float
-    times_faster: float = Field(description="than the reference method's own way: the medians")
-    tflop_per_s: float = Field(description="of the rewritten network's operations, whatever it has")
+    times_faster: float = Field(
+        description="than eight views of the reference method's way, medians of common turns"
+    )
+    tflop_per_s: float = Field(
+        description="of the rewritten network's operations, whatever this way has"
+    )
     share_of_products: float | None = Field(
         description="of what matrix products in this precision reached on this device by PyTorch"
     )
@@ -46,7 +50,7 @@ class Baseline(Strict):
     kind: Literal["baseline"] = "baseline"
     circumstances: Circumstances
     device: str
-    in_turns: int = Field(description="that all ways took; 0: one followed the other")
+    turns: int = Field(description="that each way took with a view of the reference method's way")
     products_tflop_per_s: dict[Precision, float] = Field(description="of large matrices, PyTorch")
     copies: Copies | None
     rows: list[Row]

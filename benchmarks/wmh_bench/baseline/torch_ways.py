@@ -65,9 +65,9 @@ class TorchWay(Way):
         dtype = TORCH_TYPES[self.precision]
         module: Callable[[Tensor], Tensor] = self._build().eval().to(self._device, dtype)
         if self._compiled:
+            torch.compiler.reset()
             module = torch.compile(module, dynamic=False)
-        with torch.inference_mode():
-            yield _OpenedTorch(module, self._device, dtype, self.slices, captured=self._captured)
+        yield _OpenedTorch(module, self._device, dtype, self.slices, captured=self._captured)
 
 
 class _OpenedTorch(Opened):
@@ -147,6 +147,16 @@ class ViewByView(OneView):
         look = super().forward
         seen = [undo_view(view, look(apply_view(view, image))) for view in VIEWS]
         return torch.stack(seen).mean(dim=0)
+
+
+def one_view_of_reference(network: WmhNetwork, device: torch.device) -> TorchWay:
+    """Return the yardstick: a view, as the reference method executes it.
+
+    Args:
+        network: as it was trained.
+        device: that executes.
+    """
+    return TorchWay("a view", "fp32", 1, device, lambda: OneView(copy.deepcopy(network)))
 
 
 def torch_ways(

@@ -1,0 +1,117 @@
+"""The gate: what got worse from one measurement to another, where machines are noisy.
+
+Counts are compared as they are. Seconds are not: of a baseline only the ratios are, each of two
+ways that took turns in one run, and only beyond what noise does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from wmh_bench.baseline.result import Baseline
+from wmh_bench.counts import Counts
+from wmh_runtime.errors import InputError
+from wmh_runtime.invalid import problems_of
+from wmh_runtime.strict import Strict
+
+# Python's allocations vary a little with the versions of libraries.
+_PEAK_TOLERANCE = 0.03
+RATIO_TOLERANCE = 0.15  # of ratios measured in turns, from run to run on two shared cores
+_KINDS: TypeAdapter[Counts | Baseline] = TypeAdapter(
+    Annotated[Counts | Baseline, Field(discriminator="kind")]
+)
+
+
+class Change(Strict):
+    """One figure that is another than before."""
+
+    what: str
+    before: float
+    after: float
+    is_worse: bool
+
+    def __str__(self) -> str:
+        word = "worse" if self.is_worse else "better"
+        return f"{word}: {self.what}, {self.before:g} before, {self.after:g} now"
+
+
+def changes(before: Path, after: Path) -> list[Change]:
+    """Compare two files.
+
+    Raises:
+        InputError: one is neither counts nor a baseline, or they are not of a kind.
+    """
+    then, now = _read(before), _read(after)
+    if isinstance(then, Counts) and isinstance(now, Counts):
+        return changed_counts(then, now)
+    if isinstance(then, Baseline) and isinstance(now, Baseline):
+        return changed_ratios(then, now)
+    raise InputError(
+        f"is of kind {now.kind}, {before} of {then.kind}", "Give two alike.", about=after
+    )
+
+
+def _read(path: Path) -> Counts | Baseline:
+    try:
+        return _KINDS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = problems_of(error) if isinstance(error, ValidationError) else error.strerror
+        advice = "Give results of wmh-bench dev counts, or of wmh-bench baseline."
+        raise InputError(f"cannot be compared: {why}", advice, about=path) from error
+
+
+def changed_counts(before: Counts, after: Counts) -> list[Change]:
+    """Return every count that changed; more is worse, but of fused layers."""
+    found = []
+    then, now = dict(_flat(before)), dict(_flat(after))
+    for what in [*then, *(what for what in now if what not in then)]:
+        old, new = then.get(what, 0.0), now.get(what, 0.0)
+        tolerance = _PEAK_TOLERANCE * old if what.endswith("peak_kb") else 0.0
+        if abs(new - old) > tolerance:
+            is_worse = new < old if what == "fused attention layers" else new > old
+            found.append(Change(what=what, before=old, after=new, is_worse=is_worse))
+    return found
+
+
+def changed_ratios(
+    before: Baseline, after: Baseline, tolerance: float = RATIO_TOLERANCE
+) -> list[Change]:
+    """Return the ways whose speed, as a multiple of the reference's in the same run, changed.
+
+    A way that is not there any more is worse; one that is new is no change.
+    """
+    now = _ratios(after)
+    return [
+        Change(what=what, before=old, after=now.get(what, 0.0), is_worse=now.get(what, 0.0) < old)
+        for what, old in sorted(_ratios(before).items())
+        if abs(now.get(what, 0.0) / old - 1) > tolerance
+    ]
+
+
+def _ratios(measured: Baseline) -> Mapping[str, float]:
+    return {
+        f"times faster than the reference, {row.name} {row.precision}, {row.slices} at a time": (
+            row.times_faster
+        )
+        for row in measured.rows
+    }
+
+
+def _flat(counts: Counts) -> Iterator[tuple[str, float]]:
+    yield "GFLOP a view", counts.gflop_a_view
+    for precision, size in counts.weights_bytes.items():
+        yield f"bytes of weights in {precision}", size
+    for graph, of_graph in counts.graphs.items():
+        yield f"bytes of {graph}", of_graph.file_bytes
+        for operator, count in of_graph.operators.items():
+            yield f"{operator} in {graph}", count
+    if counts.fused_attention is not None:
+        yield "fused attention layers", counts.fused_attention
+    for scan in counts.scans:
+        yield f"{scan.scan} slices executed", scan.executed
+        yield f"{scan.scan} slices looked at again", scan.looked_again
+        yield f"{scan.scan} peak_kb", scan.peak_kb

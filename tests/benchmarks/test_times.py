@@ -1,0 +1,70 @@
+"""What is made of seconds."""
+
+import pytest
+
+from wmh_bench.times import Times, for_long_enough, how_often
+
+
+def test_percentiles_and_variation_of_known_times():
+    # 1 to 101 ms: the k-th percentile of 101 evenly spaced values is k + 1 ms. Their standard
+    # deviation is √((101² − 1) / 12 · 101 / 100) = 29.3 ms, their mean 51 ms.
+    times = Times.of([ms / 1e3 for ms in range(1, 102)])
+    assert (times.fastest_ms, times.median_ms, times.slowest_ms) == (1, 51, 101)
+    assert (times.p90_ms, times.p95_ms, times.p99_ms) == (91, 96, 100)
+    assert times.variation == pytest.approx(29.3 / 51, abs=1e-3)
+
+
+def test_one_time_varies_by_nothing():
+    assert Times.of([0.5]).variation == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        ([1.0] * 10, []),
+        ([1.0] * 9, ["timed only 9 times"]),
+        # Mean 1.05, standard deviation 0.0527: 5 %.
+        ([1.0, 1.1] * 5, ["times vary by 5.0%"]),
+        ([1.0, 1.04] * 5, []),  # 2.1 %, which trtexec accepts
+    ],
+)
+def test_what_is_to_be_doubted_is_said(seconds, says):
+    warnings = Times.of(seconds).warnings
+    assert len(warnings) == len(says)
+    assert all(warning.startswith(start) for warning, start in zip(warnings, says, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("one_s", "least_s", "count"),
+    [
+        (0.1, 3, 30),  # 3 s of 0.1 s
+        (1, 3, 10),  # ten times at least
+        (8, 3, 7),  # but no more than a minute in all, 60 / 8
+        (100, 3, 5),  # and five times whatever it takes
+        (1e-6, 3, 1000),  # and a thousand times at most
+    ],
+)
+def test_how_often_something_is_timed(one_s, least_s, count):
+    assert how_often(one_s, least_s) == count
+
+
+def test_what_is_fast_is_warmed_up_before_it_is_timed():
+    asked = []
+
+    def seconds_of(count):
+        asked.append(count)
+        return [0.05] * count
+
+    assert len(for_long_enough(seconds_of, least_s=1)) == 20
+    assert asked == [1, 4, 20]  # a first, 0.2 s to warm up, 1 s
+
+
+def test_what_is_slow_is_warm_after_once():
+    asked = []
+
+    def seconds_of(count):
+        asked.append(count)
+        return [2.0] * count
+
+    for_long_enough(seconds_of, least_s=1)
+    assert asked == [1, 10]
