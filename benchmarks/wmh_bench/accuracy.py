@@ -25,8 +25,9 @@ from wmh_runtime.errors import InputError, NoGpuError, NotInstalledError, WmhErr
 from wmh_runtime.evaluation import Average, evaluate
 from wmh_runtime.evaluation import Case as EvaluatedCase
 from wmh_runtime.execution import Wanted, backends_known, executing
+from wmh_runtime.machine import cores
 from wmh_runtime.pairing import find_pairs, match_scans
-from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
+from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
 from wmh_runtime.scan import read_scan
 from wmh_runtime.scoring import score
 from wmh_runtime.strict import Strict
@@ -122,9 +123,7 @@ def written(plans: Sequence[Plan], on_phantom: Callable[[], None]) -> Iterator[D
     """Write phantoms for as long as the context lasts."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for plan in plans:
-            write_phantom(plan, folder)
-            on_phantom()
+        write_cohort(plans, folder, workers=cores(), on_written=on_phantom)
         yield Data(HELD_OUT, folder, folder, are_phantoms=True)
 
 

@@ -22,7 +22,7 @@ from wmh_runtime.bundle import CARD_NAME, open_bundle
 from wmh_runtime.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PUBLISHED = next((REPOSITORY / "benchmarks" / "results").glob("*/accuracy-demo.json"))
+PUBLISHED = REPOSITORY / "benchmarks" / "results" / "epyc-2-cores" / "accuracy-demo.json"
 
 
 def nothing(*_):

@@ -20,7 +20,7 @@ from wmh_runtime import execution
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.devices.cuda import CudaDevice
 from wmh_runtime.errors import ExportError
-from wmh_train.checkpoint import save_checkpoint
+from wmh_train.checkpoint import load_facts, load_network, save_checkpoint
 from wmh_train.model.views import EightViews
 
 CPU = torch.device("cpu")
@@ -67,12 +67,13 @@ def test_the_reference_methods_own_way_comes_first_and_one_slice_at_a_time(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 def test_on_a_processor_all_ways_agree_and_are_compared_with_the_reference(tmp_path, monkeypatch):
-    recipe, told, steps = small_recipe(), [], []
-    ways = list(torch_ways(*[perturbed(recipe)] * 2, [1], CPU))
+    told, steps = [], []
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", small_recipe())
+    network = load_network(checkpoint, load_facts(checkpoint), None)
+    ways = list(torch_ways(network, merge(network), [1], CPU))
     compiled = [way for way in ways if way.name.startswith("torch.compile")]
     ways = [way for way in ways if way not in compiled[1:]]  # each compiles for half a minute
     monkeypatch.setattr(measure, "torch_ways", lambda *_: ways)
-    checkpoint = write_checkpoint(tmp_path / "checkpoint", recipe)
     measured = measure_baseline(
         *(Subject(checkpoint, None, None), CPU, [1], 2),
         on_result=lambda so_far, line: told.append((len(so_far.rows), line)),

@@ -201,9 +201,8 @@ def test_a_precision_that_is_not_the_network_is_left_out_and_said(
 
 def test_int8_can_be_left_out(checkpoint, tmp_path, run_command):
     call = (main, "build", checkpoint, "--out", tmp_path / "bundle", "--without-int8")
-    status, said, errors = run_command(*call)
+    status, _, errors = run_command(*call)
     assert status == 0, errors
-    assert "int8" not in said
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
     assert (manifest.quantisation, manifest.refused) == (None, [])
