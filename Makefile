@@ -49,7 +49,7 @@ format: .venv/.done
 	$(BIN)/ruff format .
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
-DEMO_RESULTS := benchmarks/results/accuracy-demo.json
+DEMO_RESULTS := benchmarks/results/epyc-2-cores/accuracy-demo.json
 DEMO_CAUTION := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
 demo-bundle: .venv/.done
 	rm -rf runs/demo

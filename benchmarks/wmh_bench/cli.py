@@ -102,7 +102,7 @@ def latency(
             if results is not None:
                 write_result(results, measured)
             if isinstance(found, Refusal):
-                terminal.say(f"skipped {[*measured.skipped][-1]}: {found.reason}")
+                _say_skipped([*measured.skipped][-1], found.reason)
                 skipped = measured.skipped
                 left = [w for w in ways if w.backend not in skipped and str(w) not in skipped]
                 bar.update(task, total=len(left))
@@ -118,6 +118,10 @@ def latency(
         measured = measure_latency(opened, ways, how, show)
     if not measured.rows:
         raise BackendError("nothing could be measured", "See the reasons above.")
+
+
+def _say_skipped(what: str, reason: str) -> None:
+    terminal.say(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
 
 
 def _say_row(row: Row) -> None:
@@ -273,7 +277,7 @@ def _say_accuracy(measured: Accuracy) -> None:
         best = sum(measured.threshold_dice.values()) / len(measured.threshold_dice)
         terminal.say(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
     for what, reason in measured.skipped.items():
-        terminal.say(f"skipped {what}: {reason}")
+        _say_skipped(what, reason)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from wmh_bench.accuracy import Accuracy, mean_dice
@@ -12,6 +12,7 @@ from wmh_bench.baseline.result import Baseline
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.latency import Latency
 from wmh_bench.machine import Machine
+from wmh_bench.products import compared_with
 from wmh_bench.throughput import Throughput
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import Precision
@@ -34,7 +35,8 @@ class Entry:
     precision: Precision
     made: str
     slices_per_s: float
-    share_of_products: float | None
+    tflop_per_s: float
+    share_of_products: float | None  # of the best that any library reached on this device
     share_of_peak: float | None
     mask_dice: float  # with the trained network
     mean_dice: float | None  # with references
@@ -78,7 +80,9 @@ class Comparison:
 
 def compare(results: Iterable[Measurement]) -> Comparison:
     """Put results side by side; of what was measured twice on one device the later counts."""
+    results = list(results)
     accuracies = [one for one in results if isinstance(one, Accuracy)]
+    ceilings = _ceilings(results)
     entries: dict[tuple[str, str, str], Entry] = {}
     runs = []
     for result in sorted(results, key=lambda result: result.circumstances.made):
@@ -89,11 +93,33 @@ def compare(results: Iterable[Measurement]) -> Comparison:
         else:
             found = []
         for entry in found:
-            entries[entry.model, entry.device, entry.name] = entry
+            best = ceilings.get((entry.device, compared_with(entry.precision)))
+            share = None if best is None else entry.tflop_per_s / best
+            named = replace(entry, share_of_products=share)
+            entries[entry.model, entry.device, entry.name] = named
         if isinstance(result, Throughput):
             runs.append(_run(result))
     order = sorted(entries.values(), key=lambda entry: (entry.model, entry.slices_per_s))
     return Comparison(tuple(order), tuple(runs))
+
+
+def _ceilings(results: Iterable[Measurement]) -> dict[tuple[str, Precision], float]:
+    """Return the most that matrix products reached, by device and precision, whatever library."""
+    found: dict[tuple[str, Precision], float] = {}
+
+    def note(device: str, precision: Precision, tflop_per_s: float) -> None:
+        known = found.get((device, precision), 0.0)
+        found[device, precision] = max(known, tflop_per_s)
+
+    for result in results:
+        machine = result.circumstances.machine
+        if isinstance(result, Latency):
+            for ceiling in result.ceilings:
+                note(_device(ceiling.device, machine), ceiling.precision, ceiling.tflop_per_s)
+        elif isinstance(result, Baseline):
+            for precision, tflop_per_s in result.products_tflop_per_s.items():
+                note(_device(result.device, machine), precision, tflop_per_s)
+    return found
 
 
 def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list[Entry]:
@@ -114,7 +140,8 @@ def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list
                 precision=row.precision,
                 made=result.circumstances.made,
                 slices_per_s=row.slices_per_s,
-                share_of_products=row.share_of_products,
+                tflop_per_s=row.tflop_per_s,
+                share_of_products=None,
                 share_of_peak=row.share_of_peak,
                 mask_dice=row.mask_dice,
                 mean_dice=dice,
@@ -140,7 +167,8 @@ def _entries_of_baseline(result: Baseline) -> list[Entry]:
             precision=row.precision,
             made=circumstances.made,
             slices_per_s=row.views_per_s / len(VIEWS),
-            share_of_products=row.share_of_products,
+            tflop_per_s=row.tflop_per_s,
+            share_of_products=None,
             share_of_peak=None,
             mask_dice=row.mask_dice,
             mean_dice=None,

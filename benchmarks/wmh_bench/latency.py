@@ -24,7 +24,7 @@ from wmh_bench.batch_times import Parts, batches_per_s, time_alone
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_bench.peaks import share_of_peak
-from wmh_bench.products import MULTIPLIERS, Ceiling, measure_ceiling
+from wmh_bench.products import MULTIPLIERS, Ceiling, compared_with, measure_ceiling
 from wmh_bench.times import Times
 from wmh_bench.timing_device import Marks, timing
 from wmh_runtime.backends.base import Backend
@@ -38,9 +38,6 @@ from wmh_runtime.parity import measure_parity
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Precision, Views
 from wmh_runtime.words import counted
-
-# What a precision is compared with, if not with products of its own.
-_CEILING_OF: dict[Precision, Precision] = {"int8+bf16": "int8"}
 
 
 @dataclass(frozen=True)
@@ -221,7 +218,7 @@ def _told(function: Callable[..., Result], *arguments: object) -> Result | Refus
 
 def _beside_products(row: Row, ceilings: Sequence[Ceiling]) -> Row:
     """Compare a row with the best of all backends on its device in its precision."""
-    precision = _CEILING_OF.get(row.precision, row.precision)
+    precision = compared_with(row.precision)
     best = max(
         (c.tflop_per_s for c in ceilings if (c.device, c.precision) == (row.device, precision)),
         default=None,

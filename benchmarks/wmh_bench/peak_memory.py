@@ -8,15 +8,6 @@ from typing import Any
 import psutil
 
 
-def peak_bytes() -> int:
-    """Return the peak on the GPU where PyTorch sees one, else of resident memory."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return peak_resident_bytes()
-
-
 def peak_resident_bytes() -> int:
     """Return the peak of resident memory."""
     if sys.platform == "win32":

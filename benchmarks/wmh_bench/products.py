@@ -35,6 +35,15 @@ _SPREAD = 4.0  # standard deviations that INT8 spans
 _FLOAT16, _FLOAT32 = 10, 1  # ONNX's numbers of its types
 
 
+# What a precision is compared with, if not with products of its own.
+_COMPARED_WITH: dict[Precision, Precision] = {"int8+bf16": "int8"}
+
+
+def compared_with(precision: Precision) -> Precision:
+    """Return the precision whose products a precision is compared with."""
+    return _COMPARED_WITH.get(precision, precision)
+
+
 class Ceiling(Strict):
     """What a backend reaches on matrix products."""
 

@@ -168,7 +168,7 @@ def make_stand_in(
             trained_parameters=counts.decoder,
             training_slices=len(chosen),
             details={
-                "made by": "wmh-bench stand-in: random encoder, perturbed adapters",
+                "made by": "wmh-bench dev stand-in: random encoder, perturbed adapters",
                 "training_loss": round(loss, 4),
             },
         ),

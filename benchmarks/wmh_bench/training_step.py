@@ -22,7 +22,7 @@ import torch
 from monai import transforms as monai
 from torch import Tensor
 
-from wmh_bench.peak_memory import peak_bytes
+from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_runtime.errors import InputError
 from wmh_runtime.strict import Strict
 from wmh_train.data.cache import CachedSlices, open_cache
@@ -109,7 +109,7 @@ def _measure(loop: Loop, recipe: Recipe, data: Path, cache: Path, steps: int) ->
         slices_per_second=round(batch / statistics.median(seconds), 4),
         slowest_step_s=round(max(seconds), 3),
         fastest_step_s=round(min(seconds), 3),
-        peak_memory_mb=round(peak_bytes() / 1e6, 1),
+        peak_memory_mb=round(_peak_bytes() / 1e6, 1),
     )
 
 
@@ -201,3 +201,10 @@ def _plain_augmentation(recipe: Recipe) -> monai.Compose:
             monai.RandGaussianNoised("image", prob=1.0, std=settings.noise[1]),
         ]
     )
+
+
+def _peak_bytes() -> int:
+    """Return the peak on the GPU where there is one, else of resident memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return peak_resident_bytes()

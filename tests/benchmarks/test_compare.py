@@ -19,6 +19,7 @@ from wmh_bench.latency import Latency
 from wmh_bench.latency import Row as LatencyRow
 from wmh_bench.machine import Machine
 from wmh_bench.pictures.comparison import draw_comparison
+from wmh_bench.products import Ceiling
 from wmh_bench.results import read_result, schema, write_result
 from wmh_bench.throughput import Throughput
 from wmh_bench.times import Times
@@ -81,13 +82,17 @@ def latency_row(backend="openvino", precision="bf16", **changes):
     return LatencyRow.model_validate(facts | changes)
 
 
-def latency(rows, **where):
+def ceiling(precision, tflop_per_s, device="cpu"):
+    return Ceiling(backend="b", device=device, precision=precision, side=1, tflop_per_s=tflop_per_s)
+
+
+def latency(rows, ceilings=(), **where):
     return Latency(
         circumstances=circumstances(**where),
         least_s=3,
         slices_a_scan=48,
         rows=rows,
-        ceilings=[],
+        ceilings=list(ceilings),
         skipped={},
     )
 
@@ -200,6 +205,20 @@ def test_of_baselines_pytorch_counts_since_latency_measures_the_runtime():
     assert (entry.way, entry.slices_per_s) == ("PyTorch eager, merged", 0.5)
 
 
+def test_all_ways_of_a_device_are_shares_of_the_best_products_there():
+    """They run at 1 TFLOP/s; PyTorch's float32 products at 1, another library's at 4."""
+    rows = [latency_row(), latency_row(precision="fp32"), latency_row(precision="int8+bf16")]
+    ceilings = [ceiling("fp32", 4), ceiling("bf16", 2), ceiling("int8", 8)]
+    ceilings += [ceiling("fp32", 9, "A GPU")]
+    found = compare([latency(rows, ceilings), baseline()])
+    assert {entry.name: entry.share_of_products for entry in found.entries} == {
+        "openvino, bf16": 0.5,
+        "openvino, fp32": 0.25,
+        "openvino, int8+bf16": 0.125,
+        "PyTorch eager, merged, fp32": 0.25,
+    }
+
+
 def test_machines_and_models_are_told_apart():
     gpu = latency_row(backend="rtx", precision="fp16", device="NVIDIA GeForce RTX 4090")
     found = compare(
@@ -213,7 +232,8 @@ def test_machines_and_models_are_told_apart():
 
 def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
     rows = [latency_row(refused="mask Dice is 0.98", share_of_peak=0.25)]
-    text = table(compare([latency(rows), accuracy(0.8123), throughput()]))
+    measured = latency(rows, [ceiling("bf16", 2)])
+    text = table(compare([measured, accuracy(0.8123), throughput()]))
     (line,) = [line for line in text.splitlines() if "openvino, bf16" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
@@ -221,7 +241,7 @@ def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
         *("0.8123, cubes", "refused by wmh-infer"),
     ]
     assert "| 288 | 31.2 | 98% | 900 |" in text
-    blank = table(compare([latency([latency_row(share_of_products=None)])]))
+    blank = table(compare([latency([latency_row()])]))
     assert "| 2 |  |  | 0.9900 |  |  |" in blank
 
 

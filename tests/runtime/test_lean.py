@@ -20,3 +20,21 @@ def test_every_runtime_module_imports_without_torch_and_without_onnx_runtime():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 25
+
+
+BENCH = """
+import sys
+for name in ("torch", "segment_anything", "peft", "accelerate", "monai", "safetensors",
+             "onnxscript", "openvino", "cuda", "tensorrt", "tensorrt_rtx"):
+    sys.modules[name] = None
+from wmh_bench.cli import main
+sys.argv = ["wmh-bench", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_bundle_is_measured_without_any_training_library(tmp_path):
+    command = [sys.executable, "-c", BENCH, "accuracy", "demo", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "holds no scan to segment" in done.stderr  # all was imported
