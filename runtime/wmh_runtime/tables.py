@@ -54,7 +54,8 @@ def _volumes(out: Path) -> Iterator[dict[str, str]]:
         record = read_record(path)
         if record is None:
             continue
-        folder, output = path.parent.relative_to(out), record.settings.output
+        settings = record.settings
+        folder, output = path.parent.relative_to(out), settings.output
         yield {
             "scan": (folder / record.Sources[0]).as_posix(),
             "output": output.name,
@@ -62,8 +63,11 @@ def _volumes(out: Path) -> Iterator[dict[str, str]]:
             "lesion_count": str(record.lesion_count),
             "threshold": f"{output.threshold:g}",
             "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
-            "bundle": record.settings.bundle,
-            "model_id": record.settings.model_id,
+            "bundle": settings.bundle,
+            "model_id": settings.model_id,
+            "tta": settings.tta,
+            "precision": settings.precision,
+            "backend": settings.backend,
             "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
             "warnings": " | ".join(record.warnings),
         }

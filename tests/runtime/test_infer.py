@@ -602,4 +602,7 @@ def test_a_models_caution_is_borne_by_every_result(tmp_path, infer, toy_bundle):
     assert errors.count("Not for patients") == 1
     record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
     assert record["warnings"] == ["Not for patients"]
-    assert rows_of(tmp_path / "out")[0]["warnings"] == "Not for patients"
+    (row,) = rows_of(tmp_path / "out")
+    assert row["warnings"] == "Not for patients"
+    made_with = ("tta", "precision", "backend")
+    assert [row[name] for name in made_with] == [record["settings"][name] for name in made_with]

@@ -14,6 +14,7 @@ from wmh_runtime.pipeline import Pipeline, Work
 from wmh_runtime.types import NetworkShape
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=2)
+STAGES = ("prepare", "execute", "finish")
 
 
 class Scan(Work):
@@ -310,3 +311,21 @@ def test_the_first_scans_progress_is_told():
     shares = [one.share for one in pipeline.run(works)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+def test_what_the_threads_do_is_told_with_its_times_even_where_it_fails():
+    spans = []
+    works = [Scan(0), Scan(1, fails="prepare"), Scan(2, prepare_s=0.05, finish_s=0.05)]
+    run(works, FakeBackend(SHAPE, 3), helpers=1, on_span=spans.append)
+    by_stage = {stage: [s for s in spans if s.stage == stage] for stage in STAGES}
+    # Three are prepared, one of them in vain; six slices in batches of three; two are finished.
+    assert [len(by_stage[stage]) for stage in STAGES] == [3, 2, 2]
+    workers = [{span.worker for span in by_stage[stage]} for stage in STAGES]
+    assert workers == [{"preparing_0"}, {"device_0"}, {"finishing_0"}]
+    for stage in STAGES:  # a thread does one thing after another
+        for one, following in zip(by_stage[stage], by_stage[stage][1:], strict=False):
+            assert one.began_s <= one.ended_s <= following.began_s
+    slow_prepare, slow_finish = by_stage["prepare"][2], by_stage["finish"][1]
+    assert min(slow_prepare.seconds, slow_finish.seconds) >= 0.05
+    assert slow_prepare.ended_s <= by_stage["execute"][1].began_s
+    assert by_stage["execute"][1].ended_s <= slow_finish.began_s
