@@ -6,6 +6,7 @@ All but `baseline` and `dev` do without PyTorch; only these import what needs it
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -42,7 +43,7 @@ from wmh_runtime.discovery import discover
 from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.execution import AUTO, Wanted, backend_known
 from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.report.plotting import DARK, LIGHT
+from wmh_runtime.report.plotting import DARK, LIGHT, Theme
 from wmh_runtime.types import ALL_VIEWS, Precision, Views, first_views
 from wmh_runtime.words import counted
 
@@ -163,7 +164,8 @@ def throughput(
     batch: Annotated[int | None, typer.Option(min=1, help="Slices at a time.")] = None,
     threads: _Threads = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw what each thread did, and when.")
+        Path | None,
+        typer.Option(metavar="PNG", help="Draw what each thread did, and when; also X-dark.png."),
     ] = None,
     results: _Results = None,
 ) -> None:
@@ -193,7 +195,7 @@ def throughput(
     steps = ", ".join(f"{step} {taken:.2f}" for step, taken in measured.seconds_a_scan.items())
     terminal.say(f"seconds a scan, of the thread that does it: {steps}")
     if picture is not None:
-        write_bytes_atomically(picture, draw_timeline(measured))
+        _draw(picture, lambda theme: draw_timeline(measured, theme))
     if results is not None:
         write_result(results, measured)
 
@@ -332,9 +334,14 @@ def compare(
     write_text_atomically(out / "comparison.md", text)
     terminal.say(text)
     if found.entries:
-        for name, theme in (("comparison.png", LIGHT), ("comparison-dark.png", DARK)):
-            write_bytes_atomically(out / name, draw_comparison(found, theme))
+        _draw(out / "comparison.png", lambda theme: draw_comparison(found, theme))
     terminal.say(f"Written to {out}")
+
+
+def _draw(path: Path, draw: Callable[[Theme], bytes]) -> None:
+    """Write a picture for light pages, and beside it one for dark pages."""
+    write_bytes_atomically(path, draw(LIGHT))
+    write_bytes_atomically(path.with_stem(f"{path.stem}-dark"), draw(DARK))
 
 
 def _backends(names: str) -> list[str]:

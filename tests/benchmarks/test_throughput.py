@@ -1,7 +1,5 @@
 """The measurements of whole folders, on toy heads: that they count what was done."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,13 +8,12 @@ from tests.toys import write_head
 from wmh_bench import throughput
 from wmh_bench.cli import main
 from wmh_bench.device_waits import measure_device_waits
-from wmh_bench.pictures.timeline import draw_timeline
 from wmh_bench.results import read_result
 from wmh_bench.throughput import Stretch, measure_throughput
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.errors import InputError
 from wmh_runtime.execution import Wanted
-from wmh_runtime.report.plotting import COLOURS, DARK
+from wmh_runtime.report.plotting import COLOURS
 from wmh_runtime.spans import Span
 from wmh_runtime.types import first_views
 
@@ -123,8 +120,8 @@ def test_the_command_draws_what_each_thread_did(toy_bundle, scans, tmp_path, run
     found = read_result(results)
     assert found.kind == "throughput"
     drawn = np.asarray(Image.open(picture).convert("RGB"))
-    assert (drawn[0, 0] == 255).all()
-    dark = np.asarray(Image.open(io.BytesIO(draw_timeline(found, DARK))).convert("RGB"))
+    dark = np.asarray(Image.open(tmp_path / "t-dark.png").convert("RGB"))
+    assert drawn[0, 0].min() == 255
     assert dark[0, 0].max() < 40
     for colour in (COLOURS[4], COLOURS[1], COLOURS[2]):  # prepare, execute, finish
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
