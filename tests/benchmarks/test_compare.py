@@ -99,7 +99,7 @@ def latency(rows, ceilings=(), **where):
 
 def baseline(**where):
     row = BaselineRow(
-        name="PyTorch eager, merged",
+        name="PyTorch, merged",
         precision="fp32",
         slices=1,
         first_s=1,
@@ -202,7 +202,7 @@ def test_accuracy_is_that_of_the_same_model_backend_and_precision():
 
 def test_of_baselines_pytorch_counts_since_latency_measures_the_runtime():
     (entry,) = compare([baseline()]).entries
-    assert (entry.way, entry.slices_per_s) == ("PyTorch eager, merged", 0.5)
+    assert (entry.way, entry.slices_per_s) == ("PyTorch, merged", 0.5)
 
 
 def test_all_ways_of_a_device_are_shares_of_the_best_products_there():
@@ -215,7 +215,7 @@ def test_all_ways_of_a_device_are_shares_of_the_best_products_there():
         "openvino, bf16": 0.5,
         "openvino, fp32": 0.25,
         "openvino, int8+bf16": 0.125,
-        "PyTorch eager, merged, fp32": 0.25,
+        "PyTorch, merged, fp32": 0.25,
     }
 
 

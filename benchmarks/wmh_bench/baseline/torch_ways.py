@@ -21,8 +21,8 @@ from wmh_runtime.types import Floats, Precision
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView, apply_view, undo_view
 
-REFERENCE = "PyTorch eager, adapters beside the weights, view by view"
-_OWN_ATTENTION = "scaled_dot_product_attention"
+REFERENCE = "PyTorch, view by view"  # eager, adapters beside the weights
+_OWN_ATTENTION = "SDPA"  # scaled_dot_product_attention
 
 
 class TorchWay(Way):
@@ -194,10 +194,10 @@ def torch_ways(
 
     all_of_them: tuple[Precision, ...] = ("fp32", *halves)
     yield from ways(REFERENCE, all_of_them if on_gpu else ("fp32",), (1,), ViewByView, network)
-    yield from ways("PyTorch eager, merged", all_of_them, batches, EightViews, merged)
+    yield from ways("PyTorch, merged", all_of_them, batches, EightViews, merged)
     plain = rewrite(merged)
-    yield from ways("PyTorch eager, attention rewritten", (half,), batches, EightViews, plain)
-    name = f"PyTorch eager, {_OWN_ATTENTION}"
+    yield from ways("PyTorch, rewritten", (half,), batches, EightViews, plain)
+    name = f"PyTorch, {_OWN_ATTENTION}"
     yield from ways(name, halves if on_gpu else all_of_them, batches, EightViews, own)
     if on_gpu:
         name = f"PyTorch, {_OWN_ATTENTION}, CUDA graph"

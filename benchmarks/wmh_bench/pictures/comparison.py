@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmh_bench.compare import Comparison, Entry
-from wmh_runtime.report.plotting import COLOURS, LIGHT, Theme, figure, png
+from wmh_runtime.report.plotting import LIGHT, Theme, figure, png
 
 _WIDTH_INCHES = 11.0
 _ROW_INCHES, _REST_INCHES = 0.33, 1.15
 _BAR_HEIGHT = 0.66
 _DICE_FROM = 0.97  # the axis begins there, or below what was measured
+_LOG_FROM = 30.0  # times as fast the fastest is as the slowest
 
 
 def draw_comparison(comparison: Comparison, theme: Theme = LIGHT) -> bytes:
@@ -27,11 +28,12 @@ def draw_comparison(comparison: Comparison, theme: Theme = LIGHT) -> bytes:
     blocks = comparison.models
     heights = [_REST_INCHES + _ROW_INCHES * len(entries) for _, entries in blocks]
     devices = list(dict.fromkeys(entry.device for entry in comparison.entries))
-    colour = {device: COLOURS[i % len(COLOURS)] for i, device in enumerate(devices)}
+    palette = theme.colours
+    colour = {device: palette[i % len(palette)] for i, device in enumerate(devices)}
     with figure(_WIDTH_INCHES, sum(heights) + 0.35, theme) as drawn:
         grid = drawn.subplots(
             *(len(blocks), 3), squeeze=False, sharey="row", height_ratios=heights,
-            width_ratios=(1.25, 1, 1),
+            width_ratios=(1.3, 1, 1),
         )  # fmt: skip
         for axes, (model, entries) in zip(grid, blocks, strict=True):
             _speed(axes[0], entries, colour)
@@ -54,11 +56,16 @@ def _speed(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None:
         color=[colour[entry.device] for entry in entries],
         linewidth=0,
     )
-    axes.set_xscale("log")
-    axes.set_xlim(min(speeds) / 2, max(speeds) * 3)
+    if max(speeds) > _LOG_FROM * min(speeds):
+        axes.set_xscale("log")
+        axes.set_xlim(min(speeds) / 2, max(speeds) * 4)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    else:
+        axes.set_xlim(0, max(speeds) * 1.25)
     for row, speed in enumerate(speeds):
         axes.annotate(f" {speed:.3g}", (speed, row), verticalalignment="center", fontsize=9.5)
-    axes.set_xlabel("Slices of eight views a second")
+    axes.set_xlabel("slices of eight views a second", loc="left")
 
 
 def _shares(axes: Any, entries: Sequence[Entry], colour: dict[str, str], theme: Theme) -> None:
@@ -72,7 +79,7 @@ def _shares(axes: Any, entries: Sequence[Entry], colour: dict[str, str], theme: 
     axes.axvline(100, color=theme.line, linewidth=1)
     axes.set_xlim(0, None)
     on_paper = any(entry.share_of_peak is not None for entry in entries)
-    axes.set_xlabel("% of matrix products" + " (line: of the peak on paper)" * on_paper)
+    axes.set_xlabel("% of matrix products" + " (line: of peak)" * on_paper, loc="left")
 
 
 def _prices(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None:
@@ -82,7 +89,7 @@ def _prices(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None
     lowest = min(_DICE_FROM, *(entry.mask_dice for entry in entries))
     axes.set_xlim(lowest - 0.02 * (1 - lowest), 1 + 0.06 * (1 - lowest))
     refused = any(entry.refused for entry in entries)
-    axes.set_xlabel("Mask Dice with the network" + " (empty: refused)" * refused)
+    axes.set_xlabel("mask Dice with the network" + " (empty: refused)" * refused, loc="left")
 
 
 def _label_rows(axes: Any, entries: Sequence[Entry]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.evaluation import UNKNOWN_SITE, Case, VolumeAgreement
-from wmh_runtime.report.plotting import COLOURS, LIGHT, MARKS, figure, png
+from wmh_runtime.report.plotting import LIGHT, MARKS, figure, png
 from wmh_runtime.report.summary import number
 
 _LOG_FROM = 100.0  # largest volume over smallest: two decades
@@ -140,7 +140,7 @@ def _scatter(
         axes.scatter(
             *(x[of_case == site], y[of_case == site]),
             s=34,
-            color=COLOURS[place % len(COLOURS)],
+            color=LIGHT.colours[place % len(LIGHT.colours)],
             marker=MARKS[place % len(MARKS)],
             alpha=0.85,
             linewidths=0,

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+# Of the palette of Okabe and Ito (2008), told apart with every kind of colour vision; its yellow
+# is too light for white paper. Marks differ too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -18,14 +23,14 @@ class Theme:
     line: str
     grid: str
 
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Those of data; the ink is the last, as black is of the palette."""
+        return (*COLOURS, self.ink)
+
 
 LIGHT = Theme(paper="#ffffff", ink="#3a3f47", line="#8b919d", grid="#eceef1")
 DARK = Theme(paper="#0d1117", ink="#d7dce3", line="#7d8590", grid="#21262d")
-
-# Of the palette of Okabe and Ito (2008), told apart with every kind of colour vision; its yellow
-# is too light for white paper. Marks differ too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 
 _DPI = 150
 
