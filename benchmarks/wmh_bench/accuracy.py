@@ -21,7 +21,14 @@ from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.cohort import Job, Progress, run
 from wmh_runtime.discovery import Found, discover
-from wmh_runtime.errors import InputError, NoGpuError, NotInstalledError, WmhError
+from wmh_runtime.errors import (
+    DeviceLostError,
+    InputError,
+    InterruptionError,
+    NoGpuError,
+    NotInstalledError,
+    WmhError,
+)
 from wmh_runtime.evaluation import Average, evaluate
 from wmh_runtime.evaluation import Case as EvaluatedCase
 from wmh_runtime.execution import Wanted, backends_known, executing
@@ -32,9 +39,11 @@ from wmh_runtime.scan import read_scan
 from wmh_runtime.scoring import score
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import Precision, Tta, first_views
+from wmh_runtime.words import counted
 
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
+NO_OUTPUT = Path(tempfile.gettempdir(), "wmh-bench-writes-nothing-here")  # of `discover`
 HELD_OUT = f"{HELD_OUT_SUBJECTS} phantoms that no training saw"
 
 
@@ -72,14 +81,14 @@ class Figure(Strict):
 class CaseAccuracy(Strict):
     """One scan."""
 
-    name: str
-    site: str
+    name: str = Field(description="of a phantom; a number where scans may be of patients")
+    site: str = Field(description="of a phantom; empty of others")
     reference_ml: float
     volume_ml: float
     dice: float | None = Field(description="null where both masks are empty")
 
 
-class Row(Strict):
+class AccuracyRow(Strict):
     """One way to execute the bundle, judged."""
 
     backend: str
@@ -104,10 +113,10 @@ class Accuracy(Strict):
     threshold_dice: dict[str, float] = Field(
         description="by phantom: of the best intensity threshold, chosen against the truth"
     )
-    rows: list[Row]
+    rows: list[AccuracyRow]
     skipped: dict[str, str] = Field(description="what could not be measured, and why")
 
-    def row(self, backend: str, precision: Precision) -> Row:
+    def row(self, backend: str, precision: Precision) -> AccuracyRow:
         """Return one of the rows."""
         (found,) = (r for r in self.rows if (r.backend, r.precision) == (backend, precision))
         return found
@@ -151,7 +160,7 @@ def measure_accuracy(
     manifest = bundle.manifest
     if [output.name for output in manifest.outputs] != ["wmh"] or manifest.channels != ["flair"]:
         raise InputError("is not a FLAIR-to-WMH bundle", "Give one.", about=bundle.folder)
-    scans = discover(data.scans, data.scans / "none").scans
+    scans = discover(data.scans, NO_OUTPUT).scans
     measured = Accuracy(
         circumstances=Circumstances.of(Model.of(bundle)),
         data=data.name,
@@ -169,14 +178,15 @@ def measure_accuracy(
                 row, alone = _row(bundle, scans, data, Path(out), backend, precision, tta, on_scan)
             except (NotInstalledError, NoGpuError) as error:
                 absent.add(backend)
-                measured.skipped[backend] = str(error)
-            except InputError:
+                measured.skipped[backend] = f"{error.problem}. {error.remedy}"
+            except (DeviceLostError, InputError, InterruptionError):
                 raise
             except WmhError as error:
-                measured.skipped[f"{backend} {precision}"] = str(error)
+                measured.skipped[f"{backend} {precision}"] = error.problem
             else:
                 measured.rows.append(row)
-                measured.skipped.update({path.name: "has no reference" for path in alone})
+                if alone:
+                    measured.skipped["scans without a reference"] = counted(len(alone), "scan")
                 if data.are_phantoms and not measured.threshold_dice:
                     measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
         on_result(measured)
@@ -214,7 +224,7 @@ def _row(
     precision: Precision,
     tta: Tta,
     on_scan: Callable[[], None],
-) -> tuple[Row, tuple[Path, ...]]:
+) -> tuple[AccuracyRow, tuple[Path, ...]]:
     """Return one way, judged, and the masks that no reference is for."""
     job = Job(scans, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     wanted = Wanted(views=first_views(tta), precision=precision)
@@ -228,7 +238,7 @@ def _row(
     for _, error in scores.failed:
         raise error
     evaluation = evaluate(scores.cases)
-    row = Row(
+    row = AccuracyRow(
         backend=backend,
         executes=device.description,
         device=device.device,
@@ -237,15 +247,15 @@ def _row(
         metrics={name: Figure.of(one) for name, one in evaluation.overall.averages.items()},
         volume_r_squared=_rounded(evaluation.volumes.r_squared),
         volume_bias_ml=round(evaluation.volumes.bias_ml, 3),
-        cases=[_case(case) for case in scores.cases],
+        cases=[_case(case, i, data) for i, case in enumerate(scores.cases, start=1)],
     )
     return row, pairing.spare
 
 
-def _case(case: EvaluatedCase) -> CaseAccuracy:
+def _case(case: EvaluatedCase, number: int, data: Data) -> CaseAccuracy:
     return CaseAccuracy(
-        name=case.name,
-        site=case.site,
+        name=case.name if data.are_phantoms else str(number),
+        site=case.site if data.are_phantoms else "",
         reference_ml=round(case.metrics.reference_ml, 3),
         volume_ml=round(case.metrics.prediction_ml, 3),
         dice=_rounded(case.metrics.dice),
@@ -265,7 +275,7 @@ def _threshold_dice(data: Data, scans: Sequence[Found], out: Path) -> dict[str, 
     return found
 
 
-def mean_dice(row: Row) -> float:
+def mean_dice(row: AccuracyRow) -> float:
     """Return the mean over the scans that have a Dice."""
     return float(np.mean([case.dice for case in row.cases if case.dice is not None]))
 

@@ -17,6 +17,7 @@ from wmh_bench import development
 from wmh_bench.accuracy import (
     HELD_OUT,
     HELD_OUT_SUBJECTS,
+    NO_OUTPUT,
     Accuracy,
     Data,
     held_out_phantoms,
@@ -27,7 +28,7 @@ from wmh_bench.accuracy import (
 )
 from wmh_bench.compare import compare as compare_results
 from wmh_bench.compare import table
-from wmh_bench.latency import How, Latency, Refusal, Row, combinations, measure_latency
+from wmh_bench.latency import How, Latency, LatencyRow, Refusal, combinations, measure_latency
 from wmh_bench.pictures.comparison import draw_comparison
 from wmh_bench.pictures.timeline import draw_timeline
 from wmh_bench.products import Ceiling
@@ -58,7 +59,7 @@ _Precisions = Annotated[str, typer.Option("--precision", help="Only these, comma
 _Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor. Default: one a core.")]
 
 _HEADS = (
-    *("median ms", "p99 ms", "slices/s", "scans/h", "of prod.", "of peak"),
+    *("median ms", "p90 ms", "slices/s", "scans/h", "of prod.", "of peak"),
     *("load s", "first s", "host MB", "GPU MB", "Dice", ""),
 )
 _ROW = "{:>9} {:>8} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}  {}"
@@ -99,7 +100,7 @@ def latency(
     with terminal.progress_bar() as bar:
         task = bar.add_task("timing", total=len(ways))
 
-        def show(measured: Latency, found: Ceiling | Row | Refusal) -> None:
+        def show(measured: Latency, found: Ceiling | LatencyRow | Refusal) -> None:
             if results is not None:
                 write_result(results, measured)
             if isinstance(found, Refusal):
@@ -121,29 +122,32 @@ def latency(
         raise BackendError("nothing could be measured", "See the reasons above.")
 
 
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
 def _say_skipped(what: str, reason: str) -> None:
     terminal.say(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
 
 
-def _say_row(row: Row) -> None:
+def _say_row(row: LatencyRow) -> None:
     views, slices = counted(row.views, "view"), counted(row.batch, "slice")
     name = f"{row.backend} {row.precision}, {views}, {slices}"
     shares = [
         "–" if share is None else f"{share:.0%}"
         for share in (row.share_of_products, row.share_of_peak)
     ]
-    taken = "–" if row.device_memory_mb is None else f"{row.device_memory_mb:.0f}"
     figures = (
-        *(f"{row.times.median_ms:.4g}", f"{row.times.p99_ms:.4g}", f"{row.slices_per_s:.4g}"),
+        *(f"{row.times.median_ms:.4g}", _figure(row.times.p90_ms), f"{row.slices_per_s:.4g}"),
         *(f"{row.scans_per_hour:.0f}", *shares, f"{row.load_s:.2f}", f"{row.first_s:.2f}"),
-        *(f"{row.host_memory_mb:.0f}", taken, f"{row.mask_dice:.4f}"),
+        *(f"{row.host_memory_mb:.0f}", _figure(row.device_memory_mb), f"{row.mask_dice:.4f}"),
     )
     terminal.say(_ROW.format(*figures, name))
     if row.parts is not None:
         parts = row.parts
         terminal.say(
             f"    on the device, ms: in {parts.to_device_ms:.3g}, compute {parts.compute_ms:.4g},"
-            f" out {parts.from_device_ms:.3g}; enqueued in {parts.enqueue_ms:.3g}"
+            f" out {parts.from_device_ms:.3g}; enqueued in {_figure(parts.enqueue_ms)}"
         )
     if row.refused:
         terminal.say_warning(f"{name}: wmh-infer refuses it, {row.refused}")
@@ -189,15 +193,15 @@ def throughput(
     )
     terminal.say(
         f"{measured.slices_executed} of {measured.slices} slices executed,"
-        f" {measured.slices_in_all_views} of them in all views; the device executed"
-        f" {measured.device_busy:.0%} of the time; peak memory {measured.peak_memory_mb} MB"
+        f" {measured.slices_in_all_views} of them in all views; a batch was under way"
+        f" {measured.batch_under_way:.0%} of the time; peak memory {measured.peak_memory_mb} MB"
     )
     steps = ", ".join(f"{step} {taken:.2f}" for step, taken in measured.seconds_a_scan.items())
     terminal.say(f"seconds a scan, of the thread that does it: {steps}")
-    if picture is not None:
-        _draw(picture, lambda theme: draw_timeline(measured, theme))
     if results is not None:
         write_result(results, measured)
+    if picture is not None:
+        _draw(picture, lambda theme: draw_timeline(measured, theme))
 
 
 @app.command()
@@ -247,7 +251,7 @@ def accuracy(
             bar.update(task, total=HELD_OUT_SUBJECTS * (1 + len(ways)))
             annotated = written(held_out_phantoms(), advance)
         else:
-            bar.update(task, total=len(discover(data, data / "none").scans) * len(ways))
+            bar.update(task, total=len(discover(data, NO_OUTPUT).scans) * len(ways))
             annotated = nullcontext(Data(data.name, data, references or data))
         with annotated as scans:
             measured = measure_accuracy(opened, scans, ways, tta_named(tta), advance, show)
@@ -273,7 +277,7 @@ def _say_accuracy(measured: Accuracy) -> None:
         dice = [case.dice for case in row.cases if case.dice is not None]
         lowest = min(dice) if dice else None
         figures = [row.metrics["dice"].mean, lowest, *means, *lesions]
-        cells = ["–" if figure is None else f"{figure:.4g}" for figure in figures]
+        cells = [_figure(figure) for figure in figures]
         terminal.say(line.format(f"{row.backend} {row.precision}", *cells))
     if measured.threshold_dice:
         best = sum(measured.threshold_dice.values()) / len(measured.threshold_dice)
@@ -302,7 +306,7 @@ def baseline(
     one would try next: merged, all views at once, scaled_dot_product_attention, torch.compile,
     half precision, CUDA graphs. All on the same weights in the same run, masks compared.
     """
-    with terminal.needing("export"):
+    with terminal.needing("cpu,export"):
         from wmh_bench.baseline.measure import Subject, measure_baseline
         from wmh_bench.baseline.timing import device_named
     opened = open_bundle(bundle) if bundle else None
@@ -375,8 +379,11 @@ def _listed(names: str) -> list[str]:
 def _check(*paths: Path | None) -> None:
     """Find out before a long measurement whether its results can be written."""
     for path in paths:
-        if path is not None:
-            make_writable_folder(path.parent)
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError("is a folder", "Give a file to write.", about=path)
+        make_writable_folder(path.parent)
 
 
 def _write_card(bundle: Bundle, measured: Accuracy, command: str) -> None:

@@ -12,7 +12,6 @@ from wmh_bench.baseline.result import Baseline
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.latency import Latency
 from wmh_bench.machine import Machine
-from wmh_bench.products import compared_with
 from wmh_bench.throughput import Throughput
 from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import Precision
@@ -35,8 +34,8 @@ class Entry:
     precision: Precision
     made: str
     slices_per_s: float
-    tflop_per_s: float
-    share_of_products: float | None  # of the best that any library reached on this device
+    times_faster: float | None  # than the reference method's way
+    share_of_products: float | None
     share_of_peak: float | None
     mask_dice: float  # with the trained network
     mean_dice: float | None  # with references
@@ -82,7 +81,6 @@ def compare(results: Iterable[Measurement]) -> Comparison:
     """Put results side by side; of what was measured twice on one device the later counts."""
     results = list(results)
     accuracies = [one for one in results if isinstance(one, Accuracy)]
-    ceilings = _ceilings(results)
     entries: dict[tuple[str, str, str], Entry] = {}
     runs = []
     for result in sorted(results, key=lambda result: result.circumstances.made):
@@ -93,33 +91,23 @@ def compare(results: Iterable[Measurement]) -> Comparison:
         else:
             found = []
         for entry in found:
-            best = ceilings.get((entry.device, compared_with(entry.precision)))
-            share = None if best is None else entry.tflop_per_s / best
-            named = replace(entry, share_of_products=share)
-            entries[entry.model, entry.device, entry.name] = named
+            place = (entry.model, entry.device, entry.name)
+            entries[place] = _joined(entries.get(place), entry)
         if isinstance(result, Throughput):
             runs.append(_run(result))
     order = sorted(entries.values(), key=lambda entry: (entry.model, entry.slices_per_s))
     return Comparison(tuple(order), tuple(runs))
 
 
-def _ceilings(results: Iterable[Measurement]) -> dict[tuple[str, Precision], float]:
-    """Return the most that matrix products reached, by device and precision, whatever library."""
-    found: dict[tuple[str, Precision], float] = {}
-
-    def note(device: str, precision: Precision, tflop_per_s: float) -> None:
-        known = found.get((device, precision), 0.0)
-        found[device, precision] = max(known, tflop_per_s)
-
-    for result in results:
-        machine = result.circumstances.machine
-        if isinstance(result, Latency):
-            for ceiling in result.ceilings:
-                note(_device(ceiling.device, machine), ceiling.precision, ceiling.tflop_per_s)
-        elif isinstance(result, Baseline):
-            for precision, tflop_per_s in result.products_tflop_per_s.items():
-                note(_device(result.device, machine), precision, tflop_per_s)
-    return found
+def _joined(earlier: Entry | None, later: Entry) -> Entry:
+    """Let the later count, but for what only a baseline knows, or only a latency."""
+    if earlier is None:
+        return later
+    if later.times_faster is None:
+        return replace(later, times_faster=earlier.times_faster)
+    if earlier.times_faster is None:
+        return replace(earlier, times_faster=later.times_faster)
+    return later
 
 
 def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list[Entry]:
@@ -140,8 +128,8 @@ def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list
                 precision=row.precision,
                 made=result.circumstances.made,
                 slices_per_s=row.slices_per_s,
-                tflop_per_s=row.tflop_per_s,
-                share_of_products=None,
+                times_faster=None,
+                share_of_products=row.share_of_products,
                 share_of_peak=row.share_of_peak,
                 mask_dice=row.mask_dice,
                 mean_dice=dice,
@@ -153,12 +141,11 @@ def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list
 
 
 def _entries_of_baseline(result: Baseline) -> list[Entry]:
-    """Return PyTorch's ways, each with the batch that is the fastest."""
+    """Return the ways that took turns, each with the batch that is the fastest."""
     circumstances = result.circumstances
     fastest = {}
     for row in sorted(result.rows, key=lambda row: row.views_per_s):
-        if "torch" in row.name.lower():  # the others are the runtime's, which latency measures
-            fastest[row.name, row.precision] = row
+        fastest[row.name, row.precision] = row
     return [
         Entry(
             model=_model(circumstances.model),
@@ -167,9 +154,9 @@ def _entries_of_baseline(result: Baseline) -> list[Entry]:
             precision=row.precision,
             made=circumstances.made,
             slices_per_s=row.views_per_s / len(VIEWS),
-            tflop_per_s=row.tflop_per_s,
-            share_of_products=None,
-            share_of_peak=None,
+            times_faster=row.times_faster,
+            share_of_products=row.share_of_products,
+            share_of_peak=row.share_of_peak,
             mask_dice=row.mask_dice,
             mean_dice=None,
             data="",
@@ -207,7 +194,8 @@ def _mean_dice(
 
 
 def _model(model: Model) -> str:
-    return f"{model.name}, {model.size_px} pixels, {model.gflop_a_view:.3g} GFLOP a view"
+    identity = f" {model.model_id[:8]}" if model.model_id else ""
+    return f"{model.name}{identity}, {model.size_px} pixels, {model.gflop_a_view:.3g} GFLOP a view"
 
 
 def _device(device: str, machine: Machine) -> str:
@@ -228,14 +216,15 @@ def table(comparison: Comparison) -> str:
 
 def _rows_of_entries(entries: Sequence[Entry]) -> list[str]:
     heads = (
-        *("device", "what executes", "slices/s", "of products", "of peak on paper"),
-        *("mask Dice with the network", "mean Dice with references", ""),
+        *("device", "what executes", "slices/s", "times the reference", "of products"),
+        *("of peak on paper", "mask Dice with the network", "mean Dice with references", ""),
     )
     rows = [
         (
             entry.device,
             entry.name,
             f"{entry.slices_per_s:.4g}",
+            _NO_FIGURE if entry.times_faster is None else f"{entry.times_faster:.2f}",
             _percent(entry.share_of_products),
             _percent(entry.share_of_peak),
             f"{entry.mask_dice:.4f}",

@@ -7,4 +7,4 @@ from wmh_runtime.cli import terminal
 
 def main() -> None:
     """Run the command line, or say what to install."""
-    terminal.run_module("wmh_bench.cli", extra="bench", needs=("onnx", "scipy", "matplotlib"))
+    terminal.run_module("wmh_bench.cli", extras="bench", needs=("onnx", "scipy", "matplotlib"))

@@ -7,6 +7,8 @@ memory; slices a second are counted with as many batches under way as a run has.
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import math
 import multiprocessing
 import time
@@ -22,21 +24,23 @@ from pydantic import Field
 
 from wmh_bench.batch_times import Parts, batches_per_s, time_alone
 from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.machine import clock_of
 from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_bench.peaks import share_of_peak
 from wmh_bench.products import MULTIPLIERS, Ceiling, compared_with, measure_ceiling
 from wmh_bench.times import Times
 from wmh_bench.timing_device import Marks, timing
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.backends.graph import ProcessorBackend
+from wmh_runtime.backends.graph import GraphBackend, ProcessorBackend
 from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import Bundle, open_bundle
 from wmh_runtime.devices.select import device_type
 from wmh_runtime.errors import NoGpuError, NotInstalledError, WmhError
 from wmh_runtime.execution import Wanted, backends_known, unproven
-from wmh_runtime.parity import measure_parity
+from wmh_runtime.machine import cores
+from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.strict import Strict
-from wmh_runtime.types import Precision, Views
+from wmh_runtime.types import Floats, Precision, Views
 from wmh_runtime.words import counted
 
 
@@ -64,29 +68,33 @@ class How:
     gpu: int
 
 
-class Row(Strict):
+class LatencyRow(Strict):
     """One way to execute a bundle, measured."""
 
     backend: str
     executes: str = Field(description="the backend with its version, and the device")
-    device: str
+    device: str = Field(description="`cpu`, or the name of the GPU")
     precision: Precision
     views: Views
     batch: int = Field(description="slices at a time")
-    load_s: float = Field(description="opening: reading and preparing the network")
+    load_s: float = Field(description="opening the network, its library being imported")
     first_s: float = Field(description="the first batch after it")
-    times: Times = Field(description="of a batch alone, host memory to host memory")
+    times: Times = Field(description="of a batch alone on the whole device, from host to host")
     parts: Parts | None = Field(description="of it, on GPUs")
+    at_once: int = Field(description="batches that a run executes at the same time")
     views_per_s: float = Field(description="with as many batches under way as a run has")
-    slices_per_s: float
-    scans_per_hour: float
+    slices_per_s: float = Field(description="likewise")
+    scans_per_hour: float = Field(description="likewise; executing alone, no reading or writing")
     tflop_per_s: float = Field(description="of the float32 graph's operations, whatever executes")
     share_of_products: float | None = Field(
-        description="of what matrix products in this precision reached on this device just now"
+        description="of what matrix products in this precision reached on this device before it"
     )
     share_of_peak: float | None = Field(description="of the device's peak on paper, where known")
+    clock_mhz: float | None = Field(description="of the GPU or the processor, just after it")
     host_memory_mb: float = Field(description="peak, 10⁶ bytes resident, of its own process")
-    device_memory_mb: float | None = Field(description="taken on a GPU, 10⁶ bytes")
+    device_memory_mb: float | None = Field(
+        description="of a GPU, 10⁶ bytes: what was taken of its free memory, context apart"
+    )
     mask_dice: float = Field(description="with the trained network, on the bundle's slices")
     volume_percent: float | None = Field(description="off the network's; null where that is 0")
     max_abs_difference: float = Field(description="of probability, from the network")
@@ -100,9 +108,11 @@ class Latency(Strict):
     schema_version: Literal[1] = 1
     kind: Literal["latency"] = "latency"
     circumstances: Circumstances
-    least_s: float
-    slices_a_scan: int
-    rows: list[Row]
+    least_s: float = Field(description="that each is timed")
+    slices_a_scan: int = Field(description="of the scans that are counted by the hour")
+    threads: int = Field(description="of the processor")
+    gpu: int = Field(description="number of the GPU")
+    rows: list[LatencyRow]
     ceilings: list[Ceiling]
     skipped: dict[str, str] = Field(description="what could not be measured, and why")
 
@@ -149,7 +159,7 @@ def measure_latency(
     bundle: Bundle,
     ways: Sequence[Combination],
     how: How,
-    on_result: Callable[[Latency, Ceiling | Row | Refusal], None],
+    on_result: Callable[[Latency, Ceiling | LatencyRow | Refusal], None],
 ) -> Latency:
     """Execute a bundle in all ways, one after another.
 
@@ -163,6 +173,8 @@ def measure_latency(
         circumstances=Circumstances.of(Model.of(bundle)),
         least_s=how.least_s,
         slices_a_scan=how.slices_a_scan,
+        threads=how.threads or cores(),
+        gpu=how.gpu,
         rows=[],
         ceilings=[],
         skipped={},
@@ -207,16 +219,24 @@ def _apart(function: Callable[..., Result], *arguments: object) -> Result | Refu
 
 
 def _told(function: Callable[..., Result], *arguments: object) -> Result | Refusal:
-    """Call a function; tell errors as refusals, since ours do not pass between processes."""
+    """Call a function; tell its errors as refusals, since not all pass between processes."""
     try:
         return function(*arguments)
     except (NotInstalledError, NoGpuError) as error:
-        return Refusal(str(error), is_of_backend=True)
+        return Refusal(_without_paths(error), is_of_backend=True)
     except WmhError as error:
-        return Refusal(str(error))
+        return Refusal(_without_paths(error))
+    except Exception as error:  # of a library: the others are measured all the same
+        first_line = str(error).strip().partition("\n")[0]
+        return Refusal(f"{type(error).__name__}: {first_line}")
 
 
-def _beside_products(row: Row, ceilings: Sequence[Ceiling]) -> Row:
+def _without_paths(error: WmhError) -> str:
+    """Tell an error without what it is about, which may be a path of the user's."""
+    return " ".join(filter(None, (f"{error.problem}.", error.remedy)))
+
+
+def _beside_products(row: LatencyRow, ceilings: Sequence[Ceiling]) -> LatencyRow:
     """Compare a row with the best of all backends on its device in its precision."""
     precision = compared_with(row.precision)
     best = max(
@@ -227,46 +247,38 @@ def _beside_products(row: Row, ceilings: Sequence[Ceiling]) -> Row:
     return row.model_copy(update={"share_of_products": share})
 
 
-def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> Row:
+def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> LatencyRow:
     """Measure one combination, in a process that did nothing else."""
-    bundle, marks = open_bundle(folder), Marks()
-    backend = _backend(bundle, way, how, marks)
-    answers = bundle.answers()
-    slices = answers.questions.slices
+    bundle = open_bundle(folder)
+    slices = bundle.answers().questions.slices
     batch = [slices[i % len(slices)] for i in range(way.batch)]
-    with ExitStack() as stack:
-        free_bytes = _free_bytes(backend, how, stack)
-        before_bytes = free_bytes()
-        started = time.perf_counter()
-        stack.enter_context(backend)
-        opened = time.perf_counter()
-        backend.execute(batch)
-        executed = time.perf_counter()
-        times, parts = time_alone(backend, batch, marks, how.least_s)
-        slices_per_s = way.batch * batches_per_s(backend, batch, times, how.least_s)
-        taken_bytes = before_bytes - free_bytes()
-        parity = measure_parity(answers, backend, way.views)
+    as_in_a_run = _as_in_a_run(bundle, way, how, batch)
+    times, parts = as_in_a_run.alone or _alone(bundle, way, how, batch)
+    backend, parity = as_in_a_run.backend, as_in_a_run.parity
+    slices_per_s = as_in_a_run.slices_per_s
     tflop_per_s = slices_per_s * way.views * gflop_a_view / 1e3
     off_percent = parity.volume_percent
-    return Row(
+    return LatencyRow(
         backend=way.backend,
         executes=backend.description,
         device=backend.device,
         precision=way.precision,
         views=way.views,
         batch=way.batch,
-        load_s=round(opened - started, 3),
-        first_s=round(executed - opened, 3),
+        load_s=as_in_a_run.load_s,
+        first_s=as_in_a_run.first_s,
         times=times,
         parts=parts,
+        at_once=backend.at_once,
         views_per_s=round(slices_per_s * way.views, 3),
         slices_per_s=round(slices_per_s, 4),
         scans_per_hour=round(3600 * slices_per_s / how.slices_a_scan, 2),
         tflop_per_s=round(tflop_per_s, 4),
         share_of_products=None,
         share_of_peak=share_of_peak(backend.device, way.precision, tflop_per_s),
-        host_memory_mb=round(peak_resident_bytes() / 1e6),
-        device_memory_mb=None if parts is None else round(taken_bytes / 1e6),
+        clock_mhz=as_in_a_run.clock_mhz,
+        host_memory_mb=as_in_a_run.host_memory_mb,
+        device_memory_mb=as_in_a_run.device_memory_mb,
         mask_dice=round(parity.mask_dice, 5),
         volume_percent=None if math.isinf(off_percent) else round(off_percent, 3),
         max_abs_difference=float(f"{parity.max_abs_difference:.3g}"),
@@ -275,7 +287,65 @@ def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> R
     )
 
 
-def _backend(bundle: Bundle, way: Combination, how: How, marks: Marks) -> Backend:
+@dataclass(frozen=True)
+class _AsInARun:
+    """What was found with a backend opened as a run opens it."""
+
+    backend: Backend  # closed
+    load_s: float
+    first_s: float
+    slices_per_s: float
+    clock_mhz: float | None
+    host_memory_mb: float
+    device_memory_mb: float | None
+    alone: tuple[Times, Parts | None] | None  # None where a lone batch has not all of the device
+    parity: Parity
+
+
+def _as_in_a_run(bundle: Bundle, way: Combination, how: How, batch: Sequence[Floats]) -> _AsInARun:
+    marks = Marks()
+    backend = _backend(bundle, way, how, marks)
+    on_gpu = not isinstance(backend, ProcessorBackend)
+    with ExitStack() as stack:
+        free_bytes = _free_bytes(backend, how, stack)
+        before_bytes = free_bytes()
+        started = time.perf_counter()
+        stack.enter_context(backend)
+        opened = time.perf_counter()
+        backend.execute(batch)
+        executed = time.perf_counter()
+        per_s = batches_per_s(backend, itertools.repeat(batch), how.least_s)
+        clock_mhz = clock_of(how.gpu if on_gpu else None)
+        host_bytes, taken_bytes = peak_resident_bytes(), before_bytes - free_bytes()
+        has_all = backend.at_once == 1
+        alone = time_alone(backend, batch, marks, how.least_s) if has_all else None
+        parity = measure_parity(bundle.answers(), backend, way.views)
+    return _AsInARun(
+        backend=backend,
+        load_s=round(opened - started, 3),
+        first_s=round(executed - opened, 4),
+        slices_per_s=way.batch * per_s,
+        clock_mhz=clock_mhz,
+        host_memory_mb=round(host_bytes / 1e6),
+        device_memory_mb=round(taken_bytes / 1e6, 1) if on_gpu else None,
+        alone=alone,
+        parity=parity,
+    )
+
+
+def _alone(
+    bundle: Bundle, way: Combination, how: How, batch: Sequence[Floats]
+) -> tuple[Times, Parts | None]:
+    """Time a batch that has all threads of the processor to itself."""
+    marks = Marks()
+    with _backend(bundle, way, how, marks, at_once=1) as backend:
+        return time_alone(backend, batch, marks, how.least_s)
+
+
+def _backend(
+    bundle: Bundle, way: Combination, how: How, marks: Marks, at_once: int | None = None
+) -> Backend:
+    """Make a backend; its library is imported, so that opening takes no time for that."""
     on_processor = way.backend in {kind.name for kind in PROCESSOR_BACKENDS}
     wanted = Wanted(
         views=way.views,
@@ -284,8 +354,11 @@ def _backend(bundle: Bundle, way: Combination, how: How, marks: Marks) -> Backen
         threads=how.threads if on_processor else None,
         gpus=() if on_processor else (how.gpu,),
         driver=None if on_processor else timing(device_type(), marks),
+        at_once=at_once,
     )
     (backend,) = unproven(bundle, way.backend, wanted)
+    if isinstance(backend, GraphBackend):
+        importlib.import_module(backend.library)
     return backend
 
 

@@ -64,6 +64,18 @@ def this_machine() -> Machine:
     )
 
 
+def clock_of(gpu: int | None) -> float | None:
+    """Return the clock of a GPU, or of the processor, MHz; None where nothing tells it.
+
+    Args:
+        gpu: its number as nvidia-smi counts; None: the processor.
+    """
+    if gpu is None:
+        return _clock_mhz()
+    gpus = _gpus()
+    return gpus[gpu].clock_mhz if gpu < len(gpus) else None
+
+
 def _clock_mhz() -> float | None:
     found = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     return round(found.current) if found and found.current else None
@@ -86,7 +98,10 @@ def gpus_told(table: str) -> list[Gpu]:
     """Read what nvidia-smi says: a line for each GPU, commas between."""
     found = []
     for line in table.strip().splitlines():
-        name, driver, *numbers = (cell.strip() for cell in line.split(","))
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != len(_ASKED):  # such as: No devices were found
+            continue
+        name, driver, *numbers = cells
         memory_mib, clock, most_clock, power_w = map(_number, numbers)
         found.append(
             Gpu(

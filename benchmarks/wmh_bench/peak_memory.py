@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+_STATUS = Path("/proc/self/status")
+_PEAK = "VmHWM:"
 
 
 def peak_resident_bytes() -> int:
@@ -13,6 +17,10 @@ def peak_resident_bytes() -> int:
     if sys.platform == "win32":
         memory: Any = psutil.Process().memory_info()
         return int(memory.peak_wset)
+    if _STATUS.exists():  # of this program alone, where ru_maxrss has its parent's too
+        for line in _STATUS.read_text(encoding="ascii").splitlines():
+            if line.startswith(_PEAK):
+                return int(line.split()[1]) * 1024
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, else KiB

@@ -7,12 +7,17 @@ nothing is guessed of a device that no table lists.
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from wmh_bench.batch_times import batches_per_s, time_alone
 from wmh_bench.timing_device import Marks, timing
@@ -23,18 +28,16 @@ from wmh_runtime.devices.select import device_type
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import WRITTEN_AS, GraphPrecision, NetworkShape, Precision
 
-# Large enough that nothing but products counts.
-_SIDE, _PRODUCTS = 2048, 8
-_SIDE_ON_GPUS, _PRODUCTS_ON_GPUS = 8192, 16
+# Of the matrices; and as many products a batch as make copies and checks of it small.
+_SIDE, _SIDE_ON_GPUS = 2048, 8192
+_FEWEST_PRODUCTS, _BATCH_S = 8, 0.3
 _LEAST_S = 1.0
-# What multiplies matrices. Engines, and the provider that builds them, are compared with what
-# the CUDA provider reaches on the device.
-MULTIPLIERS = (*(kind.name for kind in PROCESSOR_BACKENDS), CudaProviderBackend.name)
 _LEVELS = 127  # of INT8, on each side of zero
 _SPREAD = 4.0  # standard deviations that INT8 spans
 _FLOAT16, _FLOAT32 = 10, 1  # ONNX's numbers of its types
-
-
+# What multiplies matrices. Engines, and the provider that builds them, are compared with what
+# the CUDA provider reaches on the device.
+MULTIPLIERS = (*(kind.name for kind in PROCESSOR_BACKENDS), CudaProviderBackend.name)
 # What a precision is compared with, if not with products of its own.
 _COMPARED_WITH: dict[Precision, Precision] = {"int8+bf16": "int8"}
 
@@ -48,9 +51,10 @@ class Ceiling(Strict):
     """What a backend reaches on matrix products."""
 
     backend: str
-    device: str
+    device: str = Field(description="as of the rows that it is compared with")
     precision: Precision
-    side: int
+    side: int = Field(description="of the square matrices")
+    products: int = Field(description="one behind the other in a batch")
     tflop_per_s: float
 
 
@@ -67,26 +71,26 @@ def measure_ceiling(name: str, precision: Precision, threads: int | None, gpu: i
         BackendError: the backend is not here, or refuses them.
     """
     marks = Marks()
+    make = _maker(name, precision, threads, gpu, marks)
+    side = _SIDE_ON_GPUS if name == CudaProviderBackend.name else _SIDE
+    square = np.random.default_rng(1).normal(size=(1, side, side)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "products.onnx"
-        on_processor = {kind.name: kind for kind in PROCESSOR_BACKENDS}.get(name)
-        if on_processor is not None:
-            on_processor.require_installed()
-            side, count = _SIDE, _PRODUCTS
+
+        def written(count: int) -> Backend:
+            path = Path(folder) / f"{count}.onnx"
             shape = write_products(path, WRITTEN_AS[precision], side, count)
-            backend: Backend = on_processor(path, shape, precision=precision, threads=threads)
-        else:
-            CudaProviderBackend.require_installed()
-            driver = timing(device_type(), marks)
-            driver.gpu_numbered(gpu)  # before a file of hundreds of megabytes is written
-            side, count = _SIDE_ON_GPUS, _PRODUCTS_ON_GPUS
-            shape = write_products(path, WRITTEN_AS[precision], side, count)
-            backend = CudaProviderBackend(path, shape, driver, number=gpu, precision=precision)
-        square = np.random.default_rng(1).normal(size=shape.slice_in).astype(np.float32)
-        with backend:
-            times, parts = time_alone(backend, [square], marks, _LEAST_S)
+            return make(path, shape)
+
+        with written(_FEWEST_PRODUCTS) as probe:
+            probe.execute([square])
+            started = time.perf_counter()
+            probe.execute([square])
+            probe_s = time.perf_counter() - started
+        count = _FEWEST_PRODUCTS * max(1, math.ceil(_BATCH_S / probe_s))
+        with written(count) as backend:
+            _, parts = time_alone(backend, [square], marks, _LEAST_S)
             per_s = (
-                batches_per_s(backend, [square], times, _LEAST_S)
+                batches_per_s(backend, itertools.repeat([square]), _LEAST_S)
                 if parts is None
                 else 1e3 / parts.compute_ms
             )
@@ -95,7 +99,24 @@ def measure_ceiling(name: str, precision: Precision, threads: int | None, gpu: i
         device=backend.device,
         precision=precision,
         side=side,
+        products=count,
         tflop_per_s=round(2 * side**3 * count * per_s / 1e12, 4),
+    )
+
+
+def _maker(
+    name: str, precision: Precision, threads: int | None, gpu: int, marks: Marks
+) -> Callable[[Path, NetworkShape], Backend]:
+    """Return what makes a backend of a graph; what is not here is refused before one is written."""
+    on_processor = {kind.name: kind for kind in PROCESSOR_BACKENDS}.get(name)
+    if on_processor is not None:
+        on_processor.require_installed()
+        return lambda path, shape: on_processor(path, shape, precision=precision, threads=threads)
+    CudaProviderBackend.require_installed()
+    driver = timing(device_type(), marks)
+    driver.gpu_numbered(gpu)
+    return lambda path, shape: CudaProviderBackend(
+        path, shape, driver, number=gpu, precision=precision
     )
 
 

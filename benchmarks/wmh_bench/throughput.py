@@ -10,21 +10,23 @@ import itertools
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import psutil
 from pydantic import Field
 
+from wmh_bench.batch_times import batches_per_s
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.cohort import Job, Progress, run
 from wmh_runtime.discovery import Found, discover
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, InterruptionError
 from wmh_runtime.execution import Wanted, executing
+from wmh_runtime.machine import cores
 from wmh_runtime.prepare import prepare
 from wmh_runtime.record import Record
 from wmh_runtime.scan import read_scan
@@ -56,6 +58,8 @@ class Throughput(Strict):
     device: str
     precision: Precision
     tta: Tta
+    batch: int = Field(description="slices at a time")
+    threads: int = Field(description="of the processor")
     scans: int
     slices: int = Field(description="that the scans have")
     slices_executed: int
@@ -64,9 +68,11 @@ class Throughput(Strict):
     seconds: float = Field(description="of the run, from its start to the last file")
     scans_per_hour: float
     views_per_s: float
-    views_per_s_alone: float = Field(description="of the device, with the same slices, mean of two")
-    share_of_alone: float
-    device_busy: float = Field(description="share of the run that the device executed")
+    views_per_s_alone: list[float] = Field(
+        description="of the device with the slices of a scan again and again, before and after"
+    )
+    share_of_alone: float = Field(description="views_per_s over the mean of views_per_s_alone")
+    batch_under_way: float = Field(description="share of the run that a batch was executed or due")
     seconds_a_scan: dict[str, float] = Field(description="mean by step, of the thread that did it")
     peak_memory_mb: int = Field(description="10⁶ bytes resident, of this process")
     memory_mb: list[int] = Field(description="resident when each tenth of the scans was finished")
@@ -119,11 +125,14 @@ def measure_throughput(
     with executing(bundle, backend, wanted) as opened:
         (device,) = opened.backends
         slices = prepare([read_scan(found[0].path)], bundle.manifest.preparation).slices
-        alone = [_slices_per_s(device, slices)]
+        alone = [_views_per_s(device, slices, tta)]
         began_s = time.perf_counter()
-        outcome = run(job, [device], watching, spans.append)
+        try:
+            outcome = run(job, [device], watching, spans.append)
+        except InterruptionError as stop:
+            raise InterruptionError("stopped", "Nothing was measured.") from stop
         ended_s = time.perf_counter()
-        alone.append(_slices_per_s(device, slices))
+        alone.append(_views_per_s(device, slices, tta))
         executes = device.description
     for _, error in outcome.failed:
         raise error
@@ -135,16 +144,16 @@ def measure_throughput(
     executed = sum(record.slices_executed for record in records)
     in_all_views = sum(record.slices_in_all_views for record in records)
     views = executed + (len(VIEWS) - 1) * in_all_views
-    views_per_s_alone = statistics.mean(alone) * first_views(tta)
     count = len(records)
-    timeline = _timeline(spans, began_s)
-    busy_s = sum(one.ended_s - one.began_s for one in timeline if one.stage == "execute")
+    under_way_s = sum(span.seconds for span in spans if span.stage == "execute")
     return Throughput(
         circumstances=circumstances,
         executes=executes,
         device=device.device,
         precision=device.precision,
         tta=tta,
+        batch=device.batch_size,
+        threads=wanted.threads or cores(),
         scans=count,
         slices=sum(record.slices for record in records),
         slices_executed=executed,
@@ -153,28 +162,21 @@ def measure_throughput(
         seconds=round(seconds, 2),
         scans_per_hour=round(3600 * count / seconds, 2),
         views_per_s=round(views / seconds, 3),
-        views_per_s_alone=round(views_per_s_alone, 3),
-        share_of_alone=round(views / seconds / views_per_s_alone, 4),
-        device_busy=round(busy_s / seconds, 4),
+        views_per_s_alone=[round(rate, 3) for rate in alone],
+        share_of_alone=round(views / seconds / statistics.mean(alone), 4),
+        batch_under_way=round(under_way_s / seconds, 4),
         seconds_a_scan=_seconds_a_scan(spans, records),
         peak_memory_mb=round(peak_resident_bytes() / 1e6),
         memory_mb=[watching.resident_mb[-(-count * tenth // 10) - 1] for tenth in range(1, 11)],
-        timeline=timeline,
+        timeline=_timeline(spans, began_s),
     )
 
 
-def _slices_per_s(backend: Backend, slices: Floats) -> float:
-    """Execute slices again and again, as many at a time as the backend takes."""
-    size = backend.batch_size
-    started = time.perf_counter()
-
-    def coming() -> Iterator[list[Floats]]:
-        endless = itertools.cycle(slices)
-        while time.perf_counter() - started < _ALONE_S:
-            yield list(itertools.islice(endless, size))
-
-    executed = sum(len(given) for given in backend.execute_all(coming()))
-    return executed / (time.perf_counter() - started)
+def _views_per_s(backend: Backend, slices: Floats, tta: Tta) -> float:
+    """Execute the slices of a scan again and again, as a run does."""
+    endless, size = itertools.cycle(slices), backend.batch_size
+    batches = iter(lambda: list(itertools.islice(endless, size)), [])
+    return batches_per_s(backend, batches, _ALONE_S) * size * first_views(tta)
 
 
 def _timeline(spans: Iterable[Span], began_s: float) -> list[Stretch]:

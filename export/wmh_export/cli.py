@@ -49,7 +49,7 @@ def build(
     Exit status: 0 all precisions are in the bundle, 1 one of them is not the network and was left
     out, 2 there is no bundle.
     """
-    assemble = terminal.load_module("wmh_export.assemble", extra="export")
+    assemble = terminal.load_module("wmh_export.assemble", extras="cpu,export")
     with terminal.steps() as on_step:
         built = assemble.build(
             checkpoint,
@@ -93,8 +93,8 @@ def engines(
     ] = "1,1,4",
 ) -> None:
     """Compile the FP16 graphs: rtx for any GPUs without having one, tensorrt for the one here."""
-    engines = terminal.load_module("wmh_export.engines", extra="export")
-    compiler = terminal.load_module("wmh_export.compiler", extra="export")
+    engines = terminal.load_module("wmh_export.engines", extras="cpu,export")
+    compiler = terminal.load_module("wmh_export.compiler", extras="cpu,export")
     opened = open_bundle(bundle)
     if opened.folder != bundle:
         problem = "is part of the program, not a folder of yours"

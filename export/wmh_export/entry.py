@@ -7,4 +7,4 @@ from wmh_runtime.cli import terminal
 
 def main() -> None:
     """Run the command line, or say what to install."""
-    terminal.run_module("wmh_export.cli", extra="export")
+    terminal.run_module("wmh_export.cli", extras="cpu,export")

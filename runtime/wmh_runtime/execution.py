@@ -48,6 +48,7 @@ class Wanted:
     threads: int | None = None  # of a processor; None: one a core
     gpus: tuple[int, ...] = ()  # by their numbers; empty: the first
     driver: type[Device] | None = None  # of GPUs; None: what is installed
+    at_once: int | None = None  # batches that a processor executes at a time; None: the fastest
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,7 @@ def _on_processor(kind: type[ProcessorBackend], bundle: Bundle, wanted: Wanted) 
         precision=wanted.precision,
         batch_size=wanted.batch_size or 1,  # processors are best so
         threads=wanted.threads,
+        at_once=wanted.at_once,
     )
     return [_Candidate(backend, bundle.graph(views=wanted.views, precision=wanted.precision))]
 

@@ -32,7 +32,7 @@ def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
     (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        terminal.load_module("slow_to_load", extra="")
+        terminal.load_module("slow_to_load", extras="")
     assert stop.value.code == 130
     assert "interrupted; nothing was begun" in capsys.readouterr().err
 

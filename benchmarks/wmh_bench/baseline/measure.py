@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +21,20 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmh_bench.baseline.ceilings import measure_copies, tflop_per_s
-from wmh_bench.baseline.result import Baseline, Row
+from wmh_bench.baseline.result import Baseline, BaselineRow
 from wmh_bench.baseline.runtime_ways import runtime_ways
 from wmh_bench.baseline.torch_ways import one_view_of_reference, torch_ways
 from wmh_bench.baseline.ways import Opened, Way
 from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.peaks import share_of_peak
+from wmh_bench.products import MULTIPLIERS, compared_with, measure_ceiling
 from wmh_bench.times import LEAST_S, Times
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import ExportError, WmhError
+from wmh_runtime.execution import backends_known
 from wmh_runtime.machine import processor
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import PARITY_SEED
@@ -40,6 +46,7 @@ from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork, parameter_counts
 
 _COMPARED = 2  # slices
+_MOST_VIEWS = 20  # of the yardstick in a turn
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,12 @@ def measure_baseline(
     _require_exported_from(facts, subject)
     on_gpu = device.type == "cuda"
     on_step("multiplying matrices")
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
     measured = Baseline(
         circumstances=Circumstances.of(_model(subject, facts, merged, truth)),
         device=torch.cuda.get_device_name(device) if on_gpu else processor(),
+        threads=torch.get_num_threads(),
         turns=turns,
-        products_tflop_per_s=tflop_per_s(precisions, device),
+        products_tflop_per_s=_products(device, subject.bundle),
         copies=measure_copies(device),
         rows=[],
         skipped={},
@@ -94,7 +101,9 @@ def measure_baseline(
     ways: list[Way] = [*torch_ways(network, merged, batches, device)]
     if subject.bundle is not None:
         ways += runtime_ways(subject.bundle, batches, on_gpu=on_gpu)
+    ways.sort(key=lambda way: way.compiles)  # what takes minutes to begin with comes last
     with one_view_of_reference(network, device).open() as yardstick:
+        yardstick.seconds(truth.slices[:1], 2)  # the first are slow
         for way in ways:
             on_step(str(way))
             try:
@@ -125,54 +134,80 @@ class _Executed:
     found: Floats  # for the slices of the truth
     first_s: float
     seconds: list[float]  # of batches
-    yardstick_s: float  # of a view of the reference method meanwhile, median
+    times_faster: list[float]  # a slice than eight views of the yardstick, turn by turn
     device_memory_mb: float | None
 
 
 def _executed(way: Way, yardstick: Opened, truth: _Truth, turns: int) -> _Executed:
-    """Execute a way for long enough, in turns with the yardstick."""
+    """Execute a way for long enough, in turns with the yardstick, which lasts half as long."""
+    view = truth.slices[:1]
     batch = truth.slices[np.arange(way.slices) % len(truth.slices)]
     with way.open() as opened:
-        (first_s,) = opened.seconds(batch, 1)
+        started = time.perf_counter()
+        opened.predict(batch)
+        first_s = time.perf_counter() - started
         found = opened.predict(truth.slices)
-        (one_s,) = opened.seconds(batch, 1)
-        in_a_turn = math.ceil(LEAST_S / turns / one_s)
-        yardsticks, seconds = [], []
-        for _ in range(turns):
-            yardsticks += yardstick.seconds(truth.slices[:1], 1)
-            seconds += opened.seconds(batch, in_a_turn)
         memory_mb = opened.memory_mb
-    return _Executed(found, first_s, seconds, statistics.median(yardsticks), memory_mb)
+        (one_s,), (view_s,) = opened.seconds(batch, 1), yardstick.seconds(view, 1)
+        batches = math.ceil(LEAST_S / turns / one_s)
+        views = min(_MOST_VIEWS, max(1, round(batches * one_s / view_s / 2)))
+        seconds: list[float] = []
+        times_faster = []
+        for _ in range(turns):
+            reference_s = statistics.mean(yardstick.seconds(view, views)) * len(VIEWS)
+            in_this_turn = opened.seconds(batch, batches)
+            times_faster.append(reference_s * way.slices / statistics.mean(in_this_turn))
+            seconds += in_this_turn
+    return _Executed(found, first_s, seconds, times_faster, memory_mb)
 
 
-def _row(way: Way, done: _Executed, truth: _Truth, measured: Baseline) -> Row:
+def _row(way: Way, done: _Executed, truth: _Truth, measured: Baseline) -> BaselineRow:
     times = Times.of([seconds / way.slices for seconds in done.seconds])
     tflop = len(VIEWS) * measured.circumstances.model.gflop_a_view / 1e3  # of a slice
     tflop_per_s = tflop / times.median_ms * 1e3
-    reference_ms = 1e3 * len(VIEWS) * done.yardstick_s
-    ceiling = measured.products_tflop_per_s.get(way.precision)
+    ceiling = measured.products_tflop_per_s.get(compared_with(way.precision))
     found, expected = done.found >= truth.thresholds, truth.probability >= truth.thresholds
     difference = np.abs(done.found - truth.probability).max()
-    return Row(
+    return BaselineRow(
         name=way.name,
+        is_runtime=way.is_runtime,
         precision=way.precision,
         slices=way.slices,
         first_s=round(done.first_s, 2),
         times=times,
         views_per_s=round(len(VIEWS) * 1e3 / times.median_ms, 3),
-        times_faster=round(reference_ms / times.median_ms, 3),
+        times_faster=round(statistics.median(done.times_faster), 3),
+        least_times_faster=round(min(done.times_faster), 3),
+        most_times_faster=round(max(done.times_faster), 3),
         tflop_per_s=round(tflop_per_s, 4),
         share_of_products=round(tflop_per_s / ceiling, 4) if ceiling else None,
+        share_of_peak=share_of_peak(measured.device, way.precision, tflop_per_s),
         device_memory_mb=done.device_memory_mb,
         max_abs_difference=float(f"{difference:.3g}"),
         mask_dice=round(dice_of_masks(found, expected), 5),
+        warnings=times.warnings,
     )
 
 
-def _line(way: Way, row: Row) -> str:
+def _products(device: torch.device, bundle: Bundle | None) -> dict[Precision, float]:
+    """Return the most that matrix products reach by what takes turns."""
+    on_gpu = device.type == "cuda"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
+    most = tflop_per_s(precisions, device)
+    for backend, of_backend in backends_known() if bundle is not None else ():
+        if backend in MULTIPLIERS and (backend == CudaProviderBackend.name) is on_gpu:
+            for precision in of_backend:
+                with suppress(WmhError):  # what is not here takes no turns either
+                    found = measure_ceiling(backend, precision, None, 0).tflop_per_s
+                    most[precision] = max(found, most.get(precision, 0.0))
+    return most
+
+
+def _line(way: Way, row: BaselineRow) -> str:
     share = "" if row.share_of_products is None else f"  {row.share_of_products:4.0%} of products"
     return (
-        f"{row.times.median_ms:10.1f} ms a slice  {row.times_faster:6.2f} ×{share}"
+        f"{row.times.median_ms:10.1f} ms a slice  {row.times_faster:6.2f} ×"
+        f" ({row.least_times_faster:.2f} to {row.most_times_faster:.2f}){share}"
         f"  mask Dice {row.mask_dice:.4f}  {way}"
     )
 

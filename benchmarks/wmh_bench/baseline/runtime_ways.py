@@ -32,6 +32,8 @@ class RuntimeWay(Way):
         bundle: that is executed.
     """
 
+    is_runtime = True
+
     def __init__(self, backend: str, precision: Precision, slices: int, bundle: Bundle) -> None:
         super().__init__(backend, precision, slices)
         self._bundle = bundle
@@ -65,7 +67,7 @@ class _OpenedBackend(Opened):
         return self._backend.predict(slices)
 
     def seconds(self, batch: Floats, count: int) -> list[float]:
-        at_once = getattr(self._backend, "at_once", 1)
+        at_once = self._backend.at_once
         ends = [time.perf_counter()]
         for _ in self._backend.execute_all(list(batch) for _ in range(count * at_once)):
             ends.append(time.perf_counter())

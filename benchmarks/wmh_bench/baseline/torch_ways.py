@@ -52,7 +52,7 @@ class TorchWay(Way):
         super().__init__(name, precision, slices)
         self._device = device
         self._build = build
-        self._compiled = compiled
+        self.compiles = compiled
         self._captured = captured
 
     @contextmanager
@@ -62,12 +62,15 @@ class TorchWay(Way):
             gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        taken_bytes = torch.cuda.memory_allocated() if self._device.type == "cuda" else 0
         dtype = TORCH_TYPES[self.precision]
         module: Callable[[Tensor], Tensor] = self._build().eval().to(self._device, dtype)
-        if self._compiled:
+        if self.compiles:
             torch.compiler.reset()
             module = torch.compile(module, dynamic=False)
-        yield _OpenedTorch(module, self._device, dtype, self.slices, captured=self._captured)
+        yield _OpenedTorch(
+            *(module, self._device, dtype, self.slices, taken_bytes), captured=self._captured
+        )
 
 
 class _OpenedTorch(Opened):
@@ -77,9 +80,11 @@ class _OpenedTorch(Opened):
         device: torch.device,
         dtype: torch.dtype,
         slices: int,
+        taken_bytes: int,
         *,
         captured: bool,
     ) -> None:
+        self._taken_bytes = taken_bytes  # before it was opened
         self._module, self._device, self._dtype, self._slices = module, device, dtype, slices
         self._captured = captured
         self._batch: Tensor | None = None  # where slices lie on the device
@@ -89,7 +94,7 @@ class _OpenedTorch(Opened):
     def memory_mb(self) -> float | None:
         if self._device.type != "cuda":
             return None
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        return round((torch.cuda.max_memory_allocated() - self._taken_bytes) / 1e6, 1)
 
     def predict(self, slices: Floats) -> Floats:
         with torch.inference_mode(), float32_as_it_is():

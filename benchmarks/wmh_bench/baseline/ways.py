@@ -35,6 +35,9 @@ class Way(ABC):
         slices: at a time.
     """
 
+    is_runtime = False  # but PyTorch
+    compiles = False  # for a minute, when it executes first
+
     def __init__(self, name: str, precision: Precision, slices: int) -> None:
         self.name = name
         self.precision = precision

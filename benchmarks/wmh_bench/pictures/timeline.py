@@ -50,8 +50,8 @@ def _threads(axes: Any, measured: Throughput, workers: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_title(
         f"{counted(measured.scans, 'scan')} in {measured.seconds:.1f} s:"
-        f" the device executes {measured.device_busy:.0%} of the time, and gives"
-        f" {measured.share_of_alone:.0%} of what it does alone",
+        f" {measured.views_per_s:.4g} views a second,"
+        f" {measured.share_of_alone:.0%} of what the device does alone",
         loc="left",
         fontsize=11,
     )

@@ -34,6 +34,7 @@ class Backend(ABC):
     precision: Precision
     emulated = False  # computes in wider arithmetic than the precision's own
     under_way = 2  # batches at a time: one is executed, the next is ready
+    at_once = 1  # batches that are executed at the same time
 
     def __init__(self, shape: NetworkShape, batch_size: int) -> None:
         if batch_size < 1:
@@ -170,9 +171,7 @@ class Backend(ABC):
 
 
 class BlockingBackend(Backend):
-    """A backend whose library returns only when a batch is executed: other threads wait for it."""
-
-    at_once = 1  # batches that are executed at the same time, each in a thread of its own
+    """A backend whose library returns only when a batch is executed: `at_once` threads wait."""
 
     def __enter__(self) -> Self:
         self.under_way = self.at_once + 1

@@ -80,6 +80,7 @@ class ProcessorBackend(GraphBackend):
         precision: to compute in.
         batch_size: slices executed at a time.
         threads: of the processor; None is one a core.
+        at_once: batches executed at the same time, which share the threads; None is the fastest.
     """
 
     device = "cpu"
@@ -93,10 +94,11 @@ class ProcessorBackend(GraphBackend):
         precision: Precision = "fp32",
         batch_size: int = 1,
         threads: int | None = None,
+        at_once: int | None = None,
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
         self._threads = threads or cores()
-        self.at_once = min(_AT_ONCE, self._threads)
+        self.at_once = min(at_once or _AT_ONCE, self._threads)
 
     @classmethod
     def of_bundle(
@@ -107,6 +109,7 @@ class ProcessorBackend(GraphBackend):
         precision: Precision = "fp32",
         batch_size: int = 1,
         threads: int | None = None,
+        at_once: int | None = None,
     ) -> Self:
         """Execute a graph of a bundle.
 
@@ -116,6 +119,7 @@ class ProcessorBackend(GraphBackend):
             precision: to compute in.
             batch_size: slices executed at a time.
             threads: of the processor; None is one a core.
+            at_once: batches executed at the same time; None is the fastest.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -134,4 +138,5 @@ class ProcessorBackend(GraphBackend):
             precision=precision,
             batch_size=batch_size,
             threads=threads,
+            at_once=at_once,
         )

@@ -18,4 +18,6 @@ def phantom() -> None:
 def evaluate() -> None:
     """Run `wmh-eval`, or say what to install."""
     # They are imported where they are used, so that segmenting needs neither.
-    terminal.run_module("wmh_runtime.cli.evaluate", extra="eval", needs=("scipy", "matplotlib"))
+    terminal.run_module(
+        "wmh_runtime.cli.evaluate", extras="cpu,eval", needs=("scipy", "matplotlib")
+    )

@@ -79,42 +79,41 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_NOTHING_RAN)
 
 
-def run_module(name: str, extra: str = "", needs: Sequence[str] = ()) -> None:
+def run_module(name: str, extras: str = "cpu", needs: Sequence[str] = ()) -> None:
     """Run the `main` of a command line's module, or say which library is missing.
 
     Args:
         name: of the module.
-        extra: of this distribution that installs what it needs beside a backend.
+        extras: of this distribution that install what it needs, commas between.
         needs: libraries that the module imports only when it uses them.
     """
-    load_module(name, extra, needs).main()
+    load_module(name, extras, needs).main()
 
 
-def load_module(name: str, extra: str, needs: Sequence[str] = ()) -> Any:
+def load_module(name: str, extras: str, needs: Sequence[str] = ()) -> Any:
     """Import a module that needs more than the runtime; exit where a library is missing, or Ctrl-C.
 
     Args:
         name: of the module.
-        extra: of this distribution that installs what it needs.
+        extras: of this distribution that install what it needs, commas between.
         needs: libraries that the module imports only when it uses them.
     """
-    with needing(extra):
+    with needing(extras):
         for library in needs:
             importlib.import_module(library)
         return importlib.import_module(name)
 
 
 @contextmanager
-def needing(extra: str) -> Iterator[None]:
+def needing(extras: str) -> Iterator[None]:
     """Import within the block what needs more than the runtime; exit where it is missing.
 
     Args:
-        extra: of this distribution that installs what is needed.
+        extras: of this distribution that install what is needed, commas between.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        extras = ",".join(filter(None, ("cpu", extra)))
         say_error(
             f"{error.name} is not installed. Run in the project's folder: pip install '.[{extras}]'"
         )
