@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads, write_toy_bundle
+from wmh_bench import accuracy
 from wmh_bench.accuracy import (
     Data,
     held_out_phantoms,
@@ -19,7 +20,7 @@ from wmh_bench.cli import main
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_bench.results import read_result
 from wmh_runtime.bundle import CARD_NAME, open_bundle
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PUBLISHED = REPOSITORY / "benchmarks" / "results" / "epyc-2-cores" / "accuracy-demo.json"
@@ -97,11 +98,12 @@ def test_masks_are_judged_by_every_way_as_by_wmh_eval(toy_bundle, heads):
     assert told == [1, 2, 2]
     assert "is not installed" in measured.skipped["tensorrt"]
     for row in measured.rows:
+        # Names and sites of patients' scans stay where they are.
         # The cubes are cut out of two slices; the reference of one head has half of them, so that
         # its Dice is 2 · 1 / (2 + 1). The toy's volumes are a little larger than the cubes.
         dice = {case.name: case.dice for case in row.cases}
-        assert dice["sub-01"] == pytest.approx(2 / 3, abs=0.1)
-        assert dice["sub-00"] == pytest.approx(dice["sub-02"], abs=0.1)
+        assert dice["2"] == pytest.approx(2 / 3, abs=0.1)
+        assert dice["1"] == pytest.approx(dice["3"], abs=0.1)
         assert row.metrics["dice"].mean == pytest.approx(mean_dice(row), abs=1e-3)
         assert row.metrics["dice"].counted == 3
         assert row.volume_bias_ml > 0
@@ -116,7 +118,20 @@ def test_a_scan_without_a_reference_is_named(toy_bundle, heads):
     )
     (row,) = measured.rows
     assert len(row.cases) == 2
-    assert measured.skipped == {"sub-01_label-WMH_mask.nii.gz": "has no reference"}
+    assert measured.skipped == {"scans without a reference": "1 scan"}
+
+
+@pytest.mark.parametrize("error", [InterruptionError("stopped"), DeviceLostError("is lost")])
+def test_what_ends_a_run_ends_the_measurement(toy_bundle, heads, monkeypatch, error):
+    def end(*_):
+        raise error
+
+    monkeypatch.setattr(accuracy, "run", end)
+    ways = [("onnxruntime", "fp32"), ("openvino", "fp32")]
+    with pytest.raises(type(error)):
+        measure_accuracy(
+            open_bundle(toy_bundle), Data("cubes", heads, heads), ways, "full", nothing, nothing
+        )
 
 
 def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_head_it_never_saw():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmarks.test_compare import circumstances
 from tests.networks import perturbed, slices_of, write_checkpoint
 from tests.runtime.gpus import install_fake_gpus, with_engines
 from tests.toys import facts_of, lora_recipe, small_recipe
 from wmh_bench.baseline import measure, runtime_ways
 from wmh_bench.baseline.attention import ScaledDotProductAttention
 from wmh_bench.baseline.measure import Subject, measure_baseline
+from wmh_bench.baseline.result import Baseline
 from wmh_bench.baseline.torch_ways import REFERENCE, ViewByView, torch_ways
 from wmh_bench.baseline.ways import Opened
 from wmh_bench.cli import main
@@ -129,13 +131,53 @@ class Opening:
 
 def test_a_way_takes_turns_with_a_view_of_the_reference():
     truth = measure._Truth(np.zeros((2, 1, 4, 4), np.float32), None, None)
-    way, yardstick = Clock(0.5), Clock(0.25)
+    way, yardstick = Clock(0.5), Clock(0.125)
     done = measure._executed(Opening(way, 3), yardstick, truth, turns=4)
-    assert yardstick.executed == [(1, 1)] * 4
-    # A first, one to see how long it takes, then 3 s in four turns: ceil(0.75 / 0.5) = 2 in each.
-    assert way.executed == [(3, 1), (3, 1)] + [(3, 2)] * 4
+    # One of each to see how long it takes; then 3 s in four turns, ceil(0.75 / 0.5) = 2 batches in
+    # each, and for half as long, 0.5 s, four views of the reference.
+    assert way.executed == [(3, 1)] + [(3, 2)] * 4
+    assert yardstick.executed == [(1, 1)] + [(1, 4)] * 4
     assert done.seconds == [0.5] * 8
-    assert done.yardstick_s == 0.25
+    # Three slices of eight views by the reference: 3 · 8 · 0.125 = 3 s, six times 0.5.
+    assert done.times_faster == [6] * 4
+
+
+def test_a_machine_that_slows_down_slows_both():
+    class Slowing(Clock):
+        def seconds(self, batch, count):
+            self.one_s *= 2
+            return super().seconds(batch, count)
+
+    truth = measure._Truth(np.zeros((2, 1, 4, 4), np.float32), None, None)
+    done = measure._executed(Opening(Slowing(1), 1), Slowing(1), truth, turns=3)
+    assert done.times_faster == [8] * 3
+    assert done.seconds == [4, 8, 16]
+
+
+def test_a_row_says_what_the_turns_came_to(tmp_path):
+    ones = np.ones((1, 1, 4, 4), np.float32)
+    truth = measure._Truth(ones, ones, np.full((1, 1, 1), 0.5, np.float32))
+    way = torch_ways(*[perturbed(small_recipe())] * 2, [2], CPU)
+    (way,) = [w for w in way if str(w) == "PyTorch, merged, fp32, 2 slices at a time"]
+    facts = Baseline(
+        circumstances=circumstances(),
+        device="A",
+        threads=2,
+        turns=3,
+        products_tflop_per_s={"fp32": 4},
+        copies=None,
+        rows=[],
+        skipped={},
+    )
+    done = measure._Executed(ones, 1.5, [2.0, 2.0, 3.0], [6, 5, 9], None)
+    row = measure._row(way, done, truth, facts)
+    # Two slices in 2 s; of eight views of 209 GFLOP: 1.672 TFLOP a second, of four.
+    assert (row.times.median_ms, row.views_per_s) == (1000, 8)
+    assert row.tflop_per_s == pytest.approx(1.672)
+    assert row.share_of_products == pytest.approx(0.418)
+    assert (row.times_faster, row.least_times_faster, row.most_times_faster) == (6, 5, 9)
+    assert (row.is_runtime, row.first_s, row.mask_dice) == (False, 1.5, 1)
+    assert row.warnings[0] == "timed only 3 times"
 
 
 def test_the_runtime_takes_its_turns_on_the_bundle(checkpoint, bundle):

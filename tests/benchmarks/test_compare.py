@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wmh_bench.accuracy import Accuracy, CaseAccuracy
-from wmh_bench.accuracy import Row as AccuracyRow
-from wmh_bench.baseline.result import Baseline
-from wmh_bench.baseline.result import Row as BaselineRow
+from wmh_bench.accuracy import Accuracy, AccuracyRow, CaseAccuracy
+from wmh_bench.baseline.result import Baseline, BaselineRow
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.cli import main
 from wmh_bench.compare import compare, table
-from wmh_bench.latency import Latency
-from wmh_bench.latency import Row as LatencyRow
+from wmh_bench.latency import Latency, LatencyRow
 from wmh_bench.machine import Machine
 from wmh_bench.pictures.comparison import draw_comparison
-from wmh_bench.products import Ceiling
 from wmh_bench.results import read_result, schema, write_result
 from wmh_bench.throughput import Throughput
 from wmh_bench.times import Times
@@ -68,6 +64,8 @@ def latency_row(backend="openvino", precision="bf16", **changes):
         "views_per_s": 16,
         "slices_per_s": 2,
         "scans_per_hour": 150,
+        "at_once": 2,
+        "clock_mhz": None,
         "tflop_per_s": 1,
         "share_of_products": 0.5,
         "share_of_peak": None,
@@ -82,17 +80,15 @@ def latency_row(backend="openvino", precision="bf16", **changes):
     return LatencyRow.model_validate(facts | changes)
 
 
-def ceiling(precision, tflop_per_s, device="cpu"):
-    return Ceiling(backend="b", device=device, precision=precision, side=1, tflop_per_s=tflop_per_s)
-
-
 def latency(rows, ceilings=(), **where):
     return Latency(
         circumstances=circumstances(**where),
         least_s=3,
         slices_a_scan=48,
+        threads=2,
+        gpu=0,
         rows=rows,
-        ceilings=list(ceilings),
+        ceilings=[],
         skipped={},
     )
 
@@ -100,25 +96,32 @@ def latency(rows, ceilings=(), **where):
 def baseline(**where):
     row = BaselineRow(
         name="PyTorch, merged",
+        is_runtime=False,
         precision="fp32",
         slices=1,
         first_s=1,
         times=TIMES,
         views_per_s=4,
         times_faster=1.3,
+        least_times_faster=1.2,
+        most_times_faster=1.4,
         tflop_per_s=1,
         share_of_products=0.6,
+        share_of_peak=None,
         device_memory_mb=None,
         max_abs_difference=0,
         mask_dice=1,
+        warnings=[],
     )
+    runtime = {"name": "openvino", "is_runtime": True, "views_per_s": 9, "times_faster": 2.5}
     return Baseline(
         circumstances=circumstances(**where),
         device="AMD EPYC 9B14",
+        threads=2,
         turns=1,
         products_tflop_per_s={"fp32": 1},
         copies=None,
-        rows=[row, row.model_copy(update={"name": "openvino", "views_per_s": 9})],
+        rows=[row, row.model_copy(update=runtime)],
         skipped={},
     )
 
@@ -153,6 +156,8 @@ def throughput(**where):
         device="cpu",
         precision="bf16",
         tta="full",
+        batch=1,
+        threads=2,
         scans=8,
         slices=400,
         slices_executed=390,
@@ -161,9 +166,9 @@ def throughput(**where):
         seconds=100,
         scans_per_hour=288,
         views_per_s=31.2,
-        views_per_s_alone=32,
+        views_per_s_alone=[31, 33],
         share_of_alone=0.975,
-        device_busy=0.99,
+        batch_under_way=0.99,
         seconds_a_scan={"read": 0.1, "execute": 12},
         peak_memory_mb=900,
         memory_mb=[1] * 10,
@@ -200,23 +205,23 @@ def test_accuracy_is_that_of_the_same_model_backend_and_precision():
     assert dice == {"bf16": 0.8, "fp32": None}
 
 
-def test_of_baselines_pytorch_counts_since_latency_measures_the_runtime():
-    (entry,) = compare([baseline()]).entries
-    assert (entry.way, entry.slices_per_s) == ("PyTorch, merged", 0.5)
+def test_what_took_turns_says_how_many_times_faster_it_is_and_latency_how_fast():
+    results = [latency([latency_row(precision="fp32", slices_per_s=3)]), baseline()]
+    for some in (results, results[::-1]):
+        entries = {entry.name: entry for entry in compare(some).entries}
+        assert set(entries) == {"PyTorch, merged, fp32", "openvino, fp32"}
+        assert entries["PyTorch, merged, fp32"].slices_per_s == 0.5  # 4 views a second
+        assert entries["PyTorch, merged, fp32"].times_faster == 1.3
+        assert entries["openvino, fp32"].times_faster == 2.5
 
 
-def test_all_ways_of_a_device_are_shares_of_the_best_products_there():
-    """They run at 1 TFLOP/s; PyTorch's float32 products at 1, another library's at 4."""
-    rows = [latency_row(), latency_row(precision="fp32"), latency_row(precision="int8+bf16")]
-    ceilings = [ceiling("fp32", 4), ceiling("bf16", 2), ceiling("int8", 8)]
-    ceilings += [ceiling("fp32", 9, "A GPU")]
-    found = compare([latency(rows, ceilings), baseline()])
-    assert {entry.name: entry.share_of_products for entry in found.entries} == {
-        "openvino, bf16": 0.5,
-        "openvino, fp32": 0.25,
-        "openvino, int8+bf16": 0.125,
-        "PyTorch, merged, fp32": 0.25,
-    }
+def test_two_trainings_of_one_recipe_are_two_models():
+    second = latency([latency_row()])
+    model = second.circumstances.model.model_copy(update={"model_id": "another"})
+    second = second.model_copy(
+        update={"circumstances": second.circumstances.model_copy(update={"model": model})}
+    )
+    assert len(compare([latency([latency_row()]), second]).models) == 2
 
 
 def test_machines_and_models_are_told_apart():
@@ -232,17 +237,16 @@ def test_machines_and_models_are_told_apart():
 
 def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
     rows = [latency_row(refused="mask Dice is 0.98", share_of_peak=0.25)]
-    measured = latency(rows, [ceiling("bf16", 2)])
-    text = table(compare([measured, accuracy(0.8123), throughput()]))
+    text = table(compare([latency(rows), accuracy(0.8123), throughput()]))
     (line,) = [line for line in text.splitlines() if "openvino, bf16" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
-        *("AMD EPYC 9B14, 2 cores", "openvino, bf16", "2", "50%", "25%", "0.9900"),
+        *("AMD EPYC 9B14, 2 cores", "openvino, bf16", "2", "", "50%", "25%", "0.9900"),
         *("0.8123, cubes", "refused by wmh-infer"),
     ]
     assert "| 288 | 31.2 | 98% | 900 |" in text
-    blank = table(compare([latency([latency_row()])]))
-    assert "| 2 |  |  | 0.9900 |  |  |" in blank
+    blank = table(compare([latency([latency_row(share_of_products=None)])]))
+    assert "| 2 |  |  |  | 0.9900 |  |  |" in blank
 
 
 def coloured(picture, colour):

@@ -11,10 +11,14 @@ from wmh_bench.circumstances import Model
 from wmh_bench.cli import main
 from wmh_bench.latency import Combination, How, Refusal, combinations, measure_latency
 from wmh_bench.machine import this_machine
+from wmh_bench.peak_memory import peak_resident_bytes
 from wmh_bench.products import Ceiling
 from wmh_bench.results import read_result
+from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
 from wmh_runtime.bundle import open_bundle
 from wmh_runtime.devices.cuda import CudaDevice
+from wmh_runtime.errors import BundleError, NoGpuError
+from wmh_runtime.machine import cores
 
 HOW = How(least_s=0.001, slices_a_scan=10, threads=None, gpu=0)
 ROW = "onnxruntime fp32, 8 views, 2 slices at a time"
@@ -28,7 +32,7 @@ def here(monkeypatch):
         latency,
         "measure_ceiling",
         lambda backend, precision, *_: Ceiling(
-            backend=backend, device="cpu", precision=precision, side=1, tflop_per_s=2.0
+            backend=backend, device="cpu", precision=precision, side=1, products=8, tflop_per_s=2.0
         ),
     )
 
@@ -64,8 +68,10 @@ def test_a_row_says_what_was_executed_and_what_that_comes_to(toy_bundle, here, m
     assert row.mask_dice == 1  # the toy's answers are its own
     assert row.refused == ""
     assert row.times.timed >= 10
-    assert 0 < row.times.fastest_ms <= row.times.median_ms <= row.times.p99_ms
-    assert row.host_memory_mb > 50
+    assert 0 < row.times.fastest_ms <= row.times.median_ms <= row.times.p90_ms
+    assert row.host_memory_mb == pytest.approx(peak_resident_bytes() / 1e6, rel=0.1)
+    assert row.at_once == min(2, cores())
+    assert measured.threads == cores()
 
 
 def test_what_is_not_here_is_skipped_once_with_the_reason(toy_bundle, here):
@@ -89,7 +95,7 @@ def test_a_gpu_is_timed_in_parts_and_its_memory_said(toy_bundle, here, monkeypat
     assert (row.parts.to_device_ms, row.parts.compute_ms, row.parts.from_device_ms) == (1, 1, 1)
     # Four slices of 32 × 32 float32 in, as many out, and nothing else: two times 16 kB, and pinned
     # memory, which the fake takes from the same place, twice as much.
-    assert row.device_memory_mb == pytest.approx(6 * 4 * 32 * 32 * 4 / 1e6, abs=1)
+    assert row.device_memory_mb == pytest.approx(6 * 4 * 32 * 32 * 4 / 1e6, abs=0.05)
     assert row.mask_dice == 1
     assert row.share_of_products is None  # nothing multiplied in float16 on it
     assert measured.ceilings == []
@@ -101,11 +107,44 @@ def test_a_precision_is_compared_with_the_best_of_all_backends_on_its_device(toy
     row = row.model_copy(update={"tflop_per_s": 1.0, "precision": "int8+bf16"})
 
     def ceiling(precision, rate, device="cpu"):
-        return Ceiling(backend="b", device=device, precision=precision, side=1, tflop_per_s=rate)
+        return Ceiling(
+            backend="b", device=device, precision=precision, side=1, products=8, tflop_per_s=rate
+        )
 
     ceilings = [ceiling("int8", 2), ceiling("int8", 4), ceiling("int8", 9, "gpu")]
     ceilings.append(ceiling("fp32", 8))
     assert latency._beside_products(row, ceilings).share_of_products == 0.25
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "is_of_backend"),
+    [
+        (NoGpuError("there is no GPU", "Buy one."), "there is no GPU. Buy one.", True),
+        (BundleError("has no graph", about="/home/of/somebody"), "has no graph.", False),
+        (MemoryError("no memory\nat all"), "MemoryError: no memory", False),
+    ],
+)
+def test_an_error_of_any_kind_is_a_refusal_without_paths(error, says, is_of_backend):
+    def fail():
+        raise error
+
+    assert latency._told(fail) == Refusal(says, is_of_backend)
+
+
+def test_a_batch_alone_has_all_threads(toy_bundle, here, monkeypatch):
+    opened = []
+
+    class Telling(OnnxRuntimeBackend):
+        def _open(self):
+            opened.append(self.at_once)
+            super()._open()
+
+    monkeypatch.setattr(latency, "unproven", lambda bundle, _, wanted: [
+        Telling.of_bundle(bundle, views=8, at_once=wanted.at_once, threads=4)
+    ])  # fmt: skip
+    ways = [Combination("onnxruntime", "fp32", 8, 1)]
+    measure_latency(open_bundle(toy_bundle), ways, HOW, lambda *_: None)
+    assert opened == [2, 1]
 
 
 def ends_its_process():
@@ -147,6 +186,7 @@ def test_the_command_writes_what_it_says(toy_bundle, tmp_path, run_command):
         (("--precision", "fp64"), "--precision: is fp64"),
         (("--backend", "rtx", "--precision", "fp32"), "nothing is left to measure"),
         (("--backend", "tensorrt"), "nothing could be measured"),
+        (("--results", "."), ".: is a folder. Give a file to write."),
     ],
 )
 def test_what_cannot_be_measured_is_refused(toy_bundle, run_command, options, says):

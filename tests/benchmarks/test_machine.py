@@ -21,6 +21,10 @@ def test_what_nvidia_smi_says_is_read():
     assert (second.memory_mib, second.most_clock_mhz, second.power_limit_w) == (None, 1575, None)
 
 
+def test_a_driver_without_devices_has_none():
+    assert gpus_told("No devices were found\n") == []
+
+
 @pytest.mark.parametrize("error", [OSError("gone"), subprocess.TimeoutExpired("nvidia-smi", 1)])
 def test_a_driver_that_does_not_answer_has_no_gpus(monkeypatch, error):
     monkeypatch.setattr(machine.shutil, "which", lambda _: "nvidia-smi")

@@ -28,12 +28,19 @@ def test_a_square_is_multiplied_by_the_same_matrix_again_and_again(tmp_path, pre
         assert difference > 1e-5  # it was rounded
 
 
-def test_the_rate_is_that_of_the_operations(monkeypatch):
+@pytest.mark.parametrize(("batch_s", "count"), [(0.4, 8), (0.0, None)])
+def test_the_rate_is_that_of_the_operations(monkeypatch, batch_s, count):
     monkeypatch.setattr(products, "_SIDE", SIDE)
-    monkeypatch.setattr(products, "batches_per_s", lambda *_: 2.0)
+    monkeypatch.setattr(products, "_BATCH_S", batch_s and 1e-9)  # so short that eight are enough
+    monkeypatch.setattr(products, "batches_per_s", lambda *_: 1e6)
+    if count is None:  # so long that a batch has as many as it takes
+        monkeypatch.setattr(products, "_BATCH_S", 0.01)
     ceiling = measure_ceiling("onnxruntime", "fp32", None, 0)
-    # Two batches a second of 8 products of 2 · 64³ operations.
-    assert ceiling.tflop_per_s == pytest.approx(2 * 8 * 2 * 64**3 / 1e12, abs=1e-4)
+    # A million batches a second of so many products of 2 · 64³ operations.
+    assert ceiling.tflop_per_s == pytest.approx(ceiling.products * 2 * 64**3 * 1e6 / 1e12)
+    assert ceiling.products == (count or ceiling.products)
+    assert ceiling.products % 8 == 0
+    assert (ceiling.products > 8) is (count is None)
     assert (ceiling.device, ceiling.precision, ceiling.side) == ("cpu", "fp32", SIDE)
 
 
