@@ -21,10 +21,14 @@ from pydantic import Field
 
 from wmh_bench.batch_times import batches_per_s, time_alone
 from wmh_bench.timing_device import Marks, timing
+from wmh_export.compiler import compile_graph
 from wmh_runtime.backends.base import Backend
+from wmh_runtime.backends.engine import EngineBackend
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
-from wmh_runtime.backends.select import PROCESSOR_BACKENDS
+from wmh_runtime.backends.select import ENGINE_KINDS, PROCESSOR_BACKENDS
+from wmh_runtime.backends.toolkit import Toolkit, load_toolkit
 from wmh_runtime.devices.select import device_type
+from wmh_runtime.manifest import BatchProfile
 from wmh_runtime.strict import Strict
 from wmh_runtime.types import WRITTEN_AS, GraphPrecision, NetworkShape, Precision
 
@@ -35,9 +39,9 @@ _LEAST_S = 1.0
 _LEVELS = 127  # of INT8, on each side of zero
 _SPREAD = 4.0  # standard deviations that INT8 spans
 _FLOAT16, _FLOAT32 = 10, 1  # ONNX's numbers of its types
-# What multiplies matrices. Engines, and the provider that builds them, are compared with what
-# the CUDA provider reaches on the device.
-MULTIPLIERS = (*(kind.name for kind in PROCESSOR_BACKENDS), CudaProviderBackend.name)
+_ON_PROCESSORS = {kind.name: kind for kind in PROCESSOR_BACKENDS}
+# What multiplies matrices; TensorRT's provider, which would build an engine first, does not.
+MULTIPLIERS = (*_ON_PROCESSORS, CudaProviderBackend.name, *ENGINE_KINDS)
 # What a precision is compared with, if not with products of its own.
 _COMPARED_WITH: dict[Precision, Precision] = {"int8+bf16": "int8"}
 
@@ -69,10 +73,11 @@ def measure_ceiling(name: str, precision: Precision, threads: int | None, gpu: i
 
     Raises:
         BackendError: the backend is not here, or refuses them.
+        ExportError: an engine of them cannot be built for this GPU.
     """
     marks = Marks()
     make = _maker(name, precision, threads, gpu, marks)
-    side = _SIDE_ON_GPUS if name == CudaProviderBackend.name else _SIDE
+    side = _SIDE if name in _ON_PROCESSORS else _SIDE_ON_GPUS
     square = np.random.default_rng(1).normal(size=(1, side, side)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -108,16 +113,40 @@ def _maker(
     name: str, precision: Precision, threads: int | None, gpu: int, marks: Marks
 ) -> Callable[[Path, NetworkShape], Backend]:
     """Return what makes a backend of a graph; what is not here is refused before one is written."""
-    on_processor = {kind.name: kind for kind in PROCESSOR_BACKENDS}.get(name)
+    on_processor = _ON_PROCESSORS.get(name)
     if on_processor is not None:
         on_processor.require_installed()
         return lambda path, shape: on_processor(path, shape, precision=precision, threads=threads)
+    for engine in ENGINE_KINDS:
+        if engine == name:
+            return _engine_maker(load_toolkit(engine), precision, gpu, marks)
     CudaProviderBackend.require_installed()
     driver = timing(device_type(), marks)
     driver.gpu_numbered(gpu)
     return lambda path, shape: CudaProviderBackend(
         path, shape, driver, number=gpu, precision=precision
     )
+
+
+def _engine_maker(
+    toolkit: Toolkit, precision: Precision, gpu: int, marks: Marks
+) -> Callable[[Path, NetworkShape], Backend]:
+    """Return what compiles a graph for the GPU at hand."""
+    driver = timing(device_type(), marks)
+    here = driver.gpu_numbered(gpu)
+
+    def make(path: Path, shape: NetworkShape) -> Backend:
+        one = BatchProfile(least=1, best=1, most=1)
+        compiled = (
+            compile_graph(toolkit, path, one, shape.slice_in, targets=[here.target])
+            if toolkit.kind == "rtx"
+            else compile_graph(toolkit, path, one, shape.slice_in, gpu=here)
+        )
+        plan = path.with_name(f"products-{shape.size_px}-{path.stem}.engine")
+        plan.write_bytes(compiled.plan)
+        return EngineBackend(plan, toolkit, driver, shape, number=gpu, precision=precision)
+
+    return make
 
 
 def write_products(path: Path, precision: GraphPrecision, side: int, count: int) -> NetworkShape:

@@ -97,8 +97,8 @@ def test_a_gpu_is_timed_in_parts_and_its_memory_said(toy_bundle, here, monkeypat
     # memory, which the fake takes from the same place, twice as much.
     assert row.device_memory_mb == pytest.approx(6 * 4 * 32 * 32 * 4 / 1e6, abs=0.05)
     assert row.mask_dice == 1
-    assert row.share_of_products is None  # nothing multiplied in float16 on it
-    assert measured.ceilings == []
+    assert [ceiling.precision for ceiling in measured.ceilings] == ["fp16"]
+    assert row.share_of_products is None  # they were another device's
 
 
 def test_a_precision_is_compared_with_the_best_of_all_backends_on_its_device(toy_bundle, here):

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from tests.runtime.gpus import install_fake_gpus
 from wmh_bench import products
 from wmh_bench.products import MULTIPLIERS, measure_ceiling, write_products
+from wmh_export.compiler import Compiled
 from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
+from wmh_runtime.devices.base import Gpu
+from wmh_runtime.devices.cuda import CudaDevice
 from wmh_runtime.errors import NotInstalledError
 
 SIDE = 64
@@ -44,7 +48,28 @@ def test_the_rate_is_that_of_the_operations(monkeypatch, batch_s, count):
     assert (ceiling.device, ceiling.precision, ceiling.side) == ("cpu", "fp32", SIDE)
 
 
-def test_a_gpu_multiplies_by_the_cuda_provider_alone():
-    assert MULTIPLIERS == ("onnxruntime", "openvino", "onnxruntime-cuda")
+def test_on_a_gpu_the_cuda_provider_multiplies_or_an_engine(monkeypatch):
+    assert MULTIPLIERS == ("onnxruntime", "openvino", "onnxruntime-cuda", "rtx", "tensorrt")
     with pytest.raises(NotInstalledError, match="has no CUDAExecutionProvider"):
         measure_ceiling("onnxruntime-cuda", "fp16", None, 0)
+
+
+@pytest.mark.parametrize("kind", ["rtx", "tensorrt"])
+def test_an_engine_of_products_is_compiled_for_the_gpu_at_hand(monkeypatch, kind):
+    install_fake_gpus(monkeypatch)
+    monkeypatch.setattr(products, "device_type", lambda: CudaDevice)
+    monkeypatch.setattr(products, "_SIDE_ON_GPUS", SIDE)
+    monkeypatch.setattr(products, "_BATCH_S", 1e-9)  # so short that eight are enough
+    aims = []
+
+    def compile_graph(*_, **aim):
+        aims.append(aim)
+        return Compiled(b"engine of slices", [])
+
+    monkeypatch.setattr(products, "compile_graph", compile_graph)
+    ceiling = measure_ceiling(kind, "fp16", None, 0)
+    # The fake's clock gives a batch a millisecond: 8 products of 2 · 64³ operations.
+    assert ceiling.tflop_per_s == pytest.approx(8 * 2 * 64**3 / 1e-3 / 1e12, abs=1e-4)
+    assert (ceiling.device, ceiling.precision, ceiling.side) == ("Fake", "fp16", SIDE)
+    for aim in aims:
+        assert aim == ({"targets": ["sm89"]} if kind == "rtx" else {"gpu": Gpu("Fake", "sm89")})

@@ -31,7 +31,7 @@ from wmh_bench.products import MULTIPLIERS, compared_with, measure_ceiling
 from wmh_bench.times import LEAST_S, Times
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
-from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
+from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import ExportError, WmhError
 from wmh_runtime.execution import backends_known
@@ -194,8 +194,9 @@ def _products(device: torch.device, bundle: Bundle | None) -> dict[Precision, fl
     on_gpu = device.type == "cuda"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
     most = tflop_per_s(precisions, device)
+    on_processors = {kind.name for kind in PROCESSOR_BACKENDS}
     for backend, of_backend in backends_known() if bundle is not None else ():
-        if backend in MULTIPLIERS and (backend == CudaProviderBackend.name) is on_gpu:
+        if backend in MULTIPLIERS and (backend in on_processors) is not on_gpu:
             for precision in of_backend:
                 with suppress(WmhError):  # what is not here takes no turns either
                     found = measure_ceiling(backend, precision, None, 0).tflop_per_s
