@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -285,3 +286,21 @@ def test_only_installed_backends_are_offered(monkeypatch):
     found = select.find_spec
     monkeypatch.setattr(select, "find_spec", lambda n: None if n == "openvino" else found(n))
     assert installed_backends() == [OnnxRuntimeBackend]
+
+
+def test_openvino_meets_numpy_before_two_threads_use_it(toy_bundle, monkeypatch):
+    """Its first conversion of a type, in two threads at a time, has been seen to hang for ever."""
+    import openvino
+
+    asked = []
+
+    class Watched:
+        @property
+        def f32(self):
+            asked.append(threading.current_thread().name)
+            return kept.f32
+
+    kept = openvino.Type
+    monkeypatch.setattr(openvino, "Type", Watched())
+    with OpenVinoBackend.of_bundle(open_bundle(toy_bundle)):
+        assert asked == [threading.current_thread().name]

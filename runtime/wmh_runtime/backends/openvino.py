@@ -59,6 +59,8 @@ class OpenVinoBackend(ProcessorBackend):
             raise BackendError(
                 "this processor has no bfloat16", "Use fp32 or int8.", about=self.name
             )
+        # What it sets up when it first meets numpy; two threads at once would wait for each other.
+        openvino.Type.f32.to_dtype()
         options = {
             "INFERENCE_PRECISION_HINT": _FLOAT[self.precision],
             "NUM_STREAMS": self.at_once,
