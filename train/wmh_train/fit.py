@@ -133,7 +133,11 @@ def fit(
         save_facts(out, facts)
         keeper.remove()
     accelerator.wait_for_everyone()  # nobody reads them before they are written
-    accelerator.end_training()  # parts the processes; interpreters that end connected may abort
+    # What learned is let go before the processes part: where it holds the connection last, closing
+    # that waits for a thread which waits for this one. Interpreters that end connected may abort.
+    del loop
+    accelerator.free_memory()
+    accelerator.end_training()
     return facts
 
 
