@@ -29,6 +29,7 @@ from wmh_bench.accuracy import (
 from wmh_bench.compare import compare as compare_results
 from wmh_bench.compare import table
 from wmh_bench.latency import How, Latency, LatencyRow, Refusal, combinations, measure_latency
+from wmh_bench.machine import this_machine
 from wmh_bench.pictures.comparison import draw_comparison
 from wmh_bench.pictures.timeline import draw_timeline
 from wmh_bench.products import Ceiling
@@ -37,6 +38,7 @@ from wmh_bench.throughput import measure_throughput
 from wmh_bench.times import LEAST_S
 from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
+from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cli.options import precision_named, tta_named
@@ -174,6 +176,8 @@ def throughput(
     results: _Results = None,
 ) -> None:
     """Segment a folder, files to files, beside what the device does alone."""
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise InputError(f"is {picture}", "Give a name that ends with .png.", about="--picture")
     opened = open_bundle(bundle)
     way = tta_named(tta)
     wanted = Wanted(first_views(way), precision_named(precision), batch, threads)
@@ -252,7 +256,7 @@ def accuracy(
             annotated = written(held_out_phantoms(), advance)
         else:
             bar.update(task, total=len(discover(data, NO_OUTPUT).scans) * len(ways))
-            annotated = nullcontext(Data(data.name, data, references or data))
+            annotated = nullcontext(Data("annotated scans", data, references or data))
         with annotated as scans:
             measured = measure_accuracy(opened, scans, ways, tta_named(tta), advance, show)
     _say_accuracy(measured)
@@ -332,7 +336,11 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the table and the pictures.")],
 ) -> None:
     """Put results of one or several machines side by side: a table, and a picture."""
-    found = compare_results([read_result(path) for path in results])
+    places = [path.resolve().parent.name for path in results]
+    found = compare_results([read_result(path) for path in results], places)
+    if not (found.entries or found.runs):
+        advice = "Give those of latency, throughput or baseline beside those of accuracy."
+        raise InputError("say nothing of speed", advice, about="the results")
     make_writable_folder(out)
     text = table(found)
     write_text_atomically(out / "comparison.md", text)
@@ -349,7 +357,12 @@ def _draw(path: Path, draw: Callable[[Theme], bytes]) -> None:
 
 
 def _backends(names: str) -> list[str]:
-    return [backend_known(name) for name in _listed(names)]
+    """Return those that are named; else those of the processor where there is no GPU, or all."""
+    named = [backend_known(name) for name in _listed(names)]
+    if named or this_machine().gpus:
+        return named
+    terminal.say("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
+    return [kind.name for kind in PROCESSOR_BACKENDS]
 
 
 def _precisions(names: str) -> list[Precision]:

@@ -77,10 +77,19 @@ class Comparison:
         return [(model, list(some)) for model, some in groupby(self.entries, lambda e: e.model)]
 
 
-def compare(results: Iterable[Measurement]) -> Comparison:
-    """Put results side by side; of what was measured twice on one device the later counts."""
-    results = list(results)
-    accuracies = [one for one in results if isinstance(one, Accuracy)]
+def compare(results: Iterable[Measurement], places: Sequence[str] = ()) -> Comparison:
+    """Put results side by side; of what was measured twice on one device the later counts.
+
+    Args:
+        results: of any kinds.
+        places: a name for each result's machine, such as its folder. Devices of one name in
+            several places are told apart by it; without any they are one.
+    """
+    results = _told_apart(list(results), places)
+    # Of several data sets the largest counts.
+    accuracies = sorted(
+        (one for one in results if isinstance(one, Accuracy)), key=lambda one: -one.scans
+    )
     entries: dict[tuple[str, str, str], Entry] = {}
     runs = []
     for result in sorted(results, key=lambda result: result.circumstances.made):
@@ -97,6 +106,27 @@ def compare(results: Iterable[Measurement]) -> Comparison:
             runs.append(_run(result))
     order = sorted(entries.values(), key=lambda entry: (entry.model, entry.slices_per_s))
     return Comparison(tuple(order), tuple(runs))
+
+
+def _told_apart(results: list[Measurement], places: Sequence[str]) -> list[Measurement]:
+    """Put the place into the name of a processor that is in several; GPUs of a name are alike."""
+    of_processor: dict[str, set[str]] = {}
+    for result, place in zip(results, places, strict=False):
+        of_processor.setdefault(result.circumstances.machine.processor, set()).add(place)
+    named: list[Measurement] = []
+    for i, result in enumerate(results):
+        circumstances, machine = result.circumstances, result.circumstances.machine
+        if len(of_processor.get(machine.processor, ())) > 1:
+            processor = f"{machine.processor} in {places[i]}"
+            changed = machine.model_copy(update={"processor": processor})
+            circumstances = circumstances.model_copy(update={"machine": changed})
+            update: dict[str, object] = {"circumstances": circumstances}
+            if isinstance(result, Baseline) and result.device == machine.processor:
+                update["device"] = processor
+            named.append(result.model_copy(update=update))
+        else:
+            named.append(result)
+    return named
 
 
 def _joined(earlier: Entry | None, later: Entry) -> Entry:

@@ -165,7 +165,8 @@ def test_the_command_says_what_it_writes(toy_bundle, heads, tmp_path, run_comman
     assert status == 0, errors
     (row,) = read_result(results).rows
     assert f"{row.metrics['dice'].mean:.4g}" in said
-    assert "3 scans: data" in said
+    assert "3 scans: annotated scans" in said
+    assert str(tmp_path) not in results.read_text()
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,26 @@ def test_what_took_turns_says_how_many_times_faster_it_is_and_latency_how_fast()
         assert entries["openvino, fp32"].times_faster == 2.5
 
 
+def test_machines_of_one_processor_in_two_folders_are_two_machines():
+    results = [latency([latency_row(slices_per_s=2)]), latency([latency_row(slices_per_s=3)])]
+    results += [baseline(), baseline()]
+    found = compare(results, ["here", "there", "here", "there"])
+    assert {entry.device for entry in found.entries} == {
+        "AMD EPYC 9B14 in here, 2 cores",
+        "AMD EPYC 9B14 in there, 2 cores",
+    }
+    assert len(found.entries) == 6
+    alike = compare(results, ["here"] * 4)
+    assert {entry.device for entry in alike.entries} == {"AMD EPYC 9B14, 2 cores"}
+
+
+def test_of_several_data_sets_the_largest_says_how_accurate_it_is():
+    few, many = accuracy(0.5), accuracy(0.8).model_copy(update={"scans": 12})
+    for results in ([few, many], [many, few]):
+        (entry,) = compare([latency([latency_row()]), *results]).entries
+        assert entry.mean_dice == 0.8
+
+
 def test_two_trainings_of_one_recipe_are_two_models():
     second = latency([latency_row()])
     model = second.circumstances.model.model_copy(update={"model_id": "another"})
@@ -302,6 +322,13 @@ def test_all_that_is_published_can_be_compared():
     found = compare([read_result(path) for path in paths])
     assert found.entries
     assert found.runs
+
+
+def test_results_that_say_nothing_of_speed_are_no_comparison(tmp_path, run_command):
+    write_result(tmp_path / "r.json", accuracy(0.8))
+    status, _, errors = run_command(main, "compare", tmp_path / "r.json", "--out", tmp_path / "o")
+    assert (status, "the results: say nothing of speed" in errors) == (2, True)
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_command_writes_table_and_pictures(tmp_path, run_command):

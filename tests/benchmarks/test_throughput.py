@@ -62,7 +62,7 @@ def test_views_are_counted_as_they_were_executed(bundle, scans, tmp_path, tta, v
     assert found.views == views  # adaptive: two slices of four heads in seven more views
     assert found.views_per_s / found.scans_per_hour == pytest.approx(views / (3600 * 4), rel=1e-3)
     assert found.share_of_alone == pytest.approx(
-        found.views_per_s / np.mean(found.views_per_s_alone), rel=0.01
+        found.views_per_s / np.mean(found.views_per_s_alone), rel=0.01, abs=1e-4
     )
     assert (found.batch, found.threads) == (1, cores())
     assert len(found.memory_mb) == 10
@@ -137,3 +137,9 @@ def test_the_command_draws_what_each_thread_did(toy_bundle, scans, tmp_path, run
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (drawn == rgb).all(axis=2).sum() > 50
         assert (dark == rgb).all(axis=2).sum() > 50
+
+
+def test_a_picture_is_a_png(toy_bundle, scans, tmp_path, run_command):
+    call = (main, "throughput", toy_bundle, scans, "--picture", tmp_path / "t.pdf")
+    status, _, errors = run_command(*call)
+    assert (status, "Give a name that ends with .png." in errors) == (2, True)
