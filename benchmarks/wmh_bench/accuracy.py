@@ -31,7 +31,7 @@ from wmh_runtime.errors import (
 )
 from wmh_runtime.evaluation import Average, evaluate
 from wmh_runtime.evaluation import Case as EvaluatedCase
-from wmh_runtime.execution import Wanted, backends_known, executing
+from wmh_runtime.execution import Wanted, executing
 from wmh_runtime.machine import cores
 from wmh_runtime.pairing import find_pairs, match_scans
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
@@ -191,20 +191,6 @@ def measure_accuracy(
                     measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
         on_result(measured)
     return measured
-
-
-def ways_of(
-    backends: Iterable[str], precisions: Sequence[Precision]
-) -> list[tuple[str, Precision]]:
-    """Return backends with the precisions they have; none given: all."""
-    wanted = set(backends)
-    return [
-        (name, precision)
-        for name, of_backend in backends_known()
-        if not wanted or name in wanted
-        for precision in of_backend
-        if not precisions or precision in precisions
-    ]
 
 
 class _Telling(Progress):

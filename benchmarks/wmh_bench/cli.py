@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -23,9 +23,9 @@ from wmh_bench.accuracy import (
     held_out_phantoms,
     mean_dice,
     measure_accuracy,
-    ways_of,
     written,
 )
+from wmh_bench.choice import ON_PROCESSORS, ways_of
 from wmh_bench.compare import compare as compare_results
 from wmh_bench.compare import table
 from wmh_bench.latency import How, Latency, LatencyRow, Refusal, combinations, measure_latency
@@ -38,7 +38,6 @@ from wmh_bench.throughput import measure_throughput
 from wmh_bench.times import LEAST_S
 from wmh_export.card import MeasuredAccuracy, model_card
 from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
-from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import terminal
 from wmh_runtime.cli.options import precision_named, tta_named
@@ -53,7 +52,6 @@ from wmh_runtime.words import counted
 app = terminal.command_line("Measure a bundle on this machine: speed, accuracy, memory.")
 app.add_typer(development.app, name="dev")
 
-_T = TypeVar("_T")
 _Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
 _Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
 _Backends = Annotated[str, typer.Option("--backend", help="Only these, commas between.")]
@@ -362,7 +360,7 @@ def _backends(names: str) -> list[str]:
     if named or this_machine().gpus:
         return named
     terminal.say("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
-    return [kind.name for kind in PROCESSOR_BACKENDS]
+    return list(ON_PROCESSORS)
 
 
 def _precisions(names: str) -> list[Precision]:

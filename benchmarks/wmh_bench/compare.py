@@ -32,7 +32,6 @@ class Entry:
     device: str
     way: str
     precision: Precision
-    made: str
     slices_per_s: float
     times_faster: float | None  # than the reference method's way
     share_of_products: float | None
@@ -156,7 +155,6 @@ def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list
                 device=_device(row.device, machine),
                 way=row.backend,
                 precision=row.precision,
-                made=result.circumstances.made,
                 slices_per_s=row.slices_per_s,
                 times_faster=None,
                 share_of_products=row.share_of_products,
@@ -182,7 +180,6 @@ def _entries_of_baseline(result: Baseline) -> list[Entry]:
             device=_device(result.device, circumstances.machine),
             way=row.name,
             precision=row.precision,
-            made=circumstances.made,
             slices_per_s=row.views_per_s / len(VIEWS),
             times_faster=row.times_faster,
             share_of_products=row.share_of_products,

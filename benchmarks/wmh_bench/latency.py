@@ -23,6 +23,7 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from wmh_bench.batch_times import Parts, batches_per_s, time_alone
+from wmh_bench.choice import ON_PROCESSORS, ways_of
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.machine import clock_of
 from wmh_bench.peak_memory import peak_resident_bytes
@@ -32,11 +33,10 @@ from wmh_bench.times import Times
 from wmh_bench.timing_device import Marks, timing
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.graph import GraphBackend, ProcessorBackend
-from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import Bundle, open_bundle
 from wmh_runtime.devices.select import device_type
 from wmh_runtime.errors import NoGpuError, NotInstalledError, WmhError
-from wmh_runtime.execution import Wanted, backends_known, unproven
+from wmh_runtime.execution import Wanted, unproven
 from wmh_runtime.machine import cores
 from wmh_runtime.parity import Parity, measure_parity
 from wmh_runtime.strict import Strict
@@ -142,16 +142,11 @@ def combinations(
         views: of the graphs.
         batches: slices at a time; none: one on processors, one and four on GPUs.
     """
-    wanted = set(backends)
-    on_processors = {kind.name for kind in PROCESSOR_BACKENDS}
     return [
         Combination(name, precision, count, batch)
-        for name, of_backend in backends_known()
-        if not wanted or name in wanted
-        for precision in of_backend
-        if not precisions or precision in precisions
+        for name, precision in ways_of(backends, precisions)
         for count in views
-        for batch in batches or ((1,) if name in on_processors else (1, 4))
+        for batch in batches or ((1,) if name in ON_PROCESSORS else (1, 4))
     ]
 
 
@@ -346,7 +341,7 @@ def _backend(
     bundle: Bundle, way: Combination, how: How, marks: Marks, at_once: int | None = None
 ) -> Backend:
     """Make a backend; its library is imported, so that opening takes no time for that."""
-    on_processor = way.backend in {kind.name for kind in PROCESSOR_BACKENDS}
+    on_processor = way.backend in ON_PROCESSORS
     wanted = Wanted(
         views=way.views,
         precision=way.precision,

@@ -13,9 +13,9 @@ from wmh_bench.accuracy import (
     held_out_phantoms,
     mean_dice,
     measure_accuracy,
-    ways_of,
     written,
 )
+from wmh_bench.choice import ways_of
 from wmh_bench.cli import main
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_bench.results import read_result

@@ -25,16 +25,15 @@ from wmh_bench.baseline.result import Baseline, BaselineRow
 from wmh_bench.baseline.runtime_ways import runtime_ways
 from wmh_bench.baseline.torch_ways import one_view_of_reference, torch_ways
 from wmh_bench.baseline.ways import Opened, Way
+from wmh_bench.choice import ON_PROCESSORS, ways_of
 from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.peaks import share_of_peak
 from wmh_bench.products import MULTIPLIERS, compared_with, measure_ceiling
 from wmh_bench.times import LEAST_S, Times
 from wmh_export.merge import merge
 from wmh_export.rewrite import rewrite
-from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.errors import ExportError, WmhError
-from wmh_runtime.execution import backends_known
 from wmh_runtime.machine import processor
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import PARITY_SEED
@@ -194,13 +193,11 @@ def _products(device: torch.device, bundle: Bundle | None) -> dict[Precision, fl
     on_gpu = device.type == "cuda"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "bf16") if on_gpu else ("fp32", "bf16")
     most = tflop_per_s(precisions, device)
-    on_processors = {kind.name for kind in PROCESSOR_BACKENDS}
-    for backend, of_backend in backends_known() if bundle is not None else ():
-        if backend in MULTIPLIERS and (backend in on_processors) is not on_gpu:
-            for precision in of_backend:
-                with suppress(WmhError):  # what is not here takes no turns either
-                    found = measure_ceiling(backend, precision, None, 0).tflop_per_s
-                    most[precision] = max(found, most.get(precision, 0.0))
+    for backend, precision in ways_of(MULTIPLIERS, ()) if bundle is not None else ():
+        if (backend in ON_PROCESSORS) is not on_gpu:
+            with suppress(WmhError):  # what is not here takes no turns either
+                found = measure_ceiling(backend, precision, None, 0).tflop_per_s
+                most[precision] = max(found, most.get(precision, 0.0))
     return most
 
 

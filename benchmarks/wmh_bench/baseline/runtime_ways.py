@@ -9,13 +9,13 @@ from contextlib import ExitStack, closing, contextmanager
 import numpy as np
 
 from wmh_bench.baseline.ways import Opened, Way
+from wmh_bench.choice import ON_PROCESSORS, ways_of
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.graph import ProcessorBackend
-from wmh_runtime.backends.select import PROCESSOR_BACKENDS
 from wmh_runtime.bundle import Bundle
 from wmh_runtime.devices.base import Device
 from wmh_runtime.devices.select import device_type
-from wmh_runtime.execution import Wanted, backends_known, unproven
+from wmh_runtime.execution import Wanted, unproven
 from wmh_runtime.types import Floats, Precision
 
 
@@ -89,9 +89,7 @@ def runtime_ways(bundle: Bundle, batches: Sequence[int], *, on_gpu: bool) -> Ite
         batches: slices at a time.
         on_gpu: instead of the processor.
     """
-    on_processor = {kind.name for kind in PROCESSOR_BACKENDS}
-    for name, precisions in backends_known():
-        if (name in on_processor) is not on_gpu:
-            for precision in precisions:
-                for slices in batches if on_gpu else (1,):  # processors are best so
-                    yield RuntimeWay(name, precision, slices, bundle)
+    for name, precision in ways_of((), ()):
+        if (name in ON_PROCESSORS) is not on_gpu:
+            for slices in batches if on_gpu else (1,):  # processors are best so
+                yield RuntimeWay(name, precision, slices, bundle)
