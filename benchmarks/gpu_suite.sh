@@ -31,7 +31,7 @@ has 'import torch; assert torch.cuda.is_available()' || {
     exit 2
 }
 bench=("$python" -m wmh_bench)
-export=("$python" -c "from wmh_export.entry import main; main()")
+export=("$python" -c "from wmh_export.launcher import main; main()")
 # Another PyTorch than the pinned one may warn of its own future: that is no failure here.
 tests=("$python" -m pytest -q -rs --override-ini=filterwarnings= -p no:cacheprovider)
 failed=0 cut=0 running=

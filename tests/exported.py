@@ -8,8 +8,8 @@ import pytest
 
 from tests.networks import TWO, write_checkpoint
 from tests.toys import small_recipe
-from wmh_export.assemble import build
-from wmh_runtime import questions
+from wmh_export import phantom_probes
+from wmh_export.build import build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +18,7 @@ def phantoms_made_once(tmp_path_factory):
 
     One site's instead of three, and those once for all processes of the run.
     """
-    one, write_phantom = tmp_path_factory.mktemp("phantoms"), questions.write_phantom
+    one, write_phantom = tmp_path_factory.mktemp("phantoms"), phantom_probes.write_phantom
     of_run = tmp_path_factory.getbasetemp()
     made = (of_run.parent if "PYTEST_XDIST_WORKER" in os.environ else of_run) / "made"
 
@@ -32,8 +32,8 @@ def phantoms_made_once(tmp_path_factory):
         shutil.copytree(kept, folder, dirs_exist_ok=True)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(questions, "write_phantom", copy_phantom)
-    patch.setattr(questions, "SITES", ["utrecht"])
+    patch.setattr(phantom_probes, "write_phantom", copy_phantom)
+    patch.setattr(phantom_probes, "SITES", ["utrecht"])
     yield
     patch.undo()
 

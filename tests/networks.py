@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from tests.toys import facts_of, small_recipe
-from wmh_runtime.manifest import Choice, Output
+from wmh_runtime.bundle.manifest import Choice
+from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CheckpointFacts, SweptCalibration, save_checkpoint
 from wmh_train.model.base import BaseIdentity
 from wmh_train.model.network import WmhNetwork
-from wmh_train.recipe import Recipe
+from wmh_train.recipe.recipe import Recipe
 
 TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}
 

@@ -61,7 +61,7 @@ def test_nothing_speaks_of_the_machine_it_was_made_on():
 def test_a_library_that_is_missing_is_told_in_words(run_command, monkeypatch):
     from wmh_export.cli import main
 
-    monkeypatch.setitem(sys.modules, "wmh_export.assemble", None)
+    monkeypatch.setitem(sys.modules, "wmh_export.build", None)
     status, _, errors = run_command(main, "build", "run", "--out", "bundle")
     assert status == 2
     assert "is not installed" in errors

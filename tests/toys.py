@@ -9,20 +9,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.answers import Answers
-from wmh_runtime.bundle import sha256_of
-from wmh_runtime.manifest import Calibration, Choice, File, Graph, Manifest, Output, Training
-from wmh_runtime.parity import Parity
-from wmh_runtime.prepare import Preparation
-from wmh_runtime.questions import Questions
-from wmh_runtime.scan import Scan
+from wmh_runtime.bundle.manifest import Calibration, Choice, File, Graph, Manifest, Training
+from wmh_runtime.bundle.parity_record import Parity
+from wmh_runtime.conformance.probe_slices import Questions
+from wmh_runtime.conformance.reference_outputs import Answers
+from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.preprocessing.preprocess import Preparation
 from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import Split, split_scans
-from wmh_train.fit import FitData
+from wmh_train.loop.fit import FitData
 from wmh_train.model.base import BaseIdentity
 from wmh_train.model.random_base import write_random_base
-from wmh_train.recipe import Recipe, load_recipe
+from wmh_train.recipe.recipe import Recipe, load_recipe
 
 TOY_SIZE_PX = 32
 

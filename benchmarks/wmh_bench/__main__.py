@@ -1,5 +1,5 @@
 """For `python -m wmh_bench`, where nothing is installed."""
 
-from wmh_bench.entry import main
+from wmh_bench.launcher import main
 
 main()

@@ -16,11 +16,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.environment import Circumstances, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
-from wmh_runtime.bundle import Bundle
-from wmh_runtime.cohort import Job, Progress, run
-from wmh_runtime.discovery import Found, discover
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import (
     DeviceLostError,
     InputError,
@@ -29,17 +30,18 @@ from wmh_runtime.errors import (
     NotInstalledError,
     WmhError,
 )
-from wmh_runtime.evaluation import Average, evaluate
-from wmh_runtime.evaluation import Case as EvaluatedCase
-from wmh_runtime.execution import Wanted, executing
+from wmh_runtime.evaluation.pairing import find_pairs, match_scans
+from wmh_runtime.evaluation.scoring import score
+from wmh_runtime.evaluation.statistics import Average, evaluate
+from wmh_runtime.evaluation.statistics import Case as EvaluatedCase
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.inference.backend_selection import Wanted, executing
 from wmh_runtime.machine import cores
-from wmh_runtime.pairing import find_pairs, match_scans
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
-from wmh_runtime.scan import read_scan
-from wmh_runtime.scoring import score
-from wmh_runtime.strict import Strict
-from wmh_runtime.types import Precision, Tta, first_views
-from wmh_runtime.words import counted
+from wmh_runtime.precision import Precision
+from wmh_runtime.schema import Strict
+from wmh_runtime.text import counted
+from wmh_runtime.tta import Tta, first_views
 
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)

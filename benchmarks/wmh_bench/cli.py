@@ -1,6 +1,6 @@
 """`wmh-bench`: how fast and how accurate a bundle is on the machine at hand.
 
-All but `baseline` and `dev` do without PyTorch; only these import what needs it.
+All but `baseline` do without PyTorch; only that imports what needs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from wmh_bench import development
 from wmh_bench.accuracy import (
     HELD_OUT,
     HELD_OUT_SUBJECTS,
@@ -25,32 +24,32 @@ from wmh_bench.accuracy import (
     measure_accuracy,
     written,
 )
-from wmh_bench.choice import ON_PROCESSORS, ways_of
+from wmh_bench.ceilings.matmul_ceiling import Ceiling
 from wmh_bench.compare import compare as compare_results
 from wmh_bench.compare import table
 from wmh_bench.latency import How, Latency, LatencyRow, Refusal, combinations, measure_latency
 from wmh_bench.machine import this_machine
 from wmh_bench.pictures.comparison import draw_comparison
 from wmh_bench.pictures.timeline import draw_timeline
-from wmh_bench.products import Ceiling
 from wmh_bench.results import read_result, write_result
+from wmh_bench.selection import ON_PROCESSORS, ways_of
 from wmh_bench.throughput import measure_throughput
-from wmh_bench.times import LEAST_S
-from wmh_export.card import MeasuredAccuracy, model_card
-from wmh_runtime.atomic import write_bytes_atomically, write_text_atomically
-from wmh_runtime.bundle import CARD_NAME, Bundle, open_bundle
-from wmh_runtime.cli import terminal
+from wmh_bench.timing.times import LEAST_S
+from wmh_export.model_card import MeasuredAccuracy, model_card
+from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, open_bundle
+from wmh_runtime.cli import console
 from wmh_runtime.cli.options import precision_named, tta_named
-from wmh_runtime.discovery import discover
+from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import BackendError, InputError
-from wmh_runtime.execution import AUTO, Wanted, backend_known
-from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.report.plotting import DARK, LIGHT, Theme
-from wmh_runtime.types import ALL_VIEWS, Precision, Views, first_views
-from wmh_runtime.words import counted
+from wmh_runtime.figures.plot_style import DARK, LIGHT, Theme
+from wmh_runtime.files.atomic import write_bytes_atomically, write_text_atomically
+from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.inference.backend_selection import AUTO, Wanted, backend_known
+from wmh_runtime.precision import Precision
+from wmh_runtime.text import counted
+from wmh_runtime.tta import ALL_VIEWS, Views, first_views
 
-app = terminal.command_line("Measure a bundle on this machine: speed, accuracy, memory.")
-app.add_typer(development.app, name="dev")
+app = console.command_line("Measure a bundle on this machine: speed, accuracy, memory.")
 
 _Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
 _Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
@@ -97,7 +96,7 @@ def latency(
         raise InputError("nothing is left to measure", "Leave out --backend or --precision.")
     _check(results)
     how = How(seconds, slices_a_scan, threads, device)
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         task = bar.add_task("timing", total=len(ways))
 
         def show(measured: Latency, found: Ceiling | LatencyRow | Refusal) -> None:
@@ -110,10 +109,10 @@ def latency(
                 bar.update(task, total=len(left))
             elif isinstance(found, Ceiling):
                 rate = f"{found.tflop_per_s:.3g} TFLOP/s"
-                terminal.say(f"matrix products, {found.backend} {found.precision}: {rate}")
+                console.say(f"matrix products, {found.backend} {found.precision}: {rate}")
             else:
                 if len(measured.rows) == 1:
-                    terminal.say(_ROW.format(*_HEADS))
+                    console.say(_ROW.format(*_HEADS))
                 _say_row(found)
                 bar.advance(task)
 
@@ -127,7 +126,7 @@ def _figure(value: float | None) -> str:
 
 
 def _say_skipped(what: str, reason: str) -> None:
-    terminal.say(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
+    console.say(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
 
 
 def _say_row(row: LatencyRow) -> None:
@@ -142,17 +141,17 @@ def _say_row(row: LatencyRow) -> None:
         *(f"{row.scans_per_hour:.0f}", *shares, f"{row.load_s:.2f}", f"{row.first_s:.2f}"),
         *(f"{row.host_memory_mb:.0f}", _figure(row.device_memory_mb), f"{row.mask_dice:.4f}"),
     )
-    terminal.say(_ROW.format(*figures, name))
+    console.say(_ROW.format(*figures, name))
     if row.parts is not None:
         parts = row.parts
-        terminal.say(
+        console.say(
             f"    on the device, ms: in {parts.to_device_ms:.3g}, compute {parts.compute_ms:.4g},"
             f" out {parts.from_device_ms:.3g}; enqueued in {_figure(parts.enqueue_ms)}"
         )
     if row.refused:
-        terminal.say_warning(f"{name}: wmh-infer refuses it, {row.refused}")
+        console.say_warning(f"{name}: wmh-infer refuses it, {row.refused}")
     for warning in row.warnings:
-        terminal.say_warning(f"{name}: {warning}")
+        console.say_warning(f"{name}: {warning}")
 
 
 @app.command()
@@ -180,26 +179,26 @@ def throughput(
     way = tta_named(tta)
     wanted = Wanted(first_views(way), precision_named(precision), batch, threads)
     _check(results, picture)
-    with tempfile.TemporaryDirectory() as scratch, terminal.progress_bar() as bar:
+    with tempfile.TemporaryDirectory() as scratch, console.progress_bar() as bar:
         to = out or Path(scratch) / "out"
         task = bar.add_task("segmenting", total=len(discover(scans, to).scans))
         measured = measure_throughput(
             *(opened, scans, to, backend_known(backend), wanted, way),
             on_scan=lambda: bar.advance(task),
         )
-    terminal.say(
+    console.say(
         f"{measured.executes} in {measured.precision}, {measured.tta}:"
         f" {counted(measured.scans, 'scan')} in {measured.seconds:.1f} s,"
         f" {measured.scans_per_hour:.0f} an hour, {measured.views_per_s:.4g} views/s,"
         f" {measured.share_of_alone:.0%} of the device alone"
     )
-    terminal.say(
+    console.say(
         f"{measured.slices_executed} of {measured.slices} slices executed,"
         f" {measured.slices_in_all_views} of them in all views; a batch was under way"
         f" {measured.batch_under_way:.0%} of the time; peak memory {measured.peak_memory_mb} MB"
     )
     steps = ", ".join(f"{step} {taken:.2f}" for step, taken in measured.seconds_a_scan.items())
-    terminal.say(f"seconds a scan, of the thread that does it: {steps}")
+    console.say(f"seconds a scan, of the thread that does it: {steps}")
     if results is not None:
         write_result(results, measured)
     if picture is not None:
@@ -242,7 +241,7 @@ def accuracy(
         if results is not None:
             write_result(results, measured)
 
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         task = bar.add_task("segmenting", total=None)
 
         def advance() -> None:
@@ -269,7 +268,7 @@ def _say_accuracy(measured: Accuracy) -> None:
             "Choose another --backend or --precision.",
         )
     line = "{:<22} {:>7} {:>7} {:>7} {:>8} {:>8} {:>9}"
-    terminal.say(
+    console.say(
         line.format("", "Dice", "lowest", "H95 mm", "AVD %", "recall", "lesion F1")
         + f"  ({counted(measured.scans, 'scan')}: {measured.data})"
     )
@@ -280,10 +279,10 @@ def _say_accuracy(measured: Accuracy) -> None:
         lowest = min(dice) if dice else None
         figures = [row.metrics["dice"].mean, lowest, *means, *lesions]
         cells = [_figure(figure) for figure in figures]
-        terminal.say(line.format(f"{row.backend} {row.precision}", *cells))
+        console.say(line.format(f"{row.backend} {row.precision}", *cells))
     if measured.threshold_dice:
         best = sum(measured.threshold_dice.values()) / len(measured.threshold_dice)
-        terminal.say(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
+        console.say(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
     for what, reason in measured.skipped.items():
         _say_skipped(what, reason)
 
@@ -308,7 +307,7 @@ def baseline(
     one would try next: merged, all views at once, scaled_dot_product_attention, torch.compile,
     half precision, CUDA graphs. All on the same weights in the same run, masks compared.
     """
-    with terminal.needing("cpu,export"):
+    with console.needing("cpu,export"):
         from wmh_bench.baseline.measure import Subject, measure_baseline
         from wmh_bench.baseline.timing import device_named
     opened = open_bundle(bundle) if bundle else None
@@ -319,12 +318,12 @@ def baseline(
     _check(results)
 
     def show(measured: Any, line: str) -> None:
-        terminal.say(line)
+        console.say(line)
         if results is not None:
             write_result(results, measured)
 
     subject = Subject(checkpoint, base, opened)
-    with terminal.steps() as on_step:
+    with console.steps() as on_step:
         measure_baseline(subject, chosen, at_a_time, turns, show, on_step)
 
 
@@ -342,10 +341,10 @@ def compare(
     make_writable_folder(out)
     text = table(found)
     write_text_atomically(out / "comparison.md", text)
-    terminal.say(text)
+    console.say(text)
     if found.entries:
         _draw(out / "comparison.png", lambda theme: draw_comparison(found, theme))
-    terminal.say(f"Written to {out}")
+    console.say(f"Written to {out}")
 
 
 def _draw(path: Path, draw: Callable[[Theme], bytes]) -> None:
@@ -359,7 +358,7 @@ def _backends(names: str) -> list[str]:
     named = [backend_known(name) for name in _listed(names)]
     if named or this_machine().gpus:
         return named
-    terminal.say("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
+    console.say("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
     return list(ON_PROCESSORS)
 
 
@@ -415,4 +414,4 @@ def _write_card(bundle: Bundle, measured: Accuracy, command: str) -> None:
 
 def main() -> None:
     """Run `wmh-bench`."""
-    terminal.run(app)
+    console.run(app)

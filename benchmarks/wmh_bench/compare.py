@@ -9,13 +9,13 @@ from itertools import groupby
 
 from wmh_bench.accuracy import Accuracy, mean_dice
 from wmh_bench.baseline.result import Baseline
-from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.environment import Circumstances, Model
 from wmh_bench.latency import Latency
 from wmh_bench.machine import Machine
 from wmh_bench.throughput import Throughput
+from wmh_runtime.precision import Precision
+from wmh_runtime.text import counted
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import Precision
-from wmh_runtime.words import counted
 
 Measurement = Latency | Throughput | Accuracy | Baseline
 _CPU = "cpu"

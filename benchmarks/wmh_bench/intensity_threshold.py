@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.lesions import label_components
 from wmh_runtime.overlap import dice
+from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.types import Floats, Mask
 
 _BRIGHTEST_SHARES = np.geomspace(1e-3, 0.5, 40)  # of all voxels, above the threshold

@@ -22,26 +22,30 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from wmh_bench.batch_times import Parts, batches_per_s, time_alone
-from wmh_bench.choice import ON_PROCESSORS, ways_of
-from wmh_bench.circumstances import Circumstances, Model
+from wmh_bench.ceilings.matmul_ceiling import MULTIPLIERS, Ceiling, compared_with, measure_ceiling
+from wmh_bench.ceilings.peak_specs import share_of_peak
+from wmh_bench.environment import Circumstances, Model
 from wmh_bench.machine import clock_of
-from wmh_bench.peak_memory import peak_resident_bytes
-from wmh_bench.peaks import share_of_peak
-from wmh_bench.products import MULTIPLIERS, Ceiling, compared_with, measure_ceiling
-from wmh_bench.times import Times
-from wmh_bench.timing_device import Marks, timing
+from wmh_bench.selection import ON_PROCESSORS, ways_of
+from wmh_bench.timing.batch_times import Parts, batches_per_s, time_alone
+from wmh_bench.timing.peak_memory import peak_resident_bytes
+from wmh_bench.timing.times import Times
+from wmh_bench.timing.timing_device import Marks, timing
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.backends.graph import GraphBackend, ProcessorBackend
-from wmh_runtime.bundle import Bundle, open_bundle
-from wmh_runtime.devices.select import device_type
+from wmh_runtime.backends.gpu.driver import device_type
+from wmh_runtime.backends.onnx_graph import GraphBackend, ProcessorBackend
+from wmh_runtime.bundle.bundle import Bundle, open_bundle
+from wmh_runtime.bundle.parity_record import Parity
+from wmh_runtime.conformance.measure import measure_parity
+from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import NoGpuError, NotInstalledError, WmhError
-from wmh_runtime.execution import Wanted, unproven
+from wmh_runtime.inference.backend_selection import Wanted, unproven
 from wmh_runtime.machine import cores
-from wmh_runtime.parity import Parity, measure_parity
-from wmh_runtime.strict import Strict
-from wmh_runtime.types import Floats, Precision, Views
-from wmh_runtime.words import counted
+from wmh_runtime.precision import Precision
+from wmh_runtime.schema import Strict
+from wmh_runtime.text import counted
+from wmh_runtime.tta import Views
+from wmh_runtime.types import Floats
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,7 @@ def _beside_products(row: LatencyRow, ceilings: Sequence[Ceiling]) -> LatencyRow
 def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> LatencyRow:
     """Measure one combination, in a process that did nothing else."""
     bundle = open_bundle(folder)
-    slices = bundle.answers().questions.slices
+    slices = load_reference_outputs(bundle).questions.slices
     batch = [slices[i % len(slices)] for i in range(way.batch)]
     as_in_a_run = _as_in_a_run(bundle, way, how, batch)
     times, parts = as_in_a_run.alone or _alone(bundle, way, how, batch)
@@ -314,7 +318,7 @@ def _as_in_a_run(bundle: Bundle, way: Combination, how: How, batch: Sequence[Flo
         host_bytes, taken_bytes = peak_resident_bytes(), before_bytes - free_bytes()
         has_all = backend.at_once == 1
         alone = time_alone(backend, batch, marks, how.least_s) if has_all else None
-        parity = measure_parity(bundle.answers(), backend, way.views)
+        parity = measure_parity(load_reference_outputs(bundle), backend, way.views)
     return _AsInARun(
         backend=backend,
         load_s=round(opened - started, 3),

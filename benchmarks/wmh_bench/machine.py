@@ -11,7 +11,7 @@ import psutil
 from pydantic import Field
 
 from wmh_runtime.machine import cores, cpu_facts, processor
-from wmh_runtime.strict import Strict
+from wmh_runtime.schema import Strict
 
 _LIBRARIES = (
     *("wmh-lora", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino"),

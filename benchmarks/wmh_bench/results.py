@@ -15,9 +15,9 @@ from wmh_bench.accuracy import Accuracy
 from wmh_bench.baseline.result import Baseline
 from wmh_bench.latency import Latency
 from wmh_bench.throughput import Throughput
-from wmh_runtime.atomic import write_text_atomically
 from wmh_runtime.errors import InputError
-from wmh_runtime.invalid import problems_of
+from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.schema import problems_of
 
 Result = Annotated[Latency | Throughput | Accuracy | Baseline, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[Latency | Throughput | Accuracy | Baseline] = TypeAdapter(Result)

@@ -17,23 +17,25 @@ from typing import Literal
 import psutil
 from pydantic import Field
 
-from wmh_bench.batch_times import batches_per_s
-from wmh_bench.circumstances import Circumstances, Model
-from wmh_bench.peak_memory import peak_resident_bytes
+from wmh_bench.environment import Circumstances, Model
+from wmh_bench.timing.batch_times import batches_per_s
+from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.bundle import Bundle
-from wmh_runtime.cohort import Job, Progress, run
-from wmh_runtime.discovery import Found, discover
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError, InterruptionError
-from wmh_runtime.execution import Wanted, executing
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.inference.backend_selection import Wanted, executing
+from wmh_runtime.inference.trace import Span, Stage
 from wmh_runtime.machine import cores
-from wmh_runtime.prepare import prepare
-from wmh_runtime.record import Record
-from wmh_runtime.scan import read_scan
-from wmh_runtime.spans import Span, Stage
-from wmh_runtime.strict import Strict
-from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import Floats, Precision, Tta, first_views
+from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.precision import Precision
+from wmh_runtime.preprocessing.preprocess import prepare
+from wmh_runtime.schema import Strict
+from wmh_runtime.tta import VIEWS, Tta, first_views
+from wmh_runtime.types import Floats
 
 _ALONE_S = 10.0  # that the device is timed alone, before and after
 _SAME_STRETCH_S = 0.005  # a shorter pause is none

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wmh_runtime.geometry import reorientation_to
-from wmh_runtime.intensity import head_mask
+from wmh_runtime.figures.slice_overlay import draw_slice
+from wmh_runtime.figures.slice_selection import find_window
+from wmh_runtime.imageio.orientation import reorientation_to
 from wmh_runtime.phantom.head import make_phantom
-from wmh_runtime.report.drawing import draw_slice
-from wmh_runtime.report.framing import find_window
+from wmh_runtime.preprocessing.head_mask import head_mask
 
 HEADS = (("utrecht", 41, 6.0), ("singapore", 42, 18.0), ("amsterdam", 43, 40.0))
 BELOW_TOP_MM = (115, 92, 76, 64, 52, 38)  # depth of the slices below the top of the head

@@ -11,16 +11,16 @@ from typing import Annotated
 import typer
 
 from wmh_export.inspect import describe, engine_line
-from wmh_runtime.backends.select import backend_named, installed_backends
-from wmh_runtime.bundle import open_bundle
-from wmh_runtime.cli import terminal
+from wmh_runtime.backends.registry import backend_named, installed_backends
+from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.manifest import BatchProfile
+from wmh_runtime.cli import console
+from wmh_runtime.conformance.probe_slices import choose_scans
+from wmh_runtime.conformance.verify import verify as verify_bundle
 from wmh_runtime.errors import InputError
-from wmh_runtime.manifest import BatchProfile
-from wmh_runtime.questions import choose_scans
-from wmh_runtime.verification import verify as verify_bundle
-from wmh_runtime.words import counted
+from wmh_runtime.text import counted
 
-app = terminal.command_line("Turn a checkpoint into a bundle that is provably the same model.")
+app = console.command_line("Turn a checkpoint into a bundle that is provably the same model.")
 
 _Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
 
@@ -49,8 +49,8 @@ def build(
     Exit status: 0 all precisions are in the bundle, 1 one of them is not the network and was left
     out, 2 there is no bundle.
     """
-    assemble = terminal.load_module("wmh_export.assemble", extras="cpu,export")
-    with terminal.steps() as on_step:
+    assemble = console.load_module("wmh_export.build", extras="cpu,export")
+    with console.steps() as on_step:
         built = assemble.build(
             checkpoint,
             out,
@@ -63,21 +63,21 @@ def build(
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         for parity in graph.parity:
-            terminal.say(str(parity))
-    terminal.say(f"Bundle {manifest.model_id} in {out}")
+            console.say(str(parity))
+    console.say(f"Bundle {manifest.model_id} in {out}")
     for reason in built.warnings:
-        terminal.say_warning(reason)
+        console.say_warning(reason)
     for reason in built.refused:
-        terminal.say_error(reason)
+        console.say_error(reason)
     if built.refused:
-        raise typer.Exit(terminal.EXIT_SOME_FAILED)
+        raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
 def _chosen(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
     chosen = choose_scans(folder)
-    terminal.say(f"scans: {', '.join(path.name for path in chosen)}")
+    console.say(f"scans: {', '.join(path.name for path in chosen)}")
     return chosen
 
 
@@ -93,18 +93,18 @@ def engines(
     ] = "1,1,4",
 ) -> None:
     """Compile the FP16 graphs: rtx for any GPUs without having one, tensorrt for the one here."""
-    engines = terminal.load_module("wmh_export.engines", extras="cpu,export")
-    compiler = terminal.load_module("wmh_export.compiler", extras="cpu,export")
+    engines = console.load_module("wmh_export.engines.engines", extras="cpu,export")
+    compiler = console.load_module("wmh_export.engines.compiler", extras="cpu,export")
     opened = open_bundle(bundle)
     if opened.folder != bundle:
         problem = "is part of the program, not a folder of yours"
         raise InputError(problem, f"Copy it first from {opened.folder}.", about=bundle)
     toolkit = compiler.toolkit_named(runtime)
     wanted = [target.strip().lower() for target in targets.split(",") if target.strip()]
-    with terminal.steps() as on_step:
+    with console.steps() as on_step:
         built = engines.build_engines(opened, toolkit, wanted, _profile(slices), on_step)
     for engine in built:
-        terminal.say(engine_line(opened, engine))
+        console.say(engine_line(opened, engine))
 
 
 def _profile(slices: str) -> BatchProfile:
@@ -135,12 +135,12 @@ def verify(
     opened = open_bundle(bundle)
     opened.verify_engines()
     manifest = opened.manifest
-    terminal.say(f"{manifest.name}, model {manifest.model_id}")
-    terminal.say(f"{len(manifest.files)} files are those of the manifest")
+    console.say(f"{manifest.name}, model {manifest.model_id}")
+    console.say(f"{len(manifest.files)} files are those of the manifest")
     backends = [backend_named(backend)] if backend else installed_backends()
     chosen = _chosen(scans)
     measured = verify_bundle(
-        opened, backends, chosen, lambda parity: terminal.say(str(parity)), terminal.say_warning
+        opened, backends, chosen, lambda parity: console.say(str(parity)), console.say_warning
     )
     known = [parity for graph in manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
@@ -151,16 +151,16 @@ def verify(
             f" {parity.data}: {parity.shortfall}"
         )
         if parity in new:
-            terminal.say_error(f"{line}. Use another precision or backend here.")
+            console.say_error(f"{line}. Use another precision or backend here.")
         else:
-            terminal.say_warning(f"{line}, as the manifest says")
+            console.say_warning(f"{line}, as the manifest says")
     if new:
-        raise typer.Exit(terminal.EXIT_SOME_FAILED)
-    terminal.say(f"{len(measured) - len(beyond)} comparisons within their bounds")
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+    console.say(f"{len(measured) - len(beyond)} comparisons within their bounds")
     if any(parity.emulated for parity in measured):
-        terminal.say("fp16 was emulated: it is compared again where a GPU computes it")
+        console.say("fp16 was emulated: it is compared again where a GPU computes it")
     if engines := manifest.engines:
-        terminal.say(
+        console.say(
             f"{counted(len(engines), 'engine')} not executed: this version only builds them"
         )
 
@@ -169,9 +169,9 @@ def verify(
 def inspect(bundle: _Bundle) -> None:
     """Say what is in a bundle: model, graphs, sizes, engines and their fused layers."""
     for line in describe(open_bundle(bundle)):
-        terminal.say(line)
+        console.say(line)
 
 
 def main() -> None:
     """Run `wmh-export`."""
-    terminal.run(app)
+    console.run(app)

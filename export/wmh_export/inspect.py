@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wmh_runtime.bundle import Bundle
-from wmh_runtime.manifest import Engine, File
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.manifest import Engine, File
 from wmh_runtime.tta import VIEWS
 
 

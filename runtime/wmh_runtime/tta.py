@@ -6,7 +6,7 @@ This is the one table of views: numpy applies it here, and the exported graph is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,17 @@ VIEWS: tuple[View, ...] = (
     View("rotate 270°", transpose=True, flip_rows=False, flip_columns=True),
     View("antitranspose", transpose=True, flip_rows=True, flip_columns=True),
 )
+
+
+Views = Literal[1, 8]
+
+
+Tta = Literal["full", "none", "adaptive"]  # eight views of a slice, one, or as many as it needs
+
+
+ALL_VIEWS: tuple[Views, ...] = (1, 8)
+
+
+def first_views(tta: Tta) -> Views:
+    """Return how many views a graph averages that every slice is executed with first."""
+    return 8 if tta == "full" else 1

@@ -8,18 +8,12 @@ import pytest
 
 from tests.toys import write_annotated_heads, write_toy_bundle
 from wmh_bench import accuracy
-from wmh_bench.accuracy import (
-    Data,
-    held_out_phantoms,
-    mean_dice,
-    measure_accuracy,
-    written,
-)
-from wmh_bench.choice import ways_of
+from wmh_bench.accuracy import Data, held_out_phantoms, mean_dice, measure_accuracy, written
 from wmh_bench.cli import main
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_bench.results import read_result
-from wmh_runtime.bundle import CARD_NAME, open_bundle
+from wmh_bench.selection import ways_of
+from wmh_runtime.bundle.bundle import CARD_NAME, open_bundle
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,12 +16,13 @@ from wmh_bench.baseline.torch_ways import REFERENCE, ViewByView, torch_ways
 from wmh_bench.baseline.ways import Opened
 from wmh_bench.cli import main
 from wmh_bench.results import read_result
-from wmh_export.merge import merge
-from wmh_export.rewrite import rewrite
-from wmh_runtime import execution
-from wmh_runtime.bundle import open_bundle
-from wmh_runtime.devices.cuda import CudaDevice
+from wmh_export.network.merge import merge
+from wmh_export.network.rewrite import rewrite
+from wmh_runtime.backends.gpu.cuda_python import CudaDevice
+from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import ExportError
+from wmh_runtime.inference import backend_selection
 from wmh_train.checkpoint import load_facts, load_network, save_checkpoint
 from wmh_train.model.views import EightViews
 
@@ -184,7 +185,7 @@ def test_the_runtime_takes_its_turns_on_the_bundle(checkpoint, bundle):
     ways = list(runtime_ways.runtime_ways(bundle, [1, 2], on_gpu=False))
     assert {way.slices for way in ways} == {1}
     (way,) = (w for w in ways if (w.name, w.precision) == ("onnxruntime", "fp32"))
-    answers = bundle.answers()
+    answers = load_reference_outputs(bundle)
     slices = answers.questions.slices[: len(answers.probability[8])]
     with way.open() as opened:
         found = opened.predict(slices)
@@ -197,7 +198,7 @@ def test_the_runtime_takes_its_turns_on_the_bundle(checkpoint, bundle):
 
 def test_engines_and_providers_are_timed_by_the_runtime(toy_bundle, monkeypatch):
     fresh = install_fake_gpus(monkeypatch)
-    for module in (runtime_ways, execution):
+    for module in (runtime_ways, backend_selection):
         monkeypatch.setattr(module, "device_type", lambda: CudaDevice)
     bundle = open_bundle(toy_bundle)
     for kind in ("rtx", "tensorrt"):

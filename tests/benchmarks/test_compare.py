@@ -10,17 +10,17 @@ from PIL import Image
 
 from wmh_bench.accuracy import Accuracy, AccuracyRow, CaseAccuracy
 from wmh_bench.baseline.result import Baseline, BaselineRow
-from wmh_bench.circumstances import Circumstances, Model
 from wmh_bench.cli import main
 from wmh_bench.compare import compare, table
+from wmh_bench.environment import Circumstances, Model
 from wmh_bench.latency import Latency, LatencyRow
 from wmh_bench.machine import Machine
 from wmh_bench.pictures.comparison import draw_comparison
 from wmh_bench.results import read_result, schema, write_result
 from wmh_bench.throughput import Throughput
-from wmh_bench.times import Times
+from wmh_bench.timing.times import Times
 from wmh_runtime.errors import InputError
-from wmh_runtime.report.plotting import COLOURS, DARK
+from wmh_runtime.figures.plot_style import COLOURS, DARK
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMES = Times.of([0.1] * 10)

@@ -7,16 +7,16 @@ import pytest
 
 from tests.runtime.gpus import install_fake_gpus, with_engines
 from wmh_bench import latency
-from wmh_bench.circumstances import Model
+from wmh_bench.ceilings.matmul_ceiling import Ceiling
 from wmh_bench.cli import main
+from wmh_bench.environment import Model
 from wmh_bench.latency import Combination, How, Refusal, combinations, measure_latency
 from wmh_bench.machine import this_machine
-from wmh_bench.peak_memory import peak_resident_bytes
-from wmh_bench.products import Ceiling
 from wmh_bench.results import read_result
-from wmh_runtime.backends.onnxruntime import OnnxRuntimeBackend
-from wmh_runtime.bundle import open_bundle
-from wmh_runtime.devices.cuda import CudaDevice
+from wmh_bench.timing.peak_memory import peak_resident_bytes
+from wmh_runtime.backends.gpu.cuda_python import CudaDevice
+from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.errors import BundleError, NoGpuError
 from wmh_runtime.machine import cores
 

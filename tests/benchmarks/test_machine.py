@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from wmh_bench import circumstances, machine
-from wmh_bench.circumstances import commit
+from wmh_bench import environment, machine
+from wmh_bench.environment import commit
 from wmh_bench.machine import gpus_told, this_machine
 
 TOLD = """NVIDIA GeForce RTX 4090, 580.95.05, 24564, 2520, 3105, 450.00
@@ -44,7 +44,7 @@ def git(folder, *arguments):
 def test_a_result_names_the_commit_and_whether_it_was_changed(tmp_path, monkeypatch):
     code = tmp_path / "code.py"
     code.write_text("1")
-    monkeypatch.setattr(circumstances, "__file__", str(code))
+    monkeypatch.setattr(environment, "__file__", str(code))
     assert commit() == ""  # no checkout
     git(tmp_path, "init")
     assert commit() == ""  # of something else: the code is not in it

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.dev.device_waits import measure_device_waits
 from tests.toys import write_head
 from wmh_bench import throughput
 from wmh_bench.cli import main
-from wmh_bench.device_waits import measure_device_waits
 from wmh_bench.results import read_result
 from wmh_bench.throughput import Stretch, measure_throughput
-from wmh_runtime.bundle import open_bundle
+from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.errors import InputError, InterruptionError
-from wmh_runtime.execution import Wanted
+from wmh_runtime.figures.plot_style import COLOURS
+from wmh_runtime.inference.backend_selection import Wanted
+from wmh_runtime.inference.trace import Span
 from wmh_runtime.machine import cores
-from wmh_runtime.report.plotting import COLOURS
-from wmh_runtime.spans import Span
-from wmh_runtime.types import first_views
+from wmh_runtime.tta import first_views
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from enum import Enum
 from types import SimpleNamespace
 
 from tests.fakes import memory
-from wmh_runtime.devices.fake import STEP_S, FakeStream
+from wmh_runtime.backends.gpu.fake import STEP_S, FakeStream
 
 cudaStreamNonBlocking = 1
 cudaEventDisableTiming, cudaEventBlockingSync = 2, 1

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tests.fakes import memory
-from wmh_runtime.devices.fake import STEP_S, FakeStream
+from wmh_runtime.backends.gpu.fake import STEP_S, FakeStream
 
 event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
 names = ["Fake", "Fake"]

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from tests.fakes import memory
-from wmh_runtime.devices.fake import FakeStream
+from wmh_runtime.backends.gpu.fake import FakeStream
 
 __version__ = "11.0.0"
 told = SimpleNamespace(compiled=0, enqueued=0, refuses=False, has_no_memory=False)

@@ -6,14 +6,15 @@ from types import ModuleType, SimpleNamespace
 
 from tests.fakes import cuda_runtime, onnxruntime_gpu, pycuda_driver
 from tests.fakes import tensorrt as fake_tensorrt
-from wmh_runtime.backends import toolkit
-from wmh_runtime.bundle import Bundle, sha256_of
-from wmh_runtime.devices import select
-from wmh_runtime.devices.cuda import CudaDevice
-from wmh_runtime.devices.fake import FakeDevice
-from wmh_runtime.devices.pycuda import PyCudaDevice
+from wmh_runtime.backends import tensorrt_library
+from wmh_runtime.backends.gpu import driver
+from wmh_runtime.backends.gpu.cuda_python import CudaDevice
+from wmh_runtime.backends.gpu.fake import FakeDevice
+from wmh_runtime.backends.gpu.pycuda import PyCudaDevice
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.manifest import BatchProfile, Engine
 from wmh_runtime.errors import BackendError
-from wmh_runtime.manifest import BatchProfile, Engine
+from wmh_runtime.files.hashing import sha256_of
 
 DEVICES = {"fake": FakeDevice, "cuda-bindings": CudaDevice, "pycuda": PyCudaDevice}
 
@@ -39,8 +40,8 @@ def install_fake_drivers(monkeypatch):
 def install_fake_gpus(monkeypatch):
     """Put fakes in the place of all libraries that need a GPU; return what TensorRT is told."""
     install_fake_drivers(monkeypatch)
-    monkeypatch.setattr(select, "device_type", lambda: CudaDevice)
-    for module in toolkit.MODULES.values():
+    monkeypatch.setattr(driver, "device_type", lambda: CudaDevice)
+    for module in tensorrt_library.MODULES.values():
         monkeypatch.setitem(sys.modules, module, fake_tensorrt)
     monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime_gpu)
     for name, value in (("fails", False), ("falls_back", False)):

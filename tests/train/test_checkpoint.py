@@ -4,13 +4,7 @@ from safetensors.torch import load_file
 
 from tests.toys import facts_of, lora_recipe, small_recipe, write_small_base
 from wmh_runtime.errors import RecipeError
-from wmh_train.checkpoint import (
-    base_file,
-    load_facts,
-    load_network,
-    save_checkpoint,
-    weights_path,
-)
+from wmh_train.checkpoint import base_file, load_facts, load_network, save_checkpoint, weights_path
 from wmh_train.model.base import read_base
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.random_base import write_random_base

@@ -8,7 +8,7 @@ from tests.toys import (
     write_toml,
 )
 from wmh_train.checkpoint import load_facts
-from wmh_train.entry import main
+from wmh_train.launcher import main
 
 
 def test_describe_says_what_the_method_costs(run_command):

@@ -6,7 +6,7 @@ from accelerate.state import AcceleratorState
 
 from tests.toys import fit_data, small_recipe, write_annotated_heads
 from wmh_train.checkpoint import load_facts
-from wmh_train.fit import FitListener, fit
+from wmh_train.loop.fit import FitListener, fit
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="PyTorch sees no GPU; docs/gpu.md says what has run"

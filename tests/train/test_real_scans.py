@@ -3,12 +3,12 @@
 import numpy as np
 
 from tests.toys import method_on_small_slices, small_recipe
-from wmh_runtime.reference import LESION
+from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import split_scans
-from wmh_train.fit import FitData, FitListener, fit
+from wmh_train.loop.fit import FitData, FitListener, fit
 from wmh_train.model.base import read_base
 from wmh_train.model.random_base import write_random_base
 

@@ -1,8 +1,8 @@
 import pytest
 
 from wmh_runtime.errors import RecipeError
-from wmh_train.recipe import load_recipe, shipped_recipes
-from wmh_train.recipe_text import recipe_text
+from wmh_train.recipe.recipe import load_recipe, shipped_recipes
+from wmh_train.recipe.template import recipe_text
 
 
 def changed(tmp_path, before, after):

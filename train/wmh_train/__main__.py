@@ -1,5 +1,5 @@
 """For `accelerate launch -m wmh_train`, which starts one process for each GPU."""
 
-from wmh_train.entry import main
+from wmh_train.launcher import main
 
 main()

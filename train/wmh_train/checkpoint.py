@@ -21,18 +21,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from wmh_runtime.atomic import remove, write_bytes_atomically, write_text_atomically
-from wmh_runtime.bundle import sha256_of
+from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.folders import make_folder
-from wmh_runtime.invalid import problems_of
-from wmh_runtime.manifest import Calibration
-from wmh_runtime.strict import Strict
-from wmh_runtime.types import Views
+from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.schema import Strict, problems_of
+from wmh_runtime.tta import Views
 from wmh_train.data.split import Split
 from wmh_train.model.base import Base, BaseIdentity, read_base
 from wmh_train.model.network import WmhNetwork
-from wmh_train.recipe import Recipe
+from wmh_train.recipe.recipe import Recipe
 
 _FACTS = "checkpoint.json"
 _WEIGHTS = "model-{}.safetensors"

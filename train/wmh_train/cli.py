@@ -8,28 +8,28 @@ from typing import Annotated
 import typer
 from rich.progress import Progress as Bar
 
-from wmh_runtime.cli import terminal
-from wmh_runtime.evaluation import Case
-from wmh_runtime.manifest import Calibration
-from wmh_runtime.report.evaluation import SUMMARY_NAME
-from wmh_runtime.words import counted
-from wmh_train.calibrate import calibrate_checkpoint, edges_of
+from wmh_runtime.bundle.manifest import Calibration
+from wmh_runtime.cli import console
+from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
+from wmh_runtime.evaluation.statistics import Case
+from wmh_runtime.text import counted
+from wmh_train.calibration.calibrate import calibrate_checkpoint, edges_of
 from wmh_train.checkpoint import CheckpointFacts, load_facts, weights_path
-from wmh_train.cross_validate import FoldListener, report_name
-from wmh_train.cross_validate import cross_validate as train_folds
+from wmh_train.cost import Footprint, footprint_of
+from wmh_train.cross_validation import FoldListener, report_name
+from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.data.annotated import DataSet
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import split_scans
-from wmh_train.fit import FitData, FitListener
-from wmh_train.fit import fit as train
-from wmh_train.footprint import Footprint, footprint_of
-from wmh_train.loop import EpochReport, StepReport
+from wmh_train.loop.distributed import is_main_process, require_one_process
+from wmh_train.loop.fit import FitData, FitListener
+from wmh_train.loop.fit import fit as train
+from wmh_train.loop.loop import EpochReport, StepReport
 from wmh_train.model.base import Base, read_base
-from wmh_train.processes import is_main_process, require_one_process
-from wmh_train.recipe import Recipe, load_recipe
-from wmh_train.recipe_text import recipe_text
+from wmh_train.recipe.recipe import Recipe, load_recipe
+from wmh_train.recipe.template import recipe_text
 
-app = terminal.command_line("Train a WMH segmentation network and calibrate it.")
+app = console.command_line("Train a WMH segmentation network and calibrate it.")
 
 _RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
 _Data = Annotated[
@@ -58,12 +58,12 @@ def fit(
     found = _found(data, loaded)
     split = split_scans(found.scans, loaded.data, loaded.schedule.seed)
     parts = FitData(found.name, found.scans, split)
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         facts = train(loaded, parts, out, _read(base), _FitDisplay(bar), cache=cache)
     if is_main_process():
         _say_result(facts, out)
         with_base = f" --base {base}" if base is not None else ""
-        terminal.say(f"Next: wmh-train calibrate {out} --data {data}{with_base}")
+        console.say(f"Next: wmh-train calibrate {out} --data {data}{with_base}")
 
 
 @app.command()
@@ -76,9 +76,9 @@ def calibrate(
     require_one_process("calibration")
     facts = load_facts(checkpoint)
     if not facts.finished:
-        terminal.say_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
+        console.say_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
     found = _found(data, facts.recipe)
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         task = bar.add_task("calibrating", total=len(facts.split.validation))
         chosen = calibrate_checkpoint(checkpoint, found.scans, base, lambda: bar.advance(task))
     _say_calibration(chosen)
@@ -96,13 +96,13 @@ def cross_validate(
     """Train, calibrate and test once for each fold, and report on all scans together."""
     loaded = load_recipe(recipe)
     found = _found(data, loaded)
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         evaluations = train_folds(
             loaded, found, folds, out, _read(base), _FoldDisplay(bar), cache=cache
         )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
-        terminal.say(
+        console.say(
             f"{output}: mean Dice {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}] over"
             f" {evaluation.overall.count} scans, each segmented by a network that never saw it."
             f" Report: {out / report_name(output) / SUMMARY_NAME}"
@@ -114,13 +114,13 @@ def describe(recipe: _RecipeName) -> None:
     """Say what a recipe costs: parameters, checkpoint, operations, memory."""
     loaded = load_recipe(recipe)
     for name, value in _described(loaded, footprint_of(loaded)):
-        terminal.say(f"{name:<22} {value}")
+        console.say(f"{name:<22} {value}")
 
 
 @app.command("recipe")
 def write_out(recipe: _RecipeName) -> None:
     """Write out a recipe with all its keys, values and meanings, to copy and change."""
-    terminal.say(recipe_text(load_recipe(recipe)).rstrip())
+    console.say(recipe_text(load_recipe(recipe)).rstrip())
 
 
 def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
@@ -157,13 +157,13 @@ def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
 def _found(data: Path, recipe: Recipe) -> DataSet:
     found = find_data(data, recipe.channels, recipe.outputs)
     if found.unannotated and is_main_process():
-        terminal.say_warning(
+        console.say_warning(
             f"{counted(len(found.unannotated), 'scan')} without a reference mask passed over,"
             f" {found.unannotated[0]} first"
         )
     if is_main_process():
         for note in found.notes:
-            terminal.say_warning(note)
+            console.say_warning(note)
     return found
 
 
@@ -173,7 +173,7 @@ def _read(base: Path | None) -> Base | None:
 
 def _say_result(facts: CheckpointFacts, out: Path) -> None:
     made = facts.provenance
-    terminal.say(
+    console.say(
         f"{made.trained_parameters:,} of {made.parameters:,} parameters trained. Best epoch"
         f" {facts.epoch}, validation Dice {facts.validation.mean:.3f}."
         f" Checkpoint: {out} ({weights_path(out, facts).stat().st_size / 1e6:.1f} MB)"
@@ -185,14 +185,14 @@ def _say_calibration(calibration: Calibration) -> None:
         for output, dice, f1 in zip(
             choice.outputs, choice.mean_dice, choice.mean_lesion_f1, strict=True
         ):
-            terminal.say(
+            console.say(
                 f"{output.name}, {counted(choice.views, 'view')}: threshold"
                 f" {output.threshold:g}, minimum"
                 f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
                 f" on {counted(calibration.scans, 'validation scan')}"
             )
     for edge in edges_of(calibration):
-        terminal.say_warning(edge)
+        console.say_warning(edge)
 
 
 class _FitDisplay(FitListener):
@@ -207,10 +207,10 @@ class _FitDisplay(FitListener):
         self._bar.update(self._preparing, completed=done, total=total, visible=done < total)
 
     def warning(self, line: str) -> None:
-        terminal.say_warning(line)
+        console.say_warning(line)
 
     def starting(self, line: str) -> None:
-        terminal.say(line)
+        console.say(line)
 
     def step(self, report: StepReport) -> None:
         self._bar.update(
@@ -227,7 +227,7 @@ class _FitDisplay(FitListener):
             f"{name} {value:.3f}" for name, value in losses.items() if name != "total" and value
         )
         sites = ", ".join(f"{site} {value:.3f}" for site, value in validation.by_site.items())
-        terminal.say(
+        console.say(
             f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
             f" validation Dice {validation.mean:.3f}"
             + (f" ({sites})" if len(validation.by_site) > 1 else "")
@@ -248,7 +248,7 @@ class _FoldDisplay(FoldListener):
         self._then = bar.add_task("", total=None, visible=False)
 
     def fold(self, fold: int, folds: int) -> FitListener:
-        terminal.say(f"fold {fold} of {folds}")
+        console.say(f"fold {fold} of {folds}")
         return _FitDisplay(self._bar)
 
     def calibrating(self, done: int, total: int) -> None:
@@ -262,12 +262,12 @@ class _FoldDisplay(FoldListener):
 
     def compared(self, output: str, cases: list[Case]) -> None:
         mean = sum(case.metrics.dice for case in cases) / len(cases)
-        terminal.say(
+        console.say(
             f"{output}: mean Dice {mean:.3f} on this fold's {counted(len(cases), 'test scan')}"
         )
 
     def warning(self, line: str) -> None:
-        terminal.say_warning(line)
+        console.say_warning(line)
 
     def _show(self, what: str, done: int, total: int) -> None:
         self._bar.update(
@@ -277,4 +277,4 @@ class _FoldDisplay(FoldListener):
 
 def main() -> None:
     """Run `wmh-train`."""
-    terminal.run(app)
+    console.run(app)

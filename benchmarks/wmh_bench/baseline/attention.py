@@ -1,7 +1,7 @@
 """The rewritten attention by PyTorch's own kernels, to compare engines with.
 
-Graphs for engines are written in plain operators (`wmh_export.attention`). Here the same layers
-attend by `scaled_dot_product_attention`, the positions as its additive mask.
+Graphs for engines are written in plain operators (`wmh_export.network.attention`). Here the same
+layers attend by `scaled_dot_product_attention`, the positions as its additive mask.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from wmh_export.attention import Attention
+from wmh_export.network.attention import Attention
 
 
 class ScaledDotProductAttention(Attention):

@@ -9,8 +9,8 @@ import torch
 
 from wmh_bench.baseline.result import Copies
 from wmh_bench.baseline.timing import TORCH_TYPES, float32_as_it_is, seconds_of
-from wmh_bench.times import for_long_enough
-from wmh_runtime.types import Precision
+from wmh_bench.timing.times import for_long_enough
+from wmh_runtime.precision import Precision
 
 _SIDE = {"cpu": 3072, "cuda": 8192}  # of the matrices: a product takes a millisecond or more
 _COPIED_BYTES = 1 << 28

@@ -25,24 +25,25 @@ from wmh_bench.baseline.result import Baseline, BaselineRow
 from wmh_bench.baseline.runtime_ways import runtime_ways
 from wmh_bench.baseline.torch_ways import one_view_of_reference, torch_ways
 from wmh_bench.baseline.ways import Opened, Way
-from wmh_bench.choice import ON_PROCESSORS, ways_of
-from wmh_bench.circumstances import Circumstances, Model
-from wmh_bench.peaks import share_of_peak
-from wmh_bench.products import MULTIPLIERS, compared_with, measure_ceiling
-from wmh_bench.times import LEAST_S, Times
-from wmh_export.merge import merge
-from wmh_export.rewrite import rewrite
-from wmh_runtime.bundle import Bundle
+from wmh_bench.ceilings.matmul_ceiling import MULTIPLIERS, compared_with, measure_ceiling
+from wmh_bench.ceilings.peak_specs import share_of_peak
+from wmh_bench.environment import Circumstances, Model
+from wmh_bench.selection import ON_PROCESSORS, ways_of
+from wmh_bench.timing.times import LEAST_S, Times
+from wmh_export.network.merge import merge
+from wmh_export.network.rewrite import rewrite
+from wmh_export.phantom_probes import phantom_questions
+from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import ExportError, WmhError
 from wmh_runtime.machine import processor
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import PARITY_SEED
-from wmh_runtime.questions import phantom_questions
+from wmh_runtime.precision import Precision
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import Floats, Precision
-from wmh_train.backend import TorchBackend
+from wmh_runtime.types import Floats
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.torch_backend import TorchBackend
 
 _COMPARED = 2  # slices
 _MOST_VIEWS = 20  # of the yardstick in a turn

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from wmh_bench.circumstances import Circumstances
-from wmh_bench.times import Times
-from wmh_runtime.strict import Strict
-from wmh_runtime.types import Precision
+from wmh_bench.environment import Circumstances
+from wmh_bench.timing.times import Times
+from wmh_runtime.precision import Precision
+from wmh_runtime.schema import Strict
 
 
 class Copies(Strict):

@@ -9,14 +9,15 @@ from contextlib import ExitStack, closing, contextmanager
 import numpy as np
 
 from wmh_bench.baseline.ways import Opened, Way
-from wmh_bench.choice import ON_PROCESSORS, ways_of
+from wmh_bench.selection import ON_PROCESSORS, ways_of
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.backends.graph import ProcessorBackend
-from wmh_runtime.bundle import Bundle
-from wmh_runtime.devices.base import Device
-from wmh_runtime.devices.select import device_type
-from wmh_runtime.execution import Wanted, unproven
-from wmh_runtime.types import Floats, Precision
+from wmh_runtime.backends.gpu.device import Device
+from wmh_runtime.backends.gpu.driver import device_type
+from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.inference.backend_selection import Wanted, unproven
+from wmh_runtime.precision import Precision
+from wmh_runtime.types import Floats
 
 
 class RuntimeWay(Way):

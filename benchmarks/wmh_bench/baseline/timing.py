@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from wmh_runtime.errors import BackendError, InputError
-from wmh_runtime.types import Precision
+from wmh_runtime.precision import Precision
 
 TORCH_TYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,

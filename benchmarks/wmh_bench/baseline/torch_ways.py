@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from wmh_bench.baseline.attention import ScaledDotProductAttention
 from wmh_bench.baseline.timing import TORCH_TYPES, float32_as_it_is, seconds_of
 from wmh_bench.baseline.ways import Opened, Way
-from wmh_export.rewrite import rewrite
+from wmh_export.network.rewrite import rewrite
+from wmh_runtime.precision import Precision
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import Floats, Precision
+from wmh_runtime.types import Floats
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView, apply_view, undo_view
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
-from wmh_runtime.types import Floats, Precision
-from wmh_runtime.words import counted
+from wmh_runtime.precision import Precision
+from wmh_runtime.text import counted
+from wmh_runtime.types import Floats
 
 
 class Opened(ABC):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmh_bench.compare import Comparison, Entry
-from wmh_runtime.report.plotting import LIGHT, Theme, figure, png
+from wmh_runtime.figures.plot_style import LIGHT, Theme, figure, png
 
 _WIDTH_INCHES = 11.0
 _ROW_INCHES, _REST_INCHES = 0.33, 1.15

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from wmh_bench.throughput import Throughput
-from wmh_runtime.report.plotting import COLOURS, LIGHT, Theme, figure, png
-from wmh_runtime.spans import Stage
-from wmh_runtime.words import counted
+from wmh_runtime.figures.plot_style import COLOURS, LIGHT, Theme, figure, png
+from wmh_runtime.inference.trace import Stage
+from wmh_runtime.text import counted
 
 _WIDTH_INCHES = 9.0
 _ROW_INCHES, _REST_INCHES = 0.34, 2.5

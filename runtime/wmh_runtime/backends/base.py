@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 
 from wmh_runtime.errors import BackendError
-from wmh_runtime.types import Floats, NetworkShape, Precision
+from wmh_runtime.precision import Precision
+from wmh_runtime.types import Floats, NetworkShape
 
 Collect = Callable[[], Floats]  # waits for a batch and returns what it gave
 

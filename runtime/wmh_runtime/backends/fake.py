@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from wmh_runtime.backends.base import BlockingBackend
-from wmh_runtime.types import Floats, NetworkShape, Precision
+from wmh_runtime.precision import Precision
+from wmh_runtime.types import Floats, NetworkShape
 
 
 class FakeBackend(BlockingBackend):

@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wmh_runtime.backends.graph import GraphBackend
-from wmh_runtime.caches import cache_folder
-from wmh_runtime.devices.base import Device
+from wmh_runtime.backends.gpu.device import Device
+from wmh_runtime.backends.onnx_graph import GraphBackend
 from wmh_runtime.errors import BackendError, NotInstalledError
-from wmh_runtime.types import Floats, NetworkShape, Precision
+from wmh_runtime.files.user_cache import cache_folder
+from wmh_runtime.precision import Precision
+from wmh_runtime.types import Floats, NetworkShape
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"

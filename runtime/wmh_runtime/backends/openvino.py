@@ -5,9 +5,10 @@ from __future__ import annotations
 from queue import SimpleQueue
 from typing import Any
 
-from wmh_runtime.backends.graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import ProcessorBackend
 from wmh_runtime.errors import BackendError
-from wmh_runtime.types import Floats, Precision
+from wmh_runtime.precision import Precision
+from wmh_runtime.types import Floats
 
 _DEVICE = "CPU"
 # What is not int8 is computed in; float16 is only emulated.

@@ -7,24 +7,30 @@ from typing import Annotated
 
 import typer
 
-from wmh_runtime.cli import terminal
-from wmh_runtime.discovery import discover
+from wmh_runtime.cli import console
+from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
-from wmh_runtime.evaluation import Evaluation, evaluate
-from wmh_runtime.folders import make_writable_folder
-from wmh_runtime.pairing import Pairing, find_pairs, match_scans
-from wmh_runtime.report.evaluation import SUMMARY_NAME, write_report
-from wmh_runtime.report.summary import CHALLENGE, METRICS, Sources, mean_and_interval, number
-from wmh_runtime.scoring import Scores, score
-from wmh_runtime.words import counted
+from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
+from wmh_runtime.evaluation.report.summary import (
+    CHALLENGE,
+    METRICS,
+    Sources,
+    mean_and_interval,
+    number,
+)
+from wmh_runtime.evaluation.report.writer import SUMMARY_NAME, write_report
+from wmh_runtime.evaluation.scoring import Scores, score
+from wmh_runtime.evaluation.statistics import Evaluation, evaluate
+from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.text import counted
 
 _NAMED_AT_MOST = 3  # of many files; the report names all
 _LABEL_WIDTH = 16
 
-app = terminal.command_line("Compare WMH masks with reference masks.")
+app = console.command_line("Compare WMH masks with reference masks.")
 
 
-@app.command(**terminal.ONLY_COMMAND)
+@app.command(**console.ONLY_COMMAND)
 def compare(
     predictions: Annotated[Path, typer.Argument(help="Folder of masks, as wmh-infer writes it.")],
     references: Annotated[
@@ -41,7 +47,7 @@ def compare(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=terminal.print_version, is_eager=True, help="Print the version."
+            "--version", callback=console.print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
@@ -57,14 +63,14 @@ def compare(
     make_writable_folder(out)
     scan_of = match_scans(pairing.pairs, found)
     if scans and not scan_of:
-        terminal.say_warning(f"{scans}: holds the scan of no prediction")
+        console.say_warning(f"{scans}: holds the scan of no prediction")
     left_out = _tell_what_is_alone(pairing)
-    terminal.say(f"{counted(len(pairing.pairs), 'mask')} to compare")
-    with terminal.progress_bar() as bar:
+    console.say(f"{counted(len(pairing.pairs), 'mask')} to compare")
+    with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
     for _, error in scores.failed:
-        terminal.say_error(str(error))
+        console.say_error(str(error))
     if not scores.cases:
         raise InputError("no mask could be compared", "See the reasons above.", about=predictions)
     evaluation = evaluate(scores.cases)
@@ -76,7 +82,7 @@ def compare(
         {pair.name: pair for pair in pairing.pairs},
         scan_of,
         Sources(str(predictions), str(references), tuple(left_out)),
-        on_warning=terminal.say_warning,
+        on_warning=console.say_warning,
     )
     _conclude(evaluation, scores, out)
 
@@ -93,7 +99,7 @@ def _tell_what_is_alone(pairing: Pairing) -> list[str]:
         more = ", …" if len(paths) > _NAMED_AT_MOST else ""
         names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
         what = f"{counted(len(paths), noun)} {lacking}"
-        terminal.say(f"passed over {what}: {names}{more}")
+        console.say(f"passed over {what}: {names}{more}")
         notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
 
@@ -107,16 +113,16 @@ def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
     _say_figure("Volume R²", number(volumes.r_squared, 3))
     limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
     _say_figure("Volume bias", f"{number(volumes.bias_ml, 2)} mL, limits of agreement {limits} mL")
-    terminal.say(f"{counted(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}")
+    console.say(f"{counted(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}")
     if scores.failed:
-        terminal.say_error(f"{counted(len(scores.failed), 'mask')} failed, for the reasons above")
-        raise typer.Exit(terminal.EXIT_SOME_FAILED)
+        console.say_error(f"{counted(len(scores.failed), 'mask')} failed, for the reasons above")
+        raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
 def _say_figure(label: str, value: str) -> None:
-    terminal.say(f"{label:<{_LABEL_WIDTH}}{value}")
+    console.say(f"{label:<{_LABEL_WIDTH}}{value}")
 
 
 def main() -> None:
     """Run `wmh-eval`."""
-    terminal.run(app)
+    console.run(app)

@@ -13,23 +13,30 @@ from typing import Annotated
 import typer
 from rich.progress import Progress as Bar
 
-from wmh_runtime.bundle import open_bundle
-from wmh_runtime.cli import terminal
+from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.cli import console
 from wmh_runtime.cli.options import devices_numbered, precision_named, tta_named
-from wmh_runtime.cohort import Job, Outcome, Progress, run
-from wmh_runtime.discovery import Discovery, Found, discover
+from wmh_runtime.cohort.runner import Job, Outcome, Progress, run
+from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.execution import AUTO, Executing, Wanted, backend_known, executing
-from wmh_runtime.manifest import Output
-from wmh_runtime.record import Record
-from wmh_runtime.tables import FAILURES_NAME, VOLUMES_NAME
-from wmh_runtime.types import first_views
-from wmh_runtime.words import counted
+from wmh_runtime.inference.backend_selection import (
+    AUTO,
+    Executing,
+    Wanted,
+    backend_known,
+    executing,
+)
+from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.text import counted
+from wmh_runtime.tta import first_views
 
-app = terminal.command_line("Segment white matter hyperintensities in FLAIR scans.")
+app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
 
-@app.command(**terminal.ONLY_COMMAND)
+@app.command(**console.ONLY_COMMAND)
 def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
@@ -85,7 +92,7 @@ def infer(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=terminal.print_version, is_eager=True, help="Print the version."
+            "--version", callback=console.print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
@@ -114,7 +121,7 @@ def infer(
     found = discover(source, out)
     _tell_what_is_passed_over(found)
     if opened.manifest.caution:
-        terminal.say_warning(opened.manifest.caution)
+        console.say_warning(opened.manifest.caution)
     job = Job(
         found.scans,
         out,
@@ -128,18 +135,18 @@ def infer(
         any_backend=backend == AUTO,
     )
     with ExitStack() as stack:
-        with terminal.err.status("opening the model"):
+        with console.err.status("opening the model"):
             execution = stack.enter_context(executing(opened, backend, wanted))
         _tell_what_executes(execution)
-        bar = stack.enter_context(terminal.progress_bar())
+        bar = stack.enter_context(console.progress_bar())
         try:
             total = len(found.scans) + len(found.unreadable)
             display = _Display(bar, total, opened.manifest.caution)
             outcome = run(job, execution.backends, display)
         except KeyboardInterrupt:  # the second one, or the first while nothing is on its way
             bar.stop()
-            terminal.say_error("interrupted. What is finished is kept; the same command goes on.")
-            os._exit(terminal.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
+            console.say_error("interrupted. What is finished is kept; the same command goes on.")
+            os._exit(console.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
     _conclude(outcome, total, out)
 
 
@@ -166,20 +173,20 @@ class _Display(Progress):
             f" in {counted(record.lesion_count, 'lesion')}"
             for record in records
         )
-        terminal.say(f"{scan.relative.as_posix()}: {volumes}")
+        console.say(f"{scan.relative.as_posix()}: {volumes}")
         for warning in dict.fromkeys(w for record in records for w in record.warnings):
             if warning != self._caution:  # said once, at the beginning
-                terminal.say_warning(f"{scan.relative.as_posix()}: {warning}")
+                console.say_warning(f"{scan.relative.as_posix()}: {warning}")
         self._finish_one()
 
     def ending(self, on_their_way: int) -> None:
         finishing = (
             f"finishing {counted(on_their_way, 'scan')} on the way" if on_their_way else "ending"
         )
-        terminal.say_warning(f"{finishing}; Ctrl-C once more ends at once")
+        console.say_warning(f"{finishing}; Ctrl-C once more ends at once")
 
     def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
-        terminal.say_error(str(error))
+        console.say_error(str(error))
         self._finish_one()
 
     def _finish_one(self) -> None:
@@ -188,22 +195,22 @@ class _Display(Progress):
 
 
 def _tell_what_is_passed_over(found: Discovery) -> None:
-    terminal.say(f"{counted(len(found.scans), 'scan')} to segment")
+    console.say(f"{counted(len(found.scans), 'scan')} to segment")
     for reason, count in found.passed_over.items():
-        terminal.say(f"passed over {counted(count, 'file')}: {reason}")
+        console.say(f"passed over {counted(count, 'file')}: {reason}")
 
 
 def _tell_what_executes(execution: Executing) -> None:
-    terminal.say(f"executed by {execution}")
+    console.say(f"executed by {execution}")
     if (parity := execution.compared) is not None:
-        terminal.say(
+        console.say(
             f"{parity.precision} agrees with the trained network on this machine:"
             f" mask Dice {parity.mask_dice:.4f}"
         )
     for reason in execution.passed_over:
-        terminal.say_warning(reason)
+        console.say_warning(reason)
     if execution.backends[0].device == "cpu" and which("nvidia-smi"):
-        terminal.say("this machine has a GPU: docs/gpu.md says how to use it")
+        console.say("this machine has a GPU: docs/gpu.md says how to use it")
 
 
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:
@@ -224,19 +231,19 @@ def _conclude(outcome: Outcome, total: int, out: Path) -> None:
     finished = len(outcome.done) + len(outcome.kept)
     if finished:
         kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
-        terminal.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
+        console.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
     if not_begun := total - finished - len(outcome.failed):  # the first failure was the end
-        terminal.say(
+        console.say(
             f"{counted(not_begun, 'scan')} not begun: mend what failed, or leave out --fail-fast"
         )
     if outcome.failed:
-        terminal.say_error(
+        console.say_error(
             f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above."
             f" Also in {out / FAILURES_NAME}"
         )
-        raise typer.Exit(terminal.EXIT_SOME_FAILED if finished else terminal.EXIT_NOTHING_RAN)
+        raise typer.Exit(console.EXIT_SOME_FAILED if finished else console.EXIT_NOTHING_RAN)
 
 
 def main() -> None:
     """Run `wmh-infer`."""
-    terminal.run(app)
+    console.run(app)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeVar, get_args
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.types import Precision, Tta
+from wmh_runtime.precision import Precision
+from wmh_runtime.tta import Tta
 
 _Name = TypeVar("_Name", bound=str)
 

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from wmh_runtime.bids import REFERENCES
-from wmh_runtime.cli import terminal
+from wmh_runtime.cli import console
+from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
-from wmh_runtime.words import counted
+from wmh_runtime.text import counted
 
-app = terminal.command_line("Make procedural FLAIR heads with exact lesion masks.")
+app = console.command_line("Make procedural FLAIR heads with exact lesion masks.")
 
 
-@app.command(**terminal.ONLY_COMMAND)
+@app.command(**console.ONLY_COMMAND)
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
     subjects: Annotated[int, typer.Option(help="How many heads.")] = 3,
@@ -38,7 +38,7 @@ def phantom(
         problem = f"{seed} is kept for heads that {RESERVED_SEEDS[seed]}: no training may see them"
         raise InputError(problem, "Choose another.", about="--seed")
     plans = plan_cohort(subjects, seed, loads_ml)
-    with terminal.progress_bar() as bar:
+    with console.progress_bar() as bar:
         task = bar.add_task("making heads", total=subjects)
         write_cohort(
             plans,
@@ -46,11 +46,11 @@ def phantom(
             workers=workers or os.cpu_count() or 1,
             on_written=lambda: bar.advance(task),
         )
-    terminal.say(
+    console.say(
         f"{counted(subjects, 'scan')} in {folder}, reference masks in {folder / REFERENCES}"
     )
 
 
 def main() -> None:
     """Run `wmh-phantom`."""
-    terminal.run(app)
+    console.run(app)

@@ -14,11 +14,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from wmh_runtime import bids
-from wmh_runtime.atomic import atomic_path, write_table_atomically, write_text_atomically
+from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
-from wmh_runtime.folders import make_folder, make_writable_folder
-from wmh_runtime.participants import read_table
+from wmh_runtime.files.atomic import atomic_path, write_text_atomically
+from wmh_runtime.files.folders import make_folder, make_writable_folder
+from wmh_runtime.files.tables import read_table, write_table_atomically
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
 from wmh_runtime.phantom.sites import SITES
 

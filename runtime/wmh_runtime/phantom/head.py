@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.acquisition import Acquisition
-from wmh_runtime.phantom.anatomy import deep_places, depict
-from wmh_runtime.phantom.lesions import Lesioning, grow
-from wmh_runtime.phantom.person import Person
+from wmh_runtime.phantom.anatomy.depict import deep_places, depict
+from wmh_runtime.phantom.anatomy.lesions import Lesioning, grow
+from wmh_runtime.phantom.anatomy.person import Person
 from wmh_runtime.phantom.signals import Signals
 from wmh_runtime.phantom.sites import SITES, Placement
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wmh_runtime.tta import VIEWS
 from wmh_train.augmentation.augment import augment
 from wmh_train.augmentation.intensity import _field
-from wmh_train.recipe import AugmentationSettings
+from wmh_train.recipe.recipe import AugmentationSettings
 
 OFF = {
     "rotation_degrees": 0,

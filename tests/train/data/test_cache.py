@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads, write_head
-from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
-from wmh_runtime.prepare import Preparation, prepare
-from wmh_runtime.reference import LESION
-from wmh_runtime.reference import OTHER_PATHOLOGY as IGNORED
+from wmh_runtime.evaluation.reference_masks import LESION
+from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
+from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.preprocessing.preprocess import Preparation, prepare
 from wmh_train.data import annotated, cache
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache, scan_key
@@ -264,8 +264,8 @@ def test_two_processes_fill_one_cache(scans, tmp_path):
 
 def test_what_a_killed_process_left_is_removed(scans, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
-    monkeypatch.setattr("wmh_runtime.leftovers.shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr("wmh_runtime.atomic.os.getpid", lambda: 2**30)  # nobody's
+    monkeypatch.setattr("wmh_runtime.files.temporary.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("wmh_runtime.files.atomic.os.getpid", lambda: 2**30)  # nobody's
     monkeypatch.setattr(cache.np, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fill_cache(scans, PREPARATION, folder, lambda: None)

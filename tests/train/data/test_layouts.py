@@ -3,7 +3,8 @@ import pytest
 
 from tests.toys import write_annotated_heads
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.scan import read_scan, write_on_grid_of
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_train.data.layouts import find_data
 
 

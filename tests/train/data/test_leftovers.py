@@ -1,12 +1,12 @@
 import subprocess
 import sys
 
-from wmh_runtime.atomic import atomic_folder
-from wmh_runtime.leftovers import discard, remove_leftovers
+from wmh_runtime.files.atomic import atomic_folder
+from wmh_runtime.files.temporary import discard, remove_leftovers
 
 KILLED = """
 import os, pathlib, sys
-from wmh_runtime.atomic import atomic_folder
+from wmh_runtime.files.atomic import atomic_folder
 with atomic_folder(pathlib.Path(sys.argv[1])) as partial:
     (partial / "half").touch()
     os._exit(1)

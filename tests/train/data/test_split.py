@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wmh_runtime.errors import RecipeError
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.split import fold_splits, split_scans
-from wmh_train.recipe import DataSettings
+from wmh_train.recipe.recipe import DataSettings
 
 SHARES = DataSettings(validation_share=0.15, test_share=0.15)
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.hashing import sha256_of
 from wmh_train.model.base import load_base, read_base
 from wmh_train.model.network import WmhNetwork, parameter_counts
 from wmh_train.model.random_base import write_random_base
 from wmh_train.model.sam import build_image_encoder
-from wmh_train.recipe import EncoderSettings, load_recipe
+from wmh_train.recipe.recipe import EncoderSettings, load_recipe
 
 SMALL = EncoderSettings(
     width=16,

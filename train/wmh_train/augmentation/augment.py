@@ -13,7 +13,7 @@ from torch import Tensor
 from wmh_train.augmentation.draws import Draws
 from wmh_train.augmentation.geometry import move
 from wmh_train.augmentation.intensity import change_intensity
-from wmh_train.recipe import AugmentationSettings
+from wmh_train.recipe.recipe import AugmentationSettings
 
 
 def augment(

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
+from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.tta import VIEWS, View
 from wmh_train.augmentation.draws import Draws
 from wmh_train.model.views import apply_view
-from wmh_train.recipe import AugmentationSettings
+from wmh_train.recipe.recipe import AugmentationSettings
 
 
 def move(

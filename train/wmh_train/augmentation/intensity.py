@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_train.augmentation.draws import Draws
-from wmh_train.recipe import AugmentationSettings
+from wmh_train.recipe.recipe import AugmentationSettings
 
 _COARSEST = 0.5  # share of the resolution that is left
 _FIELD_DEGREE = 3

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.reference import Reference, read_reference
-from wmh_runtime.scan import Scan, read_scan, require_same_grid
+from wmh_runtime.evaluation.reference_masks import Reference, read_reference
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.volume import Scan, require_same_grid
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from wmh_runtime.atomic import atomic_folder
-from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
-from wmh_runtime.folders import make_folder
-from wmh_runtime.leftovers import discard, remove_leftovers
-from wmh_runtime.prepare import Preparation, prepare
-from wmh_runtime.reference import LESION, OTHER_PATHOLOGY
-from wmh_runtime.strict import Strict
+from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.files.atomic import atomic_folder
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.files.temporary import discard, remove_leftovers
+from wmh_runtime.preprocessing.preprocess import Preparation, prepare
+from wmh_runtime.schema import Strict
 from wmh_train.data.annotated import AnnotatedScan
 
 _FORMAT = 1  # raised whenever the same scan and preparation would give other files

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from wmh_runtime import bids
+from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.folders import walk
-from wmh_runtime.participants import person_of, read_sites, site_of
-from wmh_runtime.scan import is_ours
-from wmh_runtime.words import counted
+from wmh_runtime.files.folders import walk
+from wmh_runtime.imageio.nifti_reader import is_ours
+from wmh_runtime.text import counted
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.table import scans_of_table
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.strict import Strict
-from wmh_runtime.words import counted
+from wmh_runtime.schema import Strict
+from wmh_runtime.text import counted
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.recipe import DataSettings
+from wmh_train.recipe.recipe import DataSettings
 
 
 class Split(Strict):

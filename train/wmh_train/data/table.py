@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from wmh_runtime import bids
+from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.subjects import person_of
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.participants import TABLE_SUFFIXES, person_of, read_table
-from wmh_runtime.words import counted
+from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
+from wmh_runtime.text import counted
 from wmh_train.data.annotated import AnnotatedScan
 
 Row = Mapping[str, str]

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from wmh_runtime.bundle import sha256_of
 from wmh_runtime.errors import InputError
-from wmh_runtime.strict import Strict
+from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.schema import Strict
 
 _ENCODER = "image_encoder."
 _REST_OF_SAM = ("prompt_encoder.", "mask_decoder.")

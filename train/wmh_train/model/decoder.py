@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wmh_train.recipe import DecoderSettings
+from wmh_train.recipe.recipe import DecoderSettings
 
 _FUSION_WIDTH = 8
 _LESION_PRIOR = 0.01  # share of lesion pixels that an untrained head expects

@@ -10,7 +10,7 @@ from wmh_train.model.adapters import ChannelAdapter, add_lora
 from wmh_train.model.base import Base, load_base
 from wmh_train.model.decoder import Logits, MultiScaleDecoder
 from wmh_train.model.sam import build_image_encoder
-from wmh_train.recipe import Recipe
+from wmh_train.recipe.recipe import Recipe
 
 
 class WmhNetwork(nn.Module):
@@ -39,7 +39,7 @@ class WmhNetwork(nn.Module):
         """Segment prepared slices.
 
         Args:
-            image: [N, C, S, S], float32, as `wmh_runtime.prepare` leaves it.
+            image: [N, C, S, S], float32, as `wmh_runtime.preprocessing.preprocess` leaves it.
 
         Returns:
             Logits at full resolution and at every scale of the decoder.

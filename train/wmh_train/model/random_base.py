@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wmh_runtime.atomic import atomic_path
+from wmh_runtime.files.atomic import atomic_path
 from wmh_train.model.sam import build_image_encoder, modeling
-from wmh_train.recipe import EncoderSettings
+from wmh_train.recipe.recipe import EncoderSettings
 
 _SAM_SIZE_PX = 1024  # the slice side that SAM was made for
 _POSITION_SPREAD = 0.02  # segment-anything starts positions at zero, which would hide mistakes

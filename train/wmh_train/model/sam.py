@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wmh_runtime.errors import RecipeError
-from wmh_train.recipe import EncoderSettings
+from wmh_train.recipe.recipe import EncoderSettings
 
 _PRIVATE_NAME = "_wmh_segment_anything_modeling"
 _INPUT_CHANNELS = 3  # the encoder was made for RGB; the channel adapter provides three

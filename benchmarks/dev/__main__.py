@@ -1,0 +1,5 @@
+"""Run `python -m benchmarks.dev`."""
+
+from benchmarks.dev.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What a device could reach at most."""

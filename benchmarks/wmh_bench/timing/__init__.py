@@ -1,0 +1,1 @@
+"""Measure times, memory and GPU copies."""

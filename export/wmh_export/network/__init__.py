@@ -1,0 +1,1 @@
+"""The trained network, made ready for export."""

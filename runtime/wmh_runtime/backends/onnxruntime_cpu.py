@@ -1,0 +1,68 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import Floats
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeBackend(ProcessorBackend):
+    """Executes an ONNX graph with ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+    library = "onnxruntime"
+    precisions = ("fp32", "int8")
+    extras = "cpu"
+    _session: Any = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of ONNX Runtime."""
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__}
+
+    def _open(self) -> None:
+        # The threads that execute batches compute too, beside those of the library.
+        self._session = open_session(self._graph, self._threads - self.at_once + 1)
+
+    def _close(self) -> None:
+        self._session = None
+
+    def _execute(self, batch: Floats) -> Floats:
+        (name,) = (tensor.name for tensor in self._session.get_inputs())
+        try:
+            (probability,) = self._session.run(None, {name: batch})
+        except Exception as error:  # ONNX Runtime's own errors share no public base
+            raise BackendError(
+                f"failed on a batch of {len(batch)}: {error}", about=self.name
+            ) from error
+        return probability
+
+
+def open_session(graph: Path, threads: int | None = None) -> Any:
+    """Open a graph file in ONNX Runtime on the CPU.
+
+    Raises:
+        BackendError: ONNX Runtime is not installed, or refuses the graph.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        advice = OnnxRuntimeBackend.install_advice()
+        raise BackendError("is not installed", advice, about="ONNX Runtime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    # Threads that spin while they wait take the time of those that prepare and finish scans.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=[_PROVIDER])
+    except Exception as error:  # ONNX Runtime's own errors share no public base
+        raise BackendError(f"ONNX Runtime refuses the graph: {error}", about=graph) from error

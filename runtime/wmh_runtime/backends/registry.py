@@ -1,0 +1,44 @@
+"""Which backends there are, and which of them are installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from wmh_runtime.backends.onnxruntime_gpu import (
+    CudaProviderBackend,
+    OnnxRuntimeGpuBackend,
+    TensorRtProviderBackend,
+)
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.backends.tensorrt_library import MODULES
+from wmh_runtime.errors import InputError
+
+PROCESSOR_BACKENDS: tuple[type[ProcessorBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
+GPU_BACKENDS: tuple[type[OnnxRuntimeGpuBackend], ...] = (
+    CudaProviderBackend,
+    TensorRtProviderBackend,
+)
+ENGINE_KINDS = tuple(MODULES)
+
+
+def backend_named(name: str) -> type[ProcessorBackend]:
+    """Return an installed backend of processors.
+
+    Raises:
+        InputError: there is none of this name.
+        NotInstalledError: its library is not installed.
+    """
+    by_name = {backend.name: backend for backend in PROCESSOR_BACKENDS}
+    backend = by_name.get(name.lower())
+    if backend is None:
+        advice = f"Choose from: {', '.join(by_name)}."
+        raise InputError(f"there is no backend {name.lower()}", advice, about="--backend")
+    backend.require_installed()
+    return backend
+
+
+def installed_backends() -> list[type[ProcessorBackend]]:
+    """Return the backends of processors whose library is installed."""
+    return [backend for backend in PROCESSOR_BACKENDS if find_spec(backend.library) is not None]

@@ -1,0 +1,1 @@
+"""The bundle: an exported model on disk."""

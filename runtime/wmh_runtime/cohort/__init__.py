@@ -1,0 +1,1 @@
+"""Segment a whole folder of scans."""

@@ -1,0 +1,1 @@
+"""Prove that a backend computes what the trained network computes."""

@@ -1,0 +1,1 @@
+"""Which files are scans, whose they are, and what they are called."""

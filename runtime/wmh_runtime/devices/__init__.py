@@ -1,1 +1,0 @@
-"""GPUs, by whatever library drives them."""

@@ -1,0 +1,1 @@
+"""Drawing slices, text and plots."""

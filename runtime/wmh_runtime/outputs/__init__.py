@@ -1,0 +1,1 @@
+"""What is written for each scan and for each folder."""

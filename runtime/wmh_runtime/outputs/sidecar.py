@@ -1,0 +1,126 @@
+"""The record beside every mask: what was found, in what, by what. It makes a mask reproducible."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from nibabel.affines import apply_affine
+from pydantic import Field, ValidationError
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.inference.segmenter import OutputResult, Segmentation
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.schema import Strict
+from wmh_runtime.tta import Tta
+
+_LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
+
+
+class Settings(Strict):
+    """All that decides a result besides the scan: with one version, equal settings, equal masks."""
+
+    model_id: str
+    bundle: str
+    output: Output
+    backend: str
+    device: str
+    precision: str
+    tta: Tta
+    empty_below: float | None = Field(
+        default=None, description="of adaptive: slices below this everywhere got one view"
+    )
+
+    @classmethod
+    def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
+        """Gather the settings of one output."""
+        bound = bundle.manifest.empty_below(output) if tta == "adaptive" else None
+        return cls(
+            model_id=bundle.manifest.model_id,
+            bundle=bundle.manifest.name,
+            output=output,
+            backend=backend.name,
+            device=backend.device,
+            precision=backend.precision,
+            tta=tta,
+            empty_below=bound,
+        )
+
+
+class Lesion(Strict):
+    """One connected component of a mask."""
+
+    volume_mm3: float
+    centre_ras_mm: tuple[float, float, float]
+
+
+class Record(Strict):
+    """What was found of one output in one scan."""
+
+    schema_version: Literal[1] = 1
+    Description: str
+    SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
+    Sources: list[str]
+    input_sha256: str
+    settings: Settings
+    volume_ml: float
+    lesion_count: int
+    lesions: list[Lesion] = Field(description="largest first")
+    slices: int
+    slices_executed: int = Field(description="the others show no head; their probability is 0")
+    slices_in_all_views: int = Field(description="the others of these: in one view")
+    warnings: list[str]
+    versions: dict[str, str] = Field(description="of what made the result")
+    seconds: dict[str, float] = Field(description="by step, on the machine that did it")
+
+    @classmethod
+    def of(
+        cls,
+        scan: Scan,
+        segmentation: Segmentation,
+        result: OutputResult,
+        settings: Settings,
+        backend: Backend,
+        *,
+        slices_in_all_views: int,
+        caution: str = "",
+    ) -> Record:
+        """Record one output of a segmentation; the model's caution is its first warning."""
+        lesions = result.lesions
+        centres_mm = np.round(apply_affine(scan.affine, lesions.centres_vox), 1)
+        return cls(
+            Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
+            SpatialReference="orig",
+            Sources=[scan.path.name],
+            input_sha256=scan.sha256,
+            settings=settings,
+            volume_ml=round(lesions.volume_ml, 4),
+            lesion_count=lesions.count,
+            lesions=[
+                Lesion(volume_mm3=round(float(volume), 3), centre_ras_mm=tuple(centre))
+                for volume, centre in zip(lesions.volumes_mm3, centres_mm.tolist(), strict=True)
+            ],
+            slices=segmentation.slice_count,
+            slices_executed=segmentation.slices_run,
+            slices_in_all_views=slices_in_all_views,
+            warnings=[caution] * bool(caution) + list(segmentation.warnings),
+            versions={
+                "python": platform.python_version(),
+                **{library: version(library) for library in _LIBRARIES},
+                **backend.versions,
+            },
+            seconds=segmentation.seconds,
+        )
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record in a file, or None where there is none of this version."""
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,88 @@
+"""From a probability map to lesions: threshold, components, minimum size, volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wmh_runtime.schema import Strict
+from wmh_runtime.types import Floats, Mask
+
+_ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may read 2.9999998
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The lesions of one scan, largest first."""
+
+    mask: NDArray[np.uint8]  # (x, y, z), 1 in lesions
+    volumes_mm3: NDArray[np.float64]  # (n,)
+    centres_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centres of mass
+
+    @property
+    def count(self) -> int:
+        """How many lesions there are."""
+        return len(self.volumes_mm3)
+
+    @property
+    def volume_ml(self) -> float:
+        """The volume of all lesions together; 0.0 without any."""
+        return float(self.volumes_mm3.sum()) / 1000
+
+
+def find_lesions(
+    probability: Floats,
+    *,
+    threshold: float,
+    min_lesion_mm3: float,
+    voxel_volume_mm3: float,
+) -> Lesions:
+    """Cut a probability map and keep the 26-connected components that are large enough.
+
+    Args:
+        probability: (x, y, z), in [0, 1].
+        threshold: in (0, 1]; a voxel at the threshold is lesion.
+        min_lesion_mm3: a component of exactly this volume is kept.
+        voxel_volume_mm3: of one voxel.
+    """
+    labels = label_components(probability >= threshold)
+    statistics = cc3d.statistics(labels)
+    volumes_mm3 = statistics["voxel_counts"][1:] * voxel_volume_mm3  # label 0 is the background
+    large_enough = is_large_enough(volumes_mm3, min_lesion_mm3)
+    mask = np.concatenate([[False], large_enough])[labels].astype(np.uint8)
+    largest_first = np.argsort(-volumes_mm3[large_enough], kind="stable")
+    return Lesions(
+        mask=mask,
+        volumes_mm3=volumes_mm3[large_enough][largest_first],
+        centres_vox=statistics["centroids"][1:][large_enough][largest_first],
+    )
+
+
+def label_components(mask: Mask) -> NDArray[Any]:
+    """Number the lesions of a mask from 1; 0 is background.
+
+    Voxels that share a face, an edge or a corner belong together (26-connectivity).
+    """
+    labels: NDArray[Any] = cc3d.connected_components(mask, connectivity=26)
+    return labels
+
+
+def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:
+    """Say which lesions are kept; one of exactly the minimum is."""
+    return volumes_mm3 >= min_lesion_mm3 * (1 - _ROUNDING)
+
+
+OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
+
+
+class Output(Strict):
+    """One class the network segments, with the calibration of its mask."""
+
+    name: OutputName
+    threshold: float = Field(gt=0, le=1)
+    min_lesion_mm3: float = Field(ge=0)

@@ -1,0 +1,48 @@
+"""What a user sees of a long run in a log file."""
+
+import pytest
+
+from wmh_runtime.cli import console
+
+
+def test_a_log_file_gets_a_line_now_and_then_instead_of_a_bar(capsys, monkeypatch):
+    seconds = iter(range(0, 1000, 25))  # each look at the clock is 25 s later
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(seconds))
+    with console.progress_bar() as bar:
+        hidden = bar.add_task("unseen", total=3, visible=False)
+        task = bar.add_task("segmenting", total=5)
+        bar.advance(hidden)
+        for _ in range(5):
+            bar.advance(task)  # at 50 s, 75 s, 100 s, 125 s and 150 s
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in told] == ["segmenting: 2 of 5", "segmenting: 5 of 5"]
+
+
+def test_a_hidden_task_is_not_told(capsys, monkeypatch):
+    monkeypatch.setattr(console, "_LINE_EVERY_S", 0.0)
+    with console.progress_bar() as bar:
+        task = bar.add_task("preparing", total=3, visible=False)
+        bar.advance(task)
+        assert capsys.readouterr().err == ""
+        bar.update(task, completed=2, total=3, visible=True)
+        assert capsys.readouterr().err.startswith("preparing: 2 of 3")
+
+
+def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
+    (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        console.load_module("slow_to_load", extras="")
+    assert stop.value.code == 130
+    assert "interrupted; nothing was begun" in capsys.readouterr().err
+
+
+def test_ctrl_c_that_nobody_listens_for_is_told_in_a_word(run_command):
+    app = console.command_line("Wait.")
+
+    @app.command()
+    def wait():
+        raise KeyboardInterrupt
+
+    status, _, errors = run_command(lambda: console.run(app))
+    assert (status, errors) == (130, "error: interrupted.\n")

@@ -1,0 +1,227 @@
+import csv
+import shutil
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.toys import write_annotated_heads
+from wmh_runtime.cli.launcher import evaluate
+
+REPORT = {
+    "bland-altman.png",
+    "errors.png",
+    "groups.csv",
+    "metrics.csv",
+    "summary.md",
+    "volumes.png",
+}
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """Three heads with 1, 2 and 3 cubes as references, and predictions that equal them.
+
+    A cube has 2 × 2 × 2 voxels of 4 × 4 × 5 mm, 0.64 mL.
+    """
+    write_annotated_heads(tmp_path / "heads", 3)
+    shutil.copytree(tmp_path / "heads" / "derivatives" / "reference", tmp_path / "results")
+    (tmp_path / "heads" / "participants.tsv").write_text(
+        "participant_id\tsite\nsub-00\tLeipzig\nsub-01\tUtrecht\n"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def run(heads, run_command):
+    def run(*options):
+        references = heads / "heads" / "derivatives" / "reference"
+        out = heads / "report"
+        return run_command(evaluate, heads / "results", references, "--out", out, *options)
+
+    return run
+
+
+def mask_of(heads, name):
+    return heads / "results" / f"{name}_label-WMH_mask.nii.gz"
+
+
+def change(path, edit, *, shift_mm=0.0):
+    image = nib.load(path)
+    voxels = np.asarray(image.dataobj).copy()
+    edit(voxels)
+    affine = image.affine.copy()
+    affine[0, 3] += shift_mm
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+
+
+def rows_of(heads, table="metrics.csv"):
+    with (heads / "report" / table).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_masks_against_themselves_are_perfect(heads, run):
+    status, said, errors = run("--scans", heads / "heads")
+    assert (status, errors) == (0, "")
+    figures = dict(line.split(maxsplit=1) for line in said.splitlines() if line[0] in "DHA")
+    assert figures["Dice"] == "1.000 [1.000, 1.000]"
+    assert figures["H95"] == "0.00 mm [0.00, 0.00]"
+    assert figures["AVD"] == "0.0 % [0.0, 0.0]"
+    assert "Volume bias     0.00 mL, limits of agreement 0.00 to 0.00 mL" in said
+    assert {path.name for path in (heads / "report").iterdir()} == REPORT
+    assert [(row["name"], row["site"]) for row in rows_of(heads)] == [
+        ("sub-00", "Leipzig"),
+        ("sub-01", "Utrecht"),
+        ("sub-02", ""),
+    ]
+    assert [float(row["reference_ml"]) for row in rows_of(heads)] == [0.64, 1.28, 1.92]
+    assert "| unknown | 1 | 1.000 |" in (heads / "report" / "summary.md").read_text()
+
+
+def test_a_cube_that_is_missed_costs_what_it_should(heads, run):
+    """The second head's second cube, at rows 10 and 11, is missed: Dice 2 · 8 / (8 + 16)."""
+
+    def forget(voxels):
+        voxels[:, 10:12] = 0
+
+    change(mask_of(heads, "sub-01"), forget)
+    status, said, _ = run()
+    assert status == 0
+    row = rows_of(heads)[1]
+    assert float(row["dice"]) == pytest.approx(2 / 3, abs=1e-5)
+    assert (float(row["avd_percent"]), float(row["lesion_recall"])) == (50, 0.5)
+    # Differences 0, −0.64 and 0: bias −0.64/3; standard deviation 0.64/√3; 1.96 of it 0.724.
+    assert "Volume bias     −0.21 mL, limits of agreement −0.94 to 0.51 mL" in said
+
+
+def test_figures_of_sites_and_loads_have_their_intervals_and_volumes(heads, run):
+    """The second head's mask misses one of two cubes of 0.64 mL.
+
+    Two heads of Leipzig: Dice 1 and 2 · 8 / (8 + 16); precision 1 and 1; recall and IoU 1 and ½.
+    Volumes 0.64 and 0.64 mL for 0.64 and 1.28: squares 0.64² against a spread of 2 · 0.32², so
+    R² is 1 − 2; bias −0.32; the differences' standard deviation is 0.64 / √2, 1.96 of it 0.887.
+    """
+
+    def forget(voxels):
+        voxels[:, 10:12] = 0
+
+    (heads / "heads" / "participants.tsv").write_text(
+        "participant_id\tsite\nsub-00\tLeipzig\nsub-01\tLeipzig\nsub-02\tUtrecht\n"
+    )
+    change(mask_of(heads, "sub-01"), forget)
+    assert run()[0] == 0
+    rows = {(row["by"], row["group"]): row for row in rows_of(heads, "groups.csv")}
+    assert list(rows) == [
+        ("all", "all"),
+        ("site", "Leipzig"),
+        ("site", "Utrecht"),
+        ("load_band_ml", "under 2"),
+    ]
+    leipzig, utrecht = rows["site", "Leipzig"], rows["site", "Utrecht"]
+    assert (leipzig["cases"], utrecht["cases"], rows["all", "all"]["cases"]) == ("2", "1", "3")
+    expected = {
+        **{"dice": 5 / 6, "dice_low": 2 / 3, "dice_high": 1, "precision": 1, "precision_low": 1},
+        **{"recall": 0.75, "recall_low": 0.5, "recall_high": 1, "iou": 0.75, "avd_percent": 25},
+        **{"lesion_precision": 1, "lesion_recall": 0.75, "volume_r_squared": -1},
+        **{"volume_bias_ml": -0.32, "volume_lower_limit_ml": -0.32 - 0.887},
+        **{"volume_upper_limit_ml": -0.32 + 0.887},
+    }
+    assert {name: float(leipzig[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert (utrecht["dice"], utrecht["dice_low"], utrecht["volume_r_squared"]) == ("1", "", "")
+    text = (heads / "report" / "summary.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("| Leipzig"))
+    assert line.startswith("| Leipzig | 2 | 0.833 [0.667, 1.000] |")
+    assert line.endswith("| −1.000 | −0.32 |")
+
+
+def test_a_mask_on_another_grid_is_named_and_the_others_go_on(heads, run):
+    change(mask_of(heads, "sub-01"), lambda voxels: None, shift_mm=3)
+    status, said, errors = run()
+    assert status == 1
+    assert "sub-01_label-WMH_mask.nii.gz: lies up to 3.0 mm away from" in errors
+    assert "2 masks compared" in said
+    assert [row["name"] for row in rows_of(heads)] == ["sub-00", "sub-02"]
+    assert "- sub-01: " in (heads / "report" / "summary.md").read_text()
+
+
+def test_where_nothing_can_be_compared_the_status_says_so(heads, run):
+    for number in range(3):
+        change(mask_of(heads, f"sub-0{number}"), lambda voxels: None, shift_mm=3)
+    status, _, errors = run()
+    assert status == 2
+    assert "no mask could be compared" in errors
+    assert not (heads / "report" / "summary.md").exists()
+
+
+def test_a_missing_prediction_stops_all_unless_allowed(heads, run):
+    mask_of(heads, "sub-01").rename(mask_of(heads, "other"))
+    status, _, errors = run()
+    assert status == 2
+    assert "no prediction for 1 of 3 references" in errors
+    assert "sub-01_label-WMH_mask.nii.gz first" in errors
+    status, said, _ = run("--allow-missing")
+    assert status == 0
+    assert "passed over 1 reference without a prediction: sub-01_label" in said
+    assert "passed over 1 prediction without a reference: other_label" in said
+    text = (heads / "report" / "summary.md").read_text()
+    assert "- 1 reference without a prediction: " in text
+
+
+def test_an_empty_reference_is_scored_by_the_convention(heads, run):
+    reference = heads / "heads" / "derivatives" / "reference" / "sub-02_label-WMH_mask.nii.gz"
+    change(reference, lambda voxels: voxels.fill(0))
+    status, said, _ = run()
+    assert status == 0
+    row = rows_of(heads)[2]
+    assert (row["dice"], row["avd_percent"], row["h95_mm"]) == ("0", "", "")
+    assert "AVD             0.0 % [0.0, 0.0] (1 without value)" in said
+
+
+def test_a_scan_of_another_grid_is_not_drawn_but_told(heads, run):
+    change(heads / "heads" / "sub-02_FLAIR.nii.gz", lambda voxels: None, shift_mm=3)
+    status, _, errors = run("--scans", heads / "heads")
+    assert status == 0
+    assert "warning: not drawn: " in errors
+    assert "lies up to 3.0 mm away" in errors
+
+
+def test_errors_are_drawn_over_the_scan(heads, run):
+    """Without a scan the cells are of one dark grey, 255 · (1/3)^1.2 = 68; a head has noise."""
+
+    def share_of_empty_grid():
+        picture = np.asarray(Image.open(heads / "report" / "errors.png"))
+        return (picture == 68).all(axis=2).mean()
+
+    run()
+    without = share_of_empty_grid()
+    assert without > 0.3
+    status, _, errors = run("--scans", heads / "heads")
+    assert (status, errors) == (0, "")
+    assert share_of_empty_grid() < without / 3
+
+
+def test_a_table_names_pairs_and_sites(heads, run_command):
+    table = heads / "pairs.csv"
+    table.write_text(
+        "prediction,reference,site\n"
+        "results/sub-00_label-WMH_mask.nii.gz,"
+        "heads/derivatives/reference/sub-02_label-WMH_mask.nii.gz,Ulm\n"
+    )
+    status, said, _ = run_command(evaluate, heads / "results", table, "--out", heads / "report")
+    assert status == 0
+    assert "passed over 2 predictions without a reference" in said
+    # One cube of three: Dice 2 · 8 / (8 + 24).
+    row = rows_of(heads)[0]
+    assert (row["name"], row["site"], row["dice"]) == ("results/sub-00", "Ulm", "0.5")
+
+
+@pytest.mark.parametrize("library", ["scipy", "matplotlib"])
+def test_a_library_that_is_missing_is_told_before_any_work(library, heads, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    status, said, errors = run()
+    assert (status, said) == (2, "")
+    assert f"{library} is not installed" in errors
+    assert "pip install '.[cpu,eval]'" in errors
+    assert not (heads / "report").exists()

@@ -1,0 +1,608 @@
+"""`wmh-infer` as its users call it, on a bundle whose answers are known by hand."""
+
+import csv
+import gzip
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.toys import write_head, write_toy_bundle
+from wmh_runtime.cli.infer import main
+from wmh_runtime.cohort.output_lock import only_run_in
+from wmh_runtime.files.temporary import is_partial, prefix_here
+from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
+
+CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
+
+
+@pytest.fixture
+def infer(tmp_path, toy_bundle, run_command):
+    """Run on tmp_path/scans into tmp_path/out; return exit status, output and errors."""
+
+    def run(*options, bundle=toy_bundle, out=tmp_path / "out", source=tmp_path / "scans"):
+        known = ("--bundle", bundle, "--backend", "onnxruntime")
+        return run_command(main, source, out, *known, *options)
+
+    return run
+
+
+def rows_of(out):
+    with (out / VOLUMES_NAME).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii.gz", lesions=2)
+    write_head(tmp_path / "scans" / "site" / "sub-2_FLAIR.nii", lesions=0)
+    status, said, _ = infer("--probability")
+    assert status == 0
+    assert "2 scans to segment" in said
+    out = tmp_path / "out"
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert names == [
+        ".wmh-lock",
+        "site/sub-2_label-WMH_mask.json",
+        "site/sub-2_label-WMH_mask.nii.gz",
+        "site/sub-2_label-WMH_probseg.nii.gz",
+        "site/sub-2_label-WMH_qc.png",
+        "sub-1_label-WMH_mask.json",
+        "sub-1_label-WMH_mask.nii.gz",
+        "sub-1_label-WMH_probseg.nii.gz",
+        "sub-1_label-WMH_qc.png",
+        "volumes.csv",
+    ]
+    table = {row["scan"]: row for row in rows_of(out)}
+    assert float(table["sub-1_FLAIR.nii.gz"]["volume_ml"]) == pytest.approx(2 * CUBE_ML)
+    assert table["sub-1_FLAIR.nii.gz"]["lesion_count"] == "2"
+    assert table["site/sub-2_FLAIR.nii"]["volume_ml"] == "0.0000"
+
+    mask = nib.load(out / "sub-1_label-WMH_mask.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert np.asarray(mask.dataobj).sum() == 16
+    probability = nib.load(out / "sub-1_label-WMH_probseg.nii.gz").get_fdata()
+    assert probability.max() > 0.9
+    with Image.open(out / "sub-1_label-WMH_qc.png") as picture:
+        assert picture.width == 1500
+
+    record = json.loads((out / "sub-1_label-WMH_mask.json").read_text())
+    assert record["lesions"][0]["volume_mm3"] == CUBE_ML * 1000
+    # Voxels 8–9, 6–7, 2–3: index (8.5, 6.5, 2.5) · (−4, −4, 5) + (47, 61, −12).
+    assert record["lesions"][0]["centre_ras_mm"] == [13.0, 35.0, 0.5]
+    assert record["settings"]["output"] == {"name": "wmh", "threshold": 0.75, "min_lesion_mm3": 20}
+    assert record["settings"]["backend"] == "onnxruntime"
+    assert len(record["input_sha256"]) == 64
+
+
+def test_no_lesion_is_an_empty_mask_and_zero_millilitres(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii", lesions=0)
+    assert infer()[0] == 0
+    mask = np.asarray(nib.load(tmp_path / "out" / "a_label-WMH_mask.nii.gz").dataobj)
+    assert mask.shape == (24, 30, 6)
+    assert not mask.any()
+
+
+def test_thresholds_of_the_user_are_used_and_recorded(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    # The cube of 640 mm³ is too small for a minimum of 641.
+    assert infer("--threshold", "0.9", "--min-lesion-mm3", "641")[0] == 0
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert record["settings"]["output"] == {"name": "wmh", "threshold": 0.9, "min_lesion_mm3": 641}
+    assert record["lesion_count"] == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[("--threshold", value) for value in ("0", "1.5", "nan")],
+        *[("--min-lesion-mm3", value) for value in ("-1", "nan", "inf")],
+    ],
+)
+def test_thresholds_out_of_range_stop_before_anything(tmp_path, infer, options):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(*options)
+    assert status == 2
+    assert options[0] in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_bad_scan_is_told_and_the_others_go_on(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "scans" / "b.nii").write_bytes(b"")
+    whole = write_head(tmp_path / "scans" / "c.nii.gz").read_bytes()
+    (tmp_path / "scans" / "c.nii.gz").write_bytes(whole[: len(whole) // 2])
+    write_head(tmp_path / "scans" / "d.nii")
+    status, said, errors = infer()
+    assert status == 1
+    assert "b.nii: is empty" in errors
+    assert "c.nii.gz: is cut off" in errors
+    assert "Traceback" not in errors
+    assert "2 scans finished" in said
+    with (tmp_path / "out" / FAILURES_NAME).open(encoding="utf-8") as file:
+        failures = {row["scan"]: row["reason"] for row in csv.DictReader(file)}
+    assert failures.keys() == {"b.nii", "c.nii.gz"}
+    assert "b.nii: is empty" in failures["b.nii"]
+    (tmp_path / "scans" / "b.nii").unlink()
+    (tmp_path / "scans" / "c.nii.gz").write_bytes(whole)
+    assert infer()[0] == 0
+    assert not (tmp_path / "out" / FAILURES_NAME).exists()
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii.gz", "d.nii"]
+
+
+def test_the_first_failure_can_be_the_end(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "scans" / "b.nii").write_bytes(b"")
+    for number in range(20):
+        write_head(tmp_path / "scans" / f"c{number:02}.nii")
+    status, said, errors = infer("--fail-fast")
+    assert status == 1
+    assert "b.nii: is empty" in errors
+    finished = len(rows_of(tmp_path / "out"))
+    assert 1 <= finished < 20
+    assert (
+        f"{22 - 1 - finished} scans not begun: mend what failed, or leave out --fail-fast" in said
+    )
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "out").mkdir()
+    with only_run_in(tmp_path / "out"):
+        status, _, errors = infer()
+    assert (status, "another run writes to it" in errors) == (2, True)
+
+
+def record_of(out):
+    return json.loads((out / "a_label-WMH_mask.json").read_text())
+
+
+def test_one_view_has_its_own_threshold(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "none")[0] == 0
+    record = record_of(tmp_path / "out")
+    assert record["settings"]["tta"] == "none"
+    assert record["settings"]["output"]["threshold"] == 0.8
+    assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 0)
+    assert record["lesion_count"] == 1
+
+
+def test_adaptive_looks_again_where_something_may_be(tmp_path, infer):
+    # The cube lies in slices 2 and 3; elsewhere the head is even, and gives a probability of 0.5.
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive", "--probability", out=tmp_path / "adaptive")[0] == 0
+    assert infer("--probability", out=tmp_path / "full")[0] == 0
+    record = record_of(tmp_path / "adaptive")
+    assert record["settings"]["tta"] == "adaptive"
+    assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 2)
+    assert record["settings"]["empty_below"] == 0.6
+    assert record_of(tmp_path / "full")["settings"]["empty_below"] is None
+    assert record_of(tmp_path / "full")["slices_in_all_views"] == 6
+    found = [
+        np.asarray(nib.load(tmp_path / how / "a_label-WMH_probseg.nii.gz").dataobj)
+        for how in ("adaptive", "full")
+    ]
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_a_lower_threshold_lowers_what_counts_as_empty(tmp_path, infer, toy_bundle):
+    # 0.6 belongs to the threshold of 0.75: at half of that it is 0.3, and no slice is below.
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive", "--threshold", "0.375")[0] == 0
+    record = record_of(tmp_path / "out")
+    assert record["settings"]["empty_below"] == pytest.approx(0.3)
+    assert record["slices_in_all_views"] == 6
+
+
+def test_another_bound_of_empty_slices_is_another_result(tmp_path, infer, toy_bundle):
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer("--tta", "adaptive")[0] == 0
+    path = toy_bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["calibration"]["empty_below"] = [0.4]
+    path.write_text(json.dumps(manifest))
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "another empty_below (0.6, now 0.4)" in errors) == (2, True)
+    manifest["calibration"]["empty_below"] = [0.4, 0.4]
+    path.write_text(json.dumps(manifest))
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "2 bounds of empty slices, expected 1" in errors) == (2, True)
+
+
+def test_adaptive_needs_a_bundle_that_says_what_is_empty(tmp_path, infer, toy_bundle):
+    manifest = json.loads((toy_bundle / "manifest.json").read_text())
+    manifest["calibration"]["empty_below"] = []
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer("--tta", "adaptive")
+    assert (status, "is not calibrated for adaptive views" in errors) == (2, True)
+    assert infer("--tta", "sometimes")[0] == 2
+
+
+def test_batches_change_no_mask(tmp_path, infer):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=ord(name))
+    infer("--probability")
+    infer("--probability", "--batch", "4", out=tmp_path / "batches")
+    for name in "abc":
+        one, four = (
+            np.asarray(nib.load(tmp_path / out / f"{name}_label-WMH_probseg.nii.gz").dataobj)
+            for out in ("out", "batches")
+        )
+        np.testing.assert_allclose(one, four, atol=1e-6)
+
+
+def test_nothing_usable_is_status_two(tmp_path, infer):
+    (tmp_path / "scans").mkdir()
+    status, _, errors = infer()
+    assert (status, "holds no scan" in errors) == (2, True)
+    (tmp_path / "scans" / "a.nii").write_text("hello")
+    status, _, errors = infer()
+    assert (status, "a.nii: is not a NIfTI image" in errors) == (2, True)
+
+
+def test_a_missing_bundle_and_a_missing_source_are_status_two(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(bundle=tmp_path / "none")
+    assert (status, "is not a bundle folder" in errors) == (2, True)
+    status, _, errors = infer(source=tmp_path / "none")
+    assert (status, "does not exist" in errors) == (2, True)
+
+
+def test_an_output_folder_that_cannot_be_made_is_status_two(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "file").write_text("in the way")
+    status, _, errors = infer(out=tmp_path / "file" / "out")
+    assert status == 2
+    assert "cannot be made" in errors
+
+
+def test_finished_results_are_kept(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    mask = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
+    before = mask.stat().st_mtime_ns
+    status, said, _ = infer()
+    assert status == 0
+    assert "1 scan finished, 1 of them by earlier runs" in said
+    assert "a.nii: WMH" not in said  # it was told by the run that made it
+    assert mask.stat().st_mtime_ns == before
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("change", ["settings", "input"])
+def test_results_of_other_settings_or_input_need_overwrite(tmp_path, infer, change):
+    scan = write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    options = ("--threshold", "0.9") if change == "settings" else ()
+    if change == "input":
+        write_head(scan, seed=1)
+    status, _, errors = infer(*options)
+    assert status == 2
+    assert "--overwrite" in errors
+    if change == "settings":
+        made = r"holds 1 result made with another threshold \([\d.]+, now 0\.9\)"
+        assert re.search(made, errors)
+    assert infer(*options, "--overwrite")[0] == 0
+    assert infer(*options)[0] == 0
+
+
+def test_a_folder_made_with_other_settings_is_refused_once_and_before_anything_is_added(
+    tmp_path, infer
+):
+    for name in "ab":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    write_head(tmp_path / "scans" / "c.nii")
+    status, _, errors = infer("--threshold", "0.9")
+    assert status == 2
+    assert errors.count("error:") == 1
+    assert "holds 2 results made with another threshold" in errors
+    assert not list((tmp_path / "out").glob("c_*"))
+
+
+def test_a_single_result_of_other_settings_fails_alone(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    write_head(tmp_path / "scans" / "b.nii")
+    (tmp_path / "scans" / "a.nii").rename(tmp_path / "a.nii")
+    infer("--threshold", "0.9")  # nothing of b was there to differ
+    (tmp_path / "a.nii").rename(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer("--threshold", "0.9")
+    assert status == 1
+    assert "a.nii: has a result made with another threshold" in errors
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_like_a_scan(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "a.nii")
+    walk = os.walk
+
+    def sealed(folder, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", str(Path(folder, "sealed"))))
+        yield from walk(folder, onerror=onerror, followlinks=followlinks)
+
+    monkeypatch.setattr("os.walk", sealed)
+    status, _, errors = infer()
+    assert status == 1
+    assert "sealed: is a folder that cannot be read. Check its permissions" in errors
+    assert "1 scan failed" in errors
+    table = (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8")
+    assert "sealed," in table
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+def test_a_name_that_is_not_utf_8_fails_alone(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / os.fsdecode(b"M\xfcller.nii"))
+    status, _, errors = infer()
+    assert status == 1
+    assert "ller.nii: has a name that is not UTF-8. Rename it" in errors
+    table = (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8")
+    assert "M\\udcfcller.nii," in table
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+def test_a_backend_that_does_not_exist_is_refused_before_the_folder_is_searched(tmp_path, infer):
+    status, said, errors = infer("--backend", "cuda")
+    assert (status, said) == (2, "")
+    assert "there is no backend cuda" in errors
+
+
+def test_a_result_without_its_record_is_not_finished(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    (tmp_path / "out" / "a_label-WMH_mask.json").unlink()
+    _, said, _ = infer()
+    assert "kept" not in said
+    assert (tmp_path / "out" / "a_label-WMH_mask.json").exists()
+
+
+def test_the_probability_map_is_added_when_asked_for_later(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    assert infer("--probability")[0] == 0
+    assert (tmp_path / "out" / "a_label-WMH_probseg.nii.gz").exists()
+
+
+def test_two_scans_of_one_name_are_both_refused_and_named(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    write_head(tmp_path / "scans" / "b_FLAIR.nii.gz")
+    status, _, errors = infer()
+    assert status == 1
+    assert errors.count("Rename one of them") == 2
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b_FLAIR.nii.gz"]
+
+
+def test_a_mask_does_not_depend_on_what_else_is_in_the_folder(tmp_path, infer):
+    scan = write_head(tmp_path / "scans" / "a.nii")
+    for name in "bcd":
+        write_head(tmp_path / "scans" / f"{name}.nii", lesions=3, seed=ord(name))
+    infer("--probability")
+    infer("--probability", source=scan, out=tmp_path / "alone")
+    for name in ("mask", "probseg"):
+        together, alone = (
+            tmp_path / out / f"a_label-WMH_{name}.nii.gz" for out in ("out", "alone")
+        )
+        assert together.read_bytes() == alone.read_bytes()
+
+
+def test_a_write_that_fails_leaves_nothing_under_a_final_name(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    original = gzip.GzipFile.write
+    failures = iter([True])
+
+    def fail_once(self, data):
+        if next(failures, False):
+            raise OSError(28, "No space left on device")
+        return original(self, data)
+
+    monkeypatch.setattr(gzip.GzipFile, "write", fail_once)
+    status, _, errors = infer()
+    assert status == 1
+    assert "a_label-WMH_mask.nii.gz: cannot be written (No space left on device)" in errors
+    left = [path.name for path in (tmp_path / "out").iterdir()]
+    assert not [name for name in left if name.startswith("a_")]
+    assert not [path for path in (tmp_path / "out").iterdir() if is_partial(path)]
+
+
+def test_a_full_disk_fails_every_scan_with_its_reason_and_the_tables_as_far_as_they_go(
+    tmp_path, infer, monkeypatch
+):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    assert infer(source=write_head(tmp_path / "one" / "z.nii").parent)[0] == 0
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wmh_runtime.files.atomic._flush_to_disk", full)
+    status, _, errors = infer()
+    assert status == 2
+    for name in "abc":
+        assert f"{name}_label-WMH_mask.nii.gz: cannot be written (No space left" in errors
+    assert "csv: cannot be written (No space left on device). Free some space" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["z.nii"]  # as it was
+    monkeypatch.undo()
+    assert infer()[0] == 0
+    assert len(rows_of(tmp_path / "out")) == 4
+
+
+def test_a_scan_that_vanishes_fails_alone(tmp_path, infer, monkeypatch):
+    from wmh_runtime.cohort import runner
+
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    begin = runner.remove_leftovers
+
+    def meanwhile(folder, **options):
+        (tmp_path / "scans" / "b.nii").unlink(missing_ok=True)
+        begin(folder, **options)
+
+    monkeypatch.setattr(runner, "remove_leftovers", meanwhile)
+    status, _, errors = infer()
+    assert status == 1
+    assert "b.nii" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii"]
+
+
+def test_what_a_killed_run_left_is_removed_whatever_has_its_number_now(tmp_path, infer):
+    write_head(tmp_path / "scans" / "site" / "a.nii")
+    left = tmp_path / "out" / f"{prefix_here()}1-0123abcd.csv"  # 1 is always alive
+    left.parent.mkdir()
+    left.write_text("half")
+    assert infer()[0] == 0
+    assert not left.exists()
+
+
+def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", outputs=("wmh", "stroke"))
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer(bundle=bundle)[0] == 0
+    assert (tmp_path / "out" / "a_label-STROKE_mask.nii.gz").exists()
+    assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
+
+
+def test_a_forgotten_bundle_is_one_line_that_knows_of_the_demo(tmp_path, run_command):
+    status, _, errors = run_command(main, tmp_path / "scans", tmp_path / "out")
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert "--bundle demo" in errors
+
+
+def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer(bundle=bundle)
+    assert status == 2
+    assert "network takes 2" in errors
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, infer, monkeypatch):
+    import tempfile
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    write_head(tmp_path / "scans" / "a.nii")
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    status, said, errors = infer()
+    assert status == 2
+    assert "cannot be written to (Permission denied)" in errors
+    assert "mL" not in said
+
+
+def test_the_record_names_the_versions_that_made_it(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert {"python", "wmh-lora", "numpy", "nibabel", "onnxruntime"} <= record["versions"].keys()
+
+
+def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
+    tmp_path, infer, monkeypatch
+):
+    from wmh_runtime.cohort import runner
+
+    for number in range(30):
+        write_head(tmp_path / "scans" / f"{number:02}.nii")
+    read = runner.read_scan
+
+    def interrupted(path):
+        if path.name == "01.nii":
+            signal.raise_signal(signal.SIGINT)
+        return read(path)
+
+    monkeypatch.setattr(runner, "read_scan", interrupted)
+    status, _, errors = infer()
+    assert status == 130
+    finished = len(rows_of(tmp_path / "out"))
+    assert 2 <= finished < 30
+    assert f"stopped after {finished} of 30 scans. The same command goes on." in errors
+    assert re.search(r"(finishing \d+ scans? on the way|ending); Ctrl-C once more", errors)
+    monkeypatch.undo()
+    assert infer()[0] == 0
+    assert len(rows_of(tmp_path / "out")) == 30
+
+
+def test_masks_of_others_are_not_replaced_without_being_told_to(tmp_path, infer):
+    scan = write_head(tmp_path / "scans" / "a.nii.gz")
+    drawn = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
+    drawn.parent.mkdir()
+    drawn.write_bytes(scan.read_bytes())
+    status, _, errors = infer()
+    assert status == 2
+    assert "that this program did not write" in errors
+    assert "--overwrite" in errors
+    assert drawn.read_bytes() == scan.read_bytes()
+    assert infer("--overwrite")[0] == 0
+    assert drawn.read_bytes() != scan.read_bytes()
+
+
+def test_the_table_tells_of_every_finished_result_whatever_this_run_did(tmp_path, infer):
+    for name in "ab":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    infer("--overwrite", source=tmp_path / "scans" / "a.nii")
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "b.nii"]
+    infer("--threshold", "0.9")  # refused for both: what is finished stays
+    assert [row["threshold"] for row in rows_of(tmp_path / "out")] == ["0.75", "0.75"]
+
+
+def test_a_table_that_is_open_elsewhere_is_told_before_any_work(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "out" / VOLUMES_NAME).mkdir(parents=True)  # a folder cannot be written to either
+    status, said, errors = infer()
+    assert (status, "volumes.csv: cannot be replaced" in errors) == (2, True)
+    assert "mL" not in said
+
+
+def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
+    from wmh_runtime.inference import segmenter
+
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    prepare = segmenter.prepare
+
+    def too_large(channels, preparation):
+        if channels[0].path.name == "a.nii":
+            raise MemoryError
+        return prepare(channels, preparation)
+
+    monkeypatch.setattr(segmenter, "prepare", too_large)
+    status, said, errors = infer()
+    assert (status, "a.nii: does not fit into memory" in errors) == (1, True)
+    assert "b.nii: WMH" in said
+
+
+def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_path, infer):
+    write_head(tmp_path / "scans" / "[b] :smile: [a.nii")
+    (tmp_path / "scans" / "back\\[red]slash.nii").write_bytes(b"")
+    status, said, errors = infer()
+    assert status == 1
+    assert "[b] :smile: [a.nii: WMH" in said
+    assert "back\\[red]slash.nii: is empty" in errors
+
+
+def test_a_models_caution_is_borne_by_every_result(tmp_path, infer, toy_bundle):
+    manifest = json.loads((toy_bundle / "manifest.json").read_text())
+    manifest["caution"] = "Not for patients"
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer()
+    assert status == 0
+    assert errors.count("Not for patients") == 1
+    record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
+    assert record["warnings"] == ["Not for patients"]
+    (row,) = rows_of(tmp_path / "out")
+    assert row["warnings"] == "Not for patients"
+    made_with = ("tta", "precision", "backend")
+    assert [row[name] for name in made_with] == [record["settings"][name] for name in made_with]

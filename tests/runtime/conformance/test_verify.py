@@ -1,0 +1,238 @@
+"""A bundle proves itself on the machine it is on, without the tools that made it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.toys import TOY_SIZE_PX, perfect_parity, write_head
+from wmh_export.cli import main
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.bundle.bundle import Bundle, open_bundle
+from wmh_runtime.bundle.parity_record import BOUNDS, Bound
+from wmh_runtime.cli.infer import main as infer
+from wmh_runtime.conformance import acceptance
+from wmh_runtime.conformance.acceptance import compare_once
+from wmh_runtime.conformance.verify import verify
+from wmh_runtime.errors import BackendError
+from wmh_runtime.types import NetworkShape
+
+SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
+
+
+def test_every_graph_is_asked_by_every_backend(toy_bundle):
+    told = []
+    measured = verify(
+        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], [], told.append, told.append
+    )
+    assert told == measured
+    assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
+    assert {p.backend.split()[0] for p in measured} == {"onnxruntime", "openvino"}
+    assert not [p for p in measured if p.shortfall]
+    # 96 of 1024 pixels are bright, each 0.08 mL.
+    assert measured[0].outputs[0].reference_ml == pytest.approx(2 * 96 * 0.08)
+
+
+def silent(_told):
+    """Nobody is told."""
+
+
+def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeypatch):
+    scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=3)
+    both = [OnnxRuntimeBackend, OpenVinoBackend]
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(
+        OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.5)
+    )
+    measured = verify(open_bundle(toy_bundle), both, [scan], silent, silent)
+    on_scans = {(p.library, p.precision, p.views): p for p in measured if p.data == "scans"}
+    assert ("onnxruntime", "fp32", 1) not in on_scans  # that would be with itself
+    assert not on_scans["onnxruntime", "fp32", 8].shortfall
+    assert "probability differs by up to" in on_scans["openvino", "fp32", 1].shortfall
+
+
+def test_scans_without_lesions_are_said_and_left_out(toy_bundle, tmp_path):
+    scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
+    warned = []
+    measured = verify(open_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], silent, warned.append)
+    assert warned == ["nothing is found in the scans: compared on phantoms alone"]
+    assert {p.data for p in measured} == {"phantoms"}
+
+
+def test_the_command_names_the_scans_that_it_compares_on(toy_bundle, run_command, tmp_path):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
+    _, said, _ = run_command(main, "verify", toy_bundle, "--scans", tmp_path / "scans")
+    assert "scans: a_FLAIR.nii.gz\n" in said
+
+
+def test_the_command(toy_bundle, run_command):
+    status, said, _ = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
+    assert status == 0
+    assert "3 files are those of the manifest" in said
+    assert said.strip().endswith("2 comparisons within their bounds")
+
+
+def test_a_graph_that_is_another_one_fails_the_command(toy_bundle, run_command, monkeypatch):
+    execute = OnnxRuntimeBackend._execute
+    monkeypatch.setattr(
+        OnnxRuntimeBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.99)
+    )
+    status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
+    assert status == 1
+    assert "error: fp32 on onnxruntime" in errors
+    assert "probability differs by up to" in errors
+
+
+def test_a_backend_that_does_not_exist_is_one_line(toy_bundle, run_command):
+    status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "cuda")
+    assert status == 2
+    assert "there is no backend cuda" in errors
+
+
+def test_verifying_and_inspecting_need_neither_pytorch_nor_onnx(toy_bundle):
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'peft', 'scipy'): sys.modules[name] = None\n"
+        "from wmh_export.cli import main\n"
+        "sys.argv = ['wmh-export', sys.argv[1], sys.argv[2]]\n"
+        "main()\n"
+    )
+    for command in ("verify", "inspect"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, command, toy_bundle], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "8 views" in done.stdout or "graphs/8-view.fp32.onnx" in done.stdout
+
+
+class Int8Fake(FakeBackend):
+    """In the place of an engine that meets its device."""
+
+    precision = "int8"
+
+    def __init__(self, offset=0.0):
+        super().__init__(SHAPE)
+        self.offset = np.float32(offset)
+
+    def _execute(self, batch):
+        return super()._execute(batch) + self.offset
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        parity = compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
+        assert parity is not None
+        assert parity.mask_dice == 1
+        executed = backend.batches_executed
+        assert executed == 1
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
+        assert backend.batches_executed == executed
+        assert (
+            compare_once(bundle, backend, bundle.manifest.graphs[0], views=1) is not None
+        )  # another graph
+
+
+def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, monkeypatch):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+        monkeypatch.setattr(acceptance.platform, "node", lambda: "another machine")
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+        monkeypatch.setattr(Int8Fake, "versions", {"fake": "2.0"})
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+
+
+def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake(offset=0.8) as backend:  # all is lesion
+        for _ in range(2):
+            with pytest.raises(BackendError, match=r"int8 on fake.*another result.*mask Dice"):
+                compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
+    assert not cache.exists()
+
+
+def test_what_was_something_else_where_the_bundle_was_made_is_refused(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    known = perfect_parity(backend="fake", precision="int8", data="scans", mask_dice=0.9)
+    graph = bundle.manifest.graphs[1].model_copy(update={"parity": [known]})
+    manifest = bundle.manifest.model_copy(update={"graphs": [graph]})
+    with (
+        Int8Fake() as backend,
+        pytest.raises(BackendError, match=r"fake, scans: .* where the bundle was made"),
+    ):
+        compare_once(Bundle(bundle.folder, manifest), backend, graph, views=8)
+    assert not cache.exists()
+
+
+def test_onnx_runtime_in_float32_is_not_asked(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    with OnnxRuntimeBackend.of_bundle(bundle) as backend:
+        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
+    assert not cache.exists()
+
+
+def test_another_engine_of_the_same_graph_is_compared_anew(toy_bundle, cache):
+    bundle = open_bundle(toy_bundle)
+    engine = bundle.manifest.graphs[1].model_copy(update={"sha256": "1" * 64})
+    rebuilt = engine.model_copy(update={"sha256": "2" * 64})
+    with Int8Fake() as backend:
+        assert compare_once(bundle, backend, engine, views=8) is not None
+        assert compare_once(bundle, backend, engine, views=8) is None
+        assert compare_once(bundle, backend, rebuilt, views=8) is not None
+
+
+def test_a_tighter_bound_is_asked_for_again(toy_bundle, cache, monkeypatch):
+    bundle = open_bundle(toy_bundle)
+    graph = bundle.manifest.graphs[1]
+    with Int8Fake(offset=1e-3) as backend:
+        assert compare_once(bundle, backend, graph, views=8) is not None
+        monkeypatch.setitem(BOUNDS, "int8", Bound(probability=1e-4))
+        with pytest.raises(BackendError, match="probability differs"):
+            compare_once(bundle, backend, graph, views=8)
+
+
+def test_where_nothing_can_be_kept_it_is_compared_every_time(
+    toy_bundle, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "file")
+    bundle = open_bundle(toy_bundle)
+    with Int8Fake() as backend:
+        for _ in range(2):
+            assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+    assert "the comparison with the network cannot be remembered" in caplog.text
+
+
+def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
+    command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--precision", "int8")
+    status, said, _ = run_command(infer, *command)
+    assert status == 0
+    assert "int8 agrees with the trained network on this machine: mask Dice 0.99" in said
+    status, said, _ = run_command(infer, *command, "--overwrite")
+    assert status == 0
+    assert "agrees" not in said
+
+
+def test_infer_refuses_what_computes_something_else(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * 0.1)
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--backend", "openvino")
+    status, _, errors = run_command(infer, *command)
+    assert status == 2
+    assert "fp32 on openvino" in errors
+    assert "another result on this machine than the trained network" in errors
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))

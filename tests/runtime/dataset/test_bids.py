@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from wmh_runtime.dataset import bids
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_scans_name_gives_its_entities_back(suffix):
+    name = bids.scan_name("sub-1_ses-2", "t1").replace(".nii.gz", suffix)
+    assert name == f"sub-1_ses-2_T1w{suffix}"
+    assert bids.entities_of_channel(Path("anat") / name, "t1") == "sub-1_ses-2"
+    assert bids.entities_of_channel(Path(name), "flair") is None
+
+
+def test_a_scans_record_is_no_scan():
+    assert bids.entities_of_channel(Path("sub-1_FLAIR.json"), "flair") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("sub-1_label-WMH_mask.nii.gz", True),
+        ("sub-1_label-WMH_desc-second_mask.nii", True),
+        ("sub-1_label-STROKE_mask.nii.gz", False),
+        ("sub-1_label-WMH_probseg.nii.gz", False),
+        ("sub-1_label-WMH_mask.json", False),
+        ("sub-1_mask.nii.gz", False),
+    ],
+)
+def test_a_mask_is_told_by_its_label_and_suffix(name, is_one):
+    assert bids.is_mask_of(Path(name), "wmh") is is_one
+
+
+def test_names_made_here_are_recognised_here():
+    assert bids.is_mask_of(Path(bids.mask_name("a_b", "wmh")), "wmh")
+    assert bids.split_entities("sub-1_ses-2") == {"ses-2", "sub-1"}

@@ -1,0 +1,149 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from tests.runtime.evaluation.test_statistics import case
+from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes, volume_scale
+from wmh_runtime.evaluation.report.error_map import (
+    FALSE_COLOUR,
+    FOUND_COLOUR,
+    MISSED_COLOUR,
+    CaseView,
+    draw_case,
+    draw_errors,
+    error_page,
+)
+from wmh_runtime.evaluation.report.summary import (
+    Sources,
+    mean_and_interval,
+    number,
+    rows_of,
+    summary_text,
+)
+from wmh_runtime.evaluation.statistics import evaluate
+from wmh_runtime.figures.slice_selection import Window
+
+
+def cases_of(predicted, true, sites=("A", "B")):
+    return [
+        case(f"sub-{i}", sites[i % len(sites)], prediction_ml=p, reference_ml=r)
+        for i, (p, r) in enumerate(zip(predicted, true, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "scale"),
+    [
+        ([1, 50, 100], "linear"),  # two decades and no more
+        ([0.9, 100], "log"),
+        ([0, 0.9, 100], "symlog"),
+        ([0, 50], "linear"),
+        ([0, 0], "linear"),
+    ],
+)
+def test_axes_are_logarithmic_beyond_two_decades(volumes, scale):
+    assert volume_scale(np.array(volumes, float)) == scale
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+@pytest.mark.parametrize(
+    ("predicted", "true"),
+    [
+        ([1, 2, 30], [2, 2, 40]),
+        ([0.01, 2, 30], [0.02, 2, 40]),
+        ([0, 2, 30], [0.02, 0, 40]),
+        ([0, 0], [0, 0]),
+        ([3], [2]),
+    ],
+)
+def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
+    cases = cases_of(predicted, true)
+    picture = Image.open(io.BytesIO(draw(cases, evaluate(cases).volumes)))
+    picture.load()
+    corners = [picture.convert("RGB").getpixel((x, y)) for x in (0, -1) for y in (0, -1)]
+    assert set(corners) == {(255, 255, 255)}
+
+
+def colours_of(picture):
+    return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
+
+
+def mixed(colour, grey):
+    """Three quarters of a colour and one quarter of a grey."""
+    return tuple(round(0.75 * part + 0.25 * grey) for part in ImageColor.getrgb(colour))
+
+
+def test_what_is_found_missed_and_false_have_their_colours():
+    """Four voxels: found, missed, false, and neither, on a scan that is black."""
+    prediction = np.array([[True, False, True, False]])
+    reference = np.array([[True, True, False, False]])
+    black = np.zeros((1, 4), np.float32)
+    picture = draw_errors(black, prediction, reference, Window(0, 1), (1, 4))
+    expected = [mixed(c, 0) for c in (FOUND_COLOUR, MISSED_COLOUR, FALSE_COLOUR)]
+    assert [tuple(pixel) for pixel in picture[0].tolist()] == [*expected, (0, 0, 0)]
+
+
+def view(prediction, reference, slices=None):
+    head = None if slices is None else np.ones(prediction.shape, bool)
+    return CaseView("sub-1", "Dice 0.5", prediction, reference, (1.0, 2.0), slices, head)
+
+
+@pytest.mark.parametrize("with_scan", [True, False])
+def test_the_slice_with_the_most_errors_is_shown(with_scan):
+    """20 slices with one false voxel each; the 14th also misses a lesion."""
+    prediction = np.zeros((20, 16, 12), bool)
+    prediction[:, 4, 4] = True
+    reference = np.zeros_like(prediction)
+    reference[13, 8:10, 8:10] = True
+    scan = np.random.default_rng(0).random((20, 16, 12), np.float32) if with_scan else None
+    band = np.asarray(draw_case(view(prediction, reference, scan))).astype(int)
+    # Three quarters of yellow: much red and green, little blue.
+    is_yellow = (band[..., 0] > 170) & (band[..., 1] > 160) & (band[..., 2] < 130)
+    assert is_yellow.any()
+
+
+def test_a_case_without_an_error_and_one_without_a_lesion_are_drawn():
+    lesion = np.zeros((5, 16, 12), bool)
+    empty = draw_case(view(lesion, lesion))
+    lesion[2, 4:6, 4:6] = True
+    right = draw_case(view(lesion, lesion))
+    grey = round(255 * (1 / 3) ** 1.2)  # of the empty grid, with the gamma of pictures
+    assert mixed(FOUND_COLOUR, grey) in colours_of(right)
+    assert mixed(FOUND_COLOUR, grey) not in colours_of(empty)
+    page = error_page("The cases", [right, empty])
+    assert page.height > right.height + empty.height
+    assert {ImageColor.getrgb(c) for c in (FOUND_COLOUR, MISSED_COLOUR, FALSE_COLOUR)} <= (
+        colours_of(page)
+    )
+
+
+def test_numbers_for_people():
+    assert number(-1.234, 2) == "−1.23"
+    assert number(float("nan"), 2) == "–"
+    averages = evaluate([case("1", h95_mm=2.0), case("2", h95_mm=6.0)]).overall.averages
+    assert mean_and_interval("h95_mm", averages["h95_mm"]) == "4.00 mm [2.00, 6.00]"
+    averages = evaluate([case("1", dice=0.25)]).overall.averages
+    assert mean_and_interval("dice", averages["dice"]) == "0.250"
+
+
+def test_rows_of_the_table_leave_cells_without_a_value_empty():
+    row = rows_of([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)])[0]
+    assert (row["name"], row["site"], row["load_band_ml"]) == ("a", "A", "2 to 5")
+    assert (row["h95_mm"], row["dice"], row["reference_ml"]) == ("", "0.5", "3.5")
+
+
+def test_the_summary_says_what_was_compared_and_what_was_not():
+    cases = cases_of([1, 2, 3], [2, 2, 40])
+    text = summary_text(
+        evaluate(cases), Sources("p", "r", ("sub-9: on | two\nlines",)), [("Volumes", "v.png")]
+    )
+    assert "3 cases. Predictions: `p`. References: `r`." in text
+    assert "| A | 2 | 0.500 [0.500, 0.500] | 4.00 | 20.0 | 0.400 | 0.500 |" in text
+    assert "| 2 to 5 | 2 |" in text
+    assert "| 30 and more | 1 | 0.500 | 4.00 | 20.0 | 0.400 | 0.500 |" in text
+    # Differences −1, 0 and −37: their mean.
+    assert f"| Bias, prediction − reference (mL) | −{38 / 3:.2f} |" in text
+    assert "![Volumes](v.png)" in text
+    assert "- sub-9: on \\| two lines\n" in text

@@ -1,0 +1,277 @@
+from pathlib import Path
+
+import pytest
+
+from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
+from wmh_runtime.errors import InputError
+from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
+from wmh_runtime.files.tables import read_table
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where `results` and `references` lie; their files are empty, since only names matter."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def put(*paths):
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def pairs(**options) -> Pairing:
+    return find_pairs(Path("results"), Path("references"), **options)
+
+
+def joined(pairing):
+    return {pair.name: (str(pair.prediction), str(pair.reference)) for pair in pairing.pairs}
+
+
+def test_masks_are_paired_by_name_whatever_folder_they_lie_in(folder):
+    put("results/sub-1/anat/sub-1_label-WMH_mask.nii.gz", "results/x_label-WMH_mask.nii")
+    put("references/sub-1_label-WMH_mask.nii.gz", "references/deep/x_label-WMH_mask.nii.gz")
+    put("results/sub-1/anat/sub-1_label-WMH_probseg.nii.gz", "results/sub-1_FLAIR.nii.gz")
+    assert joined(pairs()) == {
+        "sub-1": (
+            "results/sub-1/anat/sub-1_label-WMH_mask.nii.gz",
+            "references/sub-1_label-WMH_mask.nii.gz",
+        ),
+        "x": ("results/x_label-WMH_mask.nii", "references/deep/x_label-WMH_mask.nii.gz"),
+    }
+
+
+def test_the_layout_of_the_challenge(folder):
+    put("references/Utrecht/0/wmh.nii.gz", "references/Utrecht/0/pre/FLAIR.nii.gz")
+    put("references/Amsterdam/GE3T/0/wmh.nii.gz")
+    put("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
+    put("results/Amsterdam/GE3T/0/FLAIR_label-WMH_mask.nii.gz")
+    found = pairs()
+    assert {(pair.name, pair.person, pair.site) for pair in found.pairs} == {
+        ("Utrecht/0", "Utrecht/0", "Utrecht"),
+        ("Amsterdam/GE3T/0", "Amsterdam/GE3T/0", "Amsterdam/GE3T"),
+    }
+    assert (found.missing, found.spare) == ((), ())
+
+
+def test_a_part_of_the_challenge_is_no_site(folder):
+    put("references/training/Utrecht/0/wmh.nii.gz")
+    put("results/training/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
+    (pair,) = pairs().pairs
+    assert (pair.name, pair.site) == ("training/Utrecht/0", "Utrecht")
+
+
+def test_one_name_in_several_folders_is_paired_within_each(folder):
+    for place in ("a", "b"):
+        put(
+            f"results/{place}/scan_label-WMH_mask.nii",
+            f"references/{place}/scan_label-WMH_mask.nii",
+        )
+    assert joined(pairs()) == {
+        f"{place}/scan": (
+            f"results/{place}/scan_label-WMH_mask.nii",
+            f"references/{place}/scan_label-WMH_mask.nii",
+        )
+        for place in ("a", "b")
+    }
+    Path("results/b/scan_label-WMH_mask.nii").unlink()
+    with pytest.raises(InputError, match="no prediction for 1 of 2 references, references/b/scan"):
+        pairs()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["results/a/s_label-WMH_mask.nii", "results/b/s_label-WMH_mask.nii"],
+        ["results/s_label-WMH_mask.nii", "results/s_label-WMH_mask.nii.gz"],
+        ["results/a/s_label-WMH_mask.nii", "references/b/s_label-WMH_mask.nii"],
+    ],
+)
+def test_what_is_not_clear_is_refused_with_the_advice_to_give_a_table(folder, files):
+    put("references/s_label-WMH_mask.nii", *files)
+    with pytest.raises(InputError, match=r"is of the same subject as .*Give a table"):
+        pairs()
+
+
+def test_predictions_of_a_scan_before_and_after_correction_are_not_clear(folder):
+    put("references/Utrecht/0/wmh.nii.gz")
+    for place in ("pre", "orig"):
+        put(f"results/Utrecht/0/{place}/FLAIR_label-WMH_mask.nii.gz")
+    with pytest.raises(InputError, match="is of the same subject as"):
+        pairs()
+
+
+def test_a_reference_without_a_prediction_is_an_error_unless_allowed(folder):
+    for number in (1, 2, 3):
+        put(f"references/sub-{number}_label-WMH_mask.nii.gz")
+    put("results/sub-2_label-WMH_mask.nii.gz", "results/sub-9_label-WMH_mask.nii.gz")
+    with pytest.raises(InputError, match=r"no prediction for 2 of 3 references, .*sub-1_label"):
+        pairs()
+    found = pairs(allow_missing=True)
+    assert [pair.name for pair in found.pairs] == ["sub-2"]
+    assert [path.name[:5] for path in found.missing] == ["sub-1", "sub-3"]
+    assert [path.name[:5] for path in found.spare] == ["sub-9"]
+
+
+def test_references_inside_the_folder_of_predictions_are_not_predictions(folder):
+    put(
+        "data/sub-1_label-WMH_mask.nii.gz", "data/derivatives/reference/sub-1_label-WMH_mask.nii.gz"
+    )
+    data = Path("data")
+    for predictions, references in [
+        (data, data / "derivatives/reference"),
+        (data / "derivatives/reference", data),
+    ]:
+        found = find_pairs(predictions, references)
+        assert [pair.prediction.parent for pair in found.pairs] == [predictions]
+        assert found.spare == ()
+    with pytest.raises(InputError, match="given for predictions and references"):
+        find_pairs(data, data)
+
+
+def test_files_never_finished_and_hidden_ones_are_not_masks(folder):
+    put("references/s_label-WMH_mask.nii", "results/s_label-WMH_mask.nii")
+    put("results/.wmh-partial-1_label-WMH_mask.nii", "results/.old/s_label-WMH_mask.nii")
+    found = pairs()
+    assert (len(found.pairs), found.spare) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([], "results: is no folder"),
+        (["results/x.txt"], "references: is neither a folder nor a table"),
+        (["results/x.txt", "references/x.nii"], "references: holds no reference mask"),
+    ],
+)
+def test_folders_that_hold_nothing_are_refused(folder, files, said):
+    put(*files)
+    with pytest.raises(InputError, match=said):
+        pairs()
+
+
+def test_sites_come_from_the_nearest_table_of_participants(folder):
+    put("results/sub-1_ses-2_label-WMH_mask.nii", "results/sub-2_label-WMH_mask.nii")
+    put("data/derivatives/reference/sub-1_ses-2_label-WMH_mask.nii")
+    put("data/derivatives/reference/sub-2_label-WMH_mask.nii")
+    table = "participant_id\tage\tsite\nsub-1\t70\tLeipzig\nsub-2\t71\tn/a\n"
+    Path("data/participants.tsv").write_text(table)
+    found = find_pairs(Path("results"), Path("data/derivatives/reference"))
+    assert {(pair.name, pair.person, pair.site) for pair in found.pairs} == {
+        ("sub-1_ses-2", "sub-1", "Leipzig"),
+        ("sub-2", "sub-2", ""),
+    }
+    assert read_sites([folder / "results"]) == {}
+    assert read_sites([folder / "results", folder / "data"]) == {"sub-1": "Leipzig"}
+
+
+def table_of(text, name="table.csv"):
+    Path("lists").mkdir(exist_ok=True)
+    Path("lists", name).write_text(text, encoding="utf-8")
+    return find_pairs(Path("results"), Path("lists", name))
+
+
+def test_a_table_says_what_belongs_together(folder):
+    put("results/one.nii.gz", "results/sub-2_label-WMH_mask.nii", "drawn/a.nii.gz", "drawn/b.nii")
+    put("results/sub-3_label-WMH_mask.nii")
+    found = table_of(
+        "\ufeffsite, prediction, reference, note\n"
+        "Leipzig, ../results/one.nii.gz, ../drawn/a.nii.gz\n"
+        "\n"
+        ", ../results/sub-2_label-WMH_mask.nii, ../drawn/b.nii, late\n"
+    )
+    assert [(pair.name, pair.subject, pair.person, pair.site) for pair in found.pairs] == [
+        ("../results/one", "one", "../results/one", "Leipzig"),
+        ("../results/sub-2", "sub-2", "sub-2", ""),
+    ]
+    assert [pair.reference.name for pair in found.pairs] == ["a.nii.gz", "b.nii"]
+    assert [path.name for path in found.spare] == ["sub-3_label-WMH_mask.nii"]
+
+
+def test_a_table_may_name_predictions_as_they_lie_in_their_folder(folder):
+    put("results/deep/one.nii.gz", "drawn/a.nii.gz")
+    found = table_of("prediction,reference\ndeep/one.nii.gz,../drawn/a.nii.gz\n")
+    assert [pair.prediction for pair in found.pairs] == [Path("results/deep/one.nii.gz")]
+    assert found.spare == ()
+
+
+def test_a_table_may_name_persons(folder):
+    put("results/a.nii", "results/b.nii", "drawn/a.nii", "drawn/b.nii")
+    found = table_of(
+        "prediction,reference,person\n../results/a.nii,../drawn/a.nii,anna\n"
+        "../results/b.nii,../drawn/b.nii,\n"
+    )
+    assert [pair.person for pair in found.pairs] == ["anna", "../results/b"]
+
+
+def test_tabs_separate_in_a_tsv(folder):
+    put("results/a, b.nii", "drawn/a.nii")
+    found = table_of("prediction\treference\n../results/a, b.nii\t../drawn/a.nii\n", "table.tsv")
+    assert [pair.name for pair in found.pairs] == ["../results/a, b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no table with a row and the columns"),
+        ("prediction,mask\n../results/a.nii,../drawn/a.nii", "is no table with a row and the col"),
+        ("prediction,reference\n../results/a.nii,", "has a row with an empty cell"),
+        ("prediction,reference\n../results/a.nii,none.nii", "reference none.nii, which does not"),
+        ("prediction,reference\nnone.nii,../drawn/a.nii", "no prediction for 1 of 1 references"),
+        ("prediction,reference\n" + "../results/a.nii,../drawn/a.nii\n" * 2, "a.nii twice"),
+    ],
+)
+def test_tables_that_cannot_be_used(folder, text, said):
+    put("results/a.nii", "drawn/a.nii")
+    with pytest.raises(InputError, match=said):
+        table_of(text)
+
+
+def test_a_table_that_is_not_text_is_told(folder):
+    Path("table.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"table\.csv: cannot be read"):
+        read_table(Path("table.csv"))
+
+
+def test_scans_are_found_by_the_same_names(folder):
+    put("references/Utrecht/0/wmh.nii.gz", "references/sub-1_label-WMH_mask.nii")
+    put("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz", "results/sub-1_label-WMH_mask.nii")
+    paths = map(
+        Path, ("Utrecht/0/orig/FLAIR.nii.gz", "Utrecht/0/pre/FLAIR.nii.gz", "sub-1_FLAIR.nii")
+    )
+    found = match_scans(pairs().pairs, [Found("scans" / path, path) for path in paths])
+    assert {name: path.as_posix() for name, path in found.items()} == {
+        "Utrecht/0": "scans/Utrecht/0/pre/FLAIR.nii.gz",
+        "sub-1": "scans/sub-1_FLAIR.nii",
+    }
+    two = [Path("a/sub-1_FLAIR.nii"), Path("b/sub-1_FLAIR.nii")]
+    assert match_scans(pairs().pairs, [Found(path, path) for path in two]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "person"),
+    [
+        ("sub-1_ses-2", "sub-1"),
+        ("a/sub-07_run-1", "sub-07"),
+        ("P1_ses-2_run-1", "P1"),
+        ("Utrecht/0", "Utrecht/0"),
+    ],
+)
+def test_the_person_in_a_name(name, person):
+    assert person_of(name) == person
+
+
+@pytest.mark.parametrize(
+    ("folders", "site"),
+    [
+        (".", ""),
+        ("training", ""),
+        ("Utrecht", "Utrecht"),
+        ("test/Amsterdam/GE3T", "Amsterdam/GE3T"),
+        ("Amsterdam/test", "Amsterdam/test"),
+    ],
+)
+def test_the_site_in_folders(folders, site):
+    assert site_of(Path(folders)) == site

@@ -1,0 +1,54 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.toys import as_scan
+from wmh_runtime.errors import InputError
+from wmh_runtime.evaluation.reference_masks import read_reference, reference_from_labels
+from wmh_runtime.imageio.nifti_reader import read_scan
+
+AFFINE = np.array([[0, -2.0, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 11], [0, 0, 0, 1]])
+
+
+def write(path, voxels, affine=AFFINE):
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def labels(*values):
+    return np.array(values).reshape(-1, 1, 1)
+
+
+def test_labels_become_lesion_and_what_is_ignored():
+    found = reference_from_labels(as_scan(labels(0, 1, 2), AFFINE))
+    assert found.lesion.ravel().tolist() == [False, True, False]
+    assert found.ignored.ravel().tolist() == [False, False, True]
+
+
+def test_a_share_is_lesion_from_one_half():
+    found = reference_from_labels(as_scan(labels(0.25, 0.5, 0.75, 1.0), AFFINE))
+    assert found.lesion.ravel().tolist() == [False, True, True, True]
+    assert not found.ignored.any()
+
+
+@pytest.mark.parametrize("strange", [3, -1, 255])
+def test_another_label_is_refused_and_named(strange):
+    with pytest.raises(InputError, match=f"mask.nii: holds the label {strange}, expected 0, 1"):
+        reference_from_labels(as_scan(labels(0, 1, strange), AFFINE, "mask.nii"))
+
+
+def test_a_reference_without_a_lesion_is_one(tmp_path):
+    path = write(tmp_path / "none.nii.gz", np.zeros((3, 4, 2), np.uint8))
+    assert read_reference(path).lesion.shape == (3, 4, 2)
+    assert not read_reference(path).lesion.any()
+
+
+def test_a_reference_on_another_grid_than_its_scan_is_refused(tmp_path):
+    voxels = np.zeros((3, 4, 2), np.uint8)
+    voxels[1, 2, 1] = 1
+    moved = AFFINE.copy()
+    moved[2, 3] += 4  # a slice higher
+    scan = read_scan(write(tmp_path / "scan.nii.gz", voxels))
+    assert read_reference(write(tmp_path / "same.nii.gz", voxels), scan).lesion.sum() == 1
+    with pytest.raises(InputError, match=r"moved\.nii\.gz: lies up to 4\.0 mm away from scan"):
+        read_reference(write(tmp_path / "moved.nii.gz", voxels, moved), scan)

@@ -1,0 +1,205 @@
+"""Which backend executes: the one that was named, or the fastest that can, and why."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.fakes import cuda_runtime, onnxruntime_gpu
+from tests.runtime.gpus import has_gpu, install_fake_gpus, with_engines
+from tests.toys import write_head
+from wmh_runtime.backends import tensorrt_engine
+from wmh_runtime.backends.gpu.cuda_python import CudaDevice
+from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.cli.infer import main
+from wmh_runtime.conformance import acceptance
+from wmh_runtime.errors import BackendError, BundleError, InputError
+from wmh_runtime.inference import backend_selection
+from wmh_runtime.inference.backend_selection import Wanted, executing
+
+FP32 = Wanted(views=8, precision="fp32")
+FP16 = Wanted(views=8, precision="fp16")
+
+
+@pytest.fixture
+def bundle(toy_bundle):
+    return with_engines(with_engines(open_bundle(toy_bundle), "rtx"), "tensorrt")
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    for module in (acceptance, tensorrt_engine):
+        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs, and everything installed that uses them."""
+    monkeypatch.setattr(backend_selection, "device_type", lambda: CudaDevice)
+    return install_fake_gpus(monkeypatch)
+
+
+def name_and_rest(bundle, name, wanted):
+    with executing(bundle, name, wanted) as found:
+        return found.backends[0].name, found
+
+
+def test_without_a_gpu_the_fastest_of_the_processor_is_taken_and_nothing_told(bundle):
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "openvino"
+    assert found.passed_over == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"), [(FP16, "rtx"), (FP32, "onnxruntime-cuda")], ids=["fp16", "fp32"]
+)
+def test_with_a_gpu_the_precision_decides_whether_an_engine_can_be_taken(
+    bundle, gpus, wanted, name
+):
+    assert name_and_rest(bundle, "auto", wanted)[0] == name
+
+
+def test_what_falls_back_is_passed_over_with_its_reason(bundle, gpus):
+    onnxruntime_gpu.told.falls_back = True
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "openvino"
+    (cuda,) = found.passed_over
+    assert cuda.startswith("onnxruntime-cuda is not used: onnxruntime-cuda: CUDAExecutionProvider")
+    assert "could not be loaded (Failed to load libcudnn.so.9). Check the driver" in cuda
+
+
+def test_what_is_beyond_its_bound_is_passed_over(bundle, monkeypatch):
+    execute = OpenVinoBackend._execute
+    monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: 0.5 * execute(self, batch))
+    name, found = name_and_rest(bundle, "auto", FP32)
+    assert name == "onnxruntime"
+    assert found.passed_over[0].startswith("openvino is not used: fp32 on openvino")
+
+
+def test_where_no_engine_fits_the_command_that_builds_one_is_told(bundle, gpus):
+    manifest = bundle.manifest
+    other = [e.model_copy(update={"targets": ["sm120"], "gpu": ""}) for e in manifest.engines]
+    bundle = type(bundle)(bundle.folder, manifest.model_copy(update={"engines": other}))
+    onnxruntime_gpu.told.falls_back = True
+    with pytest.raises(BundleError, match=r"for sm120, this GPU is sm89\. Run: wmh-export engines"):
+        name_and_rest(bundle, "auto", FP16)
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
+@pytest.mark.parametrize("wanted", [FP16, Wanted(8, "fp32", gpus=(0,))], ids=["fp16", "device"])
+def test_what_only_a_gpu_does_is_not_left_to_the_processor(bundle, wanted, monkeypatch):
+    with pytest.raises(BackendError, match=r"no GPU can be used|is not? installed|has no CUDA"):
+        name_and_rest(bundle, "auto", wanted)
+
+
+@pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_an_engine_and_a_graph_are_executed_on_two_gpus(bundle, gpus, name):
+    wanted = Wanted(views=1, precision="fp16", gpus=(0, 1))
+    with executing(bundle, name, wanted) as found:
+        assert [backend.batch_size for backend in found.backends] == [8, 8]
+        assert str(found).startswith("2 × ")
+        assert str(found).endswith("on Fake in fp16")
+        for backend in found.backends:
+            given = backend.predict(np.ones((3, *backend.shape.slice_in), np.float32))
+            np.testing.assert_allclose(given, 0.7310586, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "says"),
+    [
+        ("cuda", FP32, "--backend: there is no backend cuda. Choose from: auto, rtx, tensorrt"),
+        ("rtx", FP32, "rtx: does not compute in fp32. Give --precision fp16, or another --backend"),
+        ("rtx", Wanted(8, "fp16", threads=2), "--threads: rtx executes on a GPU. Leave it out"),
+        ("rtx", Wanted(8, "fp16", gpus=(2,)), "--device: there is no GPU 2. Choose from: 0 (Fake)"),
+        ("rtx", Wanted(8, "fp16", batch_size=33), "takes 1 to 32 slices at a time, not 33"),
+        (
+            "onnxruntime-cuda",
+            Wanted(8, "int8"),
+            "onnxruntime-cuda: does not compute in int8. Give --precision fp32 or fp16",
+        ),
+        ("onnxruntime", Wanted(8, "int8"), "has no 8-view int8 graph"),
+        ("openvino", Wanted(8, "fp32", gpus=(0,)), "--device: openvino executes on the processor"),
+    ],
+)
+def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
+    with pytest.raises((InputError, BackendError, BundleError)) as raised:
+        name_and_rest(bundle, name, wanted)
+    assert says in str(raised.value)
+
+
+def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
+    monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
+    with pytest.raises(BackendError, match=r"--device: are of several models \(RTX 4060, RTX 4090"):
+        name_and_rest(bundle, "onnxruntime-cuda", Wanted(8, "fp32", gpus=(0, 1)))
+
+
+def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_command, tmp_path):
+    for number in range(5):
+        write_head(tmp_path / "scans" / f"sub-{number}_FLAIR.nii.gz", lesions=1 + number % 2)
+    options = ("--bundle", bundle.folder, "--precision", "fp16", "--device", "0,1")
+    status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", *options)
+    assert (status, errors) == (0, "")
+    assert "executed by 2 × rtx 11.0.0 on Fake in fp16" in said
+    assert "fp16 agrees with the trained network on this machine" in said
+    by_processor = tmp_path / "by-processor"
+    run_command(
+        main, tmp_path / "scans", by_processor, "--bundle", bundle.folder, "--backend", "openvino"
+    )
+    for record in sorted((tmp_path / "out").glob("*.json")):
+        found, other = (
+            json.loads(path.read_text()) for path in (record, by_processor / record.name)
+        )
+        assert found["settings"]["backend"] == "rtx"
+        assert found["settings"]["device"] == "Fake"
+        assert found["volume_ml"] == other["volume_ml"]
+
+
+def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
+    bundle, gpus, run_command, tmp_path, monkeypatch
+):
+    for number in range(12):
+        write_head(tmp_path / "scans" / f"{number:02}_FLAIR.nii.gz")
+    call = (main, tmp_path / "scans", tmp_path / "out", "--bundle", bundle.folder)
+    call += ("--backend", "rtx", "--precision", "fp16")
+    waited = []
+    wait = cuda_runtime.cudaEventSynchronize
+
+    def fail_later(event):
+        waited.append(event)
+        if len(waited) > 40:
+            cuda_runtime.fails["cudaEventSynchronize"] = (
+                cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+            )
+        return wait(event)
+
+    monkeypatch.setattr(cuda_runtime, "cudaEventSynchronize", fail_later)
+    status, said, errors = run_command(*call)
+    assert status == 1
+    finished = len(list((tmp_path / "out").glob("*_mask.json")))
+    assert 1 <= finished < 12
+    assert f"stopped after {finished} of 12 scans. Check it with nvidia-smi" in errors
+    assert len((tmp_path / "out" / "volumes.csv").read_text().splitlines()) == 1 + finished
+    monkeypatch.setattr(cuda_runtime, "cudaEventSynchronize", wait)
+    cuda_runtime.fails.clear()
+    status, said, _ = run_command(*call)
+    assert status == 0
+    assert f"12 scans finished, {finished} of them by earlier runs" in said
+
+
+def test_an_engine_that_is_added_leaves_finished_scans_finished(
+    toy_bundle, gpus, run_command, tmp_path
+):
+    bundle = with_engines(open_bundle(toy_bundle), "rtx")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    call = (main, tmp_path / "scans", tmp_path / "out", "--bundle", toy_bundle)
+    precision = ("--precision", "fp16")
+    status, said, _ = run_command(*call, *precision, "--backend", "onnxruntime-cuda")
+    assert status == 0
+    with_engines(bundle, "tensorrt")
+    status, said, _ = run_command(*call, *precision)
+    assert (status, "executed by rtx" in said) == (0, True)
+    assert "1 scan finished, 1 of them by earlier runs" in said
+    status, _, errors = run_command(*call, *precision, "--backend", "rtx")
+    assert status == 2
+    assert "made with another backend (onnxruntime-cuda, now rtx)" in errors

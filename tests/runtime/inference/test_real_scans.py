@@ -1,0 +1,58 @@
+"""The demo bundle on real scans: it need not be right on them, but everything must hold."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.dataset.discovery import discover
+
+
+@pytest.fixture(scope="module")
+def results(test_data, tmp_path_factory):
+    """The seven FLAIRs, once, in one view: an eighth of the time, and it need not be right."""
+    out = tmp_path_factory.mktemp("results")
+    bundle = open_bundle("demo")
+    found = discover(test_data / "open-ms", out)
+    job = Job(found.scans, out, bundle, bundle.manifest.outputs, with_probability=True)
+    with OnnxRuntimeBackend.of_bundle(bundle, views=1) as backend:
+        outcome = run(job, [backend], Progress())
+    assert (len(outcome.done), outcome.failed) == (7, [])
+    return out
+
+
+def test_every_scan_has_a_result_on_its_own_grid_with_finite_probabilities(test_data, results):
+    scans = sorted((test_data / "open-ms").rglob("*_FLAIR.nii.gz"))
+    assert len(scans) == 7
+    for path in scans:
+        scan = nib.load(path)
+        stem = results / path.parent.relative_to(test_data / "open-ms")
+        stem = stem / path.name.replace("_FLAIR.nii.gz", "_label-WMH")
+        for kind, dtype in (("mask", np.uint8), ("probseg", np.float32)):
+            result = nib.load(f"{stem}_{kind}.nii.gz")
+            voxels = np.asarray(result.dataobj)
+            assert voxels.dtype == dtype
+            assert voxels.shape == scan.shape
+            assert np.isfinite(voxels).all()
+            assert (voxels.min(), voxels.max() <= 1) == (0, True)
+            for field in ("qform_code", "sform_code", "pixdim", "srow_x", "srow_y", "srow_z"):
+                np.testing.assert_array_equal(result.header[field], scan.header[field])
+        record = json.loads(Path(f"{stem}_mask.json").read_text())
+        voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+        mask = np.asarray(nib.load(f"{stem}_mask.nii.gz").dataobj)
+        assert record["volume_ml"] == pytest.approx(mask.sum() * voxel_ml, abs=1e-3)
+
+
+def test_no_slice_that_was_skipped_holds_lesion(test_data, results):
+    for reference in (test_data / "open-ms" / "mni").rglob("*_lesion.nii.gz"):
+        name = reference.name.replace("_lesion.nii.gz", "_label-WMH_probseg.nii.gz")
+        probability = nib.load(results / "mni" / reference.parent.name / name).get_fdata()
+        lesions = nib.load(reference).get_fdata() > 0
+        skipped = ~probability.any(axis=(0, 1))
+        assert skipped.any()
+        assert not lesions[:, :, skipped].any()

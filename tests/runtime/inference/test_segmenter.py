@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from tests.toys import TOY_SIZE_PX, write_head
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.preprocessing.preprocess import Preparation
+from wmh_runtime.types import NetworkShape
+
+PREPARATION = Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
+
+
+def segment(*scans, outputs=("wmh",), threshold=0.9):
+    shape = NetworkShape(len(scans), len(outputs), TOY_SIZE_PX)
+    wanted = [Output(name=name, threshold=threshold, min_lesion_mm3=0) for name in outputs]
+    with FakeBackend(shape) as backend:
+        return Segmenter(PREPARATION, wanted, backend).segment(*scans)
+
+
+def test_a_bright_cube_is_found_where_it_is_with_its_volume(tmp_path):
+    # 2 × 2 × 2 voxels of 4 × 4 × 5 = 80 mm³ each; same pixel size, so nothing is blurred.
+    scan = read_scan(write_head(tmp_path / "a.nii"))
+    (result,) = segment(scan).results
+    assert np.argwhere(result.lesions.mask).min(axis=0).tolist() == [8, 6, 2]
+    assert np.argwhere(result.lesions.mask).max(axis=0).tolist() == [9, 7, 3]
+    assert result.lesions.volume_ml == pytest.approx(8 * 80 / 1000)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flip", [None, 0, 1, 2])
+def test_the_stored_orientation_does_not_matter(tmp_path, axes, flip):
+    import nibabel as nib
+
+    stored = nib.load(write_head(tmp_path / "a.nii"))
+    voxels, affine = stored.get_fdata(), stored.affine.copy()
+    if flip is not None:
+        affine[:3, 3] += affine[:3, flip] * (voxels.shape[flip] - 1)
+        affine[:, flip] *= -1
+        voxels = np.flip(voxels, flip)
+    affine = affine[:, [*axes, 3]]
+    nib.save(nib.Nifti1Image(voxels.transpose(axes).astype(np.float32), affine), tmp_path / "b.nii")
+    expected = segment(read_scan(tmp_path / "a.nii")).results[0].lesions
+    found = segment(read_scan(tmp_path / "b.nii")).results[0].lesions
+    back = np.transpose(found.mask, np.argsort(axes))
+    back = back if flip is None else np.flip(back, flip)
+    np.testing.assert_array_equal(back, expected.mask)
+
+
+def test_progress_reaches_the_whole(tmp_path):
+    # 6 slices in batches of 4.
+    scan = read_scan(write_head(tmp_path / "a.nii"))
+    shares = []
+    with FakeBackend(NetworkShape(1, 1, TOY_SIZE_PX), batch_size=4) as backend:
+        Segmenter(PREPARATION, [], backend).segment(scan, on_executed=shares.append)
+    assert shares == [4 / 6, 1]
+
+
+def test_two_channels_and_two_outputs(tmp_path):
+    scans = [read_scan(write_head(tmp_path / f"{seed}.nii", seed=seed)) for seed in (1, 2)]
+    results = segment(*scans, outputs=("wmh", "stroke")).results
+    assert [result.output.name for result in results] == ["wmh", "stroke"]
+
+
+def test_missing_channels_are_counted(tmp_path):
+    scan = read_scan(write_head(tmp_path / "a.nii"))
+    with FakeBackend(NetworkShape(2, 1, TOY_SIZE_PX)) as backend:
+        segmenter = Segmenter(PREPARATION, [], backend)
+        with pytest.raises(InputError, match="1 channel, this bundle's network takes 2"):
+            segmenter.segment(scan)
+
+
+def test_channels_on_different_grids_are_refused(tmp_path):
+    first = read_scan(write_head(tmp_path / "a.nii"))
+    second = read_scan(write_head(tmp_path / "b.nii", affine=np.diag([4, 4, 5, 1])))
+    with pytest.raises(InputError, match=r"b\.nii: lies up to .* mm away from a\.nii"):
+        segment(first, second)
+
+
+def test_slices_without_head_are_not_executed(tmp_path):
+    scan = read_scan(write_head(tmp_path / "a.nii"))
+    scan.voxels[:, :, :2] = 0
+    segmentation = segment(scan)
+    assert (segmentation.slice_count, segmentation.slices_run) == (6, 4)
+    assert not segmentation.results[0].probability[:, :, :2].any()

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from tests.toys import small_recipe
+from wmh_train.loop.schedule import learning_rate
+from wmh_train.recipe.recipe import OptimiserSettings, ScheduleSettings
+
+
+def recipe(*, highest, lowest, warmup, restart):
+    return small_recipe(
+        optimiser=OptimiserSettings(learning_rate=highest),
+        schedule=ScheduleSettings(
+            epochs=9, warmup_epochs=warmup, restart_epochs=restart, lowest_learning_rate=lowest
+        ),
+    )
+
+
+def test_the_learning_rate_by_hand():
+    # Warm-up over 1 · 4 steps, then cosines of 2 · 4 steps from 1 towards 0.2; halfway: 0.6.
+    made = recipe(highest=1.0, lowest=0.2, warmup=1, restart=2)
+    rates = [learning_rate(step, 4, made) for step in range(21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4] == rates[12] == rates[20] == 1.0
+    assert rates[8] == pytest.approx(0.6)
+    assert rates[11] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 7 / 8)) / 2)
+
+
+def test_every_step_is_that_of_pytorchs_own_schedulers():
+    made = recipe(highest=3e-4, lowest=1e-6, warmup=2, restart=3)
+    steps = 5
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    warmup = torch.optim.lr_scheduler.LinearLR(
+        optimiser, start_factor=1 / 10, end_factor=1.0, total_iters=9
+    )
+    rates = []
+    for _ in range(10):  # 2 · 5 steps of warm-up: 1/10, 2/10, …, 10/10
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        warmup.step()
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 15, eta_min=1e-6)
+    for _ in range(35):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        cosine.step()
+    ours = [learning_rate(step, steps, made) for step in range(45)]
+    assert ours == pytest.approx(rates, rel=1e-9)
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert learning_rate(0, 3, recipe(highest=1.0, lowest=0.0, warmup=0, restart=1)) == 1.0

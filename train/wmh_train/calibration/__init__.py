@@ -1,0 +1,1 @@
+"""Choose thresholds and minimum lesion sizes on validation scans."""

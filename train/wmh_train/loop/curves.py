@@ -1,0 +1,129 @@
+"""The course of a training to look at: a table, a picture, and TensorBoard's events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from wmh_runtime.files.atomic import atomic_path
+from wmh_runtime.files.tables import write_table_atomically
+from wmh_train.loop.loop import EpochReport, LoopListener, StepReport
+from wmh_train.loop.resume import TrainingState
+
+HISTORY_NAME = "history.csv"
+CURVES_NAME = "curves.png"
+TENSORBOARD_NAME = "tensorboard"
+_DOTS_PER_INCH = 120
+
+
+class Monitor(LoopListener):
+    """Writes the course of a training to its folder.
+
+    Args:
+        folder: of the training.
+        steps_done: by an interrupted training; TensorBoard forgets what came after them.
+        state: whose history is drawn.
+        enabled: False writes nothing: for all processes but the main one.
+    """
+
+    def __init__(
+        self, folder: Path, steps_done: int, state: TrainingState, *, enabled: bool
+    ) -> None:
+        self._folder = folder
+        self._state = state
+        self._steps_done = steps_done
+        self._events: SummaryWriter | None = None
+        if enabled:
+            events = str(folder / TENSORBOARD_NAME)
+            self._events = SummaryWriter(events, purge_step=steps_done + 1)
+
+    def __enter__(self) -> Self:
+        """Write from here on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is left."""
+        if self._events is not None:
+            self._events.close()
+
+    def step(self, report: StepReport) -> None:
+        """Record the losses and the learning rate of a step."""
+        assert self._events is not None
+        self._steps_done = report.step
+        for part, value in report.losses.items():
+            self._events.add_scalar(f"loss/{part}", value, report.step)
+        self._events.add_scalar("learning_rate", report.learning_rate, report.step)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Record an epoch's validation, and draw table and picture anew."""
+        assert self._events is not None
+        self._events.add_scalar("validation/dice", report.validation.mean, self._steps_done)
+        for site, value in report.validation.by_site.items():
+            self._events.add_scalar(f"validation/dice {site or 'all'}", value, self._steps_done)
+        self._events.flush()
+        history = self._state.history
+        write_table_atomically(self._folder / HISTORY_NAME, [_row(one) for one in history])
+        draw_curves(history, self._folder / CURVES_NAME)
+
+
+def _row(epoch: dict[str, Any]) -> dict[str, object]:
+    return {
+        "epoch": epoch["epoch"],
+        "learning_rate": f"{epoch['learning_rate']:.3g}",
+        **{f"loss_{part}": f"{value:.5f}" for part, value in epoch["losses"].items()},
+        "validation_dice": f"{epoch['validation']['mean']:.4f}",
+        **{
+            f"validation_dice_{site or 'all'}": f"{value:.4f}"
+            for site, value in epoch["validation"]["by_site"].items()
+        },
+        "minutes": f"{epoch['seconds'] / 60:.1f}",
+    }
+
+
+def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
+    """Draw losses and validation Dice over the epochs.
+
+    Args:
+        history: a row for each epoch, as `TrainingState` keeps them.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=_DOTS_PER_INCH)
+    losses, scores = figure.subplots(1, 2)
+    for part in history[0]["losses"]:
+        values = [row["losses"][part] for row in history]
+        if any(values):
+            losses.plot(
+                epochs, values, marker=".", linewidth=2 if part == "total" else 1, label=part
+            )
+    losses.set(xlabel="epoch", ylabel="training loss")
+    sites = history[0]["validation"]["by_site"]
+    if len(sites) > 1:
+        for site in sites:
+            values = [row["validation"]["by_site"][site] for row in history]
+            scores.plot(epochs, values, marker=".", linewidth=1, label=site)
+    means = [row["validation"]["mean"] for row in history]
+    scores.plot(epochs, means, marker=".", linewidth=2, color="black", label="all scans")
+    best = max(range(len(means)), key=means.__getitem__)
+    scores.plot(
+        epochs[best],
+        means[best],
+        "o",
+        color="black",
+        fillstyle="none",
+        markersize=10,
+        label=f"best: {means[best]:.3f}, epoch {epochs[best]}",
+    )
+    scores.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
+    for axes in (losses, scores):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # one epoch is a picture too
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.legend(frameon=False, fontsize="small")
+    with atomic_path(path) as partial:
+        figure.savefig(partial)

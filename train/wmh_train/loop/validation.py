@@ -1,0 +1,76 @@
+"""How well a network does on the validation scans while it is trained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wmh_runtime.errors import RecipeError
+from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.overlap import dice
+from wmh_runtime.text import counted
+from wmh_train.checkpoint import ValidationDice
+from wmh_train.data.cache import CachedSlices
+from wmh_train.model.decoder import Logits
+
+
+def validation_dice(
+    predict: Callable[[Tensor], Logits],
+    slices: CachedSlices,
+    batch_size: int,
+    accelerator: Accelerator,
+) -> ValidationDice:
+    """Measure each scan's Dice over all of its prepared slices: one view, threshold 0.5.
+
+    The processes share the slices. A scan's Dice is the mean over the outputs, a site's the mean
+    over its scans, and the mean that over all scans. Ignored pixels are not counted.
+
+    Args:
+        predict: from images [N, C, S, S] to logits.
+        slices: of the validation scans.
+        batch_size: slices at a time.
+        accelerator: device and processes.
+
+    Raises:
+        RecipeError: there are fewer slices than processes.
+    """
+    count, processes = len(slices.scan_of), accelerator.num_processes
+    if count < processes:  # each must call `predict`, with which the network shares its buffers
+        problem = f"{processes} processes cannot share {counted(count, 'validation slice')}"
+        raise RecipeError(problem, "Launch fewer processes.")
+    mine = np.arange(accelerator.process_index, count, processes)
+    counts = torch.zeros(  # common, predicted, true
+        (len(slices.scans), len(slices.scans[0].references), 3),
+        dtype=torch.int64,
+        device=accelerator.device,
+    )
+    with torch.inference_mode():
+        for start in range(0, len(mine), batch_size):
+            chosen = mine[start : start + batch_size]
+            images, targets = (torch.from_numpy(part) for part in slices.read(chosen))
+            fused = predict(images.to(accelerator.device)).fused
+            scan_of = torch.from_numpy(slices.scan_of[chosen]).to(accelerator.device)
+            counts.index_add_(0, scan_of, _counts(fused, targets.to(accelerator.device)))
+    total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
+    by_scan = [float(np.mean([dice(*output) for output in scan])) for scan in total]
+    by_site: dict[str, list[float]] = defaultdict(list)
+    for scan, value in zip(slices.scans, by_scan, strict=True):
+        by_site[scan.site].append(value)
+    return ValidationDice(
+        mean=float(np.mean(by_scan)),
+        by_site={site: float(np.mean(values)) for site, values in sorted(by_site.items())},
+    )
+
+
+def _counts(logits: Tensor, targets: Tensor) -> Tensor:
+    """Count common, predicted and true pixels, [N, K, S, S] to (N, K, 3)."""
+    true = targets == LESION
+    predicted = (logits > 0) & (targets != OTHER_PATHOLOGY)
+    parts = (predicted & true, predicted, true)
+    return torch.stack([part.sum(dim=(-2, -1)) for part in parts], dim=-1)
