@@ -57,7 +57,7 @@ demo-bundle: .venv/.done
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint
 	$(BIN)/wmh-train calibrate runs/demo/checkpoint --data runs/demo/phantoms
 	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle \
-		--name demo --licence Apache-2.0 --caution $(DEMO_CAUTION)
+		--name demo --license Apache-2.0 --warning $(DEMO_CAUTION)
 	rm -rf $(DEMO_BUNDLE)
 	mv runs/demo/bundle $(DEMO_BUNDLE)
 	$(BIN)/wmh-bench accuracy demo --card --results $(DEMO_RESULTS)

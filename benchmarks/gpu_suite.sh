@@ -39,7 +39,7 @@ trap '[ -z "$running" ] || kill -TERM "$running" 2>/dev/null; exit 130' INT TERM
 rm -f "$results"/*.log "$results"/{baseline,latency,throughput,training-step}-*
 : >"$results/summary.txt"
 
-say() { echo "$1" | tee -a "$results/summary.txt"; }
+print_line() { echo "$1" | tee -a "$results/summary.txt"; }
 
 part() { # NAME LIMIT_S COMMAND…
     local name=$1 limit_s=$2 began=$SECONDS left_s=$((${LIMIT_S:-520} - SECONDS)) status how

@@ -48,22 +48,22 @@ def taught(recipe: Recipe) -> WmhNetwork:
 def teach(network: WmhNetwork, recipe: Recipe, steps: int = 150) -> WmhNetwork:
     """Let a network learn, in seconds, to outline what is bright, channel by channel."""
     rng = np.random.default_rng(0)
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
         image, target = (torch.from_numpy(array) for array in blobs(recipe, 4, rng))
         logits = network(image).fused
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
             logits, target, pos_weight=torch.tensor(3.0)
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return network.eval()
 
 
 def blobs(recipe: Recipe, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Heads with three bright squares in each channel; channel k shows those of output k."""
-    side = recipe.preparation.size_px
+    side = recipe.preprocessing.size_px
     shape = (count, len(recipe.channels), side, side)
     rows, columns = np.indices((side, side)) / side - 0.5
     head = np.hypot(rows, columns) < 0.4
@@ -78,7 +78,7 @@ def blobs(recipe: Recipe, count: int, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def slices_of(recipe: Recipe, count: int = 3) -> np.ndarray:
-    side = recipe.preparation.size_px
+    side = recipe.preprocessing.size_px
     shape = (count, len(recipe.channels), side, side)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 

@@ -11,12 +11,12 @@ from onnx import TensorProto, helper
 
 from wmh_runtime.bundle.manifest import Calibration, Choice, File, Graph, Manifest, Training
 from wmh_runtime.bundle.parity_record import Parity
-from wmh_runtime.conformance.probe_slices import Questions
-from wmh_runtime.conformance.reference_outputs import Answers
-from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.conformance.probe_slices import ProbeSlices
+from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.preprocessing.preprocess import Preparation
+from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
 from wmh_train.data.layouts import find_data
 from wmh_train.data.split import Split, split_scans
@@ -92,23 +92,27 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
         graphs.append(
             Graph(
                 path=f"graphs/{path.name}",
-                sha256=sha256_of(path),
+                sha256=sha256_file(path),
                 precision="fp32",
                 views=views,
                 weights=None,
                 parity=[perfect_parity(views)],
             )
         )
-    write_toy_answers(folder / "answers.npz", len(channels), len(outputs))
+    write_toy_answers(folder / "reference_outputs.npz", len(channels), len(outputs))
     manifest = Manifest(
         name="toy",
         channels=list(channels),
         outputs=toy_calibration(outputs).outputs,
-        preparation=Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)),
+        preprocessing=Preprocessing(
+            pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)
+        ),
         calibration=toy_calibration(outputs),
         graphs=graphs,
         weights=[],
-        answers=File(path="answers.npz", sha256=sha256_of(folder / "answers.npz")),
+        reference_outputs=File(
+            path="reference_outputs.npz", sha256=sha256_file(folder / "reference_outputs.npz")
+        ),
         training=Training(
             data="none",
             training_scans=0,
@@ -119,7 +123,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
             details={},
         ),
         tools={},
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return folder
@@ -131,8 +135,8 @@ def write_toy_answers(path: Path, channels: int, outputs: int) -> None:
     slices[:, :, 8:16, 8:20] = 4
     probability = np.repeat(1 / (1 + np.exp(-slices[:, :1])), outputs, axis=1)
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
-    questions = Questions("phantoms", slices, pixel_ml)
-    Answers(questions, {1: probability, 8: probability[:1]}, {}).save(path)
+    questions = ProbeSlices("phantoms", slices, pixel_ml)
+    ReferenceOutputs(questions, {1: probability, 8: probability[:1]}, {}).save(path)
 
 
 def as_scan(voxels, affine, name="memory.nii") -> Scan:
@@ -182,7 +186,7 @@ def write_annotated_heads(folder: Path, count: int, *, channels=("FLAIR",), outp
 # A SAM-type network that trains and exports in seconds.
 SMALL_RECIPE: dict[str, Any] = {
     "name": "small",
-    "preparation": {"pixel_size_mm": 4.0, "size_px": 64, "clip_percentiles": [0, 100]},
+    "preprocessing": {"pixel_size_mm": 4.0, "size_px": 64, "clip_percentiles": [0, 100]},
     "network": {
         "encoder": {
             "width": 16,
@@ -198,7 +202,7 @@ SMALL_RECIPE: dict[str, Any] = {
     },
     "data": {"empty_slices": 0.5, "validation_share": 0.3, "test_share": 0.0},
     "loss": {"scale_weights": [0.2, 0.1]},
-    "optimiser": {"learning_rate": 5e-3, "mixed_precision": "no"},
+    "optimizer": {"learning_rate": 5e-3, "mixed_precision": "no"},
     "schedule": {
         "epochs": 2,
         "warmup_epochs": 0.5,
@@ -238,7 +242,7 @@ def method_on_small_slices() -> Recipe:
     changes = {"epochs": 1, "warmup_epochs": 0.5, "batch_size": 4, "slices_at_once": 2}
     return recipe.model_copy(
         update={
-            "preparation": Preparation(pixel_size_mm=4, size_px=64, clip_percentiles=(0, 100)),
+            "preprocessing": Preprocessing(pixel_size_mm=4, size_px=64, clip_percentiles=(0, 100)),
             "data": recipe.data.model_copy(update={"validation_share": 0.3, "test_share": 0.0}),
             "schedule": recipe.schedule.model_copy(update=changes),
         }

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wmh_runtime.backends.registry import backend_named
+from wmh_runtime.backends.registry import find_backend
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.cli import console
-from wmh_runtime.cli.options import precision_named
+from wmh_runtime.cli.options import parse_precision
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,14 +35,14 @@ def data_memory(
     results: _Results = None,
 ) -> None:
     """Measure what memory reading training data takes as scans become more."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.data_memory import measure_data_memory
         from wmh_train.recipe.recipe import load_recipe
     _check(results)
     with console.err.status("filling a cache, then reading from it"):
         measured = measure_data_memory(data, load_recipe(recipe), scans)
     for one in measured.opened:
-        console.say(
+        console.print_line(
             f"{one.scans} scans, {one.slices} slices: at most {one.largest_resident_mb:.0f} MB"
             f" resident; in memory they would take {one.held_in_memory_mb:.0f} MB"
         )
@@ -57,19 +57,19 @@ def training_step(
     steps: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 5,
     results: _Results = None,
 ) -> None:
-    """Time a recipe's optimiser steps, and those of the plain loop a person would write."""
-    with console.needing(_EXTRAS):
+    """Time a recipe's optimizer steps, and those of the plain loop a person would write."""
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.training_step import measure_training_speed
         from wmh_train.recipe.recipe import load_recipe
     _check(results)
     with console.err.status("timing both loops"):
         measured = measure_training_speed(load_recipe(recipe), data, cache, steps)
     for speed in measured.loops:
-        console.say(
+        console.print_line(
             f"{measured.recipe}, {speed.loop} loop, {speed.precision}:"
             f" {speed.slices_per_second:.2f} slices/s, peak memory {speed.peak_memory_mb:.0f} MB"
         )
-    console.say(
+    console.print_line(
         f"ratio {measured.ratio:.2f}; a step was estimated at {measured.estimated_memory_mb:.0f} MB"
     )
     _write(results, measured)
@@ -83,19 +83,19 @@ def export_cost(
     results: _Results = None,
 ) -> None:
     """Measure what an export takes: time, memory, size, and how true each precision is."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.export_cost import measure_export
     _check(results)
     with console.err.status("exporting"):
         measured = measure_export(checkpoint, out, base)
     for step in measured.steps:
-        console.say(f"{step.seconds:7.1f} s  {step.name}")
-    console.say(
+        console.print_line(f"{step.seconds:7.1f} s  {step.name}")
+    console.print_line(
         f"{measured.seconds:.0f} s, {measured.int8_search_seconds:.0f} s of them for the search of"
         f" INT8; peak memory {measured.peak_memory_mb:.0f} MB"
     )
     for reason in measured.refused:
-        console.say_error(reason)
+        console.print_error(reason)
     _write(results, measured)
 
 
@@ -111,12 +111,12 @@ def device_waits(
     results: _Results = None,
 ) -> None:
     """Measure how long a device waits for what is read, prepared, finished and written."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.device_waits import measure_device_waits
     _check(results)
     with console.err.status("running over a device that sleeps"):
         measured = measure_device_waits(open_bundle(bundle), scans, seconds_a_slice)
-    console.say(
+    console.print_line(
         f"{measured.scans} scans, {measured.slices} slices: {measured.seconds_device:.1f} s of the"
         f" device, {measured.seconds_run:.1f} s in all, ratio {measured.ratio:.3f}"
     )
@@ -135,7 +135,7 @@ def speed_up(
     results: _Results = None,
 ) -> None:
     """Segment one scan, file to files, and compare with PyTorch view by view."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.speed_up import measure_speed_up
     _check(results)
     with console.err.status("opening") as status:
@@ -144,22 +144,22 @@ def speed_up(
             checkpoint,
             base,
             scan,
-            backend_named(backend),
-            precision_named(precision),
+            find_backend(backend),
+            parse_precision(precision),
             reference_views,
             status.update,
         )
-    console.say(
+    console.print_line(
         f"PyTorch, view by view: {measured.reference_seconds_a_view:.2f} s a view, so"
         f" {measured.reference_seconds:.0f} s for {measured.slices} slices"
     )
     for one in measured.runs:
-        console.say(
+        console.print_line(
             f"{one.tta} {one.precision}: {one.seconds:.1f} s, {one.times_faster:.2f} × faster"
             f" ({one.times_faster_of_slices:.2f} × of the {one.slices_executed} slices executed),"
             f" mask Dice {one.mask_dice:.4f}"
         )
-    console.say(
+    console.print_line(
         f"adaptive: {measured.looked_again:.2f} of the slices in all views,"
         f" {measured.adaptive_times_faster:.2f} × faster than full,"
         f" {measured.adaptive_share:.2f} of what that allows"
@@ -176,7 +176,7 @@ def stand_in(
     ] = False,
 ) -> None:
     """Make a trained network of the method's shape to measure with, without MedSAM's weights."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.surrogate_model import (
             LOWEST_DICE,
             QUICK,
@@ -187,11 +187,15 @@ def stand_in(
     shape = stand_in_recipe(load_recipe(recipe), quick=quick)
     with console.progress_bar() as bar:
         made = make_stand_in(out, _StageDisplay(bar), shape, QUICK if quick else None)
-    console.say(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
+    console.print_line(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
     if made.mean_dice < LOWEST_DICE and not quick:
-        console.say_error(f"that is below {LOWEST_DICE}: its masks mean too little to measure with")
+        console.print_error(
+            f"that is below {LOWEST_DICE}: its masks mean too little to measure with"
+        )
         raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.say(f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …")
+    console.print_line(
+        f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …"
+    )
 
 
 @app.command()
@@ -200,7 +204,7 @@ def counts(
     recipe: _RecipeName = "wmh-lora",
 ) -> None:
     """Count what an export and a scan come to: operators, FLOPs, bytes, fused layers, slices."""
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.counts import count_export, count_scans, counted_phantoms
         from wmh_train.recipe.recipe import load_recipe
     _check(results)
@@ -220,14 +224,14 @@ def gate(
 
     Counts are compared as they are; of baselines the ratios of ways that took turns in one run.
     """
-    with console.needing(_EXTRAS):
+    with console.require_extra(_EXTRAS):
         from benchmarks.dev.gate import changes
     found = changes(before, after)
     for change in found:
-        console.say(str(change))
+        console.print_line(str(change))
     if any(change.is_worse for change in found):
         raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.say("nothing got worse")
+    console.print_line("nothing got worse")
 
 
 class _StageDisplay:
@@ -244,7 +248,7 @@ class _StageDisplay:
         self._bar.advance(self._task)
 
     def note(self, line: str) -> None:
-        console.say(line)
+        console.print_line(line)
 
 
 def _check(results: Path | None) -> None:
@@ -253,7 +257,7 @@ def _check(results: Path | None) -> None:
         make_writable_folder(results.parent)
 
 
-def _write(results: Path | None, measured: Strict) -> None:
+def _write(results: Path | None, measured: StrictModel) -> None:
     if results is not None:
         write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
 

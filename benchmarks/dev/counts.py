@@ -23,15 +23,15 @@ from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from wmh_runtime.backends.tensorrt_library import load_toolkit
+from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cohort.runner import Job, Progress, run
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import NotInstalledError
-from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import OneView
@@ -41,14 +41,14 @@ from wmh_train.torch_backend import TorchBackend
 _PROFILE = BatchProfile(least=1, best=1, most=4)
 
 
-class GraphCounts(Strict):
+class GraphCounts(StrictModel):
     """Of one graph."""
 
     operators: dict[str, int]
     file_bytes: int = Field(description="of the graph without its weights")
 
 
-class ScanCounts(Strict):
+class ScanCounts(StrictModel):
     """Of one scan on its way, file to files."""
 
     scan: str
@@ -58,7 +58,7 @@ class ScanCounts(Strict):
     peak_kb: int = Field(description="of Python's allocations, 10³ bytes, without the network's")
 
 
-class Counts(Strict):
+class Counts(StrictModel):
     """All of them."""
 
     schema_version: Literal[1] = 1
@@ -112,7 +112,7 @@ def count_export(recipe: Recipe) -> Counts:
 
 def _fused_attention(graph: Path, slice_in: tuple[int, int, int]) -> int | None:
     try:
-        toolkit = load_toolkit("rtx")
+        toolkit = load_tensorrt("rtx")
     except NotInstalledError:
         return None
     return compile_graph(toolkit, graph, _PROFILE, slice_in, targets=TARGETS).fused_attention
@@ -130,7 +130,7 @@ def count_scans(bundle: Bundle, plans: Sequence[Plan]) -> list[ScanCounts]:
         for plan in plans:
             write_phantom(plan, Path(name))
             path = plan.scan_path(Path(name))
-            scan = Found(path, Path(path.name))
+            scan = Case(path, Path(path.name))
             with OnnxRuntimeBackend.of_bundle(bundle, views=1) as network:
                 adaptive = _record(bundle, scan, Path(name) / "adaptive", network, "adaptive")
             with FakeBackend(bundle.manifest.network_shape) as nothing:
@@ -154,15 +154,15 @@ def count_scans(bundle: Bundle, plans: Sequence[Plan]) -> list[ScanCounts]:
 
 class _Keeping(Progress):
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[Sidecar] = []
 
-    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:  # noqa: ARG002
+    def done(self, scan: Case, records: Sequence[Sidecar], *, kept: bool) -> None:  # noqa: ARG002
         self.records += records
 
 
 def _record(
-    bundle: Bundle, scan: Found, out: Path, backend: FakeBackend | OnnxRuntimeBackend, tta: Tta
-) -> Record:
+    bundle: Bundle, scan: Case, out: Path, backend: FakeBackend | OnnxRuntimeBackend, tta: Tta
+) -> Sidecar:
     keeping = _Keeping()
     job = Job([scan], out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     outcome = run(job, [backend], keeping)

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.preprocessing.preprocess import Preparation
-from wmh_runtime.schema import Strict
+from wmh_runtime.preprocessing.preprocess import Preprocessing
+from wmh_runtime.schema import StrictModel
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_data
@@ -22,7 +22,7 @@ _SCANS_OPENED = (10, 40, 170)  # 170: as many as the WMH challenge has in all
 _SEED = 0
 
 
-class OpenScans(Strict):
+class OpenScans(StrictModel):
     """What a process holds while it reads the slices of some scans in random batches."""
 
     scans: int
@@ -31,7 +31,7 @@ class OpenScans(Strict):
     held_in_memory_mb: float  # computed: all slices at once, as they lie in the cache
 
 
-class DataMemory(Strict):
+class DataMemory(StrictModel):
     """The measurement."""
 
     data: str
@@ -46,7 +46,7 @@ def measure_data_memory(data: Path, recipe: Recipe, scans: int) -> DataMemory:
 
     Args:
         data: annotated scans, of which the first by name are taken.
-        recipe: for channels, outputs, preparation and the size of batches.
+        recipe: for channels, outputs, preprocessing and the size of batches.
         scans: how many to open in the end; before that 10, 40 and 170 where these are fewer.
 
     Raises:
@@ -62,12 +62,12 @@ def measure_data_memory(data: Path, recipe: Recipe, scans: int) -> DataMemory:
     fresh = multiprocessing.get_context("spawn")  # no memory of this process comes along
     with tempfile.TemporaryDirectory() as temporary:
         cache = Path(temporary)
-        fill_cache(chosen, recipe.preparation, cache, lambda: None)
+        fill_cache(chosen, recipe.preprocessing, cache, lambda: None)
         with ProcessPoolExecutor(1, mp_context=fresh) as pool:
             before_mb = pool.submit(_resident_mb).result()
             opened = [
                 pool.submit(
-                    _read_all, chosen[:count], recipe.preparation, cache, batch_size
+                    _read_all, chosen[:count], recipe.preprocessing, cache, batch_size
                 ).result()
                 for count in counts
             ]
@@ -81,16 +81,16 @@ def measure_data_memory(data: Path, recipe: Recipe, scans: int) -> DataMemory:
 
 
 def _read_all(
-    scans: tuple[AnnotatedScan, ...], preparation: Preparation, cache: Path, batch_size: int
+    scans: tuple[AnnotatedScan, ...], preprocessing: Preprocessing, cache: Path, batch_size: int
 ) -> OpenScans:
     """Read every slice once, in random batches."""
-    slices = open_cache(scans, preparation, cache)
+    slices = open_cache(scans, preprocessing, cache)
     order = np.random.default_rng(_SEED).permutation(len(slices.with_lesion))
     largest_mb = 0.0
     for start in range(0, len(order), batch_size):
         slices.read(order[start : start + batch_size])
         largest_mb = max(largest_mb, _resident_mb())
-    pixels = len(order) * preparation.size_px**2
+    pixels = len(order) * preprocessing.size_px**2
     bytes_a_pixel = 2 * len(scans[0].channels) + len(scans[0].references)  # float16, uint8
     return OpenScans(
         scans=len(scans),

@@ -15,11 +15,11 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.runner import Job, Progress, run
 from wmh_runtime.dataset.discovery import discover
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, NetworkShape
 
 
-class DeviceWaits(Strict):
+class DeviceWaits(StrictModel):
     """The measurement."""
 
     machine: Machine
@@ -51,7 +51,7 @@ def measure_device_waits(bundle: Bundle, scans: Path, seconds_a_slice: float) ->
     """Run over a folder of scans.
 
     Args:
-        bundle: whose preparation and outputs are used.
+        bundle: whose preprocessing and outputs are used.
         scans: at least one.
         seconds_a_slice: that the device takes.
 

@@ -10,22 +10,22 @@ from pathlib import Path
 from wmh_bench.machine import Machine, this_machine
 from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_export.build import build
-from wmh_runtime.bundle.manifest import Quantisation
+from wmh_runtime.bundle.manifest import Quantization
 from wmh_runtime.bundle.parity_record import Parity
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 
 _OF_THE_SEARCH = "int8: "
 _NOT_OF_IT = "int8: comparing"
 
 
-class Step(Strict):
+class Step(StrictModel):
     """One step of the export."""
 
     name: str
     seconds: float
 
 
-class ExportCost(Strict):
+class ExportCost(StrictModel):
     """The measurement."""
 
     machine: Machine
@@ -39,7 +39,7 @@ class ExportCost(Strict):
     megabytes: dict[str, float]  # by file, without the card and the manifest
     steps: list[Step]
     parity: list[Parity]
-    quantisation: Quantisation | None
+    quantization: Quantization | None
     refused: list[str]
 
 
@@ -69,7 +69,7 @@ def _measure(checkpoint: Path, out: Path, base: Path | None) -> ExportCost:
         machine=this_machine(),
         name=manifest.name,
         model_id=manifest.model_id,
-        size_px=manifest.preparation.size_px,
+        size_px=manifest.preprocessing.size_px,
         parameters=manifest.training.parameters,
         seconds=round(ended - started, 1),
         int8_search_seconds=round(sum(s.seconds for s in steps if _is_of_the_search(s)), 1),
@@ -80,7 +80,7 @@ def _measure(checkpoint: Path, out: Path, base: Path | None) -> ExportCost:
         },
         steps=steps,
         parity=[parity for graph in manifest.graphs for parity in graph.parity],
-        quantisation=manifest.quantisation,
+        quantization=manifest.quantization,
         refused=built.refused,
     )
 

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from benchmarks.dev.counts import Counts
 from wmh_bench.baseline.result import Baseline
 from wmh_runtime.errors import InputError
-from wmh_runtime.schema import Strict, problems_of
+from wmh_runtime.schema import StrictModel, describe_validation_error
 
 # Python's allocations vary a little with the versions of libraries.
 _PEAK_TOLERANCE = 0.03
@@ -26,7 +26,7 @@ _KINDS: TypeAdapter[Counts | Baseline] = TypeAdapter(
 )
 
 
-class Change(Strict):
+class Change(StrictModel):
     """One figure that is another than before; None where there is none."""
 
     what: str
@@ -69,7 +69,11 @@ def _read(path: Path) -> Counts | Baseline:
     try:
         return _KINDS.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        why = problems_of(error) if isinstance(error, ValidationError) else error.strerror
+        why = (
+            describe_validation_error(error)
+            if isinstance(error, ValidationError)
+            else error.strerror
+        )
         advice = "Give results of wmh-bench dev counts, or of wmh-bench baseline."
         raise InputError(f"cannot be compared: {why}", advice, about=path) from error
 

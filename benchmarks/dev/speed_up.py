@@ -17,24 +17,24 @@ from pathlib import Path
 import numpy as np
 
 from wmh_bench.machine import Machine, this_machine
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.runner import Job, Progress, run
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import output_paths
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.precision import Precision
-from wmh_runtime.preprocessing.preprocess import prepare
-from wmh_runtime.schema import Strict
+from wmh_runtime.preprocessing.preprocess import preprocess
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import VIEWS, Tta, first_views
 from wmh_runtime.types import Floats, Mask
 from wmh_train.checkpoint import load_facts, load_network
 from wmh_train.torch_backend import TorchBackend
 
 
-class Run(Strict):
+class Run(StrictModel):
     """`wmh-infer` on the scan: the network opened, the scan read, all files written."""
 
     tta: Tta
@@ -49,7 +49,7 @@ class Run(Strict):
     mask_dice: float  # with the float32 full run
 
 
-class SpeedUp(Strict):
+class SpeedUp(StrictModel):
     """The measurement."""
 
     machine: Machine
@@ -73,7 +73,7 @@ def measure_speed_up(
     checkpoint: Path,
     base: Path | None,
     scan: Path,
-    backend: type[ProcessorBackend],
+    backend: type[CpuBackend],
     precision: Precision,
     reference_views: int,
     on_step: Callable[[str], None],
@@ -97,7 +97,7 @@ def measure_speed_up(
     manifest = bundle.manifest
     facts = load_facts(checkpoint)
     image = read_scan(scan)
-    slices = prepare([image], manifest.preparation).slices
+    slices = preprocess([image], manifest.preprocessing).slices
     looks = _looks(slices)
     ways: tuple[tuple[Tta, Precision], ...] = (
         ("full", precision),
@@ -178,15 +178,15 @@ class _Done:
     backend: str
     seconds_opening: float
     seconds: float
-    record: Record
+    record: Sidecar
     mask: Mask
 
 
 def _segment(
-    bundle: Bundle, scan: Path, backend: type[ProcessorBackend], tta: Tta, precision: Precision
+    bundle: Bundle, scan: Path, backend: type[CpuBackend], tta: Tta, precision: Precision
 ) -> _Done:
     """Segment the scan into a folder that is thrown away."""
-    found = Found(scan, Path(scan.name))
+    found = Case(scan, Path(scan.name))
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         outputs = bundle.manifest.outputs_of(tta)
@@ -199,6 +199,6 @@ def _segment(
         for _, error in outcome.failed:
             raise error
         to = output_paths(out, found.relative, outputs[0].name)
-        record = Record.model_validate_json(to.record.read_text(encoding="utf-8"))
+        record = Sidecar.model_validate_json(to.record.read_text(encoding="utf-8"))
         mask = read_scan(to.mask).voxels > 0
     return _Done(opened.description, started - opening, ended - started, record, mask)

@@ -130,8 +130,8 @@ def make_stand_in(
     validation, unseen = scans[: heads.validation], scans[heads.validation :]
     listener.stage("preparing", len(training) + len(validation))
     cache = out / "cache"
-    fill_cache([*training, *validation], recipe.preparation, cache, listener.advance)
-    slices = open_cache(training, recipe.preparation, cache)
+    fill_cache([*training, *validation], recipe.preprocessing, cache, listener.advance)
+    slices = open_cache(training, recipe.preprocessing, cache)
 
     network = perturbed_network(recipe, base).to(accelerator.device)
     chosen = draw_epoch(
@@ -152,13 +152,13 @@ def make_stand_in(
             test=[scan.name for scan in unseen],
         ),
         scan_keys={
-            scan.name: scan_key(scan, recipe.preparation) for scan in (*training, *validation)
+            scan.name: scan_key(scan, recipe.preprocessing) for scan in (*training, *validation)
         },
         epoch=recipe.schedule.epochs,
         finished=True,
         validation=validation_dice(
             network,
-            open_cache(validation, recipe.preparation, cache),
+            open_cache(validation, recipe.preprocessing, cache),
             recipe.schedule.slices_at_once,
             accelerator,
         ),
@@ -195,7 +195,7 @@ def stand_in_recipe(recipe: Recipe, *, quick: bool = False) -> Recipe:
         update={
             "name": "stand-in",
             "data": recipe.data.model_copy(update={"empty_slices": _EMPTY_SLICES}),
-            "optimiser": recipe.optimiser.model_copy(update={"learning_rate": _RATE}),
+            "optimizer": recipe.optimizer.model_copy(update={"learning_rate": _RATE}),
             "schedule": schedule,
         }
     )
@@ -284,7 +284,7 @@ def _train_decoder(
     """Train the decoder alone, without augmentation; return the mean loss of the last epoch."""
     decoder, loss_of = network.decoder, SegmentationLoss(recipe.loss)
     device = next(decoder.parameters()).device
-    optimiser = torch.optim.AdamW(decoder.parameters(), weight_decay=recipe.optimiser.weight_decay)
+    optimizer = torch.optim.AdamW(decoder.parameters(), weight_decay=recipe.optimizer.weight_decay)
     schedule = recipe.schedule
     steps = len(chosen) // schedule.batch_size
     listener.stage("training the decoder", schedule.epochs * steps)
@@ -293,7 +293,7 @@ def _train_decoder(
     for epoch in range(schedule.epochs):
         losses = []
         for step, batch in enumerate(_batches(len(chosen), steps, schedule.seed, epoch)):
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * steps + step, steps, recipe)
             images, targets = (
                 torch.from_numpy(part).to(device) for part in slices.read(chosen[batch])
@@ -302,10 +302,10 @@ def _train_decoder(
             with torch.autocast(device.type, torch.bfloat16):
                 logits = decoder(encoded, images)
             loss: Tensor = loss_of(logits, targets).total
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(decoder.parameters(), recipe.optimiser.clip_norm)
-            optimiser.step()
+            torch.nn.utils.clip_grad_norm_(decoder.parameters(), recipe.optimizer.clip_norm)
+            optimizer.step()
             losses.append(loss.item())
             listener.advance()
         listener.note(f"epoch {epoch + 1}/{schedule.epochs}: loss {np.mean(losses):.3f}")
@@ -332,7 +332,7 @@ def _unseen_dice(
     found = {}
     network = load_network(checkpoint, facts, base)
     with TorchBackend(network, facts.recipe, views=1) as backend:
-        segmenter = Segmenter(facts.recipe.preparation, choice.outputs, backend)
+        segmenter = Segmenter(facts.recipe.preprocessing, choice.outputs, backend)
         for scan in scans:
             channels, references = scan.load()
             (result,) = segmenter.segment(*channels).results

@@ -1,6 +1,6 @@
 """How fast a training step is and what memory it takes, beside the loop a person would write.
 
-The plain loop has the same network, loss and optimiser, in float32, one batch after another;
+The plain loop has the same network, loss and optimizer, in float32, one batch after another;
 every slice is augmented on its own by MONAI's random transforms. Each loop runs in a process of
 its own, so that its peak of memory is its own.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.errors import InputError
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_train.cost import footprint_of
 from wmh_train.data.cache import CachedSlices, open_cache
 from wmh_train.data.layouts import find_data
@@ -39,7 +39,7 @@ Loop = Literal["ours", "plain"]
 _WARM_UP_STEPS = 1
 
 
-class LoopSpeed(Strict):
+class LoopSpeed(StrictModel):
     """One loop on one recipe."""
 
     loop: Loop
@@ -50,7 +50,7 @@ class LoopSpeed(Strict):
     peak_memory_mb: float  # 10⁶ bytes: of the GPU, or else of the process's resident memory
 
 
-class TrainingSpeed(Strict):
+class TrainingSpeed(StrictModel):
     """Both loops on one recipe."""
 
     recipe: str
@@ -68,7 +68,7 @@ class TrainingSpeed(Strict):
 
 
 def measure_training_speed(recipe: Recipe, data: Path, cache: Path, steps: int) -> TrainingSpeed:
-    """Time optimiser steps of one recipe, with random weights: speed does not depend on them.
+    """Time optimizer steps of one recipe, with random weights: speed does not depend on them.
 
     A step here has `slices_at_once` slices: gradients are not accumulated, which would only
     repeat what is timed.
@@ -98,14 +98,14 @@ def measure_training_speed(recipe: Recipe, data: Path, cache: Path, steps: int) 
 
 def _measure(loop: Loop, recipe: Recipe, data: Path, cache: Path, steps: int) -> LoopSpeed:
     scans = find_data(data, recipe.channels, recipe.outputs).scans
-    slices = open_cache(scans, recipe.preparation, cache)
+    slices = open_cache(scans, recipe.preprocessing, cache)
     torch.manual_seed(recipe.schedule.seed)
     run = _run_ours if loop == "ours" else _run_plain
     seconds = run(recipe, slices, steps + _WARM_UP_STEPS)[_WARM_UP_STEPS:]
     batch = recipe.schedule.batch_size
     return LoopSpeed(
         loop=loop,
-        precision=recipe.optimiser.mixed_precision if loop == "ours" else "no",
+        precision=recipe.optimizer.mixed_precision if loop == "ours" else "no",
         slices_per_second=round(batch / statistics.median(seconds), 4),
         slowest_step_s=round(max(seconds), 3),
         fastest_step_s=round(min(seconds), 3),
@@ -147,10 +147,10 @@ def _run_ours(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
 def _run_plain(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
     """Return the seconds of each step of the plain loop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    schedule, settings = recipe.schedule, recipe.optimiser
+    schedule, settings = recipe.schedule, recipe.optimizer
     network, loss_of = WmhNetwork(recipe).to(device).train(), SegmentationLoss(recipe.loss)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
     augment = _plain_augmentation(recipe)
     order = np.random.default_rng(schedule.seed).integers(
         len(slices.with_lesion), size=(steps, schedule.batch_size)
@@ -158,7 +158,7 @@ def _run_plain(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
     seconds = []
     for batch in order:
         started = time.perf_counter()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         parts = batch.reshape(-1, schedule.slices_at_once)
         for places in parts:
             images, targets = slices.read(places)
@@ -171,7 +171,7 @@ def _run_plain(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
             loss: Tensor = loss_of(network(image), target).total / len(parts)
             torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        optimiser.step()
+        optimizer.step()
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - started)
     return seconds
@@ -181,7 +181,7 @@ def _plain_augmentation(recipe: Recipe) -> monai.Compose:
     """Compose MONAI's own transforms to what the recipe asks for."""
     settings = recipe.augmentation
     both = ["image", "target"]
-    shift_px = settings.shift * recipe.preparation.size_px
+    shift_px = settings.shift * recipe.preprocessing.size_px
     return monai.Compose(
         [
             monai.RandFlipd(both, prob=0.5, spatial_axis=0),

@@ -20,7 +20,7 @@ from wmh_bench.environment import Circumstances, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.runner import Job, Progress, run
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import (
     DeviceLostError,
@@ -35,12 +35,12 @@ from wmh_runtime.evaluation.scoring import score
 from wmh_runtime.evaluation.statistics import Average, evaluate
 from wmh_runtime.evaluation.statistics import Case as EvaluatedCase
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.inference.backend_selection import Wanted, executing
-from wmh_runtime.machine import cores
+from wmh_runtime.inference.backend_selection import BackendOptions, open_backends
+from wmh_runtime.machine import available_cores
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
 from wmh_runtime.precision import Precision
-from wmh_runtime.schema import Strict
-from wmh_runtime.text import counted
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta, first_views
 
 HELD_OUT_SUBJECTS = 12
@@ -59,7 +59,7 @@ class Data:
     are_phantoms: bool = False
 
 
-class Figure(Strict):
+class Figure(StrictModel):
     """One metric over all scans; None where no scan has a value."""
 
     mean: float | None
@@ -80,7 +80,7 @@ class Figure(Strict):
         )
 
 
-class CaseAccuracy(Strict):
+class CaseAccuracy(StrictModel):
     """One scan."""
 
     name: str = Field(description="of a phantom; a number where scans may be of patients")
@@ -90,7 +90,7 @@ class CaseAccuracy(Strict):
     dice: float | None = Field(description="null where both masks are empty")
 
 
-class AccuracyRow(Strict):
+class AccuracyRow(StrictModel):
     """One way to execute the bundle, judged."""
 
     backend: str
@@ -104,7 +104,7 @@ class AccuracyRow(Strict):
     cases: list[CaseAccuracy]
 
 
-class Accuracy(Strict):
+class Accuracy(StrictModel):
     """The measurement."""
 
     schema_version: Literal[1] = 1
@@ -134,7 +134,7 @@ def written(plans: Sequence[Plan], on_phantom: Callable[[], None]) -> Iterator[D
     """Write phantoms for as long as the context lasts."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cohort(plans, folder, workers=cores(), on_written=on_phantom)
+        write_cohort(plans, folder, workers=available_cores(), on_written=on_phantom)
         yield Data(HELD_OUT, folder, folder, are_phantoms=True)
 
 
@@ -188,7 +188,7 @@ def measure_accuracy(
             else:
                 measured.rows.append(row)
                 if alone:
-                    measured.skipped["scans without a reference"] = counted(len(alone), "scan")
+                    measured.skipped["scans without a reference"] = count_noun(len(alone), "scan")
                 if data.are_phantoms and not measured.threshold_dice:
                     measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
         on_result(measured)
@@ -205,7 +205,7 @@ class _Telling(Progress):
 
 def _row(
     bundle: Bundle,
-    scans: Sequence[Found],
+    scans: Sequence[Case],
     data: Data,
     out: Path,
     backend: str,
@@ -215,8 +215,8 @@ def _row(
 ) -> tuple[AccuracyRow, tuple[Path, ...]]:
     """Return one way, judged, and the masks that no reference is for."""
     job = Job(scans, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
-    wanted = Wanted(views=first_views(tta), precision=precision)
-    with executing(bundle, backend, wanted) as opened:
+    wanted = BackendOptions(views=first_views(tta), precision=precision)
+    with open_backends(bundle, backend, wanted) as opened:
         (device,) = opened.backends
         outcome = run(job, [device], _Telling(on_scan))
     for _, error in outcome.failed:
@@ -250,7 +250,7 @@ def _case(case: EvaluatedCase, number: int, data: Data) -> CaseAccuracy:
     )
 
 
-def _threshold_dice(data: Data, scans: Sequence[Found], out: Path) -> dict[str, float]:
+def _threshold_dice(data: Data, scans: Sequence[Case], out: Path) -> dict[str, float]:
     """Return what phantoms give away without any learning."""
     pairs = find_pairs(out, data.references).pairs
     scan_of = match_scans(pairs, scans)

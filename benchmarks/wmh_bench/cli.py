@@ -38,15 +38,15 @@ from wmh_bench.timing.times import LEAST_S
 from wmh_export.model_card import MeasuredAccuracy, model_card
 from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, open_bundle
 from wmh_runtime.cli import console
-from wmh_runtime.cli.options import precision_named, tta_named
+from wmh_runtime.cli.options import parse_precision, parse_tta
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.figures.plot_style import DARK, LIGHT, Theme
 from wmh_runtime.files.atomic import write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.inference.backend_selection import AUTO, Wanted, backend_known
+from wmh_runtime.inference.backend_selection import AUTO, BackendOptions, parse_backend
 from wmh_runtime.precision import Precision
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import ALL_VIEWS, Views, first_views
 
 app = console.command_line("Measure a bundle on this machine: speed, accuracy, memory.")
@@ -109,10 +109,10 @@ def latency(
                 bar.update(task, total=len(left))
             elif isinstance(found, Ceiling):
                 rate = f"{found.tflop_per_s:.3g} TFLOP/s"
-                console.say(f"matrix products, {found.backend} {found.precision}: {rate}")
+                console.print_line(f"matrix products, {found.backend} {found.precision}: {rate}")
             else:
                 if len(measured.rows) == 1:
-                    console.say(_ROW.format(*_HEADS))
+                    console.print_line(_ROW.format(*_HEADS))
                 _say_row(found)
                 bar.advance(task)
 
@@ -126,11 +126,11 @@ def _figure(value: float | None) -> str:
 
 
 def _say_skipped(what: str, reason: str) -> None:
-    console.say(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
+    console.print_line(f"skipped {reason if reason.startswith(what) else f'{what}: {reason}'}")
 
 
 def _say_row(row: LatencyRow) -> None:
-    views, slices = counted(row.views, "view"), counted(row.batch, "slice")
+    views, slices = count_noun(row.views, "view"), count_noun(row.batch, "slice")
     name = f"{row.backend} {row.precision}, {views}, {slices}"
     shares = [
         "–" if share is None else f"{share:.0%}"
@@ -141,17 +141,17 @@ def _say_row(row: LatencyRow) -> None:
         *(f"{row.scans_per_hour:.0f}", *shares, f"{row.load_s:.2f}", f"{row.first_s:.2f}"),
         *(f"{row.host_memory_mb:.0f}", _figure(row.device_memory_mb), f"{row.mask_dice:.4f}"),
     )
-    console.say(_ROW.format(*figures, name))
+    console.print_line(_ROW.format(*figures, name))
     if row.parts is not None:
         parts = row.parts
-        console.say(
+        console.print_line(
             f"    on the device, ms: in {parts.to_device_ms:.3g}, compute {parts.compute_ms:.4g},"
             f" out {parts.from_device_ms:.3g}; enqueued in {_figure(parts.enqueue_ms)}"
         )
     if row.refused:
-        console.say_warning(f"{name}: wmh-infer refuses it, {row.refused}")
+        console.print_warning(f"{name}: wmh-infer refuses it, {row.refused}")
     for warning in row.warnings:
-        console.say_warning(f"{name}: {warning}")
+        console.print_warning(f"{name}: {warning}")
 
 
 @app.command()
@@ -176,29 +176,29 @@ def throughput(
     if picture is not None and picture.suffix.lower() != ".png":
         raise InputError(f"is {picture}", "Give a name that ends with .png.", about="--picture")
     opened = open_bundle(bundle)
-    way = tta_named(tta)
-    wanted = Wanted(first_views(way), precision_named(precision), batch, threads)
+    way = parse_tta(tta)
+    wanted = BackendOptions(first_views(way), parse_precision(precision), batch, threads)
     _check(results, picture)
     with tempfile.TemporaryDirectory() as scratch, console.progress_bar() as bar:
         to = out or Path(scratch) / "out"
         task = bar.add_task("segmenting", total=len(discover(scans, to).scans))
         measured = measure_throughput(
-            *(opened, scans, to, backend_known(backend), wanted, way),
+            *(opened, scans, to, parse_backend(backend), wanted, way),
             on_scan=lambda: bar.advance(task),
         )
-    console.say(
+    console.print_line(
         f"{measured.executes} in {measured.precision}, {measured.tta}:"
-        f" {counted(measured.scans, 'scan')} in {measured.seconds:.1f} s,"
+        f" {count_noun(measured.scans, 'scan')} in {measured.seconds:.1f} s,"
         f" {measured.scans_per_hour:.0f} an hour, {measured.views_per_s:.4g} views/s,"
         f" {measured.share_of_alone:.0%} of the device alone"
     )
-    console.say(
+    console.print_line(
         f"{measured.slices_executed} of {measured.slices} slices executed,"
         f" {measured.slices_in_all_views} of them in all views; a batch was under way"
         f" {measured.batch_under_way:.0%} of the time; peak memory {measured.peak_memory_mb} MB"
     )
     steps = ", ".join(f"{step} {taken:.2f}" for step, taken in measured.seconds_a_scan.items())
-    console.say(f"seconds a scan, of the thread that does it: {steps}")
+    console.print_line(f"seconds a scan, of the thread that does it: {steps}")
     if results is not None:
         write_result(results, measured)
     if picture is not None:
@@ -255,7 +255,7 @@ def accuracy(
             bar.update(task, total=len(discover(data, NO_OUTPUT).scans) * len(ways))
             annotated = nullcontext(Data("annotated scans", data, references or data))
         with annotated as scans:
-            measured = measure_accuracy(opened, scans, ways, tta_named(tta), advance, show)
+            measured = measure_accuracy(opened, scans, ways, parse_tta(tta), advance, show)
     _say_accuracy(measured)
     if card:
         _write_card(opened, measured, f"wmh-bench accuracy {bundle}")
@@ -268,9 +268,9 @@ def _say_accuracy(measured: Accuracy) -> None:
             "Choose another --backend or --precision.",
         )
     line = "{:<22} {:>7} {:>7} {:>7} {:>8} {:>8} {:>9}"
-    console.say(
+    console.print_line(
         line.format("", "Dice", "lowest", "H95 mm", "AVD %", "recall", "lesion F1")
-        + f"  ({counted(measured.scans, 'scan')}: {measured.data})"
+        + f"  ({count_noun(measured.scans, 'scan')}: {measured.data})"
     )
     for row in measured.rows:
         means = [row.metrics[name].mean for name in ("h95_mm", "avd_percent")]
@@ -279,10 +279,10 @@ def _say_accuracy(measured: Accuracy) -> None:
         lowest = min(dice) if dice else None
         figures = [row.metrics["dice"].mean, lowest, *means, *lesions]
         cells = [_figure(figure) for figure in figures]
-        console.say(line.format(f"{row.backend} {row.precision}", *cells))
+        console.print_line(line.format(f"{row.backend} {row.precision}", *cells))
     if measured.threshold_dice:
         best = sum(measured.threshold_dice.values()) / len(measured.threshold_dice)
-        console.say(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
+        console.print_line(f"best intensity threshold, chosen against the truth: Dice {best:.4g}")
     for what, reason in measured.skipped.items():
         _say_skipped(what, reason)
 
@@ -307,7 +307,7 @@ def baseline(
     one would try next: merged, all views at once, scaled_dot_product_attention, torch.compile,
     half precision, CUDA graphs. All on the same weights in the same run, masks compared.
     """
-    with console.needing("cpu,export"):
+    with console.require_extra("cpu,export"):
         from wmh_bench.baseline.measure import Subject, measure_baseline
         from wmh_bench.baseline.timing import device_named
     opened = open_bundle(bundle) if bundle else None
@@ -318,7 +318,7 @@ def baseline(
     _check(results)
 
     def show(measured: Any, line: str) -> None:
-        console.say(line)
+        console.print_line(line)
         if results is not None:
             write_result(results, measured)
 
@@ -341,10 +341,10 @@ def compare(
     make_writable_folder(out)
     text = table(found)
     write_text_atomically(out / "comparison.md", text)
-    console.say(text)
+    console.print_line(text)
     if found.entries:
         _draw(out / "comparison.png", lambda theme: draw_comparison(found, theme))
-    console.say(f"Written to {out}")
+    console.print_line(f"Written to {out}")
 
 
 def _draw(path: Path, draw: Callable[[Theme], bytes]) -> None:
@@ -355,15 +355,15 @@ def _draw(path: Path, draw: Callable[[Theme], bytes]) -> None:
 
 def _backends(names: str) -> list[str]:
     """Return those that are named; else those of the processor where there is no GPU, or all."""
-    named = [backend_known(name) for name in _listed(names)]
+    named = [parse_backend(name) for name in _listed(names)]
     if named or this_machine().gpus:
         return named
-    console.say("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
+    console.print_line("no GPU here, as far as nvidia-smi knows: the processor's backends alone")
     return list(ON_PROCESSORS)
 
 
 def _precisions(names: str) -> list[Precision]:
-    return [precision_named(name) for name in _listed(names)]
+    return [parse_precision(name) for name in _listed(names)]
 
 
 def _views(names: str) -> list[Views]:

@@ -14,7 +14,7 @@ from wmh_bench.latency import Latency
 from wmh_bench.machine import Machine
 from wmh_bench.throughput import Throughput
 from wmh_runtime.precision import Precision
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import VIEWS
 
 Measurement = Latency | Throughput | Accuracy | Baseline
@@ -228,7 +228,7 @@ def _model(model: Model) -> str:
 def _device(device: str, machine: Machine) -> str:
     is_processor = device in (_CPU, machine.processor)
     name = " ".join(_SUPERFLUOUS.sub("", machine.processor if is_processor else device).split())
-    return f"{name}, {counted(machine.cores, 'core')}" if is_processor else name
+    return f"{name}, {count_noun(machine.cores, 'core')}" if is_processor else name
 
 
 def table(comparison: Comparison) -> str:

@@ -11,13 +11,13 @@ from pydantic import Field
 from wmh_bench.ceilings.operations import flop_a_slice
 from wmh_bench.machine import Machine, this_machine
 from wmh_runtime.bundle.bundle import MANIFEST_NAME, Bundle
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.schema import Strict
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.schema import StrictModel
 
 _WAIT_S = 20
 
 
-class Model(Strict):
+class Model(StrictModel):
     """What is executed."""
 
     name: str
@@ -35,14 +35,14 @@ class Model(Strict):
         return cls(
             name=manifest.name,
             model_id=manifest.model_id,
-            bundle_sha256=sha256_of(bundle.folder / MANIFEST_NAME),
-            size_px=manifest.preparation.size_px,
+            bundle_sha256=sha256_file(bundle.folder / MANIFEST_NAME),
+            size_px=manifest.preprocessing.size_px,
             parameters=manifest.training.parameters,
             gflop_a_view=round(flop_a_slice(bundle.path_of(one_view)) / 1e9, 3),
         )
 
 
-class Circumstances(Strict):
+class Circumstances(StrictModel):
     """What every result begins with."""
 
     made: str = Field(description="when it began, UTC, ISO 8601")

@@ -33,17 +33,17 @@ from wmh_bench.timing.times import Times
 from wmh_bench.timing.timing_device import Marks, timing
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.gpu.driver import device_type
-from wmh_runtime.backends.onnx_graph import GraphBackend, ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend, OnnxBackend
 from wmh_runtime.bundle.bundle import Bundle, open_bundle
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import NoGpuError, NotInstalledError, WmhError
-from wmh_runtime.inference.backend_selection import Wanted, unproven
-from wmh_runtime.machine import cores
+from wmh_runtime.inference.backend_selection import BackendOptions, build_unverified
+from wmh_runtime.machine import available_cores
 from wmh_runtime.precision import Precision
-from wmh_runtime.schema import Strict
-from wmh_runtime.text import counted
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_runtime.types import Floats
 
@@ -58,7 +58,7 @@ class Combination:
     batch: int  # slices
 
     def __str__(self) -> str:
-        views, slices = counted(self.views, "view"), counted(self.batch, "slice")
+        views, slices = count_noun(self.views, "view"), count_noun(self.batch, "slice")
         return f"{self.backend} {self.precision}, {views}, {slices} at a time"
 
 
@@ -72,7 +72,7 @@ class How:
     gpu: int
 
 
-class LatencyRow(Strict):
+class LatencyRow(StrictModel):
     """One way to execute a bundle, measured."""
 
     backend: str
@@ -85,7 +85,7 @@ class LatencyRow(Strict):
     first_s: float = Field(description="the first batch after it")
     times: Times = Field(description="of a batch alone on the whole device, from host to host")
     parts: Parts | None = Field(description="of it, on GPUs")
-    at_once: int = Field(description="batches that a run executes at the same time")
+    num_streams: int = Field(description="batches that a run executes at the same time")
     views_per_s: float = Field(description="with as many batches under way as a run has")
     slices_per_s: float = Field(description="likewise")
     scans_per_hour: float = Field(description="likewise; executing alone, no reading or writing")
@@ -106,7 +106,7 @@ class LatencyRow(Strict):
     warnings: list[str]
 
 
-class Latency(Strict):
+class Latency(StrictModel):
     """The measurement."""
 
     schema_version: Literal[1] = 1
@@ -172,7 +172,7 @@ def measure_latency(
         circumstances=Circumstances.of(Model.of(bundle)),
         least_s=how.least_s,
         slices_a_scan=how.slices_a_scan,
-        threads=how.threads or cores(),
+        threads=how.threads or available_cores(),
         gpu=how.gpu,
         rows=[],
         ceilings=[],
@@ -268,7 +268,7 @@ def _measure(folder: Path, way: Combination, how: How, gflop_a_view: float) -> L
         first_s=as_in_a_run.first_s,
         times=times,
         parts=parts,
-        at_once=backend.at_once,
+        num_streams=backend.num_streams,
         views_per_s=round(slices_per_s * way.views, 3),
         slices_per_s=round(slices_per_s, 4),
         scans_per_hour=round(3600 * slices_per_s / how.slices_a_scan, 2),
@@ -304,7 +304,7 @@ class _AsInARun:
 def _as_in_a_run(bundle: Bundle, way: Combination, how: How, batch: Sequence[Floats]) -> _AsInARun:
     marks = Marks()
     backend = _backend(bundle, way, how, marks)
-    on_gpu = not isinstance(backend, ProcessorBackend)
+    on_gpu = not isinstance(backend, CpuBackend)
     with ExitStack() as stack:
         free_bytes = _free_bytes(backend, how, stack)
         before_bytes = free_bytes()
@@ -316,7 +316,7 @@ def _as_in_a_run(bundle: Bundle, way: Combination, how: How, batch: Sequence[Flo
         per_s = batches_per_s(backend, itertools.repeat(batch), how.least_s)
         clock_mhz = clock_of(how.gpu if on_gpu else None)
         host_bytes, taken_bytes = peak_resident_bytes(), before_bytes - free_bytes()
-        has_all = backend.at_once == 1
+        has_all = backend.num_streams == 1
         alone = time_alone(backend, batch, marks, how.least_s) if has_all else None
         parity = measure_parity(load_reference_outputs(bundle), backend, way.views)
     return _AsInARun(
@@ -337,38 +337,38 @@ def _alone(
 ) -> tuple[Times, Parts | None]:
     """Time a batch that has all threads of the processor to itself."""
     marks = Marks()
-    with _backend(bundle, way, how, marks, at_once=1) as backend:
+    with _backend(bundle, way, how, marks, num_streams=1) as backend:
         return time_alone(backend, batch, marks, how.least_s)
 
 
 def _backend(
-    bundle: Bundle, way: Combination, how: How, marks: Marks, at_once: int | None = None
+    bundle: Bundle, way: Combination, how: How, marks: Marks, num_streams: int | None = None
 ) -> Backend:
     """Make a backend; its library is imported, so that opening takes no time for that."""
     on_processor = way.backend in ON_PROCESSORS
-    wanted = Wanted(
+    wanted = BackendOptions(
         views=way.views,
         precision=way.precision,
         batch_size=way.batch,
         threads=how.threads if on_processor else None,
         gpus=() if on_processor else (how.gpu,),
         driver=None if on_processor else timing(device_type(), marks),
-        at_once=at_once,
+        num_streams=num_streams,
     )
-    (backend,) = unproven(bundle, way.backend, wanted)
-    if isinstance(backend, GraphBackend):
+    (backend,) = build_unverified(bundle, way.backend, wanted)
+    if isinstance(backend, OnnxBackend):
         importlib.import_module(backend.library)
     return backend
 
 
 def _free_bytes(backend: Backend, how: How, stack: ExitStack) -> Callable[[], int]:
     """Return what tells the free memory of the backend's GPU; always 0 on a processor."""
-    if isinstance(backend, ProcessorBackend):
+    if isinstance(backend, CpuBackend):
         return lambda: 0
     device = stack.enter_context(closing(device_type()(how.gpu)))
 
-    def ask() -> int:
+    def free_bytes() -> int:
         with device.current():
             return device.free_bytes()
 
-    return ask
+    return free_bytes

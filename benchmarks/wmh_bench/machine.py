@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 from pydantic import Field
 
-from wmh_runtime.machine import cores, cpu_facts, processor
-from wmh_runtime.schema import Strict
+from wmh_runtime.machine import available_cores, cpu_info, cpu_name
+from wmh_runtime.schema import StrictModel
 
 _LIBRARIES = (
     *("wmh-lora", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino"),
@@ -23,7 +23,7 @@ _ASKED = ("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm"
 _WAIT_S = 20
 
 
-class Gpu(Strict):
+class Gpu(StrictModel):
     """A GPU, as its driver describes it; None is what it does not tell."""
 
     name: str
@@ -34,7 +34,7 @@ class Gpu(Strict):
     power_limit_w: float | None
 
 
-class Machine(Strict):
+class Machine(StrictModel):
     """A processor, its memory, GPUs and the libraries; the machine's name is left out."""
 
     processor: str
@@ -50,10 +50,10 @@ class Machine(Strict):
 
 def this_machine() -> Machine:
     """Describe the machine at hand."""
-    flags = cpu_facts().get("flags", "").split()
+    flags = cpu_info().get("flags", "").split()
     return Machine(
-        processor=processor(),
-        cores=cores(),
+        processor=cpu_name(),
+        cores=available_cores(),
         clock_mhz=_clock_mhz(),
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         instructions=[flag for flag in _OF_INTEREST if flag in flags],

@@ -17,7 +17,7 @@ from wmh_bench.latency import Latency
 from wmh_bench.throughput import Throughput
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.schema import problems_of
+from wmh_runtime.schema import describe_validation_error
 
 Result = Annotated[Latency | Throughput | Accuracy | Baseline, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[Latency | Throughput | Accuracy | Baseline] = TypeAdapter(Result)
@@ -40,7 +40,7 @@ def read_result(path: Path) -> Latency | Throughput | Accuracy | Baseline:
         problem = f"cannot be read ({error.strerror})"
         raise InputError(problem, "Give results of wmh-bench.", about=path) from error
     except ValidationError as error:
-        problem = f"is no result that can be compared: {problems_of(error)}"
+        problem = f"is no result that can be compared: {describe_validation_error(error)}"
         advice = "Give those of wmh-bench latency, throughput, accuracy and baseline."
         raise InputError(problem, advice, about=path) from error
 

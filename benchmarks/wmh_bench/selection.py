@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wmh_runtime.backends.registry import PROCESSOR_BACKENDS
-from wmh_runtime.inference.backend_selection import backends_known
+from wmh_runtime.backends.registry import CPU_BACKENDS
+from wmh_runtime.inference.backend_selection import list_backends
 from wmh_runtime.precision import Precision
 
-ON_PROCESSORS = tuple(kind.name for kind in PROCESSOR_BACKENDS)
+ON_PROCESSORS = tuple(kind.name for kind in CPU_BACKENDS)
 
 
 def ways_of(
@@ -18,7 +18,7 @@ def ways_of(
     wanted = set(backends)
     return [
         (name, precision)
-        for name, of_backend in backends_known()
+        for name, of_backend in list_backends()
         if not wanted or name in wanted
         for precision in of_backend
         if not precisions or precision in precisions

@@ -23,17 +23,17 @@ from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.runner import Job, Progress, run
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError, InterruptionError
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.inference.backend_selection import Wanted, executing
+from wmh_runtime.inference.backend_selection import BackendOptions, open_backends
 from wmh_runtime.inference.trace import Span, Stage
-from wmh_runtime.machine import cores
-from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.machine import available_cores
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.precision import Precision
-from wmh_runtime.preprocessing.preprocess import prepare
-from wmh_runtime.schema import Strict
+from wmh_runtime.preprocessing.preprocess import preprocess
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import VIEWS, Tta, first_views
 from wmh_runtime.types import Floats
 
@@ -41,7 +41,7 @@ _ALONE_S = 10.0  # that the device is timed alone, before and after
 _SAME_STRETCH_S = 0.005  # a shorter pause is none
 
 
-class Stretch(Strict):
+class Stretch(StrictModel):
     """What a thread did without a pause. Seconds since the run began."""
 
     stage: Stage
@@ -50,7 +50,7 @@ class Stretch(Strict):
     ended_s: float
 
 
-class Throughput(Strict):
+class Throughput(StrictModel):
     """The measurement."""
 
     schema_version: Literal[1] = 1
@@ -85,11 +85,11 @@ class _Watching(Progress):
     """Keeps what is said, and the memory at the time."""
 
     def __init__(self, on_scan: Callable[[], None]) -> None:
-        self.records: list[Record] = []
+        self.records: list[Sidecar] = []
         self.resident_mb: list[int] = []
         self._on_scan = on_scan
 
-    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:  # noqa: ARG002
+    def done(self, scan: Case, records: Sequence[Sidecar], *, kept: bool) -> None:  # noqa: ARG002
         self.records.append(records[0])
         self.resident_mb.append(round(psutil.Process().memory_info().rss / 1e6))
         self._on_scan()
@@ -100,7 +100,7 @@ def measure_throughput(
     scans: Path,
     out: Path,
     backend: str,
-    wanted: Wanted,
+    wanted: BackendOptions,
     tta: Tta,
     on_scan: Callable[[], None],
 ) -> Throughput:
@@ -124,9 +124,9 @@ def measure_throughput(
     circumstances = Circumstances.of(Model.of(bundle))
     watching = _Watching(on_scan)
     spans: list[Span] = []
-    with executing(bundle, backend, wanted) as opened:
+    with open_backends(bundle, backend, wanted) as opened:
         (device,) = opened.backends
-        slices = prepare([read_scan(found[0].path)], bundle.manifest.preparation).slices
+        slices = preprocess([read_scan(found[0].path)], bundle.manifest.preprocessing).slices
         alone = [_views_per_s(device, slices, tta)]
         began_s = time.perf_counter()
         try:
@@ -155,7 +155,7 @@ def measure_throughput(
         precision=device.precision,
         tta=tta,
         batch=device.batch_size,
-        threads=wanted.threads or cores(),
+        threads=wanted.threads or available_cores(),
         scans=count,
         slices=sum(record.slices for record in records),
         slices_executed=executed,
@@ -203,7 +203,7 @@ def _timeline(spans: Iterable[Span], began_s: float) -> list[Stretch]:
     ]
 
 
-def _seconds_a_scan(spans: Iterable[Span], records: Sequence[Record]) -> dict[str, float]:
+def _seconds_a_scan(spans: Iterable[Span], records: Sequence[Sidecar]) -> dict[str, float]:
     """Say how long a scan takes in each step, and in what none of the steps of its record is."""
     in_stage: defaultdict[Stage, float] = defaultdict(float)
     in_step: defaultdict[str, float] = defaultdict(float)

@@ -13,19 +13,25 @@ from wmh_export.graph_writer import GraphWriter, Proof, Written
 from wmh_export.model_card import model_card
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
-from wmh_export.phantom_probes import phantom_questions
+from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.backends.registry import installed_backends
-from wmh_runtime.bundle.bundle import ANSWERS_NAME, CARD_NAME, MANIFEST_NAME, Bundle, open_bundle
-from wmh_runtime.bundle.manifest import Calibration, File, Manifest, Quantisation, Training
+from wmh_runtime.bundle.bundle import (
+    CARD_NAME,
+    MANIFEST_NAME,
+    REFERENCE_OUTPUTS_NAME,
+    Bundle,
+    open_bundle,
+)
+from wmh_runtime.bundle.manifest import Calibration, File, Manifest, Quantization, Training
 from wmh_runtime.conformance.measure import measure_parity
-from wmh_runtime.conformance.probe_slices import Questions, scan_questions
-from wmh_runtime.conformance.reference_outputs import Answers, ask
+from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes
+from wmh_runtime.conformance.reference_outputs import ReferenceOutputs, compute_reference_outputs
 from wmh_runtime.conformance.verify import SCANS_IN_EIGHT_VIEWS
 from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.files.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.files.temporary import remove_leftovers
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
 from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
 from wmh_train.model.network import WmhNetwork
@@ -33,7 +39,7 @@ from wmh_train.torch_backend import TorchBackend
 
 GRAPHS = "graphs"
 _TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript")
-_NO_LICENCE = "not stated"
+_NO_LICENSE = "not stated"
 _PHANTOM_CAUTION = "Trained on made-up heads: on scans of patients its masks mean nothing"
 _ASKED, _IN_EIGHT_VIEWS = 8, 2  # slices; each of eight views costs eight
 _MERGED_ASKED = 2
@@ -45,8 +51,8 @@ class Naming:
     """What people shall call a bundle and know of it."""
 
     name: str = ""  # empty takes the recipe's
-    caution: str = ""  # empty is none, but for a network that learned from phantoms
-    licence: str = ""  # of the weights; empty says that it is not stated
+    warning: str = ""  # empty is none, but for a network that learned from phantoms
+    license: str = ""  # of the weights; empty says that it is not stated
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def build(
             "is not calibrated", f"Run: wmh-train calibrate {checkpoint} --data …", about=checkpoint
         )
     make_writable_folder(out.parent)
-    remove_leftovers(out.parent)
+    remove_temporary_files(out.parent)
     on_step("loading the network")
     network = load_network(checkpoint, facts, base)
     try:
@@ -124,8 +130,8 @@ class _Assembly:
         of_scans = of_scans_for_int8 = None
         if scans:
             recipe = self.facts.recipe
-            of_scans, of_scans_for_int8 = scan_questions(
-                scans, recipe.preparation, len(recipe.channels)
+            of_scans, of_scans_for_int8 = scan_probes(
+                scans, recipe.preprocessing, len(recipe.channels)
             )
         asked = self._ask(network, of_scans)
         (self.folder / GRAPHS).mkdir()
@@ -137,10 +143,10 @@ class _Assembly:
             self._graph_facts(),
             self.on_step,
         )
-        written, quantisation = self._write(writer, of_scans_for_int8)
+        written, quantization = self._write(writer, of_scans_for_int8)
         self.warnings += writer.warnings
-        asked[0].save(self.folder / ANSWERS_NAME)
-        manifest = self._manifest(written, quantisation)
+        asked[0].save(self.folder / REFERENCE_OUTPUTS_NAME)
+        manifest = self._manifest(written, quantization)
         for graph in manifest.graphs:
             self.warnings += [
                 f"{graph.path} in {parity.precision} on {parity.backend}: {parity.shortfall}"
@@ -151,11 +157,11 @@ class _Assembly:
         write_text_atomically(path, manifest.model_dump_json(indent=2) + "\n")
         write_text_atomically(self.folder / CARD_NAME, model_card(manifest))
 
-    def _phantoms(self, seed: int, slices: int) -> Questions:
+    def _phantoms(self, seed: int, slices: int) -> ProbeSlices:
         recipe = self.facts.recipe
-        return phantom_questions(seed, recipe.preparation, len(recipe.channels), slices)
+        return phantom_probes(seed, recipe.preprocessing, len(recipe.channels), slices)
 
-    def _ask(self, network: WmhNetwork, of_scans: Questions | None) -> list[Answers]:
+    def _ask(self, network: WmhNetwork, of_scans: ProbeSlices | None) -> list[ReferenceOutputs]:
         """Ask the network as it was trained, one view after another, in double precision.
 
         Float32 has errors of its own, as large as those that it is to be compared for.
@@ -166,10 +172,12 @@ class _Assembly:
         self.on_step("asking the network about phantoms")
         with TorchBackend(copy.deepcopy(network).double(), self.facts.recipe, views=1) as backend:
             questions = self._phantoms(PARITY_SEED, _ASKED)
-            asked = [ask(backend, questions, thresholds, _IN_EIGHT_VIEWS)]
+            asked = [compute_reference_outputs(backend, questions, thresholds, _IN_EIGHT_VIEWS)]
             if of_scans is not None:
                 self.on_step("asking the network about scans")
-                answers = ask(backend, of_scans, thresholds, SCANS_IN_EIGHT_VIEWS)
+                answers = compute_reference_outputs(
+                    backend, of_scans, thresholds, SCANS_IN_EIGHT_VIEWS
+                )
                 if answers.finds_lesions:
                     asked.append(answers)
                 else:
@@ -178,7 +186,7 @@ class _Assembly:
                     )
         return asked
 
-    def _merged(self, network: WmhNetwork, answers: Answers) -> WmhNetwork:
+    def _merged(self, network: WmhNetwork, answers: ReferenceOutputs) -> WmhNetwork:
         self.on_step("merging")
         merged = merge(network)
         with TorchBackend(merged, self.facts.recipe, views=1) as backend:
@@ -190,45 +198,48 @@ class _Assembly:
         return merged
 
     def _write(
-        self, writer: GraphWriter, of_scans: Questions | None
-    ) -> tuple[list[Written], Quantisation | None]:
+        self, writer: GraphWriter, of_scans: ProbeSlices | None
+    ) -> tuple[list[Written], Quantization | None]:
         """Write every precision; float32 must be the network, what else is not is refused."""
-        written, quantisation = [writer.fp32()], None
+        written, quantization = [writer.fp32()], None
         self.on_step("making heads to look at activations of")
         more = [] if of_scans is None else [of_scans]
         calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON), *more]
         with tempfile.TemporaryDirectory() as scratch:
-            quantiser = writer.quantiser(calibration, Path(scratch))
+            quantizer = writer.quantizer(calibration, Path(scratch))
             if self.with_int8:
                 searched = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *more]
                 try:
-                    int8, quantisation = writer.int8(quantiser, searched)
+                    int8, quantization = writer.int8(quantizer, searched)
                     written.append(int8)
                 except (ExportError, BackendError) as error:
                     self.refused.append(f"int8: {error}")
             try:
-                written.append(writer.fp16(quantiser.largest_activation()))
+                written.append(writer.fp16(quantizer.largest_activation()))
             except (ExportError, BackendError) as error:
                 self.refused.append(f"fp16: {error}")
-        return written, quantisation
+        return written, quantization
 
-    def _manifest(self, written: list[Written], quantisation: Quantisation | None) -> Manifest:
+    def _manifest(self, written: list[Written], quantization: Quantization | None) -> Manifest:
         facts, naming = self.facts, self.naming
         recipe, calibration = facts.recipe, facts.calibration
         assert calibration is not None
         learned_from_phantoms = facts.provenance.data == DATA_SET_NAME
         return Manifest(
             name=naming.name or recipe.name,
-            caution=naming.caution or _PHANTOM_CAUTION * learned_from_phantoms,
-            licence=naming.licence or _NO_LICENCE,
+            warning=naming.warning or _PHANTOM_CAUTION * learned_from_phantoms,
+            license=naming.license or _NO_LICENSE,
             channels=recipe.channels,
             outputs=calibration.outputs,
-            preparation=recipe.preparation,
+            preprocessing=recipe.preprocessing,
             calibration=Calibration(**calibration.model_dump(exclude={"surface"})),
             graphs=[graph for precision in written for graph in precision.graphs],
             weights=[precision.weights for precision in written],
-            answers=File(path=ANSWERS_NAME, sha256=sha256_of(self.folder / ANSWERS_NAME)),
-            quantisation=quantisation,
+            reference_outputs=File(
+                path=REFERENCE_OUTPUTS_NAME,
+                sha256=sha256_file(self.folder / REFERENCE_OUTPUTS_NAME),
+            ),
+            quantization=quantization,
             refused=self.refused,
             training=Training(
                 **facts.provenance.model_dump(exclude={"details"}),
@@ -236,7 +247,7 @@ class _Assembly:
                 validation_scans=len(facts.split.validation),
                 details={
                     **facts.provenance.details,
-                    "recipe": recipe.model_dump(mode="json", exclude={"preparation"}),
+                    "recipe": recipe.model_dump(mode="json", exclude={"preprocessing"}),
                 },
             ),
             tools={tool: version(tool) for tool in _TOOLS},
@@ -249,6 +260,6 @@ class _Assembly:
             "made_by": "wmh-lora",
             "input": f"{', '.join(recipe.channels)}; z-scored within the head, 0 outside",
             "output": f"probability of {', '.join(recipe.outputs)}",
-            "pixel_size_mm": f"{recipe.preparation.pixel_size_mm:g}",
-            "plane": recipe.preparation.plane,
+            "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
+            "plane": recipe.preprocessing.plane,
         }

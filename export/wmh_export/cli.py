@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from wmh_export.inspect import describe, engine_line
-from wmh_runtime.backends.registry import backend_named, installed_backends
+from wmh_runtime.backends.registry import find_backend, installed_backends
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import choose_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
 from wmh_runtime.errors import InputError
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 app = console.command_line("Turn a checkpoint into a bundle that is provably the same model.")
 
@@ -38,8 +38,10 @@ def build(
         typer.Option(help="FLAIR scans: four are compared on and calibrate INT8."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
-    caution: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
+    warning: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
+    license_name: Annotated[
+        str, typer.Option("--license", help="Of the weights, for the model card.")
+    ] = "",
     without_int8: Annotated[
         bool, typer.Option("--without-int8", help="Leave INT8 out: its search takes most of it.")
     ] = False,
@@ -57,18 +59,18 @@ def build(
             on_step,
             base=base,
             scans=_chosen(scans),
-            naming=assemble.Naming(name, caution, licence),
+            naming=assemble.Naming(name, warning, license_name),
             with_int8=not without_int8,
         )
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         for parity in graph.parity:
-            console.say(str(parity))
-    console.say(f"Bundle {manifest.model_id} in {out}")
+            console.print_line(str(parity))
+    console.print_line(f"Bundle {manifest.model_id} in {out}")
     for reason in built.warnings:
-        console.say_warning(reason)
+        console.print_warning(reason)
     for reason in built.refused:
-        console.say_error(reason)
+        console.print_error(reason)
     if built.refused:
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
@@ -77,7 +79,7 @@ def _chosen(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
     chosen = choose_scans(folder)
-    console.say(f"scans: {', '.join(path.name for path in chosen)}")
+    console.print_line(f"scans: {', '.join(path.name for path in chosen)}")
     return chosen
 
 
@@ -104,7 +106,7 @@ def engines(
     with console.steps() as on_step:
         built = engines.build_engines(opened, toolkit, wanted, _profile(slices), on_step)
     for engine in built:
-        console.say(engine_line(opened, engine))
+        console.print_line(engine_line(opened, engine))
 
 
 def _profile(slices: str) -> BatchProfile:
@@ -135,33 +137,37 @@ def verify(
     opened = open_bundle(bundle)
     opened.verify_engines()
     manifest = opened.manifest
-    console.say(f"{manifest.name}, model {manifest.model_id}")
-    console.say(f"{len(manifest.files)} files are those of the manifest")
-    backends = [backend_named(backend)] if backend else installed_backends()
+    console.print_line(f"{manifest.name}, model {manifest.model_id}")
+    console.print_line(f"{len(manifest.files)} files are those of the manifest")
+    backends = [find_backend(backend)] if backend else installed_backends()
     chosen = _chosen(scans)
     measured = verify_bundle(
-        opened, backends, chosen, lambda parity: console.say(str(parity)), console.say_warning
+        opened,
+        backends,
+        chosen,
+        lambda parity: console.print_line(str(parity)),
+        console.print_warning,
     )
     known = [parity for graph in manifest.graphs for parity in graph.parity]
     beyond = [parity for parity in measured if parity.shortfall]
     new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]
     for parity in beyond:
         line = (
-            f"{parity.precision} on {parity.backend}, {counted(parity.views, 'view')},"
+            f"{parity.precision} on {parity.backend}, {count_noun(parity.views, 'view')},"
             f" {parity.data}: {parity.shortfall}"
         )
         if parity in new:
-            console.say_error(f"{line}. Use another precision or backend here.")
+            console.print_error(f"{line}. Use another precision or backend here.")
         else:
-            console.say_warning(f"{line}, as the manifest says")
+            console.print_warning(f"{line}, as the manifest says")
     if new:
         raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.say(f"{len(measured) - len(beyond)} comparisons within their bounds")
+    console.print_line(f"{len(measured) - len(beyond)} comparisons within their bounds")
     if any(parity.emulated for parity in measured):
-        console.say("fp16 was emulated: it is compared again where a GPU computes it")
+        console.print_line("fp16 was emulated: it is compared again where a GPU computes it")
     if engines := manifest.engines:
-        console.say(
-            f"{counted(len(engines), 'engine')} not executed: this version only builds them"
+        console.print_line(
+            f"{count_noun(len(engines), 'engine')} not executed: this version only builds them"
         )
 
 
@@ -169,7 +175,7 @@ def verify(
 def inspect(bundle: _Bundle) -> None:
     """Say what is in a bundle: model, graphs, sizes, engines and their fused layers."""
     for line in describe(open_bundle(bundle)):
-        console.say(line)
+        console.print_line(line)
 
 
 def main() -> None:

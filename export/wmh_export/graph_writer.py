@@ -14,19 +14,19 @@ from wmh_export.graphs.trace import label, trace
 from wmh_export.graphs.views import with_eight_views
 from wmh_export.graphs.weights import save_sharing_weights
 from wmh_export.network.half import HalfView, require_float32_inside, require_headroom
-from wmh_export.quantization.quantise import Quantiser, search
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_export.quantization.quantize import Quantizer, search
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from wmh_runtime.bundle.manifest import File, Graph, Quantisation, QuantisationTrial
+from wmh_runtime.bundle.manifest import File, Graph, Quantization, QuantizationTrial
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.measure import measure_parity
-from wmh_runtime.conformance.probe_slices import Questions
-from wmh_runtime.conformance.reference_outputs import Answers
+from wmh_runtime.conformance.probe_slices import ProbeSlices
+from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
 from wmh_runtime.conformance.verify import GraphFile, measure_graph
 from wmh_runtime.errors import BackendError, ExportError, WmhError
-from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import GraphPrecision
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import ALL_VIEWS, Views
 from wmh_runtime.types import NetworkShape
 from wmh_train.model.network import WmhNetwork
@@ -41,8 +41,8 @@ class Proof:
     used and beyond the bound.
     """
 
-    asked: Sequence[Answers]  # of the network before anything was merged or rewritten
-    backends: Sequence[type[ProcessorBackend]]
+    asked: Sequence[ReferenceOutputs]  # of the network before anything was merged or rewritten
+    backends: Sequence[type[CpuBackend]]
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,22 @@ class GraphWriter:
         self._on_step("fp32: tracing")
         return self._write("fp32", self._trace(OneView(self._network)))
 
-    def quantiser(self, calibration: Sequence[Questions], scratch: Path) -> Quantiser:
+    def quantizer(self, calibration: Sequence[ProbeSlices], scratch: Path) -> Quantizer:
         """Return what makes INT8 graphs of the float32 one, which is written already.
 
         Args:
             calibration: slices whose activations decide the scales.
             scratch: folder for passing files.
         """
-        return Quantiser(self._folder / _graph_name(1, "fp32"), calibration, scratch)
+        return Quantizer(self._folder / _graph_name(1, "fp32"), calibration, scratch)
 
     def int8(
-        self, quantiser: Quantiser, searched: Sequence[Questions]
-    ) -> tuple[Written, Quantisation]:
+        self, quantizer: Quantizer, searched: Sequence[ProbeSlices]
+    ) -> tuple[Written, Quantization]:
         """Write the graphs in INT8, but for layers that it hurts.
 
         Args:
-            quantiser: of the float32 graph.
+            quantizer: of the float32 graph.
             searched: slices to choose those layers on, which decide no comparison.
 
         Raises:
@@ -125,14 +125,14 @@ class GraphWriter:
         def judge(model: ModelProto) -> list[Parity]:
             return self._try(model, asked)
 
-        def tell(trial: QuantisationTrial) -> None:
+        def tell(trial: QuantizationTrial) -> None:
             left_out = ", ".join(trial.left_out) or "nothing"
             self._on_step(f"int8: {left_out} left in float32: mask Dice {trial.mask_dice:.4f}")
 
-        model, left_out, trials = search(quantiser, judge, tell)
-        made = Quantisation(
-            quantiser=f"onnxruntime {onnxruntime.__version__}",
-            calibration_slices={part.data: len(part) for part in quantiser.calibration},
+        model, left_out, trials = search(quantizer, judge, tell)
+        made = Quantization(
+            quantizer=f"onnxruntime {onnxruntime.__version__}",
+            calibration_slices={part.data: len(part) for part in quantizer.calibration},
             left_out=left_out,
             trials=trials,
         )
@@ -175,7 +175,7 @@ class GraphWriter:
 
     def _proven(self, precision: GraphPrecision, views: Views, weights: File) -> Graph:
         name = _graph_name(views, precision)
-        self._on_step(f"{precision}: comparing {counted(views, 'view')} with the network")
+        self._on_step(f"{precision}: comparing {count_noun(views, 'view')} with the network")
         graph = GraphFile(self._folder / name, precision, views)
         measured = self._measure(graph, self._proof.asked)
         for parity in measured:
@@ -193,7 +193,7 @@ class GraphWriter:
             parity=measured,
         )
 
-    def _try(self, model: ModelProto, asked: Sequence[Answers]) -> list[Parity]:
+    def _try(self, model: ModelProto, asked: Sequence[ReferenceOutputs]) -> list[Parity]:
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder, "try.onnx")
             save_sharing_weights({graph.name: model}, graph.parent, "weights.bin")
@@ -203,7 +203,7 @@ class GraphWriter:
                     measured += [measure_parity(answers, candidate, 1) for answers in asked]
         return measured
 
-    def _measure(self, graph: GraphFile, asked: Sequence[Answers]) -> list[Parity]:
+    def _measure(self, graph: GraphFile, asked: Sequence[ReferenceOutputs]) -> list[Parity]:
         """Ask every backend; where another than ONNX Runtime fails, that is said and no more."""
         measured: list[Parity] = []
         for backend in self._proof.backends:
@@ -215,15 +215,15 @@ class GraphWriter:
                 self.warnings.append(f"{graph.path.name} on {backend.name}: {error}")
         return measured
 
-    def _answers_of_fp32(self, questions: Questions) -> Answers:
+    def _answers_of_fp32(self, questions: ProbeSlices) -> ReferenceOutputs:
         graph = self._folder / _graph_name(1, "fp32")
         with OnnxRuntimeBackend(graph, self._shape) as backend:
             probability = backend.predict(questions.slices)
-        return Answers(questions, {1: probability}, self._proof.asked[0].thresholds)
+        return ReferenceOutputs(questions, {1: probability}, self._proof.asked[0].thresholds)
 
     def _file(self, name: str) -> File:
         path = self._folder / name
-        return File(path=f"{self._folder.name}/{name}", sha256=sha256_of(path))
+        return File(path=f"{self._folder.name}/{name}", sha256=sha256_file(path))
 
 
 def _graph_name(views: Views, precision: GraphPrecision) -> str:

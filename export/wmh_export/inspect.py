@@ -12,14 +12,14 @@ from wmh_runtime.tta import VIEWS
 def describe(bundle: Bundle) -> Iterator[str]:
     """Yield what a bundle holds, line by line."""
     manifest = bundle.manifest
-    preparation = manifest.preparation
-    yield f"{manifest.name}, model {manifest.model_id}, licence {manifest.licence}"
-    if manifest.caution:
-        yield f"caution: {manifest.caution}"
+    preprocessing = manifest.preprocessing
+    yield f"{manifest.name}, model {manifest.model_id}, license {manifest.license}"
+    if manifest.warning:
+        yield f"warning: {manifest.warning}"
     yield (
         f"{', '.join(manifest.channels)} → {', '.join(output.name for output in manifest.outputs)},"
-        f" {preparation.plane} slices of {preparation.size_px} × {preparation.size_px} pixels of"
-        f" {preparation.pixel_size_mm:g} mm"
+        f" {preprocessing.plane} slices of {preprocessing.size_px} × {preprocessing.size_px} pixels"
+        f" of {preprocessing.pixel_size_mm:g} mm"
     )
     for output in manifest.outputs:
         yield (
@@ -38,9 +38,9 @@ def describe(bundle: Bundle) -> Iterator[str]:
                 f" {parity.max_abs_difference:.1e} at most"
                 f"{', BEYOND ITS BOUND' * bool(parity.shortfall)}"
             )
-    if manifest.quantisation is not None:
-        made = manifest.quantisation
-        yield f"int8 by {made.quantiser}; in float32: {', '.join(made.left_out) or 'nothing'}"
+    if manifest.quantization is not None:
+        made = manifest.quantization
+        yield f"int8 by {made.quantizer}; in float32: {', '.join(made.left_out) or 'nothing'}"
     for reason in manifest.refused:
         yield f"left out: {reason}"
     for engine in manifest.engines:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wmh_runtime.bundle.manifest import Manifest, Quantisation
-from wmh_runtime.text import counted
+from wmh_runtime.bundle.manifest import Manifest, Quantization
+from wmh_runtime.text import count_noun
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         manifest: of the bundle.
         accuracy: None says that it has not been measured.
     """
-    preparation, training = manifest.preparation, manifest.training
-    side_mm = preparation.size_px * preparation.pixel_size_mm
+    preprocessing, training = manifest.preprocessing, manifest.training
+    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     sections = [
         f"# Model card: {manifest.name}",
         manifest.intended_use,
-        *([f"**{manifest.caution}**"] if manifest.caution else []),
+        *([f"**{manifest.warning}**"] if manifest.warning else []),
         "## What it is",
         _table(
             ("model id", f"`{manifest.model_id}`"),
-            ("input", f"{', '.join(manifest.channels).upper()}, {preparation.plane} slices"),
+            ("input", f"{', '.join(manifest.channels).upper()}, {preprocessing.plane} slices"),
             (
                 "slice",
-                f"{preparation.size_px} × {preparation.size_px} pixels of"
-                f" {preparation.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
+                f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
+                f" {preprocessing.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
             ),
             ("parameters", f"{training.parameters:,}"),
-            ("licence", manifest.licence),
+            ("license", manifest.license),
         ),
         "## What it was trained on",
         f"{training.data}: {training.training_scans} scans for training"
@@ -64,7 +64,7 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
         " probability, lowest Dice of an output's masks, largest difference of an output's volume."
         " Emulated: computed in wider arithmetic, so that only the device it is for can prove it.",
         _parity_table(manifest),
-        *_quantisation(manifest.quantisation),
+        *_quantization(manifest.quantization),
         *(f"Left out: {reason}" for reason in manifest.refused),
     ]
     return "\n\n".join(sections) + "\n"
@@ -97,7 +97,7 @@ def _parity_table(manifest: Manifest) -> str:
     )
 
 
-def _quantisation(made: Quantisation | None) -> list[str]:
+def _quantization(made: Quantization | None) -> list[str]:
     if made is None:
         return []
     left_out = ", ".join(made.left_out) or "nothing"
@@ -105,8 +105,8 @@ def _quantisation(made: Quantisation | None) -> list[str]:
     (chosen, *_) = (trial for trial in made.trials if trial.left_out == made.left_out)
     also = " and on the scans that calibrated it" if "scans" in made.calibration_slices else ""
     return [
-        f"INT8 was calibrated on slices, {slices}, by {made.quantiser}. Left in float32:"
-        f" {left_out}, chosen in {counted(len(made.trials), 'trial')} on slices of heads that"
+        f"INT8 was calibrated on slices, {slices}, by {made.quantizer}. Left in float32:"
+        f" {left_out}, chosen in {count_noun(len(made.trials), 'trial')} on slices of heads that"
         f" neither the calibration nor the table above knows{also}"
         f" (mask Dice {chosen.mask_dice:.4f})."
     ]

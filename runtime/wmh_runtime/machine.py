@@ -14,19 +14,19 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUP = Path("/proc/self/cgroup")
 
 
-def processor() -> str:
+def cpu_name() -> str:
     """Return the model of the processor, as far as the system tells it."""
-    return cpu_facts().get("model name") or platform.processor() or platform.machine()
+    return cpu_info().get("model name") or platform.processor() or platform.machine()
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Return how many cores this process may use, which may be fewer than there are."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def cpu_facts() -> dict[str, str]:
+def cpu_info() -> dict[str, str]:
     """Return what Linux says of the last processor, by name; empty elsewhere."""
     if not _CPU_INFO.exists():
         return {}

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 _MOST = 3  # problems told
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Facts that are stored and read back: unknown keys, infinities and NaN are refused.
 
     Values never change.
@@ -19,7 +19,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def problems_of(error: ValidationError) -> str:
+def describe_validation_error(error: ValidationError) -> str:
     """Say which values were refused, what came and what was expected; the first few of many."""
     problems = error.errors(include_url=False)
     told = [_told(problem) for problem in problems[:_MOST]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def counted(count: int, noun: str) -> str:
+def count_noun(count: int, noun: str) -> str:
     """Say how many there are: 1 scan, 2 scans, no scans."""
     return f"{count or 'no'} {noun}{'s' * (count != 1)}"
 

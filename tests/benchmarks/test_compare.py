@@ -20,7 +20,7 @@ from wmh_bench.results import read_result, schema, write_result
 from wmh_bench.throughput import Throughput
 from wmh_bench.timing.times import Times
 from wmh_runtime.errors import InputError
-from wmh_runtime.figures.plot_style import COLOURS, DARK
+from wmh_runtime.figures.plot_style import COLORS, DARK
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMES = Times.of([0.1] * 10)
@@ -64,7 +64,7 @@ def latency_row(backend="openvino", precision="bf16", **changes):
         "views_per_s": 16,
         "slices_per_s": 2,
         "scans_per_hour": 150,
-        "at_once": 2,
+        "num_streams": 2,
         "clock_mhz": None,
         "tflop_per_s": 1,
         "share_of_products": 0.5,
@@ -269,8 +269,8 @@ def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
     assert "| 2 |  |  |  | 0.9900 |  |  |" in blank
 
 
-def coloured(picture, colour):
-    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+def colored(picture, color):
+    rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return int((picture == rgb).all(axis=2).sum())
 
 
@@ -283,7 +283,7 @@ def test_the_picture_has_a_bar_for_each_way_as_long_as_it_is_fast():
     assert dark[0, 0].max() < 40
     for picture in (light, dark):
         left = picture[:, : picture.shape[1] // 2]
-        slow, fast = (coloured(left, colour) for colour in COLOURS[:2])
+        slow, fast = (colored(left, color) for color in COLORS[:2])
         # Logarithmic from half of the least: log(200 / 1) against log(2 / 1), 7.6 times as long.
         assert fast > 3 * slow > 0
 

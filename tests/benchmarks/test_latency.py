@@ -18,7 +18,7 @@ from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.errors import BundleError, NoGpuError
-from wmh_runtime.machine import cores
+from wmh_runtime.machine import available_cores
 
 HOW = How(least_s=0.001, slices_a_scan=10, threads=None, gpu=0)
 ROW = "onnxruntime fp32, 8 views, 2 slices at a time"
@@ -70,8 +70,8 @@ def test_a_row_says_what_was_executed_and_what_that_comes_to(toy_bundle, here, m
     assert row.times.timed >= 10
     assert 0 < row.times.fastest_ms <= row.times.median_ms <= row.times.p90_ms
     assert row.host_memory_mb == pytest.approx(peak_resident_bytes() / 1e6, rel=0.1)
-    assert row.at_once == min(2, cores())
-    assert measured.threads == cores()
+    assert row.num_streams == min(2, available_cores())
+    assert measured.threads == available_cores()
 
 
 def test_what_is_not_here_is_skipped_once_with_the_reason(toy_bundle, here):
@@ -136,11 +136,11 @@ def test_a_batch_alone_has_all_threads(toy_bundle, here, monkeypatch):
 
     class Telling(OnnxRuntimeBackend):
         def _open(self):
-            opened.append(self.at_once)
+            opened.append(self.num_streams)
             super()._open()
 
-    monkeypatch.setattr(latency, "unproven", lambda bundle, _, wanted: [
-        Telling.of_bundle(bundle, views=8, at_once=wanted.at_once, threads=4)
+    monkeypatch.setattr(latency, "build_unverified", lambda bundle, _, wanted: [
+        Telling.of_bundle(bundle, views=8, num_streams=wanted.num_streams, threads=4)
     ])  # fmt: skip
     ways = [Combination("onnxruntime", "fp32", 8, 1)]
     measure_latency(open_bundle(toy_bundle), ways, HOW, lambda *_: None)

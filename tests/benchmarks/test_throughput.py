@@ -12,10 +12,10 @@ from wmh_bench.results import read_result
 from wmh_bench.throughput import Stretch, measure_throughput
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.errors import InputError, InterruptionError
-from wmh_runtime.figures.plot_style import COLOURS
-from wmh_runtime.inference.backend_selection import Wanted
+from wmh_runtime.figures.plot_style import COLORS
+from wmh_runtime.inference.backend_selection import BackendOptions
 from wmh_runtime.inference.trace import Span
-from wmh_runtime.machine import cores
+from wmh_runtime.machine import available_cores
 from wmh_runtime.tta import first_views
 
 
@@ -37,7 +37,7 @@ def _soon(monkeypatch):
 
 
 def measured(bundle, scans, out, tta="full"):
-    wanted = Wanted(first_views(tta), "fp32")
+    wanted = BackendOptions(first_views(tta), "fp32")
     return measure_throughput(bundle, scans, out, "onnxruntime", wanted, tta, lambda: None)
 
 
@@ -64,7 +64,7 @@ def test_views_are_counted_as_they_were_executed(bundle, scans, tmp_path, tta, v
     assert found.share_of_alone == pytest.approx(
         found.views_per_s / np.mean(found.views_per_s_alone), rel=0.01, abs=1e-4
     )
-    assert (found.batch, found.threads) == (1, cores())
+    assert (found.batch, found.threads) == (1, available_cores())
     assert len(found.memory_mb) == 10
     assert max(found.memory_mb) <= found.peak_memory_mb + 1  # rounded, and read differently
 
@@ -133,8 +133,8 @@ def test_the_command_draws_what_each_thread_did(toy_bundle, scans, tmp_path, run
     dark = np.asarray(Image.open(tmp_path / "t-dark.png").convert("RGB"))
     assert drawn[0, 0].min() == 255
     assert dark[0, 0].max() < 40
-    for colour in (COLOURS[4], COLOURS[1], COLOURS[2]):  # prepare, execute, finish
-        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    for color in (COLORS[4], COLORS[1], COLORS[2]):  # prepare, execute, finish
+        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
         assert (drawn == rgb).all(axis=2).sum() > 50
         assert (dark == rgb).all(axis=2).sum() > 50
 

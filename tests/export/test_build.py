@@ -20,7 +20,7 @@ from wmh_export import build as build_module
 from wmh_export import graph_writer
 from wmh_export.build import Naming, build
 from wmh_export.cli import main
-from wmh_export.quantization.quantise import Quantiser
+from wmh_export.quantization.quantize import Quantizer
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import parity_record
@@ -44,7 +44,7 @@ FILES = [
     "8-view.fp32.onnx",
     "8-view.int8.onnx",
     "MODEL_CARD.md",
-    "answers.npz",
+    "reference_outputs.npz",
     "manifest.json",
     "weights.fp16.bin",
     "weights.fp32.bin",
@@ -104,7 +104,7 @@ def test_batch_and_threads_change_probabilities_by_at_most_a_millionth(bundle, b
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
-def test_a_slice_does_not_depend_on_its_neighbours(bundle, backend):
+def test_a_slice_does_not_depend_on_its_neighbors(bundle, backend):
     slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=5)
     with backend.of_bundle(bundle, batch_size=4) as opened:
         together = opened.predict(slices)
@@ -117,7 +117,9 @@ def test_two_channels_and_two_outputs_go_from_recipe_to_mask(bundle, tmp_path):
     scans = [read_scan(data / f"sub-00_{suffix}.nii.gz") for suffix in ("FLAIR", "T1w")]
     manifest = bundle.manifest
     with OnnxRuntimeBackend.of_bundle(bundle) as backend:
-        results = Segmenter(manifest.preparation, manifest.outputs, backend).segment(*scans).results
+        results = (
+            Segmenter(manifest.preprocessing, manifest.outputs, backend).segment(*scans).results
+        )
     assert [result.output.name for result in results] == ["wmh", "stroke"]
     assert all(result.lesions.mask.shape == scans[0].shape for result in results)
     assert not np.array_equal(results[0].probability, results[1].probability)
@@ -141,7 +143,7 @@ def float32_alone(monkeypatch):
 
     monkeypatch.setattr(graph_writer.GraphWriter, "int8", refuse)
     monkeypatch.setattr(graph_writer.GraphWriter, "fp16", refuse)
-    monkeypatch.setattr(Quantiser, "largest_activation", lambda self: 1.0)
+    monkeypatch.setattr(Quantizer, "largest_activation", lambda self: 1.0)
 
 
 def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path, float32_alone):
@@ -163,7 +165,7 @@ def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path, 
     assert made.graph(views=8, precision="fp32").parity[0].max_abs_difference < 1e-4
 
 
-def test_what_was_learned_from_phantoms_says_so_and_a_licence_is_not_invented(
+def test_what_was_learned_from_phantoms_says_so_and_a_license_is_not_invented(
     checkpoint, tmp_path, float32_alone
 ):
     facts = load_facts(checkpoint)
@@ -172,11 +174,11 @@ def test_what_was_learned_from_phantoms_says_so_and_a_licence_is_not_invented(
     of_phantoms = facts.provenance.model_copy(update={"data": DATA_SET_NAME})
     save_facts(run, facts.model_copy(update={"provenance": of_phantoms}))
     made = build(run, tmp_path / "silent", silent).bundle.manifest
-    assert made.caution == "Trained on made-up heads: on scans of patients its masks mean nothing"
-    assert made.licence == "not stated"
-    naming = Naming(name="mine", caution="No", licence="CC0-1.0")
+    assert made.warning == "Trained on made-up heads: on scans of patients its masks mean nothing"
+    assert made.license == "not stated"
+    naming = Naming(name="mine", warning="No", license="CC0-1.0")
     said = build(run, tmp_path / "said", silent, naming=naming).bundle.manifest
-    assert (said.name, said.caution, said.licence) == ("mine", "No", "CC0-1.0")
+    assert (said.name, said.warning, said.license) == ("mine", "No", "CC0-1.0")
 
 
 def test_the_card_says_what_was_measured(bundle):
@@ -197,7 +199,7 @@ def test_a_precision_that_is_not_the_network_is_left_out_and_said(
     assert "Bundle" in said
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
-    assert manifest.quantisation is None
+    assert manifest.quantization is None
     assert not list((tmp_path / "bundle").rglob("*int8*"))
 
 
@@ -207,7 +209,7 @@ def test_int8_can_be_left_out(checkpoint, tmp_path, run_command):
     assert status == 0, errors
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
-    assert (manifest.quantisation, manifest.refused) == (None, [])
+    assert (manifest.quantization, manifest.refused) == (None, [])
 
 
 def test_where_the_search_finds_no_lesion_int8_is_left_out(checkpoint, tmp_path, monkeypatch):
@@ -306,7 +308,7 @@ def test_one_channel_is_also_compared_on_scans(tmp_path):
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
     # Of sixteen slices every other one calibrates: none is both learned from and proof.
-    assert manifest.quantisation.calibration_slices == {"phantoms": 12, "scans": 8}
+    assert manifest.quantization.calibration_slices == {"phantoms": 12, "scans": 8}
     assert {p.slices for p in manifest.graphs[0].parity if p.data == "scans"} == {8}
     # What goes into the bundle shows phantoms alone.
     assert len(load_reference_outputs(built.bundle).questions) == 8
@@ -336,5 +338,5 @@ def test_an_existing_bundle_is_not_replaced(bundle, checkpoint):
 
 def test_the_manifest_is_json_that_others_can_read(bundle):
     manifest = json.loads((bundle.folder / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["schema_version"] == 2
+    assert manifest["schema_version"] == 3
     assert {graph["precision"] for graph in manifest["graphs"]} == {"fp32", "fp16", "int8"}

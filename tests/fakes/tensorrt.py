@@ -96,7 +96,7 @@ class OnnxParser:
         return SimpleNamespace(desc=lambda: "the file is no graph")
 
 
-# Executing.
+# OpenBackends.
 
 
 class TensorIOMode:

@@ -14,7 +14,7 @@ from wmh_runtime.backends.gpu.pycuda import PyCudaDevice
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import BatchProfile, Engine
 from wmh_runtime.errors import BackendError
-from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.files.hashing import sha256_file
 
 DEVICES = {"fake": FakeDevice, "cuda-bindings": CudaDevice, "pycuda": PyCudaDevice}
 
@@ -67,7 +67,7 @@ def with_engines(bundle: Bundle, kind: str) -> Bundle:
         engines.append(
             Engine(
                 path=f"engines/{path.name}",
-                sha256=sha256_of(path),
+                sha256=sha256_file(path),
                 kind=kind,
                 version=fake_tensorrt.__version__,
                 targets=["sm89"],

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from wmh_runtime.schema import problems_of
+from wmh_runtime.schema import describe_validation_error
 
 
 class Inner(BaseModel):
@@ -45,10 +45,13 @@ class Outer(BaseModel):
 def test_what_came_and_what_was_expected(schedule, told):
     with pytest.raises(ValidationError) as raised:
         Outer.model_validate({"name": "x", "schedule": schedule})
-    assert problems_of(raised.value) == told
+    assert describe_validation_error(raised.value) == told
 
 
 def test_the_first_three_of_many():
     with pytest.raises(ValidationError) as raised:
         Inner.model_validate({"a": 1, "b": 2, "c": 3, "epochs": 1, "d": 4})
-    assert problems_of(raised.value) == "a is unknown; b is unknown; c is unknown; and 1 more"
+    assert (
+        describe_validation_error(raised.value)
+        == "a is unknown; b is unknown; c is unknown; and 1 more"
+    )

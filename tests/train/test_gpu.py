@@ -26,8 +26,8 @@ class Losses(FitListener):
 
 def train(heads, out, precision):
     AcceleratorState._reset_state(reset_partial_state=True)
-    optimiser = small_recipe().optimiser.model_copy(update={"mixed_precision": precision})
-    recipe = small_recipe(optimiser=optimiser)
+    optimizer = small_recipe().optimizer.model_copy(update={"mixed_precision": precision})
+    recipe = small_recipe(optimizer=optimizer)
     listener = Losses()
     fit(recipe, fit_data(heads, recipe), out, None, listener)
     return listener

@@ -26,8 +26,8 @@ def table_of(test_data, path):
 def test_the_lesions_of_raters_arrive_in_the_slices(test_data, tmp_path):
     recipe = small_recipe()
     found = find_data(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
-    fill_cache(found.scans, recipe.preparation, tmp_path / "cache", lambda: None)
-    slices = open_cache(found.scans, recipe.preparation, tmp_path / "cache")
+    fill_cache(found.scans, recipe.preprocessing, tmp_path / "cache", lambda: None)
+    slices = open_cache(found.scans, recipe.preprocessing, tmp_path / "cache")
     for number, scan in enumerate(found.scans):
         _, (reference,) = scan.load()
         _, targets = slices.read(np.flatnonzero(slices.scan_of == number))

@@ -43,7 +43,7 @@ def test_an_unknown_recipe_names_the_shipped_ones():
         ("heads = 2", "heads = 3", "not a multiple of heads"),
         ("[1, 3]", "[1, 4]", "reach beyond depth"),
         ("2e-3", "inf", "learning_rate"),
-        ("2e-3", "1e-6", "lowest_learning_rate 2e-06 is above optimiser.learning_rate 1e-06"),
+        ("2e-3", "1e-6", "lowest_learning_rate 2e-06 is above optimizer.learning_rate 1e-06"),
         ("warmup_epochs = 0.25", "warmup_epochs = 3", "warmup_epochs 3 of 3 epochs"),
         ("slices_at_once = 8", "slices_at_once = 3", "not a multiple of slices_at_once 3"),
         ("[0.2, 0.2, 0.1, 0.1]", "[0.2, 0.2, 0.1, -0.1]", "loss.scale_weights.3"),
@@ -70,4 +70,4 @@ def test_a_recipe_written_out_is_the_same_recipe_with_nothing_left_to_guess(tmp_
     path.write_text(text, encoding="utf-8")
     assert load_recipe(path) == recipe
     assert "warmup_epochs = " in text
-    assert "# slices of one optimiser step" in text
+    assert "# slices of one optimizer step" in text

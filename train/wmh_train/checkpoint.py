@@ -25,8 +25,8 @@ from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.schema import Strict, problems_of
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.tta import Views
 from wmh_train.data.split import Split
 from wmh_train.model.base import Base, BaseIdentity, read_base
@@ -39,7 +39,7 @@ _HASH_LETTERS = 12  # in the name; the facts hold all
 _STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
 
 
-class SurfacePoint(Strict):
+class SurfacePoint(StrictModel):
     """One combination that was tried."""
 
     views: Views
@@ -56,14 +56,14 @@ class SweptCalibration(Calibration):
     surface: list[SurfacePoint]
 
 
-class ValidationDice(Strict):
+class ValidationDice(StrictModel):
     """Dice on the validation scans' prepared slices, one view, threshold 0.5."""
 
     mean: float
     by_site: dict[str, float]
 
 
-class Provenance(Strict):
+class Provenance(StrictModel):
     """How a checkpoint came to be."""
 
     data: str = Field(description="what the data set calls itself")
@@ -73,7 +73,7 @@ class Provenance(Strict):
     details: dict[str, Any] = Field(description="losses, time, versions")
 
 
-class CheckpointFacts(Strict):
+class CheckpointFacts(StrictModel):
     """Everything of a checkpoint but its weights."""
 
     schema_version: Literal[2] = 2
@@ -82,7 +82,7 @@ class CheckpointFacts(Strict):
     identity: str = Field(description="hash of recipe, split, base, and content of the scans")
     split: Split
     scan_keys: dict[str, str] = Field(
-        description="by name: hash of scan, masks and preparation, of training and validation"
+        description="by name: hash of scan, masks and preprocessing, of training and validation"
     )
     epoch: int = Field(ge=1, description="after which the weights were best on validation")
     finished: bool = Field(description="whether the training came to its end")
@@ -107,7 +107,7 @@ def stored_tensors(network: WmhNetwork) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RecipeError(
-                f"{name} does not fit into half precision", "Lower optimiser.learning_rate."
+                f"{name} does not fit into half precision", "Lower optimizer.learning_rate."
             )
     return tensors
 
@@ -180,7 +180,7 @@ def load_facts(folder: Path) -> CheckpointFacts:
         ) from error
     except ValidationError as error:
         raise RecipeError(
-            f"is not a checkpoint of this version: {problems_of(error)}",
+            f"is not a checkpoint of this version: {describe_validation_error(error)}",
             "Train again with this version.",
             about=path,
         ) from error
@@ -210,7 +210,7 @@ def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None)
     network = _rebuild(folder, facts, base)
     path = weights_path(folder, facts)
     try:
-        found, tensors = sha256_of(path), load_file(path)
+        found, tensors = sha256_file(path), load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
     if found != facts.weights_sha256:

@@ -12,7 +12,7 @@ from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.cli import console
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
 from wmh_runtime.evaluation.statistics import Case
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint, edges_of
 from wmh_train.checkpoint import CheckpointFacts, load_facts, weights_path
 from wmh_train.cost import Footprint, footprint_of
@@ -63,7 +63,7 @@ def fit(
     if is_main_process():
         _say_result(facts, out)
         with_base = f" --base {base}" if base is not None else ""
-        console.say(f"Next: wmh-train calibrate {out} --data {data}{with_base}")
+        console.print_line(f"Next: wmh-train calibrate {out} --data {data}{with_base}")
 
 
 @app.command()
@@ -76,7 +76,7 @@ def calibrate(
     require_one_process("calibration")
     facts = load_facts(checkpoint)
     if not facts.finished:
-        console.say_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
+        console.print_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
     found = _found(data, facts.recipe)
     with console.progress_bar() as bar:
         task = bar.add_task("calibrating", total=len(facts.split.validation))
@@ -102,7 +102,7 @@ def cross_validate(
         )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
-        console.say(
+        console.print_line(
             f"{output}: mean Dice {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}] over"
             f" {evaluation.overall.count} scans, each segmented by a network that never saw it."
             f" Report: {out / report_name(output) / SUMMARY_NAME}"
@@ -114,24 +114,24 @@ def describe(recipe: _RecipeName) -> None:
     """Say what a recipe costs: parameters, checkpoint, operations, memory."""
     loaded = load_recipe(recipe)
     for name, value in _described(loaded, footprint_of(loaded)):
-        console.say(f"{name:<22} {value}")
+        console.print_line(f"{name:<22} {value}")
 
 
 @app.command("recipe")
 def write_out(recipe: _RecipeName) -> None:
     """Write out a recipe with all its keys, values and meanings, to copy and change."""
-    console.say(recipe_text(load_recipe(recipe)).rstrip())
+    console.print_line(recipe_text(load_recipe(recipe)).rstrip())
 
 
 def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
-    counts, preparation = cost.parameters, recipe.preparation
-    side_mm = preparation.size_px * preparation.pixel_size_mm
+    counts, preprocessing = cost.parameters, recipe.preprocessing
+    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return [
         ("recipe", recipe.name),
         (
             "slices",
-            f"{preparation.size_px} × {preparation.size_px} pixels of"
-            f" {preparation.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
+            f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
+            f" {preprocessing.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
         ),
         ("parameters", f"{counts.total:>12,}"),
         ("  frozen", f"{counts.frozen:>12,}"),
@@ -157,13 +157,13 @@ def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
 def _found(data: Path, recipe: Recipe) -> DataSet:
     found = find_data(data, recipe.channels, recipe.outputs)
     if found.unannotated and is_main_process():
-        console.say_warning(
-            f"{counted(len(found.unannotated), 'scan')} without a reference mask passed over,"
+        console.print_warning(
+            f"{count_noun(len(found.unannotated), 'scan')} without a reference mask passed over,"
             f" {found.unannotated[0]} first"
         )
     if is_main_process():
         for note in found.notes:
-            console.say_warning(note)
+            console.print_warning(note)
     return found
 
 
@@ -173,7 +173,7 @@ def _read(base: Path | None) -> Base | None:
 
 def _say_result(facts: CheckpointFacts, out: Path) -> None:
     made = facts.provenance
-    console.say(
+    console.print_line(
         f"{made.trained_parameters:,} of {made.parameters:,} parameters trained. Best epoch"
         f" {facts.epoch}, validation Dice {facts.validation.mean:.3f}."
         f" Checkpoint: {out} ({weights_path(out, facts).stat().st_size / 1e6:.1f} MB)"
@@ -185,18 +185,18 @@ def _say_calibration(calibration: Calibration) -> None:
         for output, dice, f1 in zip(
             choice.outputs, choice.mean_dice, choice.mean_lesion_f1, strict=True
         ):
-            console.say(
-                f"{output.name}, {counted(choice.views, 'view')}: threshold"
+            console.print_line(
+                f"{output.name}, {count_noun(choice.views, 'view')}: threshold"
                 f" {output.threshold:g}, minimum"
                 f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
-                f" on {counted(calibration.scans, 'validation scan')}"
+                f" on {count_noun(calibration.scans, 'validation scan')}"
             )
     for edge in edges_of(calibration):
-        console.say_warning(edge)
+        console.print_warning(edge)
 
 
 class _FitDisplay(FitListener):
-    """A bar for the preparation, one for the training, a line for each epoch."""
+    """A bar for the preprocessing, one for the training, a line for each epoch."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -207,10 +207,10 @@ class _FitDisplay(FitListener):
         self._bar.update(self._preparing, completed=done, total=total, visible=done < total)
 
     def warning(self, line: str) -> None:
-        console.say_warning(line)
+        console.print_warning(line)
 
     def starting(self, line: str) -> None:
-        console.say(line)
+        console.print_line(line)
 
     def step(self, report: StepReport) -> None:
         self._bar.update(
@@ -227,7 +227,7 @@ class _FitDisplay(FitListener):
             f"{name} {value:.3f}" for name, value in losses.items() if name != "total" and value
         )
         sites = ", ".join(f"{site} {value:.3f}" for site, value in validation.by_site.items())
-        console.say(
+        console.print_line(
             f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
             f" validation Dice {validation.mean:.3f}"
             + (f" ({sites})" if len(validation.by_site) > 1 else "")
@@ -248,7 +248,7 @@ class _FoldDisplay(FoldListener):
         self._then = bar.add_task("", total=None, visible=False)
 
     def fold(self, fold: int, folds: int) -> FitListener:
-        console.say(f"fold {fold} of {folds}")
+        console.print_line(f"fold {fold} of {folds}")
         return _FitDisplay(self._bar)
 
     def calibrating(self, done: int, total: int) -> None:
@@ -262,12 +262,12 @@ class _FoldDisplay(FoldListener):
 
     def compared(self, output: str, cases: list[Case]) -> None:
         mean = sum(case.metrics.dice for case in cases) / len(cases)
-        console.say(
-            f"{output}: mean Dice {mean:.3f} on this fold's {counted(len(cases), 'test scan')}"
+        console.print_line(
+            f"{output}: mean Dice {mean:.3f} on this fold's {count_noun(len(cases), 'test scan')}"
         )
 
     def warning(self, line: str) -> None:
-        console.say_warning(line)
+        console.print_warning(line)
 
     def _show(self, what: str, done: int, total: int) -> None:
         self._bar.update(

@@ -34,7 +34,7 @@ class Footprint:
     parameters: ParameterCounts
     checkpoint_bytes: int  # of the weights file
     flops_a_view: int  # multiplications and additions of one slice, forward
-    training_bytes: int  # of a process: itself, weights, gradients, optimiser, activations
+    training_bytes: int  # of a process: itself, weights, gradients, optimizer, activations
 
 
 def footprint_of(recipe: Recipe) -> Footprint:
@@ -42,15 +42,15 @@ def footprint_of(recipe: Recipe) -> Footprint:
     with torch.device("meta"):
         network = WmhNetwork(recipe).train()
     parameters = parameter_counts(network)
-    at_once = recipe.schedule.slices_at_once
-    activations, flops = _forward(network, recipe, at_once)
+    num_streams = recipe.schedule.slices_at_once
+    activations, flops = _forward(network, recipe, num_streams)
     if recipe.network.encoder.gradient_checkpointing:
         activations += _one_block(recipe, activations)
     weights = parameters.total + parameters.trained * (1 + _OPTIMISER_FLOATS)
     return Footprint(
         parameters=parameters,
         checkpoint_bytes=stored_bytes(network),
-        flops_a_view=flops // at_once,
+        flops_a_view=flops // num_streams,
         training_bytes=_PROCESS_BYTES + _FLOAT_BYTES * weights + int(_BACKWARD * activations),
     )
 
@@ -90,8 +90,8 @@ def _forward(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int, int
         kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    size = recipe.preparation.size_px
-    precision = _AUTOCAST.get(recipe.optimiser.mixed_precision)
+    size = recipe.preprocessing.size_px
+    precision = _AUTOCAST.get(recipe.optimizer.mixed_precision)
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
         state = {
             name: torch.empty(tensor.shape, dtype=tensor.dtype).requires_grad_(tensor.requires_grad)

@@ -23,8 +23,8 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.schema import Strict
-from wmh_runtime.text import counted
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import base_file, load_facts, load_network
 from wmh_train.data.annotated import AnnotatedScan, DataSet
@@ -40,7 +40,7 @@ PREDICTIONS = "predictions"
 _STAMP = "made_by.json"  # which checkpoint made all of the masks beside it, from which scans
 
 
-class _Stamp(Strict):
+class _Stamp(StrictModel):
     """What decides a fold's masks."""
 
     weights_sha256: str
@@ -172,13 +172,13 @@ def _predict(
     made_by = _Stamp(
         weights_sha256=facts.weights_sha256,
         outputs=outputs,
-        scan_keys={scan.name: scan_key(scan, facts.recipe.preparation) for scan in scans},
+        scan_keys={scan.name: scan_key(scan, facts.recipe.preprocessing) for scan in scans},
     ).model_dump_json(indent=2)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == made_by:
         return masks
     network = place(load_network(folder, facts, base_file(facts, base)))
     with TorchBackend(network, facts.recipe) as backend:
-        segmenter = Segmenter(facts.recipe.preparation, outputs, backend)
+        segmenter = Segmenter(facts.recipe.preprocessing, outputs, backend)
         for done, scan in enumerate(scans, start=1):
             channels, _ = scan.load()
             results = segmenter.segment(*channels).results
@@ -212,7 +212,7 @@ def _compare(pairs: list[Pair], folder: Path) -> list[Case]:
     if scores.failed:
         _, error = scores.failed[0]
         raise RecipeError(
-            f"{counted(len(scores.failed), 'mask')} cannot be compared: {error}", about=folder
+            f"{count_noun(len(scores.failed), 'mask')} cannot be compared: {error}", about=folder
         )
     return list(scores.cases)
 

@@ -37,7 +37,7 @@ class TorchBackend(BlockingBackend):
     @staticmethod
     def shape_of(recipe: Recipe) -> NetworkShape:
         """Return C, K and S of a recipe's network."""
-        return NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preparation.size_px)
+        return NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preprocessing.size_px)
 
     @property
     def versions(self) -> dict[str, str]:

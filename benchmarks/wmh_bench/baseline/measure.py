@@ -32,10 +32,10 @@ from wmh_bench.selection import ON_PROCESSORS, ways_of
 from wmh_bench.timing.times import LEAST_S, Times
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
-from wmh_export.phantom_probes import phantom_questions
+from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import ExportError, WmhError
-from wmh_runtime.machine import processor
+from wmh_runtime.machine import cpu_name
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import PARITY_SEED
 from wmh_runtime.precision import Precision
@@ -90,7 +90,7 @@ def measure_baseline(
     on_step("multiplying matrices")
     measured = Baseline(
         circumstances=Circumstances.of(_model(subject, facts, merged, truth)),
-        device=torch.cuda.get_device_name(device) if on_gpu else processor(),
+        device=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         threads=torch.get_num_threads(),
         turns=turns,
         products_tflop_per_s=_products(device, subject.bundle),
@@ -214,7 +214,7 @@ def _line(way: Way, row: BaselineRow) -> str:
 def _require_exported_from(facts: CheckpointFacts, subject: Subject) -> None:
     """Refuse what is surely of another network; masks tell the rest."""
     bundle = subject.bundle
-    if bundle is not None and bundle.manifest.preparation != facts.recipe.preparation:
+    if bundle is not None and bundle.manifest.preprocessing != facts.recipe.preprocessing:
         advice = "Give the bundle that was exported from it."
         problem = f"prepares slices otherwise than {bundle.folder}"
         raise ExportError(problem, advice, about=subject.checkpoint)
@@ -231,8 +231,8 @@ def _thresholds(facts: CheckpointFacts, checkpoint: Path) -> Floats:
 
 def _ask(network: WmhNetwork, facts: CheckpointFacts, thresholds: Floats) -> _Truth:
     recipe = facts.recipe
-    slices = phantom_questions(
-        PARITY_SEED, recipe.preparation, len(recipe.channels), _COMPARED
+    slices = phantom_probes(
+        PARITY_SEED, recipe.preprocessing, len(recipe.channels), _COMPARED
     ).slices
     with TorchBackend(network, recipe, views=len(VIEWS)) as backend:
         probability = backend.predict(slices)
@@ -248,7 +248,7 @@ def _model(subject: Subject, facts: CheckpointFacts, merged: WmhNetwork, truth: 
         name=facts.recipe.name,
         model_id="",
         bundle_sha256="",
-        size_px=facts.recipe.preparation.size_px,
+        size_px=facts.recipe.preprocessing.size_px,
         parameters=parameter_counts(merged).total,
         gflop_a_view=round(counter.get_total_flops() / 1e9, 3),
     )

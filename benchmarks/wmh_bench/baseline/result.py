@@ -9,10 +9,10 @@ from pydantic import Field
 from wmh_bench.environment import Circumstances
 from wmh_bench.timing.times import Times
 from wmh_runtime.precision import Precision
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 
 
-class Copies(Strict):
+class Copies(StrictModel):
     """Medians over a second and more."""
 
     to_device_gb_per_s: float = Field(description="from pinned memory")
@@ -20,7 +20,7 @@ class Copies(Strict):
     within_device_gb_per_s: float = Field(description="read and written counted")
 
 
-class BaselineRow(Strict):
+class BaselineRow(StrictModel):
     """One way to execute a slice of eight views."""
 
     name: str
@@ -50,7 +50,7 @@ class BaselineRow(Strict):
     warnings: list[str]
 
 
-class Baseline(Strict):
+class Baseline(StrictModel):
     """The measurement."""
 
     schema_version: Literal[1] = 1

@@ -13,9 +13,9 @@ from wmh_bench.selection import ON_PROCESSORS, ways_of
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.gpu.device import Device
 from wmh_runtime.backends.gpu.driver import device_type
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.inference.backend_selection import Wanted, unproven
+from wmh_runtime.inference.backend_selection import BackendOptions, build_unverified
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats
 
@@ -42,11 +42,11 @@ class RuntimeWay(Way):
     @contextmanager
     def open(self) -> Iterator[Opened]:
         """Open the backend."""
-        wanted = Wanted(views=8, precision=self.precision, batch_size=self.slices)
-        (backend,) = unproven(self._bundle, self.name, wanted)
+        wanted = BackendOptions(views=8, precision=self.precision, batch_size=self.slices)
+        (backend,) = build_unverified(self._bundle, self.name, wanted)
         with ExitStack() as stack:
             gpu = None
-            if not isinstance(backend, ProcessorBackend):
+            if not isinstance(backend, CpuBackend):
                 gpu = stack.enter_context(closing(device_type()(0)))
             free_bytes = _free_bytes(gpu)
             yield _OpenedBackend(stack.enter_context(backend), gpu, free_bytes)
@@ -68,11 +68,11 @@ class _OpenedBackend(Opened):
         return self._backend.predict(slices)
 
     def seconds(self, batch: Floats, count: int) -> list[float]:
-        at_once = self._backend.at_once
+        num_streams = self._backend.num_streams
         ends = [time.perf_counter()]
-        for _ in self._backend.execute_all(list(batch) for _ in range(count * at_once)):
+        for _ in self._backend.execute_all(list(batch) for _ in range(count * num_streams)):
             ends.append(time.perf_counter())
-        return (np.diff(ends[::at_once]) / at_once).tolist()
+        return (np.diff(ends[::num_streams]) / num_streams).tolist()
 
 
 def _free_bytes(gpu: Device | None) -> int:

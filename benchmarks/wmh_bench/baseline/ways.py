@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
 from wmh_runtime.precision import Precision
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
 
 
@@ -45,7 +45,7 @@ class Way(ABC):
         self.slices = slices
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.precision}, {counted(self.slices, 'slice')} at a time"
+        return f"{self.name}, {self.precision}, {count_noun(self.slices, 'slice')} at a time"
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Opened]:

@@ -25,12 +25,12 @@ from wmh_export.engines.compiler import compile_graph
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.gpu.driver import device_type
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
-from wmh_runtime.backends.registry import ENGINE_KINDS, PROCESSOR_BACKENDS
+from wmh_runtime.backends.registry import CPU_BACKENDS, ENGINE_KINDS
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
-from wmh_runtime.backends.tensorrt_library import Toolkit, load_toolkit
+from wmh_runtime.backends.tensorrt_library import TensorRtLibrary, load_tensorrt
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.precision import WRITTEN_AS, GraphPrecision, Precision
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import NetworkShape
 
 # Of the matrices; and as many products a batch as make copies and checks of it small.
@@ -40,7 +40,7 @@ _LEAST_S = 1.0
 _LEVELS = 127  # of INT8, on each side of zero
 _SPREAD = 4.0  # standard deviations that INT8 spans
 _FLOAT16, _FLOAT32 = 10, 1  # ONNX's numbers of its types
-_ON_PROCESSORS = {kind.name: kind for kind in PROCESSOR_BACKENDS}
+_ON_PROCESSORS = {kind.name: kind for kind in CPU_BACKENDS}
 # What multiplies matrices; TensorRT's provider, which would build an engine first, does not.
 MULTIPLIERS = (*_ON_PROCESSORS, CudaProviderBackend.name, *ENGINE_KINDS)
 # What a precision is compared with, if not with products of its own.
@@ -52,7 +52,7 @@ def compared_with(precision: Precision) -> Precision:
     return _COMPARED_WITH.get(precision, precision)
 
 
-class Ceiling(Strict):
+class Ceiling(StrictModel):
     """What a backend reaches on matrix products."""
 
     backend: str
@@ -120,21 +120,21 @@ def _maker(
         return lambda path, shape: on_processor(path, shape, precision=precision, threads=threads)
     for engine in ENGINE_KINDS:
         if engine == name:
-            return _engine_maker(load_toolkit(engine), precision, gpu, marks)
+            return _engine_maker(load_tensorrt(engine), precision, gpu, marks)
     CudaProviderBackend.require_installed()
     driver = timing(device_type(), marks)
-    driver.gpu_numbered(gpu)
+    driver.gpu_by_index(gpu)
     return lambda path, shape: CudaProviderBackend(
         path, shape, driver, number=gpu, precision=precision
     )
 
 
 def _engine_maker(
-    toolkit: Toolkit, precision: Precision, gpu: int, marks: Marks
+    toolkit: TensorRtLibrary, precision: Precision, gpu: int, marks: Marks
 ) -> Callable[[Path, NetworkShape], Backend]:
     """Return what compiles a graph for the GPU at hand."""
     driver = timing(device_type(), marks)
-    here = driver.gpu_numbered(gpu)
+    here = driver.gpu_by_index(gpu)
 
     def make(path: Path, shape: NetworkShape) -> Backend:
         one = BatchProfile(least=1, best=1, most=1)

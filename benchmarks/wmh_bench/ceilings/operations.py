@@ -29,7 +29,7 @@ def flop_a_slice(path: Path) -> int:
     """Count the multiplications and additions of products and convolutions, for one slice.
 
     A product of [M, K] and [K, N] counts 2 · M · K · N, as PyTorch's FlopCounterMode has it; what
-    is done once for each element (normalisation, softmax, activations) is not counted.
+    is done once for each element (normalization, softmax, activations) is not counted.
 
     Args:
         path: of an ONNX graph with a dynamic number of slices.

@@ -28,32 +28,32 @@ def draw_comparison(comparison: Comparison, theme: Theme = LIGHT) -> bytes:
     blocks = comparison.models
     heights = [_REST_INCHES + _ROW_INCHES * len(entries) for _, entries in blocks]
     devices = list(dict.fromkeys(entry.device for entry in comparison.entries))
-    palette = theme.colours
-    colour = {device: palette[i % len(palette)] for i, device in enumerate(devices)}
+    palette = theme.colors
+    color = {device: palette[i % len(palette)] for i, device in enumerate(devices)}
     with figure(_WIDTH_INCHES, sum(heights) + 0.35, theme) as drawn:
         grid = drawn.subplots(
             *(len(blocks), 3), squeeze=False, sharey="row", height_ratios=heights,
             width_ratios=(1.3, 1, 1),
         )  # fmt: skip
         for axes, (model, entries) in zip(grid, blocks, strict=True):
-            _speed(axes[0], entries, colour)
-            _shares(axes[1], entries, colour, theme)
-            _prices(axes[2], entries, colour)
+            _speed(axes[0], entries, color)
+            _shares(axes[1], entries, color, theme)
+            _prices(axes[2], entries, color)
             axes[0].set_title(model, loc="left", fontsize=11, fontweight="bold")
             _label_rows(axes[0], entries)
             for one in axes:
                 one.grid(visible=False, axis="y")
                 one.tick_params(axis="y", length=0)
-        handles = [grid[0][0].barh(0, 0, color=colour[device], linewidth=0) for device in devices]
+        handles = [grid[0][0].barh(0, 0, color=color[device], linewidth=0) for device in devices]
         drawn.legend(handles, devices, loc="outside upper right", frameon=False, ncols=3)
         return png(drawn)
 
 
-def _speed(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None:
+def _speed(axes: Any, entries: Sequence[Entry], color: dict[str, str]) -> None:
     speeds = [entry.slices_per_s for entry in entries]
     axes.barh(
         *(range(len(entries)), speeds, _BAR_HEIGHT),
-        color=[colour[entry.device] for entry in entries],
+        color=[color[entry.device] for entry in entries],
         linewidth=0,
     )
     if max(speeds) > _LOG_FROM * min(speeds):
@@ -68,11 +68,11 @@ def _speed(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None:
     axes.set_xlabel("slices of eight views a second", loc="left")
 
 
-def _shares(axes: Any, entries: Sequence[Entry], colour: dict[str, str], theme: Theme) -> None:
+def _shares(axes: Any, entries: Sequence[Entry], color: dict[str, str], theme: Theme) -> None:
     for row, entry in enumerate(entries):
         if entry.share_of_products is not None:
             share = 100 * entry.share_of_products
-            axes.barh(row, share, _BAR_HEIGHT, color=colour[entry.device], linewidth=0)
+            axes.barh(row, share, _BAR_HEIGHT, color=color[entry.device], linewidth=0)
         if entry.share_of_peak is not None:
             share = 100 * entry.share_of_peak
             axes.plot([share] * 2, [row - 0.4, row + 0.4], color=theme.ink, linewidth=2)
@@ -82,10 +82,10 @@ def _shares(axes: Any, entries: Sequence[Entry], colour: dict[str, str], theme: 
     axes.set_xlabel("% of matrix products" + " (line: of peak)" * on_paper, loc="left")
 
 
-def _prices(axes: Any, entries: Sequence[Entry], colour: dict[str, str]) -> None:
+def _prices(axes: Any, entries: Sequence[Entry], color: dict[str, str]) -> None:
     for row, entry in enumerate(entries):
-        fill = "none" if entry.refused else colour[entry.device]
-        axes.plot(*(entry.mask_dice, row, "o"), markersize=7, color=colour[entry.device], mfc=fill)
+        fill = "none" if entry.refused else color[entry.device]
+        axes.plot(*(entry.mask_dice, row, "o"), markersize=7, color=color[entry.device], mfc=fill)
     lowest = min(_DICE_FROM, *(entry.mask_dice for entry in entries))
     axes.set_xlim(lowest - 0.02 * (1 - lowest), 1 + 0.06 * (1 - lowest))
     refused = any(entry.refused for entry in entries)

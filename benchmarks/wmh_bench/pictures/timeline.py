@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from wmh_bench.throughput import Throughput
-from wmh_runtime.figures.plot_style import COLOURS, LIGHT, Theme, figure, png
+from wmh_runtime.figures.plot_style import COLORS, LIGHT, Theme, figure, png
 from wmh_runtime.inference.trace import Stage
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 _WIDTH_INCHES = 9.0
 _ROW_INCHES, _REST_INCHES = 0.34, 2.5
 _BAR_HEIGHT = 0.72
-_COLOUR: dict[Stage, str] = {"prepare": COLOURS[4], "execute": COLOURS[1], "finish": COLOURS[2]}
+_COLOR: dict[Stage, str] = {"prepare": COLORS[4], "execute": COLORS[1], "finish": COLORS[2]}
 _STAGE_OF: dict[str, Stage] = {
     **dict.fromkeys(("read", "prepare"), "prepare"),
     "execute": "execute",
@@ -41,7 +41,7 @@ def _threads(axes: Any, measured: Throughput, workers: list[str]) -> None:
         of_worker = [one for one in measured.timeline if one.worker == worker]
         bars = [(one.began_s, max(one.ended_s - one.began_s, 1e-3)) for one in of_worker]
         place = (row - _BAR_HEIGHT / 2, _BAR_HEIGHT)
-        axes.broken_barh(bars, place, facecolor=_COLOUR[of_worker[0].stage], linewidth=0)
+        axes.broken_barh(bars, place, facecolor=_COLOR[of_worker[0].stage], linewidth=0)
     axes.set_yticks(range(len(workers)), [_name(worker) for worker in workers])
     axes.set_ylim(len(workers) - 0.4, -0.6)
     axes.set_xlim(0, measured.seconds)
@@ -49,7 +49,7 @@ def _threads(axes: Any, measured: Throughput, workers: list[str]) -> None:
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_title(
-        f"{counted(measured.scans, 'scan')} in {measured.seconds:.1f} s:"
+        f"{count_noun(measured.scans, 'scan')} in {measured.seconds:.1f} s:"
         f" {measured.views_per_s:.4g} views a second,"
         f" {measured.share_of_alone:.0%} of what the device does alone",
         loc="left",
@@ -62,7 +62,7 @@ def _steps(axes: Any, measured: Throughput) -> None:
     steps = measured.seconds_a_scan
     longest_s = max(steps.values())
     for row, (step, seconds) in enumerate(steps.items()):
-        axes.barh(row, seconds, _BAR_HEIGHT, color=_COLOUR[_STAGE_OF[step]], linewidth=0)
+        axes.barh(row, seconds, _BAR_HEIGHT, color=_COLOR[_STAGE_OF[step]], linewidth=0)
         axes.annotate(
             f"{seconds:.2f}",
             (seconds + 0.008 * longest_s, row),

@@ -11,14 +11,14 @@ from pydantic import Field
 from wmh_bench.timing.times import Times, for_long_enough, in_ms
 from wmh_bench.timing.timing_device import Marks
 from wmh_runtime.backends.base import Backend, BlockingBackend
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats
 
 _ENQUEUE_BOUND = 0.8  # trtexec's: beyond this share of computing the host is what is waited for
 _FEWEST_BATCHES = 5
 
 
-class Parts(Strict):
+class Parts(StrictModel):
     """What a batch takes on a GPU, by the device's own events: medians, milliseconds."""
 
     to_device_ms: float
@@ -99,8 +99,8 @@ def batches_per_s(backend: Backend, batches: Iterator[Sequence[Floats]], least_s
         batches: endless.
         least_s: that is counted, and five batches at least.
     """
-    rounds = backend.at_once
-    warm_up = rounds * -(-backend.under_way // rounds)
+    rounds = backend.num_streams
+    warm_up = rounds * -(-backend.max_in_flight // rounds)
     is_enough = False
 
     def coming() -> Iterator[Sequence[Floats]]:

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 
 LEAST_S = 3.0
 _WARM_UP_S = 0.2
@@ -24,7 +24,7 @@ _TOO_LONG_S = 60.0  # in all, to go on until it is enough
 _STEADY = 0.025
 
 
-class Times(Strict):
+class Times(StrictModel):
     """What was timed, over and over. Milliseconds."""
 
     timed: int = Field(ge=1, description="how often")

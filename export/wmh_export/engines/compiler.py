@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from wmh_runtime.backends.gpu.device import Gpu
-from wmh_runtime.backends.tensorrt_library import MODULES, Toolkit, load_toolkit, make_log
+from wmh_runtime.backends.tensorrt_library import (
+    MODULES,
+    TensorRtLibrary,
+    load_tensorrt,
+    make_logger,
+)
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import ExportError
-from wmh_runtime.files.user_cache import cache_folder, remember, remembered
+from wmh_runtime.files.user_cache import read_cache, user_cache_folder, write_cache
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # of RTX
 # How the log of a detailed build begins the line of a kernel that a whole attention became.
 _FUSED_ATTENTION = "Name: _gemm_mha_v2"
 
 
-def toolkit_named(name: str) -> Toolkit:
+def toolkit_named(name: str) -> TensorRtLibrary:
     """Import a library by its name.
 
     Raises:
@@ -32,7 +37,7 @@ def toolkit_named(name: str) -> Toolkit:
     """
     for kind in MODULES:
         if kind == name:
-            return load_toolkit(kind)
+            return load_tensorrt(kind)
     raise ExportError(
         f"there is no runtime {name}", f"Choose from: {', '.join(MODULES)}.", about="--runtime"
     )
@@ -52,7 +57,7 @@ class Compiled:
 
 
 def compile_graph(
-    toolkit: Toolkit,
+    toolkit: TensorRtLibrary,
     graph: Path,
     profile: BatchProfile,
     slice_in: tuple[int, int, int],
@@ -74,7 +79,7 @@ def compile_graph(
         ExportError: the library refuses the graph or a target.
     """
     library = toolkit.library
-    log = make_log(library)
+    log = make_logger(library)
     builder = library.Builder(log)
     network = builder.create_network(0)
     parser = library.OnnxParser(network, log)
@@ -100,7 +105,9 @@ def compile_graph(
 
 
 @contextmanager
-def _aimed_at_targets(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> Iterator[None]:
+def _aimed_at_targets(
+    toolkit: TensorRtLibrary, config: Any, targets: Sequence[str]
+) -> Iterator[None]:
     config.num_compute_capabilities = len(targets)
     for i, target in enumerate(targets):
         capability = getattr(toolkit.library.ComputeCapability, target.upper())
@@ -110,12 +117,12 @@ def _aimed_at_targets(toolkit: Toolkit, config: Any, targets: Sequence[str]) -> 
 
 
 @contextmanager
-def _aimed_at(gpu: Gpu, toolkit: Toolkit, config: Any) -> Iterator[None]:
+def _aimed_at(gpu: Gpu, toolkit: TensorRtLibrary, config: Any) -> Iterator[None]:
     """Remember between builds how long each kernel takes here: a second build is much shorter."""
     model = re.sub(r"\W+", "-", gpu.name)
-    path = cache_folder() / f"tensorrt-{toolkit.version}-{model}.timing"
-    if not config.set_timing_cache(config.create_timing_cache(remembered(path)), False):
+    path = user_cache_folder() / f"tensorrt-{toolkit.version}-{model}.timing"
+    if not config.set_timing_cache(config.create_timing_cache(read_cache(path)), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)  # of another driver
     yield
     timings = bytes(config.get_timing_cache().serialize())
-    remember(path, timings, "how long kernels take cannot be remembered")
+    write_cache(path, timings, "how long kernels take cannot be remembered")

@@ -17,13 +17,13 @@ import onnx
 from wmh_export.engines.compiler import TARGETS, compile_graph
 from wmh_runtime.backends.gpu.device import Gpu
 from wmh_runtime.backends.gpu.driver import find_gpus
-from wmh_runtime.backends.tensorrt_library import Toolkit
+from wmh_runtime.backends.tensorrt_library import TensorRtLibrary
 from wmh_runtime.bundle.bundle import MANIFEST_NAME, Bundle, open_bundle
 from wmh_runtime.bundle.manifest import BatchProfile, Engine, Graph
 from wmh_runtime.errors import ExportError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import ALL_VIEWS, VIEWS
 
 ENGINES = "engines"
@@ -33,7 +33,7 @@ _HASH_LETTERS = 8  # in names, so that a new engine never replaces one that is i
 
 def build_engines(
     bundle: Bundle,
-    toolkit: Toolkit,
+    toolkit: TensorRtLibrary,
     targets: Sequence[str],
     slices: BatchProfile,
     on_step: Callable[[str], None],
@@ -60,7 +60,9 @@ def build_engines(
     compiled = []
     for views, graph in graphs.items():
         profile = slices if views > 1 else _times(slices, len(VIEWS))
-        on_step(f"{counted(views, 'view')}: building for {gpu.name if gpu else ', '.join(targets)}")
+        on_step(
+            f"{count_noun(views, 'view')}: building for {gpu.name if gpu else ', '.join(targets)}"
+        )
         compiled.append(_compile(bundle, graph, toolkit, profile, targets, gpu))
     for engine, plan in compiled:  # not before all are there
         write_bytes_atomically(bundle.path_of(engine), plan)
@@ -89,7 +91,7 @@ def _checked_targets(targets: Sequence[str], gpu: Gpu | None) -> list[str]:
 def _compile(
     bundle: Bundle,
     graph: Graph,
-    toolkit: Toolkit,
+    toolkit: TensorRtLibrary,
     profile: BatchProfile,
     targets: list[str],
     gpu: Gpu | None,

@@ -1,6 +1,6 @@
 """SAM's attention, rewritten exactly: less work, and operators that every engine knows.
 
-segment-anything pads the normalised tokens with zeros to whole windows and projects the padding
+segment-anything pads the normalized tokens with zeros to whole windows and projects the padding
 too. Here only real tokens are projected. Two identities make that exact, with b_k and b_v the
 biases of key and value:
 

@@ -66,6 +66,6 @@ class ChannelNorm(nn.Module):
         self.norm.weight, self.norm.bias = original.weight, original.bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise each pixel."""
+        """Normalize each pixel."""
         normed: Tensor = self.norm(features.permute(0, 2, 3, 1))
         return normed.permute(0, 3, 1, 2)

@@ -45,10 +45,10 @@ class BiasCorrection:
         self._parts = _parts(graph.graph)
         self._means = [_channel_means(streams) for _, streams in self._executed(graph)]
 
-    def correct(self, quantised: ModelProto) -> None:
+    def correct(self, quantized: ModelProto) -> None:
         """Change the biases, in place, so that all means are as in float32."""
-        tensors = {tensor.name: tensor for tensor in quantised.graph.initializer}
-        for (part, streams), mean in zip(self._executed(quantised), self._means, strict=True):
+        tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
+        for (part, streams), mean in zip(self._executed(quantized), self._means, strict=True):
             shift = _channel_means(streams) - mean
             bias = tensors[part.bias]
             corrected = numpy_helper.to_array(bias) - shift

@@ -34,8 +34,8 @@ class Backend(ABC):
     device: str
     precision: Precision
     emulated = False  # computes in wider arithmetic than the precision's own
-    under_way = 2  # batches at a time: one is executed, the next is ready
-    at_once = 1  # batches that are executed at the same time
+    max_in_flight = 2  # batches at a time: one is executed, the next is ready
+    num_streams = 1  # batches that are executed at the same time
 
     def __init__(self, shape: NetworkShape, batch_size: int) -> None:
         if batch_size < 1:
@@ -86,10 +86,10 @@ class Backend(ABC):
         return probabilities
 
     def execute_all(self, batches: Iterable[Sequence[Floats]]) -> Iterator[Floats]:
-        """Execute batches one behind the other, `under_way` at a time; yield what each gave."""
+        """Execute batches one behind the other, `max_in_flight` at a time; yield what each gave."""
         waiting: deque[Collect] = deque()
         for squares in batches:
-            if len(waiting) == self.under_way:
+            if len(waiting) == self.max_in_flight:
                 yield waiting.popleft()()
             waiting.append(self.submit(squares))
         for collect in waiting:
@@ -107,8 +107,8 @@ class Backend(ABC):
 
         Returns:
             What waits for it, to be called once, and returns float32 [number of squares, K, S, S],
-            in [0, 1]. At most `under_way` batches are submitted before the first is collected, and
-            they are collected in their order. It raises what `submit` does.
+            in [0, 1]. At most `max_in_flight` batches are submitted before the first is collected,
+            and they are collected in their order. It raises what `submit` does.
 
         Raises:
             BackendError: as of `predict`.
@@ -134,7 +134,7 @@ class Backend(ABC):
             expected = ", ".join(map(str, ("N", *self.shape.slice_in)))
             raise BackendError(
                 f"input is {slices.dtype} {list(slices.shape)}, expected float32 [{expected}]",
-                "Prepare the slices with this bundle's preparation.",
+                "Prepare the slices with this bundle's preprocessing.",
             )
 
     def _check_given(self, given: Floats) -> None:
@@ -172,11 +172,11 @@ class Backend(ABC):
 
 
 class BlockingBackend(Backend):
-    """A backend whose library returns only when a batch is executed: `at_once` threads wait."""
+    """A backend whose library returns only when a batch is executed: `num_streams` threads wait."""
 
     def __enter__(self) -> Self:
-        self.under_way = self.at_once + 1
-        self._workers = ThreadPoolExecutor(self.at_once, self.name)
+        self.max_in_flight = self.num_streams + 1
+        self._workers = ThreadPoolExecutor(self.num_streams, self.name)
         return super().__enter__()
 
     def __exit__(
@@ -195,5 +195,5 @@ class BlockingBackend(Backend):
     def _execute(self, batch: Floats) -> Floats:
         """Execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S].
 
-        Called by `at_once` threads at a time.
+        Called by `num_streams` threads at a time.
         """

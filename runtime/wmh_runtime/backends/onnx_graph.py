@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import BackendError, NotInstalledError
-from wmh_runtime.machine import cores
+from wmh_runtime.machine import available_cores
 from wmh_runtime.precision import Precision
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
@@ -18,7 +18,7 @@ from wmh_runtime.types import NetworkShape
 _AT_ONCE = 2
 
 
-class GraphBackend(BlockingBackend):
+class OnnxBackend(BlockingBackend):
     """Executes an ONNX graph.
 
     Args:
@@ -73,7 +73,7 @@ class GraphBackend(BlockingBackend):
         return cls.precisions
 
 
-class ProcessorBackend(GraphBackend):
+class CpuBackend(OnnxBackend):
     """Executes an ONNX graph on the processor.
 
     Args:
@@ -82,7 +82,8 @@ class ProcessorBackend(GraphBackend):
         precision: to compute in.
         batch_size: slices executed at a time.
         threads: of the processor; None is one a core.
-        at_once: batches executed at the same time, which share the threads; None is the fastest.
+        num_streams: batches executed at the same time, which share the threads; None is the
+            fastest.
     """
 
     device = "cpu"
@@ -96,11 +97,11 @@ class ProcessorBackend(GraphBackend):
         precision: Precision = "fp32",
         batch_size: int = 1,
         threads: int | None = None,
-        at_once: int | None = None,
+        num_streams: int | None = None,
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
-        self._threads = threads or cores()
-        self.at_once = min(at_once or _AT_ONCE, self._threads)
+        self._threads = threads or available_cores()
+        self.num_streams = min(num_streams or _AT_ONCE, self._threads)
 
     @classmethod
     def of_bundle(
@@ -111,7 +112,7 @@ class ProcessorBackend(GraphBackend):
         precision: Precision = "fp32",
         batch_size: int = 1,
         threads: int | None = None,
-        at_once: int | None = None,
+        num_streams: int | None = None,
     ) -> Self:
         """Execute a graph of a bundle.
 
@@ -121,7 +122,7 @@ class ProcessorBackend(GraphBackend):
             precision: to compute in.
             batch_size: slices executed at a time.
             threads: of the processor; None is one a core.
-            at_once: batches executed at the same time; None is the fastest.
+            num_streams: batches executed at the same time; None is the fastest.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -140,5 +141,5 @@ class ProcessorBackend(GraphBackend):
             precision=precision,
             batch_size=batch_size,
             threads=threads,
-            at_once=at_once,
+            num_streams=num_streams,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import Floats
 
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeBackend(ProcessorBackend):
+class OnnxRuntimeBackend(CpuBackend):
     """Executes an ONNX graph with ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
@@ -30,7 +30,7 @@ class OnnxRuntimeBackend(ProcessorBackend):
 
     def _open(self) -> None:
         # The threads that execute batches compute too, beside those of the library.
-        self._session = open_session(self._graph, self._threads - self.at_once + 1)
+        self._session = open_session(self._graph, self._threads - self.num_streams + 1)
 
     def _close(self) -> None:
         self._session = None
@@ -59,7 +59,7 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
         raise BackendError("is not installed", advice, about="ONNX Runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimizer
     # Threads that spin while they wait take the time of those that prepare and finish scans.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

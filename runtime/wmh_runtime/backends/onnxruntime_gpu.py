@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wmh_runtime.backends.gpu.device import Device
-from wmh_runtime.backends.onnx_graph import GraphBackend
+from wmh_runtime.backends.onnx_graph import OnnxBackend
 from wmh_runtime.errors import BackendError, NotInstalledError
-from wmh_runtime.files.user_cache import cache_folder
+from wmh_runtime.files.user_cache import user_cache_folder
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats, NetworkShape
 
@@ -27,7 +27,7 @@ _TENSORRT = "TensorrtExecutionProvider"
 _WARNINGS, _ERRORS, _NOTHING = 2, 3, 4
 
 
-class OnnxRuntimeGpuBackend(GraphBackend):
+class OnnxRuntimeGpuBackend(OnnxBackend):
     """Executes an ONNX graph on a GPU.
 
     Args:
@@ -199,6 +199,6 @@ class TensorRtProviderBackend(OnnxRuntimeGpuBackend):
             "trt_fp16_enable": True,
             "trt_layer_norm_fp32_fallback": True,
             "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(cache_folder() / "onnxruntime-tensorrt"),
+            "trt_engine_cache_path": str(user_cache_folder() / "onnxruntime-tensorrt"),
         }
         return [(_TENSORRT, options), (_CUDA, {"device_id": self._number, "use_tf32": 0})]

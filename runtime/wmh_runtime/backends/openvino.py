@@ -5,7 +5,7 @@ from __future__ import annotations
 from queue import SimpleQueue
 from typing import Any
 
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.errors import BackendError
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats
@@ -21,7 +21,7 @@ _FLOAT: dict[Precision, str] = {
 }
 
 
-class OpenVinoBackend(ProcessorBackend):
+class OpenVinoBackend(CpuBackend):
     """Executes an ONNX graph with OpenVINO on the CPU.
 
     Raises:
@@ -64,7 +64,7 @@ class OpenVinoBackend(ProcessorBackend):
         openvino.Type.f32.to_dtype()
         options = {
             "INFERENCE_PRECISION_HINT": _FLOAT[self.precision],
-            "NUM_STREAMS": self.at_once,
+            "NUM_STREAMS": self.num_streams,
             "INFERENCE_NUM_THREADS": self._threads,
         }
         try:
@@ -72,7 +72,7 @@ class OpenVinoBackend(ProcessorBackend):
             model = core.read_model(self._graph)
             model.reshape([self.batch_size, *self.shape.slice_in])
             compiled = core.compile_model(model, _DEVICE, options)
-            for _ in range(self.at_once):
+            for _ in range(self.num_streams):
                 self._free.put(compiled.create_infer_request())
         except RuntimeError as error:
             raise BackendError(f"OpenVINO refuses the graph: {error}", about=self._graph) from error

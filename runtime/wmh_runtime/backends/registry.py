@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.onnxruntime_gpu import (
     CudaProviderBackend,
@@ -15,7 +15,7 @@ from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.backends.tensorrt_library import MODULES
 from wmh_runtime.errors import InputError
 
-PROCESSOR_BACKENDS: tuple[type[ProcessorBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
+CPU_BACKENDS: tuple[type[CpuBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
 GPU_BACKENDS: tuple[type[OnnxRuntimeGpuBackend], ...] = (
     CudaProviderBackend,
     TensorRtProviderBackend,
@@ -23,14 +23,14 @@ GPU_BACKENDS: tuple[type[OnnxRuntimeGpuBackend], ...] = (
 ENGINE_KINDS = tuple(MODULES)
 
 
-def backend_named(name: str) -> type[ProcessorBackend]:
+def find_backend(name: str) -> type[CpuBackend]:
     """Return an installed backend of processors.
 
     Raises:
         InputError: there is none of this name.
         NotInstalledError: its library is not installed.
     """
-    by_name = {backend.name: backend for backend in PROCESSOR_BACKENDS}
+    by_name = {backend.name: backend for backend in CPU_BACKENDS}
     backend = by_name.get(name.lower())
     if backend is None:
         advice = f"Choose from: {', '.join(by_name)}."
@@ -39,6 +39,6 @@ def backend_named(name: str) -> type[ProcessorBackend]:
     return backend
 
 
-def installed_backends() -> list[type[ProcessorBackend]]:
+def installed_backends() -> list[type[CpuBackend]]:
     """Return the backends of processors whose library is installed."""
-    return [backend for backend in PROCESSOR_BACKENDS if find_spec(backend.library) is not None]
+    return [backend for backend in CPU_BACKENDS if find_spec(backend.library) is not None]

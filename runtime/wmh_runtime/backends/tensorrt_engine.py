@@ -16,9 +16,9 @@ from typing import Any
 
 from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.backends.gpu.device import Device, Event
-from wmh_runtime.backends.tensorrt_library import Toolkit, make_log
+from wmh_runtime.backends.tensorrt_library import TensorRtLibrary, make_logger
 from wmh_runtime.errors import BackendError, DeviceLostError
-from wmh_runtime.files.user_cache import cache_folder, remember, remembered
+from wmh_runtime.files.user_cache import read_cache, user_cache_folder, write_cache
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats, NetworkShape
 
@@ -50,7 +50,7 @@ class EngineBackend(Backend):
     def __init__(
         self,
         plan: Path,
-        toolkit: Toolkit,
+        toolkit: TensorRtLibrary,
         open_device: Callable[[int], Device],
         shape: NetworkShape,
         *,
@@ -103,7 +103,7 @@ class _Running:
         toolkit: of the version that built the engine.
     """
 
-    def __init__(self, gpu: Device, toolkit: Toolkit) -> None:
+    def __init__(self, gpu: Device, toolkit: TensorRtLibrary) -> None:
         self._gpu = gpu
         self._toolkit = toolkit
         self._free: deque[_Slot] = deque()
@@ -120,7 +120,7 @@ class _Running:
             batch_in: [batch_size, C, S, S].
             batch_out: [batch_size, K, S, S].
         """
-        self._deserialise(plan)
+        self._deserialize(plan)
         compiled = _Compiled(self._toolkit, self._compiled_path(plan, batch_in[0]))
         self._context = compiled.context_of(self._engine)
         if self._context is None:
@@ -130,7 +130,7 @@ class _Running:
         if not self._context.set_input_shape(given, batch_in):
             problem = f"does not take {batch_in[0]} slices at a time"
             raise BackendError(problem, "Choose another --batch.", about=plan)
-        for _ in range(EngineBackend.under_way):
+        for _ in range(EngineBackend.max_in_flight):
             self._free.append(
                 _Slot(self._gpu.pinned(batch_in), self._gpu.pinned(batch_out), self._gpu.event())
             )
@@ -144,7 +144,7 @@ class _Running:
         if not compiled.replays:
             self._replay = self._gpu.replayable(self._enqueue)
         self.submit(slot.given)()
-        compiled.remember()
+        compiled.write_cache()
 
     def release(self) -> None:
         """Give the engine back, what uses it first."""
@@ -177,8 +177,8 @@ class _Running:
         if not self._context.execute_async_v3(self._gpu.stream):
             raise BackendError("refuses to execute a batch", about=self._gpu.gpu.name)
 
-    def _deserialise(self, plan: Path) -> None:
-        log = make_log(self._toolkit.library)
+    def _deserialize(self, plan: Path) -> None:
+        log = make_logger(self._toolkit.library)
         self._runtime = self._toolkit.library.Runtime(log)
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
@@ -198,7 +198,7 @@ class _Running:
         kind, version = self._toolkit.kind, self._toolkit.version
         what = (plan.name, version, self._gpu.gpu.name, str(batch_size))
         identity = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
-        return cache_folder() / "compiled" / f"{identity}.{kind}"
+        return user_cache_folder() / "compiled" / f"{identity}.{kind}"
 
 
 class _Compiled:
@@ -207,7 +207,7 @@ class _Compiled:
     TensorRT compiles when it builds an engine, and has nothing of this.
     """
 
-    def __init__(self, toolkit: Toolkit, path: Path) -> None:
+    def __init__(self, toolkit: TensorRtLibrary, path: Path) -> None:
         self._library = toolkit.library
         self._path = path
         self._known = b""
@@ -224,17 +224,17 @@ class _Compiled:
         eager = library.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = eager
         self._cache = config.create_runtime_cache()
-        self._known = remembered(self._path)
+        self._known = read_cache(self._path)
         if self._known and not self._cache.deserialize(self._known):
             self._known = b""  # of another driver
         if not config.set_runtime_cache(self._cache):
             self._cache = None
         return engine.create_execution_context(config)
 
-    def remember(self) -> None:
+    def write_cache(self) -> None:
         """Keep what was compiled."""
         if self._cache is None:
             return
         compiled = bytes(self._cache.serialize())
         if compiled != self._known:
-            remember(self._path, compiled, "what was compiled for this GPU cannot be kept")
+            write_cache(self._path, compiled, "what was compiled for this GPU cannot be kept")

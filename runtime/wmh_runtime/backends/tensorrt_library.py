@@ -14,7 +14,7 @@ MODULES: dict[EngineKind, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 
 
 @dataclass(frozen=True)
-class Toolkit:
+class TensorRtLibrary:
     """One of the two libraries."""
 
     kind: EngineKind
@@ -26,13 +26,13 @@ class Toolkit:
         return str(self.library.__version__)
 
 
-def load_toolkit(kind: EngineKind) -> Toolkit:
+def load_tensorrt(kind: EngineKind) -> TensorRtLibrary:
     """Import a library.
 
     Raises:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
-    toolkit = Toolkit(kind, _import(MODULES[kind], extra=kind))
+    toolkit = TensorRtLibrary(kind, _import(MODULES[kind], extra=kind))
     require_strong_types(toolkit)
     return toolkit
 
@@ -48,7 +48,7 @@ def _import(module: str, extra: str) -> Any:
         raise BackendError(f"cannot be loaded ({error})", advice, about=module) from error
 
 
-def require_strong_types(toolkit: Toolkit) -> None:
+def require_strong_types(toolkit: TensorRtLibrary) -> None:
     """Refuse a TensorRT that would choose precisions itself, unless it is told not to.
 
     Raises:
@@ -63,7 +63,7 @@ def require_strong_types(toolkit: Toolkit) -> None:
         )
 
 
-def make_log(library: Any) -> Any:
+def make_logger(library: Any) -> Any:
     """Make a logger that keeps every line; its base class comes from the library."""
 
     class Log(library.ILogger):  # type: ignore[misc]

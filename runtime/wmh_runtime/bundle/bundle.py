@@ -5,7 +5,7 @@
     ├── graphs/8-view.fp32.onnx  the network, of one view and of eight, in each precision
     ├── graphs/weights.fp32.bin  what both graphs of a precision read their weights from
     ├── engines/                 graphs compiled for particular GPUs
-    ├── answers.npz              slices, and what the trained network says of them
+    ├── reference_outputs.npz              slices, and what the trained network says of them
     └── MODEL_CARD.md
 
 Opening a bundle verifies the hash of every file the manifest names and follows no path out of
@@ -25,13 +25,13 @@ from pydantic import ValidationError
 
 from wmh_runtime.bundle.manifest import SCHEMA_VERSION, File, Graph, Manifest
 from wmh_runtime.errors import BundleError
-from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import WRITTEN_AS, Precision
-from wmh_runtime.schema import problems_of
+from wmh_runtime.schema import describe_validation_error
 from wmh_runtime.tta import Views
 
 MANIFEST_NAME = "manifest.json"
-ANSWERS_NAME = "answers.npz"
+REFERENCE_OUTPUTS_NAME = "reference_outputs.npz"
 CARD_NAME = "MODEL_CARD.md"
 
 
@@ -153,7 +153,7 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as error:
         raise BundleError(
-            f"is not a valid manifest: {problems_of(error)}",
+            f"is not a valid manifest: {describe_validation_error(error)}",
             "Copy or export it again.",
             about=path,
         ) from error
@@ -165,7 +165,7 @@ def _verify(folder: Path, file: File) -> None:
         raise BundleError(f"names {file.path}, outside the bundle", "Do not use it.", about=folder)
     if not path.is_file():
         raise BundleError("is missing", "Copy the whole bundle folder again.", about=path)
-    found = sha256_of(path)
+    found = sha256_file(path)
     if found != file.sha256:
         raise BundleError(
             f"has SHA-256 {found[:12]}…, the manifest says {file.sha256[:12]}…",

@@ -15,16 +15,16 @@ from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.errors import BundleError
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.precision import GraphPrecision
-from wmh_runtime.preprocessing.preprocess import Preparation
-from wmh_runtime.schema import Strict
+from wmh_runtime.preprocessing.preprocess import Preprocessing
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.text import INTENDED_USE
 from wmh_runtime.tta import Tta, Views
 from wmh_runtime.types import Data, EngineKind, NetworkShape
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
-class Choice(Strict):
+class Choice(StrictModel):
     """The best threshold and minimum size with so many views, and what they reach."""
 
     views: Views
@@ -33,7 +33,7 @@ class Choice(Strict):
     mean_lesion_f1: list[float] = Field(description="for each output")
 
 
-class Calibration(Strict):
+class Calibration(StrictModel):
     """How thresholds, minimum sizes and what is certainly empty were chosen."""
 
     choices: list[Choice] = Field(description="of all eight views, then of one")
@@ -51,7 +51,7 @@ class Calibration(Strict):
         return self.choices[0].outputs
 
 
-class File(Strict):
+class File(StrictModel):
     """A file of the bundle."""
 
     path: str = Field(description="relative to the bundle, with forward slashes")
@@ -67,7 +67,7 @@ class Graph(File):
     parity: list[Parity] = Field(min_length=1, description="for each backend that was at hand")
 
 
-class BatchProfile(Strict):
+class BatchProfile(StrictModel):
     """The batches, in slices, that an engine takes."""
 
     least: int = Field(ge=1)
@@ -95,7 +95,7 @@ class Engine(File):
     attention_layers: int = Field(description="of the network")
 
 
-class QuantisationTrial(Strict):
+class QuantizationTrial(StrictModel):
     """One choice of layers left in float32, and what it cost."""
 
     left_out: list[str] = Field(description="groups of layers that stay in float32")
@@ -105,16 +105,16 @@ class QuantisationTrial(Strict):
     )
 
 
-class Quantisation(Strict):
+class Quantization(StrictModel):
     """How the INT8 graph came to be."""
 
-    quantiser: str
+    quantizer: str
     calibration_slices: dict[Data, int] = Field(description="how many, by what they show")
     left_out: list[str] = Field(description="groups of layers that stay in float32")
-    trials: list[QuantisationTrial]
+    trials: list[QuantizationTrial]
 
 
-class Training(Strict):
+class Training(StrictModel):
     """Where a model comes from."""
 
     data: str = Field(description="what the data set calls itself")
@@ -126,31 +126,31 @@ class Training(Strict):
     details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
-class Manifest(Strict):
+class Manifest(StrictModel):
     """Everything the runtime needs to know of a model."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     channels: list[str] = Field(min_length=1)
     outputs: list[Output] = Field(min_length=1)
-    preparation: Preparation
+    preprocessing: Preprocessing
     calibration: Calibration
     graphs: list[Graph] = Field(min_length=1)
     weights: list[File] = Field(description="files the graphs read their weights from")
-    answers: File = Field(description="slices, and what the trained network says of them")
+    reference_outputs: File = Field(description="slices, and what the trained network says of them")
     engines: list[Engine] = Field(default=[], description="made by wmh-export engines")
-    quantisation: Quantisation | None = Field(default=None, description="of the INT8 graphs")
+    quantization: Quantization | None = Field(default=None, description="of the INT8 graphs")
     refused: list[str] = Field(default=[], description="precisions that were left out, and why")
     training: Training
     tools: dict[str, str] = Field(description="versions of what made the bundle")
-    licence: str
+    license: str
     intended_use: str = INTENDED_USE
-    caution: str = Field(default="", description="a warning that every result shall bear")
+    warning: str = Field(default="", description="a warning that every result shall bear")
 
     @property
     def network_shape(self) -> NetworkShape:
         """C, K and S of the graphs."""
-        return NetworkShape(len(self.channels), len(self.outputs), self.preparation.size_px)
+        return NetworkShape(len(self.channels), len(self.outputs), self.preprocessing.size_px)
 
     def outputs_of(self, tta: Tta) -> list[Output]:
         """The outputs with what was calibrated for so many views.
@@ -192,22 +192,27 @@ class Manifest(Strict):
     @property
     def files(self) -> tuple[File, ...]:
         """All files that the manifest names."""
-        return (*self.graphs, *self.weights, self.answers, *self.engines)
+        return (*self.graphs, *self.weights, self.reference_outputs, *self.engines)
 
     @property
     def model_id(self) -> str:
-        """Hash of all that decides a mask: graphs, weights, preparation, calibrated outputs.
+        """Hash of all that decides a mask: graphs, weights, preprocessing, calibrated outputs.
 
         A graph counts with its precision and views, so none can stand in for another. Defaults
         are left out, so that a later, optional field changes no bundle's id.
         """
-        sha256_of = {file.path: file.sha256 for file in self.weights}
+        sha256_file = {file.path: file.sha256 for file in self.weights}
         decisive = {
             "channels": self.channels,
             "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
-            "preparation": self.preparation.model_dump(exclude_defaults=True),
+            "preparation": self.preprocessing.model_dump(exclude_defaults=True),
             "graphs": sorted(
-                [graph.precision, graph.views, graph.sha256, sha256_of.get(graph.weights or "", "")]
+                [
+                    graph.precision,
+                    graph.views,
+                    graph.sha256,
+                    sha256_file.get(graph.weights or "", ""),
+                ]
                 for graph in self.graphs
             ),
         }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from wmh_runtime.precision import Precision
-from wmh_runtime.schema import Strict
-from wmh_runtime.text import counted
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_runtime.types import Data
 
@@ -37,7 +37,7 @@ _ROUNDING_PX, _ROUNDING_DICE = 4, 0.8
 _SAME_SHORTFALL = 2.0  # times as far beyond the bound as was recorded; farther is another error
 
 
-class OutputParity(Strict):
+class OutputParity(StrictModel):
     """The thresholded masks of one output, slices pooled."""
 
     name: str
@@ -66,7 +66,7 @@ class OutputParity(Strict):
         return 100 * abs(self.found_ml - self.reference_ml) / self.reference_ml
 
 
-class Parity(Strict):
+class Parity(StrictModel):
     """How far what executes is from the network, as measured."""
 
     backend: str = Field(description="what executed, with its version and device")
@@ -152,7 +152,7 @@ class Parity(Strict):
         off = f" ({bound.volume_percent:g} allowed)" if bound.volume_percent < math.inf else ""
         most = f" ({bound.probability:g} allowed)" if bound.probability < math.inf else ""
         parts = [
-            f"{self.precision}, {counted(self.views, 'view')},"
+            f"{self.precision}, {count_noun(self.views, 'view')},"
             f" {self.backend}{', emulated' * self.emulated},"
             f" {self.slices} slices of {self.data}: mask Dice {self.mask_dice:.4f}{asked}",
             f"volume {self.volume_percent:.2f} % off{off}",

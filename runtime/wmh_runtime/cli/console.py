@@ -66,16 +66,16 @@ def run(app: typer.Typer) -> None:
         app()
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:  # typer's, of a KeyboardInterrupt
-            say_error("interrupted.")
+            print_error("interrupted.")
         raise
     except InterruptionError as stop:
-        say_warning(str(stop))
+        print_warning(str(stop))
         sys.exit(EXIT_INTERRUPTED)
     except DeviceLostError as error:
-        say_error(str(error))
+        print_error(str(error))
         sys.exit(EXIT_SOME_FAILED)
     except WmhError as error:
-        say_error(str(error))
+        print_error(str(error))
         sys.exit(EXIT_NOTHING_RAN)
 
 
@@ -98,14 +98,14 @@ def load_module(name: str, extras: str, needs: Sequence[str] = ()) -> Any:
         extras: of this distribution that install what it needs, commas between.
         needs: libraries that the module imports only when it uses them.
     """
-    with needing(extras):
+    with require_extra(extras):
         for library in needs:
             importlib.import_module(library)
         return importlib.import_module(name)
 
 
 @contextmanager
-def needing(extras: str) -> Iterator[None]:
+def require_extra(extras: str) -> Iterator[None]:
     """Import within the block what needs more than the runtime; exit where it is missing.
 
     Args:
@@ -114,26 +114,26 @@ def needing(extras: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        say_error(
+        print_error(
             f"{error.name} is not installed. Run in the project's folder: pip install '.[{extras}]'"
         )
         sys.exit(EXIT_NOTHING_RAN)
     except KeyboardInterrupt:
-        say_error("interrupted; nothing was begun.")
+        print_error("interrupted; nothing was begun.")
         sys.exit(EXIT_INTERRUPTED)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line of results."""
     _print(out, Text(line))
 
 
-def say_warning(line: str) -> None:
+def print_warning(line: str) -> None:
     """Write a warning, one line, to the error stream."""
     _print(err, Text.assemble(("warning: ", "yellow"), line))
 
 
-def say_error(line: str) -> None:
+def print_error(line: str) -> None:
     """Write an error, one line, to the error stream."""
     _print(err, Text.assemble(("error: ", "bold red"), line))
 
@@ -208,5 +208,5 @@ def steps() -> Iterator[Callable[[str], None]]:
 def print_version(wanted: bool) -> None:
     """Print the version and stop, where that is what was asked for."""
     if wanted:
-        say(f"wmh-lora {version('wmh-lora')}")
+        print_line(f"wmh-lora {version('wmh-lora')}")
         raise typer.Exit

@@ -22,7 +22,7 @@ from wmh_runtime.evaluation.report.writer import SUMMARY_NAME, write_report
 from wmh_runtime.evaluation.scoring import Scores, score
 from wmh_runtime.evaluation.statistics import Evaluation, evaluate
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 _NAMED_AT_MOST = 3  # of many files; the report names all
 _LABEL_WIDTH = 16
@@ -63,14 +63,14 @@ def compare(
     make_writable_folder(out)
     scan_of = match_scans(pairing.pairs, found)
     if scans and not scan_of:
-        console.say_warning(f"{scans}: holds the scan of no prediction")
+        console.print_warning(f"{scans}: holds the scan of no prediction")
     left_out = _tell_what_is_alone(pairing)
-    console.say(f"{counted(len(pairing.pairs), 'mask')} to compare")
+    console.print_line(f"{count_noun(len(pairing.pairs), 'mask')} to compare")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
     for _, error in scores.failed:
-        console.say_error(str(error))
+        console.print_error(str(error))
     if not scores.cases:
         raise InputError("no mask could be compared", "See the reasons above.", about=predictions)
     evaluation = evaluate(scores.cases)
@@ -82,7 +82,7 @@ def compare(
         {pair.name: pair for pair in pairing.pairs},
         scan_of,
         Sources(str(predictions), str(references), tuple(left_out)),
-        on_warning=console.say_warning,
+        on_warning=console.print_warning,
     )
     _conclude(evaluation, scores, out)
 
@@ -98,8 +98,8 @@ def _tell_what_is_alone(pairing: Pairing) -> list[str]:
             continue
         more = ", …" if len(paths) > _NAMED_AT_MOST else ""
         names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
-        what = f"{counted(len(paths), noun)} {lacking}"
-        console.say(f"passed over {what}: {names}{more}")
+        what = f"{count_noun(len(paths), noun)} {lacking}"
+        console.print_line(f"passed over {what}: {names}{more}")
         notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
 
@@ -113,14 +113,18 @@ def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
     _say_figure("Volume R²", number(volumes.r_squared, 3))
     limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
     _say_figure("Volume bias", f"{number(volumes.bias_ml, 2)} mL, limits of agreement {limits} mL")
-    console.say(f"{counted(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}")
+    console.print_line(
+        f"{count_noun(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}"
+    )
     if scores.failed:
-        console.say_error(f"{counted(len(scores.failed), 'mask')} failed, for the reasons above")
+        console.print_error(
+            f"{count_noun(len(scores.failed), 'mask')} failed, for the reasons above"
+        )
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
 def _say_figure(label: str, value: str) -> None:
-    console.say(f"{label:<{_LABEL_WIDTH}}{value}")
+    console.print_line(f"{label:<{_LABEL_WIDTH}}{value}")
 
 
 def main() -> None:

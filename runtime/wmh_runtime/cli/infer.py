@@ -15,22 +15,22 @@ from rich.progress import Progress as Bar
 
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.cli import console
-from wmh_runtime.cli.options import devices_numbered, precision_named, tta_named
+from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
 from wmh_runtime.cohort.runner import Job, Outcome, Progress, run
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import (
     AUTO,
-    Executing,
-    Wanted,
-    backend_known,
-    executing,
+    BackendOptions,
+    OpenBackends,
+    open_backends,
+    parse_backend,
 )
-from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import first_views
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
@@ -106,22 +106,22 @@ def infer(
     if not bundle:  # the program's own refusal would not know of the demo
         advice = "Give a folder that wmh-export wrote, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="--bundle")
-    backend = backend_known(backend)
+    backend = parse_backend(backend)
     opened = open_bundle(bundle)
-    looking = tta_named(tta)
-    wanted = Wanted(
+    looking = parse_tta(tta)
+    wanted = BackendOptions(
         views=first_views(looking),
-        precision=precision_named(precision),
+        precision=parse_precision(precision),
         batch_size=batch,
         threads=threads,
-        gpus=devices_numbered(device),
+        gpus=parse_devices(device),
     )
     calibrated = opened.manifest.outputs_of(looking)
     outputs = [_overridden(output, threshold, min_lesion_mm3) for output in calibrated]
     found = discover(source, out)
     _tell_what_is_passed_over(found)
-    if opened.manifest.caution:
-        console.say_warning(opened.manifest.caution)
+    if opened.manifest.warning:
+        console.print_warning(opened.manifest.warning)
     job = Job(
         found.scans,
         out,
@@ -136,16 +136,16 @@ def infer(
     )
     with ExitStack() as stack:
         with console.err.status("opening the model"):
-            execution = stack.enter_context(executing(opened, backend, wanted))
+            execution = stack.enter_context(open_backends(opened, backend, wanted))
         _tell_what_executes(execution)
         bar = stack.enter_context(console.progress_bar())
         try:
             total = len(found.scans) + len(found.unreadable)
-            display = _Display(bar, total, opened.manifest.caution)
+            display = _Display(bar, total, opened.manifest.warning)
             outcome = run(job, execution.backends, display)
         except KeyboardInterrupt:  # the second one, or the first while nothing is on its way
             bar.stop()
-            console.say_error("interrupted. What is finished is kept; the same command goes on.")
+            console.print_error("interrupted. What is finished is kept; the same command goes on.")
             os._exit(console.EXIT_INTERRUPTED)  # threads are at work, and nobody waits for them
     _conclude(outcome, total, out)
 
@@ -153,40 +153,40 @@ def infer(
 class _Display(Progress):
     """Shows each scan as it is finished, above a bar with the time left."""
 
-    def __init__(self, bar: Bar, total: int, caution: str) -> None:
+    def __init__(self, bar: Bar, total: int, warning: str) -> None:
         self._bar = bar
-        self._caution = caution
+        self._caution = warning
         self._task = bar.add_task("segmenting", total=total)
         self._finished = 0
 
-    def executed(self, scan: Found, share: float) -> None:
+    def executed(self, scan: Case, share: float) -> None:
         name = scan.path.name
         completed = self._finished + share
         self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
 
-    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
+    def done(self, scan: Case, records: Sequence[Sidecar], *, kept: bool) -> None:
         if kept:  # told already, by the run that made it
             self._finish_one()
             return
         volumes = ", ".join(
             f"{record.settings.output.name.upper()} {record.volume_ml:.2f} mL"
-            f" in {counted(record.lesion_count, 'lesion')}"
+            f" in {count_noun(record.lesion_count, 'lesion')}"
             for record in records
         )
-        console.say(f"{scan.relative.as_posix()}: {volumes}")
+        console.print_line(f"{scan.relative.as_posix()}: {volumes}")
         for warning in dict.fromkeys(w for record in records for w in record.warnings):
             if warning != self._caution:  # said once, at the beginning
-                console.say_warning(f"{scan.relative.as_posix()}: {warning}")
+                console.print_warning(f"{scan.relative.as_posix()}: {warning}")
         self._finish_one()
 
     def ending(self, on_their_way: int) -> None:
         finishing = (
-            f"finishing {counted(on_their_way, 'scan')} on the way" if on_their_way else "ending"
+            f"finishing {count_noun(on_their_way, 'scan')} on the way" if on_their_way else "ending"
         )
-        console.say_warning(f"{finishing}; Ctrl-C once more ends at once")
+        console.print_warning(f"{finishing}; Ctrl-C once more ends at once")
 
-    def failed(self, scan: Found, error: WmhError) -> None:  # noqa: ARG002 - the error names it
-        console.say_error(str(error))
+    def failed(self, scan: Case, error: WmhError) -> None:  # noqa: ARG002 - the error names it
+        console.print_error(str(error))
         self._finish_one()
 
     def _finish_one(self) -> None:
@@ -195,22 +195,22 @@ class _Display(Progress):
 
 
 def _tell_what_is_passed_over(found: Discovery) -> None:
-    console.say(f"{counted(len(found.scans), 'scan')} to segment")
+    console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
     for reason, count in found.passed_over.items():
-        console.say(f"passed over {counted(count, 'file')}: {reason}")
+        console.print_line(f"passed over {count_noun(count, 'file')}: {reason}")
 
 
-def _tell_what_executes(execution: Executing) -> None:
-    console.say(f"executed by {execution}")
+def _tell_what_executes(execution: OpenBackends) -> None:
+    console.print_line(f"executed by {execution}")
     if (parity := execution.compared) is not None:
-        console.say(
+        console.print_line(
             f"{parity.precision} agrees with the trained network on this machine:"
             f" mask Dice {parity.mask_dice:.4f}"
         )
     for reason in execution.passed_over:
-        console.say_warning(reason)
+        console.print_warning(reason)
     if execution.backends[0].device == "cpu" and which("nvidia-smi"):
-        console.say("this machine has a GPU: docs/gpu.md says how to use it")
+        console.print_line("this machine has a GPU: docs/gpu.md says how to use it")
 
 
 def _overridden(output: Output, threshold: float | None, min_lesion_mm3: float | None) -> Output:
@@ -231,14 +231,16 @@ def _conclude(outcome: Outcome, total: int, out: Path) -> None:
     finished = len(outcome.done) + len(outcome.kept)
     if finished:
         kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
-        console.say(f"{counted(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}")
+        console.print_line(
+            f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
+        )
     if not_begun := total - finished - len(outcome.failed):  # the first failure was the end
-        console.say(
-            f"{counted(not_begun, 'scan')} not begun: mend what failed, or leave out --fail-fast"
+        console.print_line(
+            f"{count_noun(not_begun, 'scan')} not begun: mend what failed, or leave out --fail-fast"
         )
     if outcome.failed:
-        console.say_error(
-            f"{counted(len(outcome.failed), 'scan')} failed, for the reasons above."
+        console.print_error(
+            f"{count_noun(len(outcome.failed), 'scan')} failed, for the reasons above."
             f" Also in {out / FAILURES_NAME}"
         )
         raise typer.Exit(console.EXIT_SOME_FAILED if finished else console.EXIT_NOTHING_RAN)

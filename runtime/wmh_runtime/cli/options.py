@@ -11,7 +11,7 @@ from wmh_runtime.tta import Tta
 _Name = TypeVar("_Name", bound=str)
 
 
-def precision_named(name: str) -> Precision:
+def parse_precision(name: str) -> Precision:
     """Return a precision by its name, in letters of any case.
 
     Raises:
@@ -21,7 +21,7 @@ def precision_named(name: str) -> Precision:
     return _named(name, precisions, "--precision")
 
 
-def devices_numbered(numbers: str) -> tuple[int, ...]:
+def parse_devices(numbers: str) -> tuple[int, ...]:
     """Return the GPUs that a list such as 0,1 names; none where it is empty.
 
     Raises:
@@ -34,7 +34,7 @@ def devices_numbered(numbers: str) -> tuple[int, ...]:
     raise InputError(f"is {numbers}", advice, about="--device")
 
 
-def tta_named(name: str) -> Tta:
+def parse_tta(name: str) -> Tta:
     """Return how many views a slice is looked at in, by its name, in letters of any case.
 
     Raises:

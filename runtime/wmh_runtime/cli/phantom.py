@@ -12,7 +12,7 @@ from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 app = console.command_line("Make procedural FLAIR heads with exact lesion masks.")
 
@@ -46,8 +46,8 @@ def phantom(
             workers=workers or os.cpu_count() or 1,
             on_written=lambda: bar.advance(task),
         )
-    console.say(
-        f"{counted(subjects, 'scan')} in {folder}, reference masks in {folder / REFERENCES}"
+    console.print_line(
+        f"{count_noun(subjects, 'scan')} in {folder}, reference masks in {folder / REFERENCES}"
     )
 
 

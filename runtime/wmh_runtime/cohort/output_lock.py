@@ -14,7 +14,7 @@ LOCK_NAME = ".wmh-lock"
 
 
 @contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder.
 
     Raises:

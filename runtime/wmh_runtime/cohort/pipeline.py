@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from wmh_runtime.backends.base import Backend
-from wmh_runtime.cohort.scan_memory import in_gb
+from wmh_runtime.cohort.scan_memory import format_gb
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError, WmhError
 from wmh_runtime.inference.feeder import Feeder
 from wmh_runtime.inference.packing import Again, Load
-from wmh_runtime.inference.trace import OnSpan, nobody, spanning
+from wmh_runtime.inference.trace import OnSpan, ignore_span, record_span
 from wmh_runtime.types import Floats
 
 _MORE_MEMORY = "Close other programs, or use a machine with more memory."
@@ -44,7 +44,7 @@ class Work(ABC):
         """Say whether nothing is to be done."""
 
     @abstractmethod
-    def prepare(self) -> Floats:
+    def preprocess(self) -> Floats:
         """Return the slices to execute, [N, C, S, S], N ≥ 1."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Pipeline(Generic[AnyWork]):
         free_bytes: Callable[[], int],
         helpers: int,
         is_to_end: Callable[[], bool] = lambda: False,
-        on_span: OnSpan = nobody,
+        on_span: OnSpan = ignore_span,
     ) -> None:
         self._again = again
         self._on_span = on_span
@@ -180,7 +180,7 @@ class Pipeline(Generic[AnyWork]):
         with self._that_may_end(one):
             one.bytes_needed = work.bytes_needed()
             if one.bytes_needed > self._free_at_first:
-                needed, free = in_gb(one.bytes_needed), in_gb(self._free_at_first)
+                needed, free = format_gb(one.bytes_needed), format_gb(self._free_at_first)
                 problem = f"needs about {needed} GB of memory, {free} are free"
                 one.refusal, one.bytes_needed = InputError(problem, _MORE_MEMORY), 0
         return one
@@ -203,13 +203,13 @@ class Pipeline(Generic[AnyWork]):
             elif one.refusal is not None:
                 raise one.refusal
             else:
-                with spanning("prepare", self._on_span):
-                    slices = one.work.prepare()
+                with record_span("prepare", self._on_span):
+                    slices = one.work.preprocess()
                 self._to_execute.put((one, slices))
 
     def _finish(self, one: OnItsWay[AnyWork], load: Load) -> None:
         with self._that_may_end(one):
-            with spanning("finish", self._on_span):
+            with record_span("finish", self._on_span):
                 one.work.finish(load)
             self._let_out(one)
 

@@ -13,25 +13,25 @@ from threadpoolctl import threadpool_limits
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.cohort.output_lock import only_run_in
+from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.pipeline import Pipeline, Work
-from wmh_runtime.cohort.scan_memory import bytes_of_scan
-from wmh_runtime.cohort.shutdown import Interruption
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.cohort.scan_memory import estimate_scan_bytes
+from wmh_runtime.cohort.shutdown import GracefulShutdown
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.files.temporary import remove_leftovers
+from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.inference.packing import Again, Load
 from wmh_runtime.inference.segmenter import Begun, begin, end
-from wmh_runtime.inference.trace import OnSpan, nobody
-from wmh_runtime.machine import cores, free_bytes
-from wmh_runtime.outputs.existing_results import finished_records, require_same_settings
-from wmh_runtime.outputs.sidecar import Record, Settings
+from wmh_runtime.inference.trace import OnSpan, ignore_span
+from wmh_runtime.machine import available_cores, free_bytes
+from wmh_runtime.outputs.existing_results import find_existing_results, require_same_settings
+from wmh_runtime.outputs.sidecar import Settings, Sidecar
 from wmh_runtime.outputs.tables import require_replaceable, write_failures, write_volumes
 from wmh_runtime.outputs.writer import OutputPaths, output_paths, write_output
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta
 from wmh_runtime.types import Floats
 
@@ -42,14 +42,14 @@ _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the files' cache and for what els
 class Job:
     """What is asked for: which scans, by which model, to where."""
 
-    scans: Sequence[Found]
+    scans: Sequence[Case]
     out: Path
     bundle: Bundle
     outputs: Sequence[Output]  # the bundle's, or with thresholds and sizes of the user's
     tta: Tta = "full"
     with_probability: bool = False
     overwrite: bool = False
-    unreadable: Sequence[Found] = ()  # folders: whatever scans they hold have failed
+    unreadable: Sequence[Case] = ()  # folders: whatever scans they hold have failed
     fail_fast: bool = False  # the first failure is the end
     any_backend: bool = False  # what another one made, in the same precision, is finished as well
 
@@ -58,21 +58,21 @@ class Job:
 class Outcome:
     """What became of it, in the order of the scans."""
 
-    done: list[Found] = field(default_factory=list)
-    kept: list[Found] = field(default_factory=list)  # finished before, with the same settings
-    failed: list[tuple[Found, WmhError]] = field(default_factory=list)
+    done: list[Case] = field(default_factory=list)
+    kept: list[Case] = field(default_factory=list)  # finished before, with the same settings
+    failed: list[tuple[Case, WmhError]] = field(default_factory=list)
 
 
 class Progress:
     """What a caller hears of a running job, in its own thread. The default says nothing."""
 
-    def executed(self, scan: Found, share: float) -> None:
+    def executed(self, scan: Case, share: float) -> None:
         """This share, 0 to 1, of a scan has been executed."""
 
-    def done(self, scan: Found, records: Sequence[Record], *, kept: bool) -> None:
+    def done(self, scan: Case, records: Sequence[Sidecar], *, kept: bool) -> None:
         """A scan is finished, or had been before; one record for each output."""
 
-    def failed(self, scan: Found, error: WmhError) -> None:
+    def failed(self, scan: Case, error: WmhError) -> None:
         """A scan could not be segmented."""
 
     def ending(self, on_their_way: int) -> None:
@@ -80,7 +80,7 @@ class Progress:
 
 
 def run(
-    job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = nobody
+    job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = ignore_span
 ) -> Outcome:
     """Segment every scan of a job. A failure does not stop the others.
 
@@ -101,11 +101,11 @@ def run(
         InterruptionError: the user asked for the end; what was on its way is finished.
     """
     make_writable_folder(job.out)
-    with only_run_in(job.out):
+    with lock_folder(job.out):
         require_replaceable(job.out)
         paths = {scan: _paths(job, scan) for scan in job.scans}
         for folder in {job.out, *(first.mask.parent for first, *_ in paths.values())}:
-            remove_leftovers(folder, is_alone=True)
+            remove_temporary_files(folder, is_alone=True)
         outcome = Outcome()
         for sealed in job.unreadable:
             outcome.failed.append((sealed, _unreadable(sealed)))
@@ -134,7 +134,7 @@ def _write_tables(job: Job, outcome: Outcome) -> None:
 
 def _run(
     job: Job,
-    paths: Mapping[Found, list[OutputPaths]],
+    paths: Mapping[Case, list[OutputPaths]],
     backends: Sequence[Backend],
     progress: Progress,
     outcome: Outcome,
@@ -160,7 +160,7 @@ def _run(
         is_to_end=is_to_end,
         on_span=on_span,
     )
-    with Interruption(lambda: progress.ending(pipeline.on_their_way)) as interruption:
+    with GracefulShutdown(lambda: progress.ending(pipeline.on_their_way)) as interruption:
         for one in pipeline.run(works):
             work = one.work
             if not one.is_out:
@@ -181,16 +181,16 @@ def _run(
         )
 
 
-def _unreadable(folder: Found) -> InputError:
+def _unreadable(folder: Case) -> InputError:
     advice = "Check its permissions: the scans in it are missing."
     return InputError("is a folder that cannot be read", advice, about=folder.path)
 
 
 def _so_far(job: Job, outcome: Outcome) -> str:
-    return f"{len(outcome.kept) + len(outcome.done)} of {counted(len(job.scans), 'scan')}"
+    return f"{len(outcome.kept) + len(outcome.done)} of {count_noun(len(job.scans), 'scan')}"
 
 
-def _told(error: WmhError, scan: Found) -> WmhError:
+def _told(error: WmhError, scan: Case) -> WmhError:
     """Return an error that names its scan."""
     if error.about is None or not isinstance(error, InputError):
         return type(error)(f"{error}", about=scan.path)
@@ -212,10 +212,10 @@ def _again(settings: Sequence[Settings]) -> Again | None:
 
 def _helpers(devices: int) -> int:
     """Return how many threads prepare, and finish: a few for each device."""
-    return max(1, min(4 * devices, cores() // 2))
+    return max(1, min(4 * devices, available_cores() // 2))
 
 
-def _paths(job: Job, scan: Found) -> list[OutputPaths]:
+def _paths(job: Job, scan: Case) -> list[OutputPaths]:
     return [output_paths(job.out, scan.relative, output.name) for output in job.outputs]
 
 
@@ -225,7 +225,7 @@ class _ScanWork(Work):
     def __init__(
         self,
         job: Job,
-        scan: Found,
+        scan: Case,
         paths: list[OutputPaths],
         settings: Sequence[Settings],
         backend: Backend,
@@ -233,7 +233,7 @@ class _ScanWork(Work):
         is_alone: bool,
     ) -> None:
         self.scan = scan
-        self.records: list[Record] = []
+        self.records: list[Sidecar] = []
         self.kept = False
         self._job = job
         self._paths = paths
@@ -245,7 +245,7 @@ class _ScanWork(Work):
     def bytes_needed(self) -> int:
         shape, affine = read_grid(self.scan.path)
         manifest = self._job.bundle.manifest
-        return bytes_of_scan(shape, affine, manifest.preparation, manifest.network_shape)
+        return estimate_scan_bytes(shape, affine, manifest.preprocessing, manifest.network_shape)
 
     def is_finished(self) -> bool:
         job, scan = self._job, self.scan
@@ -264,7 +264,7 @@ class _ScanWork(Work):
             )
         if job.overwrite:
             return False
-        records = finished_records(
+        records = find_existing_results(
             scan.path,
             self._paths,
             self._settings,
@@ -274,10 +274,10 @@ class _ScanWork(Work):
         self.records, self.kept = records or [], records is not None
         return self.kept
 
-    def prepare(self) -> Floats:
+    def preprocess(self) -> Floats:
         image = read_scan(self.scan.path)
-        preparation = self._job.bundle.manifest.preparation
-        self._begun = begin([image], preparation, self._backend.shape.channels)
+        preprocessing = self._job.bundle.manifest.preprocessing
+        self._begun = begin([image], preprocessing, self._backend.shape.channels)
         return self._begun.prepared.slices
 
     def finish(self, load: Load) -> None:
@@ -290,14 +290,14 @@ class _ScanWork(Work):
         for result, to, made_with in zip(
             segmentation.results, self._paths, self._settings, strict=True
         ):
-            record = Record.of(
+            record = Sidecar.of(
                 image,
                 segmentation,
                 result,
                 made_with,
                 self._backend,
                 slices_in_all_views=in_all_views,
-                caution=job.bundle.manifest.caution,
+                warning=job.bundle.manifest.warning,
             )
             write_output(image, result, record, to, with_probability=job.with_probability)
             self.records.append(record)

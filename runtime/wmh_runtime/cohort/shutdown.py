@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM is how a cluster ends a jo
 _SAME_REQUEST_S = 0.1
 
 
-class Interruption:
+class GracefulShutdown:
     """Listens for requests to end while it is entered; a second one is a KeyboardInterrupt.
 
     Signals reach the main thread alone; in another one nothing is listened for.

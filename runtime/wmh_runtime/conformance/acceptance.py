@@ -4,7 +4,7 @@ Engines and low precisions can be silently wrong on one device and right on anot
 executes a bundle is asked, once on each machine, what the trained network was asked, and refused
 where it is beyond its precision's bound; but for ONNX Runtime in float32, by which every bundle
 was proven when it was made. `wmh-infer` does so; a program that drives a `Segmenter` itself calls
-`compare_once` before.
+`check_acceptance` before.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import BackendError
-from wmh_runtime.files.user_cache import cache_folder, remember, remembered
-from wmh_runtime.machine import processor
+from wmh_runtime.files.user_cache import read_cache, user_cache_folder, write_cache
+from wmh_runtime.machine import cpu_name
 from wmh_runtime.tta import Views
 
 
-def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Parity | None:
+def check_acceptance(
+    bundle: Bundle, backend: Backend, executed: File, views: Views
+) -> Parity | None:
     """Compare a backend with the trained network, where that was not done before on this machine.
 
     Args:
@@ -55,7 +57,7 @@ def compare_once(bundle: Bundle, backend: Backend, executed: File, views: Views)
     parity = measure_parity(load_reference_outputs(bundle), backend, views)
     _require_truth(parity, "on this machine")
     content = f"{parity.model_dump_json()}\n".encode()
-    remember(mark, content, "the comparison with the network cannot be remembered")
+    write_cache(mark, content, "the comparison with the network cannot be remembered")
     return parity
 
 
@@ -71,7 +73,7 @@ def _require_truth(parity: Parity, where: str) -> None:
 def _says_so(mark: Path) -> bool:
     """Say whether a mark tells of a comparison within what the bound is today."""
     with suppress(ValidationError):
-        return not Parity.model_validate_json(remembered(mark)).shortfall
+        return not Parity.model_validate_json(read_cache(mark)).shortfall
     return False
 
 
@@ -84,8 +86,8 @@ def _mark(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Pat
         backend.precision,
         str(views),
         str(backend.batch_size),  # a GPU's kernels are chosen by it
-        processor(),
+        cpu_name(),
         platform.node(),  # the folder may be shared by several machines
     )
     identity = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
-    return cache_folder() / "compared" / f"{identity}.json"
+    return user_cache_folder() / "compared" / f"{identity}.json"

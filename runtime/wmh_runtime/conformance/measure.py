@@ -6,13 +6,13 @@ import numpy as np
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.parity_record import OutputParity, Parity
-from wmh_runtime.conformance.reference_outputs import Answers
+from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
 from wmh_runtime.errors import BackendError
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.tta import Views
 
 
-def measure_parity(answers: Answers, backend: Backend, views: Views) -> Parity:
+def measure_parity(answers: ReferenceOutputs, backend: Backend, views: Views) -> Parity:
     """Ask a backend what the network was asked.
 
     Args:

@@ -13,7 +13,7 @@ from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.preprocessing.preprocess import Preparation, PreparedScan, prepare
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
 from wmh_runtime.types import Data, Floats
 
 _MOST_SCANS = 4
@@ -22,7 +22,7 @@ _MIDDLE = 0.5  # share of a scan's slices where lesions are looked for
 
 
 @dataclass(frozen=True)
-class Questions:
+class ProbeSlices:
     """Slices to ask about."""
 
     data: Data
@@ -33,11 +33,11 @@ class Questions:
         """How many slices."""
         return len(self.slices)
 
-    def at(self, places: NDArray[np.intp]) -> Questions:
+    def at(self, places: NDArray[np.intp]) -> ProbeSlices:
         """Take some of them, in the order given."""
-        return Questions(self.data, self.slices[places], self.pixel_ml[places])
+        return ProbeSlices(self.data, self.slices[places], self.pixel_ml[places])
 
-    def alternately(self) -> tuple[Questions, Questions]:
+    def alternately(self) -> tuple[ProbeSlices, ProbeSlices]:
         """Deal them out to two."""
         places = np.arange(len(self))
         return self.at(places[::2]), self.at(places[1::2])
@@ -55,14 +55,14 @@ def choose_scans(folder: Path) -> list[Path]:
     return [found[place] for place in places]
 
 
-def scan_questions(
-    scans: Sequence[Path], preparation: Preparation, channels: int
-) -> tuple[Questions, Questions]:
+def scan_probes(
+    scans: Sequence[Path], preprocessing: Preprocessing, channels: int
+) -> tuple[ProbeSlices, ProbeSlices]:
     """Take slices of the middle of scans, where most lesions are.
 
     Args:
         scans: files, at least one.
-        preparation: of the bundle or the recipe.
+        preprocessing: of the bundle or the recipe.
         channels: C; only networks of one channel can be asked so.
 
     Returns:
@@ -76,34 +76,34 @@ def scan_questions(
         problem = f"show one channel, this network takes {channels}"
         raise InputError(problem, "Leave --scans out.", about="--scans")
     each = -(-_OF_SCANS // len(scans))
-    parts: list[Questions] = []
+    parts: list[ProbeSlices] = []
     for path in scans:
         scan = read_scan(path)
-        prepared = prepare([scan], preparation)
+        prepared = preprocess([scan], preprocessing)
         count = len(prepared.slices)
         margin = (1 - _MIDDLE) / 2 * count
         places = np.unique(np.linspace(margin, count - 1 - margin, each).astype(int))
-        parts.append(take_slices("scans", scan, prepared, places, preparation))
+        parts.append(take_slices("scans", scan, prepared, places, preprocessing))
     return join_slices(parts).alternately()
 
 
 def take_slices(
     data: Data,
     scan: Scan,
-    prepared: PreparedScan,
+    prepared: PreprocessedScan,
     places: NDArray[np.intp],
-    preparation: Preparation,
-) -> Questions:
+    preprocessing: Preprocessing,
+) -> ProbeSlices:
     """Take some of the slices of a prepared scan, rounded to values that float16 holds."""
     axis = prepared.restoration.reorientation.axes[0]
-    pixel_ml = preparation.pixel_size_mm**2 * scan.spacing_mm[axis] / 1000
+    pixel_ml = preprocessing.pixel_size_mm**2 * scan.spacing_mm[axis] / 1000
     slices = prepared.slices[places].astype(np.float16).astype(np.float32)
-    return Questions(data, slices, np.full(len(places), pixel_ml, np.float32))
+    return ProbeSlices(data, slices, np.full(len(places), pixel_ml, np.float32))
 
 
-def join_slices(parts: list[Questions]) -> Questions:
+def join_slices(parts: list[ProbeSlices]) -> ProbeSlices:
     """Put the slices of several scans behind each other."""
-    return Questions(
+    return ProbeSlices(
         parts[0].data,
         np.concatenate([part.slices for part in parts]),
         np.concatenate([part.pixel_ml for part in parts]),

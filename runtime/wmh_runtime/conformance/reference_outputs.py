@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.conformance.probe_slices import Questions
+from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import BundleError
 from wmh_runtime.files.atomic import write_bytes_atomically
 from wmh_runtime.tta import ALL_VIEWS, VIEWS, Views
@@ -26,10 +26,10 @@ from wmh_runtime.types import Floats, Mask
 
 
 @dataclass(frozen=True)
-class Answers:
+class ReferenceOutputs:
     """What a network says of slices, and from which probability on that is a lesion."""
 
-    questions: Questions
+    questions: ProbeSlices
     probability: Mapping[Views, Floats]  # [n, K, S, S], of the first n slices; fewer of eight views
     thresholds: Mapping[str, float]  # of the K outputs, by name
 
@@ -42,9 +42,9 @@ class Answers:
         """Cut probabilities [n, K, S, S] at the thresholds."""
         return _masks(probability, self.thresholds)
 
-    def first(self, slices: int) -> Answers:
+    def first(self, slices: int) -> ReferenceOutputs:
         """Return the answers about the first few slices, in one view."""
-        return Answers(
+        return ReferenceOutputs(
             self.questions.at(np.arange(slices)),
             {1: self.probability[1][:slices]},
             self.thresholds,
@@ -62,7 +62,7 @@ class Answers:
         write_bytes_atomically(path, stream.getvalue())
 
     @classmethod
-    def load(cls, path: Path, thresholds: Mapping[str, float]) -> Answers:
+    def load(cls, path: Path, thresholds: Mapping[str, float]) -> ReferenceOutputs:
         """Read what `save` wrote, of phantoms.
 
         Raises:
@@ -72,7 +72,7 @@ class Answers:
             with path.open("rb") as stream, np.load(stream) as arrays:  # never unpickles
                 slices = arrays["slices"].astype(np.float32)
                 return cls(
-                    Questions("phantoms", slices, arrays["pixel_ml"]),
+                    ProbeSlices("phantoms", slices, arrays["pixel_ml"]),
                     {views: arrays[f"views_{views}"] for views in ALL_VIEWS},
                     thresholds,
                 )
@@ -81,22 +81,22 @@ class Answers:
             raise BundleError(problem, "Copy the bundle again.", about=path) from error
 
 
-def load_reference_outputs(bundle: Bundle) -> Answers:
+def load_reference_outputs(bundle: Bundle) -> ReferenceOutputs:
     """Read the slices of the parity check, and what the trained network says of them.
 
     Raises:
         BundleError: the file holds something else.
     """
     manifest = bundle.manifest
-    return Answers.load(bundle.path_of(manifest.answers), manifest.thresholds)
+    return ReferenceOutputs.load(bundle.path_of(manifest.reference_outputs), manifest.thresholds)
 
 
-def ask(
+def compute_reference_outputs(
     network: Backend,
-    questions: Questions,
+    questions: ProbeSlices,
     thresholds: Mapping[str, float],
     seen_in_eight_views: int,
-) -> Answers:
+) -> ReferenceOutputs:
     """Ask a network about slices, in one view and in the mean of eight, taken apart by numpy.
 
     Args:
@@ -112,7 +112,7 @@ def ask(
     first = questions.slices[:seen_in_eight_views]
     undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
-    return Answers(questions, {1: _shortened(one), 8: _shortened(eight)}, thresholds)
+    return ReferenceOutputs(questions, {1: _shortened(one), 8: _shortened(eight)}, thresholds)
 
 
 def _masks(probability: Floats, thresholds: Mapping[str, float]) -> Mask:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.registry import installed_backends
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.measure import measure_parity
-from wmh_runtime.conformance.probe_slices import scan_questions
-from wmh_runtime.conformance.reference_outputs import Answers, ask, load_reference_outputs
+from wmh_runtime.conformance.probe_slices import scan_probes
+from wmh_runtime.conformance.reference_outputs import (
+    ReferenceOutputs,
+    compute_reference_outputs,
+    load_reference_outputs,
+)
 from wmh_runtime.errors import BackendError
 from wmh_runtime.precision import WRITTEN_AS, GraphPrecision
 from wmh_runtime.tta import Views
@@ -34,8 +38,8 @@ class GraphFile:
 def measure_graph(
     graph: GraphFile,
     shape: NetworkShape,
-    asked: Sequence[Answers],
-    backends: Sequence[type[ProcessorBackend]],
+    asked: Sequence[ReferenceOutputs],
+    backends: Sequence[type[CpuBackend]],
 ) -> Iterator[Parity]:
     """Execute a graph with each backend, in each precision that it runs it in here.
 
@@ -58,7 +62,7 @@ def measure_graph(
 
 def verify(
     bundle: Bundle,
-    backends: Sequence[type[ProcessorBackend]],
+    backends: Sequence[type[CpuBackend]],
     scans: Sequence[Path],
     on_measured: Callable[[Parity], None],
     on_warning: Callable[[str], None],
@@ -103,9 +107,11 @@ def verify(
 
 
 def _ask_about_scans(
-    bundle: Bundle, backend: type[ProcessorBackend], scans: Sequence[Path]
-) -> Answers:
+    bundle: Bundle, backend: type[CpuBackend], scans: Sequence[Path]
+) -> ReferenceOutputs:
     manifest = bundle.manifest
-    questions, _ = scan_questions(scans, manifest.preparation, len(manifest.channels))
+    questions, _ = scan_probes(scans, manifest.preprocessing, len(manifest.channels))
     with backend.of_bundle(bundle, views=1, precision="fp32") as network:
-        return ask(network, questions, manifest.thresholds, SCANS_IN_EIGHT_VIEWS)
+        return compute_reference_outputs(
+            network, questions, manifest.thresholds, SCANS_IN_EIGHT_VIEWS
+        )

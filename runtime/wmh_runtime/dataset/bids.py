@@ -33,7 +33,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def stem_of(path: Path) -> str:
+def nifti_stem(path: Path) -> str:
     """Return a NIfTI file's name without `.nii` or `.nii.gz`."""
     for suffix in NIFTI_SUFFIXES:
         if path.name.lower().endswith(suffix):
@@ -41,15 +41,15 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def entities_of(path: Path) -> str:
+def bids_entities(path: Path) -> str:
     """Return what names of results begin with: a scan's stem without `_FLAIR`."""
-    return _FLAIR_SUFFIX.sub("", stem_of(path))
+    return _FLAIR_SUFFIX.sub("", nifti_stem(path))
 
 
 def entities_of_channel(path: Path, channel: str) -> str | None:
     """Return what the name of a channel's scan begins with; None where it is no such name."""
     ending = f"_{_IMAGE_SUFFIX.get(channel, channel)}"
-    stem = stem_of(path)
+    stem = nifti_stem(path)
     return stem.removesuffix(ending) if is_nifti(path) and stem.endswith(ending) else None
 
 
@@ -60,23 +60,23 @@ def split_entities(name: str) -> frozenset[str]:
 
 def is_mask_of(path: Path, output: str) -> bool:
     """Say whether a name is that of a mask of an output, whatever else it says."""
-    *entities, suffix = stem_of(path).split("_")
+    *entities, suffix = nifti_stem(path).split("_")
     return is_nifti(path) and suffix == "mask" and _label(output) in entities
 
 
 def is_mask(path: Path) -> bool:
     """Say whether a name is that of a mask or a probability map, ours or anybody's."""
-    return _MASK.search(stem_of(path)) is not None
+    return _MASK.search(nifti_stem(path)) is not None
 
 
-def says_flair(relative: Path) -> bool:
+def mentions_flair(relative: Path) -> bool:
     """Say whether a name, or that of a folder on the way to it, mentions FLAIR."""
     return "flair" in relative.as_posix().lower()
 
 
-def says_other_contrast(path: Path) -> bool:
+def mentions_other_contrast(path: Path) -> bool:
     """Say whether a file's name mentions another contrast, T1 for instance, and not FLAIR."""
-    name = stem_of(path).lower()
+    name = nifti_stem(path).lower()
     return "flair" not in name and _OTHER_CONTRAST.search(name) is not None
 
 

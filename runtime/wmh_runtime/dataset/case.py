@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Found:
+class Case:
     """A scan, and where it lies below the folder that was searched."""
 
     path: Path

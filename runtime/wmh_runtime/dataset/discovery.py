@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from wmh_runtime.dataset.bids import DERIVATIVES, is_mask, is_nifti, says_flair, says_other_contrast
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.bids import (
+    DERIVATIVES,
+    is_mask,
+    is_nifti,
+    mentions_flair,
+    mentions_other_contrast,
+)
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
-from wmh_runtime.files.temporary import is_partial
+from wmh_runtime.files.temporary import is_temporary
 
 _DICOM_MARK_AT = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
 _FILES_TRIED_FOR_DICOM = 100
@@ -22,9 +28,9 @@ _FILES_TRIED_FOR_DICOM = 100
 class Discovery:
     """What a folder holds."""
 
-    scans: tuple[Found, ...]  # in the order of their relative paths
+    scans: tuple[Case, ...]  # in the order of their relative paths
     passed_over: dict[str, int]  # reason → how many NIfTI files
-    unreadable: tuple[Found, ...] = ()  # folders, with whatever scans they hold
+    unreadable: tuple[Case, ...] = ()  # folders, with whatever scans they hold
 
 
 def discover(source: Path, out: Path) -> Discovery:
@@ -43,7 +49,7 @@ def discover(source: Path, out: Path) -> Discovery:
     """
     try:
         if source.is_file():
-            return Discovery((Found(source, Path(source.name)),), {})
+            return Discovery((Case(source, Path(source.name)),), {})
         if not source.is_dir():
             advice = "Give a folder of NIfTI scans or one file."
             raise InputError("does not exist", advice, about=source)
@@ -59,7 +65,7 @@ def discover(source: Path, out: Path) -> Discovery:
             candidates.append(path)
         else:
             passed_over[against] += 1
-    flairs = [path for path in candidates if says_flair(path.relative_to(source))]
+    flairs = [path for path in candidates if mentions_flair(path.relative_to(source))]
     if flairs and len(flairs) < len(candidates):
         passed_over["neither name nor folder says FLAIR"] = len(candidates) - len(flairs)
     scans = sorted(flairs or candidates)
@@ -73,8 +79,8 @@ def discover(source: Path, out: Path) -> Discovery:
         problem += f" ({unreadable[0]} cannot be read)" if unreadable else ""
         raise InputError(problem, advice, about=source)
 
-    def found(paths: Iterable[Path]) -> tuple[Found, ...]:
-        return tuple(Found(path, path.relative_to(source)) for path in paths)
+    def found(paths: Iterable[Path]) -> tuple[Case, ...]:
+        return tuple(Case(path, path.relative_to(source)) for path in paths)
 
     return Discovery(found(scans), dict(passed_over), found(sorted(unreadable)))
 
@@ -86,7 +92,7 @@ def _niftis_below(source: Path, unreadable: list[Path]) -> Iterator[Path]:
         unreadable.append(Path(error.filename))
 
     for path in _files_below(source, note):
-        if is_nifti(path) and not is_partial(path):
+        if is_nifti(path) and not is_temporary(path):
             yield path
 
 
@@ -127,6 +133,6 @@ def _reason_against(relative: Path, in_output_folder: bool) -> str | None:
         return "in a derivatives folder"
     if is_mask(relative):
         return "a mask or a probability map"
-    if says_other_contrast(relative):
+    if mentions_other_contrast(relative):
         return "its name says another contrast than FLAIR"
     return None

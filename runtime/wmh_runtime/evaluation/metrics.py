@@ -151,9 +151,9 @@ def hausdorff_95_mm(first: Mask, second: Mask, affine: Affine) -> float:
 
 
 def border(mask: Mask, slice_axis: int) -> Mask:
-    """Return the voxels of a mask that have a neighbour outside it within their slice.
+    """Return the voxels of a mask that have a neighbor outside it within their slice.
 
-    Neighbours share an edge or a corner (3 × 3). What lies beyond the image counts as inside.
+    Neighbors share an edge or a corner (3 × 3). What lies beyond the image counts as inside.
     The challenge's scorer slices along the third axis, which is the axial one of its scans; here
     the axial one is named, wherever it is stored.
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 
-_MASK_ENDING = bids.stem_of(Path(bids.mask_name("", "wmh")))
+_MASK_ENDING = bids.nifti_stem(Path(bids.mask_name("", "wmh")))
 _CHALLENGE_REFERENCE = "wmh"
 _CHALLENGE_SCAN = "FLAIR"
 _FOLDERS_ABOVE = 2  # of references, which may lie in DATA/derivatives/reference
@@ -98,7 +98,7 @@ def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
     return pairing
 
 
-def match_scans(pairs: Iterable[Pair], scans: Iterable[Found]) -> dict[str, Path]:
+def match_scans(pairs: Iterable[Pair], scans: Iterable[Case]) -> dict[str, Path]:
     """Find the scans of pairs by their names.
 
     Where several fit, as `pre/FLAIR` and `orig/FLAIR`, that in a folder named as the prediction's
@@ -109,7 +109,7 @@ def match_scans(pairs: Iterable[Pair], scans: Iterable[Found]) -> dict[str, Path
     """
     by_subject: dict[str, list[Path]] = defaultdict(list)
     for scan in scans:
-        named = _named_by_scan(scan.path, scan.relative.parent, bids.entities_of(scan.path))
+        named = _named_by_scan(scan.path, scan.relative.parent, bids.bids_entities(scan.path))
         by_subject[named.subject].append(scan.path)
     found = {}
     for pair in pairs:
@@ -199,7 +199,7 @@ def _pairs_of_table(predictions: Path, table: Path) -> Pairing:
             missing.append(prediction)
             continue
         named = _named(prediction, written) or _Named(
-            prediction, written.parent, bids.entities_of(written)
+            prediction, written.parent, bids.bids_entities(written)
         )
         name = (named.folder / named.subject).as_posix()
         person, site = row.get("person") or person_of(name), row.get("site", "")
@@ -240,7 +240,7 @@ def _is_hidden(name: str) -> bool:  # or never finished
 
 def _named(path: Path, relative: Path) -> _Named | None:
     """Say what a mask is of; None where its name is not that of a WMH mask."""
-    stem = bids.stem_of(relative)
+    stem = bids.nifti_stem(relative)
     if stem == _CHALLENGE_REFERENCE:
         return _named_by_scan(path, relative.parent, _CHALLENGE_SCAN)
     if not stem.endswith(_MASK_ENDING):

@@ -1,4 +1,4 @@
-"""What the pages of a report have in common: colours, sizes, and bands below each other."""
+"""What the pages of a report have in common: colors, sizes, and bands below each other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-PAGE_COLOUR = "#0f1115"
-TITLE_COLOUR = "#f4f5f7"
-FACT_COLOUR = "#c3c8d1"
-NOTE_COLOUR = "#8b919d"
-LETTER_EDGE_COLOUR = "#000000"
+PAGE_COLOR = "#0f1115"
+TITLE_COLOR = "#f4f5f7"
+FACT_COLOR = "#c3c8d1"
+NOTE_COLOR = "#8b919d"
+LETTER_EDGE_COLOR = "#000000"
 
 PAGE_WIDTH_PX = 1500
 MARGIN_PX = 24
@@ -30,7 +30,7 @@ CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
 def stacked(bands: Sequence[Image.Image]) -> Image.Image:
     """Make a page with bands of its width below each other."""
     height = sum(band.height for band in bands) + MARGIN_PX * (len(bands) + 1)
-    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
+    page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOR)
     top = MARGIN_PX
     for band in bands:
         page.paste(band, (0, top))

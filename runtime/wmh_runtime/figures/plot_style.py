@@ -1,4 +1,4 @@
-"""The look of plots: colours, marks and axes, on light paper or on dark."""
+"""The look of plots: colors, marks and axes, on light paper or on dark."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# Of the palette of Okabe and Ito (2008), told apart with every kind of colour vision; its yellow
+# Of the palette of Okabe and Ito (2008), told apart with every kind of color vision; its yellow
 # is too light for white paper. Marks differ too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of what is not data."""
+    """Colors of what is not data."""
 
     paper: str
     ink: str
@@ -24,9 +24,9 @@ class Theme:
     grid: str
 
     @property
-    def colours(self) -> tuple[str, ...]:
+    def colors(self) -> tuple[str, ...]:
         """Those of data; the ink is the last, as black is of the palette."""
-        return (*COLOURS, self.ink)
+        return (*COLORS, self.ink)
 
 
 LIGHT = Theme(paper="#ffffff", ink="#3a3f47", line="#8b919d", grid="#eceef1")

@@ -16,7 +16,7 @@ from wmh_runtime.figures.slice_selection import Frame, Window
 
 GAMMA = 1.2  # above 1 darkens the middle greys, which sets lesions off from white matter
 MAX_CELL_HEIGHT_PX = 760
-OUTLINE_COLOUR = "#ff7a1a"  # orange: told from grey with every kind of colour vision
+OUTLINE_COLOR = "#ff7a1a"  # orange: told from grey with every kind of color vision
 
 
 def draw_slice(
@@ -39,7 +39,7 @@ def draw_slice(
     height, width = shape_px
     grey = Image.fromarray(grey_from_intensities(intensities, window))
     picture = np.array(grey.resize((width, height), Image.Resampling.BICUBIC).convert("RGB"))
-    picture[outline(stretch_mask(mask, shape_px))] = ImageColor.getrgb(OUTLINE_COLOUR)
+    picture[outline(stretch_mask(mask, shape_px))] = ImageColor.getrgb(OUTLINE_COLOR)
     return picture
 
 

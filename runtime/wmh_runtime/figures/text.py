@@ -69,7 +69,7 @@ def draw_text(
     at: tuple[float, float],
     text: str,
     size_px: int,
-    colour: str,
+    color: str,
     *,
     edge: str | None = None,
 ) -> None:
@@ -80,15 +80,15 @@ def draw_text(
         at: (x, y) of the left end of the baseline.
         text: any text; it is spelled with the font's characters.
         size_px: size of the font.
-        colour: of the letters.
-        edge: colour of a thin edge around the letters, for text on an image; None for no edge.
+        color: of the letters.
+        edge: color of a thin edge around the letters, for text on an image; None for no edge.
     """
     x, y = at
     for run, font, lift in _runs(spelled(text), size_px):
         canvas.text(
             (x, y - lift),
             run,
-            fill=colour,
+            fill=color,
             font=font,
             anchor="ls",
             stroke_width=0 if edge is None else 2,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.temporary import partial_beside
+from wmh_runtime.files.temporary import temporary_path_beside
 
 _REMEDIES = {
     errno.ENOENT: "Create the folder first.",
@@ -33,7 +33,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     Raises:
         InputError: the file cannot be written. Any OSError of the block is taken for that.
     """
-    partial = partial_beside(final)
+    partial = temporary_path_beside(final)
     try:
         yield partial
         _flush_to_disk(partial)
@@ -59,7 +59,7 @@ def atomic_folder(final: Path, *, or_existing: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be made.
     """
-    partial = partial_beside(final)
+    partial = temporary_path_beside(final)
     partial.mkdir()
     try:
         yield partial

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.temporary import PARTIAL_PREFIX
+from wmh_runtime.files.temporary import TEMPORARY_PREFIX
 
 
 def make_folder(folder: Path) -> None:
@@ -36,7 +36,7 @@ def make_writable_folder(folder: Path) -> None:
     """
     make_folder(folder)
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=PARTIAL_PREFIX):
+        with tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX):
             pass
     except OSError as error:
         raise InputError(

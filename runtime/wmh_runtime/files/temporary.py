@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 
 
-def discard(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder so that nobody finds half of it; nothing where it is not there."""
-    aside = partial_beside(folder)
+    aside = temporary_path_beside(folder)
     with suppress(FileNotFoundError):
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path, *, is_alone: bool = False) -> None:
+def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
     """Remove the files and folders that killed processes of this machine left unfinished.
 
     What belongs to a living process, or to another machine that shares the disk, stays.
@@ -30,7 +30,7 @@ def remove_leftovers(folder: Path, *, is_alone: bool = False) -> None:
         is_alone: nobody else on this machine writes there now: what has the number of a living
             process was left by one that had it before.
     """
-    mine = prefix_here()
+    mine = temporary_prefix()
     for leftover in folder.glob(f"{mine}*"):
         process_id = leftover.name.removeprefix(mine).partition("-")[0]
         if not process_id.isdigit():
@@ -44,21 +44,21 @@ def remove_leftovers(folder: Path, *, is_alone: bool = False) -> None:
                 leftover.unlink()
 
 
-PARTIAL_PREFIX = ".wmh-partial-"
+TEMPORARY_PREFIX = ".wmh-partial-"
 
 
-def is_partial(path: Path) -> bool:
+def is_temporary(path: Path) -> bool:
     """Say whether a file is one that was never finished, by its name."""
-    return path.name.startswith(PARTIAL_PREFIX)
+    return path.name.startswith(TEMPORARY_PREFIX)
 
 
-def prefix_here() -> str:
+def temporary_prefix() -> str:
     """Return how unfinished names of this machine begin; the id of the process follows."""
     host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())
-    return f"{PARTIAL_PREFIX}{host}-"
+    return f"{TEMPORARY_PREFIX}{host}-"
 
 
-def partial_beside(final: Path) -> Path:
+def temporary_path_beside(final: Path) -> Path:
     """Return a new name for an unfinished file or folder, which tells its machine and process.
 
     It lies in the folder of `final`, since only within one file system a rename is atomic, and
@@ -66,4 +66,4 @@ def partial_beside(final: Path) -> Path:
     """
     suffixes = "".join(final.suffixes[-2:])  # .nii.gz
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    return final.parent / f"{prefix_here()}{token}{suffixes}"
+    return final.parent / f"{temporary_prefix()}{token}{suffixes}"

@@ -14,12 +14,12 @@ from wmh_runtime.files.folders import make_folder
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
+def user_cache_folder() -> Path:
     """Return the folder, which may not be there yet, or not be writable."""
     return user_cache_path("wmh-lora")
 
 
-def remembered(path: Path) -> bytes:
+def read_cache(path: Path) -> bytes:
     """Return what a file of the cache holds; nothing where there is none that can be read."""
     try:
         return path.read_bytes()
@@ -27,7 +27,7 @@ def remembered(path: Path) -> bytes:
         return b""
 
 
-def remember(path: Path, content: bytes, otherwise: str) -> None:
+def write_cache(path: Path, content: bytes, otherwise: str) -> None:
     """Write a file of the cache; where that is impossible, warn and go on.
 
     Args:

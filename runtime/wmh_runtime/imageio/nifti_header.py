@@ -159,7 +159,7 @@ def layout_from_header(header: Nifti1Header, shape: Shape, path: Path) -> Layout
         raise InputError("holds complex numbers, expected real ones", remedy, about=path)
     if dtype.kind not in "iuf":
         remedy = "Give the scan itself, not a picture of it."
-        raise InputError("holds colours, expected one number a voxel", remedy, about=path)
+        raise InputError("holds colors, expected one number a voxel", remedy, about=path)
     first_possible = header.single_vox_offset
     if not first_possible <= float(header["vox_offset"]) < math.inf:
         problem = f"lets its voxels begin at byte {header['vox_offset']}, inside the header"
@@ -203,7 +203,7 @@ def header_on_same_grid(
 
 
 def spacing_mm_from_affine(affine: Affine) -> SpacingMm:
-    """Return the distance between neighbouring voxels along each voxel axis."""
+    """Return the distance between neighboring voxels along each voxel axis."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return float(x), float(y), float(z)
 

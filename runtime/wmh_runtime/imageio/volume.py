@@ -39,7 +39,7 @@ class Scan:
 
     @property
     def spacing_mm(self) -> SpacingMm:
-        """Distance between neighbouring voxels along each axis."""
+        """Distance between neighboring voxels along each axis."""
         return spacing_mm_from_affine(self.affine)
 
     @property

@@ -10,15 +10,15 @@ from functools import partial
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.gpu.device import Device
 from wmh_runtime.backends.gpu.driver import device_type
-from wmh_runtime.backends.onnx_graph import ProcessorBackend
+from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_gpu import OnnxRuntimeGpuBackend
-from wmh_runtime.backends.registry import ENGINE_KINDS, GPU_BACKENDS, PROCESSOR_BACKENDS
+from wmh_runtime.backends.registry import CPU_BACKENDS, ENGINE_KINDS, GPU_BACKENDS
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
-from wmh_runtime.backends.tensorrt_library import load_toolkit
+from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import File
 from wmh_runtime.bundle.parity_record import Parity
-from wmh_runtime.conformance.acceptance import compare_once
+from wmh_runtime.conformance.acceptance import check_acceptance
 from wmh_runtime.errors import (
     BackendError,
     BundleError,
@@ -37,7 +37,7 @@ _ENGINES: Precision = "fp16"  # what all are built in
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BackendOptions:
     """What a backend shall do. What is None or empty is chosen for it."""
 
     views: Views
@@ -46,7 +46,7 @@ class Wanted:
     threads: int | None = None  # of a processor; None: one a core
     gpus: tuple[int, ...] = ()  # by their numbers; empty: the first
     driver: type[Device] | None = None  # of GPUs; None: what is installed
-    at_once: int | None = None  # batches that a processor executes at a time; None: the fastest
+    num_streams: int | None = None  # batches that a processor executes at a time; None: the fastest
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
-class Executing:
+class OpenBackends:
     """What executes, open."""
 
     backends: Sequence[Backend]  # one for each device, all alike
@@ -76,10 +76,10 @@ class _Kind:
     name: str
     precisions: tuple[Precision, ...]
     is_gpu: bool
-    make: Callable[[Bundle, Wanted], list[_Candidate]]
+    make: Callable[[Bundle, BackendOptions], list[_Candidate]]
 
 
-def backend_known(name: str) -> str:
+def parse_backend(name: str) -> str:
     """Return the name of a backend, or `auto`, from letters of any case.
 
     Raises:
@@ -92,12 +92,12 @@ def backend_known(name: str) -> str:
     return name.lower()
 
 
-def backends_known() -> list[tuple[str, tuple[Precision, ...]]]:
+def list_backends() -> list[tuple[str, tuple[Precision, ...]]]:
     """Return the names of all backends with the precisions of each, the fastest first."""
     return [(kind.name, kind.precisions) for kind in _kinds()]
 
 
-def unproven(bundle: Bundle, name: str, wanted: Wanted) -> Sequence[Backend]:
+def build_unverified(bundle: Bundle, name: str, wanted: BackendOptions) -> Sequence[Backend]:
     """Make what would execute a bundle: not open, and not compared with the trained network.
 
     For measuring; whoever wants masks asks for `executing`.
@@ -115,13 +115,13 @@ def unproven(bundle: Bundle, name: str, wanted: Wanted) -> Sequence[Backend]:
         BackendError: it cannot be used here.
         BundleError: the bundle has no graph or engine for it.
     """
-    (kind,) = (kind for kind in _kinds() if kind.name == backend_known(name))
+    (kind,) = (kind for kind in _kinds() if kind.name == parse_backend(name))
     _require_own_options(kind, wanted)
     return [one.backend for one in kind.make(bundle, wanted)]
 
 
 @contextmanager
-def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
+def open_backends(bundle: Bundle, name: str, wanted: BackendOptions) -> Iterator[OpenBackends]:
     """Open what executes a bundle, and compare it with the trained network where that is due.
 
     Args:
@@ -135,7 +135,7 @@ def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
         BackendError: it cannot be used, or computes another result than the trained network.
         BundleError: the bundle has no graph or engine for it.
     """
-    name = backend_known(name)
+    name = parse_backend(name)
     kinds = {kind.name: kind for kind in _kinds()}
     with ExitStack() as stack:
         if name != AUTO:
@@ -145,7 +145,7 @@ def executing(bundle: Bundle, name: str, wanted: Wanted) -> Iterator[Executing]:
             yield _fastest(bundle, kinds.values(), wanted, stack)
 
 
-def _require_own_options(kind: _Kind, wanted: Wanted) -> None:
+def _require_own_options(kind: _Kind, wanted: BackendOptions) -> None:
     if wanted.precision not in kind.precisions:
         raise BackendError(
             f"does not compute in {wanted.precision}",
@@ -159,7 +159,9 @@ def _require_own_options(kind: _Kind, wanted: Wanted) -> None:
         raise InputError(f"{kind.name} executes on the processor", advice, about="--device")
 
 
-def _fastest(bundle: Bundle, kinds: Iterable[_Kind], wanted: Wanted, stack: ExitStack) -> Executing:
+def _fastest(
+    bundle: Bundle, kinds: Iterable[_Kind], wanted: BackendOptions, stack: ExitStack
+) -> OpenBackends:
     """Open the first of all that could be asked for which can be used."""
     refusals: dict[str, WmhError] = {}
     for kind in kinds:
@@ -204,15 +206,15 @@ def _worth_telling(refusals: Mapping[str, WmhError]) -> list[str]:
 def _opened(
     bundle: Bundle,
     candidates: Sequence[_Candidate],
-    wanted: Wanted,
+    wanted: BackendOptions,
     stack: ExitStack,
     passed_over: Sequence[str],
-) -> Executing:
+) -> OpenBackends:
     compared = None
     for one in candidates:
         stack.enter_context(one.backend)
-        compared = compare_once(bundle, one.backend, one.executes, wanted.views) or compared
-    return Executing([one.backend for one in candidates], compared, passed_over)
+        compared = check_acceptance(bundle, one.backend, one.executes, wanted.views) or compared
+    return OpenBackends([one.backend for one in candidates], compared, passed_over)
 
 
 def _kinds() -> list[_Kind]:
@@ -223,20 +225,20 @@ def _kinds() -> list[_Kind]:
     ]
     on_processor = [
         _Kind(kind.name, kind.precisions, False, partial(_on_processor, kind))
-        for kind in reversed(PROCESSOR_BACKENDS)
+        for kind in reversed(CPU_BACKENDS)
     ]
     return [*engines, *on_gpus, *on_processor]
 
 
-def _engines(kind: EngineKind, bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
-    toolkit = load_toolkit(kind)
+def _engines(kind: EngineKind, bundle: Bundle, wanted: BackendOptions) -> list[_Candidate]:
+    toolkit = load_tensorrt(kind)
     device, numbers = _gpus(wanted)
     batch_size = wanted.batch_size or _best_on_gpus(wanted.views)
     engine = select_engine(
         bundle,
         kind=kind,
         version=toolkit.version,
-        gpu=device.gpu_numbered(numbers[0]),
+        gpu=device.gpu_by_index(numbers[0]),
         views=wanted.views,
         batch_size=batch_size,
     )
@@ -258,7 +260,9 @@ def _engines(kind: EngineKind, bundle: Bundle, wanted: Wanted) -> list[_Candidat
     ]
 
 
-def _on_gpus(kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
+def _on_gpus(
+    kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, wanted: BackendOptions
+) -> list[_Candidate]:
     graph = bundle.graph(views=wanted.views, precision=wanted.precision)
     kind.require_installed()
     device, numbers = _gpus(wanted)
@@ -278,7 +282,9 @@ def _on_gpus(kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, wanted: Wanted) 
     ]
 
 
-def _on_processor(kind: type[ProcessorBackend], bundle: Bundle, wanted: Wanted) -> list[_Candidate]:
+def _on_processor(
+    kind: type[CpuBackend], bundle: Bundle, wanted: BackendOptions
+) -> list[_Candidate]:
     kind.require_installed()
     backend = kind.of_bundle(
         bundle,
@@ -286,12 +292,12 @@ def _on_processor(kind: type[ProcessorBackend], bundle: Bundle, wanted: Wanted) 
         precision=wanted.precision,
         batch_size=wanted.batch_size or 1,  # processors are best so
         threads=wanted.threads,
-        at_once=wanted.at_once,
+        num_streams=wanted.num_streams,
     )
     return [_Candidate(backend, bundle.graph(views=wanted.views, precision=wanted.precision))]
 
 
-def _gpus(wanted: Wanted) -> tuple[type[Device], Sequence[int]]:
+def _gpus(wanted: BackendOptions) -> tuple[type[Device], Sequence[int]]:
     """Return what drives the GPUs, and which of them.
 
     Raises:
@@ -300,7 +306,7 @@ def _gpus(wanted: Wanted) -> tuple[type[Device], Sequence[int]]:
     """
     device = wanted.driver or device_type()
     numbers = wanted.gpus or (0,)
-    models = {device.gpu_numbered(number).name for number in numbers}
+    models = {device.gpu_by_index(number).name for number in numbers}
     if len(models) > 1:
         problem = f"are of several models ({', '.join(sorted(models))}), whose results differ a bit"
         raise BackendError(problem, "Give a run for each.", about="--device")

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from wmh_runtime.backends.base import Backend, Collect
 from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.inference.packing import Again, Load, Look, Packer
-from wmh_runtime.inference.trace import OnSpan, Span, nobody
+from wmh_runtime.inference.trace import OnSpan, Span, ignore_span
 from wmh_runtime.types import Floats
 
 Owner = TypeVar("Owner")
@@ -64,7 +64,7 @@ class Feeder(Generic[Owner]):
         receiver: Receiver[Owner],
         *,
         is_abandoned: Callable[[], bool] = lambda: False,
-        on_span: OnSpan = nobody,
+        on_span: OnSpan = ignore_span,
     ) -> None:
         self._backend = backend
         self._packer = Packer(backend.batch_size, backend.shape.outputs, again)
@@ -86,7 +86,7 @@ class Feeder(Generic[Owner]):
         """
         while not (self._is_done or self._is_abandoned()):
             self._take_in()
-            if self._has_batch and len(self._under_way) < self._backend.under_way:
+            if self._has_batch and len(self._under_way) < self._backend.max_in_flight:
                 looks = self._apart.popleft() if self._apart else self._packer.batch()
                 if not all(look.load.dropped for look in looks):
                     self._submit(looks)

@@ -11,8 +11,8 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
-from wmh_runtime.preprocessing.preprocess import Preparation, PreparedScan, prepare
-from wmh_runtime.text import counted
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
+from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
 
 
@@ -21,7 +21,7 @@ class Begun:
     """A scan that is ready to be executed."""
 
     channels: tuple[Scan, ...]
-    prepared: PreparedScan
+    prepared: PreprocessedScan
     seconds: dict[str, float]  # by step, so far
 
 
@@ -49,15 +49,15 @@ class Segmenter:
     """Segments scans, one after another, with one backend.
 
     Args:
-        preparation: the bundle's.
+        preprocessing: the bundle's.
         outputs: the bundle's, or with thresholds and minimum sizes of the user's.
         backend: open.
     """
 
     def __init__(
-        self, preparation: Preparation, outputs: Sequence[Output], backend: Backend
+        self, preprocessing: Preprocessing, outputs: Sequence[Output], backend: Backend
     ) -> None:
-        self.preparation = preparation
+        self.preprocessing = preprocessing
         self.outputs = tuple(outputs)
         self.backend = backend
 
@@ -74,18 +74,18 @@ class Segmenter:
             InputError: the channels are too few or too many, on different grids, or show no head.
             BackendError: the execution failed.
         """
-        begun = begin(channels, self.preparation, self.backend.shape.channels)
+        begun = begin(channels, self.preprocessing, self.backend.shape.channels)
         with timed(begun.seconds, "execute"):
             squares = self.backend.predict(begun.prepared.slices, on_executed)
         return end(begun, squares, self.outputs)
 
 
-def begin(channels: Sequence[Scan], preparation: Preparation, expected: int) -> Begun:
+def begin(channels: Sequence[Scan], preprocessing: Preprocessing, expected: int) -> Begun:
     """Prepare one scan.
 
     Args:
         channels: one scan for each of the bundle's channels, all on one grid.
-        preparation: the bundle's.
+        preprocessing: the bundle's.
         expected: how many channels the network takes.
 
     Raises:
@@ -93,13 +93,14 @@ def begin(channels: Sequence[Scan], preparation: Preparation, expected: int) -> 
     """
     if len(channels) != expected:
         raise InputError(
-            f"comes as {counted(len(channels), 'channel')}, this bundle's network takes {expected}",
+            f"comes as {count_noun(len(channels), 'channel')},"
+            f" this bundle's network takes {expected}",
             "Use a bundle made for the channels at hand.",
             about=channels[0].path,
         )
     seconds: dict[str, float] = {}
     with timed(seconds, "prepare"):
-        prepared = prepare(channels, preparation)
+        prepared = preprocess(channels, preprocessing)
     return Begun(tuple(channels), prepared, seconds)
 
 

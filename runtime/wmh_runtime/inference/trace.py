@@ -30,12 +30,12 @@ class Span:
 OnSpan = Callable[[Span], None]  # is called in the worker's thread
 
 
-def nobody(_span: Span) -> None:
+def ignore_span(_span: Span) -> None:
     """Listen to nothing."""
 
 
 @contextmanager
-def spanning(stage: Stage, on_span: OnSpan) -> Iterator[None]:
+def record_span(stage: Stage, on_span: OnSpan) -> Iterator[None]:
     """Tell how long the block took, however it ends."""
     began_s = time.perf_counter()
     try:

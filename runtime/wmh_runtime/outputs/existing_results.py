@@ -7,23 +7,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.outputs.sidecar import Record, Settings, read_record
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
 from wmh_runtime.outputs.writer import OutputPaths
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 _REPLACE = "Give --overwrite to replace it, or another output folder."
 _REPLACE_ALL = "Give --overwrite to replace them, or another output folder."
 
 
-def finished_records(
+def find_existing_results(
     scan: Path,
     paths: Sequence[OutputPaths],
     settings: Sequence[Settings],
     *,
     with_probability: bool,
     any_backend: bool,
-) -> list[Record] | None:
+) -> list[Sidecar] | None:
     """Return the records of a scan that is finished, None where it is not.
 
     Args:
@@ -39,15 +39,15 @@ def finished_records(
     for to in paths:
         if not to.record.exists() and to.hold_foreign_files:
             problem = f"would replace files that this program did not write: {to.mask.name} or its"
-            raise InputError(f"{problem} neighbours", _REPLACE, about=scan)
+            raise InputError(f"{problem} neighbors", _REPLACE, about=scan)
     if not all(to.record.exists() for to in paths):
         return None
-    records = [record for to in paths if (record := read_record(to.record)) is not None]
+    records = [record for to in paths if (record := read_sidecar(to.record)) is not None]
     if len(records) < len(paths):
         problem = f"has a record that this version cannot read, {paths[0].record.name}"
         raise InputError(problem, _REPLACE, about=scan)
     try:
-        input_sha256 = sha256_of(scan)
+        input_sha256 = sha256_file(scan)
     except OSError:
         return None  # reading the scan will say what is wrong with it
     for to, record, wanted in zip(paths, records, settings, strict=True):
@@ -76,7 +76,7 @@ def require_same_settings(
         out: the folder.
         scans: paths of the results of each output of each scan.
         settings: that each output is to be made with.
-        any_backend: as of `finished_records`.
+        any_backend: as of `find_existing_results`.
 
     Raises:
         InputError: there are results, and not one of them is of these settings.
@@ -84,7 +84,7 @@ def require_same_settings(
     others: Counter[str] = Counter()
     for paths in scans:
         for to, wanted in zip(paths, settings, strict=True):
-            if (record := read_record(to.record)) is None:
+            if (record := read_sidecar(to.record)) is None:
                 continue
             differing = _differing(record.settings, wanted, any_backend)
             if not differing:
@@ -92,7 +92,7 @@ def require_same_settings(
             others[", ".join(differing)] += 1
     if others:
         ((differing_most, count),) = others.most_common(1)
-        problem = f"holds {counted(count, 'result')} made with another {differing_most}"
+        problem = f"holds {count_noun(count, 'result')} made with another {differing_most}"
         raise InputError(problem, _REPLACE_ALL, about=out)
 
 

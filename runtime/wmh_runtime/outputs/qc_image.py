@@ -17,28 +17,28 @@ from PIL import Image, ImageDraw
 
 from wmh_runtime.figures.page import (
     CONVENTION,
-    FACT_COLOUR,
+    FACT_COLOR,
     FACT_SIZE_PX,
     GAP_PX,
     LEGEND_SWATCH_PX,
-    LETTER_EDGE_COLOUR,
+    LETTER_EDGE_COLOR,
     LETTER_INSET_PX,
     LETTER_SIZE_PX,
     LINE_SPACING,
     MARGIN_PX,
-    NOTE_COLOUR,
+    NOTE_COLOR,
     NOTE_SIZE_PX,
-    PAGE_COLOUR,
+    PAGE_COLOR,
     PAGE_WIDTH_PX,
-    TITLE_COLOUR,
+    TITLE_COLOR,
     TITLE_SIZE_PX,
     stacked,
 )
-from wmh_runtime.figures.slice_overlay import OUTLINE_COLOUR, cell_shape, draw_slice
+from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR, cell_shape, draw_slice
 from wmh_runtime.figures.slice_selection import find_frame, find_window, pick_slices
 from wmh_runtime.figures.text import draw_text, ellipsised, text_width, wrapped
 
-WARNING_COLOUR = "#ffc145"
+WARNING_COLOR = "#ffc145"
 
 MAX_COLUMNS = 6
 MAX_ROWS = 4
@@ -117,17 +117,17 @@ def _header(caption: QcCaption, *, any_lesion: bool) -> Image.Image:
         for line in wrapped(f"Warning: {warning}".split(), " ", FACT_SIZE_PX, width)
     ]
     band = _lines(
-        [(title, TITLE_SIZE_PX, TITLE_COLOUR)]
-        + [(line, FACT_SIZE_PX, FACT_COLOUR) for line in facts]
-        + [(line, FACT_SIZE_PX, WARNING_COLOUR) for line in warnings]
+        [(title, TITLE_SIZE_PX, TITLE_COLOR)]
+        + [(line, FACT_SIZE_PX, FACT_COLOR) for line in facts]
+        + [(line, FACT_SIZE_PX, WARNING_COLOR) for line in warnings]
     )
     canvas = ImageDraw.Draw(band)
     x, baseline = PAGE_WIDTH_PX - MARGIN_PX - legend_width, TITLE_SIZE_PX
     if any_lesion:
         swatch = (x, baseline - LEGEND_SWATCH_PX, x + LEGEND_SWATCH_PX, baseline)
-        canvas.rectangle(swatch, outline=OUTLINE_COLOUR, width=2)
+        canvas.rectangle(swatch, outline=OUTLINE_COLOR, width=2)
     text_x = x + LEGEND_SWATCH_PX + LETTER_INSET_PX
-    draw_text(canvas, (text_x, baseline), legend, FACT_SIZE_PX, FACT_COLOUR)
+    draw_text(canvas, (text_x, baseline), legend, FACT_SIZE_PX, FACT_COLOR)
     return band
 
 
@@ -141,7 +141,7 @@ def _footer(masks: NDArray[np.bool_], picks: Sequence[int]) -> Image.Image:
         CONVENTION,
     ]
     lines = wrapped(notes, FACT_SEPARATOR, NOTE_SIZE_PX, PAGE_WIDTH_PX - 2 * MARGIN_PX)
-    return _lines([(line, NOTE_SIZE_PX, NOTE_COLOUR) for line in [*lines, DISCLAIMER]])
+    return _lines([(line, NOTE_SIZE_PX, NOTE_COLOR) for line in [*lines, DISCLAIMER]])
 
 
 def _grid(
@@ -151,13 +151,13 @@ def _grid(
     picks: Sequence[int],
     pixel_mm: tuple[float, float],
 ) -> Image.Image:
-    """The picked slices (n, rows, cols) in reading order, centred on the page."""
+    """The picked slices (n, rows, cols) in reading order, centered on the page."""
     rows = ceil(len(picks) / MAX_COLUMNS)
     columns = ceil(len(picks) / rows)
     frame, window = find_frame(head, masks), find_window(slices, head)
     height, width = cell_shape(frame, pixel_mm, columns)
     left = (PAGE_WIDTH_PX - columns * (width + GAP_PX) + GAP_PX) // 2
-    grid = Image.new("RGB", (PAGE_WIDTH_PX, rows * (height + GAP_PX) - GAP_PX), PAGE_COLOUR)
+    grid = Image.new("RGB", (PAGE_WIDTH_PX, rows * (height + GAP_PX) - GAP_PX), PAGE_COLOR)
     for place, (index, intensities, mask) in enumerate(zip(picks, slices, masks, strict=True)):
         cell = Image.fromarray(
             draw_slice(
@@ -178,7 +178,7 @@ def _grid(
 def _number_cell(cell: Image.Image, index: int, *, has_lesion: bool) -> None:
     """Write the slice number, counted from 1, into a corner."""
     at = (LETTER_INSET_PX, LETTER_INSET_PX + LETTER_SIZE_PX)
-    _letter(cell, at, str(index + 1), OUTLINE_COLOUR if has_lesion else FACT_COLOUR)
+    _letter(cell, at, str(index + 1), OUTLINE_COLOR if has_lesion else FACT_COLOR)
 
 
 def _mark_directions(cell: Image.Image) -> None:
@@ -186,23 +186,23 @@ def _mark_directions(cell: Image.Image) -> None:
     top = LETTER_INSET_PX + LETTER_SIZE_PX
     middle = (cell.height + LETTER_SIZE_PX) / 2
     right = cell.width - LETTER_INSET_PX - text_width("L", LETTER_SIZE_PX)
-    _letter(cell, (LETTER_INSET_PX, middle), "R", FACT_COLOUR)
-    _letter(cell, (right, middle), "L", FACT_COLOUR)
-    _letter(cell, ((cell.width - text_width("A", LETTER_SIZE_PX)) / 2, top), "A", FACT_COLOUR)
+    _letter(cell, (LETTER_INSET_PX, middle), "R", FACT_COLOR)
+    _letter(cell, (right, middle), "L", FACT_COLOR)
+    _letter(cell, ((cell.width - text_width("A", LETTER_SIZE_PX)) / 2, top), "A", FACT_COLOR)
 
 
-def _letter(cell: Image.Image, at: tuple[float, float], text: str, colour: str) -> None:
+def _letter(cell: Image.Image, at: tuple[float, float], text: str, color: str) -> None:
     canvas = ImageDraw.Draw(cell)
-    draw_text(canvas, at, text, LETTER_SIZE_PX, colour, edge=LETTER_EDGE_COLOUR)
+    draw_text(canvas, at, text, LETTER_SIZE_PX, color, edge=LETTER_EDGE_COLOR)
 
 
 def _lines(lines: Sequence[tuple[str, int, str]]) -> Image.Image:
-    """A band of the page with lines of (text, size, colour) from its left margin."""
+    """A band of the page with lines of (text, size, color) from its left margin."""
     height = sum(round(LINE_SPACING * size) for _, size, _ in lines)
-    band = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOUR)
+    band = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOR)
     canvas = ImageDraw.Draw(band)
     top = 0
-    for text, size, colour in lines:
-        draw_text(canvas, (MARGIN_PX, top + size), text, size, colour)
+    for text, size, color in lines:
+        draw_text(canvas, (MARGIN_PX, top + size), text, size, color)
         top += round(LINE_SPACING * size)
     return band

@@ -16,13 +16,13 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import OutputResult, Segmentation
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
-class Settings(Strict):
+class Settings(StrictModel):
     """All that decides a result besides the scan: with one version, equal settings, equal masks."""
 
     model_id: str
@@ -52,14 +52,14 @@ class Settings(Strict):
         )
 
 
-class Lesion(Strict):
+class Lesion(StrictModel):
     """One connected component of a mask."""
 
     volume_mm3: float
-    centre_ras_mm: tuple[float, float, float]
+    center_ras_mm: tuple[float, float, float]
 
 
-class Record(Strict):
+class Sidecar(StrictModel):
     """What was found of one output in one scan."""
 
     schema_version: Literal[1] = 1
@@ -88,11 +88,11 @@ class Record(Strict):
         backend: Backend,
         *,
         slices_in_all_views: int,
-        caution: str = "",
-    ) -> Record:
-        """Record one output of a segmentation; the model's caution is its first warning."""
+        warning: str = "",
+    ) -> Sidecar:
+        """Record one output of a segmentation; the model's warning is its first warning."""
         lesions = result.lesions
-        centres_mm = np.round(apply_affine(scan.affine, lesions.centres_vox), 1)
+        centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)
         return cls(
             Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
             SpatialReference="orig",
@@ -102,13 +102,13 @@ class Record(Strict):
             volume_ml=round(lesions.volume_ml, 4),
             lesion_count=lesions.count,
             lesions=[
-                Lesion(volume_mm3=round(float(volume), 3), centre_ras_mm=tuple(centre))
-                for volume, centre in zip(lesions.volumes_mm3, centres_mm.tolist(), strict=True)
+                Lesion(volume_mm3=round(float(volume), 3), center_ras_mm=tuple(center))
+                for volume, center in zip(lesions.volumes_mm3, centers_mm.tolist(), strict=True)
             ],
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=slices_in_all_views,
-            warnings=[caution] * bool(caution) + list(segmentation.warnings),
+            warnings=[warning] * bool(warning) + list(segmentation.warnings),
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},
@@ -118,9 +118,9 @@ class Record(Strict):
         )
 
 
-def read_record(path: Path) -> Record | None:
+def read_sidecar(path: Path) -> Sidecar | None:
     """Return the record in a file, or None where there is none of this version."""
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         return None

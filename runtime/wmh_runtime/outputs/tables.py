@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
 from wmh_runtime.files.tables import write_table_atomically
-from wmh_runtime.outputs.sidecar import read_record
+from wmh_runtime.outputs.sidecar import read_sidecar
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
@@ -41,7 +41,7 @@ def write_volumes(out: Path) -> None:
         write_table_atomically(out / VOLUMES_NAME, rows)
 
 
-def write_failures(out: Path, failed: Sequence[tuple[Found, Exception]]) -> None:
+def write_failures(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
     """Write one row for every scan that failed in this run; no table where none did."""
     rows = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
     if rows:
@@ -52,7 +52,7 @@ def write_failures(out: Path, failed: Sequence[tuple[Found, Exception]]) -> None
 
 def _volumes(out: Path) -> Iterator[dict[str, str]]:
     for path in out.rglob(f"*{bids.RECORD_SUFFIX}"):
-        record = read_record(path)
+        record = read_sidecar(path)
         if record is None:
             continue
         settings = record.settings

@@ -17,7 +17,7 @@ from wmh_runtime.imageio.orientation import reorientation_to
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import OutputResult
 from wmh_runtime.outputs.qc_image import QcCaption, draw_quality_control
-from wmh_runtime.outputs.sidecar import Record
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.preprocessing.head_mask import head_mask
 
 _PNG_LEVEL = 3  # as small as at 9 for these pictures, in an eighth of the time
@@ -45,7 +45,7 @@ class OutputPaths:
 
 def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     """Say where one output of the scan at `relative` below the input folder goes."""
-    folder, entities = out / relative.parent, bids.entities_of(relative)
+    folder, entities = out / relative.parent, bids.bids_entities(relative)
     return OutputPaths(
         mask=folder / bids.mask_name(entities, output),
         probability=folder / bids.probability_name(entities, output),
@@ -55,7 +55,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
 
 
 def write_output(
-    scan: Scan, result: OutputResult, record: Record, paths: OutputPaths, *, with_probability: bool
+    scan: Scan, result: OutputResult, record: Sidecar, paths: OutputPaths, *, with_probability: bool
 ) -> None:
     """Write one result, replacing an earlier one. The record goes first and comes last.
 
@@ -73,7 +73,7 @@ def write_output(
     write_text_atomically(paths.record, record.model_dump_json(indent=2) + "\n")
 
 
-def _picture(scan: Scan, result: OutputResult, record: Record) -> bytes:
+def _picture(scan: Scan, result: OutputResult, record: Sidecar) -> bytes:
     """Draw the quality-control picture, PNG."""
     to_display = reorientation_to("axial", scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
@@ -84,7 +84,7 @@ def _picture(scan: Scan, result: OutputResult, record: Record) -> bytes:
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         QcCaption(
-            title=bids.stem_of(scan.path),
+            title=bids.nifti_stem(scan.path),
             facts=(
                 f"{record.volume_ml:.2f} mL",
                 "1 lesion" if record.lesion_count == 1 else f"{record.lesion_count} lesions",

@@ -1,4 +1,4 @@
-"""From relative signal to stored values: point spread, bias field, noise, quantisation."""
+"""From relative signal to stored values: point spread, bias field, noise, quantization."""
 
 from __future__ import annotations
 

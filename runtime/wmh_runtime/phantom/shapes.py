@@ -32,12 +32,12 @@ def norm(points: Points) -> Field:
     return np.sqrt(squared, out=squared)
 
 
-def ellipsoid(points: Points, centre_mm: Sequence[float], radii_mm: Sequence[float]) -> Field:
+def ellipsoid(points: Points, center_mm: Sequence[float], radii_mm: Sequence[float]) -> Field:
     """Distance to an axis-aligned ellipsoid, exact where the three radii are equal."""
-    scaled = (points - _column(centre_mm)) / _column(radii_mm)
+    scaled = (points - _column(center_mm)) / _column(radii_mm)
     gauge = norm(scaled)
     slope = norm(scaled / _column(radii_mm))
-    # At the centre both norms vanish; their ratio then stands for the smallest radius.
+    # At the center both norms vanish; their ratio then stands for the smallest radius.
     ratio = np.where(slope > TINY, gauge / np.maximum(slope, TINY), np.float32(min(radii_mm)))
     return (gauge - np.float32(1)) * ratio
 
@@ -99,9 +99,9 @@ def smoothstep(values: Field, low: float, high: float) -> Field:
     return t * t * (3 - 2 * t)
 
 
-def gaussian(points: Points, centre_mm: Sequence[float], widths_mm: Sequence[float]) -> Field:
-    """A soft spot: 1 at its centre, exp(−½) one width away along an axis."""
-    scaled = (points - _column(centre_mm)) / _column(widths_mm)
+def gaussian(points: Points, center_mm: Sequence[float], widths_mm: Sequence[float]) -> Field:
+    """A soft spot: 1 at its center, exp(−½) one width away along an axis."""
+    scaled = (points - _column(center_mm)) / _column(widths_mm)
     return np.exp(np.float32(-0.5) * np.sum(scaled * scaled, axis=0))
 
 

@@ -18,7 +18,7 @@ class Site:
         index: enters the seed; never reused for another site.
         shape: voxels along x (right to left), y (front to back) and z (bottom to top).
         spacing_mm: voxel size along the same axes.
-        front_mm: how far in front of the brain's middle the field of view is centred.
+        front_mm: how far in front of the brain's middle the field of view is centered.
         fat: range of the brightness of subcutaneous fat, white matter = 1.
         white_level: range of the stored value of white matter.
         largest_pitch_deg: how oblique slices may be.
@@ -76,8 +76,8 @@ class Placement:
         spacing = np.array(site.spacing_mm)
         linear = slices @ np.diag(spacing * (-1, -1, 1))
         shape = np.array(site.shape)
-        isocentre = rng.normal(0, 8, 3)
-        affine = _homogeneous(linear, isocentre - linear @ ((shape - 1) / 2))
+        isocenter = rng.normal(0, 8, 3)
+        affine = _homogeneous(linear, isocenter - linear @ ((shape - 1) / 2))
 
         # In the stack's own axes the head is turned by `head`; its vertex is just below the top.
         in_stack = head.T @ np.diag(spacing * (-1, -1, 1))
@@ -89,7 +89,7 @@ class Placement:
                 top - shape[2] * spacing[2] / 2,
             )
         )
-        # Turn about the middle of the brain, not of the stack, so that a tall stack stays centred.
+        # Turn about the middle of the brain, not of the stack, so that a tall stack stays centered.
         offset = head.T @ middle - in_stack @ ((shape - 1) / 2)
         return Placement(affine, _homogeneous(in_stack, offset))
 

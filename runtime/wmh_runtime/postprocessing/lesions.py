@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 
 _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may read 2.9999998
@@ -22,7 +22,7 @@ class Lesions:
 
     mask: NDArray[np.uint8]  # (x, y, z), 1 in lesions
     volumes_mm3: NDArray[np.float64]  # (n,)
-    centres_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centres of mass
+    centers_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centers of mass
 
     @property
     def count(self) -> int:
@@ -59,7 +59,7 @@ def find_lesions(
     return Lesions(
         mask=mask,
         volumes_mm3=volumes_mm3[large_enough][largest_first],
-        centres_vox=statistics["centroids"][1:][large_enough][largest_first],
+        centers_vox=statistics["centroids"][1:][large_enough][largest_first],
     )
 
 
@@ -80,7 +80,7 @@ def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:
 OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
 
 
-class Output(Strict):
+class Output(StrictModel):
     """One class the network segments, with the calibration of its mask."""
 
     name: OutputName

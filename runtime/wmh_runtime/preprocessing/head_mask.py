@@ -29,10 +29,10 @@ def otsu_threshold(values: NDArray[np.floating[Any]]) -> float:
     if top == values.min():  # next to nothing is bright: the few voxels that are count
         top = values.max()
     counts, edges = np.histogram(np.minimum(values, top), bins=_HISTOGRAM_BINS)
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     dark = np.cumsum(counts)[:-1].astype(np.float64)
     bright = values.size - dark
-    sums = np.cumsum(counts * centres)
+    sums = np.cumsum(counts * centers)
     mean_dark = sums[:-1] / np.maximum(dark, 1)
     mean_bright = (sums[-1] - sums[:-1]) / np.maximum(bright, 1)
     return float(edges[1 + np.argmax(dark * bright * (mean_dark - mean_bright) ** 2)])

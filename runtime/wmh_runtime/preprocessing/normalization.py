@@ -7,7 +7,7 @@ import numpy as np
 from wmh_runtime.types import Floats, Mask
 
 
-def normalise(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:
+def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:
     """Clip to percentiles of the head, then z-score within the head; 0 outside it.
 
     Args:
@@ -23,7 +23,7 @@ def normalise(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) 
     low, high = np.percentile(inside, clip_percentiles)
     inside = np.clip(inside, low, high)
     spread = inside.std()
-    normalised = np.zeros(stack.shape, np.float32)
+    normalized = np.zeros(stack.shape, np.float32)
     if spread > 0:
-        normalised[head] = (inside - inside.mean()) / spread
-    return normalised
+        normalized[head] = (inside - inside.mean()) / spread
+    return normalized

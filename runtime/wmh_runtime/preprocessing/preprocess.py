@@ -1,4 +1,4 @@
-"""The one preparation of a scan, for training and for inference alike."""
+"""The one preprocessing of a scan, for training and for inference alike."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Plane, Reorientation, reorientation_to
 from wmh_runtime.imageio.volume import Scan, require_same_grid
 from wmh_runtime.preprocessing.head_mask import ForegroundRule, head_mask
-from wmh_runtime.preprocessing.normalization import normalise
+from wmh_runtime.preprocessing.normalization import normalize
 from wmh_runtime.preprocessing.resampling import SquareGrid, square_grid
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 
 _SMALLEST_HEAD_AREA_MM2 = 500.0  # a slice that shows less of the head is not worth executing
 
 
-class Preparation(Strict):
+class Preprocessing(StrictModel):
     """How a scan becomes network input. Part of every recipe and every bundle."""
 
     plane: Plane = "axial"
@@ -75,7 +75,7 @@ class Restoration:
 
 
 @dataclass(frozen=True)
-class PreparedScan:
+class PreprocessedScan:
     """Network input and what it takes to come back."""
 
     slices: Floats  # (slices run, C, S, S), z-scored, 0 outside the head
@@ -88,14 +88,14 @@ class PreparedScan:
         return self.restoration.stack_shape[0]
 
 
-def prepare(channels: Sequence[Scan], preparation: Preparation) -> PreparedScan:
+def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> PreprocessedScan:
     """Turn the channels of one scan into network input.
 
     The first channel decides where the head is, and so what is cropped and which slices run.
 
     Args:
         channels: C scans on one grid.
-        preparation: from the bundle or the recipe.
+        preprocessing: from the bundle or the recipe.
 
     Raises:
         InputError: the channels are not on one grid, or no slice shows a head.
@@ -103,43 +103,43 @@ def prepare(channels: Sequence[Scan], preparation: Preparation) -> PreparedScan:
     first = channels[0]
     for other in channels[1:]:
         require_same_grid(other, first)
-    reorientation = reorientation_to(preparation.plane, first.affine)
+    reorientation = reorientation_to(preprocessing.plane, first.affine)
     spacing_mm = np.array(first.spacing_mm)[list(reorientation.axes)]
     stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]
 
-    head = head_mask(stacks[0], first.voxel_volume_mm3, preparation.foreground)
+    head = head_mask(stacks[0], first.voxel_volume_mm3, preprocessing.foreground)
     area_mm2 = head.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
     slices_run = np.flatnonzero(area_mm2 >= _SMALLEST_HEAD_AREA_MM2)
     if slices_run.size == 0:
         raise InputError(
-            f"no {preparation.plane} slice shows {_SMALLEST_HEAD_AREA_MM2:.0f} mm² of head",
+            f"no {preprocessing.plane} slice shows {_SMALLEST_HEAD_AREA_MM2:.0f} mm² of head",
             "Check that this is a head scan and that its voxel sizes are right.",
             about=first.path,
         )
     square = square_grid(
         shape=head.shape[1:],
         spacing_mm=(float(spacing_mm[1]), float(spacing_mm[2])),
-        centre=_centre(head),
-        size_px=preparation.size_px,
-        pixel_size_mm=preparation.pixel_size_mm,
+        center=_center(head),
+        size_px=preprocessing.size_px,
+        pixel_size_mm=preprocessing.pixel_size_mm,
     )
-    normalised = [normalise(stack, head, preparation.clip_percentiles) for stack in stacks]
-    squares = np.stack([square.apply(stack[slices_run]) for stack in normalised], axis=1)
+    normalized = [normalize(stack, head, preprocessing.clip_percentiles) for stack in stacks]
+    squares = np.stack([square.apply(stack[slices_run]) for stack in normalized], axis=1)
     restoration = Restoration(reorientation, square, head.shape, slices_run)
-    return PreparedScan(squares, restoration, _crop_warnings(head, square, preparation))
+    return PreprocessedScan(squares, restoration, _crop_warnings(head, square, preprocessing))
 
 
-def _centre(head: Mask) -> tuple[int, int]:
+def _center(head: Mask) -> tuple[int, int]:
     """Return the middle row and column of the head's bounding box over all slices."""
     rows, columns = (np.flatnonzero(head.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     return int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2
 
 
-def _crop_warnings(head: Mask, square: SquareGrid, preparation: Preparation) -> tuple[str, ...]:
+def _crop_warnings(head: Mask, square: SquareGrid, preprocessing: Preprocessing) -> tuple[str, ...]:
     """Say so where the head is larger than the square."""
     covered = np.outer(square.rows_back.any(axis=1), square.columns_back.any(axis=1))
     outside = np.count_nonzero(head & ~covered) / np.count_nonzero(head)
     if outside == 0:
         return ()
-    side_mm = preparation.size_px * preparation.pixel_size_mm
+    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return (f"{outside:.2%} of the head lies outside the network's {side_mm:.0f} mm field",)

@@ -41,8 +41,8 @@ def samples_around(source: Samples, index: int, count: int, spacing_mm: float) -
 
     That is what makes cropping and padding bit-exact where both spacings are equal.
     """
-    centre_mm = source.origin_mm + index * source.spacing_mm
-    return Samples(count, spacing_mm, centre_mm - (count // 2) * spacing_mm)
+    center_mm = source.origin_mm + index * source.spacing_mm
+    return Samples(count, spacing_mm, center_mm - (count // 2) * spacing_mm)
 
 
 def resampling_matrix(source: Samples, target: Samples) -> Floats:
@@ -59,7 +59,7 @@ def resampling_matrix(source: Samples, target: Samples) -> Floats:
         float32 (target.count, source.count); each row sums to 1, or is 0 in the padding.
     """
     at = (target.positions_mm - source.origin_mm) / source.spacing_mm
-    at = np.round(at, _DECIMALS)  # a sample on a sample is exactly there: no trace of neighbours
+    at = np.round(at, _DECIMALS)  # a sample on a sample is exactly there: no trace of neighbors
     width = np.sqrt(max((target.spacing_mm / source.spacing_mm) ** 2 - 1.0, 0.0))
     beyond = int(np.ceil(width / 2 + 1))  # how many edge samples are repeated outside
     offsets = at[:, None] - np.arange(-beyond, source.count + beyond)
@@ -107,21 +107,21 @@ class SquareGrid:
 def square_grid(
     shape: tuple[int, int],
     spacing_mm: tuple[float, float],
-    centre: tuple[int, int],
+    center: tuple[int, int],
     size_px: int,
     pixel_size_mm: float,
 ) -> SquareGrid:
-    """Place a square of `size_px` pixels on slices, its middle pixel on the voxel `centre`.
+    """Place a square of `size_px` pixels on slices, its middle pixel on the voxel `center`.
 
     Args:
         shape: rows and columns of the slices.
         spacing_mm: between rows and between columns.
-        centre: row and column index that the square's pixel (S // 2, S // 2) lies on.
+        center: row and column index that the square's pixel (S // 2, S // 2) lies on.
         size_px: S.
         pixel_size_mm: of the square's pixels, the same both ways.
     """
     forth, back = [], []
-    for count, spacing, index in zip(shape, spacing_mm, centre, strict=True):
+    for count, spacing, index in zip(shape, spacing_mm, center, strict=True):
         source = Samples(count, spacing)
         target = samples_around(source, index, size_px, pixel_size_mm)
         forth.append(resampling_matrix(source, target))

@@ -70,7 +70,7 @@ def test_operations_are_counted_as_by_hand(tmp_path, nodes, constants, flop):
 
 def test_a_traced_network_counts_what_pytorch_counts(tmp_path):
     recipe = lora_recipe()
-    network, size = rewrite(merge(perturbed(recipe))), recipe.preparation.size_px
+    network, size = rewrite(merge(perturbed(recipe))), recipe.preprocessing.size_px
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 1, size, size))
     one, eight = tmp_path / "1.onnx", tmp_path / "8.onnx"

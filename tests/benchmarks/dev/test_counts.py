@@ -38,7 +38,7 @@ def test_scans_run_as_many_slices_in_as_much_memory_as_they_did(committed):
 def test_the_operations_are_those_that_pytorch_counts(committed):
     recipe = load_recipe("wmh-lora")
     network = rewrite(merge(WmhNetwork(recipe)))
-    image = torch.zeros(1, 1, recipe.preparation.size_px, recipe.preparation.size_px)
+    image = torch.zeros(1, 1, recipe.preprocessing.size_px, recipe.preprocessing.size_px)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(image)
     assert counter.get_total_flops() / 1e9 == pytest.approx(committed.gflop_a_view, abs=1e-3)

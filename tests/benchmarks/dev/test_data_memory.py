@@ -17,9 +17,9 @@ def test_what_reading_takes_is_measured_beside_what_holding_all_would_take(tmp_p
 
 def test_memory_does_not_grow_with_the_scans(tmp_path):
     # 6 slices of 512 × 512 pixels and 3 bytes are 4.72 MB a head, so ten more take 47 MB on disk.
-    preparation = {"pixel_size_mm": 0.5, "size_px": 512, "clip_percentiles": [0, 100]}
+    preprocessing = {"pixel_size_mm": 0.5, "size_px": 512, "clip_percentiles": [0, 100]}
     data = write_annotated_heads(tmp_path, 20)
-    measured = measure_data_memory(data, small_recipe(preparation=preparation), scans=20)
+    measured = measure_data_memory(data, small_recipe(preprocessing=preprocessing), scans=20)
     ten, twenty = measured.opened
     between_mb = twenty.held_in_memory_mb - ten.held_in_memory_mb
     assert between_mb == pytest.approx(47.2, abs=0.1)

@@ -42,7 +42,7 @@ def test_the_steps_are_the_whole(cost):
 
 def test_memory_and_sizes_are_those_of_a_process_and_a_bundle(cost):
     assert cost.peak_memory_mb > 200  # PyTorch alone takes some hundred
-    assert cost.megabytes.keys() >= {"graphs/weights.fp32.bin", "answers.npz"}
+    assert cost.megabytes.keys() >= {"graphs/weights.fp32.bin", "reference_outputs.npz"}
     in_the_bundle = {name.split(".")[1] for name in cost.megabytes if name.endswith(".onnx")}
     refused = {reason.split(":")[0] for reason in cost.refused}
     assert in_the_bundle | refused == {"fp32", "fp16", "int8"}

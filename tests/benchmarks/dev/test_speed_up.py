@@ -19,7 +19,7 @@ class ImageAsLogits(nn.Module):
 
 
 def test_ways_are_compared_on_one_scan(tmp_path, monkeypatch):
-    recipe = small_recipe(preparation={"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX})
+    recipe = small_recipe(preprocessing={"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX})
     monkeypatch.setattr(speed_up, "load_facts", lambda folder: SimpleNamespace(recipe=recipe))
     monkeypatch.setattr(speed_up, "load_network", lambda *arguments: ImageAsLogits())
     bundle = open_bundle(write_toy_bundle(tmp_path / "bundle"))

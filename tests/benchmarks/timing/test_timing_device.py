@@ -13,7 +13,7 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.gpu.fake import STEP_S, FakeDevice
 from wmh_runtime.bundle.bundle import open_bundle
-from wmh_runtime.inference.backend_selection import Wanted, unproven
+from wmh_runtime.inference.backend_selection import BackendOptions, build_unverified
 from wmh_runtime.types import NetworkShape
 
 
@@ -51,8 +51,10 @@ def test_backends_of_gpus_are_timed_in_parts_and_give_the_same(toy_bundle, monke
     bundle, marks = open_bundle(toy_bundle), Marks()
     for kind in ("rtx", "tensorrt"):
         bundle = with_engines(bundle, kind)
-    wanted = Wanted(views=8, precision="fp16", batch_size=2, driver=timing(CudaDevice, marks))
-    (backend,) = unproven(bundle, name, wanted)
+    wanted = BackendOptions(
+        views=8, precision="fp16", batch_size=2, driver=timing(CudaDevice, marks)
+    )
+    (backend,) = build_unverified(bundle, name, wanted)
     slices = np.random.default_rng(0).normal(size=(2, *backend.shape.slice_in)).astype(np.float32)
     with backend:
         times, parts = time_alone(backend, list(slices), marks, least_s=0.001)
@@ -79,7 +81,7 @@ def test_a_processor_has_no_parts():
 class InStep:
     """Executes two batches at the same time, which are done at the same time, a round a tick."""
 
-    at_once, under_way, tick_s = 2, 3, 0.25
+    num_streams, max_in_flight, tick_s = 2, 3, 0.25
 
     def __init__(self):
         self.now_s = 100.0
@@ -91,7 +93,7 @@ class InStep:
     def execute_all(self, batches):
         waiting = 0
         for _ in batches:
-            if waiting == self.under_way:
+            if waiting == self.max_in_flight:
                 yield self._one()
                 waiting -= 1
             waiting += 1
@@ -100,7 +102,7 @@ class InStep:
 
     def _one(self):
         self.done += 1
-        self.now_s = 100 + self.tick_s * -(-self.done // self.at_once)
+        self.now_s = 100 + self.tick_s * -(-self.done // self.num_streams)
 
 
 @pytest.mark.parametrize("least_s", [0.0, 0.5, 0.7, 1.0, 1.3, 5.0])

@@ -23,7 +23,11 @@ from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_runtime.backends.gpu.device import Gpu
 from wmh_runtime.backends.gpu.driver import find_gpus
-from wmh_runtime.backends.tensorrt_library import Toolkit, load_toolkit, require_strong_types
+from wmh_runtime.backends.tensorrt_library import (
+    TensorRtLibrary,
+    load_tensorrt,
+    require_strong_types,
+)
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import BackendError, BundleError, ExportError
@@ -46,10 +50,10 @@ def toolkit(request, tmp_path, monkeypatch):
     """The real TensorRT-RTX; a fake TensorRT, on a machine with a fake GPU."""
     if request.param == "rtx":
         pytest.importorskip("tensorrt_rtx")
-        return load_toolkit("rtx")
+        return load_tensorrt("rtx")
     monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
-    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
-    return Toolkit("tensorrt", fake_tensorrt)
+    monkeypatch.setattr(compiler, "user_cache_folder", lambda: tmp_path)
+    return TensorRtLibrary("tensorrt", fake_tensorrt)
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ def test_a_file_that_is_no_graph_is_refused(toolkit, tmp_path):
 
 @needs_rtx
 def test_engines_for_other_gpus_stay(own_bundle):
-    toolkit = load_toolkit("rtx")
+    toolkit = load_tensorrt("rtx")
     for targets in (["sm120"], ["sm89", "sm86"], ["sm86"]):
         build_engines(own_bundle, toolkit, targets, SLICES, silent)
     kept = [engine.targets for engine in open_bundle(own_bundle.folder).manifest.engines]
@@ -120,8 +124,8 @@ def test_engines_for_other_gpus_stay(own_bundle):
 
 def test_what_tensorrt_is_told(own_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
-    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
-    toolkit = Toolkit("tensorrt", fake_tensorrt)
+    monkeypatch.setattr(compiler, "user_cache_folder", lambda: tmp_path)
+    toolkit = TensorRtLibrary("tensorrt", fake_tensorrt)
     for _ in range(2):
         build_engines(own_bundle, toolkit, [], SLICES, silent)
     config = fake_tensorrt.told.config
@@ -142,7 +146,7 @@ def eight_views_of_the_method(tmp_path_factory):
     """The method's whole network at 512 pixels, all eight views in the graph."""
     torch.manual_seed(0)
     recipe = load_recipe("wmh-lora")
-    one_view = trace(HalfView(rewrite(merge(WmhNetwork(recipe)))), 1, recipe.preparation.size_px)
+    one_view = trace(HalfView(rewrite(merge(WmhNetwork(recipe)))), 1, recipe.preprocessing.size_px)
     folder = tmp_path_factory.mktemp("method")
     save_sharing_weights({"8-view.onnx": with_eight_views(one_view)}, folder, "w.bin")
     return folder / "8-view.onnx"
@@ -151,9 +155,14 @@ def eight_views_of_the_method(tmp_path_factory):
 def test_an_engine_is_kept_where_timings_cannot_be(own_bundle, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(compiler, "user_cache_folder", lambda: tmp_path / "file")
     assert (
-        len(build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), [], SLICES, silent)) == 2
+        len(
+            build_engines(
+                own_bundle, TensorRtLibrary("tensorrt", fake_tensorrt), [], SLICES, silent
+            )
+        )
+        == 2
     )
     assert "how long kernels take cannot be remembered" in caplog.text
 
@@ -177,7 +186,7 @@ def test_attention_is_fused_in_all_layers_of_the_method(eight_views_of_the_metho
     pytest.importorskip("tensorrt_rtx")
     profile = BatchProfile(least=1, best=1, most=4)
     compiled = compile_graph(
-        load_toolkit("rtx"), eight_views_of_the_method, profile, (1, 512, 512), targets=targets
+        load_tensorrt("rtx"), eight_views_of_the_method, profile, (1, 512, 512), targets=targets
     )
     assert compiled.fused_attention == 12
     assert not [line for line in compiled.log if line.startswith("Name: ") and "MaxrSub" in line]
@@ -203,7 +212,9 @@ def test_what_cannot_be_built_is_one_line(own_bundle, run_command, options, says
 def test_tensorrt_takes_no_targets(own_bundle, monkeypatch):
     monkeypatch.setattr(engines, "find_gpus", lambda: [Gpu("Fake", "sm89")])
     with pytest.raises(ExportError, match="builds for the GPU at hand"):
-        build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), ["sm89"], SLICES, silent)
+        build_engines(
+            own_bundle, TensorRtLibrary("tensorrt", fake_tensorrt), ["sm89"], SLICES, silent
+        )
 
 
 @needs_rtx  # and with it cuda-bindings, which ask the driver
@@ -211,7 +222,7 @@ def test_without_a_gpu_tensorrt_has_nothing_to_build_for(own_bundle):
     if has_gpu():
         pytest.skip("this machine has a GPU")
     with pytest.raises(BackendError, match="no GPU can be used"):
-        build_engines(own_bundle, Toolkit("tensorrt", fake_tensorrt), [], SLICES, silent)
+        build_engines(own_bundle, TensorRtLibrary("tensorrt", fake_tensorrt), [], SLICES, silent)
 
 
 def has_gpu() -> bool:
@@ -237,9 +248,9 @@ def test_a_tensorrt_that_would_choose_precisions_itself_is_refused():
     with pytest.raises(
         BackendError, match=r"tensorrt: is version 10\.13\.2, 11 or later is needed"
     ):
-        require_strong_types(Toolkit("tensorrt", old))
-    require_strong_types(Toolkit("tensorrt", fake_tensorrt))
-    require_strong_types(Toolkit("rtx", SimpleNamespace(__version__="1.7.1")))
+        require_strong_types(TensorRtLibrary("tensorrt", old))
+    require_strong_types(TensorRtLibrary("tensorrt", fake_tensorrt))
+    require_strong_types(TensorRtLibrary("rtx", SimpleNamespace(__version__="1.7.1")))
 
 
 def test_the_shipped_bundle_gets_no_engines(run_command):
@@ -250,9 +261,9 @@ def test_the_shipped_bundle_gets_no_engines(run_command):
 
 @needs_rtx
 def test_another_version_of_the_library_supersedes_nothing(own_bundle, monkeypatch):
-    toolkit = load_toolkit("rtx")
+    toolkit = load_tensorrt("rtx")
     build_engines(own_bundle, toolkit, ["sm89"], SLICES, silent)
-    monkeypatch.setattr(Toolkit, "version", "1.8")
+    monkeypatch.setattr(TensorRtLibrary, "version", "1.8")
     build_engines(own_bundle, toolkit, ["sm89"], SLICES, silent)
     kept = [engine.version for engine in open_bundle(own_bundle.folder).manifest.engines]
     assert kept == [toolkit.library.__version__] * 2 + ["1.8"] * 2
@@ -266,11 +277,11 @@ class TestWhichEngineFits:
 
     @pytest.fixture
     def opened(self, own_bundle):
-        build_engines(own_bundle, load_toolkit("rtx"), ["sm86", "sm89"], SLICES, silent)
+        build_engines(own_bundle, load_tensorrt("rtx"), ["sm86", "sm89"], SLICES, silent)
         return open_bundle(own_bundle.folder)
 
     def wanted(self, **changes):
-        version = load_toolkit("rtx").version
+        version = load_tensorrt("rtx").version
         fitting = {"kind": "rtx", "version": version, "gpu": self.ADA, "views": 8, "batch_size": 4}
         return fitting | changes
 

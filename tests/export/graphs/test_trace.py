@@ -116,7 +116,7 @@ def test_windows_are_padded_by_concatenation(view):
     # ONNX Runtime's Pad took half of its time on a GPU: benchmarks/README.md.
     recipe = padded_recipe()
     network = view(rewrite(merge(perturbed(recipe))))
-    model = trace(network, len(recipe.channels), recipe.preparation.size_px)
+    model = trace(network, len(recipe.channels), recipe.preprocessing.size_px)
     operators = [node.op_type for node in model.graph.node if ".attn" in node.name]
     assert operators.count("Concat") >= 6  # queries, keys and values, along both axes
     assert "Pad" not in operators

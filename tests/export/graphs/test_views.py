@@ -61,7 +61,7 @@ def test_the_mean_over_the_table_of_views(tmp_path, batch_size):
 def test_it_is_what_pytorch_averages(tmp_path):
     recipe = small_recipe()
     network, slices = perturbed(recipe), slices_of(recipe)
-    one_view = trace(OneView(merge(network)), 1, recipe.preparation.size_px)
+    one_view = trace(OneView(merge(network)), 1, recipe.preprocessing.size_px)
     found = predict(with_eight_views(one_view), slices, tmp_path)
     with TorchBackend(network, recipe) as backend:
         np.testing.assert_allclose(found, backend.predict(slices), atol=1e-5)

@@ -24,9 +24,9 @@ def recipe_of(size_px: int, window_tokens: int, patch_px: int = 16):
         "heads": HEADS,
     }
     network["decoder"] = {"widths": [8, 4, 4, 4], "detail_width": 0}
-    preparation = {"pixel_size_mm": 0.5, "size_px": size_px}
+    preprocessing = {"pixel_size_mm": 0.5, "size_px": size_px}
     loss = {"scale_weights": [0.4, 0.3, 0.2, 0.1]}
-    return small_recipe(network=network, preparation=preparation, loss=loss)
+    return small_recipe(network=network, preprocessing=preprocessing, loss=loss)
 
 
 def strengthened(recipe) -> WmhNetwork:
@@ -56,7 +56,7 @@ def test_the_encoder_gives_what_segment_anything_gives(size_px, window_tokens):
     network = strengthened(recipe_of(size_px, window_tokens))
     image = torch.randn(2 if size_px < 1024 else 1, 3, size_px, size_px)
     with torch.inference_mode():
-        expected = network.encoder(image)  # normalised by the neck: of the order of 1
+        expected = network.encoder(image)  # normalized by the neck: of the order of 1
         found = rewrite(network).encoder(image)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0.1

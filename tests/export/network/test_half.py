@@ -25,7 +25,7 @@ LARGE = 600.0  # its square, 360 000, is more than float16 holds: 65 504
 
 def small_network(*, large: bool = False):
     """A network of 4 × 4 tokens, whose tokens may reach far, as those of trained encoders do."""
-    recipe = small_recipe(preparation={"pixel_size_mm": 4.0, "size_px": SIZE_PX})
+    recipe = small_recipe(preprocessing={"pixel_size_mm": 4.0, "size_px": SIZE_PX})
     network = merge(perturbed(recipe))
     if large:
         with torch.no_grad():
@@ -34,7 +34,7 @@ def small_network(*, large: bool = False):
 
 
 class HalfEncoder(nn.Module):
-    """The encoder in half precision; its features, normalised by the neck, are about 1."""
+    """The encoder in half precision; its features, normalized by the neck, are about 1."""
 
     def __init__(self, network):
         super().__init__()

@@ -12,8 +12,8 @@ from wmh_export.graphs.trace import trace
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_export.quantization.bias import BiasCorrection
-from wmh_export.quantization.quantise import Quantiser
-from wmh_runtime.conformance.probe_slices import Questions
+from wmh_export.quantization.quantize import Quantizer
+from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_train.model.views import OneView
 
 BIASES = ["encoder.blocks.0.attn.out.bias", "encoder.blocks.0.mlp.lin2.bias"]
@@ -85,20 +85,20 @@ def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("recipe", [small_recipe(), padded_recipe()], ids=["whole", "padded"])
 def test_an_int8_encoder_has_the_means_of_the_float32_encoder(recipe, tmp_path):
-    path, preparation = tmp_path / "1-view.onnx", recipe.preparation
+    path, preprocessing = tmp_path / "1-view.onnx", recipe.preprocessing
     network = OneView(rewrite(merge(taught(recipe))))
-    onnx.save_model(trace(network, len(recipe.channels), preparation.size_px), path)
+    onnx.save_model(trace(network, len(recipe.channels), preprocessing.size_px), path)
     slices = slices_of(recipe, count=4)
-    calibration = [Questions("phantoms", slices, np.ones(4, np.float32))]
-    quantiser = Quantiser(path, calibration, tmp_path)
+    calibration = [ProbeSlices("phantoms", slices, np.ones(4, np.float32))]
+    quantizer = Quantizer(path, calibration, tmp_path)
 
     def shifts(model):
         pairs = zip(streams_of(model, slices), streams_of(onnx.load(path), slices), strict=True)
         return [abs((found - expected).mean((0, 1))).max() for found, expected in pairs]
 
     # A neck in INT8 would round what the last block ends with.
-    corrected = shifts(quantiser.quantise(["neck"]))
-    uncorrected = shifts(quantiser._rounded(["neck"]))
+    corrected = shifts(quantizer.quantize(["neck"]))
+    uncorrected = shifts(quantizer._rounded(["neck"]))
     assert len(corrected) == 4  # two blocks of two parts
     assert max(corrected) < 1e-5
     assert min(uncorrected) > 1e-4

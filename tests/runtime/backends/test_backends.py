@@ -17,9 +17,9 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.gpu import driver as select_device
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.backends.registry import GPU_BACKENDS, backend_named, installed_backends
+from wmh_runtime.backends.registry import GPU_BACKENDS, find_backend, installed_backends
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
-from wmh_runtime.backends.tensorrt_library import load_toolkit
+from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import BackendError, InputError, NotInstalledError
@@ -54,7 +54,7 @@ REAL_GPUS = ["rtx/real", "tensorrt/real", "onnxruntime-cuda/real", "onnxruntime-
 )
 def make_backend(request, toy_bundle, monkeypatch, tmp_path):
     """All execute the same network: the logistic function."""
-    monkeypatch.setattr(tensorrt_engine, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
     if request.param in FAKE_GPUS:
         install_fake_gpus(monkeypatch)
 
@@ -64,10 +64,10 @@ def make_backend(request, toy_bundle, monkeypatch, tmp_path):
         if request.param == "fake":
             return FakeBackend(SHAPE, batch_size)
         if request.param == "torch":
-            preparation = {"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX}
-            recipe = small_recipe(preparation=preparation)
+            preprocessing = {"pixel_size_mm": 4.0, "size_px": TOY_SIZE_PX}
+            recipe = small_recipe(preprocessing=preprocessing)
             return TorchBackend(ImageAsLogits(), recipe, batch_size=batch_size)
-        backend = backend_named(request.param)
+        backend = find_backend(request.param)
         return backend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
 
     return make
@@ -87,11 +87,11 @@ def on_gpu(name, driver, folder, batch_size):
             return kind(file, SHAPE, device, precision=precision, batch_size=batch_size)
     plan = folder / f"{name}.engine"
     try:
-        toolkit = load_toolkit(name)
+        toolkit = load_tensorrt(name)
     except NotInstalledError as error:
         pytest.skip(str(error))
     if driver == "real":
-        gpu = device.gpu_numbered(0)
+        gpu = device.gpu_by_index(0)
         aim = {"targets": [gpu.target]} if name == "rtx" else {"gpu": gpu}
         profile = BatchProfile(least=1, best=1, most=8)
         plan.write_bytes(compile_graph(toolkit, file, profile, SHAPE.slice_in, **aim).plan)
@@ -129,7 +129,7 @@ def test_no_slice_is_lost_whatever_the_batch(make_backend, batch_size, count):
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices)), atol=rounding_of(backend))
 
 
-def test_a_slice_does_not_depend_on_its_neighbours(make_backend):
+def test_a_slice_does_not_depend_on_its_neighbors(make_backend):
     slices = random_slices(5)
     with make_backend(batch_size=4) as backend:
         together = backend.predict(slices)
@@ -228,13 +228,13 @@ def test_without_its_library_the_install_line_is_given(toy_bundle, monkeypatch, 
 
 
 def test_names_of_backends_come_in_any_case():
-    assert backend_named("OpenVINO") is OpenVinoBackend
+    assert find_backend("OpenVINO") is OpenVinoBackend
 
 
 def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch):
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match=r"openvino: is not installed\. .*openvino\]'"):
-        backend_named("openvino")
+        find_backend("openvino")
 
 
 def test_onnx_runtime_records_nothing_of_its_user(tmp_path):
@@ -278,7 +278,7 @@ def test_a_backend_says_what_executes_and_where(make_backend):
 
 def test_a_backend_that_does_not_exist_is_refused_with_those_that_do():
     with pytest.raises(InputError, match=r"there is no backend cuda.*onnxruntime, openvino"):
-        backend_named("cuda")
+        find_backend("cuda")
 
 
 def test_only_installed_backends_are_offered(monkeypatch):

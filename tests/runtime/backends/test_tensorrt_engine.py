@@ -11,7 +11,7 @@ from tests.toys import TOY_SIZE_PX
 from wmh_runtime.backends import tensorrt_engine
 from wmh_runtime.backends.gpu.fake import FakeDevice
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
-from wmh_runtime.backends.tensorrt_library import load_toolkit
+from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.types import NetworkShape
 
@@ -22,7 +22,7 @@ LOGISTIC_OF_1 = 0.7310586
 
 @pytest.fixture
 def told(monkeypatch, tmp_path):
-    monkeypatch.setattr(tensorrt_engine, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
     return install_fake_gpus(monkeypatch)
 
 
@@ -34,7 +34,7 @@ def plan(tmp_path):
 
 
 def make(plan, kind="rtx", device=FakeDevice, **options):
-    return EngineBackend(plan, load_toolkit(kind), device, SHAPE, **options)
+    return EngineBackend(plan, load_tensorrt(kind), device, SHAPE, **options)
 
 
 def test_what_rtx_compiles_for_a_gpu_is_compiled_once(told, plan, tmp_path):

@@ -42,14 +42,14 @@ def test_a_missing_file_is_named(toy_bundle):
 
 
 def test_a_newer_schema_says_to_upgrade(toy_bundle):
-    change_manifest(toy_bundle, schema_version=3, novelty="unknown to this version")
-    with pytest.raises(BundleError, match=r"schema version 3, this program reads 2.*Upgrade"):
+    change_manifest(toy_bundle, schema_version=4, novelty="unknown to this version")
+    with pytest.raises(BundleError, match=r"schema version 4, this program reads 3.*Upgrade"):
         open_bundle(toy_bundle)
 
 
 def test_an_older_schema_says_to_export_again(toy_bundle):
     change_manifest(toy_bundle, schema_version=1)
-    with pytest.raises(BundleError, match=r"version 1, this program reads 2\. Export it again"):
+    with pytest.raises(BundleError, match=r"version 1, this program reads 3\. Export it again"):
         open_bundle(toy_bundle)
 
 
@@ -98,7 +98,7 @@ def test_a_bundle_that_cannot_be_read_is_one_clear_line(toy_bundle, monkeypatch)
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("wmh_runtime.bundle.bundle.sha256_of", refuse)
+    monkeypatch.setattr("wmh_runtime.bundle.bundle.sha256_file", refuse)
     with pytest.raises(BundleError, match=r"cannot be read .*Permission denied"):
         open_bundle(toy_bundle)
 

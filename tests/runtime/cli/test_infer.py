@@ -16,8 +16,8 @@ from PIL import Image
 
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.cli.infer import main
-from wmh_runtime.cohort.output_lock import only_run_in
-from wmh_runtime.files.temporary import is_partial, prefix_here
+from wmh_runtime.cohort.output_lock import lock_folder
+from wmh_runtime.files.temporary import is_temporary, temporary_prefix
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
 
 CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
@@ -75,7 +75,7 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
     record = json.loads((out / "sub-1_label-WMH_mask.json").read_text())
     assert record["lesions"][0]["volume_mm3"] == CUBE_ML * 1000
     # Voxels 8–9, 6–7, 2–3: index (8.5, 6.5, 2.5) · (−4, −4, 5) + (47, 61, −12).
-    assert record["lesions"][0]["centre_ras_mm"] == [13.0, 35.0, 0.5]
+    assert record["lesions"][0]["center_ras_mm"] == [13.0, 35.0, 0.5]
     assert record["settings"]["output"] == {"name": "wmh", "threshold": 0.75, "min_lesion_mm3": 20}
     assert record["settings"]["backend"] == "onnxruntime"
     assert len(record["input_sha256"]) == 64
@@ -154,7 +154,7 @@ def test_the_first_failure_can_be_the_end(tmp_path, infer):
 def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     (tmp_path / "out").mkdir()
-    with only_run_in(tmp_path / "out"):
+    with lock_folder(tmp_path / "out"):
         status, _, errors = infer()
     assert (status, "another run writes to it" in errors) == (2, True)
 
@@ -411,7 +411,7 @@ def test_a_write_that_fails_leaves_nothing_under_a_final_name(tmp_path, infer, m
     assert "a_label-WMH_mask.nii.gz: cannot be written (No space left on device)" in errors
     left = [path.name for path in (tmp_path / "out").iterdir()]
     assert not [name for name in left if name.startswith("a_")]
-    assert not [path for path in (tmp_path / "out").iterdir() if is_partial(path)]
+    assert not [path for path in (tmp_path / "out").iterdir() if is_temporary(path)]
 
 
 def test_a_full_disk_fails_every_scan_with_its_reason_and_the_tables_as_far_as_they_go(
@@ -441,13 +441,13 @@ def test_a_scan_that_vanishes_fails_alone(tmp_path, infer, monkeypatch):
 
     for name in "abc":
         write_head(tmp_path / "scans" / f"{name}.nii")
-    begin = runner.remove_leftovers
+    begin = runner.remove_temporary_files
 
     def meanwhile(folder, **options):
         (tmp_path / "scans" / "b.nii").unlink(missing_ok=True)
         begin(folder, **options)
 
-    monkeypatch.setattr(runner, "remove_leftovers", meanwhile)
+    monkeypatch.setattr(runner, "remove_temporary_files", meanwhile)
     status, _, errors = infer()
     assert status == 1
     assert "b.nii" in errors
@@ -456,7 +456,7 @@ def test_a_scan_that_vanishes_fails_alone(tmp_path, infer, monkeypatch):
 
 def test_what_a_killed_run_left_is_removed_whatever_has_its_number_now(tmp_path, infer):
     write_head(tmp_path / "scans" / "site" / "a.nii")
-    left = tmp_path / "out" / f"{prefix_here()}1-0123abcd.csv"  # 1 is always alive
+    left = tmp_path / "out" / f"{temporary_prefix()}1-0123abcd.csv"  # 1 is always alive
     left.parent.mkdir()
     left.write_text("half")
     assert infer()[0] == 0
@@ -570,14 +570,14 @@ def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
 
     write_head(tmp_path / "scans" / "a.nii")
     write_head(tmp_path / "scans" / "b.nii")
-    prepare = segmenter.prepare
+    preprocess = segmenter.preprocess
 
-    def too_large(channels, preparation):
+    def too_large(channels, preprocessing):
         if channels[0].path.name == "a.nii":
             raise MemoryError
-        return prepare(channels, preparation)
+        return preprocess(channels, preprocessing)
 
-    monkeypatch.setattr(segmenter, "prepare", too_large)
+    monkeypatch.setattr(segmenter, "preprocess", too_large)
     status, said, errors = infer()
     assert (status, "a.nii: does not fit into memory" in errors) == (1, True)
     assert "b.nii: WMH" in said
@@ -594,7 +594,7 @@ def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_pa
 
 def test_a_models_caution_is_borne_by_every_result(tmp_path, infer, toy_bundle):
     manifest = json.loads((toy_bundle / "manifest.json").read_text())
-    manifest["caution"] = "Not for patients"
+    manifest["warning"] = "Not for patients"
     (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
     write_head(tmp_path / "scans" / "a.nii")
     status, _, errors = infer()

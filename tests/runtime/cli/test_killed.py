@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.toys import write_head
-from wmh_runtime.files.temporary import is_partial
+from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.outputs.tables import VOLUMES_NAME
 
 SCANS, KILLS = 40, 4
@@ -44,7 +44,7 @@ def require_whole(out):
     """Every file under a final name can be read to its end."""
 
     def final(pattern):
-        return (path for path in out.rglob(pattern) if not is_partial(path))
+        return (path for path in out.rglob(pattern) if not is_temporary(path))
 
     for path in final("*.nii.gz"):
         gzip.decompress(path.read_bytes())
@@ -59,7 +59,7 @@ def require_whole(out):
 
 
 def done_in(out):
-    return len([path for path in out.rglob("*.json") if not is_partial(path)])
+    return len([path for path in out.rglob("*.json") if not is_temporary(path)])
 
 
 def content_of(out):
@@ -97,7 +97,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     assert f"{SCANS} scans finished, {done} of them by earlier runs" in said
     assert content_of(killed) == content_of(whole)
     assert (killed / VOLUMES_NAME).read_bytes() == (whole / VOLUMES_NAME).read_bytes()
-    assert not [path for path in killed.rglob("*") if is_partial(path)]
+    assert not [path for path in killed.rglob("*") if is_temporary(path)]
 
 
 def test_ctrl_c_twice_ends_at_once_and_leaves_nothing_half(tmp_path, command):

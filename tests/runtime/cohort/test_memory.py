@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from wmh_runtime import machine
-from wmh_runtime.cohort.scan_memory import bytes_of_scan, in_gb
+from wmh_runtime.cohort.scan_memory import estimate_scan_bytes, format_gb
 from wmh_runtime.machine import free_bytes
-from wmh_runtime.preprocessing.preprocess import Preparation
+from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
 
-PREPARATION = Preparation(pixel_size_mm=1.0, size_px=100)
+PREPARATION = Preprocessing(pixel_size_mm=1.0, size_px=100)
 
 
 @pytest.fixture
@@ -57,16 +57,18 @@ def test_a_group_that_tells_less_is_no_error(group):
     [(9 * 10**9, "9"), (4_500_000_000, "4.5"), (12_400_000_000, "12"), (60_000_000, "0.06")],
 )
 def test_gigabytes(count, says):
-    assert in_gb(count) == says
+    assert format_gb(count) == says
 
 
 def test_the_slices_are_counted_along_the_axis_that_is_sliced():
     # 20 slices along x here: the affine says that x is superior.
     upright = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [5, 0, 0, 0], [0, 0, 0, 1]], float)
     network = NetworkShape(1, 1, 100)
-    along_x = bytes_of_scan((20, 200, 300), upright, PREPARATION, network)
-    along_z = bytes_of_scan((200, 300, 20), np.diag([1.0, 1, 5, 1]), PREPARATION, network)
+    along_x = estimate_scan_bytes((20, 200, 300), upright, PREPARATION, network)
+    along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), PREPARATION, network)
     assert along_x == along_z
-    more = bytes_of_scan((40, 200, 300), upright, PREPARATION, network)
+    more = estimate_scan_bytes((40, 200, 300), upright, PREPARATION, network)
     assert more == 2 * along_x
-    assert bytes_of_scan((20, 200, 300), upright, PREPARATION, NetworkShape(2, 1, 100)) > along_x
+    assert (
+        estimate_scan_bytes((20, 200, 300), upright, PREPARATION, NetworkShape(2, 1, 100)) > along_x
+    )

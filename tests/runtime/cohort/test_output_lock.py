@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from wmh_runtime.cohort.output_lock import only_run_in
+from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.errors import InputError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from wmh_runtime.cohort.output_lock import only_run_in
-with only_run_in(Path(sys.argv[1])):
+from wmh_runtime.cohort.output_lock import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -23,16 +23,16 @@ def test_a_second_run_is_refused_until_the_first_ends_however_it_does(tmp_path):
         [sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match="another run writes to it"), only_run_in(tmp_path):
+    with pytest.raises(InputError, match="another run writes to it"), lock_folder(tmp_path):
         pass
     holder.kill()  # as the system does when memory ends
     holder.wait()
     holder.stdout.close()
-    with only_run_in(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_a_run_can_follow_another(tmp_path):
     for _ in range(2):
-        with only_run_in(tmp_path):
+        with lock_folder(tmp_path):
             pass

@@ -31,7 +31,7 @@ class Scan(Work):
     def is_finished(self):
         return self.count == 0
 
-    def prepare(self):
+    def preprocess(self):
         time.sleep(self.prepare_s)
         if self.fails == "prepare":
             raise InputError("is broken")
@@ -117,8 +117,8 @@ def test_slices_of_several_scans_share_batches():
             return super()._execute(batch)
 
     class Last(Scan):
-        def prepare(self):
-            slices = super().prepare()
+        def preprocess(self):
+            slices = super().preprocess()
             threading.Timer(0.2, begin.set).start()
             return slices
 
@@ -230,11 +230,11 @@ class Counting:
         counting = self
 
         class Counted(Scan):
-            def prepare(self):
+            def preprocess(self):
                 with counting.lock:
                     counting.now += self.needs
                     counting.seen.append(counting.now)
-                return super().prepare()
+                return super().preprocess()
 
             def finish(self, load):
                 super().finish(load)

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from wmh_runtime.cohort import shutdown
-from wmh_runtime.cohort.shutdown import Interruption
+from wmh_runtime.cohort.shutdown import GracefulShutdown
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_request_is_noted_and_told_once(clock, number):
     told = []
-    with Interruption(lambda: told.append(1)) as heard:
+    with GracefulShutdown(lambda: told.append(1)) as heard:
         assert not heard.requested
         signal.raise_signal(number)
         assert heard.requested
@@ -34,7 +34,7 @@ def test_the_first_request_is_noted_and_told_once(clock, number):
 
 
 def test_a_second_request_interrupts(clock):
-    with Interruption() as heard:
+    with GracefulShutdown() as heard:
         signal.raise_signal(signal.SIGTERM)
         clock.now += 0.11
         with pytest.raises(KeyboardInterrupt):
@@ -44,6 +44,6 @@ def test_a_second_request_interrupts(clock):
 
 def test_afterwards_signals_are_left_to_whom_they_were_left_to_before():
     before = signal.getsignal(signal.SIGTERM)
-    with Interruption():
+    with GracefulShutdown():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before

@@ -10,8 +10,12 @@ from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import open_bundle
 from wmh_runtime.bundle.parity_record import BOUNDS
 from wmh_runtime.conformance.measure import measure_parity
-from wmh_runtime.conformance.probe_slices import Questions
-from wmh_runtime.conformance.reference_outputs import Answers, ask, load_reference_outputs
+from wmh_runtime.conformance.probe_slices import ProbeSlices
+from wmh_runtime.conformance.reference_outputs import (
+    ReferenceOutputs,
+    compute_reference_outputs,
+    load_reference_outputs,
+)
 from wmh_runtime.errors import BackendError, BundleError
 from wmh_runtime.precision import Precision
 from wmh_runtime.tta import VIEWS
@@ -32,12 +36,12 @@ class Given(FakeBackend):
         return self.probability[None]
 
 
-def answers_of(probability, pixel_ml=0.5) -> Answers:
+def answers_of(probability, pixel_ml=0.5) -> ReferenceOutputs:
     expected = np.asarray(probability, np.float32)[None]
     slices = np.zeros((1, 1, 2, 2), np.float32)
-    questions = Questions("phantoms", slices, np.full(1, pixel_ml, np.float32))
+    questions = ProbeSlices("phantoms", slices, np.full(1, pixel_ml, np.float32))
     thresholds = {f"output{k}": 0.5 for k in range(expected.shape[1])}
-    return Answers(questions, {1: expected}, thresholds)
+    return ReferenceOutputs(questions, {1: expected}, thresholds)
 
 
 def measured(expected, found):
@@ -157,9 +161,9 @@ def test_every_precision_has_a_bound_that_something_can_break():
 def test_asking_takes_the_views_apart():
     # The fake network has all symmetries: each view undone gives the same, and so their mean.
     slices = np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype(np.float16)
-    questions = Questions("phantoms", slices.astype(np.float32), np.ones(3, np.float32))
+    questions = ProbeSlices("phantoms", slices.astype(np.float32), np.ones(3, np.float32))
     with FakeBackend(NetworkShape(1, 1, 4)) as network:
-        answers = ask(network, questions, {"wmh": 0.5}, seen_in_eight_views=2)
+        answers = compute_reference_outputs(network, questions, {"wmh": 0.5}, seen_in_eight_views=2)
         assert network.batches_executed == 3 + len(VIEWS) * 2
     np.testing.assert_allclose(
         answers.probability[1], 1 / (1 + np.exp(-answers.questions.slices)), atol=1e-6
@@ -170,9 +174,9 @@ def test_asking_takes_the_views_apart():
 def test_the_slices_with_most_lesion_come_first():
     slices = np.zeros((3, 1, 2, 2), np.float32)
     slices[0, 0, 0, 0] = slices[2, 0, 0] = 1  # one pixel, none, two pixels beyond 0.7
-    questions = Questions("phantoms", slices, np.array([1, 2, 3], np.float32))
+    questions = ProbeSlices("phantoms", slices, np.array([1, 2, 3], np.float32))
     with FakeBackend(SHAPE) as network:
-        answers = ask(network, questions, {"wmh": 0.7}, seen_in_eight_views=1)
+        answers = compute_reference_outputs(network, questions, {"wmh": 0.7}, seen_in_eight_views=1)
     np.testing.assert_array_equal(answers.questions.pixel_ml, [3, 1, 2])
     np.testing.assert_array_equal(answers.questions.slices[0], slices[2])
 
@@ -182,7 +186,7 @@ def test_answers_come_back_as_they_were_and_equal_ones_are_equal_bytes(toy_bundl
     for name in ("a.npz", "b.npz"):
         answers.save(tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    loaded = Answers.load(tmp_path / "a.npz", answers.thresholds)
+    loaded = ReferenceOutputs.load(tmp_path / "a.npz", answers.thresholds)
     np.testing.assert_array_equal(loaded.questions.slices, answers.questions.slices)
     assert loaded.questions.slices.shape == (2, 1, TOY_SIZE_PX, TOY_SIZE_PX)
     assert loaded.questions.slices.dtype == np.float32
@@ -192,7 +196,7 @@ def test_answers_come_back_as_they_were_and_equal_ones_are_equal_bytes(toy_bundl
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 and no more"])
 def test_a_file_without_answers_is_one_clear_line(tmp_path, content):
-    path = tmp_path / "answers.npz"
+    path = tmp_path / "reference_outputs.npz"
     path.write_bytes(content)
-    with pytest.raises(BundleError, match=r"answers\.npz: holds no answers"):
-        Answers.load(path, {"wmh": 0.5})
+    with pytest.raises(BundleError, match=r"reference_outputs\.npz: holds no answers"):
+        ReferenceOutputs.load(path, {"wmh": 0.5})

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from tests.toys import write_head
-from wmh_export.phantom_probes import phantom_questions
-from wmh_runtime.conformance.probe_slices import choose_scans, scan_questions
+from wmh_export.phantom_probes import phantom_probes
+from wmh_runtime.conformance.probe_slices import choose_scans, scan_probes
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED
-from wmh_runtime.preprocessing.preprocess import Preparation, prepare
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 
-PREPARATION = Preparation(pixel_size_mm=4.0, size_px=64)
+PREPARATION = Preprocessing(pixel_size_mm=4.0, size_px=64)
 
 
 @pytest.fixture(scope="module")
 def questions():
-    return phantom_questions(PARITY_SEED, PREPARATION, channels=2, slices=7)
+    return phantom_probes(PARITY_SEED, PREPARATION, channels=2, slices=7)
 
 
 def test_phantoms_of_three_sites_in_turn(questions):
@@ -28,7 +28,7 @@ def test_phantoms_of_three_sites_in_turn(questions):
 
 
 def test_another_seed_gives_others(questions):
-    other = phantom_questions(CALIBRATION_SEED, PREPARATION, channels=2, slices=7)
+    other = phantom_probes(CALIBRATION_SEED, PREPARATION, channels=2, slices=7)
     assert np.abs(other.slices - questions.slices).mean() > 0.1
 
 
@@ -47,10 +47,10 @@ def test_scans_are_asked_about_in_their_middle(tmp_path):
     for name in ("a", "b"):
         write_head(tmp_path / f"{name}_FLAIR.nii.gz", lesions=3)
     # Six slices each: the middle half, from 1.5 to 3.5, is slices 1, 2 and 3 of a, then of b.
-    compared, learned_from = scan_questions(choose_scans(tmp_path), PREPARATION, channels=1)
+    compared, learned_from = scan_probes(choose_scans(tmp_path), PREPARATION, channels=1)
     assert compared.slices.shape == learned_from.slices.shape == (3, 1, 64, 64)
     np.testing.assert_allclose(compared.pixel_ml, 4 * 4 * 5 / 1000)
-    prepared = prepare([read_scan(tmp_path / "a_FLAIR.nii.gz")], PREPARATION).slices
+    prepared = preprocess([read_scan(tmp_path / "a_FLAIR.nii.gz")], PREPARATION).slices
     np.testing.assert_allclose(learned_from.slices[0], prepared[2], atol=1e-2)
 
 
@@ -65,4 +65,4 @@ def test_what_cannot_be_asked_about_is_said(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         choose_scans(tmp_path / "none")
     with pytest.raises(InputError, match=r"--scans: show one channel, this network takes 2"):
-        scan_questions([tmp_path], PREPARATION, channels=2)
+        scan_probes([tmp_path], PREPARATION, channels=2)

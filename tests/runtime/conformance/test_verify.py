@@ -15,7 +15,7 @@ from wmh_runtime.bundle.bundle import Bundle, open_bundle
 from wmh_runtime.bundle.parity_record import BOUNDS, Bound
 from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.conformance import acceptance
-from wmh_runtime.conformance.acceptance import compare_once
+from wmh_runtime.conformance.acceptance import check_acceptance
 from wmh_runtime.conformance.verify import verify
 from wmh_runtime.errors import BackendError
 from wmh_runtime.types import NetworkShape
@@ -123,33 +123,33 @@ class Int8Fake(FakeBackend):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
 def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
     bundle = open_bundle(toy_bundle)
     with Int8Fake() as backend:
-        parity = compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
+        parity = check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8)
         assert parity is not None
         assert parity.mask_dice == 1
         executed = backend.batches_executed
         assert executed == 1
-        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
+        assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is None
         assert backend.batches_executed == executed
         assert (
-            compare_once(bundle, backend, bundle.manifest.graphs[0], views=1) is not None
+            check_acceptance(bundle, backend, bundle.manifest.graphs[0], views=1) is not None
         )  # another graph
 
 
 def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, monkeypatch):
     bundle = open_bundle(toy_bundle)
     with Int8Fake() as backend:
-        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+        assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
         monkeypatch.setattr(acceptance.platform, "node", lambda: "another machine")
-        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+        assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
         monkeypatch.setattr(Int8Fake, "versions", {"fake": "2.0"})
-        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+        assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
 
 
 def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
@@ -157,7 +157,7 @@ def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
     with Int8Fake(offset=0.8) as backend:  # all is lesion
         for _ in range(2):
             with pytest.raises(BackendError, match=r"int8 on fake.*another result.*mask Dice"):
-                compare_once(bundle, backend, bundle.manifest.graphs[1], views=8)
+                check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8)
     assert not cache.exists()
 
 
@@ -170,14 +170,14 @@ def test_what_was_something_else_where_the_bundle_was_made_is_refused(toy_bundle
         Int8Fake() as backend,
         pytest.raises(BackendError, match=r"fake, scans: .* where the bundle was made"),
     ):
-        compare_once(Bundle(bundle.folder, manifest), backend, graph, views=8)
+        check_acceptance(Bundle(bundle.folder, manifest), backend, graph, views=8)
     assert not cache.exists()
 
 
 def test_onnx_runtime_in_float32_is_not_asked(toy_bundle, cache):
     bundle = open_bundle(toy_bundle)
     with OnnxRuntimeBackend.of_bundle(bundle) as backend:
-        assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is None
+        assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is None
     assert not cache.exists()
 
 
@@ -186,35 +186,35 @@ def test_another_engine_of_the_same_graph_is_compared_anew(toy_bundle, cache):
     engine = bundle.manifest.graphs[1].model_copy(update={"sha256": "1" * 64})
     rebuilt = engine.model_copy(update={"sha256": "2" * 64})
     with Int8Fake() as backend:
-        assert compare_once(bundle, backend, engine, views=8) is not None
-        assert compare_once(bundle, backend, engine, views=8) is None
-        assert compare_once(bundle, backend, rebuilt, views=8) is not None
+        assert check_acceptance(bundle, backend, engine, views=8) is not None
+        assert check_acceptance(bundle, backend, engine, views=8) is None
+        assert check_acceptance(bundle, backend, rebuilt, views=8) is not None
 
 
 def test_a_tighter_bound_is_asked_for_again(toy_bundle, cache, monkeypatch):
     bundle = open_bundle(toy_bundle)
     graph = bundle.manifest.graphs[1]
     with Int8Fake(offset=1e-3) as backend:
-        assert compare_once(bundle, backend, graph, views=8) is not None
+        assert check_acceptance(bundle, backend, graph, views=8) is not None
         monkeypatch.setitem(BOUNDS, "int8", Bound(probability=1e-4))
         with pytest.raises(BackendError, match="probability differs"):
-            compare_once(bundle, backend, graph, views=8)
+            check_acceptance(bundle, backend, graph, views=8)
 
 
 def test_where_nothing_can_be_kept_it_is_compared_every_time(
     toy_bundle, tmp_path, monkeypatch, caplog
 ):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "file")
     bundle = open_bundle(toy_bundle)
     with Int8Fake() as backend:
         for _ in range(2):
-            assert compare_once(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
+            assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
     assert "the comparison with the network cannot be remembered" in caplog.text
 
 
 def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch):
-    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "cache")
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
     command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--precision", "int8")
     status, said, _ = run_command(infer, *command)
@@ -226,7 +226,7 @@ def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch
 
 
 def test_infer_refuses_what_computes_something_else(tmp_path, run_command, monkeypatch):
-    monkeypatch.setattr(acceptance, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "cache")
     execute = OpenVinoBackend._execute
     monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * 0.1)
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("os.walk", walk)
     assert found_in(tmp_path) == (["a.nii.gz"], {})
     (sealed,) = discover(tmp_path, tmp_path / "out").unreadable
-    assert sealed == Found(tmp_path / "sealed", Path("sealed"))
+    assert sealed == Case(tmp_path / "sealed", Path("sealed"))
 
 
 def test_source_and_output_may_be_one_folder(tmp_path):

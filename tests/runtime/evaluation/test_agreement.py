@@ -7,9 +7,9 @@ from PIL import Image, ImageColor
 from tests.runtime.evaluation.test_statistics import case
 from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes, volume_scale
 from wmh_runtime.evaluation.report.error_map import (
-    FALSE_COLOUR,
-    FOUND_COLOUR,
-    MISSED_COLOUR,
+    FALSE_COLOR,
+    FOUND_COLOR,
+    MISSED_COLOR,
     CaseView,
     draw_case,
     draw_errors,
@@ -66,22 +66,22 @@ def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
     assert set(corners) == {(255, 255, 255)}
 
 
-def colours_of(picture):
-    return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
+def colors_of(picture):
+    return {tuple(color) for color in np.asarray(picture).reshape(-1, 3).tolist()}
 
 
-def mixed(colour, grey):
-    """Three quarters of a colour and one quarter of a grey."""
-    return tuple(round(0.75 * part + 0.25 * grey) for part in ImageColor.getrgb(colour))
+def mixed(color, grey):
+    """Three quarters of a color and one quarter of a grey."""
+    return tuple(round(0.75 * part + 0.25 * grey) for part in ImageColor.getrgb(color))
 
 
-def test_what_is_found_missed_and_false_have_their_colours():
+def test_what_is_found_missed_and_false_have_their_colors():
     """Four voxels: found, missed, false, and neither, on a scan that is black."""
     prediction = np.array([[True, False, True, False]])
     reference = np.array([[True, True, False, False]])
     black = np.zeros((1, 4), np.float32)
     picture = draw_errors(black, prediction, reference, Window(0, 1), (1, 4))
-    expected = [mixed(c, 0) for c in (FOUND_COLOUR, MISSED_COLOUR, FALSE_COLOUR)]
+    expected = [mixed(c, 0) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)]
     assert [tuple(pixel) for pixel in picture[0].tolist()] == [*expected, (0, 0, 0)]
 
 
@@ -110,12 +110,12 @@ def test_a_case_without_an_error_and_one_without_a_lesion_are_drawn():
     lesion[2, 4:6, 4:6] = True
     right = draw_case(view(lesion, lesion))
     grey = round(255 * (1 / 3) ** 1.2)  # of the empty grid, with the gamma of pictures
-    assert mixed(FOUND_COLOUR, grey) in colours_of(right)
-    assert mixed(FOUND_COLOUR, grey) not in colours_of(empty)
+    assert mixed(FOUND_COLOR, grey) in colors_of(right)
+    assert mixed(FOUND_COLOR, grey) not in colors_of(empty)
     page = error_page("The cases", [right, empty])
     assert page.height > right.height + empty.height
-    assert {ImageColor.getrgb(c) for c in (FOUND_COLOUR, MISSED_COLOUR, FALSE_COLOUR)} <= (
-        colours_of(page)
+    assert {ImageColor.getrgb(c) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)} <= (
+        colors_of(page)
     )
 
 

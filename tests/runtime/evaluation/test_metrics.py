@@ -153,7 +153,7 @@ def test_the_border_is_that_within_a_slice():
     assert not border(cube, 2)[5, 5, 1]
 
 
-def test_a_corner_neighbour_outside_makes_border():
+def test_a_corner_neighbor_outside_makes_border():
     """3 × 3 voxels without one corner: the middle touches the outside by that corner only."""
     notched = mask(np.s_[4:7, 4:7, 1])
     notched[4, 4, 1] = False

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.case import Found
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
@@ -241,13 +241,13 @@ def test_scans_are_found_by_the_same_names(folder):
     paths = map(
         Path, ("Utrecht/0/orig/FLAIR.nii.gz", "Utrecht/0/pre/FLAIR.nii.gz", "sub-1_FLAIR.nii")
     )
-    found = match_scans(pairs().pairs, [Found("scans" / path, path) for path in paths])
+    found = match_scans(pairs().pairs, [Case("scans" / path, path) for path in paths])
     assert {name: path.as_posix() for name, path in found.items()} == {
         "Utrecht/0": "scans/Utrecht/0/pre/FLAIR.nii.gz",
         "sub-1": "scans/sub-1_FLAIR.nii",
     }
     two = [Path("a/sub-1_FLAIR.nii"), Path("b/sub-1_FLAIR.nii")]
-    assert match_scans(pairs().pairs, [Found(path, path) for path in two]) == {}
+    assert match_scans(pairs().pairs, [Case(path, path) for path in two]) == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from wmh_runtime.files.atomic import (
     write_bytes_atomically,
     write_text_atomically,
 )
-from wmh_runtime.files.temporary import is_partial
+from wmh_runtime.files.temporary import is_temporary
 
 
 def write_half_of(final: Path, interruption: BaseException) -> None:
@@ -37,8 +37,8 @@ def test_the_partial_path_is_recognisable_hidden_and_keeps_the_suffixes(tmp_path
         assert partial.parent == tmp_path
         assert partial.name.startswith(".wmh-partial-")
         assert partial.name.endswith(".nii.gz")
-        assert is_partial(partial)
-    assert not is_partial(tmp_path / "mask.nii.gz")
+        assert is_temporary(partial)
+    assert not is_temporary(tmp_path / "mask.nii.gz")
 
 
 def test_two_writers_of_one_file_do_not_share_a_partial_path(tmp_path: Path) -> None:

@@ -486,10 +486,10 @@ def test_several_volumes_are_counted_and_the_way_to_extract_one_told(
     assert_refused(path, f"holds {n_volumes} volumes", "fslroi")
 
 
-def test_colours_are_refused(tmp_path: Path) -> None:
-    colours = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nib.save(nib.Nifti1Image(colours, oblique_affine()), tmp_path / "scan.nii")
-    assert_refused(tmp_path / "scan.nii", "holds colours")
+def test_colors_are_refused(tmp_path: Path) -> None:
+    colors = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colors, oblique_affine()), tmp_path / "scan.nii")
+    assert_refused(tmp_path / "scan.nii", "holds colors")
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])

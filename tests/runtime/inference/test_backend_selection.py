@@ -16,10 +16,10 @@ from wmh_runtime.cli.infer import main
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.errors import BackendError, BundleError, InputError
 from wmh_runtime.inference import backend_selection
-from wmh_runtime.inference.backend_selection import Wanted, executing
+from wmh_runtime.inference.backend_selection import BackendOptions, open_backends
 
-FP32 = Wanted(views=8, precision="fp32")
-FP16 = Wanted(views=8, precision="fp16")
+FP32 = BackendOptions(views=8, precision="fp32")
+FP16 = BackendOptions(views=8, precision="fp16")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def bundle(toy_bundle):
 @pytest.fixture(autouse=True)
 def caches(tmp_path, monkeypatch):
     for module in (acceptance, tensorrt_engine):
-        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
+        monkeypatch.setattr(module, "user_cache_folder", lambda: tmp_path / "cache")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def gpus(monkeypatch):
 
 
 def name_and_rest(bundle, name, wanted):
-    with executing(bundle, name, wanted) as found:
+    with open_backends(bundle, name, wanted) as found:
         return found.backends[0].name, found
 
 
@@ -87,7 +87,9 @@ def test_where_no_engine_fits_the_command_that_builds_one_is_told(bundle, gpus):
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
-@pytest.mark.parametrize("wanted", [FP16, Wanted(8, "fp32", gpus=(0,))], ids=["fp16", "device"])
+@pytest.mark.parametrize(
+    "wanted", [FP16, BackendOptions(8, "fp32", gpus=(0,))], ids=["fp16", "device"]
+)
 def test_what_only_a_gpu_does_is_not_left_to_the_processor(bundle, wanted, monkeypatch):
     with pytest.raises(BackendError, match=r"no GPU can be used|is not? installed|has no CUDA"):
         name_and_rest(bundle, "auto", wanted)
@@ -95,8 +97,8 @@ def test_what_only_a_gpu_does_is_not_left_to_the_processor(bundle, wanted, monke
 
 @pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_an_engine_and_a_graph_are_executed_on_two_gpus(bundle, gpus, name):
-    wanted = Wanted(views=1, precision="fp16", gpus=(0, 1))
-    with executing(bundle, name, wanted) as found:
+    wanted = BackendOptions(views=1, precision="fp16", gpus=(0, 1))
+    with open_backends(bundle, name, wanted) as found:
         assert [backend.batch_size for backend in found.backends] == [8, 8]
         assert str(found).startswith("2 × ")
         assert str(found).endswith("on Fake in fp16")
@@ -110,16 +112,28 @@ def test_an_engine_and_a_graph_are_executed_on_two_gpus(bundle, gpus, name):
     [
         ("cuda", FP32, "--backend: there is no backend cuda. Choose from: auto, rtx, tensorrt"),
         ("rtx", FP32, "rtx: does not compute in fp32. Give --precision fp16, or another --backend"),
-        ("rtx", Wanted(8, "fp16", threads=2), "--threads: rtx executes on a GPU. Leave it out"),
-        ("rtx", Wanted(8, "fp16", gpus=(2,)), "--device: there is no GPU 2. Choose from: 0 (Fake)"),
-        ("rtx", Wanted(8, "fp16", batch_size=33), "takes 1 to 32 slices at a time, not 33"),
+        (
+            "rtx",
+            BackendOptions(8, "fp16", threads=2),
+            "--threads: rtx executes on a GPU. Leave it out",
+        ),
+        (
+            "rtx",
+            BackendOptions(8, "fp16", gpus=(2,)),
+            "--device: there is no GPU 2. Choose from: 0 (Fake)",
+        ),
+        ("rtx", BackendOptions(8, "fp16", batch_size=33), "takes 1 to 32 slices at a time, not 33"),
         (
             "onnxruntime-cuda",
-            Wanted(8, "int8"),
+            BackendOptions(8, "int8"),
             "onnxruntime-cuda: does not compute in int8. Give --precision fp32 or fp16",
         ),
-        ("onnxruntime", Wanted(8, "int8"), "has no 8-view int8 graph"),
-        ("openvino", Wanted(8, "fp32", gpus=(0,)), "--device: openvino executes on the processor"),
+        ("onnxruntime", BackendOptions(8, "int8"), "has no 8-view int8 graph"),
+        (
+            "openvino",
+            BackendOptions(8, "fp32", gpus=(0,)),
+            "--device: openvino executes on the processor",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
@@ -131,7 +145,7 @@ def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
 def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
     monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
     with pytest.raises(BackendError, match=r"--device: are of several models \(RTX 4060, RTX 4090"):
-        name_and_rest(bundle, "onnxruntime-cuda", Wanted(8, "fp32", gpus=(0, 1)))
+        name_and_rest(bundle, "onnxruntime-cuda", BackendOptions(8, "fp32", gpus=(0, 1)))
 
 
 def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_command, tmp_path):

@@ -7,10 +7,10 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.preprocessing.preprocess import Preparation
+from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
 
-PREPARATION = Preparation(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
+PREPARATION = Preprocessing(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
 
 
 def segment(*scans, outputs=("wmh",), threshold=0.9):

@@ -13,7 +13,7 @@ from PIL import Image, ImageColor
 
 from wmh_runtime.figures.page import PAGE_WIDTH_PX
 from wmh_runtime.figures.slice_overlay import (
-    OUTLINE_COLOUR,
+    OUTLINE_COLOR,
     cell_shape,
     draw_slice,
     grey_from_intensities,
@@ -45,14 +45,14 @@ def drawn(mask: NDArray[np.bool_]) -> list[str]:
 
 
 def scan_pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    """(height, width) grey of the scan; 0 on page and letters, whose colours have a tint."""
+    """(height, width) grey of the scan; 0 on page and letters, whose colors have a tint."""
     rgb = np.asarray(picture)
     untinted = (rgb == rgb[..., :1]).all(axis=2)
     return np.where(untinted, rgb[..., 0], 0).astype(np.uint8)
 
 
-def count_of_outline_colour(picture: Image.Image) -> int:
-    return int((np.asarray(picture) == ImageColor.getrgb(OUTLINE_COLOUR)).all(axis=2).sum())
+def count_of_outline_color(picture: Image.Image) -> int:
+    return int((np.asarray(picture) == ImageColor.getrgb(OUTLINE_COLOR)).all(axis=2).sum())
 
 
 def empty_masks(slices: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -117,13 +117,13 @@ class TestOutline:
         repeated = mask.repeat(factors[0], axis=0).repeat(factors[1], axis=1)
         np.testing.assert_array_equal(stretch_mask(mask, repeated.shape), repeated)
 
-    def test_a_drawn_slice_is_coloured_on_the_outline_and_grey_elsewhere(self) -> None:
+    def test_a_drawn_slice_is_colored_on_the_outline_and_grey_elsewhere(self) -> None:
         intensities = np.full((3, 3), 5, dtype=np.float32)
         mask = np.zeros((3, 3), dtype=bool)
         mask[1, 1] = True
         picture = draw_slice(intensities, mask, Window(0, 5), (6, 9))
         ring = outline(stretch_mask(mask, (6, 9)))
-        assert (picture[ring] == ImageColor.getrgb(OUTLINE_COLOUR)).all()
+        assert (picture[ring] == ImageColor.getrgb(OUTLINE_COLOR)).all()
         assert (picture[~ring] == 255).all()
 
 
@@ -162,7 +162,7 @@ class TestFraming:
     def test_slices_that_find_no_place_are_spread_over_all(self) -> None:
         masks = np.ones((25, 2, 2), dtype=bool)
         left_out = sorted({*range(25)} - {*pick_slices(masks, masks, 18)})
-        # 7 of 25 are left out, one in about 3.6: neighbours among them are 3 or 4 apart
+        # 7 of 25 are left out, one in about 3.6: neighbors among them are 3 or 4 apart
         assert {after - before for before, after in pairwise(left_out)} == {3, 4}
 
     def test_slices_without_head_are_left_out_unless_they_hold_lesion(self) -> None:
@@ -233,14 +233,14 @@ class TestPage:
         _, columns = np.nonzero(scan_pixels(picture) >= 200)
         assert columns.min() > PAGE_WIDTH_PX / 2
 
-    def test_only_lesions_bring_the_outline_colour(self) -> None:
+    def test_only_lesions_bring_the_outline_color(self) -> None:
         slices = np.random.default_rng(3).random((4, 30, 30), dtype=np.float32)
         masks = empty_masks(slices)
         without = page_of(slices, masks, (1.0, 1.0), CAPTION)
-        assert count_of_outline_colour(without) == 0
+        assert count_of_outline_color(without) == 0
         masks[2, 10, 10] = True
         with_lesion = page_of(slices, masks, (1.0, 1.0), CAPTION)
-        assert count_of_outline_colour(with_lesion) > 0
+        assert count_of_outline_color(with_lesion) > 0
 
     def test_a_lesion_at_the_corner_of_the_scan_is_outlined_all_around(self) -> None:
         slices = np.ones((1, 10, 10), dtype=np.float32)
@@ -277,7 +277,7 @@ class TestPage:
     def test_a_mask_that_fills_the_scan_is_drawn(self) -> None:
         slices = np.zeros((2, 8, 8), dtype=np.float32)
         masks = np.ones(slices.shape, dtype=bool)
-        assert count_of_outline_colour(page_of(slices, masks, (1, 1), CAPTION)) > 0
+        assert count_of_outline_color(page_of(slices, masks, (1, 1), CAPTION)) > 0
 
     def test_a_crowded_caption_makes_the_page_higher_not_wider(self) -> None:
         slices = np.ones((1, 8, 8), dtype=np.float32)

@@ -165,7 +165,7 @@ def test_unusable_arguments_are_refused(seed: int, site: str, load_ml: float, me
 
 
 def test_ellipsoid_distance() -> None:
-    # A sphere of 5 mm about (1, 2, 3): its centre is 5 mm deep, a point 8 mm away 3 mm outside.
+    # A sphere of 5 mm about (1, 2, 3): its center is 5 mm deep, a point 8 mm away 3 mm outside.
     sphere = shapes.ellipsoid(at((1, 2, 3), (9, 2, 3), (1, 2, 0)), (1, 2, 3), (5, 5, 5))
     assert sphere == pytest.approx([-5, 3, -2], abs=1e-5)
     # On the surface of an ellipsoid, along each axis, the distance is zero.

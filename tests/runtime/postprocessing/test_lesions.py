@@ -53,9 +53,9 @@ def test_a_voxel_at_the_threshold_is_lesion():
     assert find(probability, threshold=0.51).count == 0
 
 
-def test_centres_are_voxel_indices():
+def test_centers_are_voxel_indices():
     lesions = find(three_lesions())
-    assert lesions.centres_vox.tolist() == [[6, 6, 1.5], [3.5, 3.5, 3.5], [0, 0, 0]]
+    assert lesions.centers_vox.tolist() == [[6, 6, 1.5], [3.5, 3.5, 3.5], [0, 0, 0]]
 
 
 def test_no_lesion_is_zero_millilitres_and_an_empty_mask():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.preprocessing.head_mask import head_mask, otsu_threshold
-from wmh_runtime.preprocessing.normalization import normalise
+from wmh_runtime.preprocessing.normalization import normalize
 
 
 def head_in_noise(shape=(6, 60, 50), noise=20.0, seed=0):
@@ -57,18 +57,18 @@ def test_nonzero_rule_takes_every_voxel_that_is_not_zero():
 
 def test_normalised_head_has_mean_zero_and_spread_one_and_outside_is_zero():
     image, ellipse = head_in_noise()
-    normalised = normalise(image, ellipse, (0.5, 99.5))
-    assert normalised.dtype == np.float32
-    assert normalised[ellipse].mean(dtype=np.float64) == pytest.approx(0, abs=1e-6)
-    assert normalised[ellipse].std(dtype=np.float64) == pytest.approx(1, abs=1e-6)
-    assert not normalised[~ellipse].any()
+    normalized = normalize(image, ellipse, (0.5, 99.5))
+    assert normalized.dtype == np.float32
+    assert normalized[ellipse].mean(dtype=np.float64) == pytest.approx(0, abs=1e-6)
+    assert normalized[ellipse].std(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    assert not normalized[~ellipse].any()
 
 
 def test_normalising_does_not_depend_on_the_scanner_scale():
     image, ellipse = head_in_noise()
     np.testing.assert_allclose(
-        normalise(3 * image + 7, ellipse, (0.5, 99.5)),
-        normalise(image, ellipse, (0.5, 99.5)),
+        normalize(3 * image + 7, ellipse, (0.5, 99.5)),
+        normalize(image, ellipse, (0.5, 99.5)),
         atol=1e-4,
     )
 
@@ -78,9 +78,9 @@ def test_values_by_hand():
     stack = np.array([[[1, 3, 5, 7, 99]]], np.float32)
     head = np.array([[[True, True, True, True, False]]])
     expected = np.array([[[-3, -1, 1, 3, 0]]]) / np.sqrt(5)
-    np.testing.assert_allclose(normalise(stack, head, (0, 100)), expected, atol=1e-6)
+    np.testing.assert_allclose(normalize(stack, head, (0, 100)), expected, atol=1e-6)
 
 
 def test_a_head_of_one_intensity_gives_zeros_not_nan():
     stack = np.full((1, 2, 2), 5, np.float32)
-    assert not normalise(stack, stack > 0, (0.5, 99.5)).any()
+    assert not normalize(stack, stack > 0, (0.5, 99.5)).any()

@@ -90,7 +90,7 @@ def test_finer_pixels_are_interpolated_linearly():
 
 
 def test_coarser_pixels_are_averaged_over_the_missing_variance():
-    # From 1 mm to √2 mm: a box of width √(2 − 1) = 1 sample over the linear interpolant, centred
+    # From 1 mm to √2 mm: a box of width √(2 − 1) = 1 sample over the linear interpolant, centered
     # on a sample: ∫ from −½ to ½ of 1 − |t| = ¾ for itself, ∫ from ½ to 1 of 1 − t = ⅛ each side.
     source = Samples(5, 1.0)
     matrix = resampling_matrix(source, samples_around(source, 2, 1, 2**0.5))
@@ -120,17 +120,17 @@ def test_constants_and_ramps_survive_resampling_in_the_interior(source_mm, targe
     data=st.data(),
 )
 def test_cropping_and_padding_come_back_bit_exactly(shape, size_px, data):
-    centre = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
-    square = square_grid(shape, (0.7, 0.7), centre, size_px, 0.7)
+    center = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    square = square_grid(shape, (0.7, 0.7), center, size_px, 0.7)
     stack = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     back = square.undo(square.apply(stack))
-    kept = np.outer(*(_covered(n, c, size_px) for n, c in zip(shape, centre, strict=True)))
+    kept = np.outer(*(_covered(n, c, size_px) for n, c in zip(shape, center, strict=True)))
     np.testing.assert_array_equal(back, stack * kept)
 
 
-def _covered(count, centre, size_px):
-    """Which of `count` samples a square of `size_px` around `centre` reaches."""
-    offset = np.arange(count) - centre
+def _covered(count, center, size_px):
+    """Which of `count` samples a square of `size_px` around `center` reaches."""
+    offset = np.arange(count) - center
     return (offset >= -(size_px // 2)) & (offset < size_px - size_px // 2)
 
 

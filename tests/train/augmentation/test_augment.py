@@ -114,8 +114,8 @@ def test_with_all_else_off_a_slice_is_seen_exactly_in_one_of_eight_views_equally
     assert all(53 <= count <= 147 for count in counts), counts
 
 
-def centre(mask):
-    """Centre of mass of each [N, 1, S, S], in pixels from the middle of the slice, (N, 2)."""
+def center(mask):
+    """Center of mass of each [N, 1, S, S], in pixels from the middle of the slice, (N, 2)."""
     middle = (mask.shape[-1] - 1) / 2
     return torch.stack([m.nonzero().float().mean(0)[1:] - middle for m in mask])
 
@@ -130,8 +130,8 @@ def test_shift_reaches_its_share_of_the_side_and_no_further():
     # A disc in the middle stays there in all views: 0.05 of 80 pixels are 4, along each axis.
     # The largest of 200 draws uniform in [0, 4] is below 3.8 with 0.95²⁰⁰ ≈ 3 · 10⁻⁵.
     _, moved = many(disc(80, 0, 0), only(shift=0.05), count=100, target=disc(80, 0, 0))
-    assert 3.7 <= centre(moved).abs().max() <= 4.1
-    assert centre(moved).mean().abs() < 1  # both ways: 4 / √3 / √200 ≈ 0.16
+    assert 3.7 <= center(moved).abs().max() <= 4.1
+    assert center(moved).mean().abs() < 1  # both ways: 4 / √3 / √200 ≈ 0.16
 
 
 def test_scale_changes_areas_by_its_square_about_the_middle():
@@ -141,14 +141,14 @@ def test_scale_changes_areas_by_its_square_about_the_middle():
     areas = moved.sum((1, 2, 3)) / target.sum()
     assert 0.80 <= areas.min() <= 0.84
     assert 1.17 <= areas.max() <= 1.23
-    assert centre(moved).abs().max() < 0.1
+    assert center(moved).abs().max() < 0.1
 
 
 def test_rotation_reaches_its_angle_about_the_middle():
     # At distance 24 under 0°: after a view under a multiple of 90°, then ± 15° at most.
     target = disc(80, 0, 24)
     _, moved = many(target, only(rotation_degrees=15), target=target)
-    row, column = centre(moved).T
+    row, column = center(moved).T
     torch.testing.assert_close(
         torch.hypot(row, column), torch.tensor(24.0).expand(100), atol=0.2, rtol=0
     )

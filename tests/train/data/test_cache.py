@@ -12,15 +12,15 @@ from tests.toys import write_annotated_heads, write_head
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.preprocessing.preprocess import Preparation, prepare
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_train.data import annotated, cache
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache, scan_key
 from wmh_train.data.layouts import find_data
 
 # The heads' own pixels, 4 mm: nothing is resampled.
-PREPARATION = Preparation(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
+PREPARATION = Preprocessing(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_every_slice_of_every_scan_is_there_in_order(scans, tmp_path):
 def test_images_are_those_of_the_one_preparation(scans, tmp_path):
     slices = open_cache(scans, PREPARATION, tmp_path)
     for number, scan in enumerate(scans):
-        prepared = prepare(scan.load()[0], PREPARATION).slices
+        prepared = preprocess(scan.load()[0], PREPARATION).slices
         images, _ = slices.read(np.flatnonzero(slices.scan_of == number))
         np.testing.assert_array_equal(images, prepared.astype(np.float16))
 
@@ -86,7 +86,7 @@ def test_half_a_pixel_of_either_label_is_marked_and_half_of_label_1_is_lesion(sc
     labels[8, 10:13, 2] = 1
     labels[9, 10:13, 2] = 2
     write_labels(scans[0], labels)
-    finer = Preparation(pixel_size_mm=2, size_px=64, clip_percentiles=(0, 100))
+    finer = Preprocessing(pixel_size_mm=2, size_px=64, clip_percentiles=(0, 100))
     slices = open_cache(scans[:1], finer, tmp_path)
     target = slices.read([2])[1][0, 0]
     rows = [row[row > 0].tolist() for row in target if row.any()]
@@ -184,7 +184,7 @@ def test_a_file_is_read_for_its_hash_once_and_again_where_it_was_changed(
     scans, tmp_path, monkeypatch
 ):
     hashed = []
-    monkeypatch.setattr(cache, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    monkeypatch.setattr(cache, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
     before = scan_key(scans[0], PREPARATION)
     fill_cache(scans[:1], PREPARATION, tmp_path / "cache", lambda: None)
     open_cache(scans[:1], PREPARATION, tmp_path / "cache")
@@ -287,7 +287,7 @@ def test_a_full_disk_says_how_much_all_scans_take(scans, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache.np, "save", full)
-    large = Preparation(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
+    large = Preprocessing(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
     with pytest.raises(InputError, match=r"cache: has no room; .* about 0\.3 GB"):
         fill_cache(scans[:1] * 16, large, tmp_path / "cache", lambda: None)
     assert folders(tmp_path / "cache") == []

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from wmh_runtime.files.atomic import atomic_folder
-from wmh_runtime.files.temporary import discard, remove_leftovers
+from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
 
 KILLED = """
 import os, pathlib, sys
@@ -21,12 +21,12 @@ def test_what_a_killed_process_left_is_removed_but_not_what_lives(tmp_path):
     elsewhere = tmp_path / left.name.replace(host, "elsewhere")
     elsewhere.mkdir()
     with atomic_folder(tmp_path / "b") as living:
-        remove_leftovers(tmp_path)
+        remove_temporary_files(tmp_path)
         assert sorted(tmp_path.iterdir()) == sorted([elsewhere, living])
 
 
 def test_a_discarded_folder_is_gone(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    discard(tmp_path / "a")
-    discard(tmp_path / "never there")
+    remove_folder(tmp_path / "a")
+    remove_folder(tmp_path / "never there")
     assert list(tmp_path.iterdir()) == []

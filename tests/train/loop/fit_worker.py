@@ -15,8 +15,8 @@ from wmh_train.model.base import read_base
 
 def recipe_in(precision):
     recipe = lora_recipe(epochs=3, slices_at_once=2)
-    changed = recipe.optimiser.model_copy(update={"mixed_precision": precision})
-    return recipe.model_copy(update={"optimiser": changed})
+    changed = recipe.optimizer.model_copy(update={"mixed_precision": precision})
+    return recipe.model_copy(update={"optimizer": changed})
 
 
 def kill():

@@ -23,7 +23,7 @@ from wmh_train.model.network import WmhNetwork
 
 CLIP_NORM = 0.01  # far below what the toys' gradients have
 RECIPE = small_recipe(
-    optimiser={"learning_rate": 5e-3, "mixed_precision": "no", "clip_norm": CLIP_NORM},
+    optimizer={"learning_rate": 5e-3, "mixed_precision": "no", "clip_norm": CLIP_NORM},
     schedule=small_recipe().schedule.model_dump() | {"slices_at_once": 2},
 )
 
@@ -36,16 +36,16 @@ class Watched:
     images: list = field(default_factory=list)  # that entered the network
     means: list = field(default_factory=list)  # (C,), of what entered its first BatchNorm
     unclipped: list = field(default_factory=list)  # all gradients as one vector, for each step
-    clipped: list = field(default_factory=list)  # the same, as the optimiser met them
-    rates: list = field(default_factory=list)  # that the optimiser met
+    clipped: list = field(default_factory=list)  # the same, as the optimizer met them
+    rates: list = field(default_factory=list)  # that the optimizer met
     statistics: dict = field(default_factory=dict)  # BatchNorm's, in the end
 
 
 def open_slices(heads, cache):
     data = fit_data(heads, RECIPE)
-    fill_cache(data.scans, RECIPE.preparation, cache, lambda: None)
+    fill_cache(data.scans, RECIPE.preprocessing, cache, lambda: None)
     parts = (data.those(data.split.training), data.those(data.split.validation))
-    return [open_cache(part, RECIPE.preparation, cache) for part in parts]
+    return [open_cache(part, RECIPE.preprocessing, cache) for part in parts]
 
 
 def first_batch_norm(network):
@@ -77,8 +77,8 @@ def watch(training, validation, *, plain=False):
         seen.unclipped.append(torch.cat([p.grad.flatten().clone() for p in parameters]))
         return clip(parameters, *arguments, **options)
 
-    def watched_step(optimiser, *_):
-        (group,) = optimiser.param_groups
+    def watched_step(optimizer, *_):
+        (group,) = optimizer.param_groups
         seen.rates.append(group["lr"])
         seen.clipped.append(torch.cat([p.grad.flatten().clone() for p in group["params"]]))
 

@@ -210,15 +210,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(heads, cache, tmp_pa
     monkeypatch.setattr("wmh_train.loop.losses.SegmentationLoss.forward", mean_logit)
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", recorded)
     first = {}
-    for at_once in (4, 2, 1):
+    for num_streams in (4, 2, 1):
         seen.clear()
-        recipe = with_schedule(slices_at_once=at_once, epochs=1)
+        recipe = with_schedule(slices_at_once=num_streams, epochs=1)
         data = fit_data(heads, recipe)
-        fit(recipe, data, tmp_path / str(at_once), None, FitListener(), cache=cache)
-        first[at_once] = seen[0]
+        fit(recipe, data, tmp_path / str(num_streams), None, FitListener(), cache=cache)
+        first[num_streams] = seen[0]
     assert any(gradient.abs().max() > 1e-3 for gradient in first[4])
-    for at_once in (2, 1):
-        for whole, parts in zip(first[4], first[at_once], strict=True):
+    for num_streams in (2, 1):
+        for whole, parts in zip(first[4], first[num_streams], strict=True):
             torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
 
 
@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_ends_with_advice_and_the_best_checkpoint_is_k
     monkeypatch.setattr(TrainingLoop, "_step", poisoned)
     recipe = small_recipe()
     with pytest.raises(
-        RecipeError, match=r"in epoch 2; the best .* Lower optimiser\.learning_rate"
+        RecipeError, match=r"in epoch 2; the best .* Lower optimizer\.learning_rate"
     ):
         fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
     facts = load_facts(tmp_path)
@@ -290,9 +290,9 @@ def test_too_few_slices_for_a_batch_are_refused(heads, cache, tmp_path):
 
 
 def test_a_precision_the_device_cannot_do_is_refused():
-    optimiser = small_recipe().optimiser.model_copy(update={"mixed_precision": "fp16"})
+    optimizer = small_recipe().optimizer.model_copy(update={"mixed_precision": "fp16"})
     with pytest.raises(RecipeError, match="cannot train in fp16"):
-        open_accelerator(small_recipe(optimiser=optimiser))
+        open_accelerator(small_recipe(optimizer=optimizer))
 
 
 def test_processes_that_do_not_find_each_other_are_noticed(monkeypatch):

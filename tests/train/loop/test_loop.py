@@ -1,4 +1,4 @@
-"""What one optimiser step is: which slices, how changed, with which rate, in however many parts."""
+"""What one optimizer step is: which slices, how changed, with which rate, in however many parts."""
 
 import math
 import os
@@ -65,7 +65,7 @@ def batches(training):
     return np.stack([epoch[:24] for epoch in epochs]).reshape(STEPS, 4)
 
 
-def test_the_optimiser_meets_the_rate_of_every_step(alone, together):
+def test_the_optimizer_meets_the_rate_of_every_step(alone, together):
     expected = [learning_rate(step, STEPS_PER_EPOCH, RECIPE) for step in range(STEPS)]
     assert len(set(expected)) > STEPS_PER_EPOCH
     for seen in (alone, *together[False]):
@@ -147,7 +147,7 @@ def weights(network):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (2, r"the gradient is not finite in epoch 1\. Lower optimiser\.learning_rate"),
+        (2, r"the gradient is not finite in epoch 1\. Lower optimizer\.learning_rate"),
         (8, r"the gradient is not finite in epoch 2; the best checkpoint so far is kept\. Lower"),
     ],
 )

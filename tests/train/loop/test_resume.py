@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.toys import write_annotated_heads, write_small_base, write_toml
 from tests.train.loop.fit_worker import recipe_in
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.files.temporary import prefix_here
+from wmh_runtime.files.temporary import temporary_prefix
 from wmh_train.checkpoint import load_facts
 from wmh_train.loop.curves import Monitor
 from wmh_train.loop.loop import StepReport
@@ -150,9 +150,11 @@ def test_what_a_killed_process_left_half_saved_is_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for process_id in (ended.pid, os.getpid()):
-        (tmp_path / f"{prefix_here()}{process_id}-00ff.pt").touch()
+        (tmp_path / f"{temporary_prefix()}{process_id}-00ff.pt").touch()
     StateKeeper(tmp_path, every_s=0).load("one", processes=1)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{prefix_here()}{os.getpid()}-00ff.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == [
+        f"{temporary_prefix()}{os.getpid()}-00ff.pt"
+    ]
 
 
 def test_a_training_begun_anew_forgets_the_curve_before(tmp_path):

@@ -5,12 +5,12 @@ import torch
 
 from tests.toys import small_recipe
 from wmh_train.loop.schedule import learning_rate
-from wmh_train.recipe.recipe import OptimiserSettings, ScheduleSettings
+from wmh_train.recipe.recipe import OptimizerSettings, ScheduleSettings
 
 
 def recipe(*, highest, lowest, warmup, restart):
     return small_recipe(
-        optimiser=OptimiserSettings(learning_rate=highest),
+        optimizer=OptimizerSettings(learning_rate=highest),
         schedule=ScheduleSettings(
             epochs=9, warmup_epochs=warmup, restart_epochs=restart, lowest_learning_rate=lowest
         ),
@@ -30,20 +30,20 @@ def test_the_learning_rate_by_hand():
 def test_every_step_is_that_of_pytorchs_own_schedulers():
     made = recipe(highest=3e-4, lowest=1e-6, warmup=2, restart=3)
     steps = 5
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
     warmup = torch.optim.lr_scheduler.LinearLR(
-        optimiser, start_factor=1 / 10, end_factor=1.0, total_iters=9
+        optimizer, start_factor=1 / 10, end_factor=1.0, total_iters=9
     )
     rates = []
     for _ in range(10):  # 2 · 5 steps of warm-up: 1/10, 2/10, …, 10/10
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         warmup.step()
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 15, eta_min=1e-6)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 15, eta_min=1e-6)
     for _ in range(35):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         cosine.step()
     ours = [learning_rate(step, steps, made) for step in range(45)]
     assert ours == pytest.approx(rates, rel=1e-9)

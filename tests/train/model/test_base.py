@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.hashing import sha256_of
+from wmh_runtime.files.hashing import sha256_file
 from wmh_train.model.base import load_base, read_base
 from wmh_train.model.network import WmhNetwork, parameter_counts
 from wmh_train.model.random_base import write_random_base
@@ -71,7 +71,7 @@ def test_at_the_size_it_was_made_for_nothing_is_changed(base_file):
     load_base(encoder, base)
     state = encoder.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in base.read().items())
-    assert base.identity.sha256 == sha256_of(base_file)
+    assert base.identity.sha256 == sha256_file(base_file)
 
 
 def test_positions_are_resized_and_nothing_else(base_file):
@@ -121,8 +121,8 @@ def test_adapters_stand_on_the_base(base_file):
     network = recipe.network.model_copy(
         update={"encoder": SMALL, "lora": recipe.network.lora.model_copy(update={"blocks": [0]})}
     )
-    preparation = recipe.preparation.model_copy(update={"size_px": 64})
-    small = recipe.model_copy(update={"network": network, "preparation": preparation})
+    preprocessing = recipe.preprocessing.model_copy(update={"size_px": 64})
+    small = recipe.model_copy(update={"network": network, "preprocessing": preprocessing})
     base = read_base(base_file)
     built = WmhNetwork(small, base)
     layer = built.encoder.base_model.model.blocks[0].attn.qkv.base_layer

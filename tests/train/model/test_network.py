@@ -26,7 +26,7 @@ def test_the_tiny_recipe_is_tiny_and_all_of_it_is_trained():
     counts = parameter_counts(WmhNetwork(recipe))
     assert counts.trained == counts.total <= 2_000_000
     assert counts.trained_share == 1
-    assert recipe.preparation.size_px <= 256
+    assert recipe.preprocessing.size_px <= 256
 
 
 def test_the_methods_channel_adapter_has_243_parameters_and_starts_as_an_average():

@@ -11,7 +11,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.imageio.orientation import reorientation_to
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_train.calibration.adaptive_tta import SlicesSeen, empty_below
 from wmh_train.calibration.threshold_sweep import (
@@ -83,7 +83,7 @@ def calibrate(
                         for probability, true in zip(of_outputs, references, strict=True)
                     ]
                 )
-            slices_of = reorientation_to(recipe.preparation.plane, channels[0].affine).apply
+            slices_of = reorientation_to(recipe.preprocessing.plane, channels[0].affine).apply
             seen.append(
                 [
                     SlicesSeen.of(slices_of(one), slices_of(eight), voxel_volume_mm3)
@@ -148,7 +148,7 @@ def edges_of(calibration: Calibration) -> list[str]:
         for output, dice in zip(choice.outputs, choice.mean_dice, strict=True):
             if dice == 0:
                 lines.append(
-                    f"{output.name}, {counted(choice.views, 'view')}: no lesion is found at any"
+                    f"{output.name}, {count_noun(choice.views, 'view')}: no lesion is found at any"
                     " threshold; train further before anything is made of this"
                 )
                 continue
@@ -158,7 +158,7 @@ def edges_of(calibration: Calibration) -> list[str]:
             if output.min_lesion_mm3 == MIN_LESIONS_MM3[-1]:
                 at_edge.append(f"minimum {output.min_lesion_mm3:g} mm³")
             lines += [
-                f"{output.name}, {counted(choice.views, 'view')}: {value} lies at the edge of"
+                f"{output.name}, {count_noun(choice.views, 'view')}: {value} lies at the edge of"
                 " what is tried; a better one may lie beyond"
                 for value in at_edge
             ]
@@ -180,7 +180,7 @@ def _validation_scans(
             about=folder,
         )
     for name in names:
-        if scan_key(by_name[name], facts.recipe.preparation) != facts.scan_keys[name]:
+        if scan_key(by_name[name], facts.recipe.preprocessing) != facts.scan_keys[name]:
             raise RecipeError(
                 f"{name} is not what the checkpoint was validated on: scan or mask has changed",
                 "Give the data it was trained on, or train again.",
@@ -192,7 +192,7 @@ def _validation_scans(
 def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
     """Make a segmenter whose probabilities are wanted, not its masks."""
     uncut = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
-    return Segmenter(recipe.preparation, uncut, backend)
+    return Segmenter(recipe.preprocessing, uncut, backend)
 
 
 def _choice(views: Views, names: list[str], means: list[Surface], weight: float) -> Choice:

@@ -29,18 +29,18 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.files.atomic import atomic_folder
 from wmh_runtime.files.folders import make_folder
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.files.temporary import discard, remove_leftovers
-from wmh_runtime.preprocessing.preprocess import Preparation, prepare
-from wmh_runtime.schema import Strict
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.schema import StrictModel
 from wmh_train.data.annotated import AnnotatedScan
 
-_FORMAT = 1  # raised whenever the same scan and preparation would give other files
+_FORMAT = 1  # raised whenever the same scan and preprocessing would give other files
 _CUT = 0.5  # a pixel is lesion where at least half of it is
 _IMAGES, _TARGETS, _FACTS = "images.npy", "targets.npy", "facts.json"
 
 
-class _Facts(Strict):
+class _Facts(StrictModel):
     """What is known of a scan's slices without reading them."""
 
     with_lesion: list[bool]
@@ -88,7 +88,7 @@ class CachedSlices:
 
 def fill_cache(
     scans: Sequence[AnnotatedScan],
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     folder: Path,
     on_scan: Callable[[], None],
 ) -> None:
@@ -98,7 +98,7 @@ def fill_cache(
 
     Args:
         scans: of a data set.
-        preparation: of the recipe.
+        preprocessing: of the recipe.
         folder: of the cache, made if needed.
         on_scan: called after each scan, for progress.
 
@@ -106,11 +106,11 @@ def fill_cache(
         InputError: a scan cannot be read or shows no head, or the cache cannot be written.
     """
     make_folder(folder)
-    remove_leftovers(folder)
+    remove_temporary_files(folder)
     refused: list[InputError] = []
     for scan in scans:
         try:
-            _cached(scan, preparation, folder, len(scans))
+            _cached(scan, preprocessing, folder, len(scans))
         except InputError as error:
             refused.append(error)
         on_scan()
@@ -119,7 +119,7 @@ def fill_cache(
 
 
 def open_cache(
-    scans: Sequence[AnnotatedScan], preparation: Preparation, folder: Path
+    scans: Sequence[AnnotatedScan], preprocessing: Preprocessing, folder: Path
 ) -> CachedSlices:
     """Open the slices of some scans, at least one; what is missing or damaged is made again.
 
@@ -127,7 +127,7 @@ def open_cache(
         InputError: a scan cannot be read or shows no head, or the cache cannot be written.
     """
     make_folder(folder)
-    cached = [_cached(scan, preparation, folder, len(scans)) for scan in scans]
+    cached = [_cached(scan, preprocessing, folder, len(scans)) for scan in scans]
     counts = [len(facts.with_lesion) for _, facts in cached]
     return CachedSlices(
         scans=tuple(scans),
@@ -139,17 +139,17 @@ def open_cache(
             for warning in facts.warnings
         ),
         folders=tuple(path for path, _ in cached),
-        size_px=preparation.size_px,
+        size_px=preprocessing.size_px,
     )
 
 
-def scan_key(scan: AnnotatedScan, preparation: Preparation) -> str:
+def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
     """Hash all that decides a scan's slices: the files' content, not their names.
 
     Raises:
         InputError: a file cannot be read.
     """
-    said = [f"format {_FORMAT}", preparation.model_dump_json()]
+    said = [f"format {_FORMAT}", preprocessing.model_dump_json()]
     for what, paths in (("image", scan.channels), ("mask", scan.references)):
         for path in paths:
             try:
@@ -164,28 +164,28 @@ def scan_key(scan: AnnotatedScan, preparation: Preparation) -> str:
 @cache
 def _sha256_once(path: Path, _size: int, _modified_ns: int) -> str:
     """Hash a file once in a process, and again where it was changed: `fit` asks three times."""
-    return sha256_of(path)
+    return sha256_file(path)
 
 
 def _cached(
-    scan: AnnotatedScan, preparation: Preparation, folder: Path, scan_count: int
+    scan: AnnotatedScan, preprocessing: Preprocessing, folder: Path, scan_count: int
 ) -> tuple[Path, _Facts]:
     """Return where a scan's slices are and what is known of them; make them where needed."""
-    path = folder / scan_key(scan, preparation)
-    facts = _sound_facts(path, scan, preparation)
+    path = folder / scan_key(scan, preprocessing)
+    facts = _sound_facts(path, scan, preprocessing)
     if facts is not None:
         return path, facts
     try:
-        discard(path)
+        remove_folder(path)
     except OSError as error:
         problem = f"is damaged and cannot be removed ({error.strerror or error})"
         raise InputError(problem, "Remove it.", about=path) from error
-    return path, _make(scan, preparation, path, scan_count)
+    return path, _make(scan, preprocessing, path, scan_count)
 
 
-def _sound_facts(path: Path, scan: AnnotatedScan, preparation: Preparation) -> _Facts | None:
+def _sound_facts(path: Path, scan: AnnotatedScan, preprocessing: Preprocessing) -> _Facts | None:
     """Return what is known of cached slices; None where they are not there or are damaged."""
-    size = preparation.size_px
+    size = preprocessing.size_px
     try:
         facts = _Facts.model_validate_json((path / _FACTS).read_bytes())
         for name, dtype, depth in (
@@ -201,9 +201,9 @@ def _sound_facts(path: Path, scan: AnnotatedScan, preparation: Preparation) -> _
     return facts
 
 
-def _make(scan: AnnotatedScan, preparation: Preparation, path: Path, scan_count: int) -> _Facts:
+def _make(scan: AnnotatedScan, preprocessing: Preprocessing, path: Path, scan_count: int) -> _Facts:
     channels, references = scan.load()
-    prepared = prepare(channels, preparation)
+    prepared = preprocess(channels, preprocessing)
     images = prepared.slices.astype(np.float16)
     targets = np.zeros((len(images), len(references), *images.shape[2:]), np.uint8)
     for k, reference in enumerate(references):

@@ -22,7 +22,7 @@ from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.imageio.nifti_reader import is_ours
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan, DataSet
 from wmh_train.data.table import scans_of_table
 
@@ -99,7 +99,7 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
 
 def _is_result(path: Path) -> bool:
     """Say whether a mask is our own, with its record beside it: nobody to learn from."""
-    return (path.parent / f"{bids.stem_of(path)}.json").exists() and is_ours(path)
+    return (path.parent / f"{bids.nifti_stem(path)}.json").exists() and is_ours(path)
 
 
 def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path]:
@@ -113,7 +113,7 @@ def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path
     for path in _visible(data, f"{bids.DERIVATIVES}/**/*"):
         if not bids.is_mask_of(path, output) or _is_result(path):
             continue
-        said = bids.split_entities(bids.stem_of(path))
+        said = bids.split_entities(bids.nifti_stem(path))
         owners = [name for name in names if entities[name] <= said]
         most = max((len(entities[name]) for name in owners), default=0)
         for name in owners:
@@ -189,7 +189,7 @@ def _nothing_annotated(data: Path, scans: Sequence[AnnotatedScan], channel: str)
     if scans:
         missing = next(path for path in scans[0].references if not path.is_file())
         return RecipeError(
-            f"none of {counted(len(scans), 'scan')} has its masks; {scans[0].name} lacks"
+            f"none of {count_noun(len(scans), 'scan')} has its masks; {scans[0].name} lacks"
             f" {missing.name}",
             "Add the masks.",
             about=data,

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.schema import Strict
-from wmh_runtime.text import counted
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.recipe.recipe import DataSettings
 
 
-class Split(Strict):
+class Split(StrictModel):
     """Names of scans, each list sorted, no two lists with a person in common."""
 
     training: list[str]
@@ -62,7 +62,7 @@ def fold_splits(
     """
     persons = sorted(_persons(scans, seed), key=lambda person: (person.site, person.hash))
     if not 2 <= folds <= len(persons):
-        problem = f"{folds} folds of {counted(len(persons), 'person')} asked for"
+        problem = f"{folds} folds of {count_noun(len(persons), 'person')} asked for"
         raise RecipeError(problem, "Ask for two or more, and for no more than persons.")
     splits = []
     for fold in range(folds):
@@ -111,7 +111,7 @@ def _split(
     validating = max(1, round(settings.validation_share * len(of)))
     if validating >= len(others):
         raise RecipeError(
-            f"{counted(len(of), 'person')} cannot be split into {len(test)} for the test,"
+            f"{count_noun(len(of), 'person')} cannot be split into {len(test)} for the test,"
             f" {validating} for validation and some to learn from",
             "Give scans of more.",
         )

@@ -18,7 +18,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import person_of
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan
 
 Row = Mapping[str, str]
@@ -48,7 +48,7 @@ def scans_of_table(
     row_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=_FIRST_ROW):
         _require_files(row, number, channels, outputs, table)
-        name = row.get("name") or bids.entities_of(Path(row[channels[0]]))
+        name = row.get("name") or bids.bids_entities(Path(row[channels[0]]))
         _require_name(name, number, table)
         if name in row_of:
             problem = f"rows {row_of[name]} and {number} are both named {name}"
@@ -72,7 +72,7 @@ def _notes_on_persons(rows: Sequence[Row], table: Path) -> list[str]:
     if not silent:
         return []
     return [
-        f"{table}: {silent} of {counted(len(rows), 'row')} give no person; each counts as a"
+        f"{table}: {silent} of {count_noun(len(rows), 'row')} give no person; each counts as a"
         " person of its own, unless its name says sub-… or …_ses-…"
     ]
 

@@ -21,7 +21,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         RecipeError: the device cannot do that precision, or the processes cannot share a batch.
     """
-    schedule, precision = recipe.schedule, recipe.optimiser.mixed_precision
+    schedule, precision = recipe.schedule, recipe.optimizer.mixed_precision
     try:
         accelerator = Accelerator(mixed_precision=precision, cpu=_only_cpus())
     except ValueError as error:
@@ -46,7 +46,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _unable(precision: str, device: str) -> RecipeError:
-    advice = "Set optimiser.mixed_precision to bf16 or no."
+    advice = "Set optimizer.mixed_precision to bf16 or no."
     return RecipeError(f"{device} cannot train in {precision}", advice)
 
 

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import CheckpointFacts, holds_checkpoint, load_facts, save_facts
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan
@@ -119,8 +119,8 @@ def fit(
         out, network, recipe, base, Origin(data.name, data.split, identity, keys), training
     )
     if accelerator.is_main_process:
-        for caution in _cautions(training, validation):
-            listener.warning(caution)
+        for warning in _cautions(training, validation):
+            listener.warning(warning)
         listener.starting(
             f"learns from {_told(training)}, {loop.steps_per_epoch} steps an epoch;"
             f" validates on {_told(validation)}"
@@ -143,7 +143,7 @@ def fit(
 
 def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
     names = (*data.split.training, *data.split.validation)
-    return {scan.name: scan_key(scan, recipe.preparation) for scan in data.those(names)}
+    return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.those(names)}
 
 
 def _identity(recipe: Recipe, split: Split, base: Base | None, keys: dict[str, str]) -> str:
@@ -210,11 +210,11 @@ def _prepared(
             listener.preparing(done, len(scans))
 
     mine = scans[accelerator.process_index :: accelerator.num_processes]
-    fill_cache(mine, recipe.preparation, cache, one_more)
+    fill_cache(mine, recipe.preprocessing, cache, one_more)
     accelerator.wait_for_everyone()
     opened = (
-        open_cache(training, recipe.preparation, cache),
-        open_cache(validation, recipe.preparation, cache),
+        open_cache(training, recipe.preprocessing, cache),
+        open_cache(validation, recipe.preprocessing, cache),
     )
     if accelerator.is_main_process:
         for warning in (*opened[0].warnings, *opened[1].warnings):
@@ -237,7 +237,7 @@ def _cautions(training: CachedSlices, validation: CachedSlices) -> list[str]:
     cautions = []
     if len(validation.scans) < _FEW_SCANS:
         cautions.append(
-            f"{counted(len(validation.scans), 'validation scan')}: the best epoch, threshold"
+            f"{count_noun(len(validation.scans), 'validation scan')}: the best epoch, threshold"
             " and Dice that they choose may be chance; raise data.validation_share or give more"
             " scans"
         )
@@ -255,7 +255,7 @@ def _beginning(
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     line = (
         f"{'goes on after' if steps_done else 'begins at'} step {steps_done} on"
-        f" {processes} × {device.type}{name}, precision {recipe.optimiser.mixed_precision}"
+        f" {processes} × {device.type}{name}, precision {recipe.optimizer.mixed_precision}"
     )
     if differences := state.differences():
         line += (

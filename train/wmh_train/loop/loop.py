@@ -1,4 +1,4 @@
-"""The training loop: one optimiser step after another, the same whenever and wherever it is run.
+"""The training loop: one optimizer step after another, the same whenever and wherever it is run.
 
 Every random number follows from the recipe's seed and the step, and every step has the recipe's
 number of slices, shared by the processes. So a training that was killed goes on from its saved
@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmh_runtime.cohort.shutdown import Interruption
+from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.augmentation.augment import augment
 from wmh_train.checkpoint import ValidationDice, trained_tensors
@@ -40,7 +40,7 @@ _SKIPPED_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class StepReport:
-    """How one optimiser step went."""
+    """How one optimizer step went."""
 
     step: int  # done so far, of the whole training
     steps: int
@@ -65,7 +65,7 @@ class LoopListener:
     """Is told how the training goes, by the main process alone. The default does nothing."""
 
     def step(self, report: StepReport) -> None:
-        """An optimiser step is done."""
+        """An optimizer step is done."""
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
@@ -100,7 +100,7 @@ class TrainingLoop:
         self._accelerator = accelerator
         self._loss_of = SegmentationLoss(recipe.loss)
         self._parameters = [p for p in network.parameters() if p.requires_grad]
-        self._interruption = Interruption()
+        self._interruption = GracefulShutdown()
         self._stopping = False
         self._skipped = 0  # steps in a row
         self.steps_per_epoch = len(self._order(0)) // recipe.schedule.batch_size
@@ -150,18 +150,18 @@ class TrainingLoop:
         self._accelerator.wait_for_everyone()
 
     def _begin(self, state: TrainingState) -> None:
-        settings = self._recipe.optimiser
+        settings = self._recipe.optimizer
         if state.network:
             self._network.load_state_dict(state.network, strict=False)
-        optimiser = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self._parameters,
             lr=settings.learning_rate,
             betas=_BETAS,
             weight_decay=settings.weight_decay,
         )
-        self._model, self._optimiser = self._accelerator.prepare(self._network, optimiser)
-        if state.optimiser:
-            self._optimiser.load_state_dict(state.optimiser)
+        self._model, self._optimizer = self._accelerator.prepare(self._network, optimizer)
+        if state.optimizer:
+            self._optimizer.load_state_dict(state.optimizer)
         if state.scaler and self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state.scaler)
 
@@ -169,7 +169,7 @@ class TrainingLoop:
         state.network = {
             name: tensor.detach() for name, tensor in trained_tensors(self._network).items()
         }
-        state.optimiser = self._optimiser.state_dict()
+        state.optimizer = self._optimizer.state_dict()
         if self._accelerator.scaler is not None:
             state.scaler = self._accelerator.scaler.state_dict()
         return state
@@ -196,16 +196,16 @@ class TrainingLoop:
             yield StepReport(step + 1, schedule.epochs * per_epoch, _named(parts), rate)
 
     def _step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
-        """Do one optimiser step on a batch of places of slices; return its loss parts."""
+        """Do one optimizer step on a batch of places of slices; return its loss parts."""
         accelerator, recipe = self._accelerator, self._recipe
         rank, processes = accelerator.process_index, accelerator.num_processes
         _seed_dropout(recipe.schedule.seed, step, rank)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
-        at_once = batch.reshape(-1, recipe.schedule.slices_at_once)[rank::processes]
+        num_streams = batch.reshape(-1, recipe.schedule.slices_at_once)[rank::processes]
         sums = torch.zeros(len(Losses._fields), device=accelerator.device)
-        for i, places in enumerate(at_once):
-            with self._synchronising(i == len(at_once) - 1):
+        for i, places in enumerate(num_streams):
+            with self._synchronizing(i == len(num_streams) - 1):
                 images, targets = self._tensors(places)
                 images, targets = augment(
                     images,
@@ -216,26 +216,26 @@ class TrainingLoop:
                     samples=places.tolist(),
                 )
                 losses = self._loss_of(self._model(images), targets)
-                accelerator.backward(losses.total / len(at_once))
-            sums += torch.stack([part.detach() for part in losses]) / len(at_once)
+                accelerator.backward(losses.total / len(num_streams))
+            sums += torch.stack([part.detach() for part in losses]) / len(num_streams)
         # Processes are asked to stop one by one, and must agree on the step.
         asked = sums.new_tensor([float(self._interruption.requested)])
         *parts, stopping = accelerator.reduce(torch.cat([sums, asked]), "mean").tolist()
         self._stopping = stopping > 0
         if not np.isfinite(parts[0]):
             raise _diverged("loss", epoch, recipe)
-        norm = accelerator.clip_grad_norm_(self._parameters, recipe.optimiser.clip_norm)
+        norm = accelerator.clip_grad_norm_(self._parameters, recipe.optimizer.clip_norm)
         if accelerator.scaler is None and not norm.isfinite():
             raise _diverged("gradient", epoch, recipe)
-        self._optimiser.step()
-        self._skipped = self._skipped + 1 if self._optimiser.step_was_skipped else 0
+        self._optimizer.step()
+        self._skipped = self._skipped + 1 if self._optimizer.step_was_skipped else 0
         if self._skipped == _SKIPPED_IN_A_ROW:
             raise _diverged("gradient", epoch, recipe)
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         self._average_statistics()
         return parts
 
-    def _synchronising(self, wanted: bool) -> AbstractContextManager[Any]:
+    def _synchronizing(self, wanted: bool) -> AbstractContextManager[Any]:
         """Exchange gradients between processes after this backward pass, or not yet."""
         return nullcontext() if wanted else self._accelerator.no_sync(self._model)
 
@@ -297,10 +297,10 @@ def _named(parts: list[float]) -> dict[str, float]:
 
 
 def _diverged(what: str, epoch: int, recipe: Recipe) -> RecipeError:
-    rate, precision = recipe.optimiser.learning_rate, recipe.optimiser.mixed_precision
-    other = "" if precision == "no" else f", or set optimiser.mixed_precision ({precision}) to no"
+    rate, precision = recipe.optimizer.learning_rate, recipe.optimizer.mixed_precision
+    other = "" if precision == "no" else f", or set optimizer.mixed_precision ({precision}) to no"
     kept = "; the best checkpoint so far is kept" if epoch else ""
     return RecipeError(
         f"the {what} is not finite in epoch {epoch + 1}{kept}",
-        f"Lower optimiser.learning_rate ({rate:g}){other}, and train into another folder.",
+        f"Lower optimizer.learning_rate ({rate:g}){other}, and train into another folder.",
     )

@@ -1,7 +1,7 @@
 """Where a training stands, in float32, so that a killed one goes on as if never killed.
 
 The state is no checkpoint to use: it holds the last step, not the best epoch, with the
-optimiser's moments, and it is removed when the training ends. Random numbers are not in it, since
+optimizer's moments, and it is removed when the training ends. Random numbers are not in it, since
 every draw follows from the step.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import atomic_path, remove
-from wmh_runtime.files.temporary import remove_leftovers
+from wmh_runtime.files.temporary import remove_temporary_files
 
 _FILE = "resume.pt"
 
@@ -36,7 +36,7 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)  # a row for each epoch
     seconds: float = 0.0
     network: dict[str, Tensor] = field(default_factory=dict)  # trained parameters and buffers
-    optimiser: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     # Beside the identity, what the order of additions depends on: every value so far.
     ran_with: dict[str, list[int | str]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class StateKeeper:
         Raises:
             RecipeError: it cannot be read, or belongs to another training.
         """
-        remove_leftovers(self.path.parent)
+        remove_temporary_files(self.path.parent)
         state = self._saved(identity) if self.path.exists() else TrainingState(identity, processes)
         state.processes = processes
         state.note_run()

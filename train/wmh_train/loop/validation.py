@@ -14,7 +14,7 @@ from torch import Tensor
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.overlap import dice
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import ValidationDice
 from wmh_train.data.cache import CachedSlices
 from wmh_train.model.decoder import Logits
@@ -42,7 +42,7 @@ def validation_dice(
     """
     count, processes = len(slices.scan_of), accelerator.num_processes
     if count < processes:  # each must call `predict`, with which the network shares its buffers
-        problem = f"{processes} processes cannot share {counted(count, 'validation slice')}"
+        problem = f"{processes} processes cannot share {count_noun(count, 'validation slice')}"
         raise RecipeError(problem, "Launch fewer processes.")
     mine = np.arange(accelerator.process_index, count, processes)
     counts = torch.zeros(  # common, predicted, true

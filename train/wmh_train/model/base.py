@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.hashing import sha256_of
-from wmh_runtime.schema import Strict
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.schema import StrictModel
 
 _ENCODER = "image_encoder."
 _REST_OF_SAM = ("prompt_encoder.", "mask_decoder.")
@@ -25,7 +25,7 @@ _TABLES = ("rel_pos_h", "rel_pos_w")  # of a block: relative positions of rows a
 _ADVICE = "Give MedSAM's medsam_vit_b.pth, or a checkpoint of segment-anything."
 
 
-class BaseIdentity(Strict):
+class BaseIdentity(StrictModel):
     """Which weights they are."""
 
     name: str = Field(description="of the file, for people; the hash decides")
@@ -64,7 +64,7 @@ def read_base(path: Path) -> Base:
         InputError: it cannot be read, is something else, or holds values that are not finite.
     """
     try:
-        found = sha256_of(path)
+        found = sha256_file(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot be read ({reason})", _ADVICE, about=path) from error

@@ -25,7 +25,7 @@ class WmhNetwork(nn.Module):
         super().__init__()
         network, channels, outputs = recipe.network, len(recipe.channels), len(recipe.outputs)
         self.adapter = ChannelAdapter(channels)
-        self.encoder = build_image_encoder(network.encoder, recipe.preparation.size_px)
+        self.encoder = build_image_encoder(network.encoder, recipe.preprocessing.size_px)
         if base is not None:
             load_base(self.encoder, base)
         self.encoder.requires_grad_(network.encoder.trained)

@@ -26,7 +26,7 @@ _LAYER_NORM_EPSILON = 1e-6  # of segment-anything's build function
 
 
 def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
-    """Build a randomly initialised SAM image encoder.
+    """Build a randomly initialized SAM image encoder.
 
     Args:
         settings: its width, depth, patches and windows.

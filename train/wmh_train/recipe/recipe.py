@@ -20,8 +20,8 @@ from pydantic import (
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.postprocessing.lesions import OutputName
-from wmh_runtime.preprocessing.preprocess import Preparation
-from wmh_runtime.schema import Strict, problems_of
+from wmh_runtime.preprocessing.preprocess import Preprocessing
+from wmh_runtime.schema import StrictModel, describe_validation_error
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 
@@ -43,7 +43,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Factors = Annotated[Range, AfterValidator(_above_zero)]
 
 
-class EncoderSettings(Strict):
+class EncoderSettings(StrictModel):
     """A SAM-type vision transformer. MedSAM's own is `vit_b`, whose numbers `wmh-lora` bears."""
 
     width: int = Field(gt=0, description="of a token")
@@ -69,7 +69,7 @@ class EncoderSettings(Strict):
         return self
 
 
-class LoraSettings(Strict):
+class LoraSettings(StrictModel):
     """Low-rank adapters in the encoder's blocks; alpha equals the rank."""
 
     ranks: dict[LayerName, PositiveInt] = Field(min_length=1)
@@ -77,7 +77,7 @@ class LoraSettings(Strict):
     dropout: float = Field(default=0.05, ge=0, lt=1)
 
 
-class DecoderSettings(Strict):
+class DecoderSettings(StrictModel):
     """Widths of the decoder, one stage for each doubling of resolution."""
 
     widths: list[PositiveInt] = Field(default=[128, 64, 32, 16], min_length=2)
@@ -86,7 +86,7 @@ class DecoderSettings(Strict):
     )
 
 
-class NetworkSettings(Strict):
+class NetworkSettings(StrictModel):
     """What is trained."""
 
     encoder: EncoderSettings
@@ -105,7 +105,7 @@ class NetworkSettings(Strict):
         return self
 
 
-class DataSettings(Strict):
+class DataSettings(StrictModel):
     """Which scans and slices are learned from. Shares are of each site's persons."""
 
     empty_slices: float = Field(
@@ -121,7 +121,7 @@ class DataSettings(Strict):
         return self
 
 
-class AugmentationSettings(Strict):
+class AugmentationSettings(StrictModel):
     """How much a slice is changed before it is learned from.
 
     None at all: 0, and for the two factors, gamma and contrast, a range of (1, 1).
@@ -145,7 +145,7 @@ class AugmentationSettings(Strict):
     )
 
 
-class LossSettings(Strict):
+class LossSettings(StrictModel):
     """Focal + soft Dice + boundary on the fused output; focal + Dice on each scale, weighted."""
 
     focal_alpha: float = Field(default=0.75, gt=0, lt=1)
@@ -156,7 +156,7 @@ class LossSettings(Strict):
     )
 
 
-class OptimiserSettings(Strict):
+class OptimizerSettings(StrictModel):
     """AdamW."""
 
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -165,14 +165,14 @@ class OptimiserSettings(Strict):
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
 
 
-class ScheduleSettings(Strict):
+class ScheduleSettings(StrictModel):
     """Linear warm-up, then cosine annealing with warm restarts."""
 
     epochs: int = Field(default=100, gt=0)
     warmup_epochs: float = Field(default=5, ge=0)
     restart_epochs: float = Field(default=25, gt=0, description="length of one cosine")
     lowest_learning_rate: float = Field(default=1e-6, ge=0, description="where a cosine ends")
-    batch_size: int = Field(default=16, gt=0, description="slices of one optimiser step")
+    batch_size: int = Field(default=16, gt=0, description="slices of one optimizer step")
     slices_at_once: int = Field(
         default=4, gt=0, description="of them, what a device holds; gradients are accumulated"
     )
@@ -194,7 +194,7 @@ class ScheduleSettings(Strict):
         return self
 
 
-class CalibrationSettings(Strict):
+class CalibrationSettings(StrictModel):
     """What threshold and smallest lesion are chosen for."""
 
     lesion_f1_weight: float = Field(
@@ -202,18 +202,18 @@ class CalibrationSettings(Strict):
     )
 
 
-class Recipe(Strict):
+class Recipe(StrictModel):
     """Everything that decides a training."""
 
     name: str
     channels: list[str] = Field(default=["flair"], min_length=1)
     outputs: list[OutputName] = Field(default=["wmh"], min_length=1)
-    preparation: Preparation
+    preprocessing: Preprocessing
     network: NetworkSettings
     data: DataSettings = DataSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: LossSettings = LossSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     calibration: CalibrationSettings = CalibrationSettings()
 
@@ -226,11 +226,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _learning_rate_falls(self) -> Recipe:
-        lowest, highest = self.schedule.lowest_learning_rate, self.optimiser.learning_rate
+        lowest, highest = self.schedule.lowest_learning_rate, self.optimizer.learning_rate
         if lowest > highest:
             raise ValueError(
                 f"schedule.lowest_learning_rate {lowest:g} is above"
-                f" optimiser.learning_rate {highest:g}"
+                f" optimizer.learning_rate {highest:g}"
             )
         return self
 
@@ -264,7 +264,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise RecipeError(f"is not TOML: {error}", "Mend that line.", about=name_or_path) from error
     except ValidationError as error:
         raise RecipeError(
-            problems_of(error), "Compare it with a shipped recipe.", about=name_or_path
+            describe_validation_error(error),
+            "Compare it with a shipped recipe.",
+            about=name_or_path,
         ) from error
 
 

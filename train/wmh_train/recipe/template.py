@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wmh_runtime.schema import Strict
+from wmh_runtime.schema import StrictModel
 from wmh_train.recipe.recipe import Recipe
 
 
@@ -14,12 +14,12 @@ def recipe_text(recipe: Recipe) -> str:
     return "\n".join(_lines(recipe, path=())).strip() + "\n"
 
 
-def _lines(table: Strict, path: tuple[str, ...]) -> list[str]:
+def _lines(table: StrictModel, path: tuple[str, ...]) -> list[str]:
     """Write a table's own keys first, as TOML wants it, then the tables in it."""
     own: list[str] = []
     inner: list[str] = []
     for name, value in table:
-        if isinstance(value, Strict):
+        if isinstance(value, StrictModel):
             inner += _lines(value, (*path, name))
         elif value is not None:
             meaning = type(table).model_fields[name].description

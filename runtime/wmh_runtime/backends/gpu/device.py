@@ -55,10 +55,10 @@ class Device(ABC):
     stream: int  # its handle
 
     def __init__(self, number: int) -> None:
-        self.gpu = self.gpu_numbered(number)
+        self.gpu = self.gpu_by_index(number)
 
     @classmethod
-    def gpu_numbered(cls, number: int) -> Gpu:
+    def gpu_by_index(cls, number: int) -> Gpu:
         """Return what the driver says of one GPU.
 
         Raises:

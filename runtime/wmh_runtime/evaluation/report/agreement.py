@@ -133,14 +133,14 @@ def _scatter(
     y: NDArray[np.float64],
     place_of_legend: dict[str, Any],
 ) -> None:
-    """Draw a point for each case; sites differ in colour and mark where there are any."""
+    """Draw a point for each case; sites differ in color and mark where there are any."""
     of_case = np.array([case.site or UNKNOWN_SITE for case in cases])
     sites = np.unique(of_case)
     for place, site in enumerate(sites):
         axes.scatter(
             *(x[of_case == site], y[of_case == site]),
             s=34,
-            color=LIGHT.colours[place % len(LIGHT.colours)],
+            color=LIGHT.colors[place % len(LIGHT.colors)],
             marker=MARKS[place % len(MARKS)],
             alpha=0.85,
             linewidths=0,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from wmh_runtime.evaluation.statistics import Average, Case, Evaluation, Group, VolumeAgreement
-from wmh_runtime.text import counted
+from wmh_runtime.text import count_noun
 
 # Metric, as in evaluation.AVERAGED: its name for people, its unit, and its decimals.
 METRICS: dict[str, tuple[str, str, int]] = {
@@ -86,7 +86,7 @@ def summary_text(
     few = f" {_FEW}" if count < _FEW_CASES else ""
     parts = [
         "# Evaluation of WMH masks",
-        f"{counted(count, 'case')}. Predictions: `{sources.predictions}`. References:"
+        f"{count_noun(count, 'case')}. Predictions: `{sources.predictions}`. References:"
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
         "## All cases",
         _overall(evaluation.overall),

@@ -33,7 +33,7 @@ SULCUS_CLEARANCE_MM = 8.0
 CORE = ((0.0, 6.0, 4.0), (34.0, 40.0, 22.0))
 
 # The callosum's upper edge, an ellipse in the (y, z) plane: the interhemispheric fissure ends here.
-CALLOSUM_CENTRE_MM = (5.0, 6.0)
+CALLOSUM_CENTER_MM = (5.0, 6.0)
 CALLOSUM_RADII_MM = (38.0, 23.0)
 CALLOSUM_THICKNESS_MM = 6.0
 
@@ -120,8 +120,8 @@ def _smooth_surface_depth(
 
 def _callosum_gauge_mm(points: Points) -> Field:
     """Distance above (positive) or below the callosum's upper edge, ignoring x."""
-    y = (points[1] - np.float32(CALLOSUM_CENTRE_MM[0])) / np.float32(CALLOSUM_RADII_MM[0])
-    z = (points[2] - np.float32(CALLOSUM_CENTRE_MM[1])) / np.float32(CALLOSUM_RADII_MM[1])
+    y = (points[1] - np.float32(CALLOSUM_CENTER_MM[0])) / np.float32(CALLOSUM_RADII_MM[0])
+    z = (points[2] - np.float32(CALLOSUM_CENTER_MM[1])) / np.float32(CALLOSUM_RADII_MM[1])
     return (np.sqrt(y * y + z * z) - 1) * np.float32(min(CALLOSUM_RADII_MM))
 
 
@@ -174,9 +174,9 @@ def _sulcus_distance(person: Person, points: Points, surface: Field, ventricle: 
     reach = np.float32(SULCUS_DEPTH_MM) + np.float32(
         SULCUS_DEPTH_SPREAD_MM
     ) * person.sulcal_depth.value(points * shrink)
-    centre, radii = CORE
+    center, radii = CORE
     inside_core = 1 - np.sqrt(
-        np.sum(((points - np.array(centre, np.float32)[:, None]) / np.array([radii]).T) ** 2, 0)
+        np.sum(((points - np.array(center, np.float32)[:, None]) / np.array([radii]).T) ** 2, 0)
     )
     reach *= smoothstep(-inside_core.astype(np.float32), -0.12, 0.25)
     too_deep = np.maximum(surface - reach, 0)
@@ -187,6 +187,6 @@ def _sulcus_distance(person: Person, points: Points, surface: Field, ventricle: 
 def _cortex_signal(signals: Signals, points: Points, patches: Field) -> Field:
     right = mirrored(points)
     limbic = np.zeros(points.shape[1], np.float32)
-    for centre, widths in LIMBIC_SPOTS:
-        limbic = np.maximum(limbic, gaussian(right, centre, widths))
+    for center, widths in LIMBIC_SPOTS:
+        limbic = np.maximum(limbic, gaussian(right, center, widths))
     return signals.cortex + np.float32(0.07) * patches + np.float32(signals.limbic) * limbic

@@ -88,7 +88,7 @@ def _slice(
         [placement.head_points(site.shape, z + depth) for depth in DEPTHS], axis=1
     )
     inside_box = np.flatnonzero((np.abs(points[0]) < 95) & (np.abs(points[1] - 5) < 115))
-    place = person.standardised(points[:, inside_box])
+    place = person.standardized(points[:, inside_box])
     solids = compartments(person, place)
     outline = head_outline(person, place, solids.cavity)
     canvas = np.zeros(pixels * len(DEPTHS), np.float32)
@@ -108,7 +108,7 @@ def _slice(
     local = brain.signal
     paint_hindbrain(local, person, signals, core, near)
     fluid = np.clip((0.7 - local) / np.float32(0.7 - signals.fluid), 0, 1)
-    paint_flow(local, core, fluid, person.artefacts)
+    paint_flow(local, core, fluid, person.artifacts)
     full = canvas[inside_box[within]]
     paint(full, local, coverage(near.cavity))
     canvas[inside_box[within]] = full

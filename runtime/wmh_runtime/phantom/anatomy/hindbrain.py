@@ -11,7 +11,7 @@ from wmh_runtime.phantom.shapes import Field, Points, coverage, mirrored, norm, 
 from wmh_runtime.phantom.signals import Signals
 
 LEAF_SPACING_MM = 6.5
-LEAF_CENTRE_MM = (0.0, -6.0, -26.0)
+LEAF_CENTER_MM = (0.0, -6.0, -26.0)
 LEAF_DEPTH_MM = 10.0
 
 
@@ -41,8 +41,8 @@ def paint_hindbrain(
 
 def _leaf_distance(person: Person, points: Points) -> Field:
     """Distance to the fissures between leaves, which wrap around the fourth ventricle."""
-    centre = np.asarray(LEAF_CENTRE_MM, np.float32)[:, None]
-    radius = norm((points - centre) * np.array([[0.55], [1.0], [1.1]], np.float32))
+    center = np.asarray(LEAF_CENTER_MM, np.float32)[:, None]
+    radius = norm((points - center) * np.array([[0.55], [1.0], [1.1]], np.float32))
     turn = np.float32(np.pi / LEAF_SPACING_MM) * radius + np.float32(1.3) * person.folia.value(
         points
     )

@@ -17,7 +17,7 @@ from wmh_runtime.phantom.anatomy.brain import Cerebrum
 from wmh_runtime.phantom.shapes import Field, Points, gaussian, mirrored, norm, smoothstep
 from wmh_runtime.phantom.waves import WaveField
 
-# (centre), (widths), gain in mm of the right side: caps and the borders of the bodies.
+# (center), (widths), gain in mm of the right side: caps and the borders of the bodies.
 CAPS = (
     ((16.0, 42.0, 8.0), (9.0, 9.0, 9.0), 5.0),
     ((28.0, -46.0, 10.0), (9.0, 12.0, 10.0), 4.2),
@@ -44,24 +44,24 @@ class Lesioning:
     """One person's tendency to lesions.
 
     Args:
-        centres: (K, 3) float32, places of deep lesions in the standard head, mm.
+        centers: (K, 3) float32, places of deep lesions in the standard head, mm.
         vigour_mm: (K,) head start of each.
         axes: (K, 3) relative extent of each along x, y, z.
         border: field that roughens borders; `regions` varies the bands slowly.
     """
 
-    centres: NDArray[np.float32]
+    centers: NDArray[np.float32]
     vigour_mm: NDArray[np.float32]
     axes: NDArray[np.float32]
     border: WaveField
     regions: WaveField
 
     @staticmethod
-    def draw(rng: np.random.Generator, centres: NDArray[np.float32]) -> Lesioning:
-        """Draw the tendency of a person whose deep lesions may start at (K, 3) centres."""
-        count = len(centres)
+    def draw(rng: np.random.Generator, centers: NDArray[np.float32]) -> Lesioning:
+        """Draw the tendency of a person whose deep lesions may start at (K, 3) centers."""
+        count = len(centers)
         return Lesioning(
-            centres,
+            centers,
             rng.exponential(SOURCE_SPREAD_MM, count).astype(np.float32),
             np.exp(rng.normal(0, 0.32, (count, 3))).astype(np.float32),
             WaveField.draw(rng, 14, 9, 0.3),
@@ -72,8 +72,8 @@ class Lesioning:
         """Propensity (N,) in mm at white-matter points (3, N) of the standard head."""
         gain = np.float32(BAND_MM) + np.float32(BAND_ROUGHNESS_MM) * self.regions.value(points)
         right = mirrored(points)
-        for centre, widths, cap_mm in CAPS:
-            gain += np.float32(cap_mm) * gaussian(right, centre, widths)
+        for center, widths, cap_mm in CAPS:
+            gain += np.float32(cap_mm) * gaussian(right, center, widths)
         gain -= 6 * smoothstep(-right[2], -2, 8)  # temporal horns are mostly spared
         band = gain - np.float32(0.9) * np.maximum(cerebrum.ventricle_mm, 0)
         value = np.maximum(band, self._deep(points))
@@ -85,15 +85,15 @@ class Lesioning:
     def _deep(self, points: Points) -> Field:
         value = np.full(points.shape[1], -SOURCE_REACH_MM, np.float32)
         low, high = points[2].min(initial=np.inf), points[2].max(initial=-np.inf)
-        near = (self.centres[:, 2] > low - SOURCE_REACH_MM) & (
-            self.centres[:, 2] < high + SOURCE_REACH_MM
+        near = (self.centers[:, 2] > low - SOURCE_REACH_MM) & (
+            self.centers[:, 2] < high + SOURCE_REACH_MM
         )
-        for centre, vigour, axes in zip(
-            self.centres[near], self.vigour_mm[near], self.axes[near], strict=True
+        for center, vigour, axes in zip(
+            self.centers[near], self.vigour_mm[near], self.axes[near], strict=True
         ):
-            close = np.flatnonzero(np.abs(points[1] - centre[1]) < SOURCE_REACH_MM)
-            close = close[np.abs(points[0, close] - centre[0]) < SOURCE_REACH_MM]
-            radius = norm((points[:, close] - centre[:, None]) / axes[:, None])
+            close = np.flatnonzero(np.abs(points[1] - center[1]) < SOURCE_REACH_MM)
+            close = close[np.abs(points[0, close] - center[0]) < SOURCE_REACH_MM]
+            radius = norm((points[:, close] - center[:, None]) / axes[:, None])
             radius += np.float32(0.5 / SOURCE_SOFT_LIMIT_MM) * radius * radius
             value[close] = np.maximum(value[close], vigour - radius)
         return value

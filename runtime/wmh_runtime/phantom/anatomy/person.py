@@ -36,7 +36,7 @@ class Person:
         folia: bends the leaves of the cerebellum.
         patches: slow variation of tissue brightness.
         texture: fine variation, also of muscle and fat.
-        artefacts: (5,) brightness of fluid flow at the five places of `ventricles.FLOW_SPOTS`.
+        artifacts: (5,) brightness of fluid flow at the five places of `ventricles.FLOW_SPOTS`.
     """
 
     stretch: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Person:
     folia: WaveField
     patches: WaveField
     texture: WaveField
-    artefacts: NDArray[np.float32]
+    artifacts: NDArray[np.float32]
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Person:
@@ -76,10 +76,10 @@ class Person:
             folia=WaveField.draw(rng, 8, 28, 0.2),
             patches=WaveField.draw(rng, 10, 40, 0.3),
             texture=WaveField.draw(rng, 16, 9, 0.35),
-            artefacts=np.clip(rng.normal(0.35, 0.45, 5), 0, 1.2).astype(np.float32),
+            artifacts=np.clip(rng.normal(0.35, 0.45, 5), 0, 1.2).astype(np.float32),
         )
 
-    def standardised(self, points: Points) -> Points:
+    def standardized(self, points: Points) -> Points:
         """Points of this head as places of the standard head: (3, N) mm to (3, N) mm."""
         out = np.empty_like(points)
         for axis, field in enumerate(self.warp):

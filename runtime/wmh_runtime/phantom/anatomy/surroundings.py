@@ -155,5 +155,5 @@ def _paint_face(canvas: Field, person: Person, signals: Signals, points: Points)
     paint(canvas, signals.fluid, coverage(canal))
     cord = capsule_chain(right, [(0, -14, -60, 6.5), (0, -21, -200, 5)])
     paint(canvas, signals.brainstem, coverage(cord))
-    for centre in ((48.0, 4.0, -70.0), (30.0, 4.0, -110.0)):
-        paint(canvas, 1.2 * signals.fat, 0.5 * gaussian(right, centre, (6, 8, 12)))
+    for center in ((48.0, 4.0, -70.0), (30.0, 4.0, -110.0)):
+        paint(canvas, 1.2 * signals.fat, 0.5 * gaussian(right, center, (6, 8, 12)))

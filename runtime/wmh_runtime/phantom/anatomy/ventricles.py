@@ -35,7 +35,7 @@ TEMPORAL_HORN = ((24, -32, 6, 6.0), (31, -18, -8, 2.2), (30, 0, -15, 1.8), (27, 
 CAUDATE = ((12.5, 27, 3, 6.5), (16, 20, 8, 6.0), (18, 4, 17, 3.6), (20, -12, 18, 2.4))
 CHOROID_ATRIUM = ((20, -24, 14, 1.6), (22, -32, 9, 3.2), (25, -33, 1, 1.8), (30, -22, -6, 0.8))
 
-# Where moving fluid comes out bright: (centre), (widths): third ventricle and foramina of Monro,
+# Where moving fluid comes out bright: (center), (widths): third ventricle and foramina of Monro,
 # aqueduct, fourth ventricle, prepontine cistern, suprasellar cistern.
 FLOW_SPOTS = (
     ((0.0, 20.0, 3.0), (5.0, 5.0, 6.0)),
@@ -119,8 +119,8 @@ def paint_flow(
         fluid: (N,) how much of each point is fluid, 0 to 1.
         brightness: (5,) signal added at the middle of each of `FLOW_SPOTS`.
     """
-    for (centre, widths), added in zip(FLOW_SPOTS, brightness, strict=True):
-        canvas += added * gaussian(points, centre, widths) * fluid
+    for (center, widths), added in zip(FLOW_SPOTS, brightness, strict=True):
+        canvas += added * gaussian(points, center, widths) * fluid
 
 
 def _turned(points: Points, angle_rad: float) -> Points:

@@ -10,21 +10,21 @@ from onnx import TensorProto, helper
 from tests.networks import slices_of
 from tests.toys import perfect_parity, small_recipe
 from wmh_export.graphs.weights import save_sharing_weights
-from wmh_export.quantization.quantise import GROUPS, Quantiser, search
+from wmh_export.quantization.quantize import GROUPS, Quantizer, search
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.conformance.probe_slices import Questions
+from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import ExportError
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
-def quantised_nodes(bundle_graph) -> set[str]:
+def quantized_nodes(bundle_graph) -> set[str]:
     """The products of which both factors come from a DequantizeLinear."""
     graph = onnx.load(bundle_graph, load_external_data=False).graph
-    dequantised = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    dequantized = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     products = (node for node in graph.node if node.op_type in PRODUCTS)
-    return {node.name for node in products if dequantised.issuperset(node.input[:2])}
+    return {node.name for node in products if dequantized.issuperset(node.input[:2])}
 
 
 def test_every_product_belongs_to_a_group_and_every_group_to_products(bundle):
@@ -39,15 +39,15 @@ def test_every_product_belongs_to_a_group_and_every_group_to_products(bundle):
 
 def test_all_products_are_int8_but_those_left_out_of_positions_and_of_the_image(bundle):
     path = bundle.path_of(bundle.graph(views=1, precision="int8"))
-    left_out = bundle.manifest.quantisation.left_out
-    quantised = quantised_nodes(path)
+    left_out = bundle.manifest.quantization.left_out
+    quantized = quantized_nodes(path)
     graph = onnx.load(bundle.path_of(bundle.graph(views=1, precision="fp32"))).graph
     for node in graph.node:
         if node.op_type in PRODUCTS:
             is_position = re.search(r"attn/MatMul_[23]$", node.name)
             is_left_out = any(re.match(GROUPS[group], node.name) for group in left_out)
             stays = is_position or is_left_out or "slices" in node.input
-            assert (node.name in quantised) != stays, node.name
+            assert (node.name in quantized) != stays, node.name
 
 
 def test_weights_of_products_are_int8_with_a_scale_per_channel(bundle):
@@ -61,16 +61,16 @@ def test_weights_of_products_are_int8_with_a_scale_per_channel(bundle):
         and tensors[node.input[0]].data_type == TensorProto.INT8
     ]
     assert {len(scale.dims) for scale in scales} == {1}
-    # Each quantised product has weights, but query · key and attention · value of two blocks.
-    products = quantised_nodes(bundle.path_of(bundle.graph(views=1, precision="int8")))
+    # Each quantized product has weights, but query · key and attention · value of two blocks.
+    products = quantized_nodes(bundle.path_of(bundle.graph(views=1, precision="int8")))
     assert len(scales) == len(products) - 4
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
-def test_a_slice_does_not_depend_on_its_neighbours(bundle, backend):
+def test_a_slice_does_not_depend_on_its_neighbors(bundle, backend):
     # Dynamic scales would come from the whole batch; these are constants of the graph.
     slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=5)
-    slices[4] *= 10  # a bright neighbour
+    slices[4] *= 10  # a bright neighbor
     with backend.of_bundle(bundle, precision="int8", batch_size=5) as together:
         expected = together.predict(slices)
     others = np.concatenate([slices[:4], np.zeros_like(slices[:1])])
@@ -92,10 +92,10 @@ def test_what_is_not_int8_is_bf16_only_where_that_is_asked_for(bundle):
     assert 2**-16 < difference < 2**-4
 
 
-class QuantiserOf:
+class QuantizerOf:
     """Gives, in place of a graph, the groups that were left out of it."""
 
-    def quantise(self, left_out):
+    def quantize(self, left_out):
         return frozenset(left_out)
 
 
@@ -103,7 +103,7 @@ def search_where(dice_of, **figures):
     def judge(left_out):
         return [perfect_parity(precision="int8", mask_dice=dice_of(left_out), **figures)]
 
-    return search(QuantiserOf(), judge, lambda trial: None)
+    return search(QuantizerOf(), judge, lambda trial: None)
 
 
 def test_where_nothing_hurts_nothing_is_left_out():
@@ -154,7 +154,7 @@ def test_a_volume_that_is_off_counts_too():
     def judge(left):
         return [perfect_parity(precision="int8", found_ml=1 + 0.018 * ("patches" in in_int8(left)))]
 
-    _, left_out, _ = search(QuantiserOf(), judge, lambda trial: None)
+    _, left_out, _ = search(QuantizerOf(), judge, lambda trial: None)
     assert left_out == ["patches"]
 
 
@@ -169,11 +169,11 @@ def test_a_few_pixels_of_tiny_lesions_hurt_nobody():
     assert trials[0].mask_dice == 0.8  # as it was measured
 
 
-def test_what_the_quantiser_cannot_do_is_one_line(tmp_path):
+def test_what_the_quantizer_cannot_do_is_one_line(tmp_path):
     (tmp_path / "g.onnx").write_bytes(b"")
-    quantiser = Quantiser(tmp_path / "g.onnx", [], tmp_path)
-    with pytest.raises(ExportError, match=r"ONNX Runtime cannot quantise .*constraints\.txt"):
-        quantiser.quantise([])
+    quantizer = Quantizer(tmp_path / "g.onnx", [], tmp_path)
+    with pytest.raises(ExportError, match=r"ONNX Runtime cannot quantize .*constraints\.txt"):
+        quantizer.quantize([])
 
 
 def test_the_largest_activation_by_hand(tmp_path):
@@ -196,6 +196,6 @@ def test_the_largest_activation_by_hand(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     save_sharing_weights({"g.onnx": model}, tmp_path, "w.bin")
     slices = np.array([[[[3, -4], [0, 0]]]], np.float32)
-    questions = Questions("phantoms", slices, np.ones(1, np.float32))
-    quantiser = Quantiser(tmp_path / "g.onnx", [questions], tmp_path)
-    assert quantiser.largest_activation() == pytest.approx(80)
+    questions = ProbeSlices("phantoms", slices, np.ones(1, np.float32))
+    quantizer = Quantizer(tmp_path / "g.onnx", [questions], tmp_path)
+    assert quantizer.largest_activation() == pytest.approx(80)

@@ -25,9 +25,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from wmh_export.graphs.trace import INPUT_NAME, strip
 from wmh_export.quantization.bias import BiasCorrection
-from wmh_runtime.bundle.manifest import QuantisationTrial
+from wmh_runtime.bundle.manifest import QuantizationTrial
 from wmh_runtime.bundle.parity_record import Parity
-from wmh_runtime.conformance.probe_slices import Questions
+from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import ExportError
 from wmh_runtime.types import Floats
 
@@ -43,12 +43,12 @@ GROUPS = {
     "second MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin2/",
     "first MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin1/",
 }
-_QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _WELL_WITHIN = 0.85  # of the bound: other slices differed by 0.15 of it
-_WATCHED = (*_QUANTISED, "Add")
+_WATCHED = (*_QUANTIZED, "Add")
 
 
-class Quantiser:
+class Quantizer:
     """Makes INT8 graphs of one float32 graph; its activations are looked at once.
 
     Args:
@@ -57,7 +57,7 @@ class Quantiser:
         scratch: folder for passing files.
     """
 
-    def __init__(self, graph: Path, calibration: Sequence[Questions], scratch: Path) -> None:
+    def __init__(self, graph: Path, calibration: Sequence[ProbeSlices], scratch: Path) -> None:
         self._nodes = _quantisable(onnx.load(graph, load_external_data=False).graph)
         self._graph = graph
         self.calibration = calibration
@@ -68,7 +68,7 @@ class Quantiser:
     def _bias_correction(self) -> BiasCorrection:
         return BiasCorrection(onnx.load(self._graph), list(self._slices()))
 
-    def quantise(self, left_out: Iterable[str]) -> ModelProto:
+    def quantize(self, left_out: Iterable[str]) -> ModelProto:
         """Return a QDQ graph of one view, int8 but for some groups of layers.
 
         Raises:
@@ -82,12 +82,12 @@ class Quantiser:
         kept = re.compile("|".join(GROUPS[group] for group in left_out) or r"(?!)")
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder, _without_advice():
             result = Path(folder, "int8.onnx")
-            self._quantise_to(result, [name for name in self._nodes if not kept.match(name)])
+            self._quantize_to(result, [name for name in self._nodes if not kept.match(name)])
             model = onnx.load(result)
         strip(model)
         return model
 
-    def _quantise_to(self, result: Path, nodes: list[str]) -> None:
+    def _quantize_to(self, result: Path, nodes: list[str]) -> None:
         try:
             quantize_static(
                 self._graph,
@@ -105,9 +105,9 @@ class Quantiser:
             )
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # its quantiser raises whatever comes
+        except Exception as error:  # its quantizer raises whatever comes
             advice = "Install the versions of constraints.txt, with which this was tested."
-            raise ExportError(f"ONNX Runtime cannot quantise ({error})", advice) from error
+            raise ExportError(f"ONNX Runtime cannot quantize ({error})", advice) from error
 
     def _slices(self) -> Iterator[Floats]:
         return chain.from_iterable(part.slices for part in self.calibration)
@@ -132,14 +132,14 @@ class Quantiser:
 
 
 def search(
-    quantiser: Quantiser,
+    quantizer: Quantizer,
     judge: Callable[[ModelProto], Sequence[Parity]],
-    on_trial: Callable[[QuantisationTrial], None],
-) -> tuple[ModelProto, list[str], list[QuantisationTrial]]:
+    on_trial: Callable[[QuantizationTrial], None],
+) -> tuple[ModelProto, list[str], list[QuantizationTrial]]:
     """Find which groups to leave in float32: none, or as many of those that hurt most as needed.
 
     Args:
-        quantiser: of the float32 graph.
+        quantizer: of the float32 graph.
         judge: measures how far it is from float32.
         on_trial: is told of each trial.
 
@@ -151,7 +151,7 @@ def search(
     kept: list[ModelProto] = []  # the best so far; all of them would fill the memory
 
     def used_without(left_out: list[str]) -> float:
-        model = quantiser.quantise(left_out)
+        model = quantizer.quantize(left_out)
         one = _Tried(left_out, judge(model))
         tried.append(one)
         if min(tried, key=_Tried.rank) is one:
@@ -183,9 +183,9 @@ class _Tried:
         return is_beyond, self.share_of_bound if is_beyond else len(self.left_out)
 
     @property
-    def trial(self) -> QuantisationTrial:
+    def trial(self) -> QuantizationTrial:
         volume_percent = max(parity.volume_percent for parity in self.measured)
-        return QuantisationTrial(
+        return QuantizationTrial(
             left_out=self.left_out,
             mask_dice=min(parity.mask_dice for parity in self.measured),
             volume_percent=volume_percent if math.isfinite(volume_percent) else None,
@@ -202,7 +202,7 @@ def _quantisable(graph: GraphProto) -> list[str]:
     return [
         node.name
         for node in graph.node
-        if node.op_type in _QUANTISED
+        if node.op_type in _QUANTIZED
         and not (node.op_type == "MatMul" and axes.get(node.input[1], 2) > 2)
         and INPUT_NAME not in node.input
     ]
