@@ -1,4 +1,4 @@
-"""What all command lines share: where they write, how they fail, how they show progress."""
+"""What all command lines share: output, errors, exit status, progress bars."""
 
 from __future__ import annotations
 
@@ -28,44 +28,63 @@ from rich.text import Text
 from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
 from wmh_runtime.text import INTENDED_USE
 
-_LINE_EVERY_S = 60.0  # where no bar can be drawn
-_SPEED_OVER_S = 600.0  # steps may take a minute: the time left comes from the last ten
+_LINE_EVERY_S = 60.0  # without a terminal that shows a bar
+_SPEED_OVER_S = 600.0  # steps may take a minute: the remaining time is estimated from ten minutes
+
+# Errors below the command line name a field; here it becomes the option that sets it.
+_OPTION_OF_FIELD = {
+    "backend": "--backend",
+    "batch_size": "--batch",
+    "bundle": "--bundle",
+    "gpus": "--device",
+    "min_lesion_mm3": "--min-lesion-mm3",
+    "precision": "--precision",
+    "runtime": "--runtime",
+    "scans": "--scans",
+    "slices": "--slices",
+    "targets": "--targets",
+    "threads": "--threads",
+    "threshold": "--threshold",
+    "tta": "--tta",
+}
 
 EXIT_SOME_FAILED = 1
 EXIT_NOTHING_RAN = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-# File names may hold anything: nothing in a line is taken for markup or emoji.
+# File names may contain anything: nothing in a line is taken for markup or emoji.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
 _live_bars: list[Progress] = []
 
-# For a program of one command, which takes these from the command and not from the app.
+# For a program with a single command: typer takes these from the command, not from the app.
 ONLY_COMMAND: dict[str, Any] = {"epilog": INTENDED_USE, "no_args_is_help": True}
 
 
 def command_line(help_text: str) -> typer.Typer:
-    """Make a command line that ends its help with what the program is for."""
+    """Make a command line whose help ends with the intended use."""
     return typer.Typer(
         help=help_text,
         epilog=INTENDED_USE,
         add_completion=False,
         no_args_is_help=True,
-        rich_markup_mode=None,  # its boxes break lines of errors, which people search for
+        rich_markup_mode=None,  # its boxes break the lines of errors, which users search for
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line: an error of ours becomes one line and an exit status, no traceback."""
+    """Run a command line. An error of this project becomes one line and an exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that cannot be encoded stops nothing
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a name that cannot be encoded must not stop a run
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as stop:
-        if stop.code == EXIT_INTERRUPTED:  # typer's, of a KeyboardInterrupt
+        if stop.code == EXIT_INTERRUPTED:  # typer's, after a KeyboardInterrupt
             print_error("interrupted.")
         raise
     except InterruptionError as stop:
@@ -75,27 +94,33 @@ def run(app: typer.Typer) -> None:
         print_error(str(error))
         sys.exit(EXIT_SOME_FAILED)
     except WmhError as error:
-        print_error(str(error))
+        print_error(_with_option(error))
         sys.exit(EXIT_NOTHING_RAN)
 
 
+def _with_option(error: WmhError) -> str:
+    """Return the message of an error, with the option in place of the field it is about."""
+    option = _OPTION_OF_FIELD.get(error.about) if isinstance(error.about, str) else None
+    return str(WmhError(error.problem, error.remedy, about=option)) if option else str(error)
+
+
 def run_module(name: str, extras: str = "cpu", needs: Sequence[str] = ()) -> None:
-    """Run the `main` of a command line's module, or say which library is missing.
+    """Run the `main` of a module; if a library is missing, say what to install.
 
     Args:
         name: of the module.
-        extras: of this distribution that install what it needs, commas between.
+        extras: of this package that install what the module needs, separated by commas.
         needs: libraries that the module imports only when it uses them.
     """
     load_module(name, extras, needs).main()
 
 
 def load_module(name: str, extras: str, needs: Sequence[str] = ()) -> Any:
-    """Import a module that needs more than the runtime; exit where a library is missing, or Ctrl-C.
+    """Import a module that needs optional libraries; exit if one is missing, or on Ctrl-C.
 
     Args:
         name: of the module.
-        extras: of this distribution that install what it needs, commas between.
+        extras: of this package that install what the module needs, separated by commas.
         needs: libraries that the module imports only when it uses them.
     """
     with require_extra(extras):
@@ -106,10 +131,10 @@ def load_module(name: str, extras: str, needs: Sequence[str] = ()) -> Any:
 
 @contextmanager
 def require_extra(extras: str) -> Iterator[None]:
-    """Import within the block what needs more than the runtime; exit where it is missing.
+    """Import optional libraries within the block; exit if one is missing, or on Ctrl-C.
 
     Args:
-        extras: of this distribution that install what is needed, commas between.
+        extras: of this package that install what is needed, separated by commas.
     """
     try:
         yield
@@ -124,46 +149,46 @@ def require_extra(extras: str) -> Iterator[None]:
 
 
 def print_line(line: str) -> None:
-    """Write a line of results."""
+    """Print a line of results."""
     _print(out, Text(line))
 
 
 def print_warning(line: str) -> None:
-    """Write a warning, one line, to the error stream."""
+    """Print a warning to the error stream."""
     _print(err, Text.assemble(("warning: ", "yellow"), line))
 
 
 def print_error(line: str) -> None:
-    """Write an error, one line, to the error stream."""
+    """Print an error to the error stream."""
     _print(err, Text.assemble(("error: ", "bold red"), line))
 
 
 def _print(console: Console, line: Text) -> None:
-    """Write a line; above the bar where one is drawn on the same terminal."""
+    """Print a line; above the bar if there is one on the same terminal."""
     (err if _live_bars and console.is_terminal else console).print(line)
 
 
 class _Progress(Progress):
-    """A bar where there is a terminal to draw on; elsewhere a line a minute, for log files."""
+    """A bar on a terminal; elsewhere one line per minute, for log files."""
 
     def start(self) -> None:
         super().start()
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
 
     def update(self, task_id: TaskID, **fields: Any) -> None:
         super().update(task_id, **fields)
-        self._tell(self._tasks[task_id])
+        self._report(self._tasks[task_id])
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
-        self._tell(self._tasks[task_id])
+        self._report(self._tasks[task_id])
 
-    def _tell(self, task: Task) -> None:
+    def _report(self, task: Task) -> None:
         now = time.monotonic()
-        due = now - self._told_at >= _LINE_EVERY_S
+        due = now - self._reported_at >= _LINE_EVERY_S
         if not self.disable or not due or not task.visible or not task.total:
             return
-        self._told_at = now
+        self._reported_at = now
         left_s = task.time_remaining
         left = "" if left_s is None else f", about {math.ceil(left_s / 60)} min left"
         err.print(Text(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{left}"))
@@ -171,7 +196,7 @@ class _Progress(Progress):
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show progress with the time left, on the error stream."""
+    """Show progress with the remaining time, on the error stream."""
     bar = _Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -194,19 +219,19 @@ def progress_bar() -> Iterator[Progress]:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Yield what to call with each step: a line on the error stream, with the time passed."""
+    """Yield a function that prints a step with the elapsed time, on the error stream."""
     started = time.monotonic()
     with err.status("") as status:
 
-        def tell(step: str) -> None:
+        def report(step: str) -> None:
             status.update(step)
             _print(err, Text(f"{time.monotonic() - started:5.0f} s  {step}"))
 
-        yield tell
+        yield report
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and stop, where that is what was asked for."""
+    """Print the version and exit, if the option was given."""
     if wanted:
         print_line(f"wmh-lora {version('wmh-lora')}")
         raise typer.Exit

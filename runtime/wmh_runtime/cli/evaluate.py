@@ -15,8 +15,8 @@ from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
     Sources,
+    format_number,
     mean_and_interval,
-    number,
 )
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME, write_report
 from wmh_runtime.evaluation.scoring import Scores, score
@@ -24,7 +24,7 @@ from wmh_runtime.evaluation.statistics import Evaluation, evaluate
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.text import count_noun
 
-_NAMED_AT_MOST = 3  # of many files; the report names all
+_MAX_NAMES = 3  # of files; the report has all
 _LABEL_WIDTH = 16
 
 app = console.command_line("Compare WMH masks with reference masks.")
@@ -36,13 +36,13 @@ def compare(
     references: Annotated[
         Path, typer.Argument(help="Folder of reference masks, or a .csv or .tsv table of pairs.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the report.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the report.")],
     scans: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="The scans, to draw errors over them."),
+        typer.Option(metavar="FOLDER", help="Folder of the scans, to draw the errors on them."),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Pass over references without a prediction.")
+        bool, typer.Option("--allow-missing", help="Skip references without a prediction.")
     ] = False,
     _version: Annotated[
         bool,
@@ -53,18 +53,18 @@ def compare(
 ) -> None:
     """Compare WMH masks with reference masks.
 
-    Dice, H95, AVD, lesion recall and lesion F1 as the WMH segmentation challenge defines them,
-    agreement of volumes, by site and by lesion load; a picture of the worst cases. Masks that
-    cannot be compared are named with the reason, and the others go on. Exit status: 0 all done,
-    1 some masks failed, 2 nothing could be done.
+    The report has Dice, H95, AVD, lesion recall and lesion F1 as the WMH segmentation challenge
+    defines them, the agreement of volumes, results by site and by lesion load, and an image of the
+    worst cases. A mask that cannot be compared is reported with the reason, and the others go on.
+    Exit status: 0 all masks compared, 1 some masks failed, 2 nothing could be done.
     """
     pairing = find_pairs(predictions, references, allow_missing=allow_missing)
     found = discover(scans, out).scans if scans else ()
     make_writable_folder(out)
     scan_of = match_scans(pairing.pairs, found)
     if scans and not scan_of:
-        console.print_warning(f"{scans}: holds the scan of no prediction")
-    left_out = _tell_what_is_alone(pairing)
+        console.print_warning(f"{scans}: no scan belongs to a prediction")
+    skipped = _report_unpaired(pairing)
     console.print_line(f"{count_noun(len(pairing.pairs), 'mask')} to compare")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
@@ -72,34 +72,36 @@ def compare(
     for _, error in scores.failed:
         console.print_error(str(error))
     if not scores.cases:
-        raise InputError("no mask could be compared", "See the reasons above.", about=predictions)
+        raise InputError(
+            "no mask could be compared", "The errors above say why.", about=predictions
+        )
     evaluation = evaluate(scores.cases)
-    left_out += [f"{pair.name}: {error}" for pair, error in scores.failed]
+    skipped += [f"{pair.name}: {error}" for pair, error in scores.failed]
     write_report(
         out,
         evaluation,
         scores.cases,
         {pair.name: pair for pair in pairing.pairs},
         scan_of,
-        Sources(str(predictions), str(references), tuple(left_out)),
+        Sources(str(predictions), str(references), tuple(skipped)),
         on_warning=console.print_warning,
     )
     _conclude(evaluation, scores, out)
 
 
-def _tell_what_is_alone(pairing: Pairing) -> list[str]:
-    """Say which files are not compared; return the same for the report, all of them."""
+def _report_unpaired(pairing: Pairing) -> list[str]:
+    """Print which files are not compared; return the same for the report, with all names."""
     notes = []
-    for noun, lacking, paths in (
-        ("reference", "without a prediction", pairing.missing),
-        ("prediction", "without a reference", pairing.spare),
+    for noun, missing, paths in (
+        ("reference", "without a prediction", pairing.without_prediction),
+        ("prediction", "without a reference", pairing.without_reference),
     ):
         if not paths:
             continue
-        more = ", …" if len(paths) > _NAMED_AT_MOST else ""
-        names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
-        what = f"{count_noun(len(paths), noun)} {lacking}"
-        console.print_line(f"passed over {what}: {names}{more}")
+        more = ", …" if len(paths) > _MAX_NAMES else ""
+        names = ", ".join(path.name for path in paths[:_MAX_NAMES])
+        what = f"{count_noun(len(paths), noun)} {missing}"
+        console.print_line(f"skipped {what}: {names}{more}")
         notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
 
@@ -107,12 +109,16 @@ def _tell_what_is_alone(pairing: Pairing) -> list[str]:
 def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
     for metric in CHALLENGE:
         average = evaluation.overall.averages[metric]
-        without = f" ({average.left_out} without value)" if average.left_out else ""
-        _say_figure(METRICS[metric][0], mean_and_interval(metric, average) + without)
+        without = f" ({average.without_value} without value)" if average.without_value else ""
+        _print_figure(METRICS[metric][0], mean_and_interval(metric, average) + without)
     volumes = evaluation.volumes
-    _say_figure("Volume R²", number(volumes.r_squared, 3))
-    limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
-    _say_figure("Volume bias", f"{number(volumes.bias_ml, 2)} mL, limits of agreement {limits} mL")
+    _print_figure("Volume R²", format_number(volumes.r_squared, 3))
+    lower, upper = (
+        format_number(volumes.lower_limit_ml, 2),
+        format_number(volumes.upper_limit_ml, 2),
+    )
+    bias = format_number(volumes.bias_ml, 2)
+    _print_figure("Volume bias", f"{bias} mL, limits of agreement {lower} to {upper} mL")
     console.print_line(
         f"{count_noun(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}"
     )
@@ -123,7 +129,7 @@ def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
-def _say_figure(label: str, value: str) -> None:
+def _print_figure(label: str, value: str) -> None:
     console.print_line(f"{label:<{_LABEL_WIDTH}}{value}")
 
 

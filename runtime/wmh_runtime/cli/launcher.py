@@ -1,4 +1,4 @@
-"""Where commands start: what is missing, or Ctrl-C amid loading, is told in words."""
+"""Entry points of the commands. A missing library, or Ctrl-C while loading, is one line."""
 
 from __future__ import annotations
 

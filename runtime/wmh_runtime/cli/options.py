@@ -1,4 +1,4 @@
-"""Options that several command lines take, from a word to what it means."""
+"""Parse options that several command lines take."""
 
 from __future__ import annotations
 
@@ -12,40 +12,31 @@ _Name = TypeVar("_Name", bound=str)
 
 
 def parse_precision(name: str) -> Precision:
-    """Return a precision by its name, in letters of any case.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """Return a precision; upper and lower case are the same. InputError: there is no such one."""
     precisions: tuple[Precision, ...] = get_args(Precision)
-    return _named(name, precisions, "--precision")
-
-
-def parse_devices(numbers: str) -> tuple[int, ...]:
-    """Return the GPUs that a list such as 0,1 names; none where it is empty.
-
-    Raises:
-        InputError: it is not a list of numbers, or names one twice.
-    """
-    named = [number.strip() for number in numbers.split(",")] if numbers else []
-    if all(number.isdecimal() for number in named) and len({*named}) == len(named):
-        return tuple(map(int, named))
-    advice = "Give numbers of GPUs, such as 0 or 0,1."
-    raise InputError(f"is {numbers}", advice, about="--device")
+    return _parse_name(name, precisions, field="precision")
 
 
 def parse_tta(name: str) -> Tta:
-    """Return how many views a slice is looked at in, by its name, in letters of any case.
+    """Return a mode of test-time augmentation, in either case. InputError: there is no such one."""
+    modes: tuple[Tta, ...] = get_args(Tta)
+    return _parse_name(name, modes, field="tta")
+
+
+def parse_devices(indices: str) -> tuple[int, ...]:
+    """Return the GPU indices of a list such as `0,1`; empty for an empty text.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: it is not a list of indices, or names one twice.
     """
-    ways: tuple[Tta, ...] = get_args(Tta)
-    return _named(name, ways, "--tta")
+    parts = [part.strip() for part in indices.split(",")] if indices else []
+    if all(part.isdecimal() for part in parts) and len({*parts}) == len(parts):
+        return tuple(map(int, parts))
+    raise InputError(f"is {indices}", "Give GPU indices, such as 0 or 0,1.", about="gpus")
 
 
-def _named(name: str, names: tuple[_Name, ...], option: str) -> _Name:
+def _parse_name(name: str, names: tuple[_Name, ...], field: str) -> _Name:
     for known in names:
         if known == name.lower():
             return known
-    raise InputError(f"is {name}", f"Choose from: {', '.join(names)}.", about=option)
+    raise InputError(f"is {name}", f"Choose from: {', '.join(names)}.", about=field)

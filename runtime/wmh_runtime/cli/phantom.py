@@ -1,4 +1,4 @@
-"""`wmh-phantom`: made-up FLAIR heads with exact lesion masks, to try things on."""
+"""`wmh-phantom`: synthetic FLAIR heads with exact lesion masks, to try the program."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
 from wmh_runtime.text import count_noun
 
-app = console.command_line("Make procedural FLAIR heads with exact lesion masks.")
+app = console.command_line("Generate synthetic FLAIR heads with exact lesion masks.")
 
 
 @app.command(**console.ONLY_COMMAND)
 def phantom(
-    folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
-    subjects: Annotated[int, typer.Option(help="How many heads.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other heads.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="Folder for the scans.")],
+    subjects: Annotated[int, typer.Option(help="Number of heads.")] = 3,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: another seed gives other heads.")
+    ] = 0,
     loads_ml: Annotated[
         tuple[float, float], typer.Option(help="Smallest and largest lesion load, mL.")
     ] = (1.0, 40.0),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes at a time. Default: one a core.")
+        int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")
     ] = None,
 ) -> None:
-    """Make procedural FLAIR heads with exact lesion masks.
+    """Generate synthetic FLAIR heads with exact lesion masks.
 
-    The grids are those of the three sites of the MICCAI 2017 WMH challenge, in turn. Scans are
-    written to FOLDER, reference masks and a table of facts to FOLDER/derivatives/reference.
+    The voxel grids are those of the three sites of the MICCAI 2017 WMH challenge, in turn. Scans
+    are written to FOLDER, reference masks and a table of properties to
+    FOLDER/derivatives/reference.
     """
     if seed in RESERVED_SEEDS:
         problem = f"{seed} is kept for heads that {RESERVED_SEEDS[seed]}: no training may see them"
         raise InputError(problem, "Choose another.", about="--seed")
     plans = plan_cohort(subjects, seed, loads_ml)
     with console.progress_bar() as bar:
-        task = bar.add_task("making heads", total=subjects)
+        task = bar.add_task("generating heads", total=subjects)
         write_cohort(
             plans,
             folder,

@@ -1,4 +1,4 @@
-"""One run at a time in an output folder: a lock of the system, which dies with its holder."""
+"""Lock an output folder for one run at a time. The system releases the lock if the run dies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LOCK_NAME = ".wmh-lock"
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder.
+    """Keep other runs out of a folder while the block runs.
 
     Raises:
-        InputError: another run is at work there, or the file system has no locks.
+        InputError: another run uses the folder, or its file system has no locks.
     """
     lock = FileLock(folder / LOCK_NAME, fallback_to_soft=False)
     try:

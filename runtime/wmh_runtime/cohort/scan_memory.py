@@ -1,33 +1,69 @@
-"""Memory: how much is free, and how much a scan takes on its way."""
+"""Bound the memory of a run: how much a scan needs, and whether one more fits."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import Affine, Shape
 from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.machine import free_bytes
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
 
+MORE_MEMORY = "Close other programs, or use a machine with more memory."
+
 _FLOAT_BYTES = 4
-# A fifth more than what was measured from reading to writing, see benchmarks/README.md.
-_COPIES_OF_SQUARES = 1.2  # of what goes into the network and of what comes out
+# Measured from reading to writing, and a fifth more; see benchmarks/README.md.
+_COPIES_OF_SQUARES = 1.2  # of the input and output of the network
 _COPIES_OF_VOXELS = 8.0
+_SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
+
+
+def _memory_for_scans() -> int:
+    return int(_SHARE_OF_FREE_MEMORY * free_bytes())
+
+
+class MemoryBudget:
+    """Decides whether one more scan fits into memory.
+
+    The free memory is read again each time: the network takes its own only when it runs.
+
+    Args:
+        free: returns the bytes that scans may still take.
+    """
+
+    def __init__(self, free: Callable[[], int] = _memory_for_scans) -> None:
+        self._free = free
+        self._total = free()
+
+    def refusal(self, needed_bytes: int) -> InputError | None:
+        """Return an error if a scan does not fit even alone."""
+        if needed_bytes <= self._total:
+            return None
+        needed, free = format_gb(needed_bytes), format_gb(self._total)
+        return InputError(f"needs about {needed} GB of memory, {free} are free", MORE_MEMORY)
+
+    def has_room(self, needed_bytes: int, taken_bytes: int) -> bool:
+        """Say whether a scan fits beside those that are being processed."""
+        # Approximate: they have not taken all of their memory yet.
+        return taken_bytes + needed_bytes <= min(self._total, self._free() + taken_bytes)
 
 
 def format_gb(count: int) -> str:
-    """Write a number of bytes in GB (10⁹), to two digits where it is less than ten."""
+    """Write a number of bytes in GB (10⁹ bytes), with two digits below ten."""
     return f"{count / 1e9:.2g}" if count < 10e9 else f"{count / 1e9:.0f}"
 
 
 def estimate_scan_bytes(
     shape: Shape, affine: Affine, preprocessing: Preprocessing, network: NetworkShape
 ) -> int:
-    """Estimate what a scan takes from being read to being written.
+    """Estimate the memory that a scan needs from reading to writing, in bytes.
 
     Args:
         shape: voxels along each axis.
-        affine: of the scan, (4, 4).
+        affine: (4, 4), of the scan.
         preprocessing: of the bundle.
         network: C, K and S.
     """

@@ -1,4 +1,4 @@
-"""Ctrl-C and the system's request to end, heard where work can be left off and not amid it."""
+"""Graceful shutdown: the first Ctrl-C (or SIGTERM) asks the run to stop, the second ends it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM is how a cluster ends a job
-# `timeout` and some schedulers signal a process and its group, so that it hears one request twice;
-# who presses Ctrl-C twice is slower.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a cluster ends a job with SIGTERM
+# `timeout` and some schedulers send one request twice, to the process and to its group. A person
+# presses Ctrl-C more slowly.
 _SAME_REQUEST_S = 0.1
 
 
 class GracefulShutdown:
-    """Listens for requests to end while it is entered; a second one is a KeyboardInterrupt.
+    """Catches SIGINT and SIGTERM within a `with` block; the second one raises KeyboardInterrupt.
 
-    Signals reach the main thread alone; in another one nothing is listened for.
+    Python delivers signals to the main thread only. In another thread nothing is caught.
 
     Args:
-        on_request: called at the first one, amid whatever the main thread does.
+        on_request: called at the first signal, in the middle of what the main thread does.
     """
 
     def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
@@ -31,22 +31,22 @@ class GracefulShutdown:
 
     @property
     def requested(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether a signal has come."""
         return self._requested_at is not None
 
     def __enter__(self) -> Self:
-        """Listen."""
+        """Install the signal handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave signals to whom they were left to before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._requested_at is None:
             self._requested_at = now

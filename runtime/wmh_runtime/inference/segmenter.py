@@ -1,148 +1,165 @@
-"""One scan from voxels to lesions: begin (prepare), execute, end (restore, threshold)."""
+"""The segmenter: one scan from image to lesions, in memory."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import numpy as np
+from nibabel.spatialimages import SpatialImage
 
 from wmh_runtime.backends.base import Backend
+from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
-from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
+from wmh_runtime.imageio.volume import Scan, scan_from_image
+from wmh_runtime.inference.backend_selection import open_backends
+from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.inference.predictor import OnProgress, Predictor
+from wmh_runtime.inference.trace import OnSpan, ignore_span
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.postprocess import Segmentation, postprocess
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.text import count_noun
+from wmh_runtime.tta import Tta
 from wmh_runtime.types import Floats
 
-
-@dataclass(frozen=True)
-class Begun:
-    """A scan that is ready to be executed."""
-
-    channels: tuple[Scan, ...]
-    prepared: PreprocessedScan
-    seconds: dict[str, float]  # by step, so far
+Image: TypeAlias = Scan | SpatialImage  # as this package reads it, or as nibabel does
 
 
 @dataclass(frozen=True)
-class OutputResult:
-    """What was found of one output, on the scan's own grid."""
+class SegmentationModel:
+    """What decides a mask besides the network itself."""
 
-    output: Output  # with the threshold and the minimum size that were used
-    probability: Floats  # (x, y, z), in [0, 1]
-    lesions: Lesions
+    channels: Sequence[str]  # C names, such as "flair"
+    preprocessing: Preprocessing
+    outputs: Sequence[Output]  # K, with the thresholds and minimum lesion sizes to use
+    empty_slice_thresholds: Sequence[float] = ()  # K probabilities; empty: not adaptive
 
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, outputs: Sequence[Output], tta: Tta) -> Self:
+        """Take it from a bundle.
 
-@dataclass(frozen=True)
-class Segmentation:
-    """What was found in one scan."""
+        Args:
+            bundle: open.
+            outputs: the bundle's for this `tta`, or with other thresholds and sizes.
+            tta: views of each slice.
+        """
+        manifest = bundle.manifest
+        is_adaptive = tta == "adaptive"
+        empty_slice_thresholds = (
+            [manifest.empty_slice_threshold(output) for output in outputs] if is_adaptive else []
+        )
+        return cls(manifest.channels, manifest.preprocessing, outputs, empty_slice_thresholds)
 
-    results: tuple[OutputResult, ...]
-    slice_count: int
-    slices_run: int
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]  # by step
+    @property
+    def needs_all_views(self) -> Callable[[Floats], bool] | None:
+        """Decide from the first view of a slice, [K, S, S], whether the other seven are run."""
+        if not self.empty_slice_thresholds:
+            return None
+        limits = np.array(self.empty_slice_thresholds, np.float32)[:, None, None]
+        return lambda probability: bool((probability >= limits).any())
 
 
 class Segmenter:
-    """Segments scans, one after another, with one backend.
+    """Segments scans in memory: preprocess, predict, postprocess. Use it in a `with` statement.
+
+        with Segmenter.from_bundle(load_bundle("demo")) as segmenter:
+            volume_ml = segmenter.segment(nibabel.load("flair.nii.gz"))["wmh"].volume_ml
 
     Args:
-        preprocessing: the bundle's.
-        outputs: the bundle's, or with thresholds and minimum sizes of the user's.
-        backend: open.
+        model: channels, preprocessing, outputs.
+        backends: open, one for each device: of one view if the model is adaptive.
+        on_span: is told what the devices do.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, outputs: Sequence[Output], backend: Backend
+        self, model: SegmentationModel, backends: Sequence[Backend], on_span: OnSpan = ignore_span
     ) -> None:
-        self.preprocessing = preprocessing
-        self.outputs = tuple(outputs)
-        self.backend = backend
+        self.model = model
+        self.backends = backends
+        self.predictor = Predictor(backends, model.needs_all_views, on_span)
+
+    @classmethod
+    @contextmanager
+    def from_bundle(
+        cls, bundle: Bundle, options: InferenceOptions | None = None
+    ) -> Iterator[Segmenter]:
+        """Open a bundle on this machine.
+
+        Args:
+            bundle: from `load_bundle`.
+            options: backend, precision, views and thresholds; None: the defaults.
+
+        Raises:
+            BackendError: no backend can run the bundle as the options ask.
+            BundleError: the bundle has no graph or no calibration for the options.
+            InputError: the options contradict each other.
+        """
+        options = options or InferenceOptions()
+        model = SegmentationModel.from_bundle(bundle, options.outputs(bundle), options.tta)
+        with (
+            open_backends(bundle, options.backend, options.backend_options) as opened,
+            cls(model, opened.backends) as segmenter,
+        ):
+            yield segmenter
+
+    def __enter__(self) -> Self:
+        """Start the threads of the predictor."""
+        self.predictor.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the threads of the predictor."""
+        self.predictor.__exit__(kind, error, traceback)
 
     def segment(
-        self, *channels: Scan, on_executed: Callable[[float], None] | None = None
+        self,
+        images: Image | Sequence[Image] | Mapping[str, Image],
+        on_progress: OnProgress = lambda _: None,
     ) -> Segmentation:
         """Segment one scan.
 
         Args:
-            channels: one scan for each of the bundle's channels, all on one grid.
-            on_executed: called after each batch with the share of slices executed, 0 to 1.
+            images: the image, or one for each channel of the bundle, by name or in order; all on
+                one grid.
+            on_progress: called with the share of the network's work that is done, 0 to 1.
 
         Raises:
-            InputError: the channels are too few or too many, on different grids, or show no head.
+            InputError: an image is missing or too many, is not a usable volume, lies on another
+                grid, or shows no head.
             BackendError: the execution failed.
         """
-        begun = begin(channels, self.preprocessing, self.backend.shape.channels)
-        with timed(begun.seconds, "execute"):
-            squares = self.backend.predict(begun.prepared.slices, on_executed)
-        return end(begun, squares, self.outputs)
+        preprocessed = preprocess(self._scans(images), self.model.preprocessing)
+        prediction = self.predictor.predict(preprocessed.slices, on_progress)
+        return postprocess(prediction, preprocessed, self.model.outputs)
+
+    def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan]:
+        """Return the scans in the order of the channels."""
+        channels = self.model.channels
+        if isinstance(images, Mapping):
+            if set(images) != set(channels):
+                problem = f"are {', '.join(images)}, expected {', '.join(channels)}"
+                raise InputError(problem, "Give one image for each channel.", about="channels")
+            images = [images[channel] for channel in channels]
+        elif isinstance(images, Scan | SpatialImage):
+            images = [images]
+        require_channels(images, channels)
+        return [one if isinstance(one, Scan) else scan_from_image(one) for one in images]
 
 
-def begin(channels: Sequence[Scan], preprocessing: Preprocessing, expected: int) -> Begun:
-    """Prepare one scan.
-
-    Args:
-        channels: one scan for each of the bundle's channels, all on one grid.
-        preprocessing: the bundle's.
-        expected: how many channels the network takes.
-
-    Raises:
-        InputError: the channels are too few or too many, on different grids, or show no head.
-    """
-    if len(channels) != expected:
+def require_channels(images: Sequence[object], channels: Sequence[str]) -> None:
+    """Refuse too few or too many images; InputError."""
+    if len(images) != len(channels):
         raise InputError(
-            f"comes as {count_noun(len(channels), 'channel')},"
-            f" this bundle's network takes {expected}",
-            "Use a bundle made for the channels at hand.",
-            about=channels[0].path,
+            f"{count_noun(len(images), 'image')} given, this bundle takes {len(channels)}"
+            f" ({', '.join(channels)})",
+            "Give one image for each channel, or use another bundle.",
         )
-    seconds: dict[str, float] = {}
-    with timed(seconds, "prepare"):
-        prepared = preprocess(channels, preprocessing)
-    return Begun(tuple(channels), prepared, seconds)
-
-
-def end(begun: Begun, squares: Floats, outputs: Sequence[Output]) -> Segmentation:
-    """Bring probabilities to the scan's own grid and find the lesions.
-
-    Args:
-        begun: the scan.
-        squares: what the network gave, [slices run, K, S, S].
-        outputs: the K outputs, with the thresholds and minimum sizes to use.
-    """
-    channels, prepared, seconds = begun.channels, begun.prepared, begun.seconds
-    with timed(seconds, "restore"):
-        probabilities = [
-            prepared.restoration.probability(squares[:, k]) for k in range(len(outputs))
-        ]
-    with timed(seconds, "lesions"):
-        results = tuple(
-            OutputResult(output, probability, _cut(probability, output, channels[0]))
-            for output, probability in zip(outputs, probabilities, strict=True)
-        )
-    return Segmentation(
-        results=results,
-        slice_count=prepared.slice_count,
-        slices_run=len(prepared.slices),
-        warnings=(*(w for channel in channels for w in channel.warnings), *prepared.warnings),
-        seconds=seconds,
-    )
-
-
-def _cut(probability: Floats, output: Output, scan: Scan) -> Lesions:
-    return find_lesions(
-        probability,
-        threshold=output.threshold,
-        min_lesion_mm3=output.min_lesion_mm3,
-        voxel_volume_mm3=scan.voxel_volume_mm3,
-    )
-
-
-@contextmanager
-def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    """Note how many seconds the block takes."""
-    started = time.perf_counter()
-    yield
-    seconds[step] = round(time.perf_counter() - started, 4)

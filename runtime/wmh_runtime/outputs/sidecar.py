@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -14,8 +16,8 @@ from pydantic import Field, ValidationError
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.inference.segmenter import OutputResult, Segmentation
 from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 
@@ -32,14 +34,14 @@ class Settings(StrictModel):
     device: str
     precision: str
     tta: Tta
-    empty_below: float | None = Field(
+    empty_slice_threshold: float | None = Field(
         default=None, description="of adaptive: slices below this everywhere got one view"
     )
 
     @classmethod
     def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
         """Gather the settings of one output."""
-        bound = bundle.manifest.empty_below(output) if tta == "adaptive" else None
+        bound = bundle.manifest.empty_slice_threshold(output) if tta == "adaptive" else None
         return cls(
             model_id=bundle.manifest.model_id,
             bundle=bundle.manifest.name,
@@ -48,8 +50,24 @@ class Settings(StrictModel):
             device=backend.device,
             precision=backend.precision,
             tta=tta,
-            empty_below=bound,
+            empty_slice_threshold=bound,
         )
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What makes the results of a run."""
+
+    settings: Sequence[Settings]  # for each output
+    versions: Mapping[str, str]  # of the libraries of the backend
+    warnings: Sequence[str]  # of the model, for every result
+
+    @classmethod
+    def of(cls, bundle: Bundle, outputs: Sequence[Output], backend: Backend, tta: Tta) -> Self:
+        """Gather it for a bundle, its outputs as they are used, and an open backend."""
+        settings = [Settings.of(bundle, output, backend, tta) for output in outputs]
+        warning = bundle.manifest.warning
+        return cls(settings, backend.versions, [warning] if warning else [])
 
 
 class Lesion(StrictModel):
@@ -79,19 +97,18 @@ class Sidecar(StrictModel):
     seconds: dict[str, float] = Field(description="by step, on the machine that did it")
 
     @classmethod
-    def of(
+    def from_result(
         cls,
         scan: Scan,
         segmentation: Segmentation,
         result: OutputResult,
         settings: Settings,
-        backend: Backend,
-        *,
-        slices_in_all_views: int,
-        warning: str = "",
+        provenance: Provenance,
+        seconds: Mapping[str, float],
     ) -> Sidecar:
-        """Record one output of a segmentation; the model's warning is its first warning."""
+        """Describe one output of a segmentation; the model's warning comes first."""
         lesions = result.lesions
+        is_full, some = settings.tta == "full", segmentation.slices_in_all_views
         centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)
         return cls(
             Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
@@ -107,14 +124,14 @@ class Sidecar(StrictModel):
             ],
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
-            slices_in_all_views=slices_in_all_views,
-            warnings=[warning] * bool(warning) + list(segmentation.warnings),
+            slices_in_all_views=segmentation.slices_run if is_full else some,
+            warnings=[*provenance.warnings, *segmentation.warnings],
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},
-                **backend.versions,
+                **provenance.versions,
             },
-            seconds=segmentation.seconds,
+            seconds={stage: round(duration, 4) for stage, duration in seconds.items()},
         )
 
 

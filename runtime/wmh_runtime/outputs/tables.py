@@ -1,8 +1,9 @@
-"""The tables of an output folder: volumes of all that is finished, and what failed."""
+"""The tables of an output folder: the volumes of all results, and the failures of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
@@ -17,10 +18,10 @@ FAILURES_NAME = "failures.csv"
 
 
 def require_replaceable(out: Path) -> None:
-    """Find out before any work whether a table is open elsewhere, as spreadsheets lock it.
+    """Check that no other program has locked a table, as spreadsheet programs do.
 
     Raises:
-        InputError: one is.
+        InputError: a table cannot be replaced.
     """
     for path in (out / VOLUMES_NAME, out / FAILURES_NAME):
         try:
@@ -29,20 +30,35 @@ def require_replaceable(out: Path) -> None:
         except OSError as error:
             raise InputError(
                 f"cannot be replaced ({error.strerror or error})",
-                "Close it where it is open, or choose another output folder.",
+                "Close it in other programs, or choose another output folder.",
                 about=path,
             ) from error
 
 
-def write_volumes(out: Path) -> None:
-    """Write one row for every finished result below the output folder."""
+def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
+    """Write both tables. If one cannot be written, the other still is.
+
+    Args:
+        out: output folder.
+        failed: the cases that failed in this run, each with the reason.
+
+    Raises:
+        InputError: a table cannot be written.
+    """
+    with ExitStack() as both:
+        both.callback(_write_volumes, out)
+        both.callback(_write_failures, out, failed)
+
+
+def _write_volumes(out: Path) -> None:
+    """Write one row for each result in the output folder."""
     rows = sorted(_volumes(out), key=lambda row: (row["scan"], row["output"]))
     if rows:
         write_table_atomically(out / VOLUMES_NAME, rows)
 
 
-def write_failures(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
-    """Write one row for every scan that failed in this run; no table where none did."""
+def _write_failures(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
+    """Write one row for each failure; without failures there is no table."""
     rows = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
     if rows:
         write_table_atomically(out / FAILURES_NAME, rows)
@@ -51,17 +67,17 @@ def write_failures(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
 
 
 def _volumes(out: Path) -> Iterator[dict[str, str]]:
-    for path in out.rglob(f"*{bids.RECORD_SUFFIX}"):
-        record = read_sidecar(path)
-        if record is None:
+    for path in out.rglob(f"*{bids.SIDECAR_SUFFIX}"):
+        sidecar = read_sidecar(path)
+        if sidecar is None:
             continue
-        settings = record.settings
+        settings = sidecar.settings
         folder, output = path.parent.relative_to(out), settings.output
         yield {
-            "scan": (folder / record.Sources[0]).as_posix(),
+            "scan": (folder / sidecar.Sources[0]).as_posix(),
             "output": output.name,
-            "volume_ml": f"{record.volume_ml:.4f}",
-            "lesion_count": str(record.lesion_count),
+            "volume_ml": f"{sidecar.volume_ml:.4f}",
+            "lesion_count": str(sidecar.lesion_count),
             "threshold": f"{output.threshold:g}",
             "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
             "bundle": settings.bundle,
@@ -70,5 +86,5 @@ def _volumes(out: Path) -> Iterator[dict[str, str]]:
             "precision": settings.precision,
             "backend": settings.backend,
             "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
-            "warnings": " | ".join(record.warnings),
+            "warnings": " | ".join(sidecar.warnings),
         }

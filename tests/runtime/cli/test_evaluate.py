@@ -140,7 +140,7 @@ def test_a_mask_on_another_grid_is_named_and_the_others_go_on(heads, run):
     change(mask_of(heads, "sub-01"), lambda voxels: None, shift_mm=3)
     status, said, errors = run()
     assert status == 1
-    assert "sub-01_label-WMH_mask.nii.gz: lies up to 3.0 mm away from" in errors
+    assert "sub-01_label-WMH_mask.nii.gz: is not on the grid of" in errors
     assert "2 masks compared" in said
     assert [row["name"] for row in rows_of(heads)] == ["sub-00", "sub-02"]
     assert "- sub-01: " in (heads / "report" / "summary.md").read_text()
@@ -159,12 +159,13 @@ def test_a_missing_prediction_stops_all_unless_allowed(heads, run):
     mask_of(heads, "sub-01").rename(mask_of(heads, "other"))
     status, _, errors = run()
     assert status == 2
-    assert "no prediction for 1 of 3 references" in errors
-    assert "sub-01_label-WMH_mask.nii.gz first" in errors
+    assert "1 of 3 references have no prediction" in errors
+    assert "the first is " in errors
+    assert "sub-01_label-WMH_mask.nii.gz; partial scores would be biased" in errors
     status, said, _ = run("--allow-missing")
     assert status == 0
-    assert "passed over 1 reference without a prediction: sub-01_label" in said
-    assert "passed over 1 prediction without a reference: other_label" in said
+    assert "skipped 1 reference without a prediction: sub-01_label" in said
+    assert "skipped 1 prediction without a reference: other_label" in said
     text = (heads / "report" / "summary.md").read_text()
     assert "- 1 reference without a prediction: " in text
 
@@ -183,8 +184,8 @@ def test_a_scan_of_another_grid_is_not_drawn_but_told(heads, run):
     change(heads / "heads" / "sub-02_FLAIR.nii.gz", lambda voxels: None, shift_mm=3)
     status, _, errors = run("--scans", heads / "heads")
     assert status == 0
-    assert "warning: not drawn: " in errors
-    assert "lies up to 3.0 mm away" in errors
+    assert "warning: scan not drawn: " in errors
+    assert "voxels are up to 3.0 mm apart" in errors
 
 
 def test_errors_are_drawn_over_the_scan(heads, run):
@@ -211,7 +212,7 @@ def test_a_table_names_pairs_and_sites(heads, run_command):
     )
     status, said, _ = run_command(evaluate, heads / "results", table, "--out", heads / "report")
     assert status == 0
-    assert "passed over 2 predictions without a reference" in said
+    assert "skipped 2 predictions without a reference" in said
     # One cube of three: Dice 2 · 8 / (8 + 24).
     row = rows_of(heads)[0]
     assert (row["name"], row["site"], row["dice"]) == ("results/sub-00", "Ulm", "0.5")

@@ -110,8 +110,8 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_nothing_half(tmp_path, command):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert re.search(r"(finishing \d+ scans? on the way|ending); Ctrl-C once more", errors)
-    assert "interrupted. What is finished is kept" in errors
+    assert re.search(r"(finishing \d+ scans?|stopping); press Ctrl-C again", errors)
+    assert "interrupted. Finished results are kept" in errors
     require_whole(out)
     assert 0 < done_in(out) < SCANS
     last = command(out)

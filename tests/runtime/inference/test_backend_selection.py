@@ -11,12 +11,13 @@ from tests.toys import write_head
 from wmh_runtime.backends import tensorrt_engine
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.errors import BackendError, BundleError, InputError
-from wmh_runtime.inference import backend_selection
-from wmh_runtime.inference.backend_selection import BackendOptions, open_backends
+from wmh_runtime.inference import backend_factory
+from wmh_runtime.inference.backend_factory import BackendOptions
+from wmh_runtime.inference.backend_selection import open_backends
 
 FP32 = BackendOptions(views=8, precision="fp32")
 FP16 = BackendOptions(views=8, precision="fp16")
@@ -24,7 +25,7 @@ FP16 = BackendOptions(views=8, precision="fp16")
 
 @pytest.fixture
 def bundle(toy_bundle):
-    return with_engines(with_engines(open_bundle(toy_bundle), "rtx"), "tensorrt")
+    return with_engines(with_engines(load_bundle(toy_bundle), "rtx"), "tensorrt")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def caches(tmp_path, monkeypatch):
 @pytest.fixture
 def gpus(monkeypatch):
     """Two GPUs, and everything installed that uses them."""
-    monkeypatch.setattr(backend_selection, "device_type", lambda: CudaDevice)
+    monkeypatch.setattr(backend_factory, "device_type", lambda: CudaDevice)
     return install_fake_gpus(monkeypatch)
 
 
@@ -45,44 +46,45 @@ def name_and_rest(bundle, name, wanted):
         return found.backends[0].name, found
 
 
-def test_without_a_gpu_the_fastest_of_the_processor_is_taken_and_nothing_told(bundle):
+def test_without_a_gpu_the_fastest_cpu_backend_is_selected_silently(bundle):
     name, found = name_and_rest(bundle, "auto", FP32)
     assert name == "openvino"
-    assert found.passed_over == []
+    assert found.rejected == []
 
 
 @pytest.mark.parametrize(
     ("wanted", "name"), [(FP16, "rtx"), (FP32, "onnxruntime-cuda")], ids=["fp16", "fp32"]
 )
-def test_with_a_gpu_the_precision_decides_whether_an_engine_can_be_taken(
-    bundle, gpus, wanted, name
-):
+def test_with_a_gpu_the_precision_decides_whether_an_engine_is_selected(bundle, gpus, wanted, name):
     assert name_and_rest(bundle, "auto", wanted)[0] == name
 
 
-def test_what_falls_back_is_passed_over_with_its_reason(bundle, gpus):
-    onnxruntime_gpu.told.falls_back = True
+def test_a_backend_that_would_fall_back_to_the_cpu_is_rejected_with_the_reason(bundle, gpus):
+    onnxruntime_gpu.state.falls_back = True
     name, found = name_and_rest(bundle, "auto", FP32)
     assert name == "openvino"
-    (cuda,) = found.passed_over
+    (cuda,) = found.rejected
     assert cuda.startswith("onnxruntime-cuda is not used: onnxruntime-cuda: CUDAExecutionProvider")
     assert "could not be loaded (Failed to load libcudnn.so.9). Check the driver" in cuda
 
 
-def test_what_is_beyond_its_bound_is_passed_over(bundle, monkeypatch):
+def test_a_backend_beyond_its_tolerance_is_rejected(bundle, monkeypatch):
     execute = OpenVinoBackend._execute
     monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: 0.5 * execute(self, batch))
     name, found = name_and_rest(bundle, "auto", FP32)
     assert name == "onnxruntime"
-    assert found.passed_over[0].startswith("openvino is not used: fp32 on openvino")
+    assert found.rejected[0].startswith("openvino is not used: fp32 on openvino")
 
 
-def test_where_no_engine_fits_the_command_that_builds_one_is_told(bundle, gpus):
+def test_without_a_fitting_engine_the_error_says_how_to_build_one(bundle, gpus):
     manifest = bundle.manifest
     other = [e.model_copy(update={"targets": ["sm120"], "gpu": ""}) for e in manifest.engines]
     bundle = type(bundle)(bundle.folder, manifest.model_copy(update={"engines": other}))
-    onnxruntime_gpu.told.falls_back = True
-    with pytest.raises(BundleError, match=r"for sm120, this GPU is sm89\. Run: wmh-export engines"):
+    onnxruntime_gpu.state.falls_back = True
+    with pytest.raises(
+        BundleError,
+        match=r"this GPU is sm89\. Build one with wmh-export engines: runtime",
+    ):
         name_and_rest(bundle, "auto", FP16)
 
 
@@ -90,53 +92,53 @@ def test_where_no_engine_fits_the_command_that_builds_one_is_told(bundle, gpus):
 @pytest.mark.parametrize(
     "wanted", [FP16, BackendOptions(8, "fp32", gpus=(0,))], ids=["fp16", "device"]
 )
-def test_what_only_a_gpu_does_is_not_left_to_the_processor(bundle, wanted, monkeypatch):
+def test_options_for_a_gpu_do_not_fall_back_to_the_cpu(bundle, wanted, monkeypatch):
     with pytest.raises(BackendError, match=r"no GPU can be used|is not? installed|has no CUDA"):
         name_and_rest(bundle, "auto", wanted)
 
 
 @pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"])
-def test_an_engine_and_a_graph_are_executed_on_two_gpus(bundle, gpus, name):
+def test_engines_and_graphs_run_on_two_gpus(bundle, gpus, name):
     wanted = BackendOptions(views=1, precision="fp16", gpus=(0, 1))
     with open_backends(bundle, name, wanted) as found:
         assert [backend.batch_size for backend in found.backends] == [8, 8]
         assert str(found).startswith("2 × ")
         assert str(found).endswith("on Fake in fp16")
         for backend in found.backends:
-            given = backend.predict(np.ones((3, *backend.shape.slice_in), np.float32))
+            given = backend.predict(np.ones((3, *backend.shape.input_shape), np.float32))
             np.testing.assert_allclose(given, 0.7310586, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("name", "wanted", "says"),
     [
-        ("cuda", FP32, "--backend: there is no backend cuda. Choose from: auto, rtx, tensorrt"),
-        ("rtx", FP32, "rtx: does not compute in fp32. Give --precision fp16, or another --backend"),
+        ("cuda", FP32, "backend: there is no backend cuda. Choose from: auto, rtx, tensorrt"),
+        ("rtx", FP32, "rtx: does not compute in fp32. Choose precision fp16, or another backend"),
         (
             "rtx",
             BackendOptions(8, "fp16", threads=2),
-            "--threads: rtx executes on a GPU. Leave it out",
+            "threads: rtx runs on a GPU. Leave it out",
         ),
         (
             "rtx",
             BackendOptions(8, "fp16", gpus=(2,)),
-            "--device: there is no GPU 2. Choose from: 0 (Fake)",
+            "gpus: there is no GPU 2. Choose from: 0 (Fake)",
         ),
-        ("rtx", BackendOptions(8, "fp16", batch_size=33), "takes 1 to 32 slices at a time, not 33"),
+        ("rtx", BackendOptions(8, "fp16", batch_size=33), "takes 1 to 32 slices per batch, not 33"),
         (
             "onnxruntime-cuda",
             BackendOptions(8, "int8"),
-            "onnxruntime-cuda: does not compute in int8. Give --precision fp32 or fp16",
+            "onnxruntime-cuda: does not compute in int8. Choose precision fp32 or fp16",
         ),
         ("onnxruntime", BackendOptions(8, "int8"), "has no 8-view int8 graph"),
         (
             "openvino",
             BackendOptions(8, "fp32", gpus=(0,)),
-            "--device: openvino executes on the processor",
+            "gpus: openvino runs on the CPU",
         ),
     ],
 )
-def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
+def test_impossible_options_are_one_line(bundle, gpus, name, wanted, says):
     with pytest.raises((InputError, BackendError, BundleError)) as raised:
         name_and_rest(bundle, name, wanted)
     assert says in str(raised.value)
@@ -144,7 +146,7 @@ def test_what_cannot_be_is_one_line(bundle, gpus, name, wanted, says):
 
 def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
     monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
-    with pytest.raises(BackendError, match=r"--device: are of several models \(RTX 4060, RTX 4090"):
+    with pytest.raises(BackendError, match=r"gpus: are of several models \(RTX 4060, RTX 4090"):
         name_and_rest(bundle, "onnxruntime-cuda", BackendOptions(8, "fp32", gpus=(0, 1)))
 
 
@@ -154,7 +156,7 @@ def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_comman
     options = ("--bundle", bundle.folder, "--precision", "fp16", "--device", "0,1")
     status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", *options)
     assert (status, errors) == (0, "")
-    assert "executed by 2 × rtx 11.0.0 on Fake in fp16" in said
+    assert "running on 2 × rtx 11.0.0 on Fake in fp16" in said
     assert "fp16 agrees with the trained network on this machine" in said
     by_processor = tmp_path / "by-processor"
     run_command(
@@ -169,7 +171,7 @@ def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_comman
         assert found["volume_ml"] == other["volume_ml"]
 
 
-def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
+def test_a_lost_gpu_ends_a_run_that_can_be_resumed(
     bundle, gpus, run_command, tmp_path, monkeypatch
 ):
     for number in range(12):
@@ -182,7 +184,7 @@ def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
     def fail_later(event):
         waited.append(event)
         if len(waited) > 40:
-            cuda_runtime.fails["cudaEventSynchronize"] = (
+            cuda_runtime.failures["cudaEventSynchronize"] = (
                 cuda_runtime.cudaError_t.cudaErrorIllegalAddress
             )
         return wait(event)
@@ -195,16 +197,14 @@ def test_a_gpu_that_is_lost_ends_a_run_that_can_be_gone_on_with(
     assert f"stopped after {finished} of 12 scans. Check it with nvidia-smi" in errors
     assert len((tmp_path / "out" / "volumes.csv").read_text().splitlines()) == 1 + finished
     monkeypatch.setattr(cuda_runtime, "cudaEventSynchronize", wait)
-    cuda_runtime.fails.clear()
+    cuda_runtime.failures.clear()
     status, said, _ = run_command(*call)
     assert status == 0
     assert f"12 scans finished, {finished} of them by earlier runs" in said
 
 
-def test_an_engine_that_is_added_leaves_finished_scans_finished(
-    toy_bundle, gpus, run_command, tmp_path
-):
-    bundle = with_engines(open_bundle(toy_bundle), "rtx")
+def test_a_new_engine_leaves_existing_results_valid(toy_bundle, gpus, run_command, tmp_path):
+    bundle = with_engines(load_bundle(toy_bundle), "rtx")
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
     call = (main, tmp_path / "scans", tmp_path / "out", "--bundle", toy_bundle)
     precision = ("--precision", "fp16")
@@ -212,8 +212,8 @@ def test_an_engine_that_is_added_leaves_finished_scans_finished(
     assert status == 0
     with_engines(bundle, "tensorrt")
     status, said, _ = run_command(*call, *precision)
-    assert (status, "executed by rtx" in said) == (0, True)
+    assert (status, "running on rtx" in said) == (0, True)
     assert "1 scan finished, 1 of them by earlier runs" in said
     status, _, errors = run_command(*call, *precision, "--backend", "rtx")
     assert status == 2
-    assert "made with another backend (onnxruntime-cuda, now rtx)" in errors
+    assert "other settings: backend (onnxruntime-cuda, now rtx)" in errors

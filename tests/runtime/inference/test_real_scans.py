@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from wmh_runtime.bundle.bundle import open_bundle
-from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 
 
@@ -17,10 +18,10 @@ from wmh_runtime.dataset.discovery import discover
 def results(test_data, tmp_path_factory):
     """The seven FLAIRs, once, in one view: an eighth of the time, and it need not be right."""
     out = tmp_path_factory.mktemp("results")
-    bundle = open_bundle("demo")
+    bundle = load_bundle("demo")
     found = discover(test_data / "open-ms", out)
-    job = Job(found.scans, out, bundle, bundle.manifest.outputs, with_probability=True)
-    with OnnxRuntimeBackend.of_bundle(bundle, views=1) as backend:
+    job = Job(found.scans, out, bundle, bundle.manifest.outputs, save_probability=True)
+    with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
         outcome = run(job, [backend], Progress())
     assert (len(outcome.done), outcome.failed) == (7, [])
     return out

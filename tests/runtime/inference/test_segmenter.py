@@ -5,19 +5,21 @@ from tests.toys import TOY_SIZE_PX, write_head
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.imageio.volume import scan_from_array
+from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
 
-PREPARATION = Preprocessing(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
+PREPROCESSING = Preprocessing(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
 
 
 def segment(*scans, outputs=("wmh",), threshold=0.9):
     shape = NetworkShape(len(scans), len(outputs), TOY_SIZE_PX)
     wanted = [Output(name=name, threshold=threshold, min_lesion_mm3=0) for name in outputs]
-    with FakeBackend(shape) as backend:
-        return Segmenter(PREPARATION, wanted, backend).segment(*scans)
+    model = SegmentationModel(["flair", "t1"][: len(scans)], PREPROCESSING, wanted)
+    with FakeBackend(shape) as backend, Segmenter(model, [backend]) as segmenter:
+        return segmenter.segment(scans)
 
 
 def test_a_bright_cube_is_found_where_it_is_with_its_volume(tmp_path):
@@ -53,8 +55,12 @@ def test_progress_reaches_the_whole(tmp_path):
     # 6 slices in batches of 4.
     scan = read_scan(write_head(tmp_path / "a.nii"))
     shares = []
-    with FakeBackend(NetworkShape(1, 1, TOY_SIZE_PX), batch_size=4) as backend:
-        Segmenter(PREPARATION, [], backend).segment(scan, on_executed=shares.append)
+    model = SegmentationModel(["flair"], PREPROCESSING, [])
+    with (
+        FakeBackend(NetworkShape(1, 1, TOY_SIZE_PX), batch_size=4) as backend,
+        Segmenter(model, [backend]) as segmenter,
+    ):
+        segmenter.segment(scan, shares.append)
     assert shares == [4 / 6, 1]
 
 
@@ -64,18 +70,57 @@ def test_two_channels_and_two_outputs(tmp_path):
     assert [result.output.name for result in results] == ["wmh", "stroke"]
 
 
-def test_missing_channels_are_counted(tmp_path):
+def test_missing_channels_are_named(tmp_path):
     scan = read_scan(write_head(tmp_path / "a.nii"))
-    with FakeBackend(NetworkShape(2, 1, TOY_SIZE_PX)) as backend:
-        segmenter = Segmenter(PREPARATION, [], backend)
-        with pytest.raises(InputError, match="1 channel, this bundle's network takes 2"):
+    model = SegmentationModel(["flair", "t1"], PREPROCESSING, [])
+    with (
+        FakeBackend(NetworkShape(2, 1, TOY_SIZE_PX)) as backend,
+        Segmenter(model, [backend]) as segmenter,
+    ):
+        with pytest.raises(InputError, match=r"1 image given, this bundle takes 2 \(flair, t1\)"):
             segmenter.segment(scan)
+        with pytest.raises(InputError, match="channels: are flair, expected flair, t1"):
+            segmenter.segment({"flair": scan})
+
+
+def test_images_of_nibabel_and_arrays_are_segmented_like_files(tmp_path):
+    import nibabel as nib
+
+    path = write_head(tmp_path / "a.nii.gz")
+    image = nib.load(path)
+    model = SegmentationModel(
+        ["flair"], PREPROCESSING, [Output(name="wmh", threshold=0.9, min_lesion_mm3=0)]
+    )
+    array = scan_from_array(image.get_fdata(), image.affine)
+    with (
+        FakeBackend(NetworkShape(1, 1, TOY_SIZE_PX)) as backend,
+        Segmenter(model, [backend]) as segmenter,
+    ):
+        masks = [segmenter.segment(one)["wmh"].mask for one in (read_scan(path), image, array)]
+        masks.append(segmenter.segment({"flair": image})["wmh"].mask)
+    assert masks[0].sum() == 8
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(mask, masks[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "fill", "message"),
+    [
+        ((4, 5), 1, "has 2 dimensions"),
+        ((4, 5, 6, 2), 1, "contains 2 volumes"),
+        ((4, 5, 6), np.nan, "NaN"),
+        ((4, 5, 6), 7, "7"),
+    ],
+)
+def test_arrays_that_are_no_scan_are_refused(shape, fill, message):
+    with pytest.raises(InputError, match=message):
+        scan_from_array(np.full(shape, fill), np.eye(4), name="my scan")
 
 
 def test_channels_on_different_grids_are_refused(tmp_path):
     first = read_scan(write_head(tmp_path / "a.nii"))
     second = read_scan(write_head(tmp_path / "b.nii", affine=np.diag([4, 4, 5, 1])))
-    with pytest.raises(InputError, match=r"b\.nii: lies up to .* mm away from a\.nii"):
+    with pytest.raises(InputError, match=r"b\.nii: is not on the grid of a\.nii"):
         segment(first, second)
 
 

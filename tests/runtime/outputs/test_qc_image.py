@@ -1,4 +1,4 @@
-"""The quality-control picture: true proportions, true sides, lesions outlined and never lost."""
+"""The quality-control image: correct proportions and sides, no lesion without outline."""
 
 from __future__ import annotations
 
@@ -16,12 +16,25 @@ from wmh_runtime.figures.slice_overlay import (
     OUTLINE_COLOR,
     cell_shape,
     draw_slice,
-    grey_from_intensities,
+    gray_from_intensities,
     outline,
     stretch_mask,
 )
-from wmh_runtime.figures.slice_selection import Frame, Window, find_frame, find_window, pick_slices
-from wmh_runtime.figures.text import RAISED, ellipsised, has_glyph, spelled, text_width, wrapped
+from wmh_runtime.figures.slice_selection import (
+    Frame,
+    Window,
+    find_frame,
+    find_window,
+    select_slices,
+)
+from wmh_runtime.figures.text import (
+    SUPERSCRIPTS,
+    drawable,
+    has_glyph,
+    shorten_middle,
+    text_width,
+    wrap_lines,
+)
 from wmh_runtime.outputs.qc_image import MAX_COLUMNS, MAX_ROWS, QcCaption, draw_quality_control
 
 CAPTION = QcCaption("sub-01_FLAIR", ("0.01 mL", "1 lesion", "minimum 3 mm³"))
@@ -45,7 +58,7 @@ def drawn(mask: NDArray[np.bool_]) -> list[str]:
 
 
 def scan_pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    """(height, width) grey of the scan; 0 on page and letters, whose colors have a tint."""
+    """Return the gray values of the scan; 0 on page and letters, whose colors are not gray."""
     rgb = np.asarray(picture)
     untinted = (rgb == rgb[..., :1]).all(axis=2)
     return np.where(untinted, rgb[..., 0], 0).astype(np.uint8)
@@ -60,7 +73,7 @@ def empty_masks(slices: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 class TestOutline:
-    def test_a_pixel_stretched_to_two_by_three_is_outlined_from_outside(self) -> None:
+    def test_the_outline_is_around_a_pixel_scaled_to_two_by_three(self) -> None:
         mask = np.zeros((3, 3), dtype=bool)
         mask[1, 1] = True
         stretched = stretch_mask(mask, (6, 9))
@@ -81,7 +94,7 @@ class TestOutline:
             ".........",
         ]
 
-    def test_the_outline_follows_the_corner_of_an_l_shaped_lesion(self) -> None:
+    def test_the_outline_of_an_l_shaped_lesion(self) -> None:
         region = np.zeros((6, 6), dtype=bool)
         region[1:5, 1] = True
         region[4, 1:5] = True
@@ -94,13 +107,13 @@ class TestOutline:
             "######",
         ]
 
-    def test_a_lesion_of_one_pixel_survives_shrinking_tenfold(self) -> None:
+    def test_a_lesion_of_one_pixel_is_kept_in_a_tenfold_smaller_picture(self) -> None:
         mask = np.zeros((100, 100), dtype=bool)
         mask[37, 52] = True  # 0.1 display pixels wide, at 3.7 and 5.2: rounds to row 4, column 5
         stretched = stretch_mask(mask, (10, 10))
         assert np.argwhere(stretched).tolist() == [[4, 5]]
 
-    def test_a_lesion_in_the_last_pixel_survives_shrinking(self) -> None:
+    def test_a_lesion_in_the_last_pixel_is_kept_in_a_smaller_picture(self) -> None:
         mask = np.zeros((100, 100), dtype=bool)
         mask[99, 99] = True
         assert np.argwhere(stretch_mask(mask, (10, 10))).tolist() == [[9, 9]]
@@ -110,14 +123,14 @@ class TestOutline:
         factors=st.tuples(st.integers(1, 4), st.integers(1, 4)),
         seed=st.integers(0, 99),
     )
-    def test_whole_factors_repeat_pixels(
+    def test_integer_factors_repeat_pixels(
         self, shape: tuple[int, int], factors: tuple[int, int], seed: int
     ) -> None:
         mask = np.random.default_rng(seed).random(shape) < 0.4
         repeated = mask.repeat(factors[0], axis=0).repeat(factors[1], axis=1)
         np.testing.assert_array_equal(stretch_mask(mask, repeated.shape), repeated)
 
-    def test_a_drawn_slice_is_colored_on_the_outline_and_grey_elsewhere(self) -> None:
+    def test_a_drawn_slice_is_colored_on_the_outline_and_gray_elsewhere(self) -> None:
         intensities = np.full((3, 3), 5, dtype=np.float32)
         mask = np.zeros((3, 3), dtype=bool)
         mask[1, 1] = True
@@ -127,64 +140,64 @@ class TestOutline:
         assert (picture[~ring] == 255).all()
 
 
-class TestGrey:
+class TestGrayValues:
     def test_the_ends_of_the_window_are_black_and_white(self) -> None:
         intensities = np.array([[-9, 10, 30, 99, np.nan, np.inf]], dtype=np.float32)
-        grey = grey_from_intensities(intensities, Window(10, 30))
-        assert grey.tolist() == [[0, 0, 255, 255, 0, 255]]
+        gray = gray_from_intensities(intensities, Window(10, 30))
+        assert gray.tolist() == [[0, 0, 255, 255, 0, 255]]
 
 
-class TestFraming:
-    def test_a_uniform_head_is_windowed_against_the_air(self) -> None:
+class TestSliceSelection:
+    def test_the_window_of_a_uniform_head_includes_the_air(self) -> None:
         slices = np.zeros((1, 10, 10), dtype=np.float32)
         slices[:, 2:8, 2:8] = 7
         assert find_window(slices, slices > 0) == Window(0, 7)
 
-    def test_slices_without_lesion_are_taken_from_the_middles_of_even_runs(self) -> None:
+    def test_slices_without_lesions_are_the_middles_of_even_runs(self) -> None:
         head = np.ones((12, 2, 2), dtype=bool)  # runs 0-2, 3-5, 6-8, 9-11
-        assert pick_slices(head, np.zeros_like(head), 4) == [1, 4, 7, 10]
+        assert select_slices(head, np.zeros_like(head), 4) == [1, 4, 7, 10]
 
-    def test_every_slice_with_lesion_is_shown_where_there_is_room(self) -> None:
+    def test_every_slice_with_lesions_is_shown_if_there_is_room(self) -> None:
         head = np.ones((12, 2, 2), dtype=bool)
         masks = np.zeros_like(head)
         masks[[3, 5], 0, 0] = True
-        # two places are left for 0 1 2 4 6 and 7 8 9 10 11; 2 and 4 are as near to the middle, 3
-        assert pick_slices(head, masks, 4) == [2, 3, 5, 9]
+        # Two slots remain, for 0 1 2 4 6 and 7 8 9 10 11; 2 and 4 are equally close to 3.
+        assert select_slices(head, masks, 4) == [2, 3, 5, 9]
 
-    def test_a_quarter_of_the_places_is_kept_for_slices_without_lesion(self) -> None:
+    def test_a_quarter_of_the_slots_is_for_slices_without_lesions(self) -> None:
         head = np.ones((12, 2, 2), dtype=bool)
         masks = np.zeros_like(head)
         masks[3:9, 0, 0] = True  # runs 3-4, 5-6, 7-8
         masks[6] = True
-        # 0 1 2 9 10 11 share the last place; the nearest to 5.5 is 2
-        assert pick_slices(head, masks, 4) == [2, 3, 6, 7]
+        # 0 1 2 9 10 11 share the last slot; the closest to 5.5 is 2.
+        assert select_slices(head, masks, 4) == [2, 3, 6, 7]
 
-    def test_slices_that_find_no_place_are_spread_over_all(self) -> None:
+    def test_slices_that_are_not_shown_are_evenly_distributed(self) -> None:
         masks = np.ones((25, 2, 2), dtype=bool)
-        left_out = sorted({*range(25)} - {*pick_slices(masks, masks, 18)})
-        # 7 of 25 are left out, one in about 3.6: neighbors among them are 3 or 4 apart
-        assert {after - before for before, after in pairwise(left_out)} == {3, 4}
+        not_shown = sorted({*range(25)} - {*select_slices(masks, masks, 18)})
+        # 7 of 25 are not shown, about every 3.6th: the distances between them are 3 or 4.
+        assert {after - before for before, after in pairwise(not_shown)} == {3, 4}
 
-    def test_slices_without_head_are_left_out_unless_they_hold_lesion(self) -> None:
+    def test_slices_without_head_are_shown_only_if_they_have_lesions(self) -> None:
         head = np.zeros((10, 2, 2), dtype=bool)
         head[3:6] = True
         masks = np.zeros_like(head)
-        assert pick_slices(head, masks, 20) == [3, 4, 5]
+        assert select_slices(head, masks, 20) == [3, 4, 5]
         masks[7, 0, 0] = True
-        assert pick_slices(head, masks, 20) == [3, 4, 5, 7]
+        assert select_slices(head, masks, 20) == [3, 4, 5, 7]
 
     @given(
         areas=st.lists(st.integers(0, 5), min_size=1, max_size=60),
-        most=st.integers(1, 24),
+        max_count=st.integers(1, 24),
     )
-    def test_picks_hold_the_slice_with_most_lesion(self, areas: list[int], most: int) -> None:
+    def test_the_slice_with_most_lesion_is_selected(self, areas: list[int], max_count: int) -> None:
         masks = np.arange(5) < np.array(areas)[:, np.newaxis, np.newaxis]  # (n, 1, 5)
-        picks = pick_slices(np.ones_like(masks), masks, most)
-        assert picks == sorted(set(picks))
-        assert len(picks) == min(most, len(areas))
-        assert max(areas) == max(areas[index] for index in picks)
+        selected = select_slices(np.ones_like(masks), masks, max_count)
+        assert selected == sorted(set(selected))
+        assert len(selected) == min(max_count, len(areas))
+        assert max(areas) == max(areas[index] for index in selected)
 
-    def test_the_frame_holds_head_and_lesion_with_a_margin(self) -> None:
+    def test_the_frame_contains_head_and_lesions_with_a_margin(self) -> None:
         head = np.zeros((1, 200, 100), dtype=bool)
         head[0, 50:150, 10:60] = True
         masks = np.zeros_like(head)
@@ -193,14 +206,14 @@ class TestFraming:
         masks[0, 100, 84] = True  # columns 10 to 84 inclusive: 75 of them, 4 % is 3
         assert find_frame(head, masks) == Frame(46, 154, 7, 88)
 
-    def test_a_frame_beyond_the_slice_is_filled(self) -> None:
+    def test_a_frame_outside_the_slice_is_filled(self) -> None:
         image = np.array([[1, 2], [3, 4]], dtype=np.float32)
-        cut = Frame(-1, 2, 1, 4).cut(image, fill=9)
-        assert cut.tolist() == [[9, 9, 9], [2, 9, 9], [4, 9, 9]]
+        cropped = Frame(-1, 2, 1, 4).crop(image, fill=9)
+        assert cropped.tolist() == [[9, 9, 9], [2, 9, 9], [4, 9, 9]]
 
 
 class TestPage:
-    def test_a_square_in_mm_is_square_on_the_page(self) -> None:
+    def test_a_square_in_mm_is_a_square_on_the_page(self) -> None:
         # 10 rows of 1 mm and 4 columns of 2.5 mm: 10 mm x 10 mm
         slices = np.zeros((1, 40, 16), dtype=np.float32)
         slices[0, 15:25, 6:10] = 1
@@ -215,9 +228,9 @@ class TestPage:
         height, width = cell_shape(Frame(0, 30, 0, 50), (3.0, 1.2), columns=6)
         assert height / width == pytest.approx(1.5, rel=0.01)
 
-    def test_column_0_is_left_and_row_0_is_up(self) -> None:
+    def test_column_0_is_on_the_left_and_row_0_on_top(self) -> None:
         slices = np.zeros((1, 20, 20), dtype=np.float32)
-        slices[0, 2:18, 2:18] = 50  # the darkest of the head, hence black
+        slices[0, 2:18, 2:18] = 50  # the darkest intensity of the head: drawn black
         slices[0, 2:7, 2:7] = 100
         picture = page_of(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
         scan = scan_pixels(picture)
@@ -227,13 +240,13 @@ class TestPage:
 
     def test_slices_go_from_left_to_right(self) -> None:
         slices = np.zeros((2, 20, 20), dtype=np.float32)
-        slices[0, 2:18, 2:18] = 50  # the darkest of the head, hence black
+        slices[0, 2:18, 2:18] = 50  # the darkest intensity of the head: drawn black
         slices[1, 2:18, 2:18] = 100
         picture = page_of(slices, empty_masks(slices), (1.0, 1.0), CAPTION)
         _, columns = np.nonzero(scan_pixels(picture) >= 200)
         assert columns.min() > PAGE_WIDTH_PX / 2
 
-    def test_only_lesions_bring_the_outline_color(self) -> None:
+    def test_only_lesions_have_the_outline_color(self) -> None:
         slices = np.random.default_rng(3).random((4, 30, 30), dtype=np.float32)
         masks = empty_masks(slices)
         without = page_of(slices, masks, (1.0, 1.0), CAPTION)
@@ -242,20 +255,20 @@ class TestPage:
         with_lesion = page_of(slices, masks, (1.0, 1.0), CAPTION)
         assert count_of_outline_color(with_lesion) > 0
 
-    def test_a_lesion_at_the_corner_of_the_scan_is_outlined_all_around(self) -> None:
+    def test_a_lesion_in_the_corner_of_the_scan_has_a_complete_outline(self) -> None:
         slices = np.ones((1, 10, 10), dtype=np.float32)
         masks = empty_masks(slices)
         masks[0, 9, 9] = True
         head = head_of(slices)
         frame = find_frame(head, masks)
-        ring = outline(stretch_mask(frame.cut(masks[0], fill=False), (120, 120)))
+        ring = outline(stretch_mask(frame.crop(masks[0], fill=False), (120, 120)))
         # 12 x 12 pixels with the margin of 1, 10 display pixels each: a ring around 10 x 10
         assert ring.sum() == 12 * 12 - 10 * 10
 
-    def test_no_more_cells_than_the_grid_has(self) -> None:
+    def test_there_are_at_most_as_many_slices_as_cells(self) -> None:
         slices = np.ones((200, 4, 4), dtype=np.float32)
         masks = empty_masks(slices)
-        assert len(pick_slices(head_of(slices), masks, MAX_COLUMNS * MAX_ROWS)) == 24
+        assert len(select_slices(head_of(slices), masks, MAX_COLUMNS * MAX_ROWS)) == 24
 
     def test_the_same_input_gives_the_same_picture(self) -> None:
         slices = np.random.default_rng(4).random((3, 12, 9), dtype=np.float32)
@@ -274,22 +287,22 @@ class TestPage:
         picture = page_of(slices, empty_masks(slices), (1.2, 3.0), CAPTION)
         assert picture.width == PAGE_WIDTH_PX
 
-    def test_a_mask_that_fills_the_scan_is_drawn(self) -> None:
+    def test_a_mask_that_covers_the_whole_scan_is_drawn(self) -> None:
         slices = np.zeros((2, 8, 8), dtype=np.float32)
         masks = np.ones(slices.shape, dtype=bool)
         assert count_of_outline_color(page_of(slices, masks, (1, 1), CAPTION)) > 0
 
-    def test_a_crowded_caption_makes_the_page_higher_not_wider(self) -> None:
+    def test_a_long_caption_makes_the_page_higher_not_wider(self) -> None:
         slices = np.ones((1, 8, 8), dtype=np.float32)
-        crowded = QcCaption("x" * 500, ("27 lesions",) * 60, ("a word " * 60, "b" * 900))
+        long = QcCaption("x" * 500, ("27 lesions",) * 60, ("a word " * 60, "b" * 900))
         pictures = [
             page_of(slices, empty_masks(slices), (1.0, 1.0), caption)
-            for caption in (QcCaption("", ()), crowded)
+            for caption in (QcCaption("", ()), long)
         ]
         assert pictures[0].width == pictures[1].width
         assert pictures[0].height < pictures[1].height
 
-    def test_arrays_that_do_not_belong_together_are_refused(self) -> None:
+    def test_arrays_of_different_shapes_are_refused(self) -> None:
         slices = np.ones((2, 4, 4), dtype=np.float32)
         with pytest.raises(ValueError, match="equal stacks"):
             page_of(slices, np.zeros((2, 4, 5), dtype=bool), (1.0, 1.0), CAPTION)
@@ -299,7 +312,7 @@ class TestPage:
             page_of(slices, empty_masks(slices), (0.0, 1.0), CAPTION)
 
 
-class TestLettering:
+class TestText:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
@@ -309,29 +322,27 @@ class TestLettering:
             ("José", "Jose"),
             ("Jose\u0301", "Jose"),
             ("脳", "?"),
-            ("\udc80", "?"),  # how Python holds a byte of a file name that is no text
+            ("\udc80", "?"),  # how Python represents an undecodable byte in a file name
         ],
     )
-    def test_what_the_font_lacks_is_spelled_with_what_it_has(
-        self, text: str, expected: str
-    ) -> None:
-        assert spelled(text) == expected
-        assert all(has_glyph(RAISED.get(letter, letter)) for letter in expected)
+    def test_characters_that_the_font_lacks_are_replaced(self, text: str, expected: str) -> None:
+        assert drawable(text) == expected
+        assert all(has_glyph(SUPERSCRIPTS.get(letter, letter)) for letter in expected)
 
-    def test_a_raised_digit_is_smaller_than_a_digit(self) -> None:
+    def test_a_superscript_is_narrower_than_a_digit(self) -> None:
         assert 0 < text_width("mm³", 40) - text_width("mm", 40) < text_width("3", 40)
 
     def test_long_names_keep_both_ends(self) -> None:
         name = "sub-0123456789_ses-0123456789_FLAIR"
-        short = ellipsised(name, 20, 200)
+        short = shorten_middle(name, 20, 200)
         assert text_width(short, 20) <= 200
         head, tail = short.split("…")
         assert name.startswith(head)
         assert name.endswith(tail)
         assert abs(len(head) - len(tail)) <= 1
-        assert ellipsised(name, 20, 2000) == name
+        assert shorten_middle(name, 20, 2000) == name
 
-    def test_lines_are_filled_in_order(self) -> None:
+    def test_pieces_are_wrapped_in_order(self) -> None:
         width = text_width("aa · aa", 20)
-        assert wrapped(["aa", "aa", "aa"], " · ", 20, width) == ["aa · aa", "aa"]
-        assert wrapped([], " ", 20, width) == []
+        assert wrap_lines(["aa", "aa", "aa"], " · ", 20, width) == ["aa · aa", "aa"]
+        assert wrap_lines([], " ", 20, width) == []

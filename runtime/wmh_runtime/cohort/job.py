@@ -1,0 +1,74 @@
+"""A job: which scans to segment, with which bundle, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.errors import WmhError
+from wmh_runtime.inference.backend_selection import OpenBackends
+from wmh_runtime.inference.segmenter import SegmentationModel
+from wmh_runtime.outputs.paths import OutputPaths, output_paths
+from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.tta import Tta
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do."""
+
+    cases: Sequence[Case]
+    out: Path
+    bundle: Bundle
+    outputs: Sequence[Output]  # the bundle's, or with other thresholds and minimum lesion sizes
+    tta: Tta = "full"
+    save_probability: bool = False
+    overwrite: bool = False
+    unreadable: Sequence[Case] = ()  # folders; each counts as a failure
+    fail_fast: bool = False  # begin no more cases after the first failure
+    any_backend: bool = False  # keep results of another backend in the same precision
+
+    @property
+    def model(self) -> SegmentationModel:
+        """What decides a mask besides the network."""
+        return SegmentationModel.from_bundle(self.bundle, self.outputs, self.tta)
+
+    def paths(self, case: Case) -> list[OutputPaths]:
+        """Name the files of a case, for each output."""
+        return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
+
+
+@dataclass
+class Outcome:
+    """What became of the cases, in their order."""
+
+    done: list[Case] = field(default_factory=list)
+    kept: list[Case] = field(default_factory=list)  # finished by an earlier run
+    failed: list[tuple[Case, WmhError]] = field(default_factory=list)
+
+
+class Progress:
+    """Is told how a job proceeds, in the caller's thread. The default ignores it."""
+
+    def discovered(self, found: Discovery) -> None:
+        """The folder has been searched for scans."""
+
+    def opened(self, opened: OpenBackends) -> None:
+        """The bundle is ready to run."""
+
+    def predicted(self, case: Case, share: float) -> None:
+        """This share of the network's work for a case is done, 0 to 1."""
+
+    def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
+        """A case is finished, or was finished by an earlier run; one sidecar for each output."""
+
+    def failed(self, case: Case, error: WmhError) -> None:
+        """A case could not be segmented."""
+
+    def stopping(self, running: int) -> None:
+        """The user asked to stop; this many cases are still being finished."""

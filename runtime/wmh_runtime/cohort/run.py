@@ -1,0 +1,130 @@
+"""Run a job: segment all of its cases, and write the tables of the output folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+from threadpoolctl import threadpool_limits
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.output_lock import lock_folder
+from wmh_runtime.cohort.runner import Runner, case_threads
+from wmh_runtime.cohort.scan_memory import MORE_MEMORY
+from wmh_runtime.cohort.shutdown import GracefulShutdown
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
+from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.inference.trace import OnSpan, ignore_span
+from wmh_runtime.outputs.existing_results import require_same_settings
+from wmh_runtime.outputs.sidecar import Provenance
+from wmh_runtime.outputs.tables import require_replaceable, write_tables
+from wmh_runtime.text import count_noun
+
+
+def run(
+    job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = ignore_span
+) -> Outcome:
+    """Segment all cases of a job. A case that fails does not stop the others.
+
+    In the end, `volumes.csv` lists all results in the output folder, those of earlier runs too, and
+    `failures.csv` the failures of this run.
+
+    Args:
+        job: what to do.
+        backends: open, for the job's bundle, one for each device: of one view for the tta `none`
+            and `adaptive`, of eight views for `full`.
+        progress: is told of each case.
+        on_span: is told what each thread does.
+
+    Raises:
+        InputError: the output folder cannot be written, another run uses it, or all results in it
+            were made with other settings.
+        DeviceLostError: a device failed.
+        InterruptionError: the user asked to stop; the cases that were begun are finished.
+    """
+    outcome = Outcome()
+    make_writable_folder(job.out)
+    with lock_folder(job.out):
+        require_replaceable(job.out)
+        for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
+            remove_temporary_files(folder, is_alone=True)
+        for unreadable in job.unreadable:
+            advice = "Check its permissions: the scans in it are missing."
+            error = InputError("is a folder that cannot be read", advice, about=unreadable.path)
+            outcome.failed.append((unreadable, error))
+            progress.failed(unreadable, error)
+        try:
+            # Scans are preprocessed in parallel: threads of numpy would only take the cores from
+            # the network, spinning.
+            with threadpool_limits(1, user_api="blas"):
+                _run_cases(job, backends, progress, outcome, on_span)
+        except BaseException:
+            with suppress(InputError):  # what stopped the run is reported instead
+                write_tables(job.out, outcome.failed)
+            raise
+        write_tables(job.out, outcome.failed)
+    return outcome
+
+
+def _run_cases(
+    job: Job, backends: Sequence[Backend], progress: Progress, outcome: Outcome, on_span: OnSpan
+) -> None:
+    provenance = Provenance.of(job.bundle, job.outputs, backends[0], job.tta)
+    if not job.overwrite:
+        require_same_settings(
+            job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
+        )
+    masks = Counter(job.paths(case)[0].mask for case in job.cases)
+    name_clashes = {mask for mask, count in masks.items() if count > 1}
+    fatal: list[BaseException] = []  # stops the run
+    with (
+        GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown,
+        case_threads(len(backends)) as pool,
+        Segmenter(job.model, backends, on_span) as segmenter,
+    ):
+        runner = Runner(job, segmenter, provenance, name_clashes, pool, on_span)
+        for running in runner.advance(
+            lambda: bool(fatal) or shutdown.requested or (job.fail_fast and bool(outcome.failed))
+        ):
+            case = running.case
+            if not running.result.done():
+                progress.predicted(case, running.share)
+                continue
+            try:
+                sidecars = running.result.result()
+            except DeviceLostError as error:
+                fatal.append(error)
+            except (WmhError, MemoryError) as error:
+                failure = _about_case(error, case)
+                outcome.failed.append((case, failure))
+                progress.failed(case, failure)
+            except BaseException as error:
+                fatal.append(error)
+            else:
+                (outcome.kept if running.is_kept else outcome.done).append(case)
+                progress.done(case, sidecars, kept=running.is_kept)
+    finished = len(outcome.kept) + len(outcome.done)
+    so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
+    if fatal and isinstance(lost := fatal[0], DeviceLostError):
+        raise DeviceLostError(f"{lost.problem}: {so_far}", lost.remedy, about=lost.about) from lost
+    if fatal:
+        raise fatal[0]
+    not_begun = len(job.cases) + len(job.unreadable) - finished - len(outcome.failed)
+    if shutdown.requested and not_begun:
+        resumes = "The same command continues."
+        begins_again = "With the overwrite option the same command begins with the first again."
+        raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
+
+
+def _about_case(error: WmhError | MemoryError, case: Case) -> WmhError:
+    """Return an error that names its scan."""
+    if isinstance(error, MemoryError):
+        return InputError("does not fit into memory", MORE_MEMORY, about=case.path)
+    if error.about is None or not isinstance(error, InputError):
+        return type(error)(f"{error}", about=case.path)
+    return error

@@ -1,0 +1,46 @@
+"""Where the results of a scan go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmh_runtime.dataset import bids
+from wmh_runtime.imageio.nifti_reader import is_written_by_us
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The files of one output of one scan."""
+
+    mask: Path
+    probability: Path
+    picture: Path
+    sidecar: Path
+
+    @property
+    def hold_foreign_files(self) -> bool:
+        """Whether there are files here that an interrupted run of this program did not leave.
+
+        The mask is written first and carries our mark; the sidecar is written last.
+        """
+        if self.mask.exists():
+            return not is_written_by_us(self.mask)
+        return self.probability.exists() or self.picture.exists()
+
+
+def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
+    """Name the files of one output.
+
+    Args:
+        out: output folder.
+        relative: path of the scan below the input folder.
+        output: name of the output, such as `wmh`.
+    """
+    folder, entities = out / relative.parent, bids.bids_entities(relative)
+    return OutputPaths(
+        mask=folder / bids.mask_name(entities, output),
+        probability=folder / bids.probability_name(entities, output),
+        picture=folder / bids.qc_image_name(entities, output),
+        sidecar=folder / bids.sidecar_name(entities, output),
+    )

@@ -1,0 +1,81 @@
+"""Postprocessing: from network output to lesions on the grid of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan
+from wmh_runtime.types import Floats, Prediction
+
+
+@dataclass(frozen=True)
+class OutputResult:
+    """The result for one output of the network, on the grid of the scan."""
+
+    output: Output  # with the threshold and the minimum lesion size that were used
+    probability: Floats  # (x, y, z), in [0, 1]
+    lesions: Lesions
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """The lesion mask, (x, y, z), 1 in lesions."""
+        return self.lesions.mask
+
+    @property
+    def volume_ml(self) -> float:
+        """The volume of all lesions."""
+        return self.lesions.volume_ml
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result for one scan; `segmentation["wmh"]` is the result for the output `wmh`."""
+
+    results: tuple[OutputResult, ...]
+    slice_count: int
+    slices_run: int  # the other slices show no head; their probability is 0
+    slices_in_all_views: int  # with adaptive views: slices that needed more than the first
+    warnings: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> OutputResult:
+        """Return the result for one output.
+
+        Raises:
+            KeyError: the network has no such output.
+        """
+        by_name = {result.output.name: result for result in self.results}
+        return by_name[name]
+
+
+def postprocess(
+    prediction: Prediction, preprocessed: PreprocessedScan, outputs: Sequence[Output]
+) -> Segmentation:
+    """Bring probabilities to the grid of the scan, apply thresholds, and find the lesions.
+
+    Args:
+        prediction: output of the network, [slices run, K, S, S].
+        preprocessed: the scan.
+        outputs: K outputs with the thresholds and minimum lesion sizes to use.
+    """
+    results = []
+    for k, output in enumerate(outputs):
+        on_grid = preprocessed.geometry.to_scan(prediction.probability[:, k])  # (x, y, z)
+        lesions = find_lesions(
+            on_grid,
+            threshold=output.threshold,
+            min_lesion_mm3=output.min_lesion_mm3,
+            voxel_volume_mm3=preprocessed.voxel_volume_mm3,
+        )
+        results.append(OutputResult(output, on_grid, lesions))
+    return Segmentation(
+        results=tuple(results),
+        slice_count=preprocessed.slice_count,
+        slices_run=len(preprocessed.slices),
+        slices_in_all_views=prediction.slices_in_all_views,
+        warnings=preprocessed.warnings,
+    )

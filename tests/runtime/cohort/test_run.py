@@ -1,0 +1,300 @@
+"""Cases are processed several at a time, reported in order, in bounded memory, whatever fails."""
+
+import threading
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort import run as run_module
+from wmh_runtime.cohort import runner as runner_module
+from wmh_runtime.cohort import scan_memory
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.errors import BackendError, DeviceLostError, InputError
+
+
+@dataclass
+class FakeScan:
+    """How one case behaves in each room. Its slices all have one value, its number."""
+
+    number: int
+    slices: int = 3
+    needed_bytes: int = 1
+    read_s: float = 0.0
+    write_s: float = 0.0
+    fails: str = ""
+    is_finished: bool = False
+    written: np.ndarray | None = None
+
+
+class Recorder(Progress):
+    """Keeps what is reported."""
+
+    def __init__(self):
+        self.reported, self.shares, self.errors = [], [], {}
+
+    def predicted(self, case, share):
+        self.shares.append(share)
+
+    def done(self, case, sidecars, *, kept):
+        self.reported.append(int(case.path.name))
+
+    def failed(self, case, error):
+        self.reported.append(int(case.path.name))
+        self.errors[int(case.path.name)] = error
+
+
+class World:
+    """Fake rooms around the runner: reading, preprocessing, postprocessing, writing."""
+
+    def __init__(self, bundle, out, patch):
+        self.bundle, self.out = bundle, out
+        self.shape = bundle.manifest.network_shape
+        self.scans = {}
+        self.in_memory, self.peaks, self.lock = 0, [], threading.Lock()
+        self.free = lambda: 10**9
+        for name, fake in {
+            "read_grid": lambda path: (path, None),
+            "estimate_scan_bytes": lambda path, *_: self.of(path).needed_bytes,
+            "find_existing_results": lambda path, *_, **__: (
+                [] if self.of(path).is_finished else None
+            ),
+            "read_scan": self.read,
+            "preprocess": self.preprocess,
+            "postprocess": lambda prediction, preprocessed, _: (preprocessed.scan, prediction),
+            "write_results": self.write,
+        }.items():
+            patch.setattr(runner_module, name, fake)
+        patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
+        patch.setattr(scan_memory, "free_bytes", lambda: self.free())
+        patch.setattr(run_module, "write_tables", lambda *_: None)
+
+    def of(self, path):
+        return self.scans[int(path.name)]
+
+    def read(self, path):
+        scan = self.of(path)
+        with self.lock:
+            self.in_memory += scan.needed_bytes
+            self.peaks.append(self.in_memory)
+        time.sleep(scan.read_s)
+        if scan.fails == "read":
+            raise InputError("is broken")
+        if scan.fails == "memory":
+            raise MemoryError
+        if scan.fails == "bug":
+            raise ZeroDivisionError
+        return scan
+
+    def preprocess(self, scans, _):
+        (scan,) = scans
+        slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
+        return SimpleNamespace(scan=scan, slices=slices)
+
+    def write(self, scan, segmentation, *_, **__):
+        time.sleep(scan.write_s)
+        if scan.fails == "write":
+            raise InputError("cannot be written")
+        scan.written = segmentation[1].probability[:, 0, 0, 0]
+        with self.lock:
+            self.in_memory -= scan.needed_bytes
+        return []
+
+    def run(self, scans, *backends, progress=None, on_span=lambda _: None, **options):
+        self.scans = {scan.number: scan for scan in scans}
+        cases = [Case(Path(str(scan.number)), Path(str(scan.number))) for scan in scans]
+        manifest = self.bundle.manifest
+        job = Job(cases, self.out, self.bundle, manifest.outputs, overwrite=False, **options)
+        backends = backends or [FakeBackend(self.shape, 2)]
+        for backend in backends:
+            backend.__enter__()  # there is nothing to close
+        self.progress = progress or Recorder()
+        return run(job, backends, self.progress, on_span)
+
+
+@pytest.fixture
+def world(toy_bundle, tmp_path, monkeypatch):
+    return World(load_bundle(toy_bundle), tmp_path / "out", monkeypatch)
+
+
+def logistic(value):
+    return 1 / (1 + np.exp(-value))
+
+
+class Refusing(FakeBackend):
+    """Fails on every batch with a slice of one scan."""
+
+    def __init__(self, shape, number, error, batch_size=1):
+        super().__init__(shape, batch_size)
+        self.number, self.error = number, error
+
+    def _execute(self, batch):
+        if (batch == self.number + 1).any():
+            raise self.error
+        return super()._execute(batch)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    counts=st.lists(st.integers(0, 5), max_size=12),
+    batch_size=st.integers(1, 4),
+    devices=st.integers(1, 3),
+)
+def test_every_case_is_reported_once_in_order_with_its_own_result(
+    world, counts, batch_size, devices
+):
+    scans = [
+        FakeScan(number, slices=count, is_finished=count == 0)
+        for number, count in enumerate(counts)
+    ]
+    outcome = world.run(scans, *(FakeBackend(world.shape, batch_size) for _ in range(devices)))
+    assert world.progress.reported == list(range(len(scans)))
+    assert len(outcome.kept) == counts.count(0)
+    assert not outcome.failed
+    for scan in scans:
+        if scan.slices:
+            np.testing.assert_allclose(
+                scan.written, [logistic(scan.number + 1)] * scan.slices, 1e-6
+            )
+
+
+def test_the_order_does_not_depend_on_timing(world):
+    world.run(
+        [
+            FakeScan(0, read_s=0.1),
+            FakeScan(1, write_s=0.1),
+            FakeScan(2),
+            FakeScan(3, is_finished=True),
+            FakeScan(4),
+        ]
+    )
+    assert world.progress.reported == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        ("read", "is broken"),
+        ("write", "cannot be written"),
+        ("memory", "does not fit into memory. Close other programs"),
+    ],
+)
+def test_a_case_that_fails_is_reported_and_the_others_go_on(world, fails, message):
+    outcome = world.run([FakeScan(0), FakeScan(1, fails=fails), FakeScan(2)])
+    assert world.progress.reported == [0, 1, 2]
+    ((case, error),) = outcome.failed
+    assert case.path.name == "1"
+    assert isinstance(error, InputError)
+    assert message in str(error)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_a_batch_that_fails_costs_only_the_case_that_made_it_fail(world, batch_size):
+    backend = Refusing(world.shape, 3, BackendError("no memory for this batch"), batch_size)
+    scans = [FakeScan(number) for number in range(6)]
+    world.run(scans, backend)
+    assert list(world.progress.errors) == [3]
+    assert "no memory for this batch" in str(world.progress.errors[3])
+    for scan in scans[:3] + scans[4:]:
+        np.testing.assert_allclose(scan.written, [logistic(scan.number + 1)] * 3, 1e-6)
+
+
+def test_a_lost_device_ends_the_run_and_finished_predictions_are_written(world):
+    scans = [FakeScan(number) for number in range(50)]
+    backend = Refusing(world.shape, 5, DeviceLostError("fell off the bus"))
+    with pytest.raises(DeviceLostError, match="fell off the bus: stopped after 5 of 50 scans"):
+        world.run(scans, backend)
+    assert world.progress.reported == [0, 1, 2, 3, 4]
+    assert all(scan.written is None for scan in scans[5:])
+
+
+def test_an_unexpected_exception_stops_the_run(world):
+    with pytest.raises(ZeroDivisionError):
+        world.run([FakeScan(0), FakeScan(1, fails="bug"), *map(FakeScan, range(2, 60))])
+    assert sum(scan.written is not None for scan in world.scans.values()) < 30
+
+
+def test_no_more_cases_are_processed_than_memory_holds(world):
+    world.free = lambda: 10
+    world.run([FakeScan(number, needed_bytes=4, write_s=0.01) for number in range(12)])
+    assert max(world.peaks) <= 8  # two of 4 fit into 10, three do not
+
+
+def test_memory_that_the_network_takes_is_not_there_for_cases(world):
+    # Nothing is free besides what the cases have once the device has run a batch: from then on
+    # one case is processed at a time.
+    device = FakeBackend(world.shape, 1)
+    world.free = lambda: -100 if device.batches_executed else 20
+    outcome = world.run([FakeScan(number, needed_bytes=4) for number in range(30)], device)
+    assert not outcome.failed
+    assert world.peaks[-10:] == [4] * 10
+
+
+def test_a_case_that_no_memory_holds_is_refused_with_numbers(world):
+    world.free = lambda: 4 * 10**9
+    world.run([FakeScan(0), FakeScan(1, needed_bytes=9 * 10**9)])
+    assert list(world.progress.errors) == [1]
+    assert "needs about 9 GB of memory, 4 are free" in str(world.progress.errors[1])
+
+
+def test_a_finished_case_needs_no_memory(world):
+    world.free = lambda: 10
+    outcome = world.run([FakeScan(0, is_finished=True, needed_bytes=9 * 10**9)])
+    assert len(outcome.kept) == 1
+
+
+def test_an_exception_of_the_listener_stops_the_run(world):
+    class Impatient(Recorder):
+        def done(self, case, sidecars, *, kept):
+            raise RuntimeError("no more")
+
+    backend = FakeBackend(world.shape, 1)
+    with pytest.raises(RuntimeError, match="no more"):
+        world.run([FakeScan(n, write_s=0.05) for n in range(40)], backend, progress=Impatient())
+    executed = backend.batches_executed
+    time.sleep(0.2)
+    assert backend.batches_executed == executed
+    assert sum(scan.written is not None for scan in world.scans.values()) < 10
+
+
+def test_after_the_first_failure_no_more_cases_are_begun(world):
+    scans = [FakeScan(0, fails="read"), *(FakeScan(n, write_s=0.02) for n in range(1, 40))]
+    outcome = world.run(scans, fail_fast=True)
+    assert len(outcome.failed) == 1
+    assert len(outcome.done) < 20
+    assert len(outcome.done) == sum(scan.written is not None for scan in scans)
+
+
+def test_progress_of_the_first_case_is_reported(world):
+    world.run([FakeScan(0, slices=4, write_s=0.2)], FakeBackend(world.shape, 1))
+    assert world.progress.shares == sorted(world.progress.shares)
+    assert world.progress.shares[-1] == 1
+
+
+def test_every_stage_is_traced_even_if_it_fails(world):
+    spans = []
+    scans = [FakeScan(0), FakeScan(1, fails="read"), FakeScan(2, read_s=0.05, write_s=0.05)]
+    world.run(scans, FakeBackend(world.shape, 3), on_span=spans.append)
+    by_stage = {}
+    for span in spans:
+        by_stage.setdefault(span.stage, []).append(span)
+    counts = {stage: len(found) for stage, found in by_stage.items()}
+    # Three cases are read, one of them in vain; six slices run in batches of three.
+    assert counts == {"read": 3, "preprocess": 2, "predict": 2, "postprocess": 2, "write": 2}
+    assert {span.worker for span in by_stage["predict"]} == {"device_0"}
+    for worker in {span.worker for span in spans}:  # a thread does one thing after another
+        own = sorted((s for s in spans if s.worker == worker), key=lambda span: span.began_s)
+        for one, following in pairwise(own):
+            assert one.began_s <= one.ended_s <= following.began_s
+    assert max(span.seconds for span in by_stage["read"]) >= 0.05
+    assert max(span.seconds for span in by_stage["write"]) >= 0.05
