@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.output_lock import lock_folder
-from wmh_runtime.cohort.runner import Runner, case_threads
+from wmh_runtime.cohort.runner import Runner, RunningCase, case_threads
 from wmh_runtime.cohort.scan_memory import MORE_MEMORY
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.dataset.case import Case
@@ -82,32 +82,16 @@ def _run_cases(
     masks = Counter(job.paths(case)[0].mask for case in job.cases)
     name_clashes = {mask for mask, count in masks.items() if count > 1}
     fatal: list[BaseException] = []  # stops the run
-    with (
-        GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown,
-        case_threads(len(backends)) as pool,
-        Segmenter(job.model, backends, on_span) as segmenter,
-    ):
+    with case_threads(len(backends)) as pool, Segmenter(job.model, backends, on_span) as segmenter:
         runner = Runner(job, segmenter, provenance, name_clashes, pool, on_span)
-        for running in runner.advance(
-            lambda: bool(fatal) or shutdown.requested or (job.fail_fast and bool(outcome.failed))
-        ):
-            case = running.case
-            if not running.result.done():
-                progress.predicted(case, running.share)
-                continue
-            try:
-                sidecars = running.result.result()
-            except DeviceLostError as error:
-                fatal.append(error)
-            except (WmhError, MemoryError) as error:
-                failure = _about_case(error, case)
-                outcome.failed.append((case, failure))
-                progress.failed(case, failure)
-            except BaseException as error:
-                fatal.append(error)
-            else:
-                (outcome.kept if running.is_kept else outcome.done).append(case)
-                progress.done(case, sidecars, kept=running.is_kept)
+        with GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown:
+
+            def should_stop() -> bool:
+                fails_fast = job.fail_fast and bool(outcome.failed)
+                return bool(fatal) or shutdown.requested or fails_fast
+
+            for running in runner.advance(should_stop):
+                _report(running, progress, outcome, fatal)
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if fatal and isinstance(lost := fatal[0], DeviceLostError):
@@ -119,6 +103,29 @@ def _run_cases(
         resumes = "The same command continues."
         begins_again = "With the overwrite option the same command begins with the first again."
         raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
+
+
+def _report(
+    running: RunningCase, progress: Progress, outcome: Outcome, fatal: list[BaseException]
+) -> None:
+    """Report that a case got further, is done or has failed; collect what stops the run."""
+    case = running.case
+    if not running.result.done():
+        progress.predicted(case, running.share)
+        return
+    try:
+        sidecars = running.result.result()
+    except DeviceLostError as error:
+        fatal.append(error)
+    except (WmhError, MemoryError) as error:
+        failure = _about_case(error, case)
+        outcome.failed.append((case, failure))
+        progress.failed(case, failure)
+    except BaseException as error:
+        fatal.append(error)
+    else:
+        (outcome.kept if running.is_kept else outcome.done).append(case)
+        progress.done(case, sidecars, kept=running.is_kept)
 
 
 def _about_case(error: WmhError | MemoryError, case: Case) -> WmhError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -178,6 +179,7 @@ class Runner:
                 sidecars = self.process_case(running)
             running.result.set_result(sidecars)
         except BaseException as error:  # is raised where the case is reported
+            traceback.clear_frames(error.__traceback__)  # so that it does not keep the voxels
             running.result.set_exception(error)
         self.changed.set()
 

@@ -1,7 +1,9 @@
 """Cases are processed several at a time, reported in order, in bounded memory, whatever fails."""
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -104,7 +106,7 @@ class World:
     def write(self, scan, segmentation, *_, **__):
         time.sleep(scan.write_s)
         if scan.fails == "write":
-            raise InputError("cannot be written")
+            raise InputError("cannot be written", about=self.out)
         scan.written = segmentation[1].probability[:, 0, 0, 0]
         with self.lock:
             self.in_memory -= scan.needed_bytes
@@ -251,6 +253,22 @@ def test_a_finished_case_needs_no_memory(world):
     world.free = lambda: 10
     outcome = world.run([FakeScan(0, is_finished=True, needed_bytes=9 * 10**9)])
     assert len(outcome.kept) == 1
+
+
+def test_a_failed_case_does_not_keep_its_voxels(world, monkeypatch):
+    kept = []
+    preprocess = world.preprocess
+
+    def watched(scans, _):
+        preprocessed = preprocess(scans, _)
+        kept.append(weakref.ref(preprocessed.slices))
+        return preprocessed
+
+    monkeypatch.setattr(runner_module, "preprocess", watched)
+    outcome = world.run([FakeScan(number, fails="write") for number in range(3)])
+    assert len(outcome.failed) == 3
+    gc.collect()
+    assert [one() for one in kept] == [None] * 3
 
 
 def test_an_exception_of_the_listener_stops_the_run(world):
