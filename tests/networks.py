@@ -1,23 +1,23 @@
-"""Networks whose every parameter matters, and checkpoints of them that nobody trained."""
+"""Networks in which all parameters matter, and checkpoints of them."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tests.toys import facts_of, small_recipe
-from wmh_runtime.bundle.manifest import Choice
+from tests.training_toys import metadata_of, small_recipe
+from wmh_runtime.bundle.manifest import OperatingPoint
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_train.checkpoint import CheckpointFacts, SweptCalibration, save_checkpoint
-from wmh_train.model.base import BaseIdentity
+from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import PretrainedIdentity
 from wmh_train.recipe.recipe import Recipe
 
 TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}
 
 
-def perturbed(recipe: Recipe, seed: int = 0) -> WmhNetwork:
-    """A network of which nothing is zero or one, LoRA's and BatchNorm's parameters included."""
+def perturbed_network(recipe: Recipe, seed: int = 0) -> WmhNetwork:
+    """A network without parameters of exactly 0 or 1, also in LoRA and BatchNorm."""
     torch.manual_seed(seed)
     network = WmhNetwork(recipe).eval()
     with torch.no_grad():
@@ -31,22 +31,22 @@ def perturbed(recipe: Recipe, seed: int = 0) -> WmhNetwork:
 
 
 def padded_recipe() -> Recipe:
-    """The small network, but for the windows of its second block, which do not tile the slice."""
+    """The small network, with attention windows in its second block that need padding."""
     network = small_recipe().network.model_dump()
     network["encoder"] |= {"window_tokens": 3, "global_blocks": [0]}
     return small_recipe(network=network)
 
 
-def taught(recipe: Recipe) -> WmhNetwork:
-    """A perturbed network that has learned to outline what is bright.
+def briefly_trained(recipe: Recipe) -> WmhNetwork:
+    """A perturbed network, trained to segment bright pixels.
 
-    Masks of a random network turn over at the slightest change; those of this one do not.
+    The masks of a random network change at the slightest difference. Those of this network do not.
     """
-    return teach(perturbed(recipe), recipe)
+    return train_briefly(perturbed_network(recipe), recipe)
 
 
-def teach(network: WmhNetwork, recipe: Recipe, steps: int = 150) -> WmhNetwork:
-    """Let a network learn, in seconds, to outline what is bright, channel by channel."""
+def train_briefly(network: WmhNetwork, recipe: Recipe, steps: int = 150) -> WmhNetwork:
+    """Train a network for a few seconds to segment bright pixels, separately in each channel."""
     rng = np.random.default_rng(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
@@ -62,7 +62,7 @@ def teach(network: WmhNetwork, recipe: Recipe, steps: int = 150) -> WmhNetwork:
 
 
 def blobs(recipe: Recipe, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Heads with three bright squares in each channel; channel k shows those of output k."""
+    """Heads with three bright squares per channel. The target of output k is those of channel k."""
     side = recipe.preprocessing.size_px
     shape = (count, len(recipe.channels), side, side)
     rows, columns = np.indices((side, side)) / side - 0.5
@@ -77,21 +77,25 @@ def blobs(recipe: Recipe, count: int, rng: np.random.Generator) -> tuple[np.ndar
     return image, target
 
 
-def slices_of(recipe: Recipe, count: int = 3) -> np.ndarray:
+def random_slices(recipe: Recipe, count: int = 3) -> np.ndarray:
     side = recipe.preprocessing.size_px
     shape = (count, len(recipe.channels), side, side)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def calibrated_facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
+def calibrated_metadata_of(
+    recipe: Recipe, pretrained: PretrainedIdentity | None = None
+) -> CheckpointMetadata:
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
-    choice = Choice(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
-    calibration = SweptCalibration(choices=[choice], scans=1, lesion_f1_weight=0, surface=[])
-    return facts_of(recipe, base).model_copy(update={"calibration": calibration})
+    point = OperatingPoint(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
+    calibration = CalibrationWithSweep(
+        operating_points=[point], scans=1, lesion_f1_weight=0, threshold_sweep=[]
+    )
+    return metadata_of(recipe, pretrained).model_copy(update={"calibration": calibration})
 
 
 def write_checkpoint(folder: Path, recipe: Recipe) -> Path:
-    """A calibrated checkpoint of a network that was taught a little."""
-    save_checkpoint(folder, taught(recipe), calibrated_facts_of(recipe))
+    """Write a calibrated checkpoint of a briefly trained network."""
+    save_checkpoint(folder, briefly_trained(recipe), calibrated_metadata_of(recipe))
     return folder

@@ -1,17 +1,12 @@
-"""The commands, from files to files, as a user calls them."""
+"""The commands of wmh-train, with files as input and output."""
 
-from tests.toys import (
-    SMALL_RECIPE,
-    lora_recipe,
-    write_annotated_heads,
-    write_small_base,
-    write_toml,
-)
-from wmh_train.checkpoint import load_facts
+from tests.toys import write_annotated_heads
+from tests.training_toys import SMALL_RECIPE, lora_recipe, write_small_pretrained, write_toml
+from wmh_train.checkpoint import load_metadata
 from wmh_train.launcher import main
 
 
-def test_describe_says_what_the_method_costs(run_command):
+def test_describe_prints_the_cost_of_the_method(run_command):
     status, out, _ = run_command(main, "describe", "wmh-lora")
     assert status == 0
     assert "7.05 M of 94.3 M, 7.5%" in out
@@ -25,34 +20,38 @@ def test_fit_then_calibrate(run_command, tmp_path):
     run = tmp_path / "run"
     status, out, err = run_command(main, "fit", recipe, "--data", heads, "--out", run)
     assert status == 0, err
-    assert "1 scan without a reference mask passed over, sub-07 first" in err
-    assert "begins at step 0 on 1 × cpu" in out
+    assert "skipped 1 scan without a reference mask, such as sub-07" in err
+    assert "starting at step 0 on 1 × cpu" in out
     assert "epoch 2/2: loss" in out
     assert f"Next: wmh-train calibrate {run} --data {heads}" in out
     status, out, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 0, err
     assert "wmh, 8 views: threshold" in out
     assert "wmh, 1 view: threshold" in out
-    assert load_facts(run).calibration is not None
+    assert load_metadata(run).calibration is not None
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2
-    assert "holds a checkpoint of another training: its " in err
+    assert "contains a checkpoint of another training: its " in err
 
 
-def test_a_frozen_encoder_goes_all_the_way_with_its_base(run_command, tmp_path):
+def test_a_frozen_encoder_is_trained_and_calibrated_with_its_pretrained_weights(
+    run_command, tmp_path
+):
     heads = write_annotated_heads(tmp_path / "heads", 6)
-    base = write_small_base(tmp_path / "base.pth")
+    pretrained = write_small_pretrained(tmp_path / "pretrained.pth")
     recipe = write_toml(tmp_path / "mine.toml", lora_recipe().model_dump(mode="json"))
     run = tmp_path / "run"
     status, out, err = run_command(
-        main, "fit", recipe, "--data", heads, "--out", run, "--base", base
+        main, "fit", recipe, "--data", heads, "--out", run, "--pretrained", pretrained
     )
     assert status == 0, err
-    assert f"--base {base}" in out
+    assert f"--pretrained {pretrained}" in out
     status, _, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 2
-    assert "was trained on base.pth, which it does not hold" in err
-    status, _, err = run_command(main, "calibrate", run, "--data", heads, "--base", base)
+    assert "needs the pretrained weights pretrained.pth, which it does not contain" in err
+    status, _, err = run_command(
+        main, "calibrate", run, "--data", heads, "--pretrained", pretrained
+    )
     assert status == 0, err
 
 
@@ -63,4 +62,4 @@ def test_cross_validate_reports_on_all_scans(run_command, tmp_path):
     status, out, err = run_command(main, "cross-validate", *arguments)
     assert status == 0, err
     assert "fold 2 of 2" in out
-    assert "over 4 scans, each segmented by a network that never saw it" in out
+    assert "over 4 scans, each segmented by a network not trained on it" in out

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.toys import SMALL_RECIPE, small_recipe
+from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import stored_tensors
-from wmh_train.cost import footprint_of, require_memory
+from wmh_train.cost import estimate_footprint, require_memory
 from wmh_train.model.network import WmhNetwork, parameter_counts
 from wmh_train.recipe.recipe import Recipe, load_recipe
 
@@ -21,7 +21,7 @@ def with_checkpointing(recipe: Recipe) -> Recipe:
 def test_the_method_trains_7_05_of_94_3_million_parameters():
     # LoRA, rank r, of a layer a → b: r (a + b). Twelve blocks of qkv 768→2304 and proj 768→768 at
     # 64, lin1 768→3072 and lin2 3072→768 at 32: 12 (64 · 3072 + 64 · 1536 + 2 · 32 · 3840).
-    counts = footprint_of(load_recipe("wmh-lora")).parameters
+    counts = estimate_footprint(load_recipe("wmh-lora")).parameters
     assert counts.lora == 12 * (64 * 3072 + 64 * 1536 + 2 * 32 * 3840) == 6_488_064
     assert (counts.adapter, counts.decoder, counts.encoder) == (243, 566_133, 0)
     assert counts.trained == 7_054_440
@@ -29,72 +29,73 @@ def test_the_method_trains_7_05_of_94_3_million_parameters():
     assert counts.trained_share == pytest.approx(0.0748, abs=5e-5)
 
 
-def test_the_budget_recipe_keeps_its_budget():
+def test_the_budget_recipe_stays_within_its_budget():
     # Three blocks, all four layers at rank 64: 3 · 64 (3072 + 1536 + 3840 + 3840).
-    cost = footprint_of(load_recipe("wmh-lora-budget"))
+    cost = estimate_footprint(load_recipe("wmh-lora-budget"))
     assert cost.parameters.lora == 3 * 64 * (3072 + 1536 + 3840 + 3840)
     assert cost.parameters.trained_share <= 0.035
     assert cost.checkpoint_bytes < 25e6
 
 
 @pytest.mark.parametrize("lora", [None, {"ranks": {"qkv": 4, "lin1": 2}}])
-def test_counts_and_size_are_those_of_the_network_that_is_built(lora, tmp_path):
+def test_counts_and_size_equal_those_of_the_built_network(lora, tmp_path):
     network = copy.deepcopy(SMALL_RECIPE["network"])
     network["encoder"]["trained"] = lora is None
     recipe = small_recipe(network=network | {"lora": lora})
     built = WmhNetwork(recipe)
-    cost = footprint_of(recipe)
+    cost = estimate_footprint(recipe)
     assert cost.parameters == parameter_counts(built)
     save_file(stored_tensors(built), tmp_path / "stored.safetensors")
     stored = load_file(tmp_path / "stored.safetensors").values()
     assert cost.checkpoint_bytes == sum(t.numel() * t.itemsize for t in stored)
 
 
-def test_operations_of_a_convolution_by_hand():
-    # One view of the small recipe has many; that of its adapter alone: 2 · S² (9 · 16 + 16 · 3).
+def test_operations_of_a_convolution():
     small, wide = small_recipe(), small_recipe(channels=["flair", "t1"])
-    more = footprint_of(wide).flops_a_view - footprint_of(small).flops_a_view
-    # A second channel: 3×3 kernels to the adapter's 16 and to the detail branch's 4, at S = 64.
-    assert more == 2 * 64 * 64 * 9 * (16 + 4)
+    added = estimate_footprint(wide).flops_per_view - estimate_footprint(small).flops_per_view
+    # A second channel adds 3×3 kernels to 16 channels of the adapter and to 4 of the detail branch,
+    # at S = 64.
+    assert added == 2 * 64 * 64 * 9 * (16 + 4)
 
 
-def test_gradient_checkpointing_takes_less_memory():
+def test_gradient_checkpointing_needs_less_memory():
     recipe = load_recipe("wmh-lora")
-    plain, saving = footprint_of(recipe), footprint_of(with_checkpointing(recipe))
+    plain, saving = estimate_footprint(recipe), estimate_footprint(with_checkpointing(recipe))
     assert saving.training_bytes < 0.6 * plain.training_bytes
     assert saving.parameters == plain.parameters
 
 
-def test_activations_are_those_a_backward_pass_keeps():
-    # Memory grows by the activations of a slice, and weights are counted once.
+def test_memory_grows_by_the_activations_of_each_slice():
     def bytes_of(slices):
         schedule = small_recipe().schedule.model_copy(
-            update={"slices_at_once": slices, "batch_size": slices}
+            update={"micro_batch_size": slices, "batch_size": slices}
         )
-        return footprint_of(small_recipe(schedule=schedule)).training_bytes
+        return estimate_footprint(small_recipe(schedule=schedule)).training_bytes
 
     one, two, four = bytes_of(1), bytes_of(2), bytes_of(4)
     assert four - two == pytest.approx(2 * (two - one), rel=0.01)
-    # Weights, gradients and two moments, float32, and the process itself.
+    # Weights, gradients and two moments in float32, and the memory of the process itself.
     fixed = 4 * 4 * parameter_counts(WmhNetwork(small_recipe())).total + 750_000_000
     assert one - (two - one) == pytest.approx(fixed, rel=0.001)
 
 
-def test_a_training_that_does_not_fit_is_refused_with_advice(monkeypatch):
+def test_a_training_that_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr("wmh_train.cost._free_bytes", lambda device: 1_000_000)
-    with pytest.raises(RecipeError, match=r"needs about .* GB on cpu, 0\.0 GB are free.*slices_at"):
-        require_memory(small_recipe(), torch.device("cpu"), processes_here=1)
+    with pytest.raises(
+        RecipeError, match=r"needs about .* GB on cpu, 0\.0 GB are free.*micro_batch_size"
+    ):
+        require_memory(small_recipe(), torch.device("cpu"), processes_per_device=1)
 
 
 def test_processes_share_the_memory_of_a_machine(monkeypatch):
-    needed = footprint_of(small_recipe()).training_bytes
+    needed = estimate_footprint(small_recipe()).training_bytes
     monkeypatch.setattr("wmh_train.cost._free_bytes", lambda device: int(1.5 * needed))
-    require_memory(small_recipe(), torch.device("cpu"), processes_here=1)
+    require_memory(small_recipe(), torch.device("cpu"), processes_per_device=1)
     with pytest.raises(RecipeError):
-        require_memory(small_recipe(), torch.device("cpu"), processes_here=2)
+        require_memory(small_recipe(), torch.device("cpu"), processes_per_device=2)
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+def test_gradient_checkpointing_does_not_change_gradients():
     gradients = []
     for recipe in (small_recipe(), with_checkpointing(small_recipe())):
         torch.manual_seed(0)

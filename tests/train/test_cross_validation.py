@@ -4,12 +4,13 @@ import shutil
 import nibabel as nib
 import pytest
 
-from tests.toys import small_recipe, write_annotated_heads
+from tests.toys import write_annotated_heads
+from tests.training_toys import small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train import cross_validation as module
-from wmh_train.checkpoint import load_facts, save_facts
+from wmh_train.checkpoint import load_metadata, save_metadata
 from wmh_train.cross_validation import FoldListener, cross_validate
-from wmh_train.data.layouts import find_data
+from wmh_train.data.layouts import find_dataset
 from wmh_train.loop.fit import FitListener
 
 FOLDS = 3
@@ -31,27 +32,27 @@ class Listener(FoldListener):
 def validated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folds")
     recipe = small_recipe()
-    data = find_data(write_annotated_heads(folder / "heads", 7), recipe.channels, recipe.outputs)
+    data = find_dataset(write_annotated_heads(folder / "heads", 7), recipe.channels, recipe.outputs)
     listener = Listener()
     evaluations = cross_validate(recipe, data, FOLDS, folder / "out", None, listener)
     return recipe, data, folder / "out", evaluations, listener
 
 
-def test_every_scan_is_the_test_of_one_fold_that_never_saw_it(validated):
+def test_every_scan_is_a_test_scan_in_exactly_one_fold(validated):
     _, data, out, _, listener = validated
     tested = []
     for fold in range(1, FOLDS + 1):
-        facts = load_facts(out / f"fold-{fold}")
-        assert facts.finished
-        assert facts.calibration is not None
-        assert not set(facts.split.test) & {*facts.split.training, *facts.split.validation}
-        tested += facts.split.test
+        metadata = load_metadata(out / f"fold-{fold}")
+        assert metadata.finished
+        assert metadata.calibration is not None
+        assert not set(metadata.split.test) & {*metadata.split.training, *metadata.split.validation}
+        tested += metadata.split.test
     assert sorted(tested) == [scan.name for scan in data.scans]
     assert listener.folds == [(1, 3), (2, 3), (3, 3)]
     assert len(listener.tested) == 7
 
 
-def test_the_report_covers_all_scans_on_their_own_grids(validated):
+def test_the_report_covers_all_scans_on_their_original_grids(validated):
     _, data, out, evaluations, _ = validated
     assert list(evaluations) == ["wmh"]
     assert evaluations["wmh"].overall.count == 7
@@ -64,41 +65,41 @@ def test_the_report_covers_all_scans_on_their_own_grids(validated):
         assert nib.load(path).shape == nib.load(scan.channels[0]).shape
 
 
-def test_what_was_done_is_kept(validated, monkeypatch):
+def test_finished_folds_are_kept(validated, monkeypatch):
     recipe, data, out, evaluations, _ = validated
     monkeypatch.setattr(module, "calibrate_checkpoint", lambda *_: pytest.fail("calibrated again"))
     monkeypatch.setattr(module, "write_on_grid_of", lambda *_: pytest.fail("segmented again"))
     monkeypatch.setattr(
-        "wmh_train.loop.loop.TrainingLoop.run", lambda *_: pytest.fail("trained again")
+        "wmh_train.loop.training_loop.TrainingLoop.run", lambda *_: pytest.fail("trained again")
     )
     assert cross_validate(recipe, data, FOLDS, out, None, FoldListener()) == evaluations
 
 
-def test_masks_of_another_checkpoint_are_not_kept(validated, tmp_path):
+def test_masks_of_another_checkpoint_are_replaced(validated, tmp_path):
     recipe, data, out, _, _ = validated
     copied = tmp_path / "copied"
     shutil.copytree(out, copied)
-    facts = load_facts(copied / "fold-2")
-    choice = facts.calibration.choices[0]
-    other = [choice.outputs[0].model_copy(update={"threshold": 0.9})]
-    choices = [choice.model_copy(update={"outputs": other}), facts.calibration.choices[1]]
-    calibration = facts.calibration.model_copy(update={"choices": choices})
-    save_facts(copied / "fold-2", facts.model_copy(update={"calibration": calibration}))
+    metadata = load_metadata(copied / "fold-2")
+    point = metadata.calibration.operating_points[0]
+    other = [point.outputs[0].model_copy(update={"threshold": 0.9})]
+    points = [point.model_copy(update={"outputs": other}), metadata.calibration.operating_points[1]]
+    calibration = metadata.calibration.model_copy(update={"operating_points": points})
+    save_metadata(copied / "fold-2", metadata.model_copy(update={"calibration": calibration}))
     listener = Listener()
     cross_validate(recipe, data, FOLDS, copied, None, listener)
-    assert [total for _, total in listener.tested] == [len(facts.split.test)] * len(
-        facts.split.test
+    assert [total for _, total in listener.tested] == [len(metadata.split.test)] * len(
+        metadata.split.test
     )
 
 
 def test_several_processes_are_refused(validated, monkeypatch):
     recipe, data, out, _, _ = validated
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RecipeError, match="runs in one process, 2 were launched"):
+    with pytest.raises(RecipeError, match="runs in one process, but 2 were launched"):
         cross_validate(recipe, data, FOLDS, out, None, FoldListener())
 
 
 def test_another_number_of_folds_needs_another_folder(validated):
     recipe, data, out, _, _ = validated
-    with pytest.raises(RecipeError, match=r"fold-1: holds a checkpoint of another .* split"):
+    with pytest.raises(RecipeError, match=r"fold-1: contains a checkpoint of another .* split"):
         cross_validate(recipe, data, 2, out, None, FoldListener())

@@ -1,15 +1,16 @@
-"""The same training on a GPU: run where there is one, by benchmarks/gpu_suite.sh."""
+"""Training on a GPU. Run on a machine with a GPU, by benchmarks/gpu_suite.sh."""
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from tests.toys import fit_data, small_recipe, write_annotated_heads
-from wmh_train.checkpoint import load_facts
+from tests.toys import write_annotated_heads
+from tests.training_toys import fit_data, small_recipe
+from wmh_train.checkpoint import load_metadata
 from wmh_train.loop.fit import FitListener, fit
 
 pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="PyTorch sees no GPU; docs/gpu.md says what has run"
+    not torch.cuda.is_available(), reason="PyTorch finds no GPU; docs/gpu.md lists what has run"
 )
 
 
@@ -20,7 +21,7 @@ class Losses(FitListener):
     def step(self, report):
         self.totals.append(report.losses["total"])
 
-    def starting(self, line):
+    def info(self, line):
         self.lines.append(line)
 
 
@@ -33,7 +34,7 @@ def train(heads, out, precision):
     return listener
 
 
-def test_the_first_steps_are_those_of_the_cpu(tmp_path, monkeypatch):
+def test_the_first_steps_equal_those_on_the_cpu(tmp_path, monkeypatch):
     heads = write_annotated_heads(tmp_path / "heads", 8)
     cpu = train(heads, tmp_path / "cpu", "no")
     monkeypatch.delenv("ACCELERATE_USE_CPU")
@@ -48,4 +49,4 @@ def test_mixed_precision_trains(tmp_path, monkeypatch, precision):
     heads = write_annotated_heads(tmp_path / "heads", 8)
     listener = train(heads, tmp_path / "run", precision)
     assert listener.totals[-1] < listener.totals[0]
-    assert load_facts(tmp_path / "run").finished
+    assert load_metadata(tmp_path / "run").finished

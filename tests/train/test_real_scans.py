@@ -1,16 +1,16 @@
-"""Training takes real scans with masks of real raters. Throwaway steps: nothing is kept of them."""
+"""Training on real scans with masks of human raters. The trained weights are not kept."""
 
 import numpy as np
 
-from tests.toys import method_on_small_slices, small_recipe
+from tests.training_toys import method_on_small_slices, small_recipe
 from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
-from wmh_train.data.layouts import find_data
+from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.loop.fit import FitData, FitListener, fit
-from wmh_train.model.base import read_base
-from wmh_train.model.random_base import write_random_base
+from wmh_train.model.pretrained import read_pretrained
+from wmh_train.model.random_pretrained import write_random_pretrained
 
 
 def table_of(test_data, path):
@@ -23,30 +23,30 @@ def table_of(test_data, path):
     return path
 
 
-def test_the_lesions_of_raters_arrive_in_the_slices(test_data, tmp_path):
+def test_reference_lesions_are_in_the_slices(test_data, tmp_path):
     recipe = small_recipe()
-    found = find_data(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
-    fill_cache(found.scans, recipe.preprocessing, tmp_path / "cache", lambda: None)
-    slices = open_cache(found.scans, recipe.preprocessing, tmp_path / "cache")
-    for number, scan in enumerate(found.scans):
+    dataset = find_dataset(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
+    fill_cache(dataset.scans, recipe.preprocessing, tmp_path / "cache", lambda: None)
+    slices = open_cache(dataset.scans, recipe.preprocessing, tmp_path / "cache")
+    for number, scan in enumerate(dataset.scans):
         _, (reference,) = scan.load()
         _, targets = slices.read(np.flatnonzero(slices.scan_of == number))
-        # Slices are 1 mm apart and pixels 4 mm wide, 16 mm³ each: small lesions vanish between.
+        # Slices are 1 mm apart and pixels 4 mm wide, so 16 mm³ each: small lesions are lost.
         volume_ml = (targets == LESION).sum() * 16 / 1000
         assert 0.3 * reference.lesion.sum() / 1000 < volume_ml < 1.3 * reference.lesion.sum() / 1000
 
 
-def test_the_method_makes_its_steps_on_real_scans(test_data, tmp_path):
-    # The recipe wmh-lora with its ViT-B, on slices of 4 × 4 tokens for the sake of time.
+def test_the_method_trains_on_real_scans(test_data, tmp_path):
+    # The recipe wmh-lora with its ViT-B, on slices of 4 × 4 tokens to save time.
     recipe = method_on_small_slices()
-    write_random_base(tmp_path / "medsam_vit_b.pth", recipe.network.encoder, seed=0)
-    base = read_base(tmp_path / "medsam_vit_b.pth")
-    found = find_data(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
-    split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
-    parts = FitData(found.name, found.scans, split)
-    facts = fit(recipe, parts, tmp_path / "run", base, FitListener())
-    assert facts.finished
-    assert list(facts.validation.by_site) == ["Ljubljana"]
-    network = load_network(tmp_path / "run", facts, base.path)
-    second = [p for name, p in network.named_parameters() if ".lora_B." in name]
-    assert all(parameter.any() for parameter in second)  # LoRA's start at zero
+    write_random_pretrained(tmp_path / "medsam_vit_b.pth", recipe.network.encoder, seed=0)
+    pretrained = read_pretrained(tmp_path / "medsam_vit_b.pth")
+    dataset = find_dataset(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
+    split = split_scans(dataset.scans, recipe.data, recipe.schedule.seed)
+    data = FitData(dataset.name, dataset.scans, split)
+    metadata = fit(recipe, data, tmp_path / "run", pretrained, FitListener())
+    assert metadata.finished
+    assert list(metadata.validation.by_site) == ["Ljubljana"]
+    network = load_network(tmp_path / "run", metadata, pretrained.path)
+    lora_b = [p for name, p in network.named_parameters() if ".lora_B." in name]
+    assert all(parameter.any() for parameter in lora_b)  # initialized to zero

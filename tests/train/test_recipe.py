@@ -2,11 +2,11 @@ import pytest
 
 from wmh_runtime.errors import RecipeError
 from wmh_train.recipe.recipe import load_recipe, shipped_recipes
-from wmh_train.recipe.template import recipe_text
+from wmh_train.recipe.template import recipe_to_toml
 
 
 def changed(tmp_path, before, after):
-    """The tiny recipe with one piece of its text replaced, as a file."""
+    """Write the tiny recipe with a part of its text replaced."""
     from importlib import resources
 
     text = (resources.files("wmh_train") / "recipes" / "tiny.toml").read_text("utf-8")
@@ -17,57 +17,58 @@ def changed(tmp_path, before, after):
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_loads_and_bears_its_file_name(name):
+def test_every_shipped_recipe_loads_and_has_its_file_name(name):
     assert load_recipe(name).name == name
 
 
-def test_an_unknown_recipe_names_the_shipped_ones():
+def test_the_error_for_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(RecipeError, match=r"nonesuch.*one of: .*tiny"):
         load_recipe("nonesuch")
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ("empty_slices = ", "empty_slice = ", "data.empty_slice is unknown"),
+        ("micro_batch_size", "slices_at_once", "schedule.slices_at_once is unknown"),  # version 0.1
         ("epochs = ", "epochs = -", "schedule.epochs"),
         ("patch_px = 16", "patch_px = 8", "4 decoder widths"),
         (
             "scale_weights = [0.2, 0.2, 0.1, 0.1]",
             "scale_weights = [1.0]",
-            "1 loss.scale_weights for 4",
+            "1 loss.scale_weights, expected 4",
         ),
-        ("[data]", "[data", "is not TOML"),
+        ("[data]", "[data", "is not valid TOML"),
         ('["wmh"]', '["deep_wmh"]', "outputs.0"),
-        ('["wmh"]', '["wmh", "wmh"]', "names one twice"),
+        ('["wmh"]', '["wmh", "wmh"]', "contains a name twice"),
         ("heads = 2", "heads = 3", "not a multiple of heads"),
-        ("[1, 3]", "[1, 4]", "reach beyond depth"),
+        ("[1, 3]", "[1, 4]", "not all below depth"),
         ("2e-3", "inf", "learning_rate"),
         ("2e-3", "1e-6", "lowest_learning_rate 2e-06 is above optimizer.learning_rate 1e-06"),
-        ("warmup_epochs = 0.25", "warmup_epochs = 3", "warmup_epochs 3 of 3 epochs"),
-        ("slices_at_once = 8", "slices_at_once = 3", "not a multiple of slices_at_once 3"),
+        ("warmup_epochs = 0.25", "warmup_epochs = 3", "warmup_epochs 3 must be less than epochs 3"),
+        ("micro_batch_size = 8", "micro_batch_size = 3", "not a multiple of micro_batch_size 3"),
         ("[0.2, 0.2, 0.1, 0.1]", "[0.2, 0.2, 0.1, -0.1]", "loss.scale_weights.3"),
         ("[data]", "[network.lora]\nranks = { qkv = 0 }\n[data]", "lora.ranks.qkv"),
         ("gamma = [0.85, 1.2]", "gamma = [0, 1]", "augmentation.gamma"),
         ("noise = [0.0, 0.04]", "noise = [2, 1]", "augmentation.noise"),
-        ("test_share = 0.0", "test_share = 0.95", "leave nothing to learn from"),
+        ("test_share = 0.0", "test_share = 0.95", "leave nothing for training"),
         ("[data]", "[network.lora]\nranks = { qkv = 4 }\n[data]", "frozen"),
         ("[data]", "[network.lora]\nranks = { qvk = 4 }\n[data]", "ranks"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path, before, after, told):
+def test_an_error_names_the_field(tmp_path, before, after, message):
     with pytest.raises(RecipeError) as raised:
         load_recipe(changed(tmp_path, before, after))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_recipe_written_out_is_the_same_recipe_with_nothing_left_to_guess(tmp_path, name):
+def test_a_printed_recipe_is_complete_and_loads_as_the_same_recipe(tmp_path, name):
     recipe = load_recipe(name)
-    text = recipe_text(recipe)
+    text = recipe_to_toml(recipe)
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     assert load_recipe(path) == recipe
     assert "warmup_epochs = " in text
-    assert "# slices of one optimizer step" in text
+    assert "# slices per optimizer step" in text

@@ -1,4 +1,4 @@
-"""For `accelerate launch -m wmh_train`, which starts one process for each GPU."""
+"""Entry point of `accelerate launch -m wmh_train`, which starts one process per GPU."""
 
 from wmh_train.launcher import main
 

@@ -1,12 +1,13 @@
-"""What training leaves: a folder with the trained weights and all that is needed to use them.
+"""Checkpoints: a folder with trained weights and the metadata to use them.
 
     checkpoint/
-    ├── checkpoint.json           recipe, split, base, calibration, figures, provenance
-    └── model-HASH.safetensors    trained tensors in half precision, BatchNorm's buffers in float32
+    ├── checkpoint.json           recipe, split, pretrained weights, calibration, scores, provenance
+    └── model-HASH.safetensors    trained tensors in float16, BatchNorm statistics in float32
 
-A frozen encoder's own weights are not in it, only the hash of the base they came from. Weights
-are named by their hash, so that new ones never replace those which the facts still speak of: a
-checkpoint changes when its facts do, in one rename.
+The checkpoint does not contain the weights of a frozen encoder, only the hash of the file with its
+pretrained weights. The name of the weights file contains its hash, so new weights never overwrite
+the ones that the metadata refers to. Replacing checkpoint.json switches to the new weights in one
+atomic step.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.tta import Views
 from wmh_train.data.split import Split
-from wmh_train.model.base import Base, BaseIdentity, read_base
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe
 
-_FACTS = "checkpoint.json"
+_METADATA = "checkpoint.json"
 _WEIGHTS = "model-{}.safetensors"
-_HASH_LETTERS = 12  # in the name; the facts hold all
-_STORED = torch.float16  # of trained parameters: eleven bits of precision, bfloat16 has eight
+_HASH_LETTERS = 12  # in the file name; the metadata contains the whole hash
+_STORED_DTYPE = torch.float16  # more precise than bfloat16: 11 bits instead of 8
 
 
-class SurfacePoint(StrictModel):
-    """One combination that was tried."""
+class SweepPoint(StrictModel):
+    """Scores of one combination of threshold and minimum lesion size."""
 
     views: Views
     output: str
@@ -50,133 +51,140 @@ class SurfacePoint(StrictModel):
     mean_lesion_f1: float
 
 
-class SweptCalibration(Calibration):
-    """A calibration, and every combination it was chosen from."""
+class CalibrationWithSweep(Calibration):
+    """A calibration with the scores of all combinations in the threshold sweep."""
 
-    surface: list[SurfacePoint]
+    threshold_sweep: list[SweepPoint]
 
 
 class ValidationDice(StrictModel):
-    """Dice on the validation scans' prepared slices, one view, threshold 0.5."""
+    """Dice on the preprocessed slices of the validation scans, with one view and threshold 0.5."""
 
     mean: float
     by_site: dict[str, float]
 
 
 class Provenance(StrictModel):
-    """How a checkpoint came to be."""
+    """Origin of a checkpoint."""
 
-    data: str = Field(description="what the data set calls itself")
+    data: str = Field(description="name of the data set")
     parameters: int
     trained_parameters: int
-    training_slices: int = Field(description="that an epoch may draw")
-    details: dict[str, Any] = Field(description="losses, time, versions")
+    training_slices: int = Field(description="number of slices of the training scans")
+    details: dict[str, Any] = Field(description="loss, time, versions")
 
 
-class CheckpointFacts(StrictModel):
-    """Everything of a checkpoint but its weights."""
+class CheckpointMetadata(StrictModel):
+    """A checkpoint without its weights."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     recipe: Recipe
-    base: BaseIdentity | None = Field(description="of a frozen encoder")
-    identity: str = Field(description="hash of recipe, split, base, and content of the scans")
+    pretrained: PretrainedIdentity | None = Field(description="weights of a frozen encoder")
+    identity: str = Field(
+        description="hash of recipe, split, pretrained weights, and content of the scans"
+    )
     split: Split
     scan_keys: dict[str, str] = Field(
-        description="by name: hash of scan, masks and preprocessing, of training and validation"
+        description="training and validation scans by name: hash of scan, masks and preprocessing"
     )
-    epoch: int = Field(ge=1, description="after which the weights were best on validation")
-    finished: bool = Field(description="whether the training came to its end")
-    validation: ValidationDice = Field(description="of the weights as stored, once finished")
+    epoch: int = Field(ge=1, description="epoch with the best validation Dice, from 1")
+    finished: bool = Field(description="whether the training is complete")
+    validation: ValidationDice = Field(
+        description="of the stored float16 weights if finished, otherwise of the float32 weights"
+    )
     weights_sha256: str = ""
-    calibration: SweptCalibration | None = None
+    calibration: CalibrationWithSweep | None = None
     provenance: Provenance
 
 
 def stored_tensors(network: WmhNetwork) -> dict[str, Tensor]:
-    """Return what a checkpoint stores of a network, by name, in the precision of storage.
+    """Return the tensors that a checkpoint stores, by name.
 
-    Trained parameters become float16; buffers stay as they are, BatchNorm's in float32.
+    Trained parameters are converted to float16. Buffers keep their dtype, BatchNorm statistics
+    float32.
 
     Raises:
         RecipeError: a value does not fit into float16.
     """
     tensors = {
-        name: tensor.detach().to("cpu", _STORED if tensor.requires_grad else tensor.dtype)
+        name: tensor.detach().to("cpu", _STORED_DTYPE if tensor.requires_grad else tensor.dtype)
         for name, tensor in trained_tensors(network).items()
     }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise RecipeError(
-                f"{name} does not fit into half precision", "Lower optimizer.learning_rate."
+                f"{name} does not fit into half precision", "Reduce optimizer.learning_rate."
             )
     return tensors
 
 
 def stored_bytes(network: WmhNetwork) -> int:
-    """Return how many bytes a checkpoint's tensors take; the network may be without values."""
+    """Return the size of a checkpoint's tensors in bytes. The network may be on the meta device."""
     return sum(
-        tensor.numel() * (_STORED if tensor.requires_grad else tensor.dtype).itemsize
+        tensor.numel() * (_STORED_DTYPE if tensor.requires_grad else tensor.dtype).itemsize
         for tensor in trained_tensors(network).values()
     )
 
 
 def trained_tensors(network: WmhNetwork) -> dict[str, Tensor]:
-    """Return trained parameters and buffers by name: all that a frozen base does not know."""
+    """Return trained parameters and buffers by name: all except frozen pretrained weights."""
     state = network.state_dict(keep_vars=True)
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     return {name: tensor for name, tensor in state.items() if name not in frozen}
 
 
-def save_checkpoint(folder: Path, network: WmhNetwork, facts: CheckpointFacts) -> CheckpointFacts:
-    """Write a network and its facts, then remove the weights of an earlier checkpoint.
+def save_checkpoint(
+    folder: Path, network: WmhNetwork, metadata: CheckpointMetadata
+) -> CheckpointMetadata:
+    """Write weights and metadata, then remove the weights of an earlier checkpoint.
 
     Args:
-        folder: made if needed.
-        network: with the trained weights.
-        facts: of it; their hash of the weights is filled in.
+        folder: checkpoint folder, created if missing.
+        network: network with the trained weights.
+        metadata: metadata of the checkpoint; this function sets `weights_sha256`.
 
     Returns:
-        The facts as written.
+        The written metadata.
     """
     make_folder(folder)
     tensors = {name: tensor.contiguous() for name, tensor in stored_tensors(network).items()}
     data = save(tensors)
-    facts = facts.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
-    write_bytes_atomically(weights_path(folder, facts), data)
-    save_facts(folder, facts)
+    metadata = metadata.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    write_bytes_atomically(weights_path(folder, metadata), data)
+    save_metadata(folder, metadata)
     for path in folder.glob(_WEIGHTS.format("*")):
-        if path != weights_path(folder, facts):
+        if path != weights_path(folder, metadata):
             remove(path)
-    return facts
+    return metadata
 
 
-def save_facts(folder: Path, facts: CheckpointFacts) -> None:
-    """Write a checkpoint's facts beside the weights they speak of."""
-    write_text_atomically(folder / _FACTS, facts.model_dump_json(indent=2) + "\n")
+def save_metadata(folder: Path, metadata: CheckpointMetadata) -> None:
+    """Write the metadata of a checkpoint. Its weights must already be in the folder."""
+    write_text_atomically(folder / _METADATA, metadata.model_dump_json(indent=2) + "\n")
 
 
-def weights_path(folder: Path, facts: CheckpointFacts) -> Path:
-    """Return where a checkpoint's weights are."""
-    return folder / _WEIGHTS.format(facts.weights_sha256[:_HASH_LETTERS])
+def weights_path(folder: Path, metadata: CheckpointMetadata) -> Path:
+    """Return the path of a checkpoint's weights."""
+    return folder / _WEIGHTS.format(metadata.weights_sha256[:_HASH_LETTERS])
 
 
-def holds_checkpoint(folder: Path) -> bool:
-    """Say whether a folder holds the facts of a checkpoint."""
-    return (folder / _FACTS).exists()
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a folder contains the metadata of a checkpoint."""
+    return (folder / _METADATA).exists()
 
 
-def load_facts(folder: Path) -> CheckpointFacts:
-    """Read a checkpoint's facts.
+def load_metadata(folder: Path) -> CheckpointMetadata:
+    """Read the metadata of a checkpoint.
 
     Raises:
-        RecipeError: there is no checkpoint, or it is not one of this version.
+        RecipeError: the folder has no checkpoint, or one of another version.
     """
-    path = folder / _FACTS
+    path = folder / _METADATA
     try:
-        return CheckpointFacts.model_validate_json(path.read_text(encoding="utf-8"))
+        return CheckpointMetadata.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
-            "is not a checkpoint folder", "Give one that wmh-train fit wrote.", about=folder
+            "is not a checkpoint folder", "Give the output folder of wmh-train fit.", about=folder
         ) from error
     except ValidationError as error:
         raise RecipeError(
@@ -186,36 +194,47 @@ def load_facts(folder: Path) -> CheckpointFacts:
         ) from error
 
 
-def base_file(facts: CheckpointFacts, base: Base | None) -> Path | None:
-    """Return the file to load a checkpoint with, of the base that its training began from.
-
-    None where the checkpoint holds its whole encoder and wants none.
-    """
-    return base.path if base is not None and facts.base is not None else None
-
-
-def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None) -> WmhNetwork:
-    """Rebuild a checkpoint's network in float32, in evaluation mode. Always the same bits.
+def pretrained_file(
+    metadata: CheckpointMetadata, pretrained: PretrainedWeights | None
+) -> Path | None:
+    """Return the pretrained weights to pass to `load_network`.
 
     Args:
-        folder: of the checkpoint.
-        facts: of it.
-        base: file of the weights that the frozen encoder was trained on.
+        metadata: metadata of the checkpoint.
+        pretrained: weights that its training started from.
+
+    Returns:
+        Path of the weights; None if the checkpoint contains its whole encoder.
+    """
+    if pretrained is None or metadata.pretrained is None:
+        return None
+    return pretrained.path
+
+
+def load_network(
+    folder: Path, metadata: CheckpointMetadata, pretrained: Path | None = None
+) -> WmhNetwork:
+    """Rebuild the network of a checkpoint in float32, in evaluation mode, always bit for bit equal.
+
+    Args:
+        folder: checkpoint folder.
+        metadata: metadata of the checkpoint.
+        pretrained: file with the weights of the frozen encoder; None if it was trained.
 
     Raises:
-        RecipeError: the weights are missing, damaged, or not those of the facts, or the base is
-            missing, not wanted, or another one.
-        InputError: the base cannot be read.
+        RecipeError: the weights are missing, damaged, or do not match the metadata; or the
+            pretrained weights are missing, not needed, or different ones.
+        InputError: the pretrained weights cannot be read.
     """
-    network = _rebuild(folder, facts, base)
-    path = weights_path(folder, facts)
+    network = _build_network(folder, metadata, pretrained)
+    path = weights_path(folder, metadata)
     try:
-        found, tensors = sha256_file(path), load_file(path)
+        sha256, tensors = sha256_file(path), load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
-    if found != facts.weights_sha256:
+    if sha256 != metadata.weights_sha256:
         raise RecipeError(
-            f"has SHA-256 {found[:12]}…, {_FACTS} says {facts.weights_sha256[:12]}…",
+            f"has SHA-256 {sha256[:12]}…, {_METADATA} expects {metadata.weights_sha256[:12]}…",
             "Copy the whole checkpoint folder again.",
             about=path,
         )
@@ -223,32 +242,37 @@ def load_network(folder: Path, facts: CheckpointFacts, base: Path | None = None)
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
         raise RecipeError(
-            f"has {len(differing)} tensors that do not fit the recipe, {differing[0]} first",
+            f"has {len(differing)} tensors that do not fit the recipe, such as {differing[0]}",
             "Keep the files of a checkpoint together.",
             about=path,
         )
-    network.load_state_dict(tensors, strict=False)  # the rest, frozen, came with the base
+    network.load_state_dict(tensors, strict=False)  # frozen weights are already loaded
     return network.eval()
 
 
-def _rebuild(folder: Path, facts: CheckpointFacts, base: Path | None) -> WmhNetwork:
-    if facts.base is None:
-        if base is not None:
-            advice = "Leave --base out: the checkpoint holds its whole encoder."
-            raise RecipeError("needs no base", advice, about=folder)
-        return WmhNetwork(facts.recipe)
-    if base is None:
+def _build_network(
+    folder: Path, metadata: CheckpointMetadata, pretrained: Path | None
+) -> WmhNetwork:
+    if metadata.pretrained is None:
+        if pretrained is not None:
+            raise RecipeError(
+                "needs no pretrained weights",
+                "Leave them out: the checkpoint contains its whole encoder.",
+                about=folder,
+            )
+        return WmhNetwork(metadata.recipe)
+    if pretrained is None:
         raise RecipeError(
-            f"was trained on {facts.base.name}, which it does not hold",
-            f"Give that file: --base …/{facts.base.name}.",
+            f"needs the pretrained weights {metadata.pretrained.name}, which it does not contain",
+            "Give this file.",
             about=folder,
         )
-    given = read_base(base)
-    if given.identity.sha256 != facts.base.sha256:
+    weights = read_pretrained(pretrained)
+    if weights.identity.sha256 != metadata.pretrained.sha256:
         raise RecipeError(
-            f"has SHA-256 {given.identity.sha256[:12]}…, the checkpoint was trained on"
-            f" {facts.base.name} with {facts.base.sha256[:12]}…",
-            "Give that one.",
-            about=base,
+            f"has SHA-256 {weights.identity.sha256[:12]}…, but the checkpoint was trained with"
+            f" {metadata.pretrained.name} {metadata.pretrained.sha256[:12]}…",
+            "Give the pretrained weights of the training.",
+            about=pretrained,
         )
-    return WmhNetwork(facts.recipe, given)
+    return WmhNetwork(metadata.recipe, weights)

@@ -1,4 +1,4 @@
-"""`wmh-train`: from annotated scans to a calibrated checkpoint."""
+"""The commands of `wmh-train`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from rich.progress import Progress as Bar
 from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.cli import console
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
-from wmh_runtime.evaluation.statistics import Case
+from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.text import count_noun
-from wmh_train.calibration.calibrate import calibrate_checkpoint, edges_of
-from wmh_train.checkpoint import CheckpointFacts, load_facts, weights_path
-from wmh_train.cost import Footprint, footprint_of
+from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
+from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
+from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import FoldListener, report_name
 from wmh_train.cross_validation import cross_validate as train_folds
-from wmh_train.data.annotated import DataSet
-from wmh_train.data.layouts import find_data
+from wmh_train.data.annotated import Dataset
+from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData, FitListener
 from wmh_train.loop.fit import fit as train
-from wmh_train.loop.loop import EpochReport, StepReport
-from wmh_train.model.base import Base, read_base
+from wmh_train.loop.training_loop import EpochReport, StepReport
+from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.recipe.template import recipe_text
+from wmh_train.recipe.template import recipe_to_toml
 
 app = console.command_line("Train a WMH segmentation network and calibrate it.")
 
-_RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+_RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a shipped recipe.")]
 _Data = Annotated[
     Path,
-    typer.Option(help="Annotated scans: WMH challenge folder, BIDS folder, or .csv/.tsv table."),
+    typer.Option(help="Annotated scans: BIDS or WMH challenge folder, or .csv/.tsv table."),
 ]
-_BaseFile = Annotated[
+_Pretrained = Annotated[
     Path | None,
-    typer.Option("--base", help="Weights of the frozen encoder: medsam_vit_b.pth."),
+    typer.Option(help="Pretrained weights of the encoder, such as medsam_vit_b.pth."),
 ]
 _Cache = Annotated[
-    Path | None, typer.Option(help="Folder of prepared slices. Default: cache, in --out.")
+    Path | None,
+    typer.Option(help="Folder for preprocessed slices. Default: the folder cache in --out."),
 ]
 
 
@@ -49,81 +50,91 @@ _Cache = Annotated[
 def fit(
     recipe: _RecipeName,
     data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder of the training; an unfinished one goes on.")],
-    base: _BaseFile = None,
+    out: Annotated[Path, typer.Option(help="Output folder. An unfinished training is resumed.")],
+    pretrained: _Pretrained = None,
     cache: _Cache = None,
 ) -> None:
-    """Train a network as a recipe says and write its checkpoint."""
+    """Train a network and write its checkpoint."""
     loaded = load_recipe(recipe)
-    found = _found(data, loaded)
-    split = split_scans(found.scans, loaded.data, loaded.schedule.seed)
-    parts = FitData(found.name, found.scans, split)
+    dataset = _find_scans(data, loaded)
+    split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
+    fit_data = FitData(dataset.name, dataset.scans, split)
     with console.progress_bar() as bar:
-        facts = train(loaded, parts, out, _read(base), _FitDisplay(bar), cache=cache)
+        metadata = train(
+            loaded, fit_data, out, _read_weights(pretrained), _FitDisplay(bar), cache=cache
+        )
     if is_main_process():
-        _say_result(facts, out)
-        with_base = f" --base {base}" if base is not None else ""
-        console.print_line(f"Next: wmh-train calibrate {out} --data {data}{with_base}")
+        _print_result(metadata, out)
+        option = f" --pretrained {pretrained}" if pretrained is not None else ""
+        console.print_line(f"Next: wmh-train calibrate {out} --data {data}{option}")
 
 
 @app.command()
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder that fit wrote.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder, the output of fit.")],
     data: _Data,
-    base: _BaseFile = None,
+    pretrained: _Pretrained = None,
 ) -> None:
-    """Choose threshold and minimum lesion size on the validation scans, into the checkpoint."""
+    """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
     require_one_process("calibration")
-    facts = load_facts(checkpoint)
-    if not facts.finished:
-        console.print_warning(f"this training is not finished; calibrating epoch {facts.epoch}")
-    found = _found(data, facts.recipe)
+    metadata = load_metadata(checkpoint)
+    if not metadata.finished:
+        console.print_warning(f"this training is not finished; calibrating epoch {metadata.epoch}")
+    dataset = _find_scans(data, metadata.recipe)
     with console.progress_bar() as bar:
-        task = bar.add_task("calibrating", total=len(facts.split.validation))
-        chosen = calibrate_checkpoint(checkpoint, found.scans, base, lambda: bar.advance(task))
-    _say_calibration(chosen)
+        task = bar.add_task("calibrating", total=len(metadata.split.validation))
+        calibration = calibrate_checkpoint(
+            checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
+        )
+    _print_calibration(calibration)
 
 
 @app.command("cross-validate")
 def cross_validate(
     recipe: _RecipeName,
     data: _Data,
-    out: Annotated[Path, typer.Option(help="Folder for all folds; unfinished ones go on.")],
-    folds: Annotated[int, typer.Option(min=2, help="How many parts the persons are dealt to.")] = 5,
-    base: _BaseFile = None,
+    out: Annotated[Path, typer.Option(help="Output folder. Unfinished folds are resumed.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    pretrained: _Pretrained = None,
     cache: _Cache = None,
 ) -> None:
-    """Train, calibrate and test once for each fold, and report on all scans together."""
+    """Train, calibrate and test one network per fold, and report the scores of all scans."""
     loaded = load_recipe(recipe)
-    found = _found(data, loaded)
+    dataset = _find_scans(data, loaded)
     with console.progress_bar() as bar:
         evaluations = train_folds(
-            loaded, found, folds, out, _read(base), _FoldDisplay(bar), cache=cache
+            loaded,
+            dataset,
+            folds,
+            out,
+            _read_weights(pretrained),
+            _FoldDisplay(bar),
+            cache=cache,
         )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
         console.print_line(
             f"{output}: mean Dice {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}] over"
-            f" {evaluation.overall.count} scans, each segmented by a network that never saw it."
+            f" {evaluation.overall.count} scans, each segmented by a network not trained on it."
             f" Report: {out / report_name(output) / SUMMARY_NAME}"
         )
 
 
 @app.command()
 def describe(recipe: _RecipeName) -> None:
-    """Say what a recipe costs: parameters, checkpoint, operations, memory."""
+    """Print the cost of a recipe: parameters, checkpoint, operations, memory."""
     loaded = load_recipe(recipe)
-    for name, value in _described(loaded, footprint_of(loaded)):
+    for name, value in _description(loaded, estimate_footprint(loaded)):
         console.print_line(f"{name:<22} {value}")
 
 
 @app.command("recipe")
-def write_out(recipe: _RecipeName) -> None:
-    """Write out a recipe with all its keys, values and meanings, to copy and change."""
-    console.print_line(recipe_text(load_recipe(recipe)).rstrip())
+def print_recipe(recipe: _RecipeName) -> None:
+    """Print a recipe with all keys, values and descriptions, to copy and edit."""
+    console.print_line(recipe_to_toml(load_recipe(recipe)).rstrip())
 
 
-def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
+def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
     counts, preprocessing = cost.parameters, recipe.preprocessing
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return [
@@ -131,7 +142,7 @@ def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
         (
             "slices",
             f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
-            f" {preprocessing.pixel_size_mm:g} mm, a field of {side_mm:g} mm",
+            f" {preprocessing.pixel_size_mm:g} mm, field of view {side_mm:g} mm",
         ),
         ("parameters", f"{counts.total:>12,}"),
         ("  frozen", f"{counts.frozen:>12,}"),
@@ -145,71 +156,71 @@ def _described(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
             f" {counts.trained_share:.1%}",
         ),
         ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
-        ("operations", f"{cost.flops_a_view / 1e9:.1f} GFLOP for one view of one slice"),
+        ("operations", f"{cost.flops_per_view / 1e9:.1f} GFLOP per view of a slice"),
         (
-            "memory of training",
-            f"about {cost.training_bytes / 1e9:.1f} GB with {recipe.schedule.slices_at_once}"
-            " slices at once",
+            "training memory",
+            f"about {cost.training_bytes / 1e9:.1f} GB with micro-batches of"
+            f" {recipe.schedule.micro_batch_size} slices",
         ),
     ]
 
 
-def _found(data: Path, recipe: Recipe) -> DataSet:
-    found = find_data(data, recipe.channels, recipe.outputs)
-    if found.unannotated and is_main_process():
-        console.print_warning(
-            f"{count_noun(len(found.unannotated), 'scan')} without a reference mask passed over,"
-            f" {found.unannotated[0]} first"
-        )
+def _find_scans(data: Path, recipe: Recipe) -> Dataset:
+    dataset = find_dataset(data, recipe.channels, recipe.outputs)
     if is_main_process():
-        for note in found.notes:
+        if dataset.unannotated:
+            console.print_warning(
+                f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
+                f" such as {dataset.unannotated[0]}"
+            )
+        for note in dataset.notes:
             console.print_warning(note)
-    return found
+    return dataset
 
 
-def _read(base: Path | None) -> Base | None:
-    return None if base is None else read_base(base)
+def _read_weights(pretrained: Path | None) -> PretrainedWeights | None:
+    return None if pretrained is None else read_pretrained(pretrained)
 
 
-def _say_result(facts: CheckpointFacts, out: Path) -> None:
-    made = facts.provenance
+def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
+    counts = metadata.provenance
     console.print_line(
-        f"{made.trained_parameters:,} of {made.parameters:,} parameters trained. Best epoch"
-        f" {facts.epoch}, validation Dice {facts.validation.mean:.3f}."
-        f" Checkpoint: {out} ({weights_path(out, facts).stat().st_size / 1e6:.1f} MB)"
+        f"{counts.trained_parameters:,} of {counts.parameters:,} parameters trained. Best epoch"
+        f" {metadata.epoch}, validation Dice {metadata.validation.mean:.3f}."
+        f" Checkpoint: {out} ({weights_path(out, metadata).stat().st_size / 1e6:.1f} MB)"
     )
 
 
-def _say_calibration(calibration: Calibration) -> None:
-    for choice in calibration.choices:
+def _print_calibration(calibration: Calibration) -> None:
+    for point in calibration.operating_points:
         for output, dice, f1 in zip(
-            choice.outputs, choice.mean_dice, choice.mean_lesion_f1, strict=True
+            point.outputs, point.mean_dice, point.mean_lesion_f1, strict=True
         ):
             console.print_line(
-                f"{output.name}, {count_noun(choice.views, 'view')}: threshold"
+                f"{output.name}, {count_noun(point.views, 'view')}: threshold"
                 f" {output.threshold:g}, minimum"
                 f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
                 f" on {count_noun(calibration.scans, 'validation scan')}"
             )
-    for edge in edges_of(calibration):
-        console.print_warning(edge)
+    for warning in sweep_warnings(calibration):
+        console.print_warning(warning)
 
 
 class _FitDisplay(FitListener):
-    """A bar for the preprocessing, one for the training, a line for each epoch."""
+    """Shows progress bars for preprocessing and training, and prints a line per epoch."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._preparing = bar.add_task("preparing", total=None, visible=False)
+        self._preprocessing = bar.add_task("preprocessing", total=None, visible=False)
         self._training = bar.add_task("training", total=None, visible=False)
 
-    def preparing(self, done: int, total: int) -> None:
-        self._bar.update(self._preparing, completed=done, total=total, visible=done < total)
+    def preprocessing(self, done: int, total: int) -> None:
+        self._bar.update(self._preprocessing, completed=done, total=total, visible=done < total)
 
     def warning(self, line: str) -> None:
         console.print_warning(line)
 
-    def starting(self, line: str) -> None:
+    def info(self, line: str) -> None:
         console.print_line(line)
 
     def step(self, report: StepReport) -> None:
@@ -241,11 +252,11 @@ def _minutes_left(report: EpochReport) -> float:
 
 
 class _FoldDisplay(FoldListener):
-    """The display of a fit for each fold, then a bar for what follows it."""
+    """Shows the training of each fold, then a progress bar for calibration and test."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._then = bar.add_task("", total=None, visible=False)
+        self._task = bar.add_task("", total=None, visible=False)
 
     def fold(self, fold: int, folds: int) -> FitListener:
         console.print_line(f"fold {fold} of {folds}")
@@ -255,23 +266,23 @@ class _FoldDisplay(FoldListener):
         self._show("calibrating", done, total)
 
     def calibrated(self, calibration: Calibration) -> None:
-        _say_calibration(calibration)
+        _print_calibration(calibration)
 
     def testing(self, done: int, total: int) -> None:
         self._show("segmenting the test scans", done, total)
 
-    def compared(self, output: str, cases: list[Case]) -> None:
+    def scored(self, output: str, cases: list[ScoredCase]) -> None:
         mean = sum(case.metrics.dice for case in cases) / len(cases)
         console.print_line(
-            f"{output}: mean Dice {mean:.3f} on this fold's {count_noun(len(cases), 'test scan')}"
+            f"{output}: mean Dice {mean:.3f} on {count_noun(len(cases), 'test scan')} of this fold"
         )
 
     def warning(self, line: str) -> None:
         console.print_warning(line)
 
-    def _show(self, what: str, done: int, total: int) -> None:
+    def _show(self, description: str, done: int, total: int) -> None:
         self._bar.update(
-            self._then, description=what, completed=done, total=total, visible=done < total
+            self._task, description=description, completed=done, total=total, visible=done < total
         )
 
 

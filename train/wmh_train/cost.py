@@ -1,7 +1,7 @@
-"""What a recipe costs before anything is spent: parameters, operations, memory, size on disk.
+"""Estimate the cost of a recipe before training: parameters, operations, memory, checkpoint size.
 
-The network is built without memory for its weights (on PyTorch's `meta` device) and run once on
-tensors that have a shape but no values, so even ViT-H is counted in seconds on a laptop.
+The network is built on PyTorch's `meta` device and runs once on tensors that have a shape but no
+values. So this takes only seconds on a laptop, even for ViT-H.
 """
 
 from __future__ import annotations
@@ -20,58 +20,59 @@ from wmh_train.model.network import ParameterCounts, WmhNetwork, parameter_count
 from wmh_train.recipe.recipe import Recipe
 
 _FLOAT_BYTES = 4
-_OPTIMISER_FLOATS = 2  # AdamW's moments
-# Fitted to the peaks that benchmarks/README.md lists for the recipes' training steps.
+_OPTIMIZER_FLOATS = 2  # the two moments of AdamW, per trained parameter
+# Fitted to the peak memory of training steps in benchmarks/README.md.
 _PROCESS_BYTES = 750_000_000  # PyTorch, its libraries and working memory
-_BACKWARD = 1.4  # of the activations: the gradients that are there beside them
+_BACKWARD_FACTOR = 1.4  # peak of activations and their gradients, relative to the activations
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a recipe costs."""
+    """Cost of a recipe."""
 
     parameters: ParameterCounts
-    checkpoint_bytes: int  # of the weights file
-    flops_a_view: int  # multiplications and additions of one slice, forward
-    training_bytes: int  # of a process: itself, weights, gradients, optimizer, activations
+    checkpoint_bytes: int  # size of the weights file
+    flops_per_view: int  # multiplications and additions of a forward pass for one slice
+    training_bytes: int  # per process: PyTorch, weights, gradients, optimizer, activations
 
 
-def footprint_of(recipe: Recipe) -> Footprint:
-    """Count what a recipe costs. Activations are those that a backward pass needs."""
+def estimate_footprint(recipe: Recipe) -> Footprint:
+    """Estimate the cost of a recipe."""
     with torch.device("meta"):
         network = WmhNetwork(recipe).train()
     parameters = parameter_counts(network)
-    num_streams = recipe.schedule.slices_at_once
-    activations, flops = _forward(network, recipe, num_streams)
+    slices = recipe.schedule.micro_batch_size
+    activations, flops = _forward_cost(network, recipe, slices)
     if recipe.network.encoder.gradient_checkpointing:
-        activations += _one_block(recipe, activations)
-    weights = parameters.total + parameters.trained * (1 + _OPTIMISER_FLOATS)
+        activations += _block_activations(recipe, activations)
+    floats = parameters.total + parameters.trained * (1 + _OPTIMIZER_FLOATS)
+    weights_bytes = _FLOAT_BYTES * floats  # with gradients and moments
     return Footprint(
         parameters=parameters,
         checkpoint_bytes=stored_bytes(network),
-        flops_a_view=flops // num_streams,
-        training_bytes=_PROCESS_BYTES + _FLOAT_BYTES * weights + int(_BACKWARD * activations),
+        flops_per_view=flops // slices,
+        training_bytes=_PROCESS_BYTES + weights_bytes + int(_BACKWARD_FACTOR * activations),
     )
 
 
-def require_memory(recipe: Recipe, device: torch.device, processes_here: int) -> None:
-    """Refuse a training that will not fit.
+def require_memory(recipe: Recipe, device: torch.device, processes_per_device: int) -> None:
+    """Raise an error if a training does not fit into the free memory.
 
     Args:
-        recipe: of the training.
-        device: that it would run on.
-        processes_here: that share its memory.
+        recipe: recipe of the training.
+        device: device of the training.
+        processes_per_device: number of processes that share the memory.
 
     Raises:
-        RecipeError: it needs more than is free.
+        RecipeError: the training needs more memory than is free.
     """
-    needed = footprint_of(recipe).training_bytes * processes_here
+    needed = estimate_footprint(recipe).training_bytes * processes_per_device
     free = _free_bytes(device)
     if needed > free:
         raise RecipeError(
             f"training needs about {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are free",
-            "Lower schedule.slices_at_once, or set network.encoder.gradient_checkpointing.",
+            "Reduce schedule.micro_batch_size, or set network.encoder.gradient_checkpointing.",
         )
 
 
@@ -81,9 +82,9 @@ def _free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _forward(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int, int]:
+def _forward_cost(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int, int]:
     """Run a forward pass without values; return bytes kept for backward, and operations."""
-    kept: dict[int, int] = {}  # by storage: many tensors are views of one
+    kept: dict[int, int] = {}  # bytes by storage, since several tensors may share one
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -103,17 +104,24 @@ def _forward(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int, int
             torch.autocast("cpu", dtype=precision, enabled=precision is not None),
         ):
             torch.func.functional_call(network, state, (image,))
-        own = {tensor.untyped_storage()._cdata for tensor in state.values()}
-    activations = sum(size for storage, size in kept.items() if storage not in own)
+        weights = {tensor.untyped_storage()._cdata for tensor in state.values()}
+    activations = sum(size for storage, size in kept.items() if storage not in weights)
     return activations, counter.get_total_flops()
 
 
-def _one_block(recipe: Recipe, checkpointed: int) -> int:
-    """Return what the one block needs whose activations are there at a time, on average."""
+def _block_activations(recipe: Recipe, checkpointed: int) -> int:
+    """Return the bytes of activations of one block, on average.
+
+    With gradient checkpointing, the activations of one block at a time are in memory.
+
+    Args:
+        recipe: recipe with gradient checkpointing.
+        checkpointed: bytes of activations that gradient checkpointing keeps.
+    """
     encoder = recipe.network.encoder.model_copy(update={"gradient_checkpointing": False})
     network = recipe.network.model_copy(update={"encoder": encoder})
     plain = recipe.model_copy(update={"network": network})
     with torch.device("meta"):
         built = WmhNetwork(plain).train()
-    activations, _ = _forward(built, plain, recipe.schedule.slices_at_once)
+    activations, _ = _forward_cost(built, plain, recipe.schedule.micro_batch_size)
     return (activations - checkpointed) // encoder.depth

@@ -1,9 +1,9 @@
-"""Cross-validation: every scan is segmented once by a network that never saw it.
+"""Cross-validation: each scan is segmented by a network that was not trained on it.
 
 out/
-├── cache/            prepared slices, shared by the folds
-├── fold-1/ …         a calibrated checkpoint each, see fit.py, and the masks of its test scans
-└── report-wmh/       how good all masks are, for each output
+├── cache/            preprocessed slices, shared by all folds
+├── fold-1/ …         a calibrated checkpoint, see fit.py, and the masks of the test scans
+└── report-wmh/       evaluation of all masks, one report per output
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from wmh_runtime.evaluation.pairing import Pair
 from wmh_runtime.evaluation.report.summary import Sources
 from wmh_runtime.evaluation.report.writer import write_report
 from wmh_runtime.evaluation.scoring import score
-from wmh_runtime.evaluation.statistics import Case, Evaluation, evaluate
+from wmh_runtime.evaluation.statistics import Evaluation, ScoredCase, evaluate
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
-from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
-from wmh_train.checkpoint import base_file, load_facts, load_network
-from wmh_train.data.annotated import AnnotatedScan, DataSet
+from wmh_train.checkpoint import load_metadata, load_network, pretrained_file
+from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
-from wmh_train.loop.distributed import place, require_one_process
+from wmh_train.loop.distributed import move_to_device, require_one_process
 from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
-from wmh_train.model.base import Base
+from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend
 
 PREDICTIONS = "predictions"
-_STAMP = "made_by.json"  # which checkpoint made all of the masks beside it, from which scans
+_INPUTS_NAME = "made_by.json"  # records the inputs of the masks in the same folder
 
 
-class _Stamp(StrictModel):
-    """What decides a fold's masks."""
+class _PredictionInputs(StrictModel):
+    """The inputs that the masks of a fold depend on."""
 
     weights_sha256: str
     outputs: list[Output]
@@ -49,88 +49,89 @@ class _Stamp(StrictModel):
 
 
 def report_name(output: str) -> str:
-    """Name the folder of an output's report."""
+    """Return the folder name of an output's report."""
     return f"report-{output}"
 
 
 class FoldListener:
-    """Is told how a cross-validation goes. The default does nothing."""
+    """Receives the progress of a cross-validation. By default it does nothing."""
 
     def fold(self, fold: int, folds: int) -> FitListener:  # noqa: ARG002
-        """Fold `fold`, counted from 1, begins; returns who is told of its training."""
+        """Called before fold number `fold`, from 1. Returns the listener of its training."""
         return FitListener()
 
     def calibrating(self, done: int, total: int) -> None:
-        """`done` of `total` validation scans are looked at."""
+        """Called after each validation scan: `done` of `total` are segmented."""
 
     def testing(self, done: int, total: int) -> None:
-        """`done` of `total` test scans are segmented."""
+        """Called after each test scan: `done` of `total` are segmented."""
 
     def calibrated(self, calibration: Calibration) -> None:
-        """A fold's threshold and minimum size are chosen."""
+        """Called after the calibration of a fold."""
 
-    def compared(self, output: str, cases: list[Case]) -> None:
-        """A fold's test scans are segmented and compared; each output in turn."""
+    def scored(self, output: str, cases: list[ScoredCase]) -> None:
+        """Called for each output of a fold with the scores of its test scans."""
 
     def warning(self, line: str) -> None:
-        """Something is worth knowing."""
+        """Called for each warning."""
 
 
 def cross_validate(
     recipe: Recipe,
-    data: DataSet,
+    data: Dataset,
     folds: int,
     out: Path,
-    base: Base | None,
+    pretrained: PretrainedWeights | None,
     listener: FoldListener,
     *,
     cache: Path | None = None,
 ) -> dict[str, Evaluation]:
-    """Train, calibrate and test once for each fold; what was finished before is kept.
+    """Train, calibrate and test one network per fold. Finished folds are kept.
 
-    A fold's test scans are neither learned from nor calibrated on, so the figures are honest.
+    The test scans of a fold are used neither for its training nor for its calibration, so the
+    scores are unbiased.
 
     Args:
-        recipe: decides everything but the split.
+        recipe: all settings except the split.
         data: annotated scans.
-        folds: how many parts their persons are dealt to.
-        out: folder for all of it.
-        base: weights of the encoder; needed where it is frozen.
-        listener: is told how it goes.
-        cache: folder of prepared slices; None keeps them in `out`.
+        folds: number of folds. Each subject is a test subject in one of them.
+        out: output folder.
+        pretrained: weights of the encoder; required if it is frozen.
+        listener: receives the progress.
+        cache: folder of preprocessed slices; None: a folder in `out`.
 
     Returns:
-        For each output the evaluation over all scans, which `report-…` shows.
+        Output name → evaluation over all scans, also written to `report-…`.
 
     Raises:
-        RecipeError: the data do not fit the recipe, `out` holds something else, or there are
+        RecipeError: the data do not fit the recipe, `out` contains other results, or there are
             several processes.
-        InputError: a scan cannot be read, or `out` not be written to.
+        InputError: a scan cannot be read, or `out` cannot be written.
     """
     require_one_process("cross-validation")
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
     pairs: dict[str, list[Pair]] = {output: [] for output in recipe.outputs}
-    cases: dict[str, list[Case]] = {output: [] for output in recipe.outputs}
+    cases: dict[str, list[ScoredCase]] = {output: [] for output in recipe.outputs}
     for number, split in enumerate(splits, start=1):
         folder = out / f"fold-{number}"
         fit(
             recipe,
             FitData(data.name, data.scans, split),
             folder,
-            base,
+            pretrained,
             listener.fold(number, folds),
             cache=cache or out / CACHE_NAME,
         )
-        _calibrate(folder, data.scans, base, listener)
-        tested = [by_name[name] for name in split.test]
-        masks = _predict(tested, folder, base, listener)
+        _calibrate(folder, data.scans, pretrained, listener)
+        test_scans = [by_name[name] for name in split.test]
+        masks = _predict(test_scans, folder, pretrained, listener)
         for k, output in enumerate(recipe.outputs):
-            new = [_pair(scan, masks[scan.name][k], k) for scan in tested]
-            pairs[output] += new
-            compared = _compare(new, folder)
-            cases[output] += compared
-            listener.compared(output, compared)
+            fold_pairs = [_pair(scan, masks[scan.name][k], k) for scan in test_scans]
+            pairs[output] += fold_pairs
+            fold_cases = _score_pairs(fold_pairs, folder)
+            cases[output] += fold_cases
+            listener.scored(output, fold_cases)
     return {
         output: _report(data, output, pairs[output], cases[output], out, listener)
         for output in recipe.outputs
@@ -138,60 +139,72 @@ def cross_validate(
 
 
 def _calibrate(
-    folder: Path, scans: tuple[AnnotatedScan, ...], base: Base | None, listener: FoldListener
+    folder: Path,
+    scans: tuple[AnnotatedScan, ...],
+    pretrained: PretrainedWeights | None,
+    listener: FoldListener,
 ) -> None:
-    facts = load_facts(folder)
-    calibration, total, done = facts.calibration, len(facts.split.validation), 0
+    metadata = load_metadata(folder)
+    calibration, total, done = metadata.calibration, len(metadata.split.validation), 0
 
-    def one_more() -> None:
+    def count_scan() -> None:
         nonlocal done
         done += 1
         listener.calibrating(done, total)
 
     if calibration is None:
-        calibration = calibrate_checkpoint(folder, scans, base_file(facts, base), one_more)
+        calibration = calibrate_checkpoint(
+            folder, scans, pretrained_file(metadata, pretrained), count_scan
+        )
     listener.calibrated(calibration)
 
 
 def _predict(
-    scans: list[AnnotatedScan], folder: Path, base: Base | None, listener: FoldListener
+    scans: list[AnnotatedScan],
+    folder: Path,
+    pretrained: PretrainedWeights | None,
+    listener: FoldListener,
 ) -> dict[str, list[Path]]:
-    """Write the masks of a fold's test scans, unless this very checkpoint has done so before.
+    """Segment the test scans of a fold, unless their masks exist with the same inputs.
 
     Returns:
-        Scan's name → its masks, one for each output.
+        Scan name → mask files, one per output.
     """
-    facts = load_facts(folder)
-    assert facts.calibration is not None
-    outputs = facts.calibration.outputs
+    metadata = load_metadata(folder)
+    assert metadata.calibration is not None
+    outputs = metadata.calibration.outputs
     masks = {
         scan.name: [_mask_path(folder / PREDICTIONS, scan, output.name) for output in outputs]
         for scan in scans
     }
-    stamp = folder / PREDICTIONS / _STAMP
-    made_by = _Stamp(
-        weights_sha256=facts.weights_sha256,
+    inputs_path = folder / PREDICTIONS / _INPUTS_NAME
+    inputs = _PredictionInputs(
+        weights_sha256=metadata.weights_sha256,
         outputs=outputs,
-        scan_keys={scan.name: scan_key(scan, facts.recipe.preprocessing) for scan in scans},
+        scan_keys={scan.name: scan_key(scan, metadata.recipe.preprocessing) for scan in scans},
     ).model_dump_json(indent=2)
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == made_by:
+    if inputs_path.exists() and inputs_path.read_text(encoding="utf-8") == inputs:
         return masks
-    network = place(load_network(folder, facts, base_file(facts, base)))
-    with TorchBackend(network, facts.recipe) as backend:
-        segmenter = Segmenter(facts.recipe.preprocessing, outputs, backend)
+    pretrained_path = pretrained_file(metadata, pretrained)
+    network = move_to_device(load_network(folder, metadata, pretrained_path))
+    model = SegmentationModel(metadata.recipe.channels, metadata.recipe.preprocessing, outputs)
+    with (
+        TorchBackend(network, metadata.recipe) as backend,
+        Segmenter(model, [backend]) as segmenter,
+    ):
         for done, scan in enumerate(scans, start=1):
             channels, _ = scan.load()
-            results = segmenter.segment(*channels).results
+            results = segmenter.segment(channels).results
             for path, result in zip(masks[scan.name], results, strict=True):
                 make_writable_folder(path.parent)
-                write_on_grid_of(channels[0], result.lesions.mask, path)
+                write_on_grid_of(channels[0], result.mask, path)
             listener.testing(done, len(scans))
-    write_text_atomically(stamp, made_by)
+    write_text_atomically(inputs_path, inputs)
     return masks
 
 
 def _mask_path(predictions: Path, scan: AnnotatedScan, output: str) -> Path:
-    """Name a scan's mask; a name with slashes, of the challenge, becomes folders."""
+    """Return the path of a mask. Slashes in a scan's name, as in the challenge, become folders."""
     name = Path(scan.name)
     return predictions / name.parent / bids.mask_name(name.name, output)
 
@@ -199,29 +212,29 @@ def _mask_path(predictions: Path, scan: AnnotatedScan, output: str) -> Path:
 def _pair(scan: AnnotatedScan, mask: Path, k: int) -> Pair:
     return Pair(
         name=scan.name,
-        subject=scan.name,
-        person=scan.person,
+        scan_id=scan.name,
+        subject=scan.subject,
         site=scan.site,
         prediction=mask,
         reference=scan.references[k],
     )
 
 
-def _compare(pairs: list[Pair], folder: Path) -> list[Case]:
+def _score_pairs(pairs: list[Pair], folder: Path) -> list[ScoredCase]:
     scores = score(pairs, on_pair=lambda: None)
     if scores.failed:
         _, error = scores.failed[0]
         raise RecipeError(
-            f"{count_noun(len(scores.failed), 'mask')} cannot be compared: {error}", about=folder
+            f"{count_noun(len(scores.failed), 'mask')} cannot be scored: {error}", about=folder
         )
     return list(scores.cases)
 
 
 def _report(
-    data: DataSet,
+    data: Dataset,
     output: str,
     pairs: list[Pair],
-    cases: list[Case],
+    cases: list[ScoredCase],
     out: Path,
     listener: FoldListener,
 ) -> Evaluation:

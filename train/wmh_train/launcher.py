@@ -1,4 +1,4 @@
-"""Where the command starts: before the heavy libraries, so that a missing one is told in words."""
+"""Entry point of `wmh-train`. It imports no heavy library, so a missing one gives a clear error."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from wmh_runtime.cli import console
 
 
 def main() -> None:
-    """Run the command line, or say what to install."""
+    """Run the command line, or say which packages to install."""
     console.run_module("wmh_train.cli", extras="cpu,train")

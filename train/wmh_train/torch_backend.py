@@ -1,4 +1,4 @@
-"""PyTorch as a runtime backend, so that calibration and parity use the runtime's own path."""
+"""PyTorch as a runtime backend, so that calibration and parity use the same code as inference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wmh_train.recipe.recipe import Recipe
 
 
 class TorchBackend(BlockingBackend):
-    """Executes a network, eight views or one, on the device it lies on, in its weights' precision.
+    """Runs a network with one view or eight, on the network's device and in its precision.
 
     Args:
-        network: of float32 or float64; put into evaluation mode and the layout that is fastest.
-        recipe: that the network was built from.
+        network: float32 or float64. It is set to evaluation mode and to the fastest memory format.
+        recipe: recipe that the network was built from.
         views: 8 or 1.
-        batch_size: slices executed at a time.
+        batch_size: slices per forward pass.
     """
 
     name = "torch"
@@ -46,14 +46,14 @@ class TorchBackend(BlockingBackend):
 
     def _open(self) -> None:
         self._module.eval()
-        # The layout oneDNN is fastest in; torch's type stubs do not know of it.
+        # oneDNN is fastest with channels_last; PyTorch's type stubs lack this argument.
         self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _close(self) -> None:
-        """Nothing is held beyond the network, which is the caller's."""
+        """Do nothing: the network belongs to the caller."""
 
     def _execute(self, batch: Floats) -> Floats:
         with torch.inference_mode():
             probability = self._module(torch.from_numpy(batch).to(self._device, self._dtype))
-        given: Floats = probability.float().cpu().numpy()
-        return given
+        result: Floats = probability.float().cpu().numpy()
+        return result

@@ -9,7 +9,7 @@ from wmh_train.data.annotated import AnnotatedScan
 
 @pytest.fixture
 def scan(tmp_path):
-    """A head in two channels, and a mask with five voxels of lesion and three of something else."""
+    """A head in two channels, and a mask with five lesion voxels and three of other pathology."""
     paths = [
         write_head(tmp_path / name, seed=seed)
         for seed, name in enumerate(("FLAIR.nii.gz", "T1.nii.gz"))
@@ -28,14 +28,14 @@ def move(path, axis):
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
 
 
-def test_channels_and_references_are_read_with_what_is_ignored_apart(scan):
+def test_channels_and_references_are_read_with_separate_ignored_voxels(scan):
     channels, (reference,) = scan.load()
     assert [channel.path for channel in channels] == list(scan.channels)
     assert np.argwhere(reference.lesion).tolist() == [[8, y, 2] for y in range(6, 11)]
     assert np.argwhere(reference.ignored).tolist() == [[9, y, 2] for y in range(6, 9)]
 
 
-def test_a_scan_without_lesion_is_welcome(scan):
+def test_a_scan_without_lesion_is_accepted(scan):
     image = nib.load(scan.references[0])
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), scan.references[0])
     assert not scan.load()[1][0].lesion.any()
@@ -43,11 +43,11 @@ def test_a_scan_without_lesion_is_welcome(scan):
 
 def test_a_mask_on_another_grid_is_refused(scan):
     move(scan.references[0], axis=0)
-    with pytest.raises(InputError, match=r"wmh\.nii\.gz: lies up to 1\.0 mm away from FLAIR"):
+    with pytest.raises(InputError, match=r"wmh\.nii\.gz: is not on the grid of FLAIR"):
         scan.load()
 
 
 def test_a_channel_on_another_grid_is_refused(scan):
     move(scan.channels[1], axis=2)
-    with pytest.raises(InputError, match=r"T1\.nii\.gz: lies up to 1\.0 mm away from FLAIR"):
+    with pytest.raises(InputError, match=r"T1\.nii\.gz: is not on the grid of FLAIR"):
         scan.load()

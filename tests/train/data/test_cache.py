@@ -17,16 +17,16 @@ from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_train.data import annotated, cache
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache, scan_key
-from wmh_train.data.layouts import find_data
+from wmh_train.data.layouts import find_dataset
 
-# The heads' own pixels, 4 mm: nothing is resampled.
-PREPARATION = Preprocessing(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
+# The pixel size of the heads, 4 mm, so nothing is resampled.
+PREPROCESSING = Preprocessing(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
 
 
 @pytest.fixture
 def scans(tmp_path):
-    """Three heads of 6 slices, two of them with one, two and three squares of 2 × 2 voxels."""
-    return find_data(write_annotated_heads(tmp_path / "data", 3), ["flair"], ["wmh"]).scans
+    """Three heads of 6 slices. Two slices each have lesions: one, two or three 2 × 2 squares."""
+    return find_dataset(write_annotated_heads(tmp_path / "data", 3), ["flair"], ["wmh"]).scans
 
 
 def write_labels(scan, labels):
@@ -38,8 +38,8 @@ def folders(path):
     return sorted(child.name for child in path.iterdir())
 
 
-def test_every_slice_of_every_scan_is_there_in_order(scans, tmp_path):
-    slices = open_cache(scans, PREPARATION, tmp_path / "cache")
+def test_all_slices_of_all_scans_are_cached_in_order(scans, tmp_path):
+    slices = open_cache(scans, PREPROCESSING, tmp_path / "cache")
     assert slices.scans == scans
     assert slices.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3, 8, 9, 14, 15]
@@ -50,38 +50,39 @@ def test_every_slice_of_every_scan_is_there_in_order(scans, tmp_path):
     assert images[targets == LESION].min() > images[targets == 0].max()
 
 
-def test_images_are_those_of_the_one_preparation(scans, tmp_path):
-    slices = open_cache(scans, PREPARATION, tmp_path)
+def test_images_equal_those_of_the_runtime_preprocessing(scans, tmp_path):
+    slices = open_cache(scans, PREPROCESSING, tmp_path)
     for number, scan in enumerate(scans):
-        prepared = preprocess(scan.load()[0], PREPARATION).slices
+        prepared = preprocess(scan.load()[0], PREPROCESSING).slices
         images, _ = slices.read(np.flatnonzero(slices.scan_of == number))
         np.testing.assert_array_equal(images, prepared.astype(np.float16))
 
 
-def test_slices_come_in_the_order_asked_for_and_more_than_once(scans, tmp_path):
-    slices = open_cache(scans, PREPARATION, tmp_path)
-    places = [15, 0, 8, 15, 3, 9]
-    images, targets = slices.read(places)
-    for place, image, target in zip(places, images, targets, strict=True):
-        alone = slices.read([place])
-        np.testing.assert_array_equal(image, alone[0][0])
-        np.testing.assert_array_equal(target, alone[1][0])
+def test_slices_are_read_in_any_order_with_repeats(scans, tmp_path):
+    slices = open_cache(scans, PREPROCESSING, tmp_path)
+    indices = [15, 0, 8, 15, 3, 9]
+    images, targets = slices.read(indices)
+    for index, image, target in zip(indices, images, targets, strict=True):
+        single = slices.read([index])
+        np.testing.assert_array_equal(image, single[0][0])
+        np.testing.assert_array_equal(target, single[1][0])
 
 
-def test_the_order_of_scans_is_the_callers(scans, tmp_path):
-    slices = open_cache(scans[::-1], PREPARATION, tmp_path)
+def test_scans_keep_the_order_of_the_caller(scans, tmp_path):
+    slices = open_cache(scans[::-1], PREPROCESSING, tmp_path)
     _, targets = slices.read(np.flatnonzero(slices.with_lesion))
     assert targets.sum(axis=(1, 2, 3)).tolist() == [12, 12, 8, 8, 4, 4]
 
 
-def test_half_a_pixel_of_either_label_is_marked_and_half_of_label_1_is_lesion(scans, tmp_path):
+def test_pixels_get_labels_by_their_share_of_each_label(scans, tmp_path):
     # Voxels of 4 mm along x: background, label 1 at x = 8, label 2 at x = 9, background. Pixels of
-    # 2 mm lie on the voxels and midway between them:
+    # 2 mm are on the voxels and midway between them:
     #   x             7    7.5  8    8.5  9    9.5  10
     #   label 1       0    0.5  1    0.5  0    0    0
-    #   either        0    0.5  1    1    1    0.5  0
-    # so lesion at 7.5, 8 and 8.5 and ignored at 9 and 9.5. The five rows y = 10 to 12 are alike;
-    # at y = 9.5 and 12.5 all shares are half of these, so lesion at 8, ignored at 8.5 and 9.
+    #   label 1 or 2  0    0.5  1    1    1    0.5  0
+    # So pixels are lesion at 7.5, 8 and 8.5, and ignored at 9 and 9.5. The five rows y = 10 to 12
+    # are equal. At y = 9.5 and 12.5 all shares are half of these, so pixels are lesion at 8, and
+    # ignored at 8.5 and 9.
     labels = np.zeros((24, 30, 6))
     labels[8, 10:13, 2] = 1
     labels[9, 10:13, 2] = 2
@@ -95,11 +96,11 @@ def test_half_a_pixel_of_either_label_is_marked_and_half_of_label_1_is_lesion(sc
     assert slices.with_lesion.tolist() == [False, False, True, False, False, False]
 
 
-def test_a_slice_of_nothing_but_what_is_ignored_shows_no_lesion(scans, tmp_path):
+def test_a_slice_with_only_ignored_pixels_has_no_lesion(scans, tmp_path):
     labels = np.zeros((24, 30, 6))
     labels[8, 10:13, 4] = 2
     write_labels(scans[0], labels)
-    slices = open_cache(scans[:1], PREPARATION, tmp_path)
+    slices = open_cache(scans[:1], PREPROCESSING, tmp_path)
     assert not slices.with_lesion.any()
     assert np.count_nonzero(slices.read([4])[1] == IGNORED) == 3
 
@@ -108,16 +109,16 @@ def test_channels_and_outputs_keep_their_order(tmp_path):
     data = write_annotated_heads(
         tmp_path / "data", 1, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE")
     )
-    (scan,) = find_data(data, ["flair", "t1"], ["wmh", "stroke"]).scans
+    (scan,) = find_dataset(data, ["flair", "t1"], ["wmh", "stroke"]).scans
     write_labels(scan, np.zeros((24, 30, 6)))
-    slices = open_cache([scan], PREPARATION, tmp_path / "cache")
+    slices = open_cache([scan], PREPROCESSING, tmp_path / "cache")
     images, targets = slices.read([2])
     assert images.shape == (1, 2, 32, 32)
     assert targets.sum(axis=(0, 2, 3)).tolist() == [0, 4]
     assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3]
 
 
-def test_slices_without_head_are_left_out(tmp_path):
+def test_slices_without_head_are_omitted(tmp_path):
     path = write_head(tmp_path / "a_FLAIR.nii.gz")
     image = nib.load(path)
     voxels = np.asarray(image.dataobj).copy()
@@ -126,75 +127,73 @@ def test_slices_without_head_are_left_out(tmp_path):
     mask = tmp_path / "mask.nii.gz"
     scan = AnnotatedScan("a", "a", "", (path,), (mask,))
     write_labels(scan, voxels > 200)
-    assert len(open_cache([scan], PREPARATION, tmp_path / "cache").with_lesion) == 5
+    assert len(open_cache([scan], PREPROCESSING, tmp_path / "cache").with_lesion) == 5
 
 
-def test_what_is_filled_is_not_read_again(scans, tmp_path, monkeypatch):
-    told = []
-    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: told.append(1))
-    assert len(told) == 3
-    before = open_cache(scans, PREPARATION, tmp_path / "cache").read(range(18))
+def test_cached_scans_are_not_read_again(scans, tmp_path, monkeypatch):
+    calls = []
+    fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: calls.append(1))
+    assert len(calls) == 3
+    before = open_cache(scans, PREPROCESSING, tmp_path / "cache").read(range(18))
     monkeypatch.setattr(annotated, "read_scan", lambda *_: pytest.fail("reads a scan again"))
-    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
-    after = open_cache(scans, PREPARATION, tmp_path / "cache").read(range(18))
+    fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
+    after = open_cache(scans, PREPROCESSING, tmp_path / "cache").read(range(18))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_another_mask_or_preparation_is_another_entry(scans, tmp_path):
+def test_another_mask_or_preprocessing_gives_another_entry(scans, tmp_path):
     folder = tmp_path / "cache"
-    fill_cache(scans[:1], PREPARATION, folder, lambda: None)
+    fill_cache(scans[:1], PREPROCESSING, folder, lambda: None)
     first = folders(folder)
     labels = np.zeros((24, 30, 6))
     labels[9, 9, 1] = 1
     write_labels(scans[0], labels)
-    assert np.flatnonzero(open_cache(scans[:1], PREPARATION, folder).with_lesion).tolist() == [1]
+    assert np.flatnonzero(open_cache(scans[:1], PREPROCESSING, folder).with_lesion).tolist() == [1]
     assert len(folders(folder)) == 2
-    larger = PREPARATION.model_copy(update={"size_px": 40})
+    larger = PREPROCESSING.model_copy(update={"size_px": 40})
     images, _ = open_cache(scans[:1], larger, folder).read([0])
     assert images.shape == (1, 1, 40, 40)
     assert len(folders(folder)) == 3
     assert set(first) < set(folders(folder))
 
 
-def test_the_same_content_under_another_name_is_the_same_entry(scans, tmp_path):
-    fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+def test_equal_content_under_another_name_gives_the_same_entry(scans, tmp_path):
+    fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
     first = scans[0]
     channel, reference = tmp_path / "other.nii.gz", tmp_path / "other_mask.nii.gz"
     shutil.copy(first.channels[0], channel)
     shutil.copy(first.references[0], reference)
     renamed = AnnotatedScan("other", "other", "elsewhere", (channel,), (reference,))
-    fill_cache([renamed], PREPARATION, tmp_path / "cache", lambda: None)
+    fill_cache([renamed], PREPROCESSING, tmp_path / "cache", lambda: None)
     assert len(folders(tmp_path / "cache")) == 3
-    assert scan_key(renamed, PREPARATION) == scan_key(first, PREPARATION)
+    assert scan_key(renamed, PREPROCESSING) == scan_key(first, PREPROCESSING)
 
 
-def test_all_scans_that_cannot_be_used_are_told_at_once(scans, tmp_path):
+def test_all_unusable_scans_are_reported_together(scans, tmp_path):
     for scan in (scans[0], scans[2]):
         scan.channels[0].write_bytes(b"no scan")
     names = (
         rf"{scans[0].channels[0].name}: .*; 1 more cannot be used: .*{scans[2].channels[0].name}"
     )
     with pytest.raises(InputError, match=names):
-        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
-    assert len(folders(tmp_path / "cache")) == 1  # the sound one is there already
+        fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
+    assert len(folders(tmp_path / "cache")) == 1  # the valid scan is already cached
 
 
-def test_a_file_is_read_for_its_hash_once_and_again_where_it_was_changed(
-    scans, tmp_path, monkeypatch
-):
+def test_a_file_is_hashed_once_and_again_after_a_change(scans, tmp_path, monkeypatch):
     hashed = []
     monkeypatch.setattr(cache, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
-    before = scan_key(scans[0], PREPARATION)
-    fill_cache(scans[:1], PREPARATION, tmp_path / "cache", lambda: None)
-    open_cache(scans[:1], PREPARATION, tmp_path / "cache")
+    before = scan_key(scans[0], PREPROCESSING)
+    fill_cache(scans[:1], PREPROCESSING, tmp_path / "cache", lambda: None)
+    open_cache(scans[:1], PREPROCESSING, tmp_path / "cache")
     assert hashed == [scans[0].channels[0], scans[0].references[0]]
     write_labels(scans[0], np.ones((20, 20, 6)))
-    assert scan_key(scans[0], PREPARATION) != before
+    assert scan_key(scans[0], PREPROCESSING) != before
     assert len(hashed) == 3
 
 
-def cut_off(folder):
+def truncate(folder):
     content = (folder / "images.npy").read_bytes()
     (folder / "images.npy").write_bytes(content[:-1])
 
@@ -219,20 +218,20 @@ def lose(folder):
     (folder / "targets.npy").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_off, reshape, retype, garble, empty, lose])
-def test_what_is_damaged_is_made_again(scans, tmp_path, damage):
+@pytest.mark.parametrize("damage", [truncate, reshape, retype, garble, empty, lose])
+def test_damaged_entries_are_written_again(scans, tmp_path, damage):
     folder = tmp_path / "cache"
-    sound = open_cache(scans, PREPARATION, folder)
-    before = sound.read(range(18))
-    damage(sound.folders[1])
-    after = open_cache(scans, PREPARATION, folder).read(range(18))
+    cached = open_cache(scans, PREPROCESSING, folder)
+    before = cached.read(range(18))
+    damage(cached.folders[1])
+    after = open_cache(scans, PREPROCESSING, folder).read(range(18))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(folders(folder)) == 3
 
 
-def test_a_file_that_vanished_is_named(scans, tmp_path):
-    slices = open_cache(scans, PREPARATION, tmp_path)
+def test_the_error_names_a_missing_cache_file(scans, tmp_path):
+    slices = open_cache(scans, PREPROCESSING, tmp_path)
     lose(slices.folders[0])
     with pytest.raises(InputError, match=r"targets\.npy: cannot be read from the cache"):
         slices.read([0])
@@ -241,37 +240,39 @@ def test_a_file_that_vanished_is_named(scans, tmp_path):
 def test_files_are_mapped_only_while_slices_are_copied(scans, tmp_path):
     maps = Path("/proc/self/maps")
     if not maps.exists():
-        pytest.skip("this system does not list what a process has mapped")
-    slices = open_cache(scans, PREPARATION, tmp_path)
-    kept = slices.read(range(18))
+        pytest.skip("this system does not list mapped files")
+    slices = open_cache(scans, PREPROCESSING, tmp_path)
+    copied = slices.read(range(18))
     assert str(tmp_path) not in maps.read_text()
-    held = np.load(slices.folders[0] / "images.npy", mmap_mode="r")
-    assert str(tmp_path) in maps.read_text()  # so the look at the list means something
-    del held, kept
+    mapped = np.load(slices.folders[0] / "images.npy", mmap_mode="r")
+    assert str(tmp_path) in maps.read_text()  # so the check above is valid
+    del mapped, copied
 
 
 def test_two_processes_fill_one_cache(scans, tmp_path):
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        # `int` is a callable without arguments that another process can be told of.
-        jobs = [pool.submit(fill_cache, scans, PREPARATION, folder, int) for _ in range(2)]
+        # `int` is a callable without arguments that can be pickled.
+        jobs = [pool.submit(fill_cache, scans, PREPROCESSING, folder, int) for _ in range(2)]
         for job in jobs:
             job.result()
     assert len(folders(folder)) == 3
-    assert open_cache(scans, PREPARATION, folder).with_lesion.sum() == 6
+    assert open_cache(scans, PREPROCESSING, folder).with_lesion.sum() == 6
 
 
-def test_what_a_killed_process_left_is_removed(scans, tmp_path, monkeypatch):
+def test_temporary_files_of_a_killed_process_are_removed(scans, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setattr("wmh_runtime.files.temporary.shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr("wmh_runtime.files.atomic.os.getpid", lambda: 2**30)  # nobody's
+    monkeypatch.setattr(
+        "wmh_runtime.files.atomic.os.getpid", lambda: 2**30
+    )  # no process has this ID
     monkeypatch.setattr(cache.np, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fill_cache(scans, PREPARATION, folder, lambda: None)
+        fill_cache(scans, PREPROCESSING, folder, lambda: None)
     assert folders(folder)[0].startswith(".wmh-partial-")
     monkeypatch.undo()
-    fill_cache(scans, PREPARATION, folder, lambda: None)
+    fill_cache(scans, PREPROCESSING, folder, lambda: None)
     assert len(folders(folder)) == 3
     assert not any(name.startswith(".") for name in folders(folder))
 
@@ -280,35 +281,35 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_a_full_disk_says_how_much_all_scans_take(scans, tmp_path, monkeypatch):
-    # 6 slices of 1024² pixels, each of 2 bytes of image and 1 of target, are 18.9 MB; 16 times
-    # that are 0.302 GB.
+def test_the_error_for_a_full_disk_states_the_needed_space(scans, tmp_path, monkeypatch):
+    # 6 slices of 1024² pixels with 2 bytes of image and 1 byte of target are 18.9 MB. 16 times that
+    # is 0.302 GB.
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache.np, "save", full)
     large = Preprocessing(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
-    with pytest.raises(InputError, match=r"cache: has no room; .* about 0\.3 GB"):
+    with pytest.raises(InputError, match=r"cache: has no space left; .* about 0\.3 GB"):
         fill_cache(scans[:1] * 16, large, tmp_path / "cache", lambda: None)
     assert folders(tmp_path / "cache") == []
 
 
-def test_a_full_disk_is_noticed_where_numpy_does_not_name_it(scans, tmp_path, monkeypatch):
+def test_a_full_disk_is_detected_without_enospc(scans, tmp_path, monkeypatch):
     def short(*_):
         raise OSError("6144 requested and 0 written")
 
     monkeypatch.setattr(cache.np, "save", short)
-    with pytest.raises(InputError, match=r"cannot be written to \(6144 requested"):
-        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    with pytest.raises(InputError, match=r"cannot be written \(6144 requested"):
+        fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
     usage = shutil.disk_usage(tmp_path)._replace(free=6 * 32 * 32 * 3 - 1)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match="has no room"):
-        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+    with pytest.raises(InputError, match="has no space left"):
+        fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
 
 
 def test_warnings_of_a_scan_are_kept(scans, tmp_path):
     # A field of 16 pixels of 4 mm is smaller than the head, 80 mm × 96 mm.
-    small = PREPARATION.model_copy(update={"size_px": 16})
+    small = PREPROCESSING.model_copy(update={"size_px": 16})
     for _ in range(2):
         slices = open_cache(scans[:1], small, tmp_path)
         (warning,) = slices.warnings
@@ -316,16 +317,16 @@ def test_warnings_of_a_scan_are_kept(scans, tmp_path):
         assert "outside the network's 64 mm field" in warning
 
 
-def test_a_scan_without_head_is_named(scans, tmp_path):
+def test_the_error_names_a_scan_without_head(scans, tmp_path):
     image = nib.load(scans[0].channels[0])
     voxels = np.zeros(image.shape, np.float32)
     voxels[3, 3, 3] = 1
     nib.save(nib.Nifti1Image(voxels, image.affine), scans[0].channels[0])
     with pytest.raises(InputError, match=r"sub-00_FLAIR\.nii\.gz: no axial slice"):
-        fill_cache(scans, PREPARATION, tmp_path / "cache", lambda: None)
+        fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
 
 
-def test_a_missing_file_is_named(scans, tmp_path):
+def test_the_error_names_a_missing_file(scans, tmp_path):
     scans[0].references[0].unlink()
     with pytest.raises(InputError, match=r"sub-00_label-WMH_mask\.nii\.gz: cannot be read"):
-        open_cache(scans, PREPARATION, tmp_path / "cache")
+        open_cache(scans, PREPROCESSING, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""A training in a process of its own, which can be killed. Run by tests/train/test_resume.py."""
+"""A training in a separate process that can be killed. Run by test_resume.py."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from tests.toys import fit_data, lora_recipe
+from tests.training_toys import fit_data, lora_recipe
 from wmh_train import checkpoint
 from wmh_train.loop.fit import FitListener, fit
-from wmh_train.model.base import read_base
+from wmh_train.model.pretrained import read_pretrained
 
 
 def recipe_in(precision):
-    recipe = lora_recipe(epochs=3, slices_at_once=2)
+    recipe = lora_recipe(epochs=3, micro_batch_size=2)
     changed = recipe.optimizer.model_copy(update={"mixed_precision": precision})
     return recipe.model_copy(update={"optimizer": changed})
 
@@ -24,12 +24,12 @@ def kill():
 
 
 def kill_at_call(number, before):
-    """Let a function be called some times; then die after `before`."""
+    """Replace a function: at call number `number`, run `before` and kill the process."""
 
     def wrap(function):
         calls = 0
 
-        def counting(*arguments):
+        def counted(*arguments):
             nonlocal calls
             calls += 1
             if calls == number:
@@ -37,12 +37,12 @@ def kill_at_call(number, before):
                 kill()
             return function(*arguments)
 
-        return counting
+        return counted
 
     return wrap
 
 
-class SignalledAtStep(FitListener):
+class SignalAtStep(FitListener):
     def __init__(self, step, number):
         self._step, self._number = step, number
 
@@ -51,24 +51,24 @@ class SignalledAtStep(FitListener):
             os.kill(os.getpid(), self._number)
 
 
-def main(heads, base, out, cache, moment, precision, threads):
+def main(heads, pretrained, out, cache, moment, precision, threads):
     torch.set_num_threads(int(threads))
     recipe = recipe_in(precision)
     listener = FitListener()
     if moment.isdigit():
-        listener = SignalledAtStep(int(moment), signal.SIGKILL)
-    elif moment.startswith("asked"):  # the main process alone
-        listener = SignalledAtStep(int(moment.removeprefix("asked")), signal.SIGTERM)
+        listener = SignalAtStep(int(moment), signal.SIGKILL)
+    elif moment.startswith("stop"):  # only the main process gets the signal
+        listener = SignalAtStep(int(moment.removeprefix("stop")), signal.SIGTERM)
     elif moment == "saving":  # half of the state is written
         wrap = kill_at_call(2, lambda _, path: Path(path).write_bytes(b"half"))
         torch.save = wrap(torch.save)
-    elif moment == "publishing":  # the weights are new, the facts are old
-        checkpoint.save_facts = kill_at_call(1, lambda *_: None)(checkpoint.save_facts)
+    elif moment == "writing":  # the weights are new, the metadata is old
+        checkpoint.save_metadata = kill_at_call(1, lambda *_: None)(checkpoint.save_metadata)
     fit(
         recipe,
         fit_data(Path(heads), recipe),
         Path(out),
-        read_base(Path(base)),
+        read_pretrained(Path(pretrained)),
         listener,
         cache=Path(cache),
         save_every_s=0,

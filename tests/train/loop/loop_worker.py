@@ -1,6 +1,6 @@
-"""The loop, watched from within, in as many processes as are launched.
+"""Run the training loop and record its internal values, in one process or several.
 
-Called by tests/train/test_loop.py, and run by it under `torch.distributed.run`.
+Used by test_training_loop.py, which also runs it under `torch.distributed.run`.
 """
 
 import sys
@@ -13,39 +13,43 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tests.toys import fit_data, small_recipe
+from tests.training_toys import fit_data, small_recipe
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
 from wmh_train.loop.distributed import open_accelerator
-from wmh_train.loop.loop import LoopListener, TrainingLoop
 from wmh_train.loop.losses import Losses
-from wmh_train.loop.resume import StateKeeper, TrainingState
+from wmh_train.loop.resume import ResumeFile, TrainingState
+from wmh_train.loop.training_loop import LoopListener, TrainingLoop
 from wmh_train.model.network import WmhNetwork
 
-CLIP_NORM = 0.01  # far below what the toys' gradients have
+CLIP_NORM = 0.01  # far below the gradient norms of the small network
 RECIPE = small_recipe(
     optimizer={"learning_rate": 5e-3, "mixed_precision": "no", "clip_norm": CLIP_NORM},
-    schedule=small_recipe().schedule.model_dump() | {"slices_at_once": 2},
+    schedule=small_recipe().schedule.model_dump() | {"micro_batch_size": 2},
 )
 
 
 @dataclass
-class Watched:
-    """What one process did, in order."""
+class Recording:
+    """Values of one process, in order."""
 
-    places: list = field(default_factory=list)  # read, a list for each forward pass
-    images: list = field(default_factory=list)  # that entered the network
-    means: list = field(default_factory=list)  # (C,), of what entered its first BatchNorm
-    unclipped: list = field(default_factory=list)  # all gradients as one vector, for each step
-    clipped: list = field(default_factory=list)  # the same, as the optimizer met them
-    rates: list = field(default_factory=list)  # that the optimizer met
-    statistics: dict = field(default_factory=dict)  # BatchNorm's, in the end
+    indices: list = field(default_factory=list)  # indices of the slices, a list per forward pass
+    images: list = field(default_factory=list)  # inputs of the network
+    means: list = field(default_factory=list)  # (C,), of the inputs of the first BatchNorm
+    unclipped: list = field(default_factory=list)  # all gradients as one vector, per step
+    clipped: list = field(
+        default_factory=list
+    )  # the same after clipping, as the optimizer gets them
+    rates: list = field(default_factory=list)  # learning rates of the optimizer
+    statistics: dict = field(default_factory=dict)  # of BatchNorm, after the last step
 
 
 def open_slices(heads, cache):
     data = fit_data(heads, RECIPE)
     fill_cache(data.scans, RECIPE.preprocessing, cache, lambda: None)
-    parts = (data.those(data.split.training), data.those(data.split.validation))
-    return [open_cache(part, RECIPE.preprocessing, cache) for part in parts]
+    return [
+        open_cache(data.scans_named(names), RECIPE.preprocessing, cache)
+        for names in (data.split.training, data.split.validation)
+    ]
 
 
 def first_batch_norm(network):
@@ -53,68 +57,70 @@ def first_batch_norm(network):
 
 
 def scale_and_shift(image, mean, var, weight, bias, *_):
-    """Return what BatchNorm does without the mean and variance of a batch."""
+    """Replace BatchNorm, without mean and variance of the batch."""
     return image * weight[:, None, None] + bias[:, None, None]
 
 
 def mean_loss(self, logits, target):
-    """A mean over slices: it does not tell parts of a batch from the whole."""
+    """A mean over slices, so the mean over micro-batches equals that over the batch."""
     total = sum(scale.square().mean() for scale in (logits.fused, *logits.scales))
     return Losses(total, *[total.detach()] * 4)
 
 
-def watch(training, validation, *, plain=False):
-    """Train by RECIPE and return what was seen; plain: without BatchNorm and by `mean_loss`."""
-    seen = Watched()
+def record(training, validation, *, simplified=False):
+    """Train with RECIPE and record values. simplified: without BatchNorm, with `mean_loss`."""
+    recording = Recording()
     read, clip = CachedSlices.read, nn.utils.clip_grad_norm_
 
-    def watched_read(self, places):
+    def recorded_read(self, indices):
         if self is training:
-            seen.places.append(list(map(int, places)))
-        return read(self, places)
+            recording.indices.append(list(map(int, indices)))
+        return read(self, indices)
 
-    def watched_clip(parameters, *arguments, **options):
-        seen.unclipped.append(torch.cat([p.grad.flatten().clone() for p in parameters]))
+    def recorded_clip(parameters, *arguments, **options):
+        recording.unclipped.append(torch.cat([p.grad.flatten().clone() for p in parameters]))
         return clip(parameters, *arguments, **options)
 
-    def watched_step(optimizer, *_):
+    def recorded_step(optimizer, *_):
         (group,) = optimizer.param_groups
-        seen.rates.append(group["lr"])
-        seen.clipped.append(torch.cat([p.grad.flatten().clone() for p in group["params"]]))
+        recording.rates.append(group["lr"])
+        recording.clipped.append(torch.cat([p.grad.flatten().clone() for p in group["params"]]))
 
-    def watched_network(module, arguments):
+    def recorded_network(module, arguments):
         if module.training:
-            seen.images.append(arguments[0].clone())
+            recording.images.append(arguments[0].clone())
 
-    def watched_norm(module, arguments):
+    def recorded_norm(module, arguments):
         if module.training:
-            seen.means.append(arguments[0].mean(dim=(0, 2, 3)))
+            recording.means.append(arguments[0].mean(dim=(0, 2, 3)))
 
     torch.manual_seed(RECIPE.schedule.seed)
     network = WmhNetwork(RECIPE)
-    network.register_forward_pre_hook(watched_network)
-    first_batch_norm(network).register_forward_pre_hook(watched_norm)
+    network.register_forward_pre_hook(recorded_network)
+    first_batch_norm(network).register_forward_pre_hook(recorded_norm)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(CachedSlices, "read", watched_read))
-        stack.enter_context(patch("torch.nn.utils.clip_grad_norm_", watched_clip))
-        stack.callback(register_optimizer_step_pre_hook(watched_step).remove)
-        if plain:
+        stack.enter_context(patch.object(CachedSlices, "read", recorded_read))
+        stack.enter_context(patch("torch.nn.utils.clip_grad_norm_", recorded_clip))
+        stack.callback(register_optimizer_step_pre_hook(recorded_step).remove)
+        if simplified:
             stack.enter_context(patch("torch.nn.functional.batch_norm", scale_and_shift))
             stack.enter_context(patch("wmh_train.loop.losses.SegmentationLoss.forward", mean_loss))
         loop = TrainingLoop(network, RECIPE, training, validation, open_accelerator(RECIPE))
-        keeper = StateKeeper(training.folders[0].parent, every_s=1e9)
-        with patch.object(keeper, "save"):
-            loop.run(TrainingState("", 1), keeper, LoopListener())
-    seen.statistics = {n: b.clone() for n, b in network.named_buffers() if "running" in n}
-    return seen
+        resume_file = ResumeFile(training.folders[0].parent, every_s=1e9)
+        with patch.object(resume_file, "save"):
+            loop.run(TrainingState("", 1), resume_file, LoopListener())
+    recording.statistics = {n: b.clone() for n, b in network.named_buffers() if "running" in n}
+    return recording
 
 
 def main(heads, cache, out):
     torch.set_num_threads(1)
     slices = open_slices(Path(heads), Path(cache))
-    seen = {plain: vars(watch(*slices, plain=plain)) for plain in (False, True)}
+    recordings = {
+        simplified: vars(record(*slices, simplified=simplified)) for simplified in (False, True)
+    }
     rank = open_accelerator(RECIPE).process_index
-    torch.save(seen, Path(out) / f"{rank}.pt")
+    torch.save(recordings, Path(out) / f"{rank}.pt")
 
 
 if __name__ == "__main__":

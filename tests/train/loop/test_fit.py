@@ -10,16 +10,17 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.toys import fit_data, lora_recipe, small_recipe, write_annotated_heads, write_small_base
+from tests.toys import write_annotated_heads
+from tests.training_toys import fit_data, lora_recipe, small_recipe, write_small_pretrained
 from wmh_runtime.errors import InterruptionError, RecipeError
-from wmh_train.checkpoint import load_facts, load_network
+from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.fit import FitListener, fit
-from wmh_train.loop.loop import TrainingLoop
 from wmh_train.loop.losses import Losses
 from wmh_train.loop.schedule import learning_rate
-from wmh_train.model.base import read_base
+from wmh_train.loop.training_loop import TrainingLoop
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import read_pretrained
 from wmh_train.recipe.recipe import Recipe, ScheduleSettings
 
 
@@ -34,19 +35,21 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return read_base(write_small_base(tmp_path_factory.mktemp("base") / "base.pth"))
+def pretrained(tmp_path_factory):
+    return read_pretrained(
+        write_small_pretrained(tmp_path_factory.mktemp("pretrained") / "pretrained.pth")
+    )
 
 
 class Listener(FitListener):
     def __init__(self, at_step=lambda report: None):
-        self.prepared, self.steps, self.reports, self.lines, self.warnings = [], [], [], [], []
+        self.preprocessed, self.steps, self.reports, self.lines, self.warnings = [], [], [], [], []
         self.at_step = at_step
 
-    def preparing(self, done, total):
-        self.prepared.append((done, total))
+    def preprocessing(self, done, total):
+        self.preprocessed.append((done, total))
 
-    def starting(self, line):
+    def info(self, line):
         self.lines.append(line)
 
     def warning(self, line):
@@ -65,35 +68,38 @@ def with_schedule(**changes) -> Recipe:
     return small_recipe(schedule=ScheduleSettings.model_validate(schedule.model_dump()))
 
 
-def test_training_learns_and_tells_how_it_goes(heads, cache, tmp_path):
+def test_training_improves_dice_and_reports_progress(heads, cache, tmp_path):
     listener = Listener()
     recipe = with_schedule(epochs=20, restart_epochs=19)
-    facts = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
-    assert listener.prepared[-1] == (8, 8)
+    metadata = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
+    assert listener.preprocessed[-1] == (8, 8)
     assert listener.lines == [
-        "learns from 6 scans, 36 slices, 12 of them with lesions, 6 steps an epoch;"
-        " validates on 2 scans, 12 slices, 4 of them with lesions",
-        "begins at step 0 on 1 × cpu, precision no",
+        "training: 6 scans, 36 slices, 12 with lesions, 6 steps per epoch;"
+        " validation: 2 scans, 12 slices, 4 with lesions",
+        "starting at step 0 on 1 × cpu, precision no",
     ]
     (warning,) = listener.warnings
-    assert warning.startswith("2 validation scans: the best epoch")
-    # 6 training heads of 6 slices: 12 with lesion, half of the 24 without; in fours, 6 steps
+    assert warning.startswith("only 2 validation scans: best epoch")
+    # 6 training heads with 6 slices: 12 with a lesion, and half of the 24 others. In batches of 4
+    # slices, this is 6 steps.
     assert [(r.step, r.steps) for r in listener.steps] == [(i + 1, 120) for i in range(120)]
     assert [r.learning_rate for r in listener.steps] == [
         learning_rate(i, 6, recipe) for i in range(120)
     ]
     dices = [report.validation.mean for report in listener.reports]
     assert max(dices) > 0.5 > dices[0]
-    assert facts.epoch == dices.index(max(dices)) + 1
-    assert facts.validation.mean == pytest.approx(max(dices), abs=0.02)  # rounded weights
-    assert facts.finished
-    assert len(facts.split.validation) == 2  # 30 % of 8
+    assert metadata.epoch == dices.index(max(dices)) + 1
+    assert metadata.validation.mean == pytest.approx(
+        max(dices), abs=0.02
+    )  # the stored weights are rounded
+    assert metadata.finished
+    assert len(metadata.split.validation) == 2  # 30 % of 8
     losses = listener.steps[0].losses
     parts = losses["focal"] + losses["dice"] + 0.5 * losses["boundary"] + losses["scales"]
     assert losses["total"] == pytest.approx(parts, rel=1e-5)
 
 
-def test_the_course_can_be_looked_at(heads, cache, tmp_path):
+def test_the_history_is_written(heads, cache, tmp_path):
     listener, recipe = Listener(), small_recipe()
     fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -108,69 +114,71 @@ def test_the_course_can_be_looked_at(heads, cache, tmp_path):
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(heads, cache, tmp_path):
+def test_the_same_recipe_gives_the_same_weights_and_another_seed_different_ones(
+    heads, cache, tmp_path
+):
     hashes = []
     for run, seed in (("a", 3), ("b", 3), ("c", 4)):
         recipe = with_schedule(seed=seed)
-        facts = fit(
+        metadata = fit(
             recipe, fit_data(heads, recipe), tmp_path / run, None, FitListener(), cache=cache
         )
-        hashes.append(facts.weights_sha256)
+        hashes.append(metadata.weights_sha256)
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [4, 6])  # amid the first epoch, and at its last step
-def test_a_training_that_is_asked_to_end_saves_and_goes_on_to_the_same_weights(
-    heads, cache, tmp_path, request_to_end, step
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [4, 6])  # within the first epoch, and at its last step
+def test_a_training_stopped_by_a_signal_resumes_to_the_same_weights(
+    heads, cache, tmp_path, stop_signal, step
 ):
     recipe = small_recipe()
     data = fit_data(heads, recipe)
-    undisturbed = fit(recipe, data, tmp_path / "a", None, FitListener(), cache=cache)
+    uninterrupted = fit(recipe, data, tmp_path / "a", None, FitListener(), cache=cache)
 
-    def end(report):
+    def send_signal(report):
         if report.step == step:
-            os.kill(os.getpid(), request_to_end)  # is heard at the end of the next step
+            os.kill(os.getpid(), stop_signal)  # the training stops after the next step
 
-    before = signal.getsignal(request_to_end)
+    before = signal.getsignal(stop_signal)
     with pytest.raises(InterruptionError, match=rf"stopped after step {step + 1} of 12, saved"):
-        fit(recipe, data, tmp_path / "b", None, Listener(end), cache=cache)
-    assert signal.getsignal(request_to_end) == before
+        fit(recipe, data, tmp_path / "b", None, Listener(send_signal), cache=cache)
+    assert signal.getsignal(stop_signal) == before
     listener = Listener()
-    facts = fit(recipe, data, tmp_path / "b", None, listener, cache=cache)
-    assert listener.lines[1].startswith(f"goes on after step {step + 1}")
+    metadata = fit(recipe, data, tmp_path / "b", None, listener, cache=cache)
+    assert listener.lines[1].startswith(f"resuming after step {step + 1}")
     assert listener.steps[0].step == step + 2
-    assert facts.weights_sha256 == undisturbed.weights_sha256
+    assert metadata.weights_sha256 == uninterrupted.weights_sha256
 
 
-def test_a_site_that_nobody_validates_is_named(heads, cache, tmp_path):
+def test_a_site_without_validation_scans_gives_a_warning(heads, cache, tmp_path):
     recipe = small_recipe()
     data = fit_data(heads, recipe)
-    validating = set(data.split.validation)
+    validation = set(data.split.validation)
     scans = tuple(
-        dataclasses.replace(scan, site="Utrecht" if scan.name in validating else "Amsterdam")
+        dataclasses.replace(scan, site="Utrecht" if scan.name in validation else "Amsterdam")
         for scan in data.scans
     )
     listener = Listener()
     fit(recipe, dataclasses.replace(data, scans=scans), tmp_path, None, listener, cache=cache)
-    assert listener.warnings[-1] == "no scan of Amsterdam among those that validate"
-    assert listener.lines[0].startswith("learns from 6 scans (Amsterdam 6), 36 slices")
+    assert listener.warnings[-1] == "no validation scan of Amsterdam"
+    assert listener.lines[0].startswith("training: 6 scans (Amsterdam 6), 36 slices")
 
 
-def test_a_finished_training_is_returned_at_once_and_another_does_not_replace_it(
+def test_a_finished_training_is_not_repeated_or_replaced_by_another(
     heads, cache, tmp_path, monkeypatch
 ):
     recipe = small_recipe()
-    facts = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    metadata = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
     monkeypatch.setattr(TrainingLoop, "run", lambda *_: pytest.fail("was trained again"))
     again = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
-    assert again == facts
+    assert again == metadata
     other = with_schedule(epochs=3)
     with pytest.raises(RecipeError, match=r"another training: its schedule\.epochs is 2, now 3"):
         fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)
 
 
-def test_a_scan_that_changed_is_not_taken_for_the_one_that_was_learned_from(cache, tmp_path):
+def test_a_changed_mask_is_another_training(cache, tmp_path):
     heads = write_annotated_heads(tmp_path / "heads", 4)
     recipe = small_recipe()
     fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, FitListener(), cache=cache)
@@ -182,47 +190,51 @@ def test_a_scan_that_changed_is_not_taken_for_the_one_that_was_learned_from(cach
         fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, FitListener(), cache=cache)
 
 
-def test_an_encoder_that_is_trained_needs_its_base_no_more(heads, cache, base, tmp_path):
+def test_a_checkpoint_with_a_trained_encoder_needs_no_pretrained_weights(
+    heads, cache, pretrained, tmp_path
+):
     recipe = lora_recipe()
     encoder = recipe.network.encoder.model_copy(update={"trained": True})
     network = recipe.network.model_copy(update={"encoder": encoder, "lora": None})
     recipe = recipe.model_copy(update={"network": network})
-    facts = fit(recipe, fit_data(heads, recipe), tmp_path, base, FitListener(), cache=cache)
-    assert facts.base is None
-    assert facts.provenance.details["begun_from"] == "base.pth"
-    load_network(tmp_path, facts)
+    metadata = fit(
+        recipe, fit_data(heads, recipe), tmp_path, pretrained, FitListener(), cache=cache
+    )
+    assert metadata.pretrained is None
+    assert metadata.provenance.details["initial_weights"] == "pretrained.pth"
+    load_network(tmp_path, metadata)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(heads, cache, tmp_path, monkeypatch):
-    # A loss that is a mean over slices, without BatchNorm, does not tell halves from wholes.
+def test_accumulated_gradients_equal_those_of_the_whole_batch(heads, cache, tmp_path, monkeypatch):
+    # With a mean over slices as loss, and without BatchNorm, the batch size has no effect.
     def mean_logit(self, logits, target):
         total = logits.fused.mean()
         return Losses(total, *[total.detach()] * 4)
 
-    seen = []
+    gradients = []
     clip = torch.nn.utils.clip_grad_norm_
 
     def recorded(parameters, *arguments, **options):
-        seen.append([p.grad.clone() for p in parameters if p.grad is not None])
+        gradients.append([p.grad.clone() for p in parameters if p.grad is not None])
         return clip(parameters, *arguments, **options)
 
     monkeypatch.setattr("torch.nn.functional.batch_norm", lambda image, *_, **__: image)
     monkeypatch.setattr("wmh_train.loop.losses.SegmentationLoss.forward", mean_logit)
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", recorded)
     first = {}
-    for num_streams in (4, 2, 1):
-        seen.clear()
-        recipe = with_schedule(slices_at_once=num_streams, epochs=1)
+    for micro_batch_size in (4, 2, 1):
+        gradients.clear()
+        recipe = with_schedule(micro_batch_size=micro_batch_size, epochs=1)
         data = fit_data(heads, recipe)
-        fit(recipe, data, tmp_path / str(num_streams), None, FitListener(), cache=cache)
-        first[num_streams] = seen[0]
+        fit(recipe, data, tmp_path / str(micro_batch_size), None, FitListener(), cache=cache)
+        first[micro_batch_size] = gradients[0]
     assert any(gradient.abs().max() > 1e-3 for gradient in first[4])
-    for num_streams in (2, 1):
-        for whole, parts in zip(first[4], first[num_streams], strict=True):
+    for micro_batch_size in (2, 1):
+        for whole, parts in zip(first[4], first[micro_batch_size], strict=True):
             torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
 
 
-def test_no_more_slices_are_held_at_once_than_the_recipe_says(heads, cache, tmp_path, monkeypatch):
+def test_forward_passes_have_the_micro_batch_size(heads, cache, tmp_path, monkeypatch):
     sizes = []
     forward = WmhNetwork.forward
 
@@ -232,72 +244,74 @@ def test_no_more_slices_are_held_at_once_than_the_recipe_says(heads, cache, tmp_
         return forward(self, image)
 
     monkeypatch.setattr(WmhNetwork, "forward", measured)
-    recipe = with_schedule(slices_at_once=2, epochs=1)
+    recipe = with_schedule(micro_batch_size=2, epochs=1)
     fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
-    assert set(sizes[1:]) == {2}  # the first is the count of what a step needs
+    assert set(sizes[1:]) == {2}  # the first forward pass is the memory estimate
     assert len(sizes[1:]) == 12  # 6 steps of 4 slices
 
 
-def test_a_loss_that_is_not_finite_ends_with_advice_and_the_best_checkpoint_is_kept(
+def test_a_loss_that_is_not_finite_stops_and_the_best_checkpoint_is_kept(
     heads, cache, tmp_path, monkeypatch
 ):
-    step = TrainingLoop._step
+    run_step = TrainingLoop._run_step
 
-    def poisoned(self, batch, epoch, number, rate):
-        if number == 8:  # in the second epoch of 6 steps
+    def with_nan_weights(self, batch, epoch, step, rate):
+        if step == 8:  # in the second epoch of 6 steps
             for parameter in self._network.parameters():
                 parameter.data.fill_(math.nan)
-        return step(self, batch, epoch, number, rate)
+        return run_step(self, batch, epoch, step, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", poisoned)
+    monkeypatch.setattr(TrainingLoop, "_run_step", with_nan_weights)
     recipe = small_recipe()
     with pytest.raises(
-        RecipeError, match=r"in epoch 2; the best .* Lower optimizer\.learning_rate"
+        RecipeError, match=r"in epoch 2; the best .* Reduce optimizer\.learning_rate"
     ):
         fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
-    facts = load_facts(tmp_path)
-    assert (facts.epoch, facts.finished) == (1, False)
-    kept = load_network(tmp_path, facts)
+    metadata = load_metadata(tmp_path)
+    assert (metadata.epoch, metadata.finished) == (1, False)
+    kept = load_network(tmp_path, metadata)
     assert all(torch.isfinite(p).all() for p in kept.parameters())
 
 
-def test_a_frozen_encoder_wants_its_weights(heads, tmp_path):
+def test_a_frozen_encoder_needs_pretrained_weights(heads, tmp_path):
     recipe = lora_recipe()
-    with pytest.raises(RecipeError, match=r"frozen\. Give its weights: --base"):
+    with pytest.raises(
+        RecipeError, match=r"needs pretrained weights, because its encoder is frozen"
+    ):
         fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener())
 
 
-def test_only_adapters_and_decoder_change_and_the_base_stays(heads, cache, base, tmp_path):
+def test_only_adapters_and_decoder_change(heads, cache, pretrained, tmp_path):
     recipe = lora_recipe()
-    facts = fit(recipe, fit_data(heads, recipe), tmp_path, base, FitListener(), cache=cache)
-    trained = load_network(tmp_path, facts, base.path)
+    metadata = fit(
+        recipe, fit_data(heads, recipe), tmp_path, pretrained, FitListener(), cache=cache
+    )
+    trained = load_network(tmp_path, metadata, pretrained.path)
     torch.manual_seed(recipe.schedule.seed)
-    before = WmhNetwork(recipe, base).state_dict()
+    before = WmhNetwork(recipe, pretrained).state_dict()
     frozen = {name for name, p in trained.named_parameters() if not p.requires_grad}
     for name, tensor in trained.state_dict().items():
-        moved = not torch.equal(tensor, before[name])
-        # Positions of an untrained patch may stay, and half precision alone would move most.
-        assert not (moved and name in frozen), name
+        assert name not in frozen or torch.equal(tensor, before[name]), name
     lora = [name for name in before if "lora_B" in name]
     assert lora
-    assert all(trained.state_dict()[name].any() for name in lora)  # it starts at zero
+    assert all(trained.state_dict()[name].any() for name in lora)  # initialized to zero
 
 
 def test_too_few_slices_for_a_batch_are_refused(heads, cache, tmp_path):
     recipe = with_schedule(batch_size=64)
-    with pytest.raises(RecipeError, match=r"draws 24 slices, fewer than a batch of 64"):
+    with pytest.raises(RecipeError, match=r"an epoch has 24 slices, fewer than a batch of 64"):
         fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
 
 
-def test_a_precision_the_device_cannot_do_is_refused():
+def test_a_precision_that_the_device_does_not_support_is_refused():
     optimizer = small_recipe().optimizer.model_copy(update={"mixed_precision": "fp16"})
     with pytest.raises(RecipeError, match="cannot train in fp16"):
         open_accelerator(small_recipe(optimizer=optimizer))
 
 
-def test_processes_that_do_not_find_each_other_are_noticed(monkeypatch):
+def test_processes_that_are_not_connected_are_detected(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    alone = types.SimpleNamespace(num_processes=1, device=torch.device("cpu"))
-    monkeypatch.setattr("wmh_train.loop.distributed.Accelerator", lambda **_: alone)
-    with pytest.raises(RecipeError, match="2 processes were launched, 1 found each other"):
+    one_process = types.SimpleNamespace(num_processes=1, device=torch.device("cpu"))
+    monkeypatch.setattr("wmh_train.loop.distributed.Accelerator", lambda **_: one_process)
+    with pytest.raises(RecipeError, match="2 processes were launched, but accelerate found 1"):
         open_accelerator(small_recipe())

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tests.toys import small_recipe
+from tests.training_toys import small_recipe
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.recipe.recipe import OptimizerSettings, ScheduleSettings
 
@@ -17,18 +17,18 @@ def recipe(*, highest, lowest, warmup, restart):
     )
 
 
-def test_the_learning_rate_by_hand():
-    # Warm-up over 1 · 4 steps, then cosines of 2 · 4 steps from 1 towards 0.2; halfway: 0.6.
-    made = recipe(highest=1.0, lowest=0.2, warmup=1, restart=2)
-    rates = [learning_rate(step, 4, made) for step in range(21)]
+def test_warm_up_and_cosine_cycles():
+    # Warm-up over 1 · 4 steps, then cosine cycles of 2 · 4 steps from 1 to 0.2, 0.6 at the middle.
+    settings = recipe(highest=1.0, lowest=0.2, warmup=1, restart=2)
+    rates = [learning_rate(step, 4, settings) for step in range(21)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == rates[12] == rates[20] == 1.0
     assert rates[8] == pytest.approx(0.6)
     assert rates[11] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 7 / 8)) / 2)
 
 
-def test_every_step_is_that_of_pytorchs_own_schedulers():
-    made = recipe(highest=3e-4, lowest=1e-6, warmup=2, restart=3)
+def test_every_step_equals_that_of_pytorchs_schedulers():
+    settings = recipe(highest=3e-4, lowest=1e-6, warmup=2, restart=3)
     steps = 5
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
     warmup = torch.optim.lr_scheduler.LinearLR(
@@ -45,7 +45,7 @@ def test_every_step_is_that_of_pytorchs_own_schedulers():
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         cosine.step()
-    ours = [learning_rate(step, steps, made) for step in range(45)]
+    ours = [learning_rate(step, steps, settings) for step in range(45)]
     assert ours == pytest.approx(rates, rel=1e-9)
 
 

@@ -11,34 +11,34 @@ from wmh_train.model.decoder import Logits
 
 
 class OneProcess:
-    """What `validation_dice` asks of accelerate."""
+    """The part of an Accelerator that `validation_dice` uses."""
 
     device = torch.device("cpu")
     process_index, num_processes = 0, 1
 
-    def reduce(self, counts, how):
-        assert how == "sum"
+    def reduce(self, counts, reduction):
+        assert reduction == "sum"
         return counts
 
 
 @dataclass
 class Slices:
-    """Slices in memory, whose images are the logits."""
+    """Slices in memory. Their images are used as logits."""
 
     scans: list
     scan_of: np.ndarray
     images: np.ndarray
     targets: np.ndarray
 
-    def read(self, places):
-        return self.images[places], self.targets[places]
+    def read(self, indices):
+        return self.images[indices], self.targets[indices]
 
 
 def scan(name, site):
     return AnnotatedScan(name, name, site, (), ("mask",))
 
 
-def seen(images):
+def predict(images):
     return Logits(fused=images, scales=[])
 
 
@@ -48,30 +48,31 @@ def slices_of(sites, images, targets):
 
 
 def test_dice_by_scan_and_site():
-    # A row of four pixels each. First: two of two found and one false, the last ignored: Dice
-    # 2 · 2 / (3 + 2). Second: nothing is there, nothing found: 1. Third: one of two: 2 / 3.
+    # Rows of four pixels. First: both lesion pixels and a false one are predicted, and the last
+    # pixel is ignored: Dice 2 · 2 / (3 + 2). Second: no lesion and no prediction: 1. Third: one of
+    # two lesion pixels is predicted: 2 / 3.
     images = [[[[1, 1, 1, 1]]], [[[-1, -1, -1, -1]]], [[[1, -1, -1, -1]]]]
     targets = [[[[1, 1, 0, 2]]], [[[0, 0, 0, 2]]], [[[1, 1, 0, 0]]]]
-    found = validation_dice(seen, slices_of("ABA", images, targets), 2, OneProcess())
-    assert found.by_site == pytest.approx({"A": (0.8 + 2 / 3) / 2, "B": 1})
-    assert found.mean == pytest.approx((0.8 + 2 / 3 + 1) / 3)
+    result = validation_dice(predict, slices_of("ABA", images, targets), 2, OneProcess())
+    assert result.by_site == pytest.approx({"A": (0.8 + 2 / 3) / 2, "B": 1})
+    assert result.mean == pytest.approx((0.8 + 2 / 3 + 1) / 3)
 
 
-def test_counts_of_many_pixels_are_exact():
-    # All 4097² = 16785409 pixels are found and all but one are lesion; float32 knows no odd number
-    # from 2²⁴ = 16777216 on and would call that a Dice of 1.
-    found = torch.ones((), dtype=torch.float32).expand(1, 1, 4097, 4097)
+def test_pixel_counts_are_exact_for_large_slices():
+    # All 4097² = 16785409 pixels are predicted and all except one are lesion. float32 has no odd
+    # numbers above 2²⁴ = 16777216, so it would give a Dice of 1.
+    logits = torch.ones((), dtype=torch.float32).expand(1, 1, 4097, 4097)
     targets = np.ones((1, 1, 4097, 4097), np.uint8)
     targets[0, 0, 0, 0] = 0
     slices = Slices([scan("a", "")], np.zeros(1, int), np.zeros((1, 1, 1, 1), np.float32), targets)
-    measured = validation_dice(lambda _: seen(found), slices, 1, OneProcess())
+    measured = validation_dice(lambda _: predict(logits), slices, 1, OneProcess())
     assert measured.mean == 2 * 16785408 / (16785408 + 16785409)
     assert measured.mean < 1
 
 
 def test_each_process_needs_a_slice():
-    alone = OneProcess()
-    alone.num_processes = 3
+    accelerator = OneProcess()
+    accelerator.num_processes = 3
     slices = slices_of("AA", np.zeros((2, 1, 1, 1)), np.zeros((2, 1, 1, 1)))
     with pytest.raises(RecipeError, match="3 processes cannot share 2 validation slices"):
-        validation_dice(seen, slices, 1, alone)
+        validation_dice(predict, slices, 1, accelerator)

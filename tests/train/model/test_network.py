@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.toys import SMALL_RECIPE, small_recipe
+from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.model.adapters import ChannelAdapter, add_lora
 from wmh_train.model.decoder import DetailBranch, MultiScaleDecoder
@@ -21,7 +21,7 @@ def with_lora(**lora):
     return small_recipe(network=network)
 
 
-def test_the_tiny_recipe_is_tiny_and_all_of_it_is_trained():
+def test_the_tiny_recipe_is_small_and_fully_trained():
     recipe = load_recipe("tiny")
     counts = parameter_counts(WmhNetwork(recipe))
     assert counts.trained == counts.total <= 2_000_000
@@ -38,29 +38,29 @@ def test_the_methods_channel_adapter_has_243_parameters_and_starts_as_an_average
 
 
 def test_the_methods_decoder_has_566133_parameters():
-    # Its published size, at ViT-B's 256 channels and patch 16.
+    # The published size, for ViT-B's 256 channels and patch 16.
     decoder = MultiScaleDecoder(
         256, DecoderSettings(widths=[128, 64, 32, 16]), channels=1, outputs=1
     )
     assert sum(p.numel() for p in decoder.parameters()) == 566_133
 
 
-def test_the_image_is_seen_at_every_scale_of_the_decoder():
+def test_the_image_affects_every_scale_of_the_decoder():
     branch = DetailBranch(channels=1, widths=[4, 8, 16])
     shapes = [tuple(features.shape) for features in branch(torch.randn(2, 1, 64, 64))]
     assert shapes == [(2, 4, 64, 64), (2, 8, 32, 32), (2, 16, 16, 16)]
     settings = DecoderSettings(widths=[16, 8, 4], detail_width=4)
     decoder = MultiScaleDecoder(8, settings, channels=1, outputs=1).eval()
     coarse = torch.zeros(1, 8, 8, 8)
-    black = decoder(coarse, torch.zeros(1, 1, 64, 64))
-    white = decoder(coarse, torch.ones(1, 1, 64, 64))
-    for without, with_light in zip(black.scales, white.scales, strict=True):
-        assert not torch.equal(without, with_light)
+    dark = decoder(coarse, torch.zeros(1, 1, 64, 64))
+    bright = decoder(coarse, torch.ones(1, 1, 64, 64))
+    for first, second in zip(dark.scales, bright.scales, strict=True):
+        assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("channels", [["flair"], ["flair", "t1"]])
 @pytest.mark.parametrize("outputs", [["wmh"], ["wmh", "stroke"]])
-def test_channels_and_outputs_are_lists(channels, outputs):
+def test_the_network_supports_several_channels_and_outputs(channels, outputs):
     network = WmhNetwork(small_recipe(channels=channels, outputs=outputs)).eval()
     logits = network(torch.randn(2, len(channels), 64, 64))
     assert logits.fused.shape == (2, len(outputs), 64, 64)
@@ -84,7 +84,7 @@ def test_lora_adds_rank_times_inputs_plus_outputs_to_each_layer_and_nothing_else
     assert not [name for name in adapted if "patch_embed" in name]
 
 
-def test_lora_reaches_the_chosen_blocks_and_keeps_alpha_equal_to_rank():
+def test_lora_adapts_the_given_blocks_with_alpha_equal_to_rank():
     network = WmhNetwork(with_lora(ranks={"proj": 4}, blocks=[1]))
     (layer,) = (m for m in network.modules() if isinstance(m, peft.tuners.lora.LoraLayer))
     assert layer.scaling["default"] == 1.0
@@ -92,7 +92,7 @@ def test_lora_reaches_the_chosen_blocks_and_keeps_alpha_equal_to_rank():
 
 def test_lora_that_misses_a_block_is_refused():
     encoder = build_image_encoder(load_recipe("tiny").network.encoder, 256)
-    with pytest.raises(RecipeError, match=r"reached 1 layers, expected 2 blocks"):
+    with pytest.raises(RecipeError, match=r"LoRA adapted 1 layers, expected 2 blocks"):
         add_lora(encoder, LoraSettings(ranks={"qkv": 4}, blocks=[3, 4]), depth=5)
 
 
@@ -101,7 +101,7 @@ def test_patches_that_do_not_tile_the_slice_are_refused():
         build_image_encoder(load_recipe("tiny").network.encoder, 250)
 
 
-def test_segment_anything_comes_without_torchvision():
+def test_segment_anything_is_imported_without_torchvision():
     import sys
 
     WmhNetwork(small_recipe())
@@ -114,5 +114,7 @@ def test_gradients_reach_every_trained_parameter():
     nn.init.normal_(network.encoder.base_model.model.pos_embed)
     logits = network(torch.randn(2, 1, 64, 64))
     (logits.fused.mean() + sum(scale.mean() for scale in logits.scales)).backward()
-    without = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
-    assert without == []
+    without_gradient = [
+        n for n, p in network.named_parameters() if p.requires_grad and p.grad is None
+    ]
+    assert without_gradient == []

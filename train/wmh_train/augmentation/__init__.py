@@ -1,1 +1,1 @@
-"""Random views, shapes and contrasts of training slices."""
+"""Random geometric and intensity augmentation of training slices."""

@@ -1,7 +1,7 @@
-"""Random changes of training slices, a whole batch at a time: first where, then how bright.
+"""Random augmentation of a batch of training slices: first geometry, then intensity.
 
-MONAI has a transform for each of these changes, for one slice at a time. Measured slice by slice
-against whole batches, all of them were slower, and each is a few lines of PyTorch.
+MONAI has a transform for each of these changes, but for one slice at a time. All of them were
+slower than the batched code here, which has a few lines of PyTorch per change.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from wmh_train.augmentation.draws import Draws
-from wmh_train.augmentation.geometry import move
-from wmh_train.augmentation.intensity import change_intensity
+from wmh_train.augmentation.geometry import transform_geometry
+from wmh_train.augmentation.intensity import transform_intensity
+from wmh_train.augmentation.random_generators import SampleGenerators
 from wmh_train.recipe.recipe import AugmentationSettings
 
 
@@ -25,20 +25,20 @@ def augment(
     epoch: int,
     samples: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """Augment a batch, on the device it is on.
+    """Augment a batch on its device.
 
     Args:
         images: float32 [N, C, S, S], z-scored, 0 outside the head.
         targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
-        settings: how much is changed.
-        seed: of the training.
-        epoch: number of the epoch.
-        samples: N numbers, each slice's place in the data set.
+        settings: which changes, and how large.
+        seed: seed of the training.
+        epoch: index of the epoch.
+        samples: N indices of the slices in the data set.
 
     Returns:
-        New images and targets of the same shapes and dtypes, moved alike; intensities are changed
-        inside the head only, and outside it they are 0.
+        New images and targets of the same shapes and dtypes, with the same geometric change.
+        Intensities change only inside the head and are 0 outside.
     """
-    draws = Draws(seed=seed, epoch=epoch, samples=samples)
-    images, targets = move(images, targets, settings, draws)
-    return change_intensity(images, settings, draws), targets
+    generators = SampleGenerators(seed=seed, epoch=epoch, samples=samples)
+    images, targets = transform_geometry(images, targets, settings, generators)
+    return transform_intensity(images, settings, generators), targets

@@ -1,4 +1,4 @@
-"""Where things lie: one of the eight views, then a small rotation, scaling and shift."""
+"""Geometric augmentation: one of the eight views, then a small rotation, scaling and shift."""
 
 from __future__ import annotations
 
@@ -10,62 +10,63 @@ from torch import Tensor
 
 from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.tta import VIEWS, View
-from wmh_train.augmentation.draws import Draws
+from wmh_train.augmentation.random_generators import SampleGenerators
 from wmh_train.model.views import apply_view
 from wmh_train.recipe.recipe import AugmentationSettings
 
 
-def move(
-    images: Tensor, targets: Tensor, settings: AugmentationSettings, draws: Draws
+def transform_geometry(
+    images: Tensor, targets: Tensor, settings: AugmentationSettings, generators: SampleGenerators
 ) -> tuple[Tensor, Tensor]:
-    """Move images and targets alike; what comes into the picture from outside is 0.
+    """Transform images and targets in the same way. Pixels from outside the slice are 0.
 
-    The view is a permutation of pixels, exact to the bit. The rest is one bilinear resampling. A
-    pixel of the target is then lesion where lesion is at least one half, and ignored where it is
-    not, but lesion and ignored together are.
+    The view is an exact permutation of pixels. Rotation, scaling and shift are one bilinear
+    resampling. After it, a target pixel is lesion if its share of lesion is at least one half. It
+    is ignored if only its share of lesion and ignored together is at least one half.
 
     Args:
         images: float32 [N, C, S, S].
-        targets: float32 or uint8 [N, K, S, S] of 0, 1 (lesion) and 2 (ignored).
-        settings: how far.
-        draws: of the batch.
+        targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
+        settings: largest rotation, scaling and shift.
+        generators: random generators of the batch.
     """
-    views = [VIEWS[number] for number in draws.integers(len(VIEWS))]
-    transforms = _draw_transforms(settings, draws)
-    images, targets = _seen(images, views), _seen(targets, views)
+    views = [VIEWS[index] for index in generators.integers(len(VIEWS))]
+    transforms = _draw_transforms(settings, generators)
+    images, targets = _apply_views(images, views), _apply_views(targets, views)
     if not (settings.rotation_degrees or settings.scale or settings.shift):
         return images, targets
-    return _resampled(images, targets, transforms)
+    return _resample(images, targets, transforms)
 
 
-def _seen(squares: Tensor, views: list[View]) -> Tensor:
-    """Look at each sample of [N, ·, S, S] in its own way."""
-    seen = [apply_view(view, square) for view, square in zip(views, squares, strict=True)]
-    return torch.stack(seen)
+def _apply_views(batch: Tensor, views: list[View]) -> Tensor:
+    """Apply one view to each sample of [N, ·, S, S]."""
+    return torch.stack([apply_view(view, one) for view, one in zip(views, batch, strict=True)])
 
 
-def _draw_transforms(settings: AugmentationSettings, draws: Draws) -> NDArray[np.float64]:
-    """Draw affine transforms, (N, 2, 3), from where a pixel goes to where it comes from.
+def _draw_transforms(
+    settings: AugmentationSettings, generators: SampleGenerators
+) -> NDArray[np.float64]:
+    """Draw affine transforms, (N, 2, 3), that map output coordinates to input coordinates.
 
-    In PyTorch's coordinates of a grid: (column, row), from −1 to 1 across the slice.
+    Coordinates are PyTorch's grid coordinates: (column, row), from −1 to 1 across the slice.
     """
-    angle = np.radians(draws.uniform(-settings.rotation_degrees, settings.rotation_degrees))
-    scale = 1 + draws.uniform(-settings.scale, settings.scale)
-    right, down = 2 * draws.uniform(-settings.shift, settings.shift, 2).T
+    angle = np.radians(generators.uniform(-settings.rotation_degrees, settings.rotation_degrees))
+    scale = 1 + generators.uniform(-settings.scale, settings.scale)
+    right, down = 2 * generators.uniform(-settings.shift, settings.shift, 2).T
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     return np.stack([cos, -sin, right, sin, cos, down], axis=-1).reshape(-1, 2, 3)
 
 
-def _resampled(
+def _resample(
     images: Tensor, targets: Tensor, transforms: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor]:
-    labelled = [targets == LESION, targets != 0]
-    layers = torch.cat([images, *labelled], dim=1)  # [N, C + 2K, S, S]: one resampling for all
+    masks = [targets == LESION, targets != 0]
+    layers = torch.cat([images, *masks], dim=1)  # [N, C + 2K, S, S]: one resampling for all
     grid = F.affine_grid(
         torch.from_numpy(transforms).to(images), list(layers.shape), align_corners=False
     )
-    moved = F.grid_sample(layers, grid, align_corners=False)
+    resampled = F.grid_sample(layers, grid, align_corners=False)
     outputs = targets.shape[1]
-    images, lesion, either = torch.split(moved, [images.shape[1], outputs, outputs], dim=1)
-    rest = (either >= 0.5).to(targets.dtype) * OTHER_PATHOLOGY
-    return images, rest.masked_fill(lesion >= 0.5, LESION)
+    images, lesion, labeled = torch.split(resampled, [images.shape[1], outputs, outputs], dim=1)
+    ignored = (labeled >= 0.5).to(targets.dtype) * OTHER_PATHOLOGY
+    return images, ignored.masked_fill(lesion >= 0.5, LESION)

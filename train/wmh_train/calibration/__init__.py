@@ -1,1 +1,1 @@
-"""Choose thresholds and minimum lesion sizes on validation scans."""
+"""Choose thresholds and minimum lesion sizes on the validation scans."""

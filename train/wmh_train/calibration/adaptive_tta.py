@@ -1,4 +1,4 @@
-"""Which slices one view shows to be empty, so that the other seven need not be looked at."""
+"""Calibrate adaptive TTA: in which slices one view suffices, because they contain no lesion."""
 
 from __future__ import annotations
 
@@ -12,48 +12,54 @@ from numpy.typing import NDArray
 from wmh_runtime.types import Floats
 from wmh_train.calibration.threshold_sweep import THRESHOLDS
 
-_LOST = 0.01  # share of a mask's volume that may lie in slices taken for empty
-_MARGIN = 0.5  # of what that allows: other scans are not those it was chosen on
+_MAX_LOST_SHARE = 0.01  # of the volume of a mask, in slices that count as empty
+_SAFETY_FACTOR = 0.5  # because other scans may differ from the validation scans
 
 
 @dataclass(frozen=True)
-class SlicesSeen:
-    """Slices of one output, as one view shows them and as eight do."""
+class SliceStatistics:
+    """Statistics of the n slices of one scan, for one output."""
 
-    strongest: NDArray[np.float32]  # [n], largest probability of one view
-    volume_mm3: NDArray[np.float64]  # [n, thresholds], of the mask of eight views
+    max_probability: NDArray[np.float32]  # [n], with one view
+    volume_mm3: NDArray[np.float64]  # [n, thresholds], of the mask with eight views
 
     @classmethod
-    def of(cls, one_view: Floats, eight_views: Floats, voxel_volume_mm3: float) -> SlicesSeen:
-        """Look at the slices of a scan.
+    def from_probabilities(
+        cls, one_view: Floats, eight_views: Floats, voxel_volume_mm3: float
+    ) -> SliceStatistics:
+        """Compute the statistics of a scan.
 
         Args:
-            one_view: probability, (slices, rows, columns).
-            eight_views: likewise.
-            voxel_volume_mm3: of one voxel.
+            one_view: probability with one view, (slices, rows, columns).
+            eight_views: probability with eight views, same shape.
+            voxel_volume_mm3: volume of one voxel.
         """
-        voxels = [(eight_views >= cut).sum(axis=(1, 2)) for cut in THRESHOLDS]
+        voxels = [(eight_views >= threshold).sum(axis=(1, 2)) for threshold in THRESHOLDS]
         return cls(one_view.max(axis=(1, 2)), np.stack(voxels, axis=1) * voxel_volume_mm3)
 
 
-def empty_below(seen: Sequence[SlicesSeen], threshold: float) -> float:
-    """Choose the bound below which a slice's probabilities in one view say that it is empty.
+def empty_slice_threshold(scans: Sequence[SliceStatistics], threshold: float) -> float:
+    """Return the probability below which the first view of a slice counts as empty.
 
-    Half of the largest bound at which such slices hold no more than a hundredth of the volume of
-    any mask: a mask that lost as much would still have a Dice of 0.995 with itself. 0 where nothing
-    was found in any scan, as nothing can be learned from that.
+    A value is safe if the slices below it contain at most 1 % of the volume of each mask. A mask
+    without this volume still has a Dice of 0.995 with the full mask. The result is half of the
+    largest safe value, or 0 if all masks are empty.
 
     Args:
-        seen: slices of each scan to choose on.
-        threshold: of the masks, one of THRESHOLDS.
+        scans: slice statistics of each validation scan.
+        threshold: probability threshold of the masks, one of THRESHOLDS.
     """
-    cut = THRESHOLDS.index(threshold)
-    bound = min(_bound_of(scan.strongest, scan.volume_mm3[:, cut]) for scan in seen)
-    return _MARGIN * bound if math.isfinite(bound) else 0.0
+    index = THRESHOLDS.index(threshold)
+    largest_safe = min(
+        _largest_safe_value(scan.max_probability, scan.volume_mm3[:, index]) for scan in scans
+    )
+    return _SAFETY_FACTOR * largest_safe if math.isfinite(largest_safe) else 0.0
 
 
-def _bound_of(strongest: NDArray[np.float32], volume_mm3: NDArray[np.float64]) -> float:
-    """Return the largest bound of one scan; infinite where its mask is empty."""
-    weakest_first = np.argsort(strongest)
-    lost = np.cumsum(volume_mm3[weakest_first]) > _LOST * volume_mm3.sum()
-    return float(strongest[weakest_first][np.argmax(lost)]) if lost.any() else math.inf
+def _largest_safe_value(
+    max_probability: NDArray[np.float32], volume_mm3: NDArray[np.float64]
+) -> float:
+    """Return the largest safe value for one scan; infinity if its mask is empty."""
+    order = np.argsort(max_probability)
+    too_much = np.cumsum(volume_mm3[order]) > _MAX_LOST_SHARE * volume_mm3.sum()
+    return float(max_probability[order][np.argmax(too_much)]) if too_much.any() else math.inf

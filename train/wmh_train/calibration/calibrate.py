@@ -1,4 +1,4 @@
-"""Choosing threshold and minimum lesion size on the validation scans, on their own grids."""
+"""Select threshold and minimum lesion size on the validation scans, on their original grids."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from wmh_runtime.bundle.manifest import Calibration, Choice
+from wmh_runtime.bundle.manifest import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.imageio.orientation import reorientation_to
-from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
-from wmh_train.calibration.adaptive_tta import SlicesSeen, empty_below
+from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
 from wmh_train.calibration.threshold_sweep import (
     MIN_LESIONS_MM3,
     THRESHOLDS,
-    Surface,
-    agreement_surface,
-    mean_surface,
+    ThresholdSweep,
+    mean_sweep,
+    sweep_thresholds,
 )
 from wmh_train.checkpoint import (
-    CheckpointFacts,
-    SurfacePoint,
-    SweptCalibration,
-    load_facts,
+    CalibrationWithSweep,
+    CheckpointMetadata,
+    SweepPoint,
+    load_metadata,
     load_network,
-    save_facts,
+    save_metadata,
 )
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import scan_key
-from wmh_train.loop.distributed import place
+from wmh_train.loop.distributed import move_to_device
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend
@@ -44,28 +44,28 @@ def calibrate(
     recipe: Recipe,
     scans: list[AnnotatedScan],
     on_scan: Callable[[], None],
-) -> SweptCalibration:
-    """Sweep threshold × minimum size, with all eight views and with one.
+) -> CalibrationWithSweep:
+    """Select threshold and minimum lesion size, for eight views and for one view.
 
-    Besides, what one view must show of a slice for the other seven to be worth looking at. The
-    choice maximises (1 − w) · mean Dice + w · mean lesion F1, w the recipe's; of equals, the
-    smallest threshold and size.
+    The selection maximizes (1 − w) · mean Dice + w · mean lesion F1, with w from the recipe. Of
+    equal scores, the smallest threshold and size are selected. Also compute the empty-slice
+    thresholds of adaptive TTA.
 
     Args:
-        network: as it was loaded from its checkpoint.
-        recipe: of it.
-        scans: to choose on: the validation scans.
+        network: network, loaded from its checkpoint.
+        recipe: recipe of the network.
+        scans: validation scans.
         on_scan: called after each scan.
 
     Raises:
         InputError: a scan cannot be read.
     """
-    surfaces: dict[Views, list[list[Surface]]] = {views: [] for views in _VIEWS}
-    seen: list[list[SlicesSeen]] = []
+    sweeps: dict[Views, list[list[ThresholdSweep]]] = {views: [] for views in _VIEWS}
+    statistics: list[list[SliceStatistics]] = []
     with ExitStack() as stack:
         segmenters = {
-            views: _segmenter(
-                recipe, stack.enter_context(TorchBackend(network, recipe, views=views))
+            views: stack.enter_context(
+                _segmenter(recipe, stack.enter_context(TorchBackend(network, recipe, views=views)))
             )
             for views in _VIEWS
         }
@@ -73,83 +73,91 @@ def calibrate(
             channels, references = scan.load()
             voxel_volume_mm3 = channels[0].voxel_volume_mm3
             probabilities = {
-                views: [one.probability for one in segmenter.segment(*channels).results]
+                views: [result.probability for result in segmenter.segment(channels).results]
                 for views, segmenter in segmenters.items()
             }
-            for views, of_outputs in probabilities.items():
-                surfaces[views].append(
+            for views, by_output in probabilities.items():
+                sweeps[views].append(
                     [
-                        agreement_surface(probability, true, voxel_volume_mm3)
-                        for probability, true in zip(of_outputs, references, strict=True)
+                        sweep_thresholds(probability, reference, voxel_volume_mm3)
+                        for probability, reference in zip(by_output, references, strict=True)
                     ]
                 )
-            slices_of = reorientation_to(recipe.preprocessing.plane, channels[0].affine).apply
-            seen.append(
+            to_slices = reorientation_to(recipe.preprocessing.plane, channels[0].affine).apply
+            statistics.append(
                 [
-                    SlicesSeen.of(slices_of(one), slices_of(eight), voxel_volume_mm3)
+                    SliceStatistics.from_probabilities(
+                        to_slices(one), to_slices(eight), voxel_volume_mm3
+                    )
                     for one, eight in zip(probabilities[1], probabilities[8], strict=True)
                 ]
             )
             on_scan()
-    means = {  # for each output
-        views: [mean_surface(of_output) for of_output in zip(*surfaces[views], strict=True)]
+    means = {  # one mean sweep per output
+        views: [mean_sweep(scans_of_output) for scans_of_output in zip(*sweeps[views], strict=True)]
         for views in _VIEWS
     }
     weight = recipe.calibration.lesion_f1_weight
-    choices = [_choice(views, recipe.outputs, means[views], weight) for views in _VIEWS]
-    return SweptCalibration(
-        choices=choices,
-        empty_below=[
-            empty_below(of_output, output.threshold)
-            for of_output, output in zip(zip(*seen, strict=True), choices[0].outputs, strict=True)
+    points = [_operating_point(views, recipe.outputs, means[views], weight) for views in _VIEWS]
+    return CalibrationWithSweep(
+        operating_points=points,
+        empty_slice_thresholds=[
+            empty_slice_threshold(scans_of_output, output.threshold)
+            for scans_of_output, output in zip(
+                zip(*statistics, strict=True), points[0].outputs, strict=True
+            )
         ],
         scans=len(scans),
         lesion_f1_weight=weight,
-        surface=[
+        threshold_sweep=[
             point
             for views in _VIEWS
             for name, mean in zip(recipe.outputs, means[views], strict=True)
-            for point in _points(views, name, mean)
+            for point in _sweep_points(views, name, mean)
         ],
     )
 
 
 def calibrate_checkpoint(
-    folder: Path, scans: Iterable[AnnotatedScan], base: Path | None, on_scan: Callable[[], None]
-) -> SweptCalibration:
-    """Calibrate a checkpoint as it lies on disk and write the choice into it.
+    folder: Path,
+    scans: Iterable[AnnotatedScan],
+    pretrained: Path | None,
+    on_scan: Callable[[], None],
+) -> CalibrationWithSweep:
+    """Calibrate a checkpoint on disk and write the calibration into it.
 
     Args:
-        folder: of the checkpoint.
-        scans: among them its validation scans.
-        base: the weights that its frozen encoder was trained on.
+        folder: checkpoint folder.
+        scans: scans that include the validation scans of the checkpoint.
+        pretrained: file with the weights of the frozen encoder; None if it was trained.
         on_scan: called after each scan.
 
     Raises:
-        RecipeError: the checkpoint cannot be loaded, or a validation scan is not there or has
+        RecipeError: the checkpoint cannot be loaded, or a validation scan is missing or has
             changed.
-        InputError: a scan or the base cannot be read.
+        InputError: a scan or the pretrained weights cannot be read.
     """
-    facts = load_facts(folder)
-    validation = _validation_scans(facts, scans, folder)
-    network = place(load_network(folder, facts, base))
-    chosen = calibrate(network, facts.recipe, validation, on_scan)
-    save_facts(folder, facts.model_copy(update={"calibration": chosen}))
-    return chosen
+    metadata = load_metadata(folder)
+    validation = _validation_scans(metadata, scans, folder)
+    network = move_to_device(load_network(folder, metadata, pretrained))
+    calibration = calibrate(network, metadata.recipe, validation, on_scan)
+    save_metadata(folder, metadata.model_copy(update={"calibration": calibration}))
+    return calibration
 
 
-def edges_of(calibration: Calibration) -> list[str]:
-    """Say which choices lie at the edge of the sweep, beyond which a better one may lie.
+def sweep_warnings(calibration: Calibration) -> list[str]:
+    """Return a warning for each selected value at the edge of the sweep, and for a Dice of 0.
 
-    No minimum size is no edge: there is none smaller.
+    A minimum size of 0 gives no warning, because it cannot be smaller.
     """
     lines = []
-    for choice in calibration.choices:
-        for output, dice in zip(choice.outputs, choice.mean_dice, strict=True):
+    for point in calibration.operating_points:
+        for output, dice in zip(point.outputs, point.mean_dice, strict=True):
+            label = f"{output.name}, {count_noun(point.views, 'view')}"
             if dice == 0:
                 lines.append(
-                    f"{output.name}, {count_noun(choice.views, 'view')}: no lesion is found at any"
-                    " threshold; train further before anything is made of this"
+                    f"{label}: no lesion is found at any threshold; train longer before you use"
+                    " this checkpoint"
                 )
                 continue
             at_edge = []
@@ -158,46 +166,48 @@ def edges_of(calibration: Calibration) -> list[str]:
             if output.min_lesion_mm3 == MIN_LESIONS_MM3[-1]:
                 at_edge.append(f"minimum {output.min_lesion_mm3:g} mm³")
             lines += [
-                f"{output.name}, {count_noun(choice.views, 'view')}: {value} lies at the edge of"
-                " what is tried; a better one may lie beyond"
+                f"{label}: {value} is at the edge of the tested range; a value outside it may be"
+                " better"
                 for value in at_edge
             ]
     return lines
 
 
 def _validation_scans(
-    facts: CheckpointFacts, scans: Iterable[AnnotatedScan], folder: Path
+    metadata: CheckpointMetadata, scans: Iterable[AnnotatedScan], folder: Path
 ) -> list[AnnotatedScan]:
-    """Return the scans that a checkpoint was validated on; RecipeError where one is another."""
+    """Return the validation scans of a checkpoint; RecipeError if one is missing or has changed."""
     by_name = {scan.name: scan for scan in scans}
-    names = facts.split.validation
+    names = metadata.split.validation
     missing = [name for name in names if name not in by_name]
     if missing:
         raise RecipeError(
-            f"{len(missing)} of the checkpoint's validation scans are not there,"
-            f" {missing[0]} first",
-            "Give the data it was trained on.",
+            f"{len(missing)} validation scans of the checkpoint are missing, such as {missing[0]}",
+            "Give the data of the training.",
             about=folder,
         )
     for name in names:
-        if scan_key(by_name[name], facts.recipe.preprocessing) != facts.scan_keys[name]:
+        if scan_key(by_name[name], metadata.recipe.preprocessing) != metadata.scan_keys[name]:
             raise RecipeError(
-                f"{name} is not what the checkpoint was validated on: scan or mask has changed",
-                "Give the data it was trained on, or train again.",
+                f"the scan or mask {name} has changed since the training of the checkpoint",
+                "Give the data of the training, or train again.",
                 about=folder,
             )
     return [by_name[name] for name in names]
 
 
 def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
-    """Make a segmenter whose probabilities are wanted, not its masks."""
-    uncut = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
-    return Segmenter(recipe.preprocessing, uncut, backend)
+    """Build a segmenter of which only the probabilities are used, not the masks."""
+    outputs = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
+    model = SegmentationModel(recipe.channels, recipe.preprocessing, outputs)
+    return Segmenter(model, [backend])
 
 
-def _choice(views: Views, names: list[str], means: list[Surface], weight: float) -> Choice:
+def _operating_point(
+    views: Views, names: list[str], means: list[ThresholdSweep], weight: float
+) -> OperatingPoint:
     best = [mean.best(weight) for mean in means]
-    return Choice(
+    return OperatingPoint(
         views=views,
         outputs=[
             Output(name=name, threshold=THRESHOLDS[i], min_lesion_mm3=MIN_LESIONS_MM3[j])
@@ -208,10 +218,10 @@ def _choice(views: Views, names: list[str], means: list[Surface], weight: float)
     )
 
 
-def _points(views: Views, name: str, mean: Surface) -> Iterator[SurfacePoint]:
+def _sweep_points(views: Views, name: str, mean: ThresholdSweep) -> Iterator[SweepPoint]:
     for i, threshold in enumerate(THRESHOLDS):
         for j, min_lesion_mm3 in enumerate(MIN_LESIONS_MM3):
-            yield SurfacePoint(
+            yield SweepPoint(
                 views=views,
                 output=name,
                 threshold=threshold,

@@ -1,4 +1,4 @@
-"""How good a scan's mask is for every threshold and minimum lesion size that is tried."""
+"""The threshold sweep: scores of a mask for all thresholds and minimum lesion sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.evaluation.metrics import lesion_f1, share
+from wmh_runtime.evaluation.metrics import lesion_f1, ratio
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.overlap import dice
 from wmh_runtime.postprocessing.lesions import is_large_enough, label_components
@@ -20,16 +20,16 @@ MIN_LESIONS_MM3 = (0.0, 3.0, 6.0, 9.0, 15.0, 30.0)
 
 
 @dataclass(frozen=True)
-class Surface:
-    """Two metrics over THRESHOLDS × MIN_LESIONS_MM3."""
+class ThresholdSweep:
+    """Dice and lesion F1 for each combination of THRESHOLDS and MIN_LESIONS_MM3."""
 
     dice: NDArray[np.float64]  # (thresholds, minimum sizes)
     lesion_f1: NDArray[np.float64]  # (thresholds, minimum sizes)
 
     def best(self, lesion_f1_weight: float) -> tuple[int, int]:
-        """Return the place of the best threshold and minimum size; of equals, the first.
+        """Return the indices of the best threshold and minimum size.
 
-        Best is the largest (1 − w) · Dice + w · lesion F1.
+        The score is (1 − w) · Dice + w · lesion F1. Of equal scores, the first one is used.
 
         Args:
             lesion_f1_weight: w, in [0, 1].
@@ -39,69 +39,69 @@ class Surface:
         return int(i), int(j)
 
 
-def mean_surface(surfaces: Sequence[Surface]) -> Surface:
-    """Average the surfaces of several scans, at least one."""
-    return Surface(
-        dice=np.mean([one.dice for one in surfaces], axis=0),
-        lesion_f1=np.mean([one.lesion_f1 for one in surfaces], axis=0),
+def mean_sweep(sweeps: Sequence[ThresholdSweep]) -> ThresholdSweep:
+    """Return the mean over the sweeps of at least one scan."""
+    return ThresholdSweep(
+        dice=np.mean([sweep.dice for sweep in sweeps], axis=0),
+        lesion_f1=np.mean([sweep.lesion_f1 for sweep in sweeps], axis=0),
     )
 
 
-def agreement_surface(
+def sweep_thresholds(
     probability: NDArray[np.float32], reference: Reference, voxel_volume_mm3: float
-) -> Surface:
-    """Measure every mask that a probability map can be cut to, as `compare_masks` would.
+) -> ThresholdSweep:
+    """Score the mask of each combination, with the same result as `compare_masks`.
 
-    Lesions are found in the whole map. What the reference marks as other pathology is removed from
-    them after those that are too small, as it is from a mask that was written.
+    Small lesions are removed first, then voxels that the reference marks as other pathology. This
+    is the order for a mask that `wmh-infer` wrote.
 
     Args:
-        probability: (x, y, z).
-        reference: (x, y, z).
-        voxel_volume_mm3: of one voxel.
+        probability: probability map, (x, y, z).
+        reference: reference masks, (x, y, z).
+        voxel_volume_mm3: volume of one voxel.
     """
-    # Nothing beyond this box is ever labelled or counted.
+    # All voxels outside this box are background in prediction and reference.
     box = _box_around((probability >= THRESHOLDS[0]) | reference.lesion)
     probability, ignored = probability[box], reference.ignored[box]
     true = label_components(reference.lesion[box]).ravel()
     true_voxels, true_lesions = float(np.count_nonzero(true)), int(true.max(initial=0))
     shape = len(THRESHOLDS), len(MIN_LESIONS_MM3)
-    surface = Surface(dice=np.empty(shape), lesion_f1=np.empty(shape))
+    sweep = ThresholdSweep(dice=np.empty(shape), lesion_f1=np.empty(shape))
     for i, threshold in enumerate(THRESHOLDS):
-        found, voxels = _found(probability >= threshold, ignored)
+        predicted, voxels = _label_lesions(probability >= threshold, ignored)
         volumes_mm3 = voxels * voxel_volume_mm3
-        sizes = np.bincount(found, minlength=len(voxels))
-        hits = np.bincount(found, weights=true > 0, minlength=len(voxels))
-        touching = np.unique(np.stack([found, true])[:, (found > 0) & (true > 0)], axis=1)
+        sizes = np.bincount(predicted, minlength=len(voxels))
+        hits = np.bincount(predicted, weights=true > 0, minlength=len(voxels))
+        touching = np.unique(np.stack([predicted, true])[:, (predicted > 0) & (true > 0)], axis=1)
         for j, min_lesion_mm3 in enumerate(MIN_LESIONS_MM3):
             kept = is_large_enough(volumes_mm3, min_lesion_mm3)
             kept[0] = False  # the background
-            touched = touching[:, kept[touching[0]]]  # pairs of found and true lesions
-            recall = share(len(np.unique(touched[1])), true_lesions)
-            precision = share(len(np.unique(touched[0])), int(kept.sum()))
-            surface.dice[i, j] = dice(hits[kept].sum(), float(sizes[kept].sum()), true_voxels)
-            surface.lesion_f1[i, j] = lesion_f1(recall, precision)
-    return surface
+            touched = touching[:, kept[touching[0]]]  # pairs of predicted and true lesions
+            recall = ratio(len(np.unique(touched[1])), true_lesions)
+            precision = ratio(len(np.unique(touched[0])), int(kept.sum()))
+            sweep.dice[i, j] = dice(hits[kept].sum(), float(sizes[kept].sum()), true_voxels)
+            sweep.lesion_f1[i, j] = lesion_f1(recall, precision)
+    return sweep
 
 
-def _found(mask: Mask, ignored: Mask) -> tuple[NDArray[Any], NDArray[np.int_]]:
-    """Number the lesions of a mask that remain without what is ignored.
+def _label_lesions(mask: Mask, ignored: Mask) -> tuple[NDArray[Any], NDArray[np.int_]]:
+    """Label the lesions of a mask without its ignored voxels.
 
     Returns:
-        The number of each voxel, 0 outside; and, for each number, the voxels of the lesion it is
-        of, those ignored included: by them its size is judged.
+        The label of each voxel, 0 for background; and for each label the number of voxels of its
+        whole lesion, including ignored voxels. The minimum lesion size applies to the whole lesion.
     """
     whole = label_components(mask).ravel()
     voxels = np.bincount(whole)
     if not (mask & ignored).any():
         return whole, voxels
-    rest = label_components(mask & ~ignored).ravel()  # a lesion may fall into several
-    lesion_of = np.zeros(int(rest.max()) + 1, np.intp)
-    lesion_of[rest] = whole
-    return rest, voxels[lesion_of]
+    parts = label_components(mask & ~ignored).ravel()  # a lesion may split into several parts
+    lesion_of = np.zeros(int(parts.max()) + 1, np.intp)
+    lesion_of[parts] = whole
+    return parts, voxels[lesion_of]
 
 
 def _box_around(mask: Mask) -> tuple[slice, ...]:
-    """Return the smallest box that holds all of a mask; one voxel where it is empty."""
+    """Return the smallest box that contains a mask; one voxel if the mask is empty."""
     extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     return tuple(slice(x.min(), x.max() + 1) if x.size else slice(1) for x in extents)

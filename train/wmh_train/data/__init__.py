@@ -1,1 +1,1 @@
-"""Annotated scans: where they lie, who is on which side, and their prepared slices on disk."""
+"""Annotated scans: find their files, split them by subject, cache their preprocessed slices."""

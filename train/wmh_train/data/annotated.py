@@ -1,4 +1,4 @@
-"""An annotated scan: its files, whose it is, and where it was made."""
+"""Annotated scans: image files with reference masks, subject and site."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from wmh_runtime.imageio.volume import Scan, require_same_grid
 
 @dataclass(frozen=True)
 class AnnotatedScan:
-    """The files of one scan with its reference masks."""
+    """The image files of one case, one per channel, and its reference masks."""
 
-    name: str  # unique in its data set: "sub-1", "sub-1_ses-2", "Amsterdam/GE3T/100"
-    person: str  # all scans of a person stay on one side of every split
-    site: str  # "" where unknown
+    name: str  # unique in the data set: "sub-1", "sub-1_ses-2", "Amsterdam/GE3T/100"
+    subject: str  # all scans of a subject stay on one side of every split
+    site: str  # "" if unknown
     channels: tuple[Path, ...]
-    references: tuple[Path, ...]  # one for each output
+    references: tuple[Path, ...]  # one per output
 
     def load(self) -> tuple[list[Scan], list[Reference]]:
         """Read the channels and the reference masks, all on the grid of the first channel.
 
         Raises:
-            InputError: a file cannot be read, a mask holds a strange label, or grids differ.
+            InputError: a file cannot be read, a mask contains an unknown label, or grids differ.
         """
         scans = [read_scan(path) for path in self.channels]
         for other in scans[1:]:
@@ -33,10 +33,10 @@ class AnnotatedScan:
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """The annotated scans that were found in one place."""
+class Dataset:
+    """The annotated scans of one folder or table."""
 
-    name: str  # what it calls itself, else its folder's or table's name
-    scans: tuple[AnnotatedScan, ...]  # in the order of their names
-    unannotated: tuple[str, ...]  # names of scans passed over because a mask is missing
-    notes: tuple[str, ...] = ()  # what a user should know of how the scans were understood
+    name: str  # BIDS name of the data set, otherwise name of its folder or table
+    scans: tuple[AnnotatedScan, ...]  # sorted by name
+    unannotated: tuple[str, ...]  # names of skipped scans, which lack a mask
+    notes: tuple[str, ...] = ()  # warnings for the user about how files were interpreted

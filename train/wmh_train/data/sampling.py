@@ -1,4 +1,4 @@
-"""Which slices an epoch learns from."""
+"""Sampling of the training slices of an epoch."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from wmh_runtime.errors import RecipeError
 def draw_epoch(
     with_lesion: NDArray[np.bool_], empty_slices: float, *, seed: int, epoch: int
 ) -> NDArray[np.int_]:
-    """Draw which slices an epoch learns from, in which order: all with lesion, some without.
+    """Draw the slices of an epoch in random order: all with a lesion and some without.
 
-    Every epoch draws those without anew, and as many.
+    Each epoch draws the same number of slices without a lesion, but different ones.
 
     Args:
-        with_lesion: (n,).
-        empty_slices: share of the slices without lesion, in [0, 1].
-        seed: of the training.
-        epoch: counted from 0.
+        with_lesion: (n,), True for slices with a lesion.
+        empty_slices: share of the slices without a lesion to draw, in [0, 1].
+        seed: seed of the training.
+        epoch: index of the epoch, from 0.
 
     Returns:
-        Places of slices, each at most once.
+        Indices of slices, each at most once.
 
     Raises:
-        RecipeError: there is none to learn from.
+        RecipeError: no slice is drawn.
     """
-    draws = np.random.default_rng([seed, epoch])
-    empty = draws.permutation(np.flatnonzero(~with_lesion))
+    generator = np.random.default_rng([seed, epoch])
+    empty = generator.permutation(np.flatnonzero(~with_lesion))
     drawn = empty[: round(empty_slices * len(empty))]
-    order = draws.permutation(np.concatenate([np.flatnonzero(with_lesion), drawn]))
+    order = generator.permutation(np.concatenate([np.flatnonzero(with_lesion), drawn]))
     if not len(order):
         raise RecipeError(
-            f"none of {len(with_lesion)} slices is learned from, since none shows a lesion",
-            "Check the reference masks, or raise data.empty_slices.",
+            f"no slice to train on: none of {len(with_lesion)} slices contains a lesion",
+            "Check the reference masks, or increase data.empty_slices.",
         )
     return order

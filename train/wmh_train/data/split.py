@@ -1,4 +1,4 @@
-"""Who is learned from, who validates and who is the test: by person, each site giving its share."""
+"""Split scans into training, validation and test: by subject, balanced over sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wmh_train.recipe.recipe import DataSettings
 
 
 class Split(StrictModel):
-    """Names of scans, each list sorted, no two lists with a person in common."""
+    """Sorted names of scans. All scans of a subject are in the same list."""
 
     training: list[str]
     validation: list[str]
@@ -23,104 +23,117 @@ class Split(StrictModel):
 
 
 @dataclass(frozen=True)
-class _Person:
-    """Somebody with all scans of theirs."""
+class _Subject:
+    """A subject with all of its scans."""
 
     site: str
-    hash: bytes  # SHA-256 of seed and person: an order that has nothing to do with names
+    hash: bytes  # SHA-256 of seed and subject; gives a random but reproducible order
     scans: tuple[str, ...]
 
 
 def split_scans(scans: Sequence[AnnotatedScan], settings: DataSettings, seed: int) -> Split:
-    """Split scans the same way in every process, on every machine and in every order.
+    """Split scans. The result depends on seed, names and sites, not on the order of the scans.
 
-    Within each site persons are ordered by hash, and the i-th of n gets the position
-    (i + 0.5) / n. In the order of positions over all sites, the first `test_share` of all N
-    persons are the test and the next `validation_share`, at least one, validate. So the totals
-    are exact and sites of one size give their share to within a person; a site of a single person
-    stands at the middle, and so is learned from unless the shares together reach one half.
+    Within each site, subjects are ordered by hash, and the i-th of n gets the position
+    (i + 0.5) / n. All subjects are then sorted by position. The first `test_share` of them are the
+    test subjects. The next `validation_share`, at least one, are the validation subjects. So the
+    totals are exact, and sites of equal size contribute equally, up to one subject. A site with a
+    single subject has the position 0.5, so it is used for training unless the two shares together
+    reach one half.
 
     Raises:
-        RecipeError: nobody remains to learn from.
+        RecipeError: no subject remains for training.
     """
-    persons = _in_turn(_persons(scans, seed))
-    tested = round(settings.test_share * len(persons))
-    return _split(test=persons[:tested], others=persons[tested:], settings=settings, of=persons)
+    subjects = _interleave_sites(_group_by_subject(scans, seed))
+    test_count = round(settings.test_share * len(subjects))
+    return _split(
+        test=subjects[:test_count], others=subjects[test_count:], settings=settings, of=subjects
+    )
 
 
 def fold_splits(
     scans: Sequence[AnnotatedScan], folds: int, settings: DataSettings, seed: int
 ) -> list[Split]:
-    """Split scans into folds, each of which is the test once.
+    """Return one split per fold. Each subject is a test subject in exactly one fold.
 
-    Persons are ordered by site and hash and dealt to the folds in turn. Of those who are not in
-    the fold, `validation_share`, at least one, validate, chosen as `split_scans` does.
+    Subjects are sorted by site and hash and assigned to the folds in turn. Of the other subjects,
+    `validation_share`, at least one, are validation subjects, selected as in `split_scans`.
 
     Raises:
-        RecipeError: there are fewer persons than folds, fewer than two folds, or nobody remains
-            to learn from.
+        RecipeError: there are fewer than two folds, more folds than subjects, or no subject
+            remains for training.
     """
-    persons = sorted(_persons(scans, seed), key=lambda person: (person.site, person.hash))
-    if not 2 <= folds <= len(persons):
-        problem = f"{folds} folds of {count_noun(len(persons), 'person')} asked for"
-        raise RecipeError(problem, "Ask for two or more, and for no more than persons.")
+    subjects = sorted(
+        _group_by_subject(scans, seed), key=lambda subject: (subject.site, subject.hash)
+    )
+    if not 2 <= folds <= len(subjects):
+        problem = f"{folds} folds are not possible with {count_noun(len(subjects), 'subject')}"
+        raise RecipeError(problem, "Use two or more folds, and at most one per subject.")
     splits = []
     for fold in range(folds):
-        others = [person for i, person in enumerate(persons) if i % folds != fold]
+        others = [subject for i, subject in enumerate(subjects) if i % folds != fold]
         splits.append(
-            _split(test=persons[fold::folds], others=_in_turn(others), settings=settings, of=others)
+            _split(
+                test=subjects[fold::folds],
+                others=_interleave_sites(others),
+                settings=settings,
+                of=others,
+            )
         )
     return splits
 
 
-def _persons(scans: Sequence[AnnotatedScan], seed: int) -> list[_Person]:
-    """Gather scans by person; who was at two sites counts for the first by name."""
+def _group_by_subject(scans: Sequence[AnnotatedScan], seed: int) -> list[_Subject]:
+    """Group scans by subject. A subject with several sites counts for the first one by name."""
     scans_of: dict[str, list[AnnotatedScan]] = defaultdict(list)
     for scan in scans:
-        scans_of[scan.person].append(scan)
+        scans_of[scan.subject].append(scan)
     return [
-        _Person(
+        _Subject(
             site=min(scan.site for scan in own),
-            hash=hashlib.sha256(f"{seed}:{person}".encode()).digest(),
+            hash=hashlib.sha256(f"{seed}:{subject}".encode()).digest(),
             scans=tuple(scan.name for scan in own),
         )
-        for person, own in scans_of.items()
+        for subject, own in scans_of.items()
     ]
 
 
-def _in_turn(persons: Iterable[_Person]) -> list[_Person]:
-    """Order persons so that sites of any size progress at one pace."""
-    sites: dict[str, list[_Person]] = defaultdict(list)
-    for person in sorted(persons, key=lambda person: person.hash):
-        sites[person.site].append(person)
+def _interleave_sites(subjects: Iterable[_Subject]) -> list[_Subject]:
+    """Order subjects so that any first part of the list has about the same share of each site."""
+    sites: dict[str, list[_Subject]] = defaultdict(list)
+    for subject in sorted(subjects, key=lambda subject: subject.hash):
+        sites[subject.site].append(subject)
     placed = [
-        ((i + 0.5) / len(site), person.hash, person)
+        ((i + 0.5) / len(site), subject.hash, subject)
         for site in sites.values()
-        for i, person in enumerate(site)
+        for i, subject in enumerate(site)
     ]
-    return [person for _, _, person in sorted(placed, key=lambda entry: entry[:2])]
+    return [subject for _, _, subject in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def _split(
-    test: Sequence[_Person],
-    others: Sequence[_Person],
+    test: Sequence[_Subject],
+    others: Sequence[_Subject],
     settings: DataSettings,
-    of: Sequence[_Person],
+    of: Sequence[_Subject],
 ) -> Split:
-    """Let the first of the others validate, a share of `of`, and the rest be learned from."""
-    validating = max(1, round(settings.validation_share * len(of)))
-    if validating >= len(others):
+    """Use the first of `others` for validation and the rest for training.
+
+    `validation_share` refers to the number of subjects in `of`.
+    """
+    validation_count = max(1, round(settings.validation_share * len(of)))
+    if validation_count >= len(others):
         raise RecipeError(
-            f"{count_noun(len(of), 'person')} cannot be split into {len(test)} for the test,"
-            f" {validating} for validation and some to learn from",
-            "Give scans of more.",
+            f"{count_noun(len(of), 'subject')} cannot be split into {len(test)} for test,"
+            f" {validation_count} for validation and the rest for training",
+            "Give scans of more subjects.",
         )
     return Split(
-        training=_names(others[validating:]),
-        validation=_names(others[:validating]),
+        training=_names(others[validation_count:]),
+        validation=_names(others[:validation_count]),
         test=_names(test),
     )
 
 
-def _names(persons: Iterable[_Person]) -> list[str]:
-    return sorted(name for person in persons for name in person.scans)
+def _names(subjects: Iterable[_Subject]) -> list[str]:
+    return sorted(name for subject in subjects for name in subject.scans)

@@ -1,12 +1,13 @@
-"""A table of annotated scans, for files that lie in no layout this program knows.
+"""A table of annotated scans, for files in any other folder layout.
 
-    name,   person, site,    flair,              wmh
-    a,      anna,   Leipzig, scans/17.nii.gz,    masks/17.nii.gz
-    b,      anna,   Leipzig, scans/18.nii.gz,
+    name, subject, site,    flair,           wmh
+    a,    anna,    Leipzig, scans/17.nii.gz, masks/17.nii.gz
+    b,    anna,    Leipzig, scans/18.nii.gz,
 
-One column for each channel and each output of the recipe, with paths relative to the table; an
-empty mask means that there is none. `name`, `person` and `site` may be left out: the name is then
-the first channel's, as in BIDS, and the person the one in the name.
+The table has one column per channel and per output of the recipe, with paths relative to the
+table. An empty cell means that there is no mask. The columns `name`, `subject` and `site` are
+optional: by default the name is the BIDS name of the first channel's file, and the subject is taken
+from the name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.dataset.subjects import person_of
+from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 from wmh_runtime.text import count_noun
@@ -23,25 +24,25 @@ from wmh_train.data.annotated import AnnotatedScan
 
 Row = Mapping[str, str]
 
-_FIRST_ROW = 2  # as a spreadsheet counts: the names of the columns are row 1
+_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 def scans_of_table(
     table: Path, channels: Sequence[str], outputs: Sequence[str]
 ) -> tuple[list[AnnotatedScan], list[str]]:
-    """Read a table of scans, in its order.
+    """Read the scans of a table, in the order of its rows.
 
     Returns:
-        All scans; where a row gives no mask, the path of the reference is that of no file. And
-        what a user should know.
+        All scans, and warnings for the user. If a row has no mask, the path of the reference is
+        not a file.
 
     Raises:
-        RecipeError: a column or a file is missing, or a name is there twice or is no name. Rows
-            are counted as a spreadsheet does, empty ones left out.
+        RecipeError: a column or a file is missing, or a name is invalid or occurs twice. Rows are
+            numbered as in a spreadsheet, without empty rows.
         InputError: the table cannot be read.
     """
     if table.suffix.lower() not in TABLE_SUFFIXES:
-        raise RecipeError("is no table", "Give a .csv or .tsv file, or a folder.", about=table)
+        raise RecipeError("is not a table", "Give a .csv or .tsv file, or a folder.", about=table)
     rows = read_table(table)
     _require_columns(rows, (*channels, *outputs), table)
     scans: list[AnnotatedScan] = []
@@ -52,46 +53,46 @@ def scans_of_table(
         _require_name(name, number, table)
         if name in row_of:
             problem = f"rows {row_of[name]} and {number} are both named {name}"
-            raise RecipeError(problem, "Give a column `name`, each once.", about=table)
+            raise RecipeError(problem, "Add a column `name` with unique names.", about=table)
         row_of[name] = number
         scans.append(
             AnnotatedScan(
                 name=name,
-                person=row.get("person") or person_of(name),
+                subject=row.get("subject") or subject_from_name(name),
                 site=row.get("site") or "",
                 channels=tuple(table.parent / row[column] for column in channels),
                 references=tuple(table.parent / row[column] for column in outputs),
             )
         )
-    return scans, _notes_on_persons(rows, table)
+    return scans, _subject_warnings(rows, table)
 
 
-def _notes_on_persons(rows: Sequence[Row], table: Path) -> list[str]:
-    """Say where a person's scans may come to both sides of a split for want of a column."""
-    silent = sum(not row.get("person") for row in rows)
-    if not silent:
+def _subject_warnings(rows: Sequence[Row], table: Path) -> list[str]:
+    """Warn if scans of one subject may be in both training and test, as the column is missing."""
+    missing = sum(not row.get("subject") for row in rows)
+    if not missing:
         return []
     return [
-        f"{table}: {silent} of {count_noun(len(rows), 'row')} give no person; each counts as a"
-        " person of its own, unless its name says sub-… or …_ses-…"
+        f"{table}: {missing} of {count_noun(len(rows), 'row')} have no subject; each of them counts"
+        " as a separate subject, unless its name contains sub-… or …_ses-…"
     ]
 
 
 def _require_name(name: str, number: int, table: Path) -> None:
-    """Refuse a name that would lead a mask out of the folder of predictions."""
+    """Refuse a name that is not a plain relative path, because masks are named after it."""
     parts = PurePosixPath(name).parts
     if "/".join(parts) != name or ".." in parts:
-        problem = f"row {number} has the name {name}, expected one such as a or site/a"
-        raise RecipeError(problem, "Masks are named by it.", about=table)
+        problem = f"row {number} has the name {name}, expected a name such as a or site/a"
+        raise RecipeError(problem, "Change it: masks are named after it.", about=table)
 
 
 def _require_columns(rows: Sequence[Row], required: Sequence[str], table: Path) -> None:
     if not rows:
-        raise RecipeError("names no scan", "Give a row for each.", about=table)
+        raise RecipeError("contains no scan", "Add one row per scan.", about=table)
     missing = [column for column in required if column not in rows[0]]
     if missing:
-        problem = f"has no column {', '.join(missing)}, but {', '.join(rows[0])}"
-        raise RecipeError(problem, "Each channel and each output needs one.", about=table)
+        problem = f"has the columns {', '.join(rows[0])}, but not {', '.join(missing)}"
+        raise RecipeError(problem, "Add one column per channel and output.", about=table)
 
 
 def _require_files(
@@ -99,7 +100,7 @@ def _require_files(
 ) -> None:
     for column in (*channels, *outputs):
         if not row[column] and column in channels:
-            raise RecipeError(f"row {number} gives no {column}", "Fill it in.", about=table)
+            raise RecipeError(f"row {number} has no {column}", "Fill it in.", about=table)
         if row[column] and not (table.parent / row[column]).is_file():
-            problem = f"row {number} names {row[column]}, which is not there"
+            problem = f"row {number} contains {row[column]}, which does not exist"
             raise RecipeError(problem, "Paths are relative to the table.", about=table)

@@ -1,1 +1,1 @@
-"""The training loop."""
+"""The training loop, its losses and schedule, validation, checkpoints and resume."""

@@ -1,7 +1,7 @@
-"""Keep freed memory for the next step, on CPUs of Linux.
+"""Keep freed memory in the process, on CPUs with Linux.
 
-glibc gives large freed blocks back to the system, which has to clear them again when the next
-training step asks for as much. Told to keep them, steps were faster: see benchmarks/README.md.
+By default, glibc returns large freed blocks to the system, and the system must clear them for the
+next training step. Training steps are faster if glibc keeps them: see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library to keep what is freed; other libraries than glibc are left alone."""
+    """Tell glibc to keep freed memory. With other C libraries, do nothing."""
     with suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST_BYTES)

@@ -1,4 +1,4 @@
-"""The checkpoint of a training's best epoch, written while it goes on and finished when it ends."""
+"""Write the checkpoint of the best epoch during a training, and complete it at the end."""
 
 from __future__ import annotations
 
@@ -11,107 +11,111 @@ import torch
 from accelerate import Accelerator
 
 from wmh_train.checkpoint import (
-    CheckpointFacts,
+    CheckpointMetadata,
     Provenance,
-    base_file,
-    load_facts,
+    load_metadata,
     load_network,
+    pretrained_file,
     save_checkpoint,
     trained_tensors,
 )
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.split import Split
-from wmh_train.loop.loop import EpochReport, LoopListener
 from wmh_train.loop.resume import sha256_of_tensors
+from wmh_train.loop.training_loop import EpochReport, LoopListener
 from wmh_train.loop.validation import validation_dice
-from wmh_train.model.base import Base, BaseIdentity
 from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What a training is of."""
+class TrainingInputs:
+    """The data of a training, as recorded in its checkpoint."""
 
-    data: str  # what the data set calls itself
+    data: str  # name of the data set
     split: Split
-    identity: str  # see CheckpointFacts
-    scan_keys: dict[str, str]  # likewise
+    identity: str  # see CheckpointMetadata
+    scan_keys: dict[str, str]  # see CheckpointMetadata
 
 
 @dataclass(frozen=True)
-class Publisher(LoopListener):
-    """Writes the checkpoint of every epoch that is the best so far."""
+class CheckpointWriter(LoopListener):
+    """Writes a checkpoint after each epoch that is the best so far."""
 
     out: Path
     network: WmhNetwork
     recipe: Recipe
-    base: Base | None
-    origin: Origin
+    pretrained: PretrainedWeights | None
+    inputs: TrainingInputs
     training: CachedSlices
 
     def best(self, report: EpochReport) -> None:
-        """Write the network as it is now."""
+        """Write the network with its current weights."""
         counts = parameter_counts(self.network)
-        facts = CheckpointFacts(
+        metadata = CheckpointMetadata(
             recipe=self.recipe,
-            base=self._standing_on(),
-            identity=self.origin.identity,
-            split=self.origin.split,
-            scan_keys=self.origin.scan_keys,
+            pretrained=self._required_weights(),
+            identity=self.inputs.identity,
+            split=self.inputs.split,
+            scan_keys=self.inputs.scan_keys,
             epoch=report.epoch,
             finished=False,
             validation=report.validation,
             provenance=Provenance(
-                data=self.origin.data,
+                data=self.inputs.data,
                 parameters=counts.total,
                 trained_parameters=counts.trained,
                 training_slices=len(self.training.with_lesion),
                 details={
-                    "begun_from": self.base.identity.name if self.base is not None else "random",
+                    "initial_weights": self._initial_weights(),
                     "training_loss": round(report.losses["total"], 4),
                     "minutes": round(report.seconds / 60, 1),
-                    "processor": platform.machine(),
+                    "cpu_architecture": platform.machine(),
                     "torch": torch.__version__,
                     "wmh-lora": version("wmh-lora"),
                 },
             ),
         )
-        save_checkpoint(self.out, self.network, facts)
+        save_checkpoint(self.out, self.network, metadata)
 
-    def _standing_on(self) -> BaseIdentity | None:
-        """Return the base that the checkpoint cannot do without: not that of a trained encoder."""
-        if self.base is None or self.recipe.network.encoder.trained:
+    def _initial_weights(self) -> str:
+        return self.pretrained.identity.name if self.pretrained is not None else "random"
+
+    def _required_weights(self) -> PretrainedIdentity | None:
+        """Return the pretrained weights that the checkpoint needs; None if it has all weights."""
+        if self.pretrained is None or self.recipe.network.encoder.trained:
             return None
-        return self.base.identity
+        return self.pretrained.identity
 
 
-def finished_facts(
+def finished_metadata(
     out: Path,
     network: WmhNetwork,
-    base: Base | None,
+    pretrained: PretrainedWeights | None,
     validation: CachedSlices,
     accelerator: Accelerator,
-) -> CheckpointFacts:
-    """Load the best checkpoint as anybody would, measure it again, and call it finished.
+) -> CheckpointMetadata:
+    """Load the best checkpoint from disk, validate it again, and return its final metadata.
 
     Args:
-        out: folder of the checkpoint.
-        network: as the last step left it, for its hash.
-        base: weights that it was begun from.
-        validation: slices to measure on.
+        out: checkpoint folder.
+        network: network after the last step; the metadata contains a hash of its weights.
+        pretrained: weights that the training started from.
+        validation: validation slices.
         accelerator: device and processes.
     """
-    facts = load_facts(out)
-    best = load_network(out, facts, base_file(facts, base)).to(accelerator.device)
-    slices_at_once = facts.recipe.schedule.slices_at_once
+    metadata = load_metadata(out)
+    best = load_network(out, metadata, pretrained_file(metadata, pretrained))
+    best.to(accelerator.device)
+    batch_size = metadata.recipe.schedule.micro_batch_size
     details = {"last_float32_sha256": sha256_of_tensors(trained_tensors(network))}
-    return facts.model_copy(
+    return metadata.model_copy(
         update={
-            "validation": validation_dice(best, validation, slices_at_once, accelerator),
+            "validation": validation_dice(best, validation, batch_size, accelerator),
             "finished": True,
-            "provenance": facts.provenance.model_copy(
-                update={"details": facts.provenance.details | details}
+            "provenance": metadata.provenance.model_copy(
+                update={"details": metadata.provenance.details | details}
             ),
         }
     )

@@ -1,4 +1,4 @@
-"""The device and the processes that a training runs on, by accelerate."""
+"""Device and processes of a training, managed by accelerate."""
 
 from __future__ import annotations
 
@@ -14,75 +14,79 @@ from wmh_train.recipe.recipe import Recipe
 
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
-    """Take the device: a GPU where PyTorch sees one, one for each process of `accelerate launch`.
+    """Open the device: a GPU per process of `accelerate launch` if PyTorch finds one, else the CPU.
 
-    The recipe decides the precision, whatever accelerate's own configuration says.
+    The recipe sets the precision. The configuration of accelerate does not change it.
 
     Raises:
-        RecipeError: the device cannot do that precision, or the processes cannot share a batch.
+        RecipeError: the device does not support the precision, or the processes cannot share a
+            batch.
     """
     schedule, precision = recipe.schedule, recipe.optimizer.mixed_precision
     try:
-        accelerator = Accelerator(mixed_precision=precision, cpu=_only_cpus())
+        accelerator = Accelerator(mixed_precision=precision, cpu=_cpu_only())
     except ValueError as error:
-        raise _unable(precision, "this device") from error
+        raise _unsupported(precision, "this device") from error
     if precision == "fp16" and accelerator.device.type == "cpu":
-        raise _unable(precision, "a CPU")
-    if accelerator.num_processes != _launched():
+        raise _unsupported(precision, "a CPU")
+    if accelerator.num_processes != _launched_processes():
         raise RecipeError(
-            f"{_launched()} processes were launched, {accelerator.num_processes} found each other",
+            f"{_launched_processes()} processes were launched, but accelerate found"
+            f" {accelerator.num_processes}",
             "Check the configuration of accelerate, or launch one process.",
         )
-    shares = schedule.batch_size // schedule.slices_at_once
-    if shares % accelerator.num_processes:
+    micro_batches = schedule.batch_size // schedule.micro_batch_size
+    if micro_batches % accelerator.num_processes:
         raise RecipeError(
-            f"{accelerator.num_processes} processes cannot share {shares} times"
-            f" {schedule.slices_at_once} slices",
-            "Lower schedule.slices_at_once, or use another number of processes.",
+            f"{accelerator.num_processes} processes cannot share {micro_batches} micro-batches of"
+            f" {schedule.micro_batch_size} slices",
+            "Reduce schedule.micro_batch_size, or use another number of processes.",
         )
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     return accelerator
 
 
-def _unable(precision: str, device: str) -> RecipeError:
-    advice = "Set optimizer.mixed_precision to bf16 or no."
-    return RecipeError(f"{device} cannot train in {precision}", advice)
+def _unsupported(precision: str, device: str) -> RecipeError:
+    remedy = "Set optimizer.mixed_precision to bf16 or no."
+    return RecipeError(f"{device} cannot train in {precision}", remedy)
 
 
-def place(network: WmhNetwork) -> WmhNetwork:
-    """Move a network to the device that a training would run on, and return it."""
-    network.to(PartialState(cpu=_only_cpus()).device)
+def move_to_device(network: WmhNetwork) -> WmhNetwork:
+    """Move a network to the device that a training would use, and return it."""
+    network.to(PartialState(cpu=_cpu_only()).device)
     return network
 
 
-def require_one_process(what: str) -> None:
-    """Refuse to do something in several processes that would do it several times.
+def require_one_process(task: str) -> None:
+    """Raise an error if several processes were launched, since each would do the whole task.
 
     Raises:
-        RecipeError: there are several.
+        RecipeError: there are several processes.
     """
-    if _launched() > 1:
-        advice = "Leave accelerate launch or torchrun out."
-        raise RecipeError(f"{what} runs in one process, {_launched()} were launched", advice)
+    if _launched_processes() > 1:
+        raise RecipeError(
+            f"{task} runs in one process, but {_launched_processes()} were launched",
+            "Run it without accelerate launch or torchrun.",
+        )
 
 
-def processes_here(accelerator: Accelerator) -> int:
-    """Return how many processes share this device's memory: all of a machine's on a CPU."""
+def processes_per_device(accelerator: Accelerator) -> int:
+    """Return how many processes share the memory of this device; on a CPU, all of the machine."""
     if accelerator.device.type != "cpu":
         return 1
     return int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
 
 
 def is_main_process() -> bool:
-    """Say whether this is the process that speaks, before any device is taken."""
+    """Return whether this process prints messages. It works before the device is opened."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _launched() -> int:
+def _launched_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _only_cpus() -> bool:
-    """Tell accelerate where there is nothing else, so that several processes meet on CPUs."""
+def _cpu_only() -> bool:
+    """Return whether there is only a CPU. accelerate needs this to connect several processes."""
     return not torch.accelerator.is_available()

@@ -1,10 +1,10 @@
-"""Training from files to files: annotated scans and a recipe become a checkpoint.
+"""A whole training: from annotated scans and a recipe to a checkpoint.
 
 out/
 ├── checkpoint.json, model-….safetensors    the best epoch so far; see checkpoint.py
-├── curves.png, history.csv, tensorboard/   the course
-├── cache/                                  prepared slices, unless kept elsewhere
-└── resume.pt                               where to go on, until it is finished
+├── curves.png, history.csv, tensorboard/   history of losses and validation
+├── cache/                                  preprocessed slices, unless `cache` is another folder
+└── resume.pt                               state for resuming, until the training is finished
 """
 
 from __future__ import annotations
@@ -22,136 +22,148 @@ from accelerate import Accelerator
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.text import count_noun
-from wmh_train.checkpoint import CheckpointFacts, holds_checkpoint, load_facts, save_facts
+from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.split import Split
-from wmh_train.loop.checkpoint_writer import Origin, Publisher, finished_facts
-from wmh_train.loop.curves import Monitor
-from wmh_train.loop.distributed import open_accelerator, processes_here
-from wmh_train.loop.loop import EpochReport, LoopListener, StepReport, TrainingLoop
-from wmh_train.loop.resume import StateKeeper, TrainingState
-from wmh_train.model.base import Base
+from wmh_train.loop.checkpoint_writer import (
+    CheckpointWriter,
+    TrainingInputs,
+    finished_metadata,
+)
+from wmh_train.loop.distributed import open_accelerator, processes_per_device
+from wmh_train.loop.history import HistoryWriter
+from wmh_train.loop.resume import ResumeFile, TrainingState
+from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 
 CACHE_NAME = "cache"
 _SAVE_EVERY_S = 300.0
-_FEW_SCANS = 5  # validation on fewer is worth a warning
+_FEW_SCANS = 5  # warn if there are fewer validation scans
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What a training learns from."""
+    """The data of a training: annotated scans and their split."""
 
-    name: str  # of the data set
+    name: str  # name of the data set
     scans: tuple[AnnotatedScan, ...]
     split: Split
 
-    def those(self, names: Iterable[str]) -> list[AnnotatedScan]:
-        """Return the scans of a part of the split."""
+    def scans_named(self, names: Iterable[str]) -> list[AnnotatedScan]:
+        """Return the scans with these names, in this order."""
         by_name = {scan.name: scan for scan in self.scans}
         return [by_name[name] for name in names]
 
 
 class FitListener(LoopListener):
-    """Is told how a fit goes, by the main process alone. The default does nothing."""
+    """Receives the progress of `fit`, in the main process only. By default it does nothing."""
 
-    def preparing(self, done: int, total: int) -> None:
-        """`done` of `total` scans are prepared."""
+    def preprocessing(self, done: int, total: int) -> None:
+        """Called after each scan: `done` of `total` scans are preprocessed."""
 
     def warning(self, line: str) -> None:
-        """Something about a scan is worth knowing."""
+        """Called for each warning."""
 
-    def starting(self, line: str) -> None:
-        """Training begins, or goes on; the line says with what, where and on what."""
+    def info(self, line: str) -> None:
+        """Called for each line about data and device before the first step."""
 
 
 def fit(
     recipe: Recipe,
     data: FitData,
     out: Path,
-    base: Base | None,
+    pretrained: PretrainedWeights | None,
     listener: FitListener,
     *,
     cache: Path | None = None,
     save_every_s: float = _SAVE_EVERY_S,
-) -> CheckpointFacts:
-    """Train a network and write its checkpoint; go on where an interrupted training stopped.
+) -> CheckpointMetadata:
+    """Train a network and write its checkpoint. An interrupted training is resumed.
 
     Args:
-        recipe: decides everything.
+        recipe: all settings.
         data: annotated scans and their split.
-        out: folder of the training, made if needed.
-        base: weights of the encoder; needed where it is frozen.
-        listener: is told what happens.
-        cache: folder of prepared slices; None keeps them in `out`.
-        save_every_s: how often to save where the training stands; it is saved after every epoch.
+        out: output folder, created if missing.
+        pretrained: weights of the encoder; required if it is frozen.
+        listener: receives the progress.
+        cache: folder of preprocessed slices; None: a folder in `out`.
+        save_every_s: seconds between two saves of the state. It is also saved after each epoch.
 
     Returns:
-        The facts of the finished checkpoint; at once, if it was finished before.
+        The metadata of the finished checkpoint. If it is already finished, nothing is trained.
 
     Raises:
-        RecipeError: the data do not fit the recipe, `out` holds another training, memory is short,
-            or the loss is no longer finite.
-        InputError: a scan cannot be read, or `out` not be written to.
+        RecipeError: the data do not fit the recipe, `out` contains another training, memory is
+            too small, or the loss is not finite.
+        InputError: a scan cannot be read, or `out` cannot be written.
     """
-    if base is None and not recipe.network.encoder.trained:
-        raise RecipeError("its encoder is frozen", "Give its weights: --base.", about=recipe.name)
+    if pretrained is None and not recipe.network.encoder.trained:
+        raise RecipeError(
+            "needs pretrained weights, because its encoder is frozen",
+            "Give a file of pretrained weights, such as medsam_vit_b.pth.",
+            about=recipe.name,
+        )
     keys = _scan_keys(recipe, data)
-    identity = _identity(recipe, data.split, base, keys)
-    keeper = StateKeeper(out, save_every_s)
+    identity = _identity(recipe, data.split, pretrained, keys)
+    resume_file = ResumeFile(out, save_every_s)
     if _is_finished(out, identity, recipe, data.split, keys):
-        keeper.remove()
-        return load_facts(out)
+        resume_file.remove()
+        return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
-    require_memory(recipe, accelerator.device, processes_here(accelerator))
-    state = keeper.load(identity, accelerator.num_processes)
-    training, validation = _prepared(recipe, data, cache or out / CACHE_NAME, accelerator, listener)
+    require_memory(recipe, accelerator.device, processes_per_device(accelerator))
+    state = resume_file.load(identity, accelerator.num_processes)
+    training, validation = _open_slices(
+        recipe, data, cache or out / CACHE_NAME, accelerator, listener
+    )
 
     torch.manual_seed(recipe.schedule.seed)
-    network = WmhNetwork(recipe, base)
+    network = WmhNetwork(recipe, pretrained)
     loop = TrainingLoop(network, recipe, training, validation, accelerator)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
-    publisher = Publisher(
-        out, network, recipe, base, Origin(data.name, data.split, identity, keys), training
-    )
+    inputs = TrainingInputs(data.name, data.split, identity, keys)
+    checkpoint_writer = CheckpointWriter(out, network, recipe, pretrained, inputs, training)
     if accelerator.is_main_process:
-        for warning in _cautions(training, validation):
+        for warning in _validation_warnings(training, validation):
             listener.warning(warning)
-        listener.starting(
-            f"learns from {_told(training)}, {loop.steps_per_epoch} steps an epoch;"
-            f" validates on {_told(validation)}"
+        listener.info(
+            f"training: {_describe_slices(training)}, {loop.steps_per_epoch} steps per epoch;"
+            f" validation: {_describe_slices(validation)}"
         )
-        listener.starting(_beginning(state, steps_done, accelerator, recipe))
-    with Monitor(out, steps_done, state, enabled=accelerator.is_main_process) as monitor:
-        loop.run(state, keeper, _Chain([publisher, monitor, listener]))
-    facts = finished_facts(out, network, base, validation, accelerator)
+        listener.info(_describe_start(state, steps_done, accelerator, recipe))
+    with HistoryWriter(out, steps_done, state, enabled=accelerator.is_main_process) as history:
+        loop.run(state, resume_file, _ListenerChain([checkpoint_writer, history, listener]))
+    metadata = finished_metadata(out, network, pretrained, validation, accelerator)
     if accelerator.is_main_process:
-        save_facts(out, facts)
-        keeper.remove()
-    accelerator.wait_for_everyone()  # nobody reads them before they are written
-    # What learned is let go before the processes part: where it holds the connection last, closing
-    # that waits for a thread which waits for this one. Interpreters that end connected may abort.
+        save_metadata(out, metadata)
+        resume_file.remove()
+    accelerator.wait_for_everyone()  # until the metadata is written
+    # Delete the loop before the connection between the processes is closed. Otherwise the loop may
+    # own the last reference to the connection, and closing it then is a deadlock. If the connection
+    # stays open, the interpreter may abort at exit.
     del loop
     accelerator.free_memory()
     accelerator.end_training()
-    return facts
+    return metadata
 
 
 def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
     names = (*data.split.training, *data.split.validation)
-    return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.those(names)}
+    return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans_named(names)}
 
 
-def _identity(recipe: Recipe, split: Split, base: Base | None, keys: dict[str, str]) -> str:
-    """Return a hash of everything that a training's result depends on but the machine."""
+def _identity(
+    recipe: Recipe, split: Split, pretrained: PretrainedWeights | None, keys: dict[str, str]
+) -> str:
+    """Return a hash of all inputs of a training."""
     parts = (
         recipe.model_dump_json(),
         split.model_dump_json(),
-        base.identity.sha256 if base is not None else "",
+        pretrained.identity.sha256 if pretrained is not None else "",
         *(f"{name} {key}" for name, key in sorted(keys.items())),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -160,57 +172,61 @@ def _identity(recipe: Recipe, split: Split, base: Base | None, keys: dict[str, s
 def _is_finished(
     out: Path, identity: str, recipe: Recipe, split: Split, keys: dict[str, str]
 ) -> bool:
-    """Say whether a folder holds this training, finished; RecipeError where it holds another."""
-    if not holds_checkpoint(out):
+    """Return whether a folder contains this training, finished; RecipeError for another one."""
+    if not has_checkpoint(out):
         return False
-    facts = load_facts(out)
-    if facts.identity != identity:
+    metadata = load_metadata(out)
+    if metadata.identity != identity:
+        difference = _describe_difference(metadata, recipe, split, keys)
         raise RecipeError(
-            f"holds a checkpoint of another training: {_difference(facts, recipe, split, keys)}",
-            "Choose another folder.",
+            f"contains a checkpoint of another training: {difference}",
+            "Use another folder.",
             about=out,
         )
-    return facts.finished
+    return metadata.finished
 
 
-def _difference(facts: CheckpointFacts, recipe: Recipe, split: Split, keys: dict[str, str]) -> str:
-    """Say in what a checkpoint's training differs from this one."""
-    was, now = (_flat(one.model_dump(mode="json")) for one in (facts.recipe, recipe))
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key):
-            return f"its {key} is {was.get(key)}, now {now.get(key)}"
-    if facts.split != split:
-        return "its scans were split otherwise, or were others"
-    if facts.scan_keys != keys:
+def _describe_difference(
+    metadata: CheckpointMetadata, recipe: Recipe, split: Split, keys: dict[str, str]
+) -> str:
+    """Describe the first difference between the training of a checkpoint and this one."""
+    before, now = (_flatten(one.model_dump(mode="json")) for one in (metadata.recipe, recipe))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return f"its {key} is {before.get(key)}, now {now.get(key)}"
+    if metadata.split != split:
+        return "its scans or their split are different"
+    if metadata.scan_keys != keys:
         return "the content of a scan or mask has changed"
-    return "it stands on another base"
+    return "its pretrained weights are different"
 
 
-def _flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Name the values of nested tables as a recipe's errors do: schedule.epochs."""
+def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested tables, with keys such as schedule.epochs."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        name = f"{above}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+        name = f"{prefix}{key}"
+        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
 
 
-def _prepared(
+def _open_slices(
     recipe: Recipe, data: FitData, cache: Path, accelerator: Accelerator, listener: FitListener
 ) -> tuple[CachedSlices, CachedSlices]:
-    """Prepare training and validation slices, each process its share, and open them."""
-    training, validation = data.those(data.split.training), data.those(data.split.validation)
+    """Preprocess training and validation scans, shared by the processes, and open the slices."""
+    training = data.scans_named(data.split.training)
+    validation = data.scans_named(data.split.validation)
     scans = [*training, *validation]
     done = 0
 
-    def one_more() -> None:
+    def count_scan() -> None:
         nonlocal done
         done = min(done + accelerator.num_processes, len(scans))
         if accelerator.is_main_process:
-            listener.preparing(done, len(scans))
+            listener.preprocessing(done, len(scans))
 
-    mine = scans[accelerator.process_index :: accelerator.num_processes]
-    fill_cache(mine, recipe.preprocessing, cache, one_more)
+    own = scans[accelerator.process_index :: accelerator.num_processes]
+    fill_cache(own, recipe.preprocessing, cache, count_scan)
     accelerator.wait_for_everyone()
     opened = (
         open_cache(training, recipe.preprocessing, cache),
@@ -222,51 +238,50 @@ def _prepared(
     return opened
 
 
-def _told(slices: CachedSlices) -> str:
-    """Say what slices there are: of how many scans, of which sites."""
+def _describe_slices(slices: CachedSlices) -> str:
+    """Describe slices: number of scans, by site, and of slices."""
     sites = Counter(scan.site for scan in slices.scans if scan.site)
     by_site = ", ".join(f"{site} {count}" for site, count in sorted(sites.items()))
     return (
         f"{len(slices.scans)} scans{f' ({by_site})' if by_site else ''},"
-        f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} of them with lesions"
+        f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
     )
 
 
-def _cautions(training: CachedSlices, validation: CachedSlices) -> list[str]:
-    """Say why the validation may mislead, where it may."""
-    cautions = []
+def _validation_warnings(training: CachedSlices, validation: CachedSlices) -> list[str]:
+    """Return warnings if the validation may be misleading."""
+    warnings = []
     if len(validation.scans) < _FEW_SCANS:
-        cautions.append(
-            f"{count_noun(len(validation.scans), 'validation scan')}: the best epoch, threshold"
-            " and Dice that they choose may be chance; raise data.validation_share or give more"
-            " scans"
+        warnings.append(
+            f"only {count_noun(len(validation.scans), 'validation scan')}: best epoch, threshold"
+            " and Dice may depend on chance; increase data.validation_share or give more scans"
         )
     sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
     if missing := sorted(site for site in sites if site):
-        cautions.append(f"no scan of {', '.join(missing)} among those that validate")
-    return cautions
+        warnings.append(f"no validation scan of {', '.join(missing)}")
+    return warnings
 
 
-def _beginning(
+def _describe_start(
     state: TrainingState, steps_done: int, accelerator: Accelerator, recipe: Recipe
 ) -> str:
-    """Say where a training begins and what executes it."""
+    """Describe first step, device, processes and precision of a run."""
     device, processes = accelerator.device, accelerator.num_processes
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     line = (
-        f"{'goes on after' if steps_done else 'begins at'} step {steps_done} on"
+        f"{'resuming after' if steps_done else 'starting at'} step {steps_done} on"
         f" {processes} × {device.type}{name}, precision {recipe.optimizer.mixed_precision}"
     )
     if differences := state.differences():
         line += (
-            f"; its runs differ in {', '.join(differences)}, so the result may not be bit for bit"
-            " that of an uninterrupted training"
+            f"; the runs of this training differ in {', '.join(differences)}, so the result may"
+            " differ in the last bits from an uninterrupted training"
         )
     return line
 
 
-class _Chain(LoopListener):
-    """Tells several listeners, in order."""
+class _ListenerChain(LoopListener):
+    """Calls several listeners in order."""
 
     def __init__(self, listeners: list[LoopListener]) -> None:
         self._listeners = listeners

@@ -1,4 +1,4 @@
-"""The course of a training to look at: a table, a picture, and TensorBoard's events."""
+"""The history of a training: a table, a plot, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wmh_runtime.files.atomic import atomic_path
 from wmh_runtime.files.tables import write_table_atomically
-from wmh_train.loop.loop import EpochReport, LoopListener, StepReport
 from wmh_train.loop.resume import TrainingState
+from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
 
 HISTORY_NAME = "history.csv"
-CURVES_NAME = "curves.png"
+PLOT_NAME = "curves.png"
 TENSORBOARD_NAME = "tensorboard"
 _DOTS_PER_INCH = 120
 
 
-class Monitor(LoopListener):
-    """Writes the course of a training to its folder.
+class HistoryWriter(LoopListener):
+    """Writes the history of a training to its output folder.
 
     Args:
-        folder: of the training.
-        steps_done: by an interrupted training; TensorBoard forgets what came after them.
-        state: whose history is drawn.
-        enabled: False writes nothing: for all processes but the main one.
+        folder: output folder of the training.
+        steps_done: steps that a resumed training has done; later TensorBoard events are dropped.
+        state: state of the training with its history.
+        enabled: False: write nothing. Only the main process writes.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Monitor(LoopListener):
             self._events = SummaryWriter(events, purge_step=steps_done + 1)
 
     def __enter__(self) -> Self:
-        """Write from here on."""
+        """Return the writer."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is left."""
+        """Write buffered events and close the file."""
         if self._events is not None:
             self._events.close()
 
     def step(self, report: StepReport) -> None:
-        """Record the losses and the learning rate of a step."""
+        """Write losses and learning rate of a step."""
         assert self._events is not None
         self._steps_done = report.step
         for part, value in report.losses.items():
@@ -57,15 +57,15 @@ class Monitor(LoopListener):
         self._events.add_scalar("learning_rate", report.learning_rate, report.step)
 
     def epoch(self, report: EpochReport) -> None:
-        """Record an epoch's validation, and draw table and picture anew."""
+        """Write the validation of an epoch, and update table and plot."""
         assert self._events is not None
         self._events.add_scalar("validation/dice", report.validation.mean, self._steps_done)
         for site, value in report.validation.by_site.items():
             self._events.add_scalar(f"validation/dice {site or 'all'}", value, self._steps_done)
         self._events.flush()
         history = self._state.history
-        write_table_atomically(self._folder / HISTORY_NAME, [_row(one) for one in history])
-        draw_curves(history, self._folder / CURVES_NAME)
+        write_table_atomically(self._folder / HISTORY_NAME, [_row(entry) for entry in history])
+        plot_history(history, self._folder / PLOT_NAME)
 
 
 def _row(epoch: dict[str, Any]) -> dict[str, object]:
@@ -82,14 +82,14 @@ def _row(epoch: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Draw losses and validation Dice over the epochs.
+def plot_history(history: list[dict[str, Any]], path: Path) -> None:
+    """Plot losses and validation Dice over the epochs.
 
     Args:
-        history: a row for each epoch, as `TrainingState` keeps them.
-        path: of the PNG.
+        history: one entry per epoch, as in `TrainingState`.
+        path: PNG file to write.
     """
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+    from matplotlib.figure import Figure  # pyplot would open windows and keep global state
 
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=_DOTS_PER_INCH)
@@ -122,7 +122,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # one epoch is a picture too
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # so that a single epoch is visible
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.legend(frameon=False, fontsize="small")
     with atomic_path(path) as partial:

@@ -1,4 +1,4 @@
-"""What training minimises: focal + soft Dice + boundary on the fused output, more on each scale."""
+"""The training loss: focal, soft Dice and boundary loss, with auxiliary losses on each scale."""
 
 from __future__ import annotations
 
@@ -18,47 +18,48 @@ _EDGE_SIDE_PX = 5
 
 
 class Losses(NamedTuple):
-    """The loss and what it is made of, scalars in float32; only the total carries gradients."""
+    """The total loss and its parts, float32 scalars. Only the total has gradients."""
 
     total: Tensor  # focal + dice + boundary_weight · boundary + scales
     focal: Tensor
     dice: Tensor
-    boundary: Tensor  # 0 where its weight is 0
+    boundary: Tensor  # 0 if its weight is 0
     scales: Tensor  # Σ weight · (focal + dice) over the scales
 
 
-class _Truth(NamedTuple):
-    """What the pixels show, each float32 [N, K, s, s] of 0 and 1; an ignored pixel is neither."""
+class _Target(NamedTuple):
+    """Masks of lesion and background, float32 [N, K, s, s] of 0 and 1; both 0 if ignored."""
 
     lesion: Tensor
     background: Tensor
 
     @property
-    def counted(self) -> Tensor:
+    def valid(self) -> Tensor:
+        """Mask of the pixels that are not ignored."""
         return self.lesion + self.background
 
-    def at(self, size: tuple[int, int]) -> _Truth:
-        """Return what coarse pixels show: lesion where any of their pixels is.
+    def downsample(self, size: tuple[int, int]) -> _Target:
+        """Return the target on a coarser grid.
 
-        The others are background only if all of their pixels are: beside an ignored pixel, "no
-        lesion in here" is not known.
+        A coarse pixel is lesion if any of its pixels is. Otherwise it is background if all of its
+        pixels are, and ignored if any is ignored, because then a lesion cannot be ruled out.
         """
         lesion = F.adaptive_max_pool2d(self.lesion, size)
         not_background = F.adaptive_max_pool2d(1 - self.background, size)
-        return _Truth(lesion, 1 - not_background)
+        return _Target(lesion, 1 - not_background)
 
 
 class SegmentationLoss(nn.Module):
-    """The loss of a network's logits; pixels that are ignored take no part in any sum or mean.
+    """Computes the training loss from logits. Ignored pixels do not contribute to any sum or mean.
 
-    Focal (Lin et al. 2017): mean of −α (1 − p)^γ log p over counted pixels, p the probability
-    given to the true class, 1 − α in place of α for background.
+    Focal (Lin et al. 2017): mean of −α (1 − p)^γ log p over valid pixels, with p the probability
+    of the true class. For background, 1 − α replaces α.
 
-    Soft Dice, over the whole batch so that slices without lesion do no harm, mean over outputs:
-    1 − (2 Σ p t + 1) / (Σ p + Σ t + 1).
+    Soft Dice: 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1), mean over outputs. The sums are over the whole
+    batch, so that slices without a lesion have no extreme values.
 
-    Boundary: mean over counted pixels of w · cross-entropy, w = 3 on the edges of lesions and 1
-    elsewhere. It is not divided by the sum of w, so slices with more edge weigh more.
+    Boundary: mean of w · cross-entropy over valid pixels, with w = 3 at the edges of lesions and 1
+    elsewhere. It is not divided by the sum of w, so slices with more edge pixels weigh more.
     """
 
     def __init__(self, settings: LossSettings) -> None:
@@ -71,53 +72,53 @@ class SegmentationLoss(nn.Module):
         self.scale_weights = settings.scale_weights
 
     def forward(self, logits: Logits, target: Tensor) -> Losses:
-        """Return the loss of logits, computed in float32 whatever their precision.
+        """Compute the loss in float32, for logits of any precision.
 
         Args:
-            logits: of the network; one that is not finite makes the total not finite.
+            logits: logits of the network. If one of them is not finite, the total is not finite.
             target: [N, K, S, S] of 0 (background), 1 (lesion) and 2 (ignored), of any dtype.
         """
-        truth = _Truth(
+        masks = _Target(
             lesion=(target == LESION).float(),
             background=((target != LESION) & (target != OTHER_PATHOLOGY)).float(),
         )
         fused = logits.fused.float()
-        focal, dice = self._focal_and_dice(fused, truth)
+        focal, dice = self._focal_and_dice(fused, masks)
         boundary = scales = fused.new_zeros(())
         if self.boundary_weight:
-            boundary = _boundary(fused, truth)
+            boundary = _boundary(fused, masks)
         for weight, scale in zip(self.scale_weights, logits.scales, strict=True):
             height, width = scale.shape[-2:]
             scales = scales + weight * sum(
-                self._focal_and_dice(scale.float(), truth.at((height, width)))
+                self._focal_and_dice(scale.float(), masks.downsample((height, width)))
             )
         total = focal + dice + self.boundary_weight * boundary + scales
         return Losses(total, focal.detach(), dice.detach(), boundary.detach(), scales.detach())
 
-    def _focal_and_dice(self, logits: Tensor, truth: _Truth) -> tuple[Tensor, Tensor]:
-        focal = _mean(self.focal(logits, truth.lesion), truth.counted)
-        dice: Tensor = self.dice(logits.sigmoid() * truth.counted, truth.lesion)
+    def _focal_and_dice(self, logits: Tensor, target: _Target) -> tuple[Tensor, Tensor]:
+        focal = _masked_mean(self.focal(logits, target.lesion), target.valid)
+        dice: Tensor = self.dice(logits.sigmoid() * target.valid, target.lesion)
         return focal, dice
 
 
-def _boundary(logits: Tensor, truth: _Truth) -> Tensor:
-    weight = 1 + (_EDGE_WEIGHT - 1) * _edges(truth)
-    each = F.binary_cross_entropy_with_logits(logits, truth.lesion, weight, reduction="none")
-    return _mean(each, truth.counted)
+def _boundary(logits: Tensor, target: _Target) -> Tensor:
+    weight = 1 + (_EDGE_WEIGHT - 1) * _edges(target)
+    losses = F.binary_cross_entropy_with_logits(logits, target.lesion, weight, reduction="none")
+    return _masked_mean(losses, target.valid)
 
 
-def _edges(truth: _Truth) -> Tensor:
-    """Mark the pixels that have both lesion and background in the 5 × 5 pixels around them.
+def _edges(target: _Target) -> Tensor:
+    """Mark pixels that have both lesion and background among the 5 × 5 pixels around them.
 
-    This is the morphological gradient, dilation minus erosion, of the lesions. What is ignored or
-    outside the slice is neither, so no edge arises where a lesion is merely cut off.
+    This is the morphological gradient of the lesions, dilation minus erosion. Ignored pixels and
+    pixels outside the slice count as neither, so they make no edge.
     """
     lesion, background = (
-        F.max_pool2d(mask, _EDGE_SIDE_PX, stride=1, padding=_EDGE_SIDE_PX // 2) for mask in truth
+        F.max_pool2d(mask, _EDGE_SIDE_PX, stride=1, padding=_EDGE_SIDE_PX // 2) for mask in target
     )
     return lesion * background
 
 
-def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean over counted pixels, 0 if there is none; NaN anywhere makes it NaN."""
-    return (values * counted).sum() / counted.sum().clamp(min=1)
+def _masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean over valid pixels, or 0. NaN in any pixel, also ignored, gives NaN."""
+    return (values * valid).sum() / valid.sum().clamp(min=1)

@@ -1,8 +1,8 @@
-"""Where a training stands, in float32, so that a killed one goes on as if never killed.
+"""The saved state of a training, in float32, so that it can be resumed without any difference.
 
-The state is no checkpoint to use: it holds the last step, not the best epoch, with the
-optimizer's moments, and it is removed when the training ends. Random numbers are not in it, since
-every draw follows from the step.
+This state is not a checkpoint. It contains the last step, not the best epoch, with the moments of
+the optimizer, and it is removed when the training ends. It contains no random state, because all
+random numbers are derived from the step.
 """
 
 from __future__ import annotations
@@ -25,52 +25,52 @@ _FILE = "resume.pt"
 
 @dataclass
 class TrainingState:
-    """Everything that the next step depends on."""
+    """All data that the next step depends on."""
 
-    identity: str  # of recipe, data, split and base: another training must not go on from it
-    processes: int  # that do the next step
-    epoch: int = 0  # counted from 0, of the next step
-    step: int = 0  # within that epoch
-    loss_sums: list[float] = field(default_factory=list)  # over the steps of that epoch
+    identity: str  # hash of recipe, data, split and pretrained weights; see CheckpointMetadata
+    processes: int  # number of processes of the current run
+    epoch: int = 0  # index of the epoch of the next step, from 0
+    step: int = 0  # index of the next step within that epoch, from 0
+    loss_sums: list[float] = field(default_factory=list)  # over the steps of that epoch so far
     best_dice: float = -1.0
-    history: list[dict[str, Any]] = field(default_factory=list)  # a row for each epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     seconds: float = 0.0
     network: dict[str, Tensor] = field(default_factory=dict)  # trained parameters and buffers
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
-    # Beside the identity, what the order of additions depends on: every value so far.
+    # Settings that affect rounding: all different values so far. See `record_run`.
     ran_with: dict[str, list[int | str]] = field(default_factory=dict)
 
     def differences(self) -> list[str]:
-        """Say in what its runs differ, this one included, such as "processes (2, 1)".
+        """Return the differences between all runs so far, such as "processes (2, 1)".
 
-        Where they do, the result is not bit for bit that of an uninterrupted training.
+        If there are any, the result may differ from an uninterrupted training in the last bits.
         """
         return [
-            f"{what} ({', '.join(map(str, values))})"
-            for what, values in self.ran_with.items()
+            f"{setting} ({', '.join(map(str, values))})"
+            for setting, values in self.ran_with.items()
             if len(values) > 1
         ]
 
-    def note_run(self) -> None:
-        """Note what this process runs with."""
-        now: dict[str, int | str] = {
+    def record_run(self) -> None:
+        """Record the settings of the current run that affect rounding."""
+        current: dict[str, int | str] = {
             "processes": self.processes,
             "threads": torch.get_num_threads(),
             "PyTorch": str(torch.__version__),
         }
-        for what, value in now.items():
-            values = self.ran_with.setdefault(what, [])
+        for setting, value in current.items():
+            values = self.ran_with.setdefault(setting, [])
             if value not in values:
                 values.append(value)
 
 
-class StateKeeper:
-    """Keeps the state of one training in its folder.
+class ResumeFile:
+    """Saves and loads the state of one training, in its output folder.
 
     Args:
-        folder: of the training.
-        every_s: how long to wait between two savings within an epoch.
+        folder: output folder of the training.
+        every_s: seconds between two saves within an epoch.
     """
 
     def __init__(self, folder: Path, every_s: float) -> None:
@@ -79,58 +79,60 @@ class StateKeeper:
         self._saved_at = time.monotonic()
 
     def load(self, identity: str, processes: int) -> TrainingState:
-        """Return the state to go on from: the saved one, or that of a beginning.
+        """Return the saved state, or the initial state if there is none.
 
-        What killed processes left half saved is removed.
+        Temporary files of killed processes are removed.
 
         Args:
-            identity: of the training.
-            processes: that do it from here on.
+            identity: identity of the training.
+            processes: number of processes of this run.
 
         Raises:
-            RecipeError: it cannot be read, or belongs to another training.
+            RecipeError: the state cannot be read, or belongs to another training.
         """
         remove_temporary_files(self.path.parent)
-        state = self._saved(identity) if self.path.exists() else TrainingState(identity, processes)
+        state = (
+            self._load_saved(identity) if self.path.exists() else TrainingState(identity, processes)
+        )
         state.processes = processes
-        state.note_run()
+        state.record_run()
         return state
 
-    def _saved(self, identity: str) -> TrainingState:
+    def _load_saved(self, identity: str) -> TrainingState:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             state = TrainingState(**saved)
-        except Exception as error:  # a damaged pickle raises anything
+        except Exception as error:  # torch.load raises many types for a damaged file
             raise RecipeError(
                 f"cannot be read ({type(error).__name__})",
-                "Remove it to begin anew.",
+                "Remove it to start again from the beginning.",
                 about=self.path,
             ) from error
         if state.identity != identity:
             raise RecipeError(
-                "holds an unfinished training of another recipe, data, split or base",
-                "Choose another folder, or remove it to begin anew.",
+                "contains an unfinished training with another recipe, data, or pretrained weights",
+                "Use another folder, or remove this one to start again.",
                 about=self.path.parent,
             )
         return state
 
     def is_due(self) -> bool:
-        """Say whether it is time to save."""
+        """Return whether `every_s` seconds have passed since the last save."""
         return time.monotonic() - self._saved_at >= self._every_s
 
     def save(self, state: TrainingState) -> None:
-        """Save the state, whole or not at all."""
+        """Save the state atomically."""
         with atomic_path(self.path) as path:
             torch.save(vars(state), path)
         self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the state of a training that has ended."""
+        """Remove the state after the training has finished."""
         remove(self.path)
 
 
 def sha256_of_tensors(tensors: dict[str, Tensor]) -> str:
-    """Return one hash of names and values, to tell whether two trainings ended alike."""
+    """Return one hash of all names and values, to compare the results of two trainings."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""The learning rate at every step, a pure function: nothing to save, nothing to restore."""
+"""The learning rate as a pure function of the step, so resuming needs no scheduler state."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from wmh_train.recipe.recipe import Recipe
 def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Return the learning rate of an optimizer step.
 
-    It grows linearly over the warm-up; then cosines of `restart_epochs` fall from η to η_min, one
-    after another: η_min + (η − η_min) (1 + cos(π t / T)) / 2 (Loshchilov and Hutter 2017, eq. 5).
+    It increases linearly during the warm-up. Then cosine cycles of `restart_epochs` follow, each
+    from η to η_min: η_min + (η − η_min) (1 + cos(π t / T)) / 2 (Loshchilov and Hutter 2017, eq. 5).
 
     Args:
-        step: counted from 0 over the whole training, whatever the number of processes.
+        step: index of the step in the whole training, from 0, for any number of processes.
         steps_per_epoch: at least 1.
-        recipe: for optimizer and schedule.
+        recipe: its optimizer and schedule are used.
     """
     highest, schedule = recipe.optimizer.learning_rate, recipe.schedule
     lowest = schedule.lowest_learning_rate

@@ -1,8 +1,8 @@
-"""The training loop: one optimizer step after another, the same whenever and wherever it is run.
+"""The training loop: deterministic optimizer steps, so that a training can be resumed exactly.
 
-Every random number follows from the recipe's seed and the step, and every step has the recipe's
-number of slices, shared by the processes. So a training that was killed goes on from its saved
-state to the very weights an uninterrupted one ends with.
+All random numbers are derived from the recipe's seed and the step. Each step uses the recipe's
+number of slices, shared by the processes. So a killed training, resumed from its saved state, ends
+with exactly the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,63 +26,66 @@ from wmh_train.checkpoint import ValidationDice, trained_tensors
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
 from wmh_train.loop.losses import Losses, SegmentationLoss
-from wmh_train.loop.resume import StateKeeper, TrainingState
+from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.validation import validation_dice
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe.recipe import Recipe
 
 _BETAS = (0.9, 0.999)
-# fp16's scaler skips a step whose gradients overflow and halves its scale, 65536 at first. After
-# so many in a row the scale is below 1: it is no longer the scale that is wrong.
-_SKIPPED_IN_A_ROW = 20
+# With fp16, the gradient scaler skips a step if gradients overflow, and halves its scale, at first
+# 65536. After this many skipped steps in a row the scale is below 1, so it is not the cause.
+_MAX_SKIPPED_STEPS = 20
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """How one optimizer step went."""
+    """Results of one optimizer step."""
 
-    step: int  # done so far, of the whole training
-    steps: int
-    losses: dict[str, float]  # by part, mean over the step's slices
+    step: int  # steps done so far in the whole training
+    steps: int  # steps of the whole training
+    losses: dict[str, float]  # by part, mean over the micro-batches of the step
     learning_rate: float
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """How one epoch went."""
+    """Results of one epoch."""
 
-    epoch: int  # counted from 1
+    epoch: int  # from 1
     epochs: int
     losses: dict[str, float]  # by part, mean over the epoch
-    learning_rate: float  # of its last step
+    learning_rate: float  # of the last step
     validation: ValidationDice
     is_best: bool
-    seconds: float  # since the training began, interruptions left out
+    seconds: float  # total training time so far, without interruptions
 
 
 class LoopListener:
-    """Is told how the training goes, by the main process alone. The default does nothing."""
+    """Receives the progress of a training, in the main process only. By default it does nothing."""
 
     def step(self, report: StepReport) -> None:
-        """An optimizer step is done."""
+        """Called after each optimizer step."""
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Called after each epoch."""
 
     def best(self, report: EpochReport) -> None:
-        """An epoch is done that was the best so far; comes before `epoch`."""
+        """Called after each epoch that is the best so far, before `epoch`."""
 
 
 class TrainingLoop:
     """Trains a network.
 
     Args:
-        network: is changed in place.
-        recipe: decides everything.
-        training: slices to learn from.
-        validation: slices to measure on.
+        network: network to train, changed in place.
+        recipe: all settings.
+        training: training slices.
+        validation: validation slices.
         accelerator: device, processes and precision.
+
+    Raises:
+        RecipeError: an epoch has fewer slices than a batch.
     """
 
     def __init__(
@@ -98,58 +101,61 @@ class TrainingLoop:
         self._training = training
         self._validation = validation
         self._accelerator = accelerator
-        self._loss_of = SegmentationLoss(recipe.loss)
+        self._loss = SegmentationLoss(recipe.loss)
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._interruption = GracefulShutdown()
         self._stopping = False
-        self._skipped = 0  # steps in a row
-        self.steps_per_epoch = len(self._order(0)) // recipe.schedule.batch_size
+        self._skipped = 0  # skipped steps in a row
+        slices_per_epoch = len(self._draw_epoch(0))
+        self.steps_per_epoch = slices_per_epoch // recipe.schedule.batch_size
         if not self.steps_per_epoch:
             raise RecipeError(
-                f"an epoch draws {len(self._order(0))} slices, fewer than a batch of"
+                f"an epoch has {slices_per_epoch} slices, fewer than a batch of"
                 f" {recipe.schedule.batch_size}",
-                "Lower schedule.batch_size, or give more scans.",
+                "Reduce schedule.batch_size, or give more scans.",
             )
 
-    def run(self, state: TrainingState, keeper: StateKeeper, listener: LoopListener) -> None:
-        """Train from a state to the end; the network then holds the last step's weights.
+    def run(self, state: TrainingState, resume_file: ResumeFile, listener: LoopListener) -> None:
+        """Train from a state to the end. Then the network has the weights of the last step.
 
         Args:
-            state: to begin with; is brought up to date all along.
-            keeper: saves it.
-            listener: is told how it goes.
+            state: state to start from; it is updated after each step.
+            resume_file: saves the state.
+            listener: receives the progress.
 
         Raises:
-            RecipeError: loss or gradient is no longer finite. What was saved before stays.
-            InterruptionError: one of the processes was asked to end. The state is saved.
+            RecipeError: loss or gradient is not finite. The last saved state and checkpoint stay.
+            InterruptionError: a process received SIGINT or SIGTERM. The state is saved.
         """
         with self._interruption:
-            self._run(state, keeper, listener)
+            self._run(state, resume_file, listener)
 
-    def _run(self, state: TrainingState, keeper: StateKeeper, listener: LoopListener) -> None:
-        self._begin(state)
+    def _run(self, state: TrainingState, resume_file: ResumeFile, listener: LoopListener) -> None:
+        self._prepare(state)
         for epoch in range(state.epoch, self._recipe.schedule.epochs):
-            started, spent = time.monotonic(), state.seconds
-            for report in self._steps(epoch, state):
-                state.seconds = spent + time.monotonic() - started
+            started, seconds_before = time.monotonic(), state.seconds
+            for report in self._run_steps(epoch, state):
+                state.seconds = seconds_before + time.monotonic() - started
                 if self._accelerator.is_main_process:
                     listener.step(report)
-                    if keeper.is_due() or self._stopping:
-                        keeper.save(self._captured(state))
+                    if resume_file.is_due() or self._stopping:
+                        resume_file.save(self._update(state))
                 if self._stopping:
                     raise InterruptionError(
                         f"stopped after step {report.step} of {report.steps}, saved",
-                        "The same command goes on from there.",
+                        "Run the same command to resume.",
                     )
-            report_of_epoch = self._end_epoch(epoch, state, spent + time.monotonic() - started)
+            epoch_report = self._finish_epoch(
+                epoch, state, seconds_before + time.monotonic() - started
+            )
             if self._accelerator.is_main_process:
-                if report_of_epoch.is_best:
-                    listener.best(report_of_epoch)
-                listener.epoch(report_of_epoch)
-                keeper.save(self._captured(state))
+                if epoch_report.is_best:
+                    listener.best(epoch_report)
+                listener.epoch(epoch_report)
+                resume_file.save(self._update(state))
         self._accelerator.wait_for_everyone()
 
-    def _begin(self, state: TrainingState) -> None:
+    def _prepare(self, state: TrainingState) -> None:
         settings = self._recipe.optimizer
         if state.network:
             self._network.load_state_dict(state.network, strict=False)
@@ -165,7 +171,8 @@ class TrainingLoop:
         if state.scaler and self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state.scaler)
 
-    def _captured(self, state: TrainingState) -> TrainingState:
+    def _update(self, state: TrainingState) -> TrainingState:
+        """Store the current weights and optimizer in the state, and return it."""
         state.network = {
             name: tensor.detach() for name, tensor in trained_tensors(self._network).items()
         }
@@ -174,7 +181,7 @@ class TrainingLoop:
             state.scaler = self._accelerator.scaler.state_dict()
         return state
 
-    def _order(self, epoch: int) -> NDArray[np.int_]:
+    def _draw_epoch(self, epoch: int) -> NDArray[np.int_]:
         return draw_epoch(
             self._training.with_lesion,
             self._recipe.data.empty_slices,
@@ -182,78 +189,78 @@ class TrainingLoop:
             epoch=epoch,
         )
 
-    def _steps(self, epoch: int, state: TrainingState) -> Iterator[StepReport]:
-        """Do the steps of an epoch that are left; what does not fill a batch is left out."""
+    def _run_steps(self, epoch: int, state: TrainingState) -> Iterator[StepReport]:
+        """Run the remaining steps of an epoch. Slices that do not fill a batch are not used."""
         schedule, per_epoch = self._recipe.schedule, self.steps_per_epoch
-        batches = self._order(epoch)[: per_epoch * schedule.batch_size].reshape(per_epoch, -1)
+        batches = self._draw_epoch(epoch)[: per_epoch * schedule.batch_size].reshape(per_epoch, -1)
         self._model.train()
-        for within in range(state.step, per_epoch):
-            step = epoch * per_epoch + within
+        for index in range(state.step, per_epoch):
+            step = epoch * per_epoch + index
             rate = learning_rate(step, per_epoch, self._recipe)
-            parts = self._step(batches[within], epoch, step, rate)
+            parts = self._run_step(batches[index], epoch, step, rate)
             state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
-            state.step = within + 1
-            yield StepReport(step + 1, schedule.epochs * per_epoch, _named(parts), rate)
+            state.step = index + 1
+            yield StepReport(step + 1, schedule.epochs * per_epoch, _by_part(parts), rate)
 
-    def _step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
-        """Do one optimizer step on a batch of places of slices; return its loss parts."""
+    def _run_step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
+        """Run one optimizer step on a batch, given as indices of slices. Return the loss parts."""
         accelerator, recipe = self._accelerator, self._recipe
         rank, processes = accelerator.process_index, accelerator.num_processes
         _seed_dropout(recipe.schedule.seed, step, rank)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        num_streams = batch.reshape(-1, recipe.schedule.slices_at_once)[rank::processes]
+        micro_batches = batch.reshape(-1, recipe.schedule.micro_batch_size)[rank::processes]
         sums = torch.zeros(len(Losses._fields), device=accelerator.device)
-        for i, places in enumerate(num_streams):
-            with self._synchronizing(i == len(num_streams) - 1):
-                images, targets = self._tensors(places)
+        for i, indices in enumerate(micro_batches):
+            with self._gradient_sync(i == len(micro_batches) - 1):
+                images, targets = self._load_slices(indices)
                 images, targets = augment(
                     images,
                     targets,
                     recipe.augmentation,
                     seed=recipe.schedule.seed,
                     epoch=epoch,
-                    samples=places.tolist(),
+                    samples=indices.tolist(),
                 )
-                losses = self._loss_of(self._model(images), targets)
-                accelerator.backward(losses.total / len(num_streams))
-            sums += torch.stack([part.detach() for part in losses]) / len(num_streams)
-        # Processes are asked to stop one by one, and must agree on the step.
-        asked = sums.new_tensor([float(self._interruption.requested)])
-        *parts, stopping = accelerator.reduce(torch.cat([sums, asked]), "mean").tolist()
+                losses = self._loss(self._model(images), targets)
+                accelerator.backward(losses.total / len(micro_batches))
+            sums += torch.stack([part.detach() for part in losses]) / len(micro_batches)
+        # A signal may reach only one process, but all must stop after the same step.
+        requested = sums.new_tensor([float(self._interruption.requested)])
+        *parts, stopping = accelerator.reduce(torch.cat([sums, requested]), "mean").tolist()
         self._stopping = stopping > 0
         if not np.isfinite(parts[0]):
-            raise _diverged("loss", epoch, recipe)
+            raise _divergence_error("loss", epoch, recipe)
         norm = accelerator.clip_grad_norm_(self._parameters, recipe.optimizer.clip_norm)
         if accelerator.scaler is None and not norm.isfinite():
-            raise _diverged("gradient", epoch, recipe)
+            raise _divergence_error("gradient", epoch, recipe)
         self._optimizer.step()
         self._skipped = self._skipped + 1 if self._optimizer.step_was_skipped else 0
-        if self._skipped == _SKIPPED_IN_A_ROW:
-            raise _diverged("gradient", epoch, recipe)
+        if self._skipped == _MAX_SKIPPED_STEPS:
+            raise _divergence_error("gradient", epoch, recipe)
         self._optimizer.zero_grad()
-        self._average_statistics()
+        self._average_batch_norm()
         return parts
 
-    def _synchronizing(self, wanted: bool) -> AbstractContextManager[Any]:
-        """Exchange gradients between processes after this backward pass, or not yet."""
-        return nullcontext() if wanted else self._accelerator.no_sync(self._model)
+    def _gradient_sync(self, enabled: bool) -> AbstractContextManager[Any]:
+        """Average gradients over the processes after this backward pass, if enabled."""
+        return nullcontext() if enabled else self._accelerator.no_sync(self._model)
 
-    def _tensors(self, places: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
-        images, targets = self._training.read(places)
+    def _load_slices(self, indices: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
+        images, targets = self._training.read(indices)
         device = self._accelerator.device
         return torch.from_numpy(images).to(device), torch.from_numpy(targets).to(device)
 
-    def _end_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
+    def _finish_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
         schedule = self._recipe.schedule
         self._model.eval()
         validation = validation_dice(
-            self._model, self._validation, schedule.slices_at_once, self._accelerator
+            self._model, self._validation, schedule.micro_batch_size, self._accelerator
         )
         report = EpochReport(
             epoch=epoch + 1,
             epochs=schedule.epochs,
-            losses=_named([part / self.steps_per_epoch for part in state.loss_sums]),
+            losses=_by_part([part / self.steps_per_epoch for part in state.loss_sums]),
             learning_rate=learning_rate(
                 (epoch + 1) * self.steps_per_epoch - 1, self.steps_per_epoch, self._recipe
             ),
@@ -267,13 +274,13 @@ class TrainingLoop:
         state.history.append(asdict(report) | {"validation": validation.model_dump()})
         return report
 
-    def _average_statistics(self) -> None:
-        """Average BatchNorm's running statistics over the processes, so that all slices count.
+    def _average_batch_norm(self) -> None:
+        """Average the running statistics of BatchNorm over the processes, so that all slices count.
 
-        This is done after every step: at the next one DDP gives the main process's to all, and
-        what is saved is then what an uninterrupted training goes on with. The more processes, the
-        fewer updates a step makes, so the further back the averages reach; the weights do not
-        depend on them.
+        This happens after each step, because DDP copies the statistics of the main process to all
+        others at the next step. So the saved state has the statistics of an uninterrupted training.
+        With more processes there are fewer updates per step, so the running averages reach back
+        further. The weights do not depend on the statistics.
         """
         if self._accelerator.num_processes == 1:
             return
@@ -282,25 +289,25 @@ class TrainingLoop:
             for name, buffer in self._network.named_buffers()
             if name.endswith(("running_mean", "running_var"))
         ]
-        means = self._accelerator.reduce(torch.cat(statistics), "mean")  # one exchange for all
+        means = self._accelerator.reduce(torch.cat(statistics), "mean")  # one reduction for all
         for buffer, mean in zip(statistics, means.split([len(b) for b in statistics]), strict=True):
             buffer.copy_(mean)
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Make dropout follow from the step, so that no random state has to be saved."""
+    """Seed dropout from the step, so that no random state must be saved."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _named(parts: list[float]) -> dict[str, float]:
+def _by_part(parts: list[float]) -> dict[str, float]:
     return dict(zip(Losses._fields, parts, strict=True))
 
 
-def _diverged(what: str, epoch: int, recipe: Recipe) -> RecipeError:
+def _divergence_error(quantity: str, epoch: int, recipe: Recipe) -> RecipeError:
     rate, precision = recipe.optimizer.learning_rate, recipe.optimizer.mixed_precision
     other = "" if precision == "no" else f", or set optimizer.mixed_precision ({precision}) to no"
     kept = "; the best checkpoint so far is kept" if epoch else ""
     return RecipeError(
-        f"the {what} is not finite in epoch {epoch + 1}{kept}",
-        f"Lower optimizer.learning_rate ({rate:g}){other}, and train into another folder.",
+        f"the {quantity} is not finite in epoch {epoch + 1}{kept}",
+        f"Reduce optimizer.learning_rate ({rate:g}){other}, and train into another folder.",
     )

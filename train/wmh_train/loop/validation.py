@@ -1,4 +1,4 @@
-"""How well a network does on the validation scans while it is trained."""
+"""Dice on the validation scans during a training."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def validation_dice(
     batch_size: int,
     accelerator: Accelerator,
 ) -> ValidationDice:
-    """Measure each scan's Dice over all of its prepared slices: one view, threshold 0.5.
+    """Compute the Dice of each scan over all of its slices, with one view and threshold 0.5.
 
-    The processes share the slices. A scan's Dice is the mean over the outputs, a site's the mean
-    over its scans, and the mean that over all scans. Ignored pixels are not counted.
+    The processes share the slices. The Dice of a scan is the mean over the outputs, the Dice of a
+    site the mean over its scans. Ignored pixels are not counted.
 
     Args:
-        predict: from images [N, C, S, S] to logits.
-        slices: of the validation scans.
-        batch_size: slices at a time.
+        predict: function from images [N, C, S, S] to logits.
+        slices: slices of the validation scans.
+        batch_size: slices per forward pass.
         accelerator: device and processes.
 
     Raises:
         RecipeError: there are fewer slices than processes.
     """
     count, processes = len(slices.scan_of), accelerator.num_processes
-    if count < processes:  # each must call `predict`, with which the network shares its buffers
+    if count < processes:  # each process must call `predict`, because DDP then syncs buffers
         problem = f"{processes} processes cannot share {count_noun(count, 'validation slice')}"
         raise RecipeError(problem, "Launch fewer processes.")
-    mine = np.arange(accelerator.process_index, count, processes)
-    counts = torch.zeros(  # common, predicted, true
+    own = np.arange(accelerator.process_index, count, processes)
+    counts = torch.zeros(  # pixels: intersection, predicted, reference
         (len(slices.scans), len(slices.scans[0].references), 3),
         dtype=torch.int64,
         device=accelerator.device,
     )
     with torch.inference_mode():
-        for start in range(0, len(mine), batch_size):
-            chosen = mine[start : start + batch_size]
-            images, targets = (torch.from_numpy(part) for part in slices.read(chosen))
+        for start in range(0, len(own), batch_size):
+            indices = own[start : start + batch_size]
+            images, targets = (torch.from_numpy(array) for array in slices.read(indices))
             fused = predict(images.to(accelerator.device)).fused
-            scan_of = torch.from_numpy(slices.scan_of[chosen]).to(accelerator.device)
-            counts.index_add_(0, scan_of, _counts(fused, targets.to(accelerator.device)))
+            scan_of = torch.from_numpy(slices.scan_of[indices]).to(accelerator.device)
+            counts.index_add_(0, scan_of, _count_pixels(fused, targets.to(accelerator.device)))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
     by_scan = [float(np.mean([dice(*output) for output in scan])) for scan in total]
     by_site: dict[str, list[float]] = defaultdict(list)
@@ -68,9 +68,9 @@ def validation_dice(
     )
 
 
-def _counts(logits: Tensor, targets: Tensor) -> Tensor:
-    """Count common, predicted and true pixels, [N, K, S, S] to (N, K, 3)."""
-    true = targets == LESION
+def _count_pixels(logits: Tensor, targets: Tensor) -> Tensor:
+    """Count intersection, predicted and reference pixels: [N, K, S, S] to (N, K, 3)."""
+    reference = targets == LESION
     predicted = (logits > 0) & (targets != OTHER_PATHOLOGY)
-    parts = (predicted & true, predicted, true)
-    return torch.stack([part.sum(dim=(-2, -1)) for part in parts], dim=-1)
+    masks = (predicted & reference, predicted, reference)
+    return torch.stack([mask.sum(dim=(-2, -1)) for mask in masks], dim=-1)

@@ -1,1 +1,1 @@
-"""The network: SAM's encoder on its base, adapters, decoder, and the eight views of it."""
+"""The network: pretrained SAM encoder, adapters, decoder, and averaging over eight views."""

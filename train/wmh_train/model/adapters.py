@@ -1,4 +1,4 @@
-"""What adapts a SAM encoder to FLAIR: three input channels made of any number, and LoRA within."""
+"""Adapt a SAM encoder to FLAIR: a channel adapter before it and LoRA inside it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wmh_train.recipe.recipe import LoraSettings
 
 _ADAPTER_WIDTH = 16
 _ENCODER_CHANNELS = 3
-_NAME_OF_LAYER = {"qkv": "attn.qkv", "proj": "attn.proj", "lin1": "mlp.lin1", "lin2": "mlp.lin2"}
+_LAYER_NAMES = {"qkv": "attn.qkv", "proj": "attn.proj", "lin1": "mlp.lin1", "lin2": "mlp.lin2"}
 
 
 class ChannelAdapter(nn.Sequential):
-    """Turns C image channels, [N, C, S, S], into the three that the encoder expects.
+    """Maps C image channels, [N, C, S, S], to the three channels that the encoder expects.
 
-    conv 3×3, BatchNorm, GELU, conv 1×1; the last starts as a plain average of its inputs.
+    Conv 3×3, BatchNorm, GELU, conv 1×1. The last layer is initialized to average its inputs.
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,21 +35,22 @@ class ChannelAdapter(nn.Sequential):
 
 
 def add_lora(encoder: nn.Module, settings: LoraSettings, depth: int) -> peft.PeftModel:
-    """Put low-rank adapters beside the linear layers of an encoder's blocks and freeze the rest.
+    """Add low-rank adapters to linear layers in an encoder's blocks and freeze everything else.
 
-    Each adapted layer computes `W x + (alpha / rank) · B A x` with alpha equal to the rank.
+    An adapted layer computes `W x + (alpha / rank) · B A x`, with alpha equal to the rank.
 
     Args:
-        encoder: a SAM image encoder; it is changed in place and lives on in what is returned.
-        settings: rank by layer, blocks (empty: all), dropout.
-        depth: how many blocks the encoder has.
+        encoder: SAM image encoder. It is changed in place and becomes part of the returned model.
+        settings: rank of each layer, blocks (empty: all), dropout.
+        depth: number of blocks in the encoder.
 
     Raises:
-        RecipeError: not exactly the layers that the settings name were adapted.
+        RecipeError: some layers of the settings do not exist in the encoder.
     """
     blocks = settings.blocks or list(range(depth))
-    ranks = {_NAME_OF_LAYER[layer]: rank for layer, rank in settings.ranks.items()}
-    # One anchored expression: a bare target "proj" would also adapt patch_embed.proj.
+    ranks = {_LAYER_NAMES[layer]: rank for layer, rank in settings.ranks.items()}
+    # peft matches this regular expression against whole names. The plain target "proj" would
+    # also adapt patch_embed.proj.
     block, layer = "|".join(map(str, blocks)), "|".join(map(re.escape, ranks))
     model = peft.get_peft_model(
         encoder,
@@ -63,7 +64,7 @@ def add_lora(encoder: nn.Module, settings: LoraSettings, depth: int) -> peft.Pef
     adapted = sum(isinstance(module, peft.tuners.lora.LoraLayer) for module in model.modules())
     if adapted != len(blocks) * len(ranks):
         raise RecipeError(
-            f"LoRA reached {adapted} layers, expected {len(blocks)} blocks × {len(ranks)} layers",
-            "Check the recipe's blocks.",
+            f"LoRA adapted {adapted} layers, expected {len(blocks)} blocks × {len(ranks)} layers",
+            "Check network.lora.blocks in the recipe.",
         )
     return model

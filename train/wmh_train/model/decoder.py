@@ -1,4 +1,4 @@
-"""From the encoder's coarse features to logits at every scale and at full resolution."""
+"""The decoder: from the encoder's coarse features to logits at each scale and full resolution."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from wmh_train.recipe.recipe import DecoderSettings
 
 _FUSION_WIDTH = 8
-_LESION_PRIOR = 0.01  # share of lesion pixels that an untrained head expects
+_LESION_PRIOR = 0.01  # lesion probability that an untrained head predicts
 
 
 class Logits(NamedTuple):
-    """What the network says, before the logistic function."""
+    """Outputs of the network, before the sigmoid."""
 
     fused: Tensor  # [N, K, S, S]
-    scales: list[Tensor]  # [N, K, s, s], coarse to fine, the last at s = S
+    scales: list[Tensor]  # [N, K, s, s], coarse to fine; the last has s = S
 
 
 class DetailBranch(nn.Module):
-    """Convolutions of the image itself: at full resolution and at each scale of the decoder.
+    """Convolutional features of the image, at full resolution and at each scale of the decoder.
 
-    The encoder sees patches; a lesion of two or three pixels has to be remembered inside one
-    token. These features let the decoder see it, and its surroundings, at every scale.
+    The encoder splits the image into patches, so a lesion of two or three pixels is only part of
+    one token. These features give the decoder the fine detail at each scale.
     """
 
     def __init__(self, channels: int, widths: list[int]) -> None:
@@ -39,7 +39,7 @@ class DetailBranch(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Map [N, C, S, S] to features of each width, the first at S, each next at half."""
+        """Map [N, C, S, S] to one feature map per width, with sides S, S/2, S/4 and so on."""
         features = [self.at_full(image)]
         for halving in self.halvings:
             features.append(halving(features[-1]))
@@ -47,7 +47,7 @@ class DetailBranch(nn.Module):
 
 
 class UpStage(nn.Module):
-    """Doubles the resolution, takes in detail where there is any, convolves once or twice."""
+    """Doubles the resolution, adds the detail features if any, and convolves once or twice."""
 
     def __init__(self, inputs: int, width: int, detail: int, *, refine: bool) -> None:
         super().__init__()
@@ -66,14 +66,14 @@ class UpStage(nn.Module):
 
 
 class MultiScaleDecoder(nn.Module):
-    """One stage for each doubling, one head a stage, and a fusion of all heads.
+    """One stage per doubling of the resolution, one head per stage, and a fusion of all heads.
 
     Args:
-        inputs: channels of the encoder's output.
-        settings: widths of the stages, coarse to fine, and of the detail branch at full
-            resolution, which doubles at each halving (0: none).
-        channels: C of the image, for the detail branch.
-        outputs: K.
+        inputs: number of channels of the encoder's output.
+        settings: width of each stage, coarse to fine, and width of the detail branch at full
+            resolution (0: no detail branch). That width doubles when the resolution halves.
+        channels: C, number of image channels, for the detail branch.
+        outputs: K, number of outputs.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class MultiScaleDecoder(nn.Module):
         )
 
     def forward(self, features: Tensor, image: Tensor) -> Logits:
-        """Decode features [N, inputs, s, s] of an image [N, C, S, S]."""
+        """Compute logits from features [N, inputs, s, s] of an image [N, C, S, S]."""
         details: list[Tensor | None] = [None] * len(self.stages)
         if self.detail is not None:
             details = self.detail(image)[::-1]
@@ -115,9 +115,9 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 def _head(inputs: int, outputs: int) -> nn.Conv2d:
-    """Make a head that starts by expecting few lesions (Lin et al. 2017, section 4.1).
+    """Build a head whose bias makes lesions improbable at first (Lin et al. 2017, section 4.1).
 
-    Without it, hundreds of steps go by until the background is believed.
+    Without this bias, the network needs hundreds of steps to learn that most pixels are background.
     """
     head = nn.Conv2d(inputs, outputs, kernel_size=1)
     assert head.bias is not None

@@ -1,4 +1,4 @@
-"""The network, one class for every size: channel adapter, SAM encoder with LoRA, decoder."""
+"""The network, one class for all sizes: channel adapter, SAM encoder with LoRA, decoder."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from wmh_train.model.adapters import ChannelAdapter, add_lora
-from wmh_train.model.base import Base, load_base
 from wmh_train.model.decoder import Logits, MultiScaleDecoder
+from wmh_train.model.pretrained import PretrainedWeights, load_pretrained
 from wmh_train.model.sam import build_image_encoder
 from wmh_train.recipe.recipe import Recipe
 
 
 class WmhNetwork(nn.Module):
-    """Segments prepared slices.
+    """Segments preprocessed slices.
 
     Args:
-        recipe: its make.
-        base: weights of the encoder; None initialises it at random, like the rest.
+        recipe: defines channels, outputs, slice size and layers.
+        pretrained: weights of the encoder. None: random weights, as in all other layers.
     """
 
-    def __init__(self, recipe: Recipe, base: Base | None = None) -> None:
+    def __init__(self, recipe: Recipe, pretrained: PretrainedWeights | None = None) -> None:
         super().__init__()
         network, channels, outputs = recipe.network, len(recipe.channels), len(recipe.outputs)
         self.adapter = ChannelAdapter(channels)
         self.encoder = build_image_encoder(network.encoder, recipe.preprocessing.size_px)
-        if base is not None:
-            load_base(self.encoder, base)
+        if pretrained is not None:
+            load_pretrained(self.encoder, pretrained)
         self.encoder.requires_grad_(network.encoder.trained)
         if network.lora is not None:
             self.encoder = add_lora(self.encoder, network.lora, network.encoder.depth)
@@ -36,13 +36,13 @@ class WmhNetwork(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Logits:
-        """Segment prepared slices.
+        """Segment preprocessed slices.
 
         Args:
-            image: [N, C, S, S], float32, as `wmh_runtime.preprocessing.preprocess` leaves it.
+            image: float32 [N, C, S, S], from `wmh_runtime.preprocessing.preprocess`.
 
         Returns:
-            Logits at full resolution and at every scale of the decoder.
+            Logits at full resolution and at each scale of the decoder.
         """
         features = self.encoder(self.adapter(image))
         logits: Logits = self.decoder(features, image)
@@ -51,32 +51,32 @@ class WmhNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """How many parameters there are, by what becomes of them."""
+    """Number of parameters, frozen and trained, by part of the network."""
 
     frozen: int
-    encoder: int  # trained ones of the encoder itself; 0 where it is frozen
+    encoder: int  # trained parameters of the encoder itself; 0 if it is frozen
     lora: int
     adapter: int
     decoder: int
 
     @property
     def trained(self) -> int:
-        """All that training changes."""
+        """Number of trained parameters."""
         return self.encoder + self.lora + self.adapter + self.decoder
 
     @property
     def total(self) -> int:
-        """All there are."""
+        """Number of all parameters."""
         return self.frozen + self.trained
 
     @property
     def trained_share(self) -> float:
-        """Share of the parameters that is trained, in [0, 1]."""
+        """Fraction of the parameters that are trained, in [0, 1]."""
         return self.trained / self.total
 
 
 def parameter_counts(network: WmhNetwork) -> ParameterCounts:
-    """Count a network's parameters."""
+    """Count the parameters of a network."""
     counts = dict.fromkeys(("frozen", "encoder", "lora", "adapter", "decoder"), 0)
     for name, parameter in network.named_parameters():
         part = "lora" if ".lora_" in name else name.split(".")[0]

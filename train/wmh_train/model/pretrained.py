@@ -1,7 +1,8 @@
-"""Weights that a frozen encoder stands on: MedSAM's, or any in segment-anything's format.
+"""Pretrained weights of the encoder: MedSAM's, or any in the format of segment-anything.
 
-The file is a state dict of the whole of SAM; only `image_encoder.*` is taken. It is read with
-`weights_only=True`, so nothing in it is executed, and compared key by key with the encoder.
+The file is a state dict of a whole SAM model; only `image_encoder.*` is used. It is read with
+`weights_only=True`, so no code in it is executed, and its keys and shapes are compared with the
+encoder.
 """
 
 from __future__ import annotations
@@ -20,35 +21,35 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.schema import StrictModel
 
 _ENCODER = "image_encoder."
-_REST_OF_SAM = ("prompt_encoder.", "mask_decoder.")
-_TABLES = ("rel_pos_h", "rel_pos_w")  # of a block: relative positions of rows and columns
+_OTHER_PARTS = ("prompt_encoder.", "mask_decoder.")
+_TABLES = ("rel_pos_h", "rel_pos_w")  # relative positions of rows and columns, in each block
 _ADVICE = "Give MedSAM's medsam_vit_b.pth, or a checkpoint of segment-anything."
 
 
-class BaseIdentity(StrictModel):
-    """Which weights they are."""
+class PretrainedIdentity(StrictModel):
+    """Identifies a file of pretrained weights."""
 
-    name: str = Field(description="of the file, for people; the hash decides")
+    name: str = Field(description="file name, for information; the hash decides")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True)
-class Base:
-    """A file of weights that has been looked through."""
+class PretrainedWeights:
+    """A checked file of pretrained weights. The weights themselves stay on disk."""
 
     path: Path
-    identity: BaseIdentity
+    identity: PretrainedIdentity
 
     def read(self) -> dict[str, Tensor]:
-        """Return the image encoder's weights by their names within it, float32.
+        """Return the weights of the image encoder by their names within it, float32.
 
         Raises:
-            InputError: the file cannot be read, is something else, or holds values that are not
+            InputError: the file cannot be read, has another format, or contains values that are not
                 finite.
         """
         tensors = {
             key.removeprefix(_ENCODER): tensor.float()
-            for key, tensor in _state_of_sam(self.path).items()
+            for key, tensor in _read_sam_state(self.path).items()
             if key.startswith(_ENCODER)
         }
         for key, tensor in tensors.items():
@@ -57,102 +58,108 @@ class Base:
         return tensors
 
 
-def read_base(path: Path) -> Base:
-    """Look through a checkpoint of segment-anything's format; its weights are not kept in memory.
+def read_pretrained(path: Path) -> PretrainedWeights:
+    """Check a file of pretrained weights and hash it. The weights are not kept in memory.
 
     Raises:
-        InputError: it cannot be read, is something else, or holds values that are not finite.
+        InputError: the file cannot be read, has another format, or contains values that are not
+            finite.
     """
     try:
-        found = sha256_file(path)
+        sha256 = sha256_file(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot be read ({reason})", _ADVICE, about=path) from error
-    base = Base(path, BaseIdentity(name=path.name, sha256=found))
-    base.read()
-    return base
+    pretrained = PretrainedWeights(path, PretrainedIdentity(name=path.name, sha256=sha256))
+    pretrained.read()
+    return pretrained
 
 
-def _state_of_sam(path: Path) -> dict[str, Tensor]:
+def _read_sam_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no pickle, or a damaged one, raises anything
+    except Exception as error:  # torch.load raises many types for a damaged or other file
         raise InputError("is not a file of PyTorch weights", _ADVICE, about=path) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        holds = f" ({', '.join(map(str, list(state)[:3]))}, …)" if isinstance(state, dict) else ""
-        problem = f"is not a state dict of tensors alone{holds}"
-        raise InputError(problem, f"{_ADVICE} Not the state of a training.", about=path)
-    strange = [key for key in state if not key.startswith((_ENCODER, *_REST_OF_SAM))]
-    if strange or not any(key.startswith(_ENCODER) for key in state):
-        found = f"holds {strange[0]}" if strange else "holds no image_encoder"
-        raise InputError(f"{found}, so it is not a model of SAM", _ADVICE, about=path)
+        keys = f" ({', '.join(map(str, list(state)[:3]))}, …)" if isinstance(state, dict) else ""
+        raise InputError(
+            f"is not a state dict that contains only tensors{keys}",
+            f"{_ADVICE} The saved state of a training does not work.",
+            about=path,
+        )
+    unknown = [key for key in state if not key.startswith((_ENCODER, *_OTHER_PARTS))]
+    if unknown or not any(key.startswith(_ENCODER) for key in state):
+        reason = f"contains {unknown[0]}" if unknown else "contains no image_encoder"
+        raise InputError(f"{reason}, so it is not a SAM model", _ADVICE, about=path)
     return state
 
 
-def load_base(encoder: nn.Module, base: Base) -> None:
-    """Load weights into an image encoder; positions are resized to its number of tokens.
+def load_pretrained(encoder: nn.Module, pretrained: PretrainedWeights) -> None:
+    """Load pretrained weights into an image encoder and resize positions to its token grid.
 
-    The position embedding is resized bicubically and the relative positions of global blocks
-    linearly, as segment-anything resizes the latter itself.
+    The position embedding is resized bicubically. The relative positions of global blocks are
+    resized linearly, as in segment-anything.
 
     Raises:
-        InputError: a weight is missing, unknown, or of another shape, or other blocks attend
-            globally.
+        InputError: a weight is missing, unknown, or has another shape, or the global attention
+            blocks differ.
     """
-    tensors, expected = base.read(), encoder.state_dict()
+    tensors, expected = pretrained.read(), encoder.state_dict()
     differing = sorted(tensors.keys() ^ expected.keys())
     if differing:
-        what = "lacks" if differing[0] in expected else "holds the unknown"
+        problem = "lacks" if differing[0] in expected else "has the unknown key"
         raise InputError(
-            f"{what} {_ENCODER}{differing[0]} ({len(differing)} keys differ in all)",
+            f"{problem} {_ENCODER}{differing[0]} ({len(differing)} keys differ in total)",
             "Give weights of the recipe's encoder.",
-            about=base.path,
+            about=pretrained.path,
         )
-    blocks = _global_blocks(base, tensors, encoder)
+    blocks = _global_blocks(pretrained, tensors, encoder)
     for key in (f"blocks.{block}.attn.{table}" for block in blocks for table in _TABLES):
-        tensors[key] = _resized_table(tensors[key], expected[key].shape)
-    tensors["pos_embed"] = _resized_embedding(tensors["pos_embed"], expected["pos_embed"].shape)
+        tensors[key] = _resize_table(tensors[key], expected[key].shape)
+    tensors["pos_embed"] = _resize_embedding(tensors["pos_embed"], expected["pos_embed"].shape)
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise InputError(
-                f"{_ENCODER}{key} is {list(tensor.shape)}, the recipe's encoder has"
+                f"{_ENCODER}{key} has shape {list(tensor.shape)}, the recipe's encoder has"
                 f" {list(expected[key].shape)}",
-                "Give weights of the recipe's encoder, or a recipe of this one (vit_b, vit_l, …).",
-                about=base.path,
+                "Give weights of the recipe's encoder, or use the recipe of this size (vit_b, …).",
+                about=pretrained.path,
             )
     encoder.load_state_dict(tensors)
 
 
-def _global_blocks(base: Base, tensors: dict[str, Tensor], encoder: nn.Module) -> list[int]:
-    """Return which blocks attend across the whole slice; they must be those of the file.
+def _global_blocks(
+    pretrained: PretrainedWeights, tensors: dict[str, Tensor], encoder: nn.Module
+) -> list[int]:
+    """Return the blocks with global attention; InputError if the file has other ones.
 
-    The file tells them by their tables of relative positions, whose rows are the distances
-    between the tokens of a whole slice, 2 n − 1, and not of a window.
+    In the file, the table of relative positions of a global block has 2 n − 1 rows, n the number
+    of tokens along a side of the slice. The table of a windowed block is smaller.
     """
     blocks = cast("nn.ModuleList", encoder.blocks)
-    wanted = [i for i, block in enumerate(blocks) if block.window_size == 0]
-    whole = 2 * tensors["pos_embed"].shape[1] - 1
+    expected = [i for i, block in enumerate(blocks) if block.window_size == 0]
+    global_rows = 2 * tensors["pos_embed"].shape[1] - 1
     rows = [len(tensors[f"blocks.{i}.attn.{_TABLES[0]}"]) for i in range(len(blocks))]
-    found = [i for i, count in enumerate(rows) if count == whole]
-    if found != wanted:
+    stored = [i for i, count in enumerate(rows) if count == global_rows]
+    if stored != expected:
         raise InputError(
-            f"attends globally in blocks {found}, the recipe's encoder in {wanted}",
-            "Set network.encoder.global_blocks to those of the weights.",
-            about=base.path,
+            f"has global attention in blocks {stored}, the recipe's encoder in {expected}",
+            "Set network.encoder.global_blocks to the blocks of the weights.",
+            about=pretrained.path,
         )
-    return wanted
+    return expected
 
 
-def _resized_embedding(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Resize (1, rows, columns, width) to as many rows and columns; another width stays."""
+def _resize_embedding(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Resize (1, rows, columns, width) to the rows and columns of `shape`; the width stays."""
     if tensor.shape[1:3] == shape[1:3]:
         return tensor
     resized = F.interpolate(tensor.permute(0, 3, 1, 2), size=shape[1:3], mode="bicubic")
     return resized.permute(0, 2, 3, 1)
 
 
-def _resized_table(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Resize (2 n − 1, width) to as many rows; another width stays."""
+def _resize_table(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Resize (2 n − 1, width) to the rows of `shape`; the width stays."""
     if len(tensor) == shape[0]:
         return tensor
     return F.interpolate(tensor.T[None], size=shape[0], mode="linear")[0].T

@@ -1,7 +1,7 @@
-"""Weights in MedSAM's format that know nothing: to try everything without the real ones.
+"""Random weights in MedSAM's format, to try all commands without the real weights.
 
-They are random, but so that what a patch shows gets through twelve blocks and the neck: a decoder
-can then be trained on them, and its masks depend on every block.
+They are scaled so that the content of a patch passes through twelve blocks and the neck. So a
+decoder can be trained on the features, and its masks depend on every block.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from wmh_runtime.files.atomic import atomic_path
 from wmh_train.model.sam import build_image_encoder, modeling
 from wmh_train.recipe.recipe import EncoderSettings
 
-_SAM_SIZE_PX = 1024  # the slice side that SAM was made for
-_POSITION_SPREAD = 0.02  # segment-anything starts positions at zero, which would hide mistakes
-_BRANCH_GAIN = 0.3  # of what attention and MLP add to a token, so that they do not drown it
-_NEIGHBOUR_SPREAD = 0.005  # of the neck's 3 × 3 convolution, beside passing each token on
+_SAM_SIZE_PX = 1024  # input size of SAM
+_POSITION_SPREAD = 0.02  # segment-anything initializes positions to zero, which would hide errors
+_BRANCH_GAIN = 0.3  # scales the outputs of attention and MLP, so that they do not dominate a token
+_NECK_SPREAD = 0.005  # noise on the identity kernel of the neck's 3 × 3 convolution
 
 
-def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
-    """Write the state dict of a whole SAM with random weights, 375 MB for vit_b.
+def write_random_pretrained(path: Path, settings: EncoderSettings, seed: int) -> None:
+    """Write the state dict of a whole SAM model with random weights, 375 MB for vit_b.
 
     Args:
-        path: of the `.pth` file.
-        settings: of its image encoder.
-        seed: of the weights.
+        path: `.pth` file to write.
+        settings: settings of the image encoder.
+        seed: random seed.
     """
     torch.manual_seed(seed)
     encoder = build_image_encoder(settings, _SAM_SIZE_PX)
-    _let_patches_through(encoder)
+    _scale_weights(encoder)
     tokens, width = _SAM_SIZE_PX // settings.patch_px, settings.neck_channels
     sam = modeling().Sam(
         image_encoder=encoder,
@@ -55,7 +55,7 @@ def write_random_base(path: Path, settings: EncoderSettings, seed: int) -> None:
         torch.save(sam.state_dict(), partial)
 
 
-def _let_patches_through(encoder: nn.Module) -> None:
+def _scale_weights(encoder: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if "pos" in name.rsplit(".", 1)[-1]:
@@ -63,10 +63,10 @@ def _let_patches_through(encoder: nn.Module) -> None:
             elif name.endswith(("attn.proj.weight", "mlp.lin2.weight")):
                 parameter.mul_(_BRANCH_GAIN)
             elif name in ("patch_embed.proj.weight", "neck.0.weight"):
-                # Flattened to rows: lengths and angles stay. Rounded from double, so that neither
-                # the machine nor the number of its threads matters.
-                exact = torch.empty_like(parameter, dtype=torch.float64)
-                parameter.copy_(nn.init.orthogonal_(exact))
+                # Orthogonal, so lengths and angles stay. Computed in float64 and rounded, so that
+                # the result is the same on all machines and for any number of threads.
+                orthogonal = torch.empty_like(parameter, dtype=torch.float64)
+                parameter.copy_(nn.init.orthogonal_(orthogonal))
             elif name == "neck.2.weight":
                 nn.init.dirac_(parameter)
-                parameter.add_(torch.randn_like(parameter), alpha=_NEIGHBOUR_SPREAD)
+                parameter.add_(torch.randn_like(parameter), alpha=_NECK_SPREAD)

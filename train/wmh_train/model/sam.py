@@ -1,8 +1,8 @@
 """segment-anything's image encoder, imported without the rest of the package.
 
-`import segment_anything` also imports torchvision, which the encoder does not need and which is
-not installed everywhere. Its `modeling` package needs only torch, so it alone is loaded, under a
-private name.
+`import segment_anything` also imports torchvision, which the encoder does not need and which may
+not be installed. The subpackage `modeling` needs only torch. So only this subpackage is imported,
+under a private name.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from wmh_runtime.errors import RecipeError
 from wmh_train.recipe.recipe import EncoderSettings
 
 _PRIVATE_NAME = "_wmh_segment_anything_modeling"
-_INPUT_CHANNELS = 3  # the encoder was made for RGB; the channel adapter provides three
-_LAYER_NORM_EPSILON = 1e-6  # of segment-anything's build function
+_INPUT_CHANNELS = 3  # the encoder expects RGB; the channel adapter makes three channels
+_LAYER_NORM_EPSILON = 1e-6  # value in segment-anything's build function
 
 
 def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
-    """Build a randomly initialized SAM image encoder.
+    """Build a SAM image encoder with random weights.
 
     Args:
-        settings: its width, depth, patches and windows.
-        size_px: S of its input [N, 3, S, S].
+        settings: width, depth, patches and windows.
+        size_px: S of the input [N, 3, S, S].
 
     Returns:
         A module whose output is [N, neck_channels, S / patch_px, S / patch_px].
 
     Raises:
-        RecipeError: the patches do not tile the slice.
+        RecipeError: `size_px` is not a multiple of the patch size.
     """
     if size_px % settings.patch_px:
         raise RecipeError(
@@ -62,16 +62,18 @@ def build_image_encoder(settings: EncoderSettings, size_px: int) -> nn.Module:
 
 @cache
 def _encoder_class() -> Any:
-    """Make the encoder's class: segment-anything's, able to compute activations twice."""
+    """Return the class of segment-anything's encoder, extended by gradient checkpointing."""
 
     class ImageEncoder(modeling().image_encoder.ImageEncoderViT):  # type: ignore[misc]
         gradient_checkpointing = False
 
         def forward(self, image: Tensor) -> Tensor:
-            twice = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+            recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
             tokens = self.patch_embed(image) + self.pos_embed  # (N, rows, columns, width)
             for block in self.blocks:
-                tokens = checkpoint(block, tokens, use_reentrant=False) if twice else block(tokens)
+                tokens = (
+                    checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
+                )
             features: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
             return features
 

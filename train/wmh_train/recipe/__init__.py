@@ -1,1 +1,1 @@
-"""The recipe: everything that decides a training."""
+"""The recipe: all settings of a training."""

@@ -1,4 +1,4 @@
-"""A recipe written out: every key with its value and meaning, to copy and change."""
+"""Write a recipe as TOML with all keys, values and descriptions, to copy and edit."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from wmh_runtime.schema import StrictModel
 from wmh_train.recipe.recipe import Recipe
 
 
-def recipe_text(recipe: Recipe) -> str:
-    """Write a recipe as TOML that `load_recipe` reads back to the same."""
+def recipe_to_toml(recipe: Recipe) -> str:
+    """Return a recipe as TOML. `load_recipe` reads the same recipe back."""
     return "\n".join(_lines(recipe, path=())).strip() + "\n"
 
 
 def _lines(table: StrictModel, path: tuple[str, ...]) -> list[str]:
-    """Write a table's own keys first, as TOML wants it, then the tables in it."""
-    own: list[str] = []
-    inner: list[str] = []
+    """Return the lines of a table: its own keys first, as TOML requires, then its subtables."""
+    keys: list[str] = []
+    subtables: list[str] = []
     for name, value in table:
         if isinstance(value, StrictModel):
-            inner += _lines(value, (*path, name))
+            subtables += _lines(value, (*path, name))
         elif value is not None:
-            meaning = type(table).model_fields[name].description
-            own.append(f"{name} = {_toml(value)}" + (f"  # {meaning}" if meaning else ""))
-    head = ["", f"[{'.'.join(path)}]"] if path and own else []
-    return [*head, *own, *inner]
+            description = type(table).model_fields[name].description
+            comment = f"  # {description}" if description else ""
+            keys.append(f"{name} = {_toml_value(value)}{comment}")
+    header = ["", f"[{'.'.join(path)}]"] if path and keys else []
+    return [*header, *keys, *subtables]
 
 
-def _toml(value: Any) -> str:
+def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        return (
+            "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+        )
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
     return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
