@@ -1,4 +1,4 @@
-"""A small network and its bundle, exported once for all tests of a folder that ask for it."""
+"""Fixtures: a small network and its bundle, exported once for all tests of a folder."""
 
 import os
 import shutil
@@ -7,29 +7,32 @@ from contextlib import suppress
 import pytest
 
 from tests.networks import TWO, write_checkpoint
-from tests.toys import small_recipe
+from tests.training_toys import small_recipe
 from wmh_export import phantom_probes
 from wmh_export.build import build
 
 
 @pytest.fixture(scope="session", autouse=True)
-def phantoms_made_once(tmp_path_factory):
-    """Every build asks about the same phantoms; making them is most of a small build's time.
+def cached_phantoms(tmp_path_factory):
+    """Use phantoms of one site instead of three, and make each phantom once per test run.
 
-    One site's instead of three, and those once for all processes of the run.
+    Every build needs the same phantoms, and they take most of the time of a small build. All
+    processes of a run share them.
     """
-    one, write_phantom = tmp_path_factory.mktemp("phantoms"), phantom_probes.write_phantom
-    of_run = tmp_path_factory.getbasetemp()
-    made = (of_run.parent if "PYTEST_XDIST_WORKER" in os.environ else of_run) / "made"
+    own_folder, write_phantom = tmp_path_factory.mktemp("phantoms"), phantom_probes.write_phantom
+    run_folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run_folder = run_folder.parent  # shared by all worker processes
+    cache = run_folder / "phantom-cache"
 
     def copy_phantom(plan, folder):
-        kept = made / str(plan.seed)
-        if not kept.exists():
-            write_phantom(plan, one / kept.name)
+        cached = cache / str(plan.seed)
+        if not cached.exists():
+            write_phantom(plan, own_folder / cached.name)
             with suppress(OSError):  # another process was faster
-                made.mkdir(exist_ok=True)
-                (one / kept.name).rename(kept)
-        shutil.copytree(kept, folder, dirs_exist_ok=True)
+                cache.mkdir(exist_ok=True)
+                (own_folder / cached.name).rename(cached)
+        shutil.copytree(cached, folder, dirs_exist_ok=True)
 
     patch = pytest.MonkeyPatch()
     patch.setattr(phantom_probes, "write_phantom", copy_phantom)
@@ -40,7 +43,7 @@ def phantoms_made_once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """Two channels, two outputs, of a network that was taught a little."""
+    """A calibrated checkpoint of a briefly trained network with two channels and two outputs."""
     return write_checkpoint(tmp_path_factory.mktemp("run"), small_recipe(**TWO))
 
 

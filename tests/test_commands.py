@@ -1,4 +1,4 @@
-"""The whole way as a user goes it: train, calibrate, export, segment."""
+"""The commands in the order of a user: train, calibrate, export, segment."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.toys import SMALL_RECIPE, write_annotated_heads, write_toml
+from tests.toys import write_annotated_heads
+from tests.training_toys import SMALL_RECIPE, write_toml
 from wmh_bench.cli import main as bench
 from wmh_export.cli import main as export
 from wmh_runtime.cli.evaluate import main as evaluate
@@ -23,17 +24,17 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     data = write_annotated_heads(tmp_path / "data", 8)
     run, bundle = tmp_path / "run", tmp_path / "bundle"
 
-    status, said, _ = run_command(train, "fit", recipe, "--data", data, "--out", run)
+    status, output, _ = run_command(train, "fit", recipe, "--data", data, "--out", run)
     assert status == 0
-    assert "epoch 30/30" in said
+    assert "epoch 30/30" in output
     status, _, errors = run_command(export, "build", run, "--out", bundle)
     assert (status, "is not calibrated" in errors) == (2, True)
-    status, said, _ = run_command(train, "calibrate", run, "--data", data)
+    status, output, _ = run_command(train, "calibrate", run, "--data", data)
     assert status == 0
-    assert "mean Dice" in said
-    status, said, errors = run_command(export, "build", run, "--out", bundle)
+    assert "mean Dice" in output
+    status, output, errors = run_command(export, "build", run, "--out", bundle)
     assert status == 0, errors
-    assert "mask Dice 1.0000" in said
+    assert "mask Dice 1.0000" in output
     status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle)
     assert status == 0, errors
     mask = nib.load(tmp_path / "out" / "sub-02_label-WMH_mask.nii.gz")
@@ -41,24 +42,24 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
 
 
 @pytest.mark.parametrize("command", [train, export, infer, evaluate, bench])
-def test_help_says_what_it_is_for_and_what_not(command, run_command):
-    status, said, _ = run_command(command, "--help")
+def test_help_states_research_use_only(command, run_command):
+    status, output, _ = run_command(command, "--help")
     assert status == 0
-    assert "Research use only" in " ".join(said.split())
+    assert "Research use only" in " ".join(output.split())
 
 
-def test_nothing_speaks_of_the_machine_it_was_made_on():
-    """Documents and code name no folder of a developer's machine and no registry's host."""
-    foreign = ("/" + "work/", "/" + "root/", "pypi." + "org", "shared/" + "reference")
+def test_no_file_names_a_path_of_a_developers_machine():
+    """Documents and code name no folder of a developer's machine and no package registry."""
+    forbidden = ("/" + "work/", "/" + "root/", "pypi." + "org", "shared/" + "reference")
     for path in REPOSITORY.rglob("*"):
         relative = path.relative_to(REPOSITORY)
         is_text = path.suffix in {".py", ".md", ".toml", ".json"}
         if is_text and not relative.parts[0].startswith("."):
             text = path.read_text(encoding="utf-8")
-            assert not [word for word in foreign if word in text], relative
+            assert not [word for word in forbidden if word in text], relative
 
 
-def test_a_library_that_is_missing_is_told_in_words(run_command, monkeypatch):
+def test_a_missing_library_is_reported_in_one_line(run_command, monkeypatch):
     from wmh_export.cli import main
 
     monkeypatch.setitem(sys.modules, "wmh_export.build", None)

@@ -1,3 +1,3 @@
-"""Turn a training checkpoint into a bundle of ONNX graphs that provably agrees with it."""
+"""Export a training checkpoint to a bundle of ONNX graphs that agree with the trained network."""
 
-import wmh_runtime  # noqa: F401 - before ONNX Runtime
+import wmh_runtime  # noqa: F401 - must be imported before ONNX Runtime

@@ -1,4 +1,4 @@
-"""A calibrated checkpoint becomes a bundle, of graphs that are proven to be its network."""
+"""Build a bundle from a calibrated checkpoint, and compare every graph with the trained network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from wmh_export.graph_writer import GraphWriter, Proof, Written
+from wmh_export.graph_exporter import ExportedPrecision, GraphExporter, ParityCheck
 from wmh_export.model_card import model_card
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
@@ -20,47 +20,48 @@ from wmh_runtime.bundle.bundle import (
     MANIFEST_NAME,
     REFERENCE_OUTPUTS_NAME,
     Bundle,
-    open_bundle,
+    load_bundle,
 )
 from wmh_runtime.bundle.manifest import Calibration, File, Manifest, Quantization, Training
 from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs, compute_reference_outputs
-from wmh_runtime.conformance.verify import SCANS_IN_EIGHT_VIEWS
+from wmh_runtime.conformance.verify import SCAN_SLICES_IN_EIGHT_VIEWS
 from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.files.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
-from wmh_train.checkpoint import CheckpointFacts, load_facts, load_network
+from wmh_train.checkpoint import CheckpointMetadata, load_metadata, load_network
 from wmh_train.model.network import WmhNetwork
 from wmh_train.torch_backend import TorchBackend
 
-GRAPHS = "graphs"
+GRAPHS_FOLDER = "graphs"
 _TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript")
 _NO_LICENSE = "not stated"
-_PHANTOM_CAUTION = "Trained on made-up heads: on scans of patients its masks mean nothing"
-_ASKED, _IN_EIGHT_VIEWS = 8, 2  # slices; each of eight views costs eight
-_MERGED_ASKED = 2
-_CALIBRATED_ON, _SEARCHED_ON = 12, 12
+_PHANTOM_WARNING = "Trained on made-up heads: on scans of patients its masks mean nothing"
+# Numbers of slices. A reference output in eight views takes eight times as long as in one.
+_PARITY_SLICES, _PARITY_SLICES_IN_EIGHT_VIEWS = 8, 2
+_MERGE_CHECK_SLICES = 2
+_CALIBRATION_SLICES, _SEARCH_SLICES = 12, 12
 
 
 @dataclass(frozen=True)
-class Naming:
-    """What people shall call a bundle and know of it."""
+class BundleMetadata:
+    """Texts about a bundle that its author chooses."""
 
-    name: str = ""  # empty takes the recipe's
-    warning: str = ""  # empty is none, but for a network that learned from phantoms
-    license: str = ""  # of the weights; empty says that it is not stated
+    name: str = ""  # empty: the name of the recipe
+    warning: str = ""  # empty: none, or a default warning if the training data are phantoms
+    license: str = ""  # of the weights; empty: "not stated"
 
 
 @dataclass(frozen=True)
-class Built:
-    """A bundle, and what is to be said of it."""
+class BuildResult:
+    """The bundle, and the problems found while building it."""
 
     bundle: Bundle
-    refused: list[str]  # precisions that are not in it, with the reason
+    skipped_precisions: list[str]  # precisions that the bundle lacks, each with the reason
     warnings: list[str]
 
 
@@ -69,193 +70,210 @@ def build(
     out: Path,
     on_step: Callable[[str], None],
     *,
-    base: Path | None = None,
+    pretrained: Path | None = None,
     scans: Sequence[Path] = (),
-    naming: Naming | None = None,
+    metadata: BundleMetadata | None = None,
     with_int8: bool = True,
-) -> Built:
-    """Export a checkpoint: merge, rewrite, trace, compare. `out` appears whole or not at all.
+) -> BuildResult:
+    """Export a checkpoint to a bundle. Writes `out` completely or not at all.
 
     Args:
-        checkpoint: calibrated.
+        checkpoint: folder of a calibrated checkpoint.
         out: bundle folder; must not exist.
-        on_step: is told each step.
-        base: the weights that a frozen encoder was trained on.
-        scans: FLAIR files, to compare on and to calibrate INT8 on, besides phantoms.
-        naming: None takes the defaults.
-        with_int8: whose search takes most of the time.
+        on_step: called with a description of each step.
+        pretrained: file of the pretrained weights, if the encoder was frozen in training.
+        scans: FLAIR files. Their slices, in addition to phantoms, measure parity and calibrate
+            INT8.
+        metadata: None: the defaults.
+        with_int8: whether to export INT8, which takes most of the time.
 
     Raises:
         RecipeError: the checkpoint cannot be read.
-        ExportError: it is not calibrated, `out` exists, or the float32 graphs are not the network.
-        BackendError: the network finds no lesion in the phantoms.
-        InputError: the scans or the base cannot be used.
+        ExportError: the checkpoint is not calibrated, `out` exists, or a float32 graph differs
+            from the trained network.
+        BackendError: the network finds no lesions in the phantoms.
+        InputError: the scans or the pretrained weights cannot be used.
     """
     if out.exists():
-        raise ExportError("exists already", "Choose another folder or remove it.", about=out)
-    facts = load_facts(checkpoint)
-    if facts.calibration is None:
+        raise ExportError("already exists", "Choose another folder or remove it.", about=out)
+    checkpoint_metadata = load_metadata(checkpoint)
+    if checkpoint_metadata.calibration is None:
         raise ExportError(
-            "is not calibrated", f"Run: wmh-train calibrate {checkpoint} --data …", about=checkpoint
+            "is not calibrated", "Calibrate it with wmh-train calibrate.", about=checkpoint
         )
     make_writable_folder(out.parent)
     remove_temporary_files(out.parent)
     on_step("loading the network")
-    network = load_network(checkpoint, facts, base)
+    network = load_network(checkpoint, checkpoint_metadata, pretrained)
     try:
-        with atomic_folder(out) as partial:
-            assembly = _Assembly(facts, partial, on_step, naming or Naming(), with_int8)
-            assembly.assemble(network, scans)
+        with atomic_folder(out) as folder:
+            builder = _BundleBuilder(
+                checkpoint_metadata, folder, on_step, metadata or BundleMetadata(), with_int8
+            )
+            builder.build(network, scans)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         about = error.filename or out
         raise ExportError(problem, "Check the folder and the disk.", about=about) from error
-    return Built(open_bundle(out), assembly.refused, assembly.warnings)
+    return BuildResult(load_bundle(out), builder.skipped_precisions, builder.warnings)
 
 
 @dataclass
-class _Assembly:
-    """What the steps of one export share."""
+class _BundleBuilder:
+    """Writes the files of one bundle into an empty folder."""
 
-    facts: CheckpointFacts
+    checkpoint: CheckpointMetadata
     folder: Path
     on_step: Callable[[str], None]
-    naming: Naming
+    metadata: BundleMetadata
     with_int8: bool
-    refused: list[str] = field(default_factory=list)
+    skipped_precisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def assemble(self, network: WmhNetwork, scans: Sequence[Path]) -> None:
-        """Write everything into the folder."""
-        of_scans = of_scans_for_int8 = None
+    def build(self, network: WmhNetwork, scans: Sequence[Path]) -> None:
+        """Write all files of the bundle."""
+        parity_scans = calibration_scans = None
         if scans:
-            recipe = self.facts.recipe
-            of_scans, of_scans_for_int8 = scan_probes(
+            recipe = self.checkpoint.recipe
+            parity_scans, calibration_scans = scan_probes(
                 scans, recipe.preprocessing, len(recipe.channels)
             )
-        asked = self._ask(network, of_scans)
-        (self.folder / GRAPHS).mkdir()
-        writer = GraphWriter(
-            rewrite(self._merged(network, asked[0])),
-            TorchBackend.shape_of(self.facts.recipe),
-            self.folder / GRAPHS,
-            Proof(asked, installed_backends()),
-            self._graph_facts(),
+        references = self._compute_references(network, parity_scans)
+        (self.folder / GRAPHS_FOLDER).mkdir()
+        exporter = GraphExporter(
+            rewrite(self._merge(network, references[0])),
+            TorchBackend.shape_of(self.checkpoint.recipe),
+            self.folder / GRAPHS_FOLDER,
+            ParityCheck(references, installed_backends()),
+            self._graph_metadata(),
             self.on_step,
         )
-        written, quantization = self._write(writer, of_scans_for_int8)
-        self.warnings += writer.warnings
-        asked[0].save(self.folder / REFERENCE_OUTPUTS_NAME)
-        manifest = self._manifest(written, quantization)
+        precisions, quantization = self._export_precisions(exporter, calibration_scans)
+        self.warnings += exporter.warnings
+        references[0].save(self.folder / REFERENCE_OUTPUTS_NAME)
+        manifest = self._manifest(precisions, quantization)
         for graph in manifest.graphs:
             self.warnings += [
-                f"{graph.path} in {parity.precision} on {parity.backend}: {parity.shortfall}"
+                f"{graph.path} in {parity.precision} on {parity.backend}: {parity.violation}"
                 for parity in graph.parity
-                if parity.shortfall
+                if parity.violation
             ]
         path = self.folder / MANIFEST_NAME
         write_text_atomically(path, manifest.model_dump_json(indent=2) + "\n")
         write_text_atomically(self.folder / CARD_NAME, model_card(manifest))
 
-    def _phantoms(self, seed: int, slices: int) -> ProbeSlices:
-        recipe = self.facts.recipe
+    def _phantom_probes(self, seed: int, slices: int) -> ProbeSlices:
+        recipe = self.checkpoint.recipe
         return phantom_probes(seed, recipe.preprocessing, len(recipe.channels), slices)
 
-    def _ask(self, network: WmhNetwork, of_scans: ProbeSlices | None) -> list[ReferenceOutputs]:
-        """Ask the network as it was trained, one view after another, in double precision.
+    def _compute_references(
+        self, network: WmhNetwork, scan_slices: ProbeSlices | None
+    ) -> list[ReferenceOutputs]:
+        """Compute the outputs of the trained network in float64, one view at a time.
 
-        Float32 has errors of its own, as large as those that it is to be compared for.
+        Rounding errors of float32 would be as large as the differences that the parity check has
+        to find.
         """
-        assert self.facts.calibration is not None
-        outputs = self.facts.calibration.outputs
+        assert self.checkpoint.calibration is not None
+        outputs = self.checkpoint.calibration.outputs
         thresholds = {output.name: output.threshold for output in outputs}
-        self.on_step("asking the network about phantoms")
-        with TorchBackend(copy.deepcopy(network).double(), self.facts.recipe, views=1) as backend:
-            questions = self._phantoms(PARITY_SEED, _ASKED)
-            asked = [compute_reference_outputs(backend, questions, thresholds, _IN_EIGHT_VIEWS)]
-            if of_scans is not None:
-                self.on_step("asking the network about scans")
-                answers = compute_reference_outputs(
-                    backend, of_scans, thresholds, SCANS_IN_EIGHT_VIEWS
+        self.on_step("computing reference outputs on phantoms")
+        with TorchBackend(
+            copy.deepcopy(network).double(), self.checkpoint.recipe, views=1
+        ) as backend:
+            phantoms = self._phantom_probes(PARITY_SEED, _PARITY_SLICES)
+            references = [
+                compute_reference_outputs(
+                    backend, phantoms, thresholds, _PARITY_SLICES_IN_EIGHT_VIEWS
                 )
-                if answers.finds_lesions:
-                    asked.append(answers)
+            ]
+            if scan_slices is not None:
+                self.on_step("computing reference outputs on scans")
+                reference = compute_reference_outputs(
+                    backend, scan_slices, thresholds, SCAN_SLICES_IN_EIGHT_VIEWS
+                )
+                if reference.has_lesions:
+                    references.append(reference)
                 else:
                     self.warnings.append(
-                        "nothing is found in the scans: compared on phantoms alone"
+                        "the network finds no lesions in the scans: parity is measured on phantoms"
+                        " only"
                     )
-        return asked
+        return references
 
-    def _merged(self, network: WmhNetwork, answers: ReferenceOutputs) -> WmhNetwork:
+    def _merge(self, network: WmhNetwork, reference: ReferenceOutputs) -> WmhNetwork:
         self.on_step("merging")
         merged = merge(network)
-        with TorchBackend(merged, self.facts.recipe, views=1) as backend:
-            parity = measure_parity(answers.first(_MERGED_ASKED), backend, 1)
-        if parity.shortfall:
+        with TorchBackend(merged, self.checkpoint.recipe, views=1) as backend:
+            parity = measure_parity(reference.first(_MERGE_CHECK_SLICES), backend, 1)
+        if parity.violation:
             raise ExportError(
-                f"the merged network is another: {parity.shortfall}", "Please report this."
+                f"the merged network differs from the trained network: {parity.violation}",
+                "Please report this.",
             )
         return merged
 
-    def _write(
-        self, writer: GraphWriter, of_scans: ProbeSlices | None
-    ) -> tuple[list[Written], Quantization | None]:
-        """Write every precision; float32 must be the network, what else is not is refused."""
-        written, quantization = [writer.fp32()], None
-        self.on_step("making heads to look at activations of")
-        more = [] if of_scans is None else [of_scans]
-        calibration = [self._phantoms(CALIBRATION_SEED, _CALIBRATED_ON), *more]
-        with tempfile.TemporaryDirectory() as scratch:
-            quantizer = writer.quantizer(calibration, Path(scratch))
+    def _export_precisions(
+        self, exporter: GraphExporter, scan_slices: ProbeSlices | None
+    ) -> tuple[list[ExportedPrecision], Quantization | None]:
+        """Export every precision. Without float32 there is no bundle; the others may be skipped."""
+        precisions, quantization = [exporter.export_fp32()], None
+        self.on_step("making calibration slices")
+        scans = [] if scan_slices is None else [scan_slices]
+        calibration = [self._phantom_probes(CALIBRATION_SEED, _CALIBRATION_SLICES), *scans]
+        with tempfile.TemporaryDirectory() as temporary_folder:
+            quantizer = exporter.create_quantizer(calibration, Path(temporary_folder))
             if self.with_int8:
-                searched = [self._phantoms(SEARCH_SEED, _SEARCHED_ON), *more]
+                search = [self._phantom_probes(SEARCH_SEED, _SEARCH_SLICES), *scans]
                 try:
-                    int8, quantization = writer.int8(quantizer, searched)
-                    written.append(int8)
+                    int8, quantization = exporter.export_int8(quantizer, search)
+                    precisions.append(int8)
                 except (ExportError, BackendError) as error:
-                    self.refused.append(f"int8: {error}")
+                    self.skipped_precisions.append(f"int8: {error}")
             try:
-                written.append(writer.fp16(quantizer.largest_activation()))
+                precisions.append(exporter.export_fp16(quantizer.largest_activation()))
             except (ExportError, BackendError) as error:
-                self.refused.append(f"fp16: {error}")
-        return written, quantization
+                self.skipped_precisions.append(f"fp16: {error}")
+        return precisions, quantization
 
-    def _manifest(self, written: list[Written], quantization: Quantization | None) -> Manifest:
-        facts, naming = self.facts, self.naming
-        recipe, calibration = facts.recipe, facts.calibration
+    def _manifest(
+        self, precisions: list[ExportedPrecision], quantization: Quantization | None
+    ) -> Manifest:
+        checkpoint, metadata = self.checkpoint, self.metadata
+        recipe, calibration = checkpoint.recipe, checkpoint.calibration
         assert calibration is not None
-        learned_from_phantoms = facts.provenance.data == DATA_SET_NAME
+        default_warning = _PHANTOM_WARNING if checkpoint.provenance.data == DATA_SET_NAME else ""
         return Manifest(
-            name=naming.name or recipe.name,
-            warning=naming.warning or _PHANTOM_CAUTION * learned_from_phantoms,
-            license=naming.license or _NO_LICENSE,
+            name=metadata.name or recipe.name,
+            warning=metadata.warning or default_warning,
+            license=metadata.license or _NO_LICENSE,
             channels=recipe.channels,
             outputs=calibration.outputs,
             preprocessing=recipe.preprocessing,
-            calibration=Calibration(**calibration.model_dump(exclude={"surface"})),
-            graphs=[graph for precision in written for graph in precision.graphs],
-            weights=[precision.weights for precision in written],
+            calibration=Calibration(**calibration.model_dump(exclude={"threshold_sweep"})),
+            graphs=[graph for precision in precisions for graph in precision.graphs],
+            weights=[precision.weights for precision in precisions],
             reference_outputs=File(
                 path=REFERENCE_OUTPUTS_NAME,
                 sha256=sha256_file(self.folder / REFERENCE_OUTPUTS_NAME),
             ),
             quantization=quantization,
-            refused=self.refused,
+            skipped_precisions=self.skipped_precisions,
             training=Training(
-                **facts.provenance.model_dump(exclude={"details"}),
-                training_scans=len(facts.split.training),
-                validation_scans=len(facts.split.validation),
+                **checkpoint.provenance.model_dump(exclude={"details"}),
+                training_scans=len(checkpoint.split.training),
+                validation_scans=len(checkpoint.split.validation),
                 details={
-                    **facts.provenance.details,
+                    **checkpoint.provenance.details,
                     "recipe": recipe.model_dump(mode="json", exclude={"preprocessing"}),
                 },
             ),
-            tools={tool: version(tool) for tool in _TOOLS},
+            library_versions={tool: version(tool) for tool in _TOOLS},
         )
 
-    def _graph_facts(self) -> dict[str, str]:
-        """Return what a graph's own metadata says, for whoever meets it without its bundle."""
-        recipe = self.facts.recipe
+    def _graph_metadata(self) -> dict[str, str]:
+        """Return the metadata that every graph holds itself, for use without the bundle."""
+        recipe = self.checkpoint.recipe
         return {
             "made_by": "wmh-lora",
             "input": f"{', '.join(recipe.channels)}; z-scored within the head, 0 outside",

@@ -1,6 +1,6 @@
-"""`wmh-export`: from a calibrated checkpoint to a bundle, its engines, and its proof.
+"""`wmh-export`: build a bundle from a calibrated checkpoint, add engines, verify and inspect it.
 
-Only `build` needs PyTorch; it alone imports what needs it.
+`verify` and `inspect` need neither PyTorch nor ONNX. `build` and `engines` import them when called.
 """
 
 from __future__ import annotations
@@ -10,114 +10,134 @@ from typing import Annotated
 
 import typer
 
-from wmh_export.inspect import describe, engine_line
+from wmh_export.inspect import describe_bundle, describe_engine
 from wmh_runtime.backends.registry import find_backend, installed_backends
-from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
-from wmh_runtime.conformance.probe_slices import choose_scans
+from wmh_runtime.conformance.probe_slices import select_probe_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
 from wmh_runtime.errors import InputError
 from wmh_runtime.text import count_noun
 
-app = console.command_line("Turn a checkpoint into a bundle that is provably the same model.")
+app = console.command_line("Export a checkpoint to a bundle that agrees with the trained network.")
 
-_Bundle = Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")]
+_Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
 
 
 @app.command()
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write; must not exist.")],
-    base: Annotated[
+    pretrained: Annotated[
         Path | None,
-        typer.Option("--base", help="Weights of the frozen encoder: medsam_vit_b.pth."),
+        typer.Option(help="Pretrained weights of the frozen encoder: medsam_vit_b.pth."),
     ] = None,
     scans: Annotated[
         Path | None,
-        typer.Option(help="FLAIR scans: four are compared on and calibrate INT8."),
+        typer.Option(
+            help="Folder of FLAIR scans. Slices of four of them, in addition to phantoms, measure"
+            " parity and calibrate INT8."
+        ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name in every result. Default: the recipe's.")] = "",
-    warning: Annotated[str, typer.Option(help="A warning that every result shall bear.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Model name in all results. Default: the name of the recipe.")
+    ] = "",
+    warning: Annotated[str, typer.Option(help="Warning that all results contain.")] = "",
     license_name: Annotated[
-        str, typer.Option("--license", help="Of the weights, for the model card.")
+        str, typer.Option("--license", help="License of the weights, for the model card.")
     ] = "",
     without_int8: Annotated[
-        bool, typer.Option("--without-int8", help="Leave INT8 out: its search takes most of it.")
+        bool,
+        typer.Option("--without-int8", help="Do not export INT8, which takes most of the time."),
     ] = False,
 ) -> None:
-    """Merge, rewrite, trace to ONNX in FP32, FP16 and INT8, compare with the network, write.
+    """Export a checkpoint to a bundle of ONNX graphs in FP32, FP16 and INT8.
 
-    Exit status: 0 all precisions are in the bundle, 1 one of them is not the network and was left
-    out, 2 there is no bundle.
+    Merges and rewrites the network, traces it, and compares every graph with the trained network.
+
+    Exit status: 0 all precisions are in the bundle, 1 a precision differs from the trained network
+    and was left out, 2 no bundle was written.
     """
-    assemble = console.load_module("wmh_export.build", extras="cpu,export")
+    build_module = console.load_module("wmh_export.build", extras="cpu,export")
     with console.steps() as on_step:
-        built = assemble.build(
+        result = build_module.build(
             checkpoint,
             out,
             on_step,
-            base=base,
-            scans=_chosen(scans),
-            naming=assemble.Naming(name, warning, license_name),
+            pretrained=pretrained,
+            scans=_select_scans(scans),
+            metadata=build_module.BundleMetadata(name, warning, license_name),
             with_int8=not without_int8,
         )
-    manifest = built.bundle.manifest
+    manifest = result.bundle.manifest
     for graph in manifest.graphs:
         for parity in graph.parity:
             console.print_line(str(parity))
     console.print_line(f"Bundle {manifest.model_id} in {out}")
-    for reason in built.warnings:
-        console.print_warning(reason)
-    for reason in built.refused:
+    for warning_text in result.warnings:
+        console.print_warning(warning_text)
+    for reason in result.skipped_precisions:
         console.print_error(reason)
-    if built.refused:
+    if result.skipped_precisions:
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
-def _chosen(folder: Path | None) -> list[Path]:
+def _select_scans(folder: Path | None) -> list[Path]:
+    """Select up to four scans of a folder and print their names."""
     if folder is None:
         return []
-    chosen = choose_scans(folder)
-    console.print_line(f"scans: {', '.join(path.name for path in chosen)}")
-    return chosen
+    selected = select_probe_scans(folder)
+    console.print_line(f"scans: {', '.join(path.name for path in selected)}")
+    return selected
 
 
 @app.command()
 def engines(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder that wmh-export wrote.")],
-    runtime: Annotated[str, typer.Option(help="rtx or tensorrt.")],
+    runtime: Annotated[str, typer.Option(help="rtx (TensorRT-RTX) or tensorrt.")],
     targets: Annotated[
-        str, typer.Option(help="GPUs, of rtx: sm75, sm80, sm86, sm89, sm120, commas between.")
+        str,
+        typer.Option(
+            help="For rtx: GPUs to build for, separated by commas: sm75, sm80, sm86, sm89, sm120."
+        ),
     ] = "",
     slices: Annotated[
-        str, typer.Option(help="Least, usual and most at a time; each is eight views.")
+        str,
+        typer.Option(
+            help="Minimum, optimal and maximum batch size, in slices. Each slice is eight views."
+        ),
     ] = "1,1,4",
 ) -> None:
-    """Compile the FP16 graphs: rtx for any GPUs without having one, tensorrt for the one here."""
-    engines = console.load_module("wmh_export.engines.engines", extras="cpu,export")
+    """Compile the FP16 graphs to engines.
+
+    rtx builds for any GPUs and needs none; tensorrt builds for the GPU of this machine.
+    """
+    build_engines = console.load_module("wmh_export.engines.build_engines", extras="cpu,export")
     compiler = console.load_module("wmh_export.engines.compiler", extras="cpu,export")
-    opened = open_bundle(bundle)
+    opened = load_bundle(bundle)
     if opened.folder != bundle:
-        problem = "is part of the program, not a folder of yours"
+        problem = "is a bundle of this program and cannot be changed"
         raise InputError(problem, f"Copy it first from {opened.folder}.", about=bundle)
-    toolkit = compiler.toolkit_named(runtime)
-    wanted = [target.strip().lower() for target in targets.split(",") if target.strip()]
+    tensorrt = compiler.load_tensorrt_by_name(runtime)
+    target_list = [target.strip().lower() for target in targets.split(",") if target.strip()]
     with console.steps() as on_step:
-        built = engines.build_engines(opened, toolkit, wanted, _profile(slices), on_step)
+        built = build_engines.build_engines(
+            opened, tensorrt, target_list, _parse_profile(slices), on_step
+        )
     for engine in built:
-        console.print_line(engine_line(opened, engine))
+        console.print_line(describe_engine(opened, engine))
 
 
-def _profile(slices: str) -> BatchProfile:
+def _parse_profile(slices: str) -> BatchProfile:
     try:
-        least, best, most = (int(count) for count in slices.split(","))
-        if not 1 <= least <= best <= most:
+        minimum, optimum, maximum = (int(count) for count in slices.split(","))
+        if not 1 <= minimum <= optimum <= maximum:
             raise ValueError
     except ValueError as error:
-        advice = "Give three rising whole numbers from 1 on: 1,1,4."
+        advice = "Give three whole numbers from 1 up, in ascending order: 1,1,4."
         raise InputError(f"is {slices}", advice, about="--slices") from error
-    return BatchProfile(least=least, best=best, most=most)
+    return BatchProfile(min=minimum, opt=optimum, max=maximum)
 
 
 @app.command()
@@ -127,34 +147,39 @@ def verify(
         str, typer.Option(help="onnxruntime or openvino. Default: all that are installed.")
     ] = "",
     scans: Annotated[
-        Path | None, typer.Option(help="FLAIR scans: four are compared on besides phantoms.")
+        Path | None,
+        typer.Option(
+            help="Folder of FLAIR scans. Slices of four of them are compared too, in addition to"
+            " phantoms."
+        ),
     ] = None,
 ) -> None:
-    """Check hashes and schema, and compare what this machine computes with the trained network.
+    """Check hashes and schema, and compare the graphs on this machine with the trained network.
 
-    Exit status: 0 all agree, 1 one of them does not, 2 the bundle cannot be used.
+    Exit status: 0 all graphs agree, 1 a graph differs and the manifest does not say so, 2 the
+    bundle cannot be used.
     """
-    opened = open_bundle(bundle)
+    opened = load_bundle(bundle)
     opened.verify_engines()
     manifest = opened.manifest
     console.print_line(f"{manifest.name}, model {manifest.model_id}")
-    console.print_line(f"{len(manifest.files)} files are those of the manifest")
+    console.print_line(f"{len(manifest.files)} files match the manifest")
     backends = [find_backend(backend)] if backend else installed_backends()
-    chosen = _chosen(scans)
+    selected = _select_scans(scans)
     measured = verify_bundle(
         opened,
         backends,
-        chosen,
+        selected,
         lambda parity: console.print_line(str(parity)),
         console.print_warning,
     )
     known = [parity for graph in manifest.graphs for parity in graph.parity]
-    beyond = [parity for parity in measured if parity.shortfall]
-    new = [parity for parity in beyond if not any(map(parity.is_known_to_fall_short, known))]
-    for parity in beyond:
+    violations = [parity for parity in measured if parity.violation]
+    new = [parity for parity in violations if not any(map(parity.is_known_violation, known))]
+    for parity in violations:
         line = (
             f"{parity.precision} on {parity.backend}, {count_noun(parity.views, 'view')},"
-            f" {parity.data}: {parity.shortfall}"
+            f" {parity.data}: {parity.violation}"
         )
         if parity in new:
             console.print_error(f"{line}. Use another precision or backend here.")
@@ -162,19 +187,21 @@ def verify(
             console.print_warning(f"{line}, as the manifest says")
     if new:
         raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.print_line(f"{len(measured) - len(beyond)} comparisons within their bounds")
+    console.print_line(f"{len(measured) - len(violations)} comparisons within tolerance")
     if any(parity.emulated for parity in measured):
-        console.print_line("fp16 was emulated: it is compared again where a GPU computes it")
+        console.print_line(
+            "fp16 was emulated on this CPU; wmh-infer compares it again on a GPU, at first use"
+        )
     if engines := manifest.engines:
         console.print_line(
-            f"{count_noun(len(engines), 'engine')} not executed: this version only builds them"
+            f"{count_noun(len(engines), 'engine')} not executed: verify runs ONNX graphs only"
         )
 
 
 @app.command()
 def inspect(bundle: _Bundle) -> None:
-    """Say what is in a bundle: model, graphs, sizes, engines and their fused layers."""
-    for line in describe(open_bundle(bundle)):
+    """Print the contents of a bundle: model, graphs, sizes, engines and their fused layers."""
+    for line in describe_bundle(load_bundle(bundle)):
         console.print_line(line)
 
 

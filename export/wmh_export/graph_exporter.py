@@ -1,4 +1,4 @@
-"""Graphs of one network in every precision, each kept only where it is proven to be the network."""
+"""Export a network to ONNX graphs in every precision; keep only graphs that pass the check."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pathlib import Path
 import onnxruntime
 from onnx import ModelProto
 
-from wmh_export.graphs.trace import label, trace
+from wmh_export.graphs.trace import set_metadata, trace
 from wmh_export.graphs.views import with_eight_views
-from wmh_export.graphs.weights import save_sharing_weights
-from wmh_export.network.half import HalfView, require_float32_inside, require_headroom
-from wmh_export.quantization.quantize import Quantizer, search
+from wmh_export.graphs.weights import save_with_shared_weights
+from wmh_export.network.half_precision import (
+    HalfPrecisionNetwork,
+    require_float16_range,
+    require_float32_operators,
+)
+from wmh_export.quantization.quantize import Quantizer, search_float32_groups
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.bundle.manifest import File, Graph, Quantization, QuantizationTrial
@@ -27,42 +31,42 @@ from wmh_runtime.errors import BackendError, ExportError, WmhError
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import GraphPrecision
 from wmh_runtime.text import count_noun
-from wmh_runtime.tta import ALL_VIEWS, Views
+from wmh_runtime.tta import VIEW_COUNTS, Views
 from wmh_runtime.types import NetworkShape
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import OneView
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What a graph must agree with to be kept.
+class ParityCheck:
+    """What every exported graph is compared with, and the backends that execute it.
 
-    ONNX Runtime decides; how far other backends are is recorded, and each is refused where it is
-    used and beyond the bound.
+    A graph is kept if ONNX Runtime is within the tolerance of its precision. The parity of other
+    backends is recorded; the runtime refuses a backend that is beyond the tolerance.
     """
 
-    asked: Sequence[ReferenceOutputs]  # of the network before anything was merged or rewritten
+    references: Sequence[ReferenceOutputs]  # of the trained network, before merge and rewrite
     backends: Sequence[type[CpuBackend]]
 
 
 @dataclass(frozen=True)
-class Written:
-    """The graphs of one precision, and what they read."""
+class ExportedPrecision:
+    """The graphs of one precision and their common file of weights."""
 
     graphs: list[Graph]
     weights: File
 
 
-class GraphWriter:
-    """Writes the graphs of a network, one precision after another.
+class GraphExporter:
+    """Exports the graphs of a network, one precision at a time.
 
     Args:
         network: merged and rewritten.
-        shape: of it.
-        folder: exists; it gets `8-view.fp32.onnx`, `weights.fp32.bin` and so on.
-        proof: of every precision.
-        facts: for the metadata of every graph.
-        on_step: is told each step.
+        shape: input and output shape of the network.
+        folder: existing folder for the files, such as `8-view.fp32.onnx` and `weights.fp32.bin`.
+        parity_check: applied to the graphs of every precision.
+        metadata: written into every graph.
+        on_step: called with a description of each step.
     """
 
     def __init__(
@@ -70,120 +74,125 @@ class GraphWriter:
         network: WmhNetwork,
         shape: NetworkShape,
         folder: Path,
-        proof: Proof,
-        facts: Mapping[str, str],
+        parity_check: ParityCheck,
+        metadata: Mapping[str, str],
         on_step: Callable[[str], None],
     ) -> None:
         self._network = network
         self._shape = shape
         self._folder = folder
-        self._proof = proof
-        self._facts = facts
+        self._parity_check = parity_check
+        self._metadata = metadata
         self._on_step = on_step
-        self.warnings: list[str] = []  # what failed and decides nothing
+        self.warnings: list[str] = []  # backends other than ONNX Runtime that failed
 
-    def fp32(self) -> Written:
-        """Write the graphs in float32.
+    def export_fp32(self) -> ExportedPrecision:
+        """Export the float32 graphs.
 
         Raises:
-            ExportError: one is not the network.
-            BackendError: one cannot be executed.
+            ExportError: a graph differs from the trained network.
+            BackendError: a graph cannot be executed.
         """
         self._on_step("fp32: tracing")
-        return self._write("fp32", self._trace(OneView(self._network)))
+        return self._export("fp32", self._trace(OneView(self._network)))
 
-    def quantizer(self, calibration: Sequence[ProbeSlices], scratch: Path) -> Quantizer:
-        """Return what makes INT8 graphs of the float32 one, which is written already.
+    def create_quantizer(
+        self, calibration: Sequence[ProbeSlices], temporary_folder: Path
+    ) -> Quantizer:
+        """Create a quantizer of the float32 graph, which must have been exported before.
 
         Args:
-            calibration: slices whose activations decide the scales.
-            scratch: folder for passing files.
+            calibration: slices whose activations determine the scales.
+            temporary_folder: for the quantizer's temporary files.
         """
-        return Quantizer(self._folder / _graph_name(1, "fp32"), calibration, scratch)
+        return Quantizer(self._folder / _graph_name(1, "fp32"), calibration, temporary_folder)
 
-    def int8(
-        self, quantizer: Quantizer, searched: Sequence[ProbeSlices]
-    ) -> tuple[Written, Quantization]:
-        """Write the graphs in INT8, but for layers that it hurts.
+    def export_int8(
+        self, quantizer: Quantizer, search_slices: Sequence[ProbeSlices]
+    ) -> tuple[ExportedPrecision, Quantization]:
+        """Export the INT8 graphs, with sensitive layer groups in float32.
 
         Args:
             quantizer: of the float32 graph.
-            searched: slices to choose those layers on, which decide no comparison.
+            search_slices: slices that select these groups; not used in the parity check.
 
         Raises:
-            ExportError: one is not the network.
-            BackendError: one cannot be executed.
+            ExportError: a graph differs from the trained network.
+            BackendError: a graph cannot be executed.
         """
-        self._on_step("int8: searching for what it hurts")
-        asked = [self._answers_of_fp32(questions) for questions in searched]
-        asked = [answers for answers in asked if answers.finds_lesions]
-        if not asked:
+        self._on_step("int8: searching for layer groups to leave in float32")
+        references = [self._fp32_outputs(probes) for probes in search_slices]
+        references = [reference for reference in references if reference.has_lesions]
+        if not references:
             raise ExportError(
-                "the network finds no lesion in the heads of the search", "Train it further."
+                "the network finds no lesions in the slices of the search", "Train it further."
             )
 
-        def judge(model: ModelProto) -> list[Parity]:
-            return self._try(model, asked)
+        def measure(model: ModelProto) -> list[Parity]:
+            return self._measure_candidate(model, references)
 
-        def tell(trial: QuantizationTrial) -> None:
-            left_out = ", ".join(trial.left_out) or "nothing"
-            self._on_step(f"int8: {left_out} left in float32: mask Dice {trial.mask_dice:.4f}")
+        def report(trial: QuantizationTrial) -> None:
+            groups = ", ".join(trial.float32_groups) or "nothing"
+            self._on_step(f"int8: {groups} left in float32: mask Dice {trial.mask_dice:.4f}")
 
-        model, left_out, trials = search(quantizer, judge, tell)
-        made = Quantization(
+        model, float32_groups, trials = search_float32_groups(quantizer, measure, report)
+        quantization = Quantization(
             quantizer=f"onnxruntime {onnxruntime.__version__}",
-            calibration_slices={part.data: len(part) for part in quantizer.calibration},
-            left_out=left_out,
+            calibration_slices={probes.data: len(probes) for probes in quantizer.calibration},
+            float32_groups=float32_groups,
             trials=trials,
         )
-        return self._write("int8", model), made
+        return self._export("int8", model), quantization
 
-    def fp16(self, largest_activation: float) -> Written:
-        """Write the graphs in half precision, LayerNorm and softmax in float32.
+    def export_fp16(self, largest_activation: float) -> ExportedPrecision:
+        """Export the float16 graphs, with LayerNorm and softmax in float32.
 
         Args:
-            largest_activation: that the float32 network was seen to reach.
+            largest_activation: the largest absolute activation of the float32 network.
 
         Raises:
-            ExportError: one is not the network, or would not be where float16 is not emulated.
-            BackendError: one cannot be executed.
+            ExportError: a graph differs from the trained network, or would overflow on hardware
+                that computes in float16.
+            BackendError: a graph cannot be executed.
         """
-        require_headroom(largest_activation)
+        require_float16_range(largest_activation)
         self._on_step("fp16: tracing")
-        model = self._trace(HalfView(self._network))
-        require_float32_inside(model)
-        return self._write("fp16", model)
+        model = self._trace(HalfPrecisionNetwork(self._network))
+        require_float32_operators(model)
+        return self._export("fp16", model)
 
-    def _trace(self, module: OneView | HalfView) -> ModelProto:
+    def _trace(self, module: OneView | HalfPrecisionNetwork) -> ModelProto:
         return trace(module, self._shape.channels, self._shape.size_px)
 
-    def _write(self, precision: GraphPrecision, one_view: ModelProto) -> Written:
+    def _export(self, precision: GraphPrecision, one_view: ModelProto) -> ExportedPrecision:
+        """Write the graphs of one view and of eight views; remove the files if one is refused."""
         models = {1: one_view, 8: with_eight_views(one_view)}
         for views, model in models.items():
-            label(model, {**self._facts, "precision": precision, "views": str(views)})
-        named = {_graph_name(views, precision): models[views] for views in ALL_VIEWS}
+            set_metadata(model, {**self._metadata, "precision": precision, "views": str(views)})
+        models_by_name = {_graph_name(views, precision): models[views] for views in VIEW_COUNTS}
         weights_name = f"weights.{precision}.bin"
         try:
-            save_sharing_weights(named, self._folder, weights_name)
+            save_with_shared_weights(models_by_name, self._folder, weights_name)
             weights = self._file(weights_name)
-            graphs = [self._proven(precision, views, weights) for views in ALL_VIEWS]
+            graphs = [self._checked_graph(precision, views, weights) for views in VIEW_COUNTS]
         except WmhError:
-            for name in (*named, weights_name):
+            for name in (*models_by_name, weights_name):
                 (self._folder / name).unlink(missing_ok=True)
             raise
-        return Written(graphs, weights)
+        return ExportedPrecision(graphs, weights)
 
-    def _proven(self, precision: GraphPrecision, views: Views, weights: File) -> Graph:
+    def _checked_graph(self, precision: GraphPrecision, views: Views, weights: File) -> Graph:
+        """Measure the parity of a graph and return its manifest entry."""
         name = _graph_name(views, precision)
         self._on_step(f"{precision}: comparing {count_noun(views, 'view')} with the network")
         graph = GraphFile(self._folder / name, precision, views)
-        measured = self._measure(graph, self._proof.asked)
+        measured = self._measure(graph, self._parity_check.references)
         for parity in measured:
-            if parity.shortfall and parity.library == OnnxRuntimeBackend.name:
+            if parity.violation and parity.library == OnnxRuntimeBackend.name:
                 raise ExportError(
-                    f"{name} is not the network on {parity.backend}, {parity.data}:"
-                    f" {parity.shortfall}",
-                    "It is not put into the bundle.",
+                    f"{name} differs from the trained network on {parity.backend}, {parity.data}:"
+                    f" {parity.violation}",
+                    "This precision is not exported.",
                 )
         return Graph(
             **self._file(name).model_dump(),
@@ -193,33 +202,41 @@ class GraphWriter:
             parity=measured,
         )
 
-    def _try(self, model: ModelProto, asked: Sequence[ReferenceOutputs]) -> list[Parity]:
+    def _measure_candidate(
+        self, model: ModelProto, references: Sequence[ReferenceOutputs]
+    ) -> list[Parity]:
+        """Measure the parity of an INT8 graph of the search, on every backend."""
         with tempfile.TemporaryDirectory() as folder:
-            graph = Path(folder, "try.onnx")
-            save_sharing_weights({graph.name: model}, graph.parent, "weights.bin")
+            graph = Path(folder, "candidate.onnx")
+            save_with_shared_weights({graph.name: model}, graph.parent, "weights.bin")
             measured: list[Parity] = []
-            for backend in self._proof.backends:
+            for backend in self._parity_check.backends:
                 with backend(graph, self._shape, precision="int8") as candidate:
-                    measured += [measure_parity(answers, candidate, 1) for answers in asked]
+                    measured += [
+                        measure_parity(reference, candidate, 1) for reference in references
+                    ]
         return measured
 
-    def _measure(self, graph: GraphFile, asked: Sequence[ReferenceOutputs]) -> list[Parity]:
-        """Ask every backend; where another than ONNX Runtime fails, that is said and no more."""
+    def _measure(self, graph: GraphFile, references: Sequence[ReferenceOutputs]) -> list[Parity]:
+        """Measure parity on every backend. A failure is an error only in ONNX Runtime."""
         measured: list[Parity] = []
-        for backend in self._proof.backends:
+        for backend in self._parity_check.backends:
             try:
-                measured += measure_graph(graph, self._shape, asked, [backend])
+                measured += measure_graph(graph, self._shape, references, [backend])
             except BackendError as error:
                 if backend is OnnxRuntimeBackend:
                     raise
                 self.warnings.append(f"{graph.path.name} on {backend.name}: {error}")
         return measured
 
-    def _answers_of_fp32(self, questions: ProbeSlices) -> ReferenceOutputs:
+    def _fp32_outputs(self, probes: ProbeSlices) -> ReferenceOutputs:
+        """Return the outputs of the float32 graph, with which the INT8 search compares."""
         graph = self._folder / _graph_name(1, "fp32")
         with OnnxRuntimeBackend(graph, self._shape) as backend:
-            probability = backend.predict(questions.slices)
-        return ReferenceOutputs(questions, {1: probability}, self._proof.asked[0].thresholds)
+            probability = backend.predict(probes.slices)
+        return ReferenceOutputs(
+            probes, {1: probability}, self._parity_check.references[0].thresholds
+        )
 
     def _file(self, name: str) -> File:
         path = self._folder / name

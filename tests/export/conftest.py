@@ -1,3 +1,3 @@
-from tests.exported import built, bundle, checkpoint, phantoms_made_once
+from tests.bundle_fixtures import built, bundle, cached_phantoms, checkpoint
 
-__all__ = ["built", "bundle", "checkpoint", "phantoms_made_once"]
+__all__ = ["built", "bundle", "cached_phantoms", "checkpoint"]

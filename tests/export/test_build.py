@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: what is in it, what is kept out of it."""
+"""Export a checkpoint to a bundle: its files, its parity, and the reasons to leave parts out."""
 
 import json
 import shutil
@@ -8,32 +8,33 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import calibrated_facts_of, slices_of, taught, teach, write_checkpoint
-from tests.toys import (
-    lora_recipe,
-    small_recipe,
-    write_annotated_heads,
-    write_head,
-    write_small_base,
+from tests.networks import (
+    briefly_trained,
+    calibrated_metadata_of,
+    random_slices,
+    train_briefly,
+    write_checkpoint,
 )
+from tests.toys import write_annotated_heads, write_head
+from tests.training_toys import lora_recipe, small_recipe, write_small_pretrained
 from wmh_export import build as build_module
-from wmh_export import graph_writer
-from wmh_export.build import Naming, build
+from wmh_export import graph_exporter
+from wmh_export.build import BundleMetadata, build
 from wmh_export.cli import main
 from wmh_export.quantization.quantize import Quantizer
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import parity_record
-from wmh_runtime.bundle.bundle import open_bundle
-from wmh_runtime.bundle.parity_record import Bound
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.parity_record import Tolerance
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import BackendError, ExportError, RecipeError
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.phantom.cohort import DATA_SET_NAME, Plan, write_phantom
-from wmh_train.checkpoint import load_facts, load_network, save_checkpoint, save_facts
-from wmh_train.model.base import read_base
+from wmh_train.checkpoint import load_metadata, load_network, save_checkpoint, save_metadata
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import read_pretrained
 from wmh_train.torch_backend import TorchBackend
 
 FILES = [
@@ -44,60 +45,64 @@ FILES = [
     "8-view.fp32.onnx",
     "8-view.int8.onnx",
     "MODEL_CARD.md",
-    "reference_outputs.npz",
     "manifest.json",
+    "reference_outputs.npz",
     "weights.fp16.bin",
     "weights.fp32.bin",
     "weights.int8.bin",
 ]
 
 
-def silent(step):
-    """Nobody is told."""
+def ignore(step):
+    """Ignore the description of a step."""
 
 
-def test_the_bundle_is_whole_and_every_precision_within_its_bound(built):
-    opened = open_bundle(built.bundle.folder)
+def test_the_bundle_is_complete_and_every_precision_within_tolerance(built):
+    opened = load_bundle(built.bundle.folder)
     assert sorted(path.name for path in opened.folder.rglob("*") if path.is_file()) == FILES
-    assert built.refused == []
+    assert built.skipped_precisions == []
     for graph in opened.manifest.graphs:
         assert graph.parity
         for measured in graph.parity:
             assert measured.slices == (8 if graph.views == 1 else 2)
-            assert measured.shortfall == ""
+            assert measured.violation == ""
             assert measured.emulated == (measured.precision == "fp16")
 
 
-def test_every_backend_at_hand_was_asked_in_every_precision_it_has(built):
-    asked = {
+def test_every_installed_backend_is_measured_in_all_its_precisions(built):
+    measured = {
         (p.backend.split()[0], p.precision)
         for graph in built.bundle.manifest.graphs
         for p in graph.parity
     }
     expected = {(name, p) for name in ("onnxruntime", "openvino") for p in ("fp32", "fp16", "int8")}
-    if "bf16" in OpenVinoBackend.precisions_here():
+    if "bf16" in OpenVinoBackend.supported_precisions():
         expected |= {("openvino", "bf16"), ("openvino", "int8+bf16")}
-    assert asked == expected
+    assert measured == expected
 
 
 @pytest.mark.parametrize("views", [1, 8])
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
 def test_the_graphs_agree_with_pytorch(bundle, checkpoint, views, backend):
-    facts = load_facts(checkpoint)
-    network, slices = load_network(checkpoint, facts), slices_of(facts.recipe)
+    checkpoint_metadata = load_metadata(checkpoint)
+    network, slices = (
+        load_network(checkpoint, checkpoint_metadata),
+        random_slices(checkpoint_metadata.recipe),
+    )
     with (
-        TorchBackend(network, facts.recipe, views=views) as expected,
-        backend.of_bundle(bundle, views=views, batch_size=2) as found,
+        TorchBackend(network, checkpoint_metadata.recipe, views=views) as torch_backend,
+        backend.from_bundle(bundle, views=views, batch_size=2) as graph_backend,
     ):
-        np.testing.assert_allclose(found.predict(slices), expected.predict(slices), atol=1e-5)
+        expected = torch_backend.predict(slices)
+        np.testing.assert_allclose(graph_backend.predict(slices), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
 def test_batch_and_threads_change_probabilities_by_at_most_a_millionth(bundle, backend):
-    slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=5)
+    slices = random_slices(small_recipe(channels=bundle.manifest.channels), count=5)
     results = []
     for batch_size, threads in ((1, 1), (2, 2), (4, 1), (5, 2)):
-        with backend.of_bundle(bundle, batch_size=batch_size, threads=threads) as opened:
+        with backend.from_bundle(bundle, batch_size=batch_size, threads=threads) as opened:
             results.append(opened.predict(slices))
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], atol=1e-6, rtol=0)
@@ -105,21 +110,23 @@ def test_batch_and_threads_change_probabilities_by_at_most_a_millionth(bundle, b
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
 def test_a_slice_does_not_depend_on_its_neighbors(bundle, backend):
-    slices = slices_of(small_recipe(channels=bundle.manifest.channels), count=5)
-    with backend.of_bundle(bundle, batch_size=4) as opened:
+    slices = random_slices(small_recipe(channels=bundle.manifest.channels), count=5)
+    with backend.from_bundle(bundle, batch_size=4) as opened:
         together = opened.predict(slices)
-        alone = np.concatenate([opened.predict(slices[i : i + 1]) for i in range(5)])
-    np.testing.assert_array_equal(together, alone)
+        separately = np.concatenate([opened.predict(slices[i : i + 1]) for i in range(5)])
+    np.testing.assert_array_equal(together, separately)
 
 
-def test_two_channels_and_two_outputs_go_from_recipe_to_mask(bundle, tmp_path):
+def test_two_channels_and_two_outputs(bundle, tmp_path):
     data = write_annotated_heads(tmp_path, 1, channels=("FLAIR", "T1w"), outputs=("WMH", "STROKE"))
     scans = [read_scan(data / f"sub-00_{suffix}.nii.gz") for suffix in ("FLAIR", "T1w")]
     manifest = bundle.manifest
-    with OnnxRuntimeBackend.of_bundle(bundle) as backend:
-        results = (
-            Segmenter(manifest.preprocessing, manifest.outputs, backend).segment(*scans).results
-        )
+    model = SegmentationModel(manifest.channels, manifest.preprocessing, manifest.outputs)
+    with (
+        OnnxRuntimeBackend.from_bundle(bundle) as backend,
+        Segmenter(model, [backend]) as segmenter,
+    ):
+        results = segmenter.segment(scans).results
     assert [result.output.name for result in results] == ["wmh", "stroke"]
     assert all(result.lesions.mask.shape == scans[0].shape for result in results)
     assert not np.array_equal(results[0].probability, results[1].probability)
@@ -128,151 +135,151 @@ def test_two_channels_and_two_outputs_go_from_recipe_to_mask(bundle, tmp_path):
 def test_the_same_checkpoint_in_another_folder_gives_the_same_bytes(bundle, checkpoint, tmp_path):
     elsewhere = tmp_path / "another" / "folder"
     shutil.copytree(checkpoint, elsewhere)
-    again = build(elsewhere, tmp_path / "again", silent).bundle
+    again = build(elsewhere, tmp_path / "again", ignore).bundle
     for file in bundle.manifest.files:
         assert again.path_of(file).read_bytes() == bundle.path_of(file).read_bytes(), file.path
     assert again.manifest.model_id == bundle.manifest.model_id
 
 
 @pytest.fixture
-def float32_alone(monkeypatch):
-    """The other precisions refused, where they do not matter and would take time."""
+def float32_only(monkeypatch):
+    """Export only float32, to save time."""
 
-    def refuse(*arguments):
-        raise ExportError("not now")
+    def fail(*arguments):
+        raise ExportError("not in this test")
 
-    monkeypatch.setattr(graph_writer.GraphWriter, "int8", refuse)
-    monkeypatch.setattr(graph_writer.GraphWriter, "fp16", refuse)
+    monkeypatch.setattr(graph_exporter.GraphExporter, "export_int8", fail)
+    monkeypatch.setattr(graph_exporter.GraphExporter, "export_fp16", fail)
     monkeypatch.setattr(Quantizer, "largest_activation", lambda self: 1.0)
 
 
-def test_a_frozen_encoder_is_exported_with_its_base_and_with_no_other(tmp_path, float32_alone):
+def test_a_frozen_encoder_is_exported_with_its_pretrained_weights(tmp_path, float32_only):
     recipe = lora_recipe()
-    base = read_base(write_small_base(tmp_path / "base.pth"))
+    pretrained = read_pretrained(write_small_pretrained(tmp_path / "pretrained.pth"))
     torch.manual_seed(0)
-    network = WmhNetwork(recipe, base).eval()
+    network = WmhNetwork(recipe, pretrained).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if ".lora_B." in name:
                 parameter.normal_(std=0.1)
-        network.decoder.fuse[-1].bias.zero_()  # untrained heads expect next to no lesion
+        network.decoder.fuse[-1].bias.zero_()  # untrained heads predict almost no lesions
     run = tmp_path / "run"
-    save_checkpoint(run, teach(network, recipe), calibrated_facts_of(recipe, base.identity))
-    with pytest.raises(RecipeError, match=r"was trained on base\.pth, which it does not hold"):
-        build(run, tmp_path / "bundle", silent)
-    made = build(run, tmp_path / "bundle", silent, base=base.path).bundle
-    assert {graph.views for graph in made.manifest.graphs} == {1, 8}
-    assert made.graph(views=8, precision="fp32").parity[0].max_abs_difference < 1e-4
+    save_checkpoint(
+        run, train_briefly(network, recipe), calibrated_metadata_of(recipe, pretrained.identity)
+    )
+    with pytest.raises(RecipeError, match=r"pretrained\.pth"):
+        build(run, tmp_path / "bundle", ignore)
+    bundle = build(run, tmp_path / "bundle", ignore, pretrained=pretrained.path).bundle
+    assert {graph.views for graph in bundle.manifest.graphs} == {1, 8}
+    assert bundle.graph(views=8, precision="fp32").parity[0].max_abs_difference < 1e-4
 
 
-def test_what_was_learned_from_phantoms_says_so_and_a_license_is_not_invented(
-    checkpoint, tmp_path, float32_alone
-):
-    facts = load_facts(checkpoint)
+def test_default_and_given_name_warning_and_license(checkpoint, tmp_path, float32_only):
+    checkpoint_metadata = load_metadata(checkpoint)
     run = tmp_path / "run"
     shutil.copytree(checkpoint, run)
-    of_phantoms = facts.provenance.model_copy(update={"data": DATA_SET_NAME})
-    save_facts(run, facts.model_copy(update={"provenance": of_phantoms}))
-    made = build(run, tmp_path / "silent", silent).bundle.manifest
-    assert made.warning == "Trained on made-up heads: on scans of patients its masks mean nothing"
-    assert made.license == "not stated"
-    naming = Naming(name="mine", warning="No", license="CC0-1.0")
-    said = build(run, tmp_path / "said", silent, naming=naming).bundle.manifest
-    assert (said.name, said.warning, said.license) == ("mine", "No", "CC0-1.0")
+    phantom_provenance = checkpoint_metadata.provenance.model_copy(update={"data": DATA_SET_NAME})
+    save_metadata(run, checkpoint_metadata.model_copy(update={"provenance": phantom_provenance}))
+    default = build(run, tmp_path / "default", ignore).bundle.manifest
+    assert (
+        default.warning == "Trained on made-up heads: on scans of patients its masks mean nothing"
+    )
+    assert default.license == "not stated"
+    metadata = BundleMetadata(name="mine", warning="No", license="CC0-1.0")
+    named = build(run, tmp_path / "named", ignore, metadata=metadata).bundle.manifest
+    assert (named.name, named.warning, named.license) == ("mine", "No", "CC0-1.0")
 
 
-def test_the_card_says_what_was_measured(bundle):
+def test_the_model_card_contains_the_measurements(bundle):
     card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Research use only" in card
     assert "| fp16 (emulated) | 8 | onnxruntime" in card
     assert "INT8 was calibrated on slices, 12 of phantoms" in card
 
 
-def test_a_precision_that_is_not_the_network_is_left_out_and_said(
+def test_a_precision_that_differs_from_the_network_is_left_out_and_reported(
     checkpoint, tmp_path, monkeypatch, run_command
 ):
-    monkeypatch.setitem(parity_record.BOUNDS, "int8", Bound(probability=1e-6))
-    status, said, errors = run_command(main, "build", checkpoint, "--out", tmp_path / "bundle")
+    monkeypatch.setitem(parity_record.TOLERANCES, "int8", Tolerance(probability=1e-6))
+    status, output, errors = run_command(main, "build", checkpoint, "--out", tmp_path / "bundle")
     assert status == 1
-    assert "error: int8: 1-view.int8.onnx is not the network on onnxruntime" in errors
+    assert "error: int8: 1-view.int8.onnx differs from the trained network on onnxruntime" in errors
     assert "at most 1e-06 is allowed" in errors
-    assert "Bundle" in said
-    manifest = open_bundle(tmp_path / "bundle").manifest
+    assert "Bundle" in output
+    manifest = load_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
     assert manifest.quantization is None
     assert not list((tmp_path / "bundle").rglob("*int8*"))
 
 
-def test_int8_can_be_left_out(checkpoint, tmp_path, run_command):
+def test_without_int8(checkpoint, tmp_path, run_command):
     call = (main, "build", checkpoint, "--out", tmp_path / "bundle", "--without-int8")
     status, _, errors = run_command(*call)
     assert status == 0, errors
-    manifest = open_bundle(tmp_path / "bundle").manifest
+    manifest = load_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
-    assert (manifest.quantization, manifest.refused) == (None, [])
+    assert (manifest.quantization, manifest.skipped_precisions) == (None, [])
 
 
-def test_where_the_search_finds_no_lesion_int8_is_left_out(checkpoint, tmp_path, monkeypatch):
-    fp32 = graph_writer.GraphWriter._answers_of_fp32
+def test_int8_is_left_out_if_the_search_slices_show_no_lesion(checkpoint, tmp_path, monkeypatch):
+    fp32_outputs = graph_exporter.GraphExporter._fp32_outputs
 
-    def nothing(self, questions):
-        answers = fp32(self, questions)
-        return replace(answers, probability={1: answers.probability[1] * 0})
+    def no_lesions(self, probes):
+        reference = fp32_outputs(self, probes)
+        return replace(reference, probability={1: reference.probability[1] * 0})
 
-    monkeypatch.setattr(graph_writer.GraphWriter, "_answers_of_fp32", nothing)
-    built = build(checkpoint, tmp_path / "bundle", silent)
-    (reason,) = built.refused
-    assert reason.startswith("int8: the network finds no lesion in the heads of the search")
+    monkeypatch.setattr(graph_exporter.GraphExporter, "_fp32_outputs", no_lesions)
+    built = build(checkpoint, tmp_path / "bundle", ignore)
+    (reason,) = built.skipped_precisions
+    assert reason.startswith("int8: the network finds no lesions in the slices of the search")
 
 
-def test_an_openvino_that_fails_is_said_and_decides_nothing(
-    checkpoint, tmp_path, monkeypatch, float32_alone
-):
+def test_a_failure_of_openvino_is_only_a_warning(checkpoint, tmp_path, monkeypatch, float32_only):
     def fail(self, batch):
         raise BackendError("no such operator")
 
     monkeypatch.setattr(OpenVinoBackend, "_execute", fail)
-    built = build(checkpoint, tmp_path / "bundle", silent)
+    built = build(checkpoint, tmp_path / "bundle", ignore)
     assert "1-view.fp32.onnx on openvino: no such operator" in built.warnings
     assert {p.library for g in built.bundle.manifest.graphs for p in g.parity} == {"onnxruntime"}
 
 
-def test_bf16_that_is_not_the_network_is_said_and_float32_stays(
+def test_bf16_beyond_tolerance_is_a_warning_and_float32_is_kept(
     checkpoint, tmp_path, monkeypatch, run_command
 ):
-    if "bf16" not in OpenVinoBackend.precisions_here():
-        pytest.skip("this processor has no bfloat16")
-    monkeypatch.setitem(parity_record.BOUNDS, "bf16", Bound(probability=1e-6))
-    built = build(checkpoint, tmp_path / "bundle", silent)
-    assert built.refused == []
+    if "bf16" not in OpenVinoBackend.supported_precisions():
+        pytest.skip("this CPU has no bfloat16")
+    monkeypatch.setitem(parity_record.TOLERANCES, "bf16", Tolerance(probability=1e-6))
+    built = build(checkpoint, tmp_path / "bundle", ignore)
+    assert built.skipped_precisions == []
     assert [reason.split(" on ")[0] for reason in built.warnings] == [
         "graphs/1-view.fp32.onnx in bf16",
         "graphs/8-view.fp32.onnx in bf16",
     ]
     beyond = [
-        p.precision for graph in built.bundle.manifest.graphs for p in graph.parity if p.shortfall
+        p.precision for graph in built.bundle.manifest.graphs for p in graph.parity if p.violation
     ]
-    assert beyond == ["bf16", "bf16"]  # recorded as it was measured
+    assert beyond == ["bf16", "bf16"]  # recorded as measured
     command = ("verify", built.bundle.folder, "--backend", "openvino")
     status, _, errors = run_command(main, *command)
-    assert status == 0  # what the manifest says already is no news
+    assert status == 0  # the manifest contains these violations
     assert errors.count("as the manifest says") == 2
 
 
-def test_a_float32_graph_that_is_not_the_network_is_no_bundle(checkpoint, tmp_path, monkeypatch):
-    right = graph_writer.with_eight_views
+def test_no_bundle_if_a_float32_graph_differs_from_the_network(checkpoint, tmp_path, monkeypatch):
+    correct = graph_exporter.with_eight_views
     monkeypatch.setattr(
-        graph_writer, "with_eight_views", lambda model: wrong_way_back(right(model))
+        graph_exporter, "with_eight_views", lambda model: swap_rotations(correct(model))
     )
-    with pytest.raises(ExportError, match=r"8-view\.fp32\.onnx is not the network.*probability"):
-        build(checkpoint, tmp_path / "bundle", silent)
+    with pytest.raises(ExportError, match=r"8-view\.fp32\.onnx differs .*: probability"):
+        build(checkpoint, tmp_path / "bundle", ignore)
     assert list(tmp_path.iterdir()) == []
 
 
-def wrong_way_back(model):
-    """A rotation by 90° undone as if it were one by 270°: the classic mistake."""
-    # Flips on the way back, in the order of the views: rows, columns, both; then, of those that
-    # were transposed, rows (90°), columns (270°), both.
+def swap_rotations(model):
+    """Undo a rotation by 90° as if it were by 270°, and vice versa: a common mistake."""
+    # The flips that undo the views, in the order of the views: rows, columns, both; then those of
+    # the transposed views: rows (90°), columns (270°), both.
     flips = [n for n in model.graph.node if n.name.startswith("averaging/Slice")]
     axes = [flip.input[3] for flip in flips]
     assert axes[:3] == axes[3:]
@@ -280,63 +287,63 @@ def wrong_way_back(model):
     return model
 
 
-def test_a_merge_that_was_forgotten_is_no_bundle(tmp_path, monkeypatch):
-    def forgetting(network):
+def test_no_bundle_if_lora_is_not_merged(tmp_path, monkeypatch):
+    def merge_without_lora(network):
         for module in network.encoder.modules():
             if hasattr(module, "scaling"):
                 module.scaling["default"] = 0.0
         return merge(network)
 
     merge = build_module.merge
-    monkeypatch.setattr(build_module, "merge", forgetting)
+    monkeypatch.setattr(build_module, "merge", merge_without_lora)
     network = small_recipe().network.model_dump()
     network["encoder"]["trained"] = False
     network["lora"] = {"ranks": {"qkv": 4, "lin1": 2}}
     recipe = small_recipe(network=network)
     run = tmp_path / "run"
-    save_checkpoint(run, taught(recipe), calibrated_facts_of(recipe))
-    with pytest.raises(ExportError, match="the merged network is another: probability differs"):
-        build(run, tmp_path / "bundle", silent)
+    save_checkpoint(run, briefly_trained(recipe), calibrated_metadata_of(recipe))
+    with pytest.raises(ExportError, match=r"the merged network differs .*: probability"):
+        build(run, tmp_path / "bundle", ignore)
 
 
-def test_one_channel_is_also_compared_on_scans(tmp_path):
+def test_a_network_with_one_channel_is_also_compared_on_scans(tmp_path):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)
-    write_phantom(plan, tmp_path / "scans")  # in the place of a patient's
-    built = build(run, tmp_path / "bundle", silent, scans=[plan.scan_path(tmp_path / "scans")])
+    write_phantom(plan, tmp_path / "scans")  # in place of a patient's scan
+    built = build(run, tmp_path / "bundle", ignore, scans=[plan.scan_path(tmp_path / "scans")])
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
-    # Of sixteen slices every other one calibrates: none is both learned from and proof.
+    # Of 16 slices, every other one is for calibration; the rest measure parity.
     assert manifest.quantization.calibration_slices == {"phantoms": 12, "scans": 8}
     assert {p.slices for p in manifest.graphs[0].parity if p.data == "scans"} == {8}
-    # What goes into the bundle shows phantoms alone.
-    assert len(load_reference_outputs(built.bundle).questions) == 8
+    # The bundle contains slices of phantoms only.
+    assert len(load_reference_outputs(built.bundle).probes) == 8
 
 
-def test_scans_without_lesions_prove_nothing_and_stop_nothing(tmp_path, float32_alone):
+def test_scans_without_lesions_are_only_a_warning(tmp_path, float32_only):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
-    built = build(run, tmp_path / "bundle", silent, scans=[scan])
-    assert "nothing is found in the scans: compared on phantoms alone" in built.warnings
+    built = build(run, tmp_path / "bundle", ignore, scans=[scan])
+    assert "parity is measured on phantoms only" in built.warnings[0]
     assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
 
 
-def test_a_checkpoint_without_calibration_is_refused(checkpoint, tmp_path):
-    facts = load_facts(checkpoint)
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    save_facts(bare, facts.model_copy(update={"calibration": None}))
+def test_a_checkpoint_without_calibration_is_rejected(checkpoint, tmp_path):
+    checkpoint_metadata = load_metadata(checkpoint)
+    uncalibrated = tmp_path / "uncalibrated"
+    uncalibrated.mkdir()
+    save_metadata(uncalibrated, checkpoint_metadata.model_copy(update={"calibration": None}))
     with pytest.raises(ExportError, match=r"is not calibrated.*wmh-train calibrate"):
-        build(bare, tmp_path / "out", silent)
+        build(uncalibrated, tmp_path / "out", ignore)
 
 
 def test_an_existing_bundle_is_not_replaced(bundle, checkpoint):
-    with pytest.raises(ExportError, match="exists already"):
-        build(checkpoint, bundle.folder, silent)
+    with pytest.raises(ExportError, match="already exists"):
+        build(checkpoint, bundle.folder, ignore)
 
 
-def test_the_manifest_is_json_that_others_can_read(bundle):
+def test_the_manifest_is_plain_json(bundle):
     manifest = json.loads((bundle.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["schema_version"] == 3
     assert {graph["precision"] for graph in manifest["graphs"]} == {"fp32", "fp16", "int8"}

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX engines."""
+"""TensorRT and TensorRT-RTX engines of a bundle's graphs."""

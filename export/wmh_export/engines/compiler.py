@@ -1,6 +1,6 @@
-"""TensorRT and TensorRT-RTX, whose interfaces are one: from an ONNX graph to an engine.
+"""Compile an ONNX graph to an engine with TensorRT or TensorRT-RTX, which share one interface.
 
-They take a graph as it is: its types say which precision each operator has.
+The graphs are strongly typed: each operator computes in the precision that the graph gives it.
 """
 
 from __future__ import annotations
@@ -23,106 +23,110 @@ from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import ExportError
 from wmh_runtime.files.user_cache import read_cache, user_cache_folder, write_cache
 
-TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # of RTX
-# How the log of a detailed build begins the line of a kernel that a whole attention became.
-_FUSED_ATTENTION = "Name: _gemm_mha_v2"
+RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT-RTX builds for
+# In a detailed build log, the line of a fused attention kernel starts with this.
+_FUSED_ATTENTION_KERNEL = "Name: _gemm_mha_v2"
 
 
-def toolkit_named(name: str) -> TensorRtLibrary:
-    """Import a library by its name.
+def load_tensorrt_by_name(name: str) -> TensorRtLibrary:
+    """Import TensorRT or TensorRT-RTX.
+
+    Args:
+        name: rtx or tensorrt.
 
     Raises:
-        ExportError: there is none of this name.
-        BackendError: it is not installed, or too old.
+        ExportError: there is no runtime with this name.
+        BackendError: the library is not installed, or too old.
     """
     for kind in MODULES:
         if kind == name:
             return load_tensorrt(kind)
     raise ExportError(
-        f"there is no runtime {name}", f"Choose from: {', '.join(MODULES)}.", about="--runtime"
+        f"there is no runtime {name}", f"Choose from: {', '.join(MODULES)}.", about="runtime"
     )
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """An engine, and what the log of its build says."""
+class CompiledEngine:
+    """A serialized engine and the lines of its build log."""
 
     plan: bytes
-    log: list[str]  # its lines
+    log: list[str]
 
     @property
-    def fused_attention(self) -> int:
-        """How many attention layers became one kernel."""
-        return sum(line.startswith(_FUSED_ATTENTION) for line in self.log)
+    def fused_attention_layers(self) -> int:
+        """The number of attention layers that were fused into one kernel."""
+        return sum(line.startswith(_FUSED_ATTENTION_KERNEL) for line in self.log)
 
 
 def compile_graph(
-    toolkit: TensorRtLibrary,
+    tensorrt: TensorRtLibrary,
     graph: Path,
     profile: BatchProfile,
-    slice_in: tuple[int, int, int],
+    input_shape: tuple[int, int, int],
     *,
     targets: Sequence[str] = (),
     gpu: Gpu | None = None,
-) -> Compiled:
+) -> CompiledEngine:
     """Compile a graph.
 
     Args:
-        toolkit: to build with.
-        graph: strongly typed.
-        profile: of its batches, in slices.
-        slice_in: (C, S, S).
-        targets: compute capabilities, of RTX.
-        gpu: at hand, of TensorRT.
+        tensorrt: library that compiles.
+        graph: ONNX file, strongly typed.
+        profile: batch sizes, in slices.
+        input_shape: (C, S, S).
+        targets: TensorRT-RTX only: compute capabilities, such as sm89.
+        gpu: TensorRT only: the GPU of this machine.
 
     Raises:
-        ExportError: the library refuses the graph or a target.
+        ExportError: the library rejects the graph or a target.
     """
-    library = toolkit.library
-    log = make_logger(library)
-    builder = library.Builder(log)
+    module = tensorrt.module
+    log = make_logger(module)
+    builder = module.Builder(log)
     network = builder.create_network(0)
-    parser = library.OnnxParser(network, log)
+    parser = module.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
         problems = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise ExportError(f"{toolkit.kind} refuses the graph: {problems}", about=graph)
+        raise ExportError(f"{tensorrt.kind} rejects the graph: {problems}", about=graph)
     config = builder.create_builder_config()
-    config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # the log names kernels
+    # Only a detailed log names the kernels.
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
     shapes = builder.create_optimization_profile()
-    batches = (profile.least, profile.best, profile.most)
-    shapes.set_shape(network.get_input(0).name, *((batch, *slice_in) for batch in batches))
+    batches = (profile.min, profile.opt, profile.max)
+    shapes.set_shape(network.get_input(0).name, *((batch, *input_shape) for batch in batches))
     config.add_optimization_profile(shapes)
-    aim = (
-        _aimed_at_targets(toolkit, config, targets)
+    context = (
+        _for_targets(tensorrt, config, targets)
         if gpu is None
-        else _aimed_at(gpu, toolkit, config)
+        else _with_timing_cache(tensorrt, config, gpu)
     )
-    with aim:
+    with context:
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise ExportError(f"{toolkit.kind} built nothing: {log.reason}", about=graph)
-    return Compiled(bytes(plan), log.lines)
+        raise ExportError(f"{tensorrt.kind} built no engine: {log.reason}", about=graph)
+    return CompiledEngine(bytes(plan), log.lines)
 
 
 @contextmanager
-def _aimed_at_targets(
-    toolkit: TensorRtLibrary, config: Any, targets: Sequence[str]
-) -> Iterator[None]:
+def _for_targets(tensorrt: TensorRtLibrary, config: Any, targets: Sequence[str]) -> Iterator[None]:
+    """Build for these compute capabilities."""
     config.num_compute_capabilities = len(targets)
     for i, target in enumerate(targets):
-        capability = getattr(toolkit.library.ComputeCapability, target.upper())
+        capability = getattr(tensorrt.module.ComputeCapability, target.upper())
         if not config.set_compute_capability(capability, i):
-            raise ExportError(f"{toolkit.kind} {toolkit.version} does not build for {target}")
+            raise ExportError(f"{tensorrt.kind} {tensorrt.version} does not build for {target}")
     yield
 
 
 @contextmanager
-def _aimed_at(gpu: Gpu, toolkit: TensorRtLibrary, config: Any) -> Iterator[None]:
-    """Remember between builds how long each kernel takes here: a second build is much shorter."""
+def _with_timing_cache(tensorrt: TensorRtLibrary, config: Any, gpu: Gpu) -> Iterator[None]:
+    """Reuse the kernel timings of earlier builds, which makes a build much shorter."""
     model = re.sub(r"\W+", "-", gpu.name)
-    path = user_cache_folder() / f"tensorrt-{toolkit.version}-{model}.timing"
+    path = user_cache_folder() / f"tensorrt-{tensorrt.version}-{model}.timing"
     if not config.set_timing_cache(config.create_timing_cache(read_cache(path)), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)  # of another driver
+        # The file was written with another driver: start with an empty cache.
+        config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
     timings = bytes(config.get_timing_cache().serialize())
-    write_cache(path, timings, "how long kernels take cannot be remembered")
+    write_cache(path, timings, "cannot save TensorRT's kernel timings")

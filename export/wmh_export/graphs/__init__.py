@@ -1,1 +1,1 @@
-"""ONNX graphs of the network."""
+"""ONNX graphs of the network: tracing, eight views, files."""

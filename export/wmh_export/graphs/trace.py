@@ -1,4 +1,4 @@
-"""From a module of PyTorch to an ONNX graph, the same bytes wherever it is traced."""
+"""Trace a PyTorch module to an ONNX graph. The bytes do not depend on machine or folder."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import torch
 from onnx import ModelProto, NodeProto
 from torch import nn
 
-OPSET = 20  # the newest that ONNX Runtime, OpenVINO and TensorRT all read
+OPSET = 20  # the newest that ONNX Runtime, OpenVINO and TensorRT all support
 INPUT_NAME = "slices"
 OUTPUT_NAME = "probability"
 _BATCH = "N"
-_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules a node comes from
+_SCOPES = "pkg.torch.onnx.name_scopes"  # metadata key: the modules that a node comes from
 _NETWORK = "network."
 
 
 def trace(module: nn.Module, channels: int, size_px: int) -> ModelProto:
-    """Export a module, [N, C, S, S] to [N, K, S, S], with the batch N left open.
+    """Export a module, [N, C, S, S] to [N, K, S, S], with a dynamic batch size N.
 
-    Nodes are named by the module they come from: encoder.blocks.0.attn.query/MatMul. Names of
-    source files and the like are taken out.
+    Nodes are named after their modules: encoder.blocks.0.attn.query/MatMul. Names of source files
+    and similar metadata are removed.
     """
     example = torch.zeros(2, channels, size_px, size_px)
-    # It also warns of torchvision's operators, which no network here has.
+    # The exporter warns that torchvision's operators are missing; no network here uses them.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own use of deprecated functions
+        warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -44,14 +44,14 @@ def trace(module: nn.Module, channels: int, size_px: int) -> ModelProto:
     assert program is not None
     model = program.model_proto
     batch = model.graph.input[0].type.tensor_type.shape.dim[0]
-    assert batch.dim_param == _BATCH, "an operation fixed the batch size while tracing"
-    _name_by_module(model)
-    strip(model)
+    assert batch.dim_param == _BATCH, "an operation fixed the batch size during tracing"
+    _name_nodes_by_module(model)
+    strip_metadata(model)
     return model
 
 
-def strip(model: ModelProto) -> None:
-    """Take out what says where and by what a graph was made, in place."""
+def strip_metadata(model: ModelProto) -> None:
+    """Remove all metadata and documentation from a graph, in place."""
     del model.metadata_props[:]
     model.doc_string = ""
     graph = model.graph
@@ -62,23 +62,23 @@ def strip(model: ModelProto) -> None:
         part.doc_string = ""
 
 
-def label(model: ModelProto, facts: dict[str, str]) -> None:
-    """Write facts into a graph's metadata, in place, in place of what was there."""
-    onnx.helper.set_model_props(model, facts)
+def set_metadata(model: ModelProto, metadata: dict[str, str]) -> None:
+    """Replace a graph's metadata, in place."""
+    onnx.helper.set_model_props(model, metadata)
 
 
-def _name_by_module(model: ModelProto) -> None:
-    taken: Counter[str] = Counter()
+def _name_nodes_by_module(model: ModelProto) -> None:
+    counts: Counter[str] = Counter()
     for node in model.graph.node:
         name = f"{_module_of(node)}/{node.op_type}"
-        taken[name] += 1
-        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+        counts[name] += 1
+        node.name = name if counts[name] == 1 else f"{name}_{counts[name]}"
 
 
 def _module_of(node: NodeProto) -> str:
-    """Return the path of the module a node comes from; empty where the exporter made it."""
-    for note in node.metadata_props:
-        if note.key == _SCOPES:
-            scopes: list[str] = ["", *ast.literal_eval(note.value)]  # the last is the operation
+    """Return the path of the module that a node comes from; empty for nodes of the exporter."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes: list[str] = ["", *ast.literal_eval(entry.value)]  # the last is the operation
             return scopes[-2].removeprefix(_NETWORK)
     return ""

@@ -1,6 +1,8 @@
-"""Eight views around a graph of one: every symmetry in one batch, turned back and averaged.
+"""Test-time augmentation inside the graph: run all eight views as one batch and average them.
 
-Built node by node from the table of views, so that a graph of any precision gets the same.
+The nodes are built from the table of views (`wmh_runtime.tta.VIEWS`), so graphs of every precision
+get the same ones. The names of nodes and tensors are part of the graph's bytes, and so of the
+model id: do not change them.
 """
 
 from __future__ import annotations
@@ -12,86 +14,89 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from wmh_runtime.tta import VIEWS, View
 
-_LOOKED_AT, _SEEN = "views", "seen"
-_SWAPPED = (0, 1, 3, 2)
-_PAST_THE_START = np.iinfo(np.int64).min
+_NETWORK_INPUT, _NETWORK_OUTPUT = "views", "seen"
+_SWAP_ROWS_AND_COLUMNS = (0, 1, 3, 2)
+_TO_THE_START = np.iinfo(np.int64).min  # end of a Slice with step −1 that includes index 0
 
 
 def with_eight_views(one_view: ModelProto) -> ModelProto:
-    """Return a graph that gives the mean of what another gives for the eight views of its input.
+    """Return a graph that averages the output of another graph over the eight views of its input.
 
     Args:
-        one_view: [N, C, S, S] to [N, K, S, S], the batch N open; left as it is.
+        one_view: [N, C, S, S] to [N, K, S, S], with a dynamic batch size N; not changed.
     """
     model = ModelProto()
     model.CopyFrom(one_view)
     graph = model.graph
     image, probability = graph.input[0].name, graph.output[0].name
-    inner = list(graph.node)
-    for node in inner:
-        _rename(node, {image: _LOOKED_AT, probability: _SEEN})
+    network = list(graph.node)
+    for node in network:
+        _rename_tensors(node, {image: _NETWORK_INPUT, probability: _NETWORK_OUTPUT})
 
-    looking = _Nodes("looking")
-    views = [_flip(view, _transpose(view, image, looking), looking) for view in VIEWS]
-    looking.add("Concat", views, [_LOOKED_AT], axis=0)
+    before = _NodeList("looking")
+    views = [_flip(view, _transpose(view, image, before), before) for view in VIEWS]
+    before.add("Concat", views, [_NETWORK_INPUT], axis=0)
 
-    averaging = _Nodes("averaging")
-    seen = [f"{_SEEN}_{i}" for i in range(len(VIEWS))]
-    averaging.add("Split", [_SEEN], seen, axis=0, num_outputs=len(VIEWS))
-    undone = [
-        _transpose(view, _flip(view, one, averaging), averaging)
-        for view, one in zip(VIEWS, seen, strict=True)
+    after = _NodeList("averaging")
+    outputs = [f"{_NETWORK_OUTPUT}_{i}" for i in range(len(VIEWS))]
+    after.add("Split", [_NETWORK_OUTPUT], outputs, axis=0, num_outputs=len(VIEWS))
+    restored = [
+        _transpose(view, _flip(view, output, after), after)
+        for view, output in zip(VIEWS, outputs, strict=True)
     ]
-    averaging.add("Mean", undone, [probability])
+    after.add("Mean", restored, [probability])
 
     del graph.node[:]
-    graph.node.extend([*looking.nodes, *inner, *averaging.nodes])
+    graph.node.extend([*before.nodes, *network, *after.nodes])
     graph.initializer.extend(
         numpy_helper.from_array(np.array(values, np.int64), name)
-        for name, values in {**looking.constants, **averaging.constants}.items()
+        for name, values in {**before.constants, **after.constants}.items()
     )
-    del graph.value_info[:]  # shapes of N views, not of 8 N
+    del graph.value_info[:]  # shapes for a batch of N; the network now runs on 8 N
     return model
 
 
-class _Nodes:
-    """A list of nodes in the making."""
+class _NodeList:
+    """Nodes with a common name prefix, and their constants."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, prefix: str) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, tuple[int, ...]] = {}
-        self._place = place
+        self._prefix = prefix
 
     def add(
         self, operator: str, inputs: list[str], outputs: list[str] | None = None, **attributes: Any
     ) -> str:
         """Add a node and return the name of its first output."""
-        name = f"{self._place}/{operator}_{len(self.nodes)}"
+        name = f"{self._prefix}/{operator}_{len(self.nodes)}"
         outputs = outputs or [f"{name}_output"]
         self.nodes.append(helper.make_node(operator, inputs, outputs, name, **attributes))
         return outputs[0]
 
-    def constant(self, values: tuple[int, ...]) -> str:
+    def add_constant(self, values: tuple[int, ...]) -> str:
         """Add a list of integers and return its name."""
-        name = f"{self._place}/{'_'.join(map(str, values))}"
+        name = f"{self._prefix}/{'_'.join(map(str, values))}"
         self.constants[name] = values
         return name
 
 
-def _transpose(view: View, image: str, nodes: _Nodes) -> str:
-    return nodes.add("Transpose", [image], perm=_SWAPPED) if view.transpose else image
+def _transpose(view: View, image: str, nodes: _NodeList) -> str:
+    if not view.transpose:
+        return image
+    return nodes.add("Transpose", [image], perm=_SWAP_ROWS_AND_COLUMNS)
 
 
-def _flip(view: View, image: str, nodes: _Nodes) -> str:
+def _flip(view: View, image: str, nodes: _NodeList) -> str:
     axes = view.flipped_axes
     if not axes:
         return image
-    backwards = (-1,) * len(axes)  # from the last, in steps of −1
-    bounds = [backwards, (_PAST_THE_START,) * len(axes), axes, backwards]
-    return nodes.add("Slice", [image, *map(nodes.constant, bounds)])
+    minus_ones = (-1,) * len(axes)
+    starts, ends, steps = minus_ones, (_TO_THE_START,) * len(axes), minus_ones
+    slice_inputs = [nodes.add_constant(values) for values in (starts, ends, axes, steps)]
+    return nodes.add("Slice", [image, *slice_inputs])
 
 
-def _rename(node: NodeProto, new: dict[str, str]) -> None:
+def _rename_tensors(node: NodeProto, new_names: dict[str, str]) -> None:
     for names in (node.input, node.output):
         for i, name in enumerate(names):
-            names[i] = new.get(name, name)
+            names[i] = new_names.get(name, name)

@@ -1,4 +1,4 @@
-"""Graphs on disk that read their weights from one file, each distinct tensor once."""
+"""Save several graphs with one common weights file that holds each distinct tensor once."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper
 
 from wmh_runtime.errors import ExportError
 
-_INLINE_BYTES = 1024  # smaller tensors, shapes and axes mostly, stay within the graph
-_ALIGNMENT_BYTES = 4096  # so that a weights file can be memory-mapped
+_MIN_EXTERNAL_BYTES = 1024  # smaller tensors (mostly shapes and axes) stay inside the graph
+_ALIGNMENT_BYTES = 4096  # page size, so that a weights file can be memory-mapped
 
 
-def save_sharing_weights(models: dict[str, ModelProto], folder: Path, weights_name: str) -> None:
-    """Write graphs, and beside them the weights that all of them read.
+def save_with_shared_weights(
+    models: dict[str, ModelProto], folder: Path, weights_name: str
+) -> None:
+    """Write graphs, and one file with the weights of all of them.
 
     Args:
-        models: by file name; left as they are.
-        folder: exists.
-        weights_name: of the file of weights.
+        models: graphs by file name; not changed.
+        folder: existing folder.
+        weights_name: name of the weights file.
 
     Raises:
         ExportError: a graph is not valid ONNX.
     """
-    offsets: dict[bytes, int] = {}  # by the hash of what lies there
+    offsets: dict[bytes, int] = {}  # by SHA-256 of the tensor's bytes
     with (folder / weights_name).open("wb") as weights:
         for name, model in models.items():
-            referring = ModelProto()
-            referring.CopyFrom(model)
-            for tensor in referring.graph.initializer:
+            saved = ModelProto()
+            saved.CopyFrom(model)
+            for tensor in saved.graph.initializer:
                 raw = numpy_helper.to_array(tensor).tobytes()
-                if len(raw) < _INLINE_BYTES:
+                if len(raw) < _MIN_EXTERNAL_BYTES:
                     continue
                 digest = hashlib.sha256(raw).digest()
                 if digest not in offsets:
                     weights.seek(-weights.tell() % _ALIGNMENT_BYTES, 1)
                     offsets[digest] = weights.tell()
                     weights.write(raw)
-                _refer(tensor, weights_name, raw, offsets[digest])
-            onnx.save_model(referring, folder / name)
+                _make_external(tensor, weights_name, raw, offsets[digest])
+            onnx.save_model(saved, folder / name)
     for name in models:
         try:
             onnx.checker.check_model(folder / name, full_check=True)
@@ -49,9 +51,9 @@ def save_sharing_weights(models: dict[str, ModelProto], folder: Path, weights_na
             raise ExportError(problem, "Please report this.") from error
 
 
-def _refer(tensor: TensorProto, weights_name: str, raw: bytes, offset: int) -> None:
-    """Make a tensor live in the weights file."""
-    tensor.raw_data = raw  # whatever field it was in
+def _make_external(tensor: TensorProto, weights_name: str, raw: bytes, offset: int) -> None:
+    """Replace a tensor's data by a reference into the weights file."""
+    tensor.raw_data = raw  # set_external_data requires it, whichever field held the data
     external_data_helper.set_external_data(
         tensor, location=weights_name, offset=offset, length=len(raw)
     )

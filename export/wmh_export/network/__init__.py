@@ -1,1 +1,1 @@
-"""The trained network, made ready for export."""
+"""Changes to the trained network before tracing: merge, rewrite, half precision."""

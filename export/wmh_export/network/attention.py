@@ -1,18 +1,19 @@
-"""SAM's attention, rewritten exactly: less work, and operators that every engine knows.
+"""SAM's attention, rewritten without changing its result: less work, operators all engines support.
 
 segment-anything pads the normalized tokens with zeros to whole windows and projects the padding
-too. Here only real tokens are projected. Two identities make that exact, with b_k and b_v the
-biases of key and value:
+too. Here only real tokens are projected. Two identities make this exact. With b_k and b_v the
+biases of key and value, and a the attention weights:
 
-    softmax over keys forgets what all of them share:  q · (k + b_k) = q · k + a constant
-    its weights add up to 1:                           Σ a (v + b_v) = Σ a v + b_v
+    softmax ignores a constant added to all logits:   q · (k + b_k) = q · k + constant
+    attention weights sum to 1:                       Σ a (v + b_v) = Σ a v + b_v
 
-So b_k goes, b_v moves into the bias of the output, and the padding, whose key and value were
-b_k and b_v, becomes zeros: what padding after the projection gives.
+So b_k is dropped and b_v is added to the bias of the output projection. The keys and values of
+padding tokens were b_k and b_v; they become zeros, which is what padding after the projection
+gives.
 
-The scale 1/√d moves into the weights of the query. Relative positions are constant tables times
-the query, added to the logits. What is left is MatMul, Add, Softmax, MatMul: the pattern that
-engines fuse.
+The scale 1/√d is multiplied into the weights of the query. The relative positions are constant
+tables multiplied by the query and added to the logits. The remaining pattern, MatMul, Add, Softmax,
+MatMul, is the one that engines fuse into a single kernel.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention within square windows, or across the whole slice.
+    """Multi-head attention within square windows, or over the whole slice.
 
     Args:
-        original: segment-anything's attention; left as it is.
-        window_tokens: side of a window; 0 makes the slice one window.
-        grid_tokens: side of the slice.
+        original: segment-anything's attention; not changed.
+        window_tokens: side of a window, in tokens; 0: one window for the whole slice.
+        grid_tokens: side of the slice, in tokens.
     """
 
-    row_table: Tensor  # (rows, d, rows of keys)
-    column_table: Tensor  # (columns, d, columns of keys)
+    row_table: Tensor  # (query rows, d, key rows)
+    column_table: Tensor  # (query columns, d, key columns)
 
     def __init__(self, original: Any, window_tokens: int, grid_tokens: int) -> None:
         super().__init__()
         self.heads: int = original.num_heads
-        self.width = original.qkv.in_features // self.heads  # d
+        self.head_width = original.qkv.in_features // self.heads  # d
         self.grid = grid_tokens
         self.side = window_tokens or grid_tokens
-        self.windows = -(-self.grid // self.side)  # along each axis
+        self.windows = -(-self.grid // self.side)  # along each axis, rounded up
         query, key, value = original.qkv.weight.detach().chunk(3)
         query_bias, _, value_bias = original.qkv.bias.detach().chunk(3)
         out, out_bias = original.proj.weight.detach(), original.proj.bias.detach()
@@ -53,44 +54,45 @@ class Attention(nn.Module):
             ("row_table", original.rel_pos_h),
             ("column_table", original.rel_pos_w),
         ):
-            self.register_buffer(name, _by_pair(table.detach(), self.side) / scale)
+            self.register_buffer(name, _expand_by_position(table.detach(), self.side) / scale)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Attend: [N, grid², width] to the same."""
+        """Apply attention, [N, grid², width] to [N, grid², width]."""
         query, key, value = (
-            self._cut(project(tokens)) for project in (self.query, self.key, self.value)
+            self._split_windows(project(tokens)) for project in (self.query, self.key, self.value)
         )
-        attended: Tensor = self.out(self._join(self._attend(query, key, value)))
+        attended: Tensor = self.out(self._join_windows(self._attend(query, key, value)))
         return attended
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend within windows, (n, heads, side², d) each."""
-        logits = query @ key.transpose(-2, -1) + self._positions(query)
-        weights = torch.softmax(logits.float(), dim=-1).to(value.dtype)  # float32 in a half too
+        """Apply attention within windows; all tensors are (n, heads, side², d)."""
+        logits = query @ key.transpose(-2, -1) + self._position_bias(query)
+        # Softmax is in float32, in a float16 network too.
+        weights = torch.softmax(logits.float(), dim=-1).to(value.dtype)
         return weights @ value
 
-    def _positions(self, query: Tensor) -> Tensor:
-        """Return what the distance of a key adds to its logit, (n, heads, side², side²)."""
-        grid = query.reshape(-1, self.heads, self.side, self.side, self.width)
-        by_row = grid @ self.row_table  # (n, heads, rows, columns, rows of keys)
+    def _position_bias(self, query: Tensor) -> Tensor:
+        """Return the relative-position term of the logits, (n, heads, side², side²)."""
+        grid = query.reshape(-1, self.heads, self.side, self.side, self.head_width)
+        by_row = grid @ self.row_table  # (n, heads, rows, columns, key rows)
         by_column = (grid.transpose(2, 3) @ self.column_table).transpose(2, 3)
         by_both = by_row[..., :, None] + by_column[..., None, :]
         return by_both.reshape(-1, self.heads, self.side**2, self.side**2)
 
-    def _cut(self, tokens: Tensor) -> Tensor:
-        """Cut [N, grid², heads · d] into windows padded with zeros, (n, heads, side², d)."""
+    def _split_windows(self, tokens: Tensor) -> Tensor:
+        """Split [N, grid², heads · d] into windows padded with zeros, (n, heads, side², d)."""
         slices = tokens.reshape(-1, self.grid, self.grid, tokens.shape[-1])
-        padded = self._padded(self._padded(slices, axis=2), axis=1)
+        padded = self._pad(self._pad(slices, axis=2), axis=1)
         tiles = padded.reshape(
-            -1, self.windows, self.side, self.windows, self.side, self.heads, self.width
+            -1, self.windows, self.side, self.windows, self.side, self.heads, self.head_width
         )
-        together = tiles.permute(0, 1, 3, 5, 2, 4, 6)  # (N, windows, windows, heads, side, side, d)
-        return together.reshape(-1, self.heads, self.side**2, self.width)
+        grouped = tiles.permute(0, 1, 3, 5, 2, 4, 6)  # (N, windows, windows, heads, side, side, d)
+        return grouped.reshape(-1, self.heads, self.side**2, self.head_width)
 
-    def _padded(self, slices: Tensor, axis: int) -> Tensor:
-        """Append zeros to whole windows, [N, rows, columns, C], along axis 1 or 2.
+    def _pad(self, slices: Tensor, axis: int) -> Tensor:
+        """Append zeros up to whole windows, [N, rows, columns, C], along axis 1 or 2.
 
-        By concatenation: ONNX Runtime's Pad took half of all its time on a GPU.
+        Uses Concat, because Pad took half of ONNX Runtime's total time on a GPU.
         """
         missing = self.windows * self.side - self.grid
         if not missing:
@@ -99,22 +101,22 @@ class Attention(nn.Module):
         shape[axis] = missing
         return torch.cat([slices, slices.new_zeros(1).expand(shape)], dim=axis)
 
-    def _join(self, windows: Tensor) -> Tensor:
-        """Undo `_cut`."""
-        together = windows.reshape(
-            -1, self.windows, self.windows, self.heads, self.side, self.side, self.width
+    def _join_windows(self, windows: Tensor) -> Tensor:
+        """Undo `_split_windows`: (n, heads, side², d) to [N, grid², heads · d]."""
+        grouped = windows.reshape(
+            -1, self.windows, self.windows, self.heads, self.side, self.side, self.head_width
         )
-        tiles = together.permute(0, 1, 4, 2, 5, 3, 6)
-        padded = self.windows * self.side
-        whole = tiles.reshape(-1, padded, padded, self.heads * self.width)
-        return whole[:, : self.grid, : self.grid].flatten(1, 2)
+        tiles = grouped.permute(0, 1, 4, 2, 5, 3, 6)
+        padded_side = self.windows * self.side
+        padded = tiles.reshape(-1, padded_side, padded_side, self.heads * self.head_width)
+        return padded[:, : self.grid, : self.grid].flatten(1, 2)
 
 
-def _by_pair(table: Tensor, side: int) -> Tensor:
-    """Turn (2 side − 1, d), by distance, into (side, d, side), by place of query and of key."""
-    assert len(table) == 2 * side - 1, "a table of another side: segment-anything would resize it"
-    place = torch.arange(side)
-    return table[place[:, None] - place + side - 1].transpose(1, 2).contiguous()
+def _expand_by_position(table: Tensor, side: int) -> Tensor:
+    """Expand a table by distance, (2 side − 1, d), to one by query and key, (side, d, side)."""
+    assert len(table) == 2 * side - 1, "segment-anything would resize a table of another size"
+    position = torch.arange(side)
+    return table[position[:, None] - position + side - 1].transpose(1, 2).contiguous()
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

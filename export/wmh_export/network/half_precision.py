@@ -1,10 +1,10 @@
-"""A network in half precision by construction: what needs float32 computes in float32.
+"""A float16 copy of the network in which overflow-prone layers compute in float32.
 
-The graph traced from it carries its own types, as strongly typed engines want it. Weights and
-products are float16. LayerNorm and softmax compute in float32, since squares and exponentials
-overflow float16; so do both ends of the encoder, what it makes of the image and its neck, which
-cost a hundredth of the products and are where rounding is seen most in the masks. Slices come and
-probabilities go in float32.
+The types are in the traced graph itself, as strongly typed engines require. Weights and matrix
+products are float16. LayerNorm and softmax compute in float32, because squares and exponentials
+overflow float16. The adapter, the patch embedding and the neck compute in float32 too: they are 1 %
+of the arithmetic, and their rounding errors change the masks most. Input slices and output
+probabilities are float32.
 """
 
 from __future__ import annotations
@@ -21,64 +21,64 @@ from wmh_train.model.decoder import Logits
 from wmh_train.model.network import WmhNetwork
 
 FLOAT16_MAX = 65504.0
-_WHOLE = ("encoder.patch_embed", "encoder.neck")
-# Norms, softmax, and what they come apart to where an exporter has no operator for them.
-_IN_FLOAT32 = (
+_FLOAT32_MODULES = ("encoder.patch_embed", "encoder.neck")
+# Normalizations, softmax and sigmoid, and the operators into which an exporter may decompose them.
+_FLOAT32_OPERATORS = (
     *("LayerNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Sigmoid"),
     *("ReduceMean", "ReduceSum", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "Exp"),
 )
 
 
-class HalfView(nn.Module):
-    """The probability of a float16 network, float32 [N, C, S, S] to float32 [N, K, S, S]."""
+class HalfPrecisionNetwork(nn.Module):
+    """Probability of a float16 network: float32 [N, C, S, S] to float32 [N, K, S, S]."""
 
     def __init__(self, network: WmhNetwork) -> None:
         super().__init__()
-        self.network = to_half(network)
+        self.network = to_half_precision(network)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Look at the slices as they are."""
+        """Compute the probability of one view."""
         features = self.network.encoder(self.network.adapter(image))
         logits: Logits = self.network.decoder(features, image.half())
         return torch.sigmoid(logits.fused.float())
 
 
-def to_half(network: WmhNetwork) -> WmhNetwork:
-    """Return a float16 copy of a merged network, float32 where it has to be.
+def to_half_precision(network: WmhNetwork) -> WmhNetwork:
+    """Return a float16 copy of a merged network, with float32 layers where float16 overflows.
 
-    Its adapter takes the image in float32.
+    The adapter of the copy takes the image in float32.
     """
     half = copy.deepcopy(network).half()
     norms = [
         name
         for name, module in network.named_modules()
-        if isinstance(module, nn.LayerNorm) and not name.startswith(_WHOLE)
+        if isinstance(module, nn.LayerNorm) and not name.startswith(_FLOAT32_MODULES)
     ]
     half.adapter = copy.deepcopy(network.adapter)
-    for name in (*_WHOLE, *norms):
+    for name in (*_FLOAT32_MODULES, *norms):
         half.set_submodule(name, _Float32(network.get_submodule(name)))
     return half
 
 
 class _Float32(nn.Module):
-    """A part of a half network that computes in float32."""
+    """Runs a module of a float16 network in float32."""
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
-        self.exact = copy.deepcopy(original)
+        self.exact = copy.deepcopy(original)  # the name is part of the graph's bytes
 
     def forward(self, features: Tensor) -> Tensor:
-        given: Tensor = self.exact(features.float())
-        return given.half()
+        output: Tensor = self.exact(features.float())
+        return output.half()
 
 
-def require_float32_inside(model: ModelProto) -> None:
-    """Refuse a half-precision graph with a LayerNorm, softmax or sigmoid in float16.
+def require_float32_operators(model: ModelProto) -> None:
+    """Refuse a float16 graph that computes LayerNorm, softmax or sigmoid in float16.
 
-    CPUs emulate float16 in wider arithmetic and would hide it.
+    The parity check on a CPU cannot find this: CPUs emulate float16 in float32, without overflow.
 
     Raises:
-        ExportError: there is one.
+        ExportError: such an operator takes float16.
     """
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     types = {
@@ -86,24 +86,24 @@ def require_float32_inside(model: ModelProto) -> None:
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     for node in inferred.node:
-        if node.op_type in _IN_FLOAT32 and types[node.input[0]] != TensorProto.FLOAT:
+        if node.op_type in _FLOAT32_OPERATORS and types[node.input[0]] != TensorProto.FLOAT:
             raise ExportError(
-                f"{node.name} computes in float16, where its squares or exponentials overflow",
-                "Please report this.",
+                f"{node.name} computes in float16 and may overflow", "Please report this."
             )
 
 
-def require_headroom(largest_activation: float) -> None:
-    """Refuse half precision where the float32 network goes beyond what float16 holds.
+def require_float16_range(largest_activation: float) -> None:
+    """Refuse float16 if the activations of the float32 network are too large for it.
 
     Args:
-        largest_activation: absolute, seen in float32.
+        largest_activation: largest absolute activation, measured in float32.
 
     Raises:
-        ExportError: it is more than half of what float16 holds.
+        ExportError: it is more than half of the largest float16 value.
     """
     if not largest_activation <= FLOAT16_MAX / 2:
         raise ExportError(
-            f"activations reach {largest_activation:.0f}, float16 ends at {FLOAT16_MAX:.0f}",
+            f"activations reach {largest_activation:.0f}, the largest float16 value is"
+            f" {FLOAT16_MAX:.0f}",
             "Use FP32, BF16 or INT8.",
         )

@@ -1,4 +1,4 @@
-"""The same network of fewer parts: adapters and BatchNorms folded into the weights beside them."""
+"""Merge LoRA adapters and BatchNorm into the weights of the network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wmh_train.model.network import WmhNetwork
 
 
 def merge(network: WmhNetwork) -> WmhNetwork:
-    """Return a new network without LoRA and without BatchNorm, in float32.
+    """Return a copy of the network without LoRA and BatchNorm, in float32.
 
-    LoRA is merged by peft, W + (alpha / rank) · B A; a BatchNorm becomes a factor and a shift of
-    the convolution before it.
+    peft merges LoRA: W + (alpha / rank) · B A. A BatchNorm becomes a factor and a shift of the
+    convolution before it.
 
     Args:
-        network: left as it is.
+        network: not changed.
 
     Raises:
         ExportError: a merged weight is not finite.
@@ -30,17 +30,17 @@ def merge(network: WmhNetwork) -> WmhNetwork:
         merged.encoder = merged.encoder.merge_and_unload()
     for module in merged.modules():
         if isinstance(module, nn.Sequential):
-            _fold_batch_norms(module)
+            _merge_batch_norms(module)
     for name, tensor in merged.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ExportError(f"{name} is not finite after merging", "Train again.")
     return merged.requires_grad_(False)
 
 
-def _fold_batch_norms(layers: nn.Sequential) -> None:
+def _merge_batch_norms(layers: nn.Sequential) -> None:
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.BatchNorm2d):
-            before = layers[i - 1]
-            transposed = isinstance(before, nn.ConvTranspose2d)
-            layers[i - 1] = fuse_conv_bn_eval(before, layer, transpose=transposed)  # type: ignore[type-var]
+            convolution = layers[i - 1]
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            layers[i - 1] = fuse_conv_bn_eval(convolution, layer, transpose=transposed)  # type: ignore[type-var]
             layers[i] = nn.Identity()

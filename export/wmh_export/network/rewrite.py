@@ -1,4 +1,4 @@
-"""A merged network rewritten for execution: the same function of other operators."""
+"""Rewrite the encoder of a merged network with operators that execute faster."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhN
     """Return a copy of a merged network whose encoder is an `Encoder`.
 
     Args:
-        network: without adapters; left as it is.
-        attention: that it attends by.
+        network: without LoRA adapters; not changed.
+        attention: attention class of the new encoder.
     """
     rewritten = copy.deepcopy(network)
     rewritten.encoder = Encoder(rewritten.encoder, attention)
@@ -24,32 +24,32 @@ def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhN
 
 
 class Encoder(nn.Module):
-    """Segment-anything's encoder with its tokens in one row, [N, tokens, width].
+    """Segment-anything's encoder, with tokens as [N, tokens, width].
 
-    In [N, rows, columns, width] some engines store them in an order that is undone and redone at
-    every LayerNorm.
+    With [N, rows, columns, width], as in segment-anything, some engines transpose the tokens
+    before and after every LayerNorm.
 
     Args:
-        original: its parts are taken over.
-        attention: of its blocks.
+        original: segment-anything's encoder; this object takes over its modules.
+        attention: attention class of the blocks.
     """
 
     def __init__(self, original: Any, attention: type[Attention]) -> None:
         super().__init__()
-        self.grid: int = original.pos_embed.shape[1]  # tokens a side
+        self.grid: int = original.pos_embed.shape[1]  # tokens per side
         self.patch_embed = original.patch_embed
         self.blocks = original.blocks
         self.neck = original.neck
         self.pos_embed = nn.Parameter(original.pos_embed.detach().flatten(1, 2))
         for block in self.blocks:
             block.attn = attention(block.attn, block.window_size, self.grid)
-            block.window_size = 0  # windows are its attention's affair now
+            block.window_size = 0  # the attention splits the windows itself
         for i, layer in enumerate(self.neck):
             if not isinstance(layer, nn.Conv2d):
                 self.neck[i] = ChannelNorm(layer)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encode [N, 3, S, S] to [N, C, grid, grid]."""
+        """Encode the image, [N, 3, S, S] to [N, C, grid, grid]."""
         tokens = self.patch_embed(image).flatten(1, 2) + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of [N, C, H, W], as one operator instead of seven."""
+    """LayerNorm over the channels of [N, C, H, W], as one ONNX operator instead of seven."""
 
     def __init__(self, original: Any) -> None:
         super().__init__()
@@ -66,6 +66,6 @@ class ChannelNorm(nn.Module):
         self.norm.weight, self.norm.bias = original.weight, original.bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalize each pixel."""
-        normed: Tensor = self.norm(features.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+        """Normalize the channels of each pixel."""
+        normalized: Tensor = self.norm(features.permute(0, 2, 3, 1))
+        return normalized.permute(0, 3, 1, 2)

@@ -1,1 +1,1 @@
-"""INT8 graphs."""
+"""INT8 quantization for CPUs."""

@@ -1,9 +1,9 @@
-"""Bias correction: what the blocks of an INT8 encoder add is on average what they add in float32.
+"""Bias correction: give the blocks of an INT8 encoder the same mean outputs as in float32.
 
-Rounding shifts the means of channels, the blocks that follow amplify the shift, and lesions swell
-or shrink with it. So part after part of the encoder is executed on calibration slices, and the
-shift that it ends with is taken off the bias just before (empirical bias correction: Nagel et al.
-2019, arXiv:1906.04721).
+Quantization shifts the channel means, later blocks amplify the shift, and the segmented lesions
+grow or shrink. Each residual branch of the encoder is therefore executed on calibration slices, and
+the shift of its channel means is subtracted from its last bias (empirical bias correction: Nagel et
+al. 2019, arXiv:1906.04721).
 """
 
 from __future__ import annotations
@@ -25,61 +25,69 @@ _LAST_LAYERS = r"encoder\.blocks\.\d+\.(attn\.out|mlp\.lin2)/Add"  # of attentio
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A part of the encoder, from one sum of the residual stream to the next."""
+class _ResidualBranch:
+    """Attention or MLP of a block, up to its addition to the residual stream."""
 
-    bias: str  # added last, to all positions alike
-    stream: str  # the sum that it ends with, [N, tokens, C]
+    bias: str  # tensor name of the bias of its last layer
+    output: str  # tensor name of the residual stream after the addition, [N, tokens, C]
 
 
 class BiasCorrection:
-    """Corrects INT8 graphs of one float32 graph.
+    """Corrects the biases of INT8 graphs that were quantized from one float32 graph.
 
     Args:
-        graph: float32, one view, weights inside.
-        slices: each [C, S, S]; the means are over all their positions.
+        graph: float32, one view, with its weights.
+        slices: calibration slices, each [C, S, S]; channel means are over all their tokens.
     """
 
     def __init__(self, graph: ModelProto, slices: Sequence[Floats]) -> None:
         self._slices = slices
-        self._parts = _parts(graph.graph)
-        self._means = [_channel_means(streams) for _, streams in self._executed(graph)]
+        self._branches = _residual_branches(graph.graph)
+        self._means = [_channel_means(streams) for _, streams in self._run_branches(graph)]
 
     def correct(self, quantized: ModelProto) -> None:
-        """Change the biases, in place, so that all means are as in float32."""
-        tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
-        for (part, streams), mean in zip(self._executed(quantized), self._means, strict=True):
-            shift = _channel_means(streams) - mean
-            bias = tensors[part.bias]
-            corrected = numpy_helper.to_array(bias) - shift
-            bias.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), part.bias))
-            for stream in streams:
-                stream -= shift  # as with the new bias: the next part starts from it
+        """Change the biases of a quantized graph, in place, to restore the float32 means.
 
-    def _executed(self, model: ModelProto) -> Iterator[tuple[_Part, list[Floats]]]:
-        """Execute part after part on all slices, each from the streams as the caller left them."""
+        Branches are corrected in order, each from the already corrected stream before it.
+        """
+        tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
+        for (branch, streams), mean in zip(self._run_branches(quantized), self._means, strict=True):
+            shift = _channel_means(streams) - mean
+            bias = tensors[branch.bias]
+            corrected = numpy_helper.to_array(bias) - shift
+            bias.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), branch.bias))
+            for stream in streams:
+                stream -= shift  # the effect of the new bias, for the next branch
+
+    def _run_branches(self, model: ModelProto) -> Iterator[tuple[_ResidualBranch, list[Floats]]]:
+        """Execute one branch after another on all slices, and yield the residual streams.
+
+        The next branch starts from the yielded arrays, so the caller may change them in place.
+        """
         extractor = Extractor(infer_shapes(model))
-        begin, streams = INPUT_NAME, [one[None] for one in self._slices]
-        for part in self._parts:
-            # Every part may ask the slices how many they are.
-            given = sorted({begin, INPUT_NAME})
-            cut_out = extractor.extract_model(given, [part.stream]).SerializeToString()
-            session = InferenceSession(cut_out, providers=["CPUExecutionProvider"])
+        start, streams = INPUT_NAME, [one[None] for one in self._slices]
+        for branch in self._branches:
+            # A branch may need the slices too, for their batch size.
+            inputs = sorted({start, INPUT_NAME})
+            subgraph = extractor.extract_model(inputs, [branch.output]).SerializeToString()
+            session = InferenceSession(subgraph, providers=["CPUExecutionProvider"])
             streams = [
-                session.run(None, {INPUT_NAME: one[None], begin: stream})[0]
+                session.run(None, {INPUT_NAME: one[None], start: stream})[0]
                 for one, stream in zip(self._slices, streams, strict=True)
             ]
-            yield part, streams
-            begin = part.stream
+            yield branch, streams
+            start = branch.output
 
 
-def _parts(graph: GraphProto) -> list[_Part]:
+def _residual_branches(graph: GraphProto) -> list[_ResidualBranch]:
     weights = {tensor.name for tensor in graph.initializer}
-    sum_with = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
+    addition_of = {
+        name: node for node in graph.node if node.op_type == "Add" for name in node.input
+    }
     return [
-        _Part(
+        _ResidualBranch(
             bias=next(name for name in layer.input if name in weights),
-            stream=sum_with[layer.output[0]].output[0],
+            output=addition_of[layer.output[0]].output[0],
         )
         for layer in graph.node
         if re.fullmatch(_LAST_LAYERS, layer.name)
@@ -88,6 +96,6 @@ def _parts(graph: GraphProto) -> list[_Part]:
 
 def _channel_means(streams: list[Floats]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     channels = streams[0].shape[-1]
-    of_slices = [stream.reshape(-1, channels).mean(axis=0, dtype=np.float64) for stream in streams]
-    mean: np.ndarray[tuple[int], np.dtype[np.float64]] = np.mean(of_slices, axis=0)
+    by_slice = [stream.reshape(-1, channels).mean(axis=0, dtype=np.float64) for stream in streams]
+    mean: np.ndarray[tuple[int], np.dtype[np.float64]] = np.mean(by_slice, axis=0)
     return mean

@@ -1,8 +1,8 @@
-"""INT8 for CPUs: a QDQ graph with static scales, all but the groups of layers that it hurts.
+"""Static INT8 quantization (QDQ format) for CPUs; sensitive layer groups stay in float32.
 
-Scales come from calibration slices, once, so that the result of a slice does not depend on others
-of its batch; so do corrections of the biases. Which groups stay in float32 is found by measurement
-and recorded.
+Scales and bias corrections are computed once, from calibration slices. So the result of a slice
+does not depend on the other slices of its batch. A search measures which layer groups must stay in
+float32; the manifest records its trials.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import onnx
 from onnx import GraphProto, ModelProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from wmh_export.graphs.trace import INPUT_NAME, strip
-from wmh_export.quantization.bias import BiasCorrection
+from wmh_export.graphs.trace import INPUT_NAME, strip_metadata
+from wmh_export.quantization.bias_correction import BiasCorrection
 from wmh_runtime.bundle.manifest import QuantizationTrial
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import ExportError
 from wmh_runtime.types import Floats
 
-# Layers that do the same thing in every block, by the names of their nodes; those that cost least
-# in float32 first.
-GROUPS = {
+# Layers with the same role in every block, as patterns of node names. The groups that are cheapest
+# in float32 come first. Manifests contain these keys.
+LAYER_GROUPS = {
     "decoder": r"decoder\b",
     "neck": r"encoder\.neck\b",
     "patches": r"(adapter|encoder\.patch_embed)\b",
@@ -43,48 +43,58 @@ GROUPS = {
     "second MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin2/",
     "first MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin1/",
 }
-_QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-_WELL_WITHIN = 0.85  # of the bound: other slices differed by 0.15 of it
-_WATCHED = (*_QUANTIZED, "Add")
+_QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_CALIBRATED_OPERATORS = (*_QUANTIZED_OPERATORS, "Add")  # their activation ranges are measured
+_TARGET_SHARE = 0.85  # of the tolerance; the share varied by 0.15 between sets of slices
 
 
 class Quantizer:
-    """Makes INT8 graphs of one float32 graph; its activations are looked at once.
+    """Makes INT8 graphs of one float32 graph. Activation ranges are measured only once.
 
     Args:
-        graph: the .onnx file, float32, of one view.
-        calibration: slices whose activations decide the scales.
-        scratch: folder for passing files.
+        graph: .onnx file, float32, one view.
+        calibration: slices whose activations determine the scales.
+        temporary_folder: for temporary files.
     """
 
-    def __init__(self, graph: Path, calibration: Sequence[ProbeSlices], scratch: Path) -> None:
-        self._nodes = _quantisable(onnx.load(graph, load_external_data=False).graph)
+    def __init__(
+        self, graph: Path, calibration: Sequence[ProbeSlices], temporary_folder: Path
+    ) -> None:
+        self._nodes = _quantizable_nodes(onnx.load(graph, load_external_data=False).graph)
         self._graph = graph
         self.calibration = calibration
-        self._scratch = scratch
-        self._ranges = scratch / "ranges.json"
+        self._temporary_folder = temporary_folder
+        self._ranges = temporary_folder / "ranges.json"
 
     @cached_property
     def _bias_correction(self) -> BiasCorrection:
         return BiasCorrection(onnx.load(self._graph), list(self._slices()))
 
-    def quantize(self, left_out: Iterable[str]) -> ModelProto:
-        """Return a QDQ graph of one view, int8 but for some groups of layers.
+    def quantize(self, float32_groups: Iterable[str]) -> ModelProto:
+        """Return a QDQ graph of one view, with some layer groups left in float32.
+
+        Args:
+            float32_groups: keys of `LAYER_GROUPS`.
 
         Raises:
-            ExportError: ONNX Runtime cannot make it.
+            ExportError: ONNX Runtime cannot quantize the graph.
         """
-        model = self._rounded(left_out)
+        model = self._quantize_without_correction(float32_groups)
         self._bias_correction.correct(model)
         return model
 
-    def _rounded(self, left_out: Iterable[str]) -> ModelProto:
-        kept = re.compile("|".join(GROUPS[group] for group in left_out) or r"(?!)")
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder, _without_advice():
+    def _quantize_without_correction(self, float32_groups: Iterable[str]) -> ModelProto:
+        patterns = [LAYER_GROUPS[group] for group in float32_groups]
+        in_float32 = re.compile("|".join(patterns) or r"(?!)")
+        nodes = [name for name in self._nodes if not in_float32.match(name)]
+        with (
+            tempfile.TemporaryDirectory(dir=self._temporary_folder) as folder,
+            _without_warnings(),
+        ):
             result = Path(folder, "int8.onnx")
-            self._quantize_to(result, [name for name in self._nodes if not kept.match(name)])
+            self._quantize_to(result, nodes)
             model = onnx.load(result)
-        strip(model)
+        strip_metadata(model)
         return model
 
     def _quantize_to(self, result: Path, nodes: list[str]) -> None:
@@ -92,36 +102,37 @@ class Quantizer:
             quantize_static(
                 self._graph,
                 result,
-                _Slices(self._slices()),
+                _SliceReader(self._slices()),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(_WATCHED),
+                op_types_to_quantize=list(_CALIBRATED_OPERATORS),
                 nodes_to_quantize=nodes,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 use_external_data_format=True,
-                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},  # sums stay exact
+                # Outputs of MatMul stay in float32.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
                 calibration_cache_path=self._ranges,
             )
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # its quantizer raises whatever comes
-            advice = "Install the versions of constraints.txt, with which this was tested."
+        except Exception as error:  # ONNX Runtime's quantizer raises errors of many types
+            advice = "Install the versions of constraints.txt, which are the tested ones."
             raise ExportError(f"ONNX Runtime cannot quantize ({error})", advice) from error
 
     def _slices(self) -> Iterator[Floats]:
-        return chain.from_iterable(part.slices for part in self.calibration)
+        return chain.from_iterable(probes.slices for probes in self.calibration)
 
     def largest_activation(self) -> float:
-        """Return the largest absolute value that a calibration slice gave rise to.
+        """Return the largest absolute activation on the calibration slices.
 
-        Of all that enters or leaves a matrix product, a convolution or a sum.
+        Includes all inputs and outputs of matrix products, convolutions and sums.
 
         Raises:
-            ExportError: ONNX Runtime cannot look at the graph.
+            ExportError: ONNX Runtime cannot execute the graph.
         """
         if not self._ranges.exists():
-            self._rounded([])
+            self._quantize_without_correction([])
         ranges = json.loads(self._ranges.read_text(encoding="utf-8"))["data"].values()
         return max(
             abs(value)
@@ -131,97 +142,110 @@ class Quantizer:
         )
 
 
-def search(
+def search_float32_groups(
     quantizer: Quantizer,
-    judge: Callable[[ModelProto], Sequence[Parity]],
+    measure: Callable[[ModelProto], Sequence[Parity]],
     on_trial: Callable[[QuantizationTrial], None],
 ) -> tuple[ModelProto, list[str], list[QuantizationTrial]]:
-    """Find which groups to leave in float32: none, or as many of those that hurt most as needed.
+    """Find the layer groups that must stay in float32, as few as possible.
+
+    First quantize everything. If that is beyond the target, quantize each group alone to rank the
+    groups by sensitivity. Then leave the most sensitive ones in float32, one more in each trial.
 
     Args:
         quantizer: of the float32 graph.
-        judge: measures how far it is from float32.
-        on_trial: is told of each trial.
+        measure: measures the parity of a quantized graph with the float32 graph.
+        on_trial: called after each trial.
 
     Returns:
-        The first graph well within INT8's bound, or else the truest; the groups left out of it;
-        and all trials.
+        The first graph that uses at most 85 % of INT8's tolerance, or else the one with the best
+        parity; the groups left in float32; all trials.
     """
-    tried: list[_Tried] = []
-    kept: list[ModelProto] = []  # the best so far; all of them would fill the memory
+    candidates: list[_Candidate] = []
+    best: list[ModelProto] = []  # only the best graph so far, to save memory
 
-    def used_without(left_out: list[str]) -> float:
-        model = quantizer.quantize(left_out)
-        one = _Tried(left_out, judge(model))
-        tried.append(one)
-        if min(tried, key=_Tried.rank) is one:
-            kept[:] = [model]
-        on_trial(one.trial)
-        return one.share_of_bound
+    def try_groups(float32_groups: list[str]) -> float:
+        """Quantize and measure; return the used share of the tolerance."""
+        model = quantizer.quantize(float32_groups)
+        candidate = _Candidate(float32_groups, measure(model))
+        candidates.append(candidate)
+        if min(candidates, key=_Candidate.rank) is candidate:
+            best[:] = [model]
+        on_trial(candidate.trial)
+        return candidate.share_of_tolerance
 
-    if used_without([]) > _WELL_WITHIN:
-        harm = {group: used_without([g for g in GROUPS if g != group]) for group in GROUPS}
-        by_harm = sorted(GROUPS, key=lambda group: -harm[group])
-        for count in range(1, len(GROUPS) - 1):  # with one group left it was tried already
-            if used_without(by_harm[:count]) <= _WELL_WITHIN:
+    if try_groups([]) > _TARGET_SHARE:
+        sensitivity = {
+            group: try_groups([other for other in LAYER_GROUPS if other != group])
+            for group in LAYER_GROUPS
+        }
+        by_sensitivity = sorted(LAYER_GROUPS, key=lambda group: -sensitivity[group])
+        for count in range(1, len(LAYER_GROUPS) - 1):  # a single group in INT8 was tried above
+            if try_groups(by_sensitivity[:count]) <= _TARGET_SHARE:
                 break
-    return kept[0], min(tried, key=_Tried.rank).left_out, [one.trial for one in tried]
+    float32_groups = min(candidates, key=_Candidate.rank).float32_groups
+    return best[0], float32_groups, [candidate.trial for candidate in candidates]
 
 
 @dataclass(frozen=True)
-class _Tried:
-    left_out: list[str]
+class _Candidate:
+    """A quantized graph and its parity with the float32 graph."""
+
+    float32_groups: list[str]
     measured: Sequence[Parity]
 
     @property
-    def share_of_bound(self) -> float:
-        return max(parity.share_of_bound for parity in self.measured)
+    def share_of_tolerance(self) -> float:
+        """The used share of INT8's tolerance; above 1: beyond the tolerance."""
+        return max(parity.share_of_tolerance for parity in self.measured)
 
     def rank(self) -> tuple[bool, float]:
-        """Rank trials: well within the bound by how little is left out, the others by truth."""
-        is_beyond = self.share_of_bound > _WELL_WITHIN
-        return is_beyond, self.share_of_bound if is_beyond else len(self.left_out)
+        """Return a sort key: first what meets the target, by fewest groups; then by parity."""
+        misses_target = self.share_of_tolerance > _TARGET_SHARE
+        return misses_target, self.share_of_tolerance if misses_target else len(self.float32_groups)
 
     @property
     def trial(self) -> QuantizationTrial:
+        """The record for the manifest."""
         volume_percent = max(parity.volume_percent for parity in self.measured)
         return QuantizationTrial(
-            left_out=self.left_out,
+            float32_groups=self.float32_groups,
             mask_dice=min(parity.mask_dice for parity in self.measured),
             volume_percent=volume_percent if math.isfinite(volume_percent) else None,
         )
 
 
-def _quantisable(graph: GraphProto) -> list[str]:
-    """Return the names of all products and convolutions but two kinds.
+def _quantizable_nodes(graph: GraphProto) -> list[str]:
+    """Return the names of all matrix products and convolutions that can be quantized.
 
-    Those with tables of positions: ONNX Runtime refuses to run stacks of matrices with a scale
-    per channel. Those of the image itself: eight bits are few for it, and they are cheap.
+    Not the products with relative-position tables: ONNX Runtime cannot execute stacked matrices
+    with one scale per channel. Not the convolutions of the image itself: 8 bits are too few for it,
+    and they are cheap.
     """
-    axes = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    dimensions = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     return [
         node.name
         for node in graph.node
-        if node.op_type in _QUANTIZED
-        and not (node.op_type == "MatMul" and axes.get(node.input[1], 2) > 2)
+        if node.op_type in _QUANTIZED_OPERATORS
+        and not (node.op_type == "MatMul" and dimensions.get(node.input[1], 2) > 2)
         and INPUT_NAME not in node.input
     ]
 
 
-class _Slices(CalibrationDataReader):  # type: ignore[misc]
-    """Gives ONNX Runtime one slice at a time."""
+class _SliceReader(CalibrationDataReader):  # type: ignore[misc]
+    """Passes the calibration slices to ONNX Runtime, one at a time."""
 
     def __init__(self, slices: Iterator[Floats]) -> None:
-        self._rest = slices
+        self._slices = slices
 
     def get_next(self) -> dict[str, Floats] | None:
-        one = next(self._rest, None)
+        one = next(self._slices, None)
         return None if one is None else {INPUT_NAME: one[None]}
 
 
 @contextmanager
-def _without_advice() -> Iterator[None]:
-    """Keep ONNX Runtime from advising steps that the exporter has already done."""
+def _without_warnings() -> Iterator[None]:
+    """Hide ONNX Runtime's advice to preprocess the graph, which the exporter has already done."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -1,15 +1,15 @@
-"""What a graph looks like, whatever network it is of."""
+"""Operators, names, metadata and weights of exported graphs."""
 
 import numpy as np
 import onnx
 import pytest
 from onnx.external_data_helper import ExternalDataInfo
 
-from tests.networks import padded_recipe, perturbed, slices_of
-from tests.toys import small_recipe
+from tests.networks import padded_recipe, perturbed_network, random_slices
+from tests.training_toys import small_recipe
 from wmh_export.graphs.trace import OPSET, trace
-from wmh_export.graphs.weights import save_sharing_weights
-from wmh_export.network.half import HalfView
+from wmh_export.graphs.weights import save_with_shared_weights
+from wmh_export.network.half_precision import HalfPrecisionNetwork
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
@@ -21,19 +21,19 @@ def load_without_weights(bundle, graph):
     return onnx.load(bundle.path_of(graph), load_external_data=False)
 
 
-def test_both_graphs_of_a_precision_read_the_same_bytes_of_one_weights_file(bundle):
+def test_both_graphs_of_a_precision_share_one_weights_file(bundle):
     for precision in ("fp32", "fp16", "int8"):
-        places = []
+        regions = []
         for views in (1, 8):
             model = load_without_weights(bundle, bundle.graph(views=views, precision=precision))
             external = [ExternalDataInfo(t) for t in model.graph.initializer if t.external_data]
-            assert {place.location for place in external} == {f"weights.{precision}.bin"}
+            assert {info.location for info in external} == {f"weights.{precision}.bin"}
             assert all(t.external_data for t in model.graph.initializer if np.prod(t.dims) >= 1024)
-            places.append({(place.offset, place.length) for place in external})
-        assert places[0] == places[1]
+            regions.append({(info.offset, info.length) for info in external})
+        assert regions[0] == regions[1]
 
 
-def test_graphs_hold_standard_operators_alone_and_no_path_of_the_machine_that_made_them(bundle):
+def test_graphs_contain_only_standard_operators_and_no_source_paths(bundle):
     for graph in bundle.manifest.graphs:
         content = bundle.path_of(graph).read_bytes()
         model = load_without_weights(bundle, graph)
@@ -44,7 +44,7 @@ def test_graphs_hold_standard_operators_alone_and_no_path_of_the_machine_that_ma
         assert not model.functions
 
 
-def test_graphs_pass_the_checker_with_shapes_inferred(bundle):
+def test_graphs_pass_the_onnx_checker_with_shape_inference(bundle):
     for graph in bundle.manifest.graphs:
         path = bundle.path_of(graph)
         onnx.checker.check_model(path, full_check=True)
@@ -54,10 +54,10 @@ def test_graphs_pass_the_checker_with_shapes_inferred(bundle):
         assert [dim.dim_value for dim in shape[1:]] == [2, 64, 64]
 
 
-def test_a_graph_says_what_it_is_to_whoever_meets_it_alone(bundle):
+def test_a_graph_contains_metadata(bundle):
     model = load_without_weights(bundle, bundle.graph(views=8, precision="int8"))
-    facts = {fact.key: fact.value for fact in model.metadata_props}
-    assert facts == {
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata == {
         "made_by": "wmh-lora",
         "input": "flair, t1; z-scored within the head, 0 outside",
         "output": "probability of wmh, stroke",
@@ -68,7 +68,7 @@ def test_a_graph_says_what_it_is_to_whoever_meets_it_alone(bundle):
     }
 
 
-def test_nodes_bear_the_names_of_their_modules(bundle):
+def test_nodes_are_named_after_their_modules(bundle):
     model = load_without_weights(bundle, bundle.graph(views=1, precision="fp32"))
     names = [node.name for node in model.graph.node]
     assert len(names) == len(set(names))
@@ -76,46 +76,47 @@ def test_nodes_bear_the_names_of_their_modules(bundle):
     assert "decoder.fuse.0/Conv" in names
 
 
-def test_rewriting_leaves_few_operators(bundle):
-    # A block: 2 LayerNormalization; 3 projections, 2 products of attention, 2 of positions, 1 out
-    # and 2 of the MLP, 10 MatMul; 1 Softmax, 1 Gelu. Two blocks, and two norms of the neck.
+def test_the_rewritten_network_needs_few_operators(bundle):
+    # A block has 2 LayerNormalization, 1 Softmax, 1 Gelu and 10 MatMul: 3 projections, 2 attention
+    # products, 2 relative positions, 1 output projection, 2 in the MLP. There are two blocks, and
+    # two norms in the neck.
     model = load_without_weights(bundle, bundle.graph(views=1, precision="fp32"))
     operators = [node.op_type for node in model.graph.node]
-    counted = {name: operators.count(name) for name in ("LayerNormalization", "MatMul", "Softmax")}
-    assert counted == {"LayerNormalization": 6, "MatMul": 20, "Softmax": 2}
+    counts = {name: operators.count(name) for name in ("LayerNormalization", "MatMul", "Softmax")}
+    assert counts == {"LayerNormalization": 6, "MatMul": 20, "Softmax": 2}
     assert "BatchNormalization" not in operators
     assert "Einsum" not in operators
     assert "ScatterND" not in operators
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_the_graph_is_the_network_for_any_batch(tmp_path, batch_size):
+def test_the_graph_agrees_with_the_network_for_any_batch_size(tmp_path, batch_size):
     recipe = small_recipe()
-    network, slices = perturbed(recipe), slices_of(recipe)
+    network, slices = perturbed_network(recipe), random_slices(recipe)
     rewritten = rewrite(merge(network))
-    save_sharing_weights({"g.onnx": trace(OneView(rewritten), 1, 64)}, tmp_path, "w.bin")
+    save_with_shared_weights({"g.onnx": trace(OneView(rewritten), 1, 64)}, tmp_path, "w.bin")
     shape = NetworkShape(channels=1, outputs=1, size_px=64)
     with OnnxRuntimeBackend(tmp_path / "g.onnx", shape, batch_size=batch_size) as backend:
-        found = backend.predict(slices)
+        outputs = backend.predict(slices)
     import torch
 
     with torch.inference_mode():
         expected = OneView(network)(torch.from_numpy(slices)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
-def test_writing_graphs_leaves_them_as_they_are(tmp_path):
-    model = trace(OneView(rewrite(merge(perturbed(small_recipe())))), 1, 64)
+def test_saving_does_not_change_a_graph(tmp_path):
+    model = trace(OneView(rewrite(merge(perturbed_network(small_recipe())))), 1, 64)
     before = model.SerializeToString()
-    save_sharing_weights({"g.onnx": model}, tmp_path, "w.bin")
+    save_with_shared_weights({"g.onnx": model}, tmp_path, "w.bin")
     assert model.SerializeToString() == before
 
 
-@pytest.mark.parametrize("view", [OneView, HalfView])
+@pytest.mark.parametrize("view", [OneView, HalfPrecisionNetwork])
 def test_windows_are_padded_by_concatenation(view):
-    # ONNX Runtime's Pad took half of its time on a GPU: benchmarks/README.md.
+    # Pad took half of ONNX Runtime's total time on a GPU: see benchmarks/README.md.
     recipe = padded_recipe()
-    network = view(rewrite(merge(perturbed(recipe))))
+    network = view(rewrite(merge(perturbed_network(recipe))))
     model = trace(network, len(recipe.channels), recipe.preprocessing.size_px)
     operators = [node.op_type for node in model.graph.node if ".attn" in node.name]
     assert operators.count("Concat") >= 6  # queries, keys and values, along both axes

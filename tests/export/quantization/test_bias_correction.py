@@ -1,4 +1,4 @@
-"""Bias correction: an INT8 graph's streams have the means of the float32 graph's."""
+"""Bias correction: the residual streams of an INT8 graph have the means of the float32 graph."""
 
 import numpy as np
 import onnx
@@ -6,12 +6,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.networks import padded_recipe, slices_of, taught
-from tests.toys import small_recipe
+from tests.networks import briefly_trained, padded_recipe, random_slices
+from tests.training_toys import small_recipe
 from wmh_export.graphs.trace import trace
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
-from wmh_export.quantization.bias import BiasCorrection
+from wmh_export.quantization.bias_correction import BiasCorrection
 from wmh_export.quantization.quantize import Quantizer
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_train.model.views import OneView
@@ -19,8 +19,8 @@ from wmh_train.model.views import OneView
 BIASES = ["encoder.blocks.0.attn.out.bias", "encoder.blocks.0.mlp.lin2.bias"]
 
 
-def two_parts(first_weight: float) -> onnx.ModelProto:
-    """Residual stream of one channel: s₁ = x + (first · x + 1), s₂ = s₁ + (2 · s₁ + 0)."""
+def two_branches(first_weight: float) -> onnx.ModelProto:
+    """A residual stream of one channel: s₁ = x + (first · x + 1), s₂ = s₁ + (2 · s₁ + 0)."""
 
     def node(operator, inputs, output, name):
         return helper.make_node(operator, inputs, [output], name)
@@ -34,7 +34,7 @@ def two_parts(first_weight: float) -> onnx.ModelProto:
             node("Add", ["p2", BIASES[1]], "b2", "encoder.blocks.0.mlp.lin2/Add"),
             node("Add", ["s1", "b2"], "s2", "encoder.blocks.0/Add_2"),
         ],
-        "by hand",
+        "test",
         [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["N", 1, 2, 1])],
         [helper.make_tensor_value_info("s2", TensorProto.FLOAT, ["N", 1, 2, 1])],
         [
@@ -52,28 +52,29 @@ def biases_of(model: onnx.ModelProto) -> list[float]:
     return [numpy_helper.to_array(tensors[name]).item() for name in BIASES]
 
 
-def test_the_shift_is_taken_off_where_it_arises_and_nowhere_else():
-    # Two slices of values (1, 3) and (5, 7), mean 4. A weight rounded from 10 to 11 shifts the
-    # first part's mean by 1 · 4, so its bias 1 becomes −3. The second part, whose weights are
-    # exact, would be 3 · 4 off if it started from the uncorrected stream; it keeps its bias.
+def test_only_the_bias_of_the_branch_with_the_shift_is_corrected():
+    # Two slices with values (1, 3) and (5, 7), mean 4. A weight rounded from 10 to 11 shifts the
+    # mean of the first branch by 1 · 4, so its bias changes from 1 to −3. The weights of the second
+    # branch are exact. From the uncorrected stream its mean would be off by 3 · 4; from the
+    # corrected stream it keeps its bias.
     slices = np.array([[[[1], [3]]], [[[5], [7]]]], np.float32)
-    rounded = two_parts(first_weight=11)
-    BiasCorrection(two_parts(first_weight=10), list(slices)).correct(rounded)
+    rounded = two_branches(first_weight=11)
+    BiasCorrection(two_branches(first_weight=10), list(slices)).correct(rounded)
     assert biases_of(rounded) == pytest.approx([-3, 0])
 
 
-def test_a_graph_without_rounding_is_left_as_it_is():
+def test_a_graph_without_rounding_is_not_changed():
     slices = [np.array([[[1], [3]]], np.float32)]
-    BiasCorrection(two_parts(10), slices).correct(same := two_parts(10))
+    BiasCorrection(two_branches(10), slices).correct(same := two_branches(10))
     assert biases_of(same) == [1, 0]
 
 
 def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
-    """What each block ends with, [N, tokens, C]."""
-    ends = [
+    """The residual streams after each branch, [N, tokens, C]."""
+    additions = [
         n for n in model.graph.node if n.name.startswith("encoder.blocks.") and "/Add" in n.name
     ]
-    names = [n.output[0] for n in ends if n.name.count(".") == 2]
+    names = [n.output[0] for n in additions if n.name.count(".") == 2]
     for name in names:
         model.graph.output.append(onnx.ValueInfoProto(name=name))
     session = onnxruntime.InferenceSession(
@@ -86,19 +87,19 @@ def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
 @pytest.mark.parametrize("recipe", [small_recipe(), padded_recipe()], ids=["whole", "padded"])
 def test_an_int8_encoder_has_the_means_of_the_float32_encoder(recipe, tmp_path):
     path, preprocessing = tmp_path / "1-view.onnx", recipe.preprocessing
-    network = OneView(rewrite(merge(taught(recipe))))
+    network = OneView(rewrite(merge(briefly_trained(recipe))))
     onnx.save_model(trace(network, len(recipe.channels), preprocessing.size_px), path)
-    slices = slices_of(recipe, count=4)
+    slices = random_slices(recipe, count=4)
     calibration = [ProbeSlices("phantoms", slices, np.ones(4, np.float32))]
     quantizer = Quantizer(path, calibration, tmp_path)
 
     def shifts(model):
         pairs = zip(streams_of(model, slices), streams_of(onnx.load(path), slices), strict=True)
-        return [abs((found - expected).mean((0, 1))).max() for found, expected in pairs]
+        return [abs((stream - expected).mean((0, 1))).max() for stream, expected in pairs]
 
-    # A neck in INT8 would round what the last block ends with.
+    # With the neck in INT8, the stream after the last block would be quantized.
     corrected = shifts(quantizer.quantize(["neck"]))
-    uncorrected = shifts(quantizer._rounded(["neck"]))
-    assert len(corrected) == 4  # two blocks of two parts
+    uncorrected = shifts(quantizer._quantize_without_correction(["neck"]))
+    assert len(corrected) == 4  # two blocks of two branches
     assert max(corrected) < 1e-5
     assert min(uncorrected) > 1e-4
