@@ -1,1 +1,1 @@
-"""What the project measures of itself."""
+"""Measurements for developers of this project: regressions, training, pipeline."""

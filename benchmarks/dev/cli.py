@@ -1,4 +1,4 @@
-"""`python -m benchmarks.dev`: what this project measures of itself, with PyTorch."""
+"""`python -m benchmarks.dev`: measurements for developers of this project. They need PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wmh_runtime.backends.registry import find_backend
-from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_precision
 from wmh_runtime.files.atomic import write_text_atomically
@@ -18,50 +18,98 @@ from wmh_runtime.schema import StrictModel
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-app = console.command_line("Measure training, export and the pipeline, for those who change them.")
+app = console.command_line("Measure regressions, training and pipeline during development.")
 
 _EXTRAS = "cpu,export"
-_Results = Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")]
-_RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
-_Base = Annotated[Path | None, typer.Option(help="Weights that the encoder stands on.")]
-_Data = Annotated[Path, typer.Option(help="Annotated scans, as wmh-train takes them.")]
+_ResultsOption = Annotated[
+    Path | None, typer.Option(help="JSON file to write the results to.", show_default=False)
+]
+_RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a recipe of this package.")
+]
 
 
-@app.command("data-memory")
-def data_memory(
-    data: _Data,
-    recipe: _RecipeName = "tiny",
-    scans: Annotated[int, typer.Option(min=1, help="How many to open in the end.")] = 170,
-    results: _Results = None,
+@app.command()
+def counts(
+    results: Annotated[Path, typer.Option(help="JSON file to write.")],
+    recipe: _RecipeArgument = "wmh-lora",
 ) -> None:
-    """Measure what memory reading training data takes as scans become more."""
+    """Count operators, operations, bytes and fused layers of an export, and slices of a run."""
     with console.require_extra(_EXTRAS):
-        from benchmarks.dev.data_memory import measure_data_memory
+        from benchmarks.dev.counts import count_export, count_scans, phantoms_to_count
         from wmh_train.recipe.recipe import load_recipe
-    _check(results)
-    with console.err.status("filling a cache, then reading from it"):
-        measured = measure_data_memory(data, load_recipe(recipe), scans)
-    for one in measured.opened:
-        console.print_line(
-            f"{one.scans} scans, {one.slices} slices: at most {one.largest_resident_mb:.0f} MB"
-            f" resident; in memory they would take {one.held_in_memory_mb:.0f} MB"
+    _require_writable(results)
+    with console.err.status("exporting"):
+        export_counts = count_export(load_recipe(recipe))
+    with console.err.status("segmenting phantoms"):
+        scan_counts = count_scans(load_bundle("demo"), phantoms_to_count())
+    _write(results, export_counts.model_copy(update={"scans": scan_counts}))
+
+
+@app.command("regression-check")
+def regression_check(
+    before: Annotated[Path, typer.Argument(help="JSON file of counts or wmh-bench baseline.")],
+    after: Annotated[Path, typer.Argument(help="Another one of the same command.")],
+) -> None:
+    """Compare two measurements. Exit status: 0 nothing got worse, 1 something got worse.
+
+    Counts are compared exactly. Of baselines, the speedups are compared, and changes up to 15 % are
+    ignored.
+    """
+    with console.require_extra(_EXTRAS):
+        from benchmarks.dev.regression_check import find_changes
+    changes = find_changes(before, after)
+    for change in changes:
+        console.print_line(str(change))
+    if any(change.is_worse for change in changes):
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+    console.print_line("nothing got worse")
+
+
+@app.command("surrogate-model")
+def surrogate_model(
+    out: Annotated[Path, typer.Option(help="Folder for all files, about 3 GB.")],
+    recipe: _RecipeArgument = "wmh-lora",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer phantoms and epochs; the masks are worse.")
+    ] = False,
+) -> None:
+    """Train a network of the method's shape to measure with, without MedSAM's weights."""
+    with console.require_extra(_EXTRAS):
+        from benchmarks.dev.surrogate_model import (
+            MIN_DICE,
+            QUICK,
+            make_surrogate_model,
+            surrogate_recipe,
         )
-    _write(results, measured)
+        from wmh_train.recipe.recipe import load_recipe
+    quick_or_full = surrogate_recipe(load_recipe(recipe), quick=quick)
+    with console.progress_bar() as bar:
+        model = make_surrogate_model(
+            out, _StageDisplay(bar), quick_or_full, QUICK if quick else None
+        )
+    console.print_line(f"mean Dice {model.mean_dice:.3f} on {len(model.test_dice)} test phantoms")
+    if model.mean_dice < MIN_DICE and not quick:
+        console.print_error(f"the mean Dice is below {MIN_DICE}, too low to measure parity")
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+    console.print_line(
+        f"Next: wmh-export build {out / 'checkpoint'} --pretrained {out / 'pretrained.pth'} --out …"
+    )
 
 
 @app.command("training-step")
 def training_step(
-    recipe: _RecipeName,
-    data: _Data,
-    cache: Annotated[Path, typer.Option(help="Folder of prepared slices.")],
-    steps: Annotated[int, typer.Option(min=1, help="Timed, after one that is not.")] = 5,
-    results: _Results = None,
+    recipe: _RecipeArgument,
+    data: Annotated[Path, typer.Option(help="Annotated scans, as in wmh-train.")],
+    cache: Annotated[Path, typer.Option(help="Folder for preprocessed slices.")],
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps, after one warm-up step.")] = 5,
+    results: _ResultsOption = None,
 ) -> None:
-    """Time a recipe's optimizer steps, and those of the plain loop a person would write."""
+    """Time the optimizer steps of a recipe, and compare with a plain training loop."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.training_step import measure_training_speed
         from wmh_train.recipe.recipe import load_recipe
-    _check(results)
+    _require_writable(results)
     with console.err.status("timing both loops"):
         measured = measure_training_speed(load_recipe(recipe), data, cache, steps)
     for speed in measured.loops:
@@ -70,55 +118,29 @@ def training_step(
             f" {speed.slices_per_second:.2f} slices/s, peak memory {speed.peak_memory_mb:.0f} MB"
         )
     console.print_line(
-        f"ratio {measured.ratio:.2f}; a step was estimated at {measured.estimated_memory_mb:.0f} MB"
+        f"speedup {measured.speedup:.2f}; estimated memory {measured.estimated_memory_mb:.0f} MB"
     )
-    _write(results, measured)
-
-
-@app.command("export")
-def export_cost(
-    checkpoint: Annotated[Path, typer.Argument(help="Calibrated checkpoint folder.")],
-    out: Annotated[Path, typer.Option(help="Bundle folder to write; must not exist.")],
-    base: _Base = None,
-    results: _Results = None,
-) -> None:
-    """Measure what an export takes: time, memory, size, and how true each precision is."""
-    with console.require_extra(_EXTRAS):
-        from benchmarks.dev.export_cost import measure_export
-    _check(results)
-    with console.err.status("exporting"):
-        measured = measure_export(checkpoint, out, base)
-    for step in measured.steps:
-        console.print_line(f"{step.seconds:7.1f} s  {step.name}")
-    console.print_line(
-        f"{measured.seconds:.0f} s, {measured.int8_search_seconds:.0f} s of them for the search of"
-        f" INT8; peak memory {measured.peak_memory_mb:.0f} MB"
-    )
-    for reason in measured.refused:
-        console.print_error(reason)
     _write(results, measured)
 
 
 @app.command("device-waits")
 def device_waits(
     scans: Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")],
-    bundle: Annotated[str, typer.Option(help="Bundle folder, or the name of a shipped one.")] = (
-        "demo"
-    ),
-    seconds_a_slice: Annotated[
-        float, typer.Option(min=0.001, help="That a device takes which only sleeps.")
+    bundle: Annotated[str, typer.Option(help="Bundle folder, or demo.")] = "demo",
+    seconds_per_slice: Annotated[
+        float, typer.Option(min=0.001, help="Time of the sleeping device for a slice.")
     ] = 0.05,
-    results: _Results = None,
+    results: _ResultsOption = None,
 ) -> None:
-    """Measure how long a device waits for what is read, prepared, finished and written."""
+    """Measure how long a device waits for reading, preprocessing, postprocessing and writing."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.device_waits import measure_device_waits
-    _check(results)
-    with console.err.status("running over a device that sleeps"):
-        measured = measure_device_waits(open_bundle(bundle), scans, seconds_a_slice)
+    _require_writable(results)
+    with console.err.status("running with a device that sleeps"):
+        measured = measure_device_waits(load_bundle(bundle), scans, seconds_per_slice)
     console.print_line(
-        f"{measured.scans} scans, {measured.slices} slices: {measured.seconds_device:.1f} s of the"
-        f" device, {measured.seconds_run:.1f} s in all, ratio {measured.ratio:.3f}"
+        f"{measured.scans} scans, {measured.slices} slices: {measured.device_seconds:.1f} s on the"
+        f" device, {measured.run_seconds:.1f} s in total, ratio {measured.ratio:.3f}"
     )
     _write(results, measured)
 
@@ -127,22 +149,24 @@ def device_waits(
 def speed_up(
     scan: Annotated[Path, typer.Argument(help="A FLAIR scan.")],
     bundle: Annotated[str, typer.Option(help="Bundle folder.")],
-    checkpoint: Annotated[Path, typer.Option(help="That it was exported from, for PyTorch.")],
-    base: _Base = None,
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint that the bundle was exported from.")],
+    pretrained: Annotated[
+        Path | None, typer.Option(help="Pretrained weights of its frozen encoder.")
+    ] = None,
     backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "openvino",
-    precision: Annotated[str, typer.Option(help="As of wmh-infer.")] = "int8",
-    reference_views: Annotated[int, typer.Option(min=2, help="Timed by PyTorch.")] = 40,
-    results: _Results = None,
+    precision: Annotated[str, typer.Option(help="As in wmh-infer.")] = "int8",
+    reference_views: Annotated[int, typer.Option(min=2, help="Views to time in PyTorch.")] = 40,
+    results: _ResultsOption = None,
 ) -> None:
-    """Segment one scan, file to files, and compare with PyTorch view by view."""
+    """Segment one scan, file to files, and compare with PyTorch, one view after another."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.speed_up import measure_speed_up
-    _check(results)
-    with console.err.status("opening") as status:
+    _require_writable(results)
+    with console.err.status("loading") as status:
         measured = measure_speed_up(
-            open_bundle(bundle),
+            load_bundle(bundle),
             checkpoint,
-            base,
+            pretrained,
             scan,
             find_backend(backend),
             parse_precision(precision),
@@ -150,92 +174,25 @@ def speed_up(
             status.update,
         )
     console.print_line(
-        f"PyTorch, view by view: {measured.reference_seconds_a_view:.2f} s a view, so"
+        f"PyTorch, view by view: {measured.reference_seconds_per_view:.2f} s per view,"
         f" {measured.reference_seconds:.0f} s for {measured.slices} slices"
     )
-    for one in measured.runs:
+    for run in measured.runs:
         console.print_line(
-            f"{one.tta} {one.precision}: {one.seconds:.1f} s, {one.times_faster:.2f} × faster"
-            f" ({one.times_faster_of_slices:.2f} × of the {one.slices_executed} slices executed),"
-            f" mask Dice {one.mask_dice:.4f}"
+            f"{run.tta} {run.precision}: {run.seconds:.1f} s, speedup {run.speedup:.2f}"
+            f" ({run.speedup_of_executed_slices:.2f} on the {run.slices_executed} executed slices),"
+            f" mask Dice {run.mask_dice:.4f}"
         )
     console.print_line(
-        f"adaptive: {measured.looked_again:.2f} of the slices in all views,"
-        f" {measured.adaptive_times_faster:.2f} × faster than full,"
-        f" {measured.adaptive_share:.2f} of what that allows"
+        f"adaptive: {measured.share_in_all_views:.2f} of the slices in all views, speedup"
+        f" {measured.adaptive_speedup:.2f} compared with full,"
+        f" {measured.adaptive_efficiency:.2f} of the upper limit"
     )
     _write(results, measured)
 
 
-@app.command("stand-in")
-def stand_in(
-    out: Annotated[Path, typer.Option(help="Folder for all of it, about 3 GB.")],
-    recipe: _RecipeName = "wmh-lora",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Of fewer heads and epochs, with worse masks.")
-    ] = False,
-) -> None:
-    """Make a trained network of the method's shape to measure with, without MedSAM's weights."""
-    with console.require_extra(_EXTRAS):
-        from benchmarks.dev.surrogate_model import (
-            LOWEST_DICE,
-            QUICK,
-            make_stand_in,
-            stand_in_recipe,
-        )
-        from wmh_train.recipe.recipe import load_recipe
-    shape = stand_in_recipe(load_recipe(recipe), quick=quick)
-    with console.progress_bar() as bar:
-        made = make_stand_in(out, _StageDisplay(bar), shape, QUICK if quick else None)
-    console.print_line(f"mean Dice {made.mean_dice:.3f} on {len(made.unseen_dice)} unseen phantoms")
-    if made.mean_dice < LOWEST_DICE and not quick:
-        console.print_error(
-            f"that is below {LOWEST_DICE}: its masks mean too little to measure with"
-        )
-        raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.print_line(
-        f"Next: wmh-export build {out / 'checkpoint'} --base {out / 'base.pth'} --out …"
-    )
-
-
-@app.command()
-def counts(
-    results: Annotated[Path, typer.Option(help="JSON file to write.")],
-    recipe: _RecipeName = "wmh-lora",
-) -> None:
-    """Count what an export and a scan come to: operators, FLOPs, bytes, fused layers, slices."""
-    with console.require_extra(_EXTRAS):
-        from benchmarks.dev.counts import count_export, count_scans, counted_phantoms
-        from wmh_train.recipe.recipe import load_recipe
-    _check(results)
-    with console.err.status("exporting"):
-        of_export = count_export(load_recipe(recipe))
-    with console.err.status("segmenting phantoms"):
-        of_scans = count_scans(open_bundle("demo"), counted_phantoms())
-    _write(results, of_export.model_copy(update={"scans": of_scans}))
-
-
-@app.command()
-def gate(
-    before: Annotated[Path, typer.Argument(help="JSON file of `dev counts` or `baseline`.")],
-    after: Annotated[Path, typer.Argument(help="Another, of the same command.")],
-) -> None:
-    """Say what changed between two measurements; exit status 1 where something got worse.
-
-    Counts are compared as they are; of baselines the ratios of ways that took turns in one run.
-    """
-    with console.require_extra(_EXTRAS):
-        from benchmarks.dev.gate import changes
-    found = changes(before, after)
-    for change in found:
-        console.print_line(str(change))
-    if any(change.is_worse for change in found):
-        raise typer.Exit(console.EXIT_SOME_FAILED)
-    console.print_line("nothing got worse")
-
-
 class _StageDisplay:
-    """A bar for each stage; it listens as `StandInListener` does."""
+    """Shows a progress bar for each stage. Implements `SurrogateListener`."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -251,8 +208,8 @@ class _StageDisplay:
         console.print_line(line)
 
 
-def _check(results: Path | None) -> None:
-    """Find out before a long measurement whether its results can be written."""
+def _require_writable(results: Path | None) -> None:
+    """Check that the results can be written, before a long measurement."""
     if results is not None:
         make_writable_folder(results.parent)
 

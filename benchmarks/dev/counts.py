@@ -1,6 +1,7 @@
-"""What an export and a run come to, in counts: the same on every machine, however noisy it is.
+"""Count what an export produces and what a run executes.
 
-A change that makes any of them larger has to say why. `gate.py` compares.
+Unlike times, counts are the same on every machine. If a change makes one of them larger, the commit
+must say why. `regression_check.py` compares them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from wmh_bench.ceilings.operations import flop_a_slice, operators_of
-from wmh_export.engines.compiler import TARGETS, compile_graph
+from wmh_bench.ceilings.operations import count_operators, flop_per_slice
+from wmh_export.engines.compiler import RTX_TARGETS, compile_graph
 from wmh_export.graphs.trace import trace
 from wmh_export.graphs.views import with_eight_views
-from wmh_export.graphs.weights import save_sharing_weights
-from wmh_export.network.half import HalfView
+from wmh_export.graphs.weights import save_with_shared_weights
+from wmh_export.network.half_precision import HalfPrecisionNetwork
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_runtime.backends.fake import FakeBackend
@@ -26,7 +27,8 @@ from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import BatchProfile
-from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.outputs.sidecar import Sidecar
@@ -38,135 +40,144 @@ from wmh_train.model.views import OneView
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend
 
-_PROFILE = BatchProfile(least=1, best=1, most=4)
+_PROFILE = BatchProfile(min=1, opt=1, max=4)
 
 
 class GraphCounts(StrictModel):
-    """Of one graph."""
+    """Counts of one exported graph."""
 
-    operators: dict[str, int]
+    operators: dict[str, int] = Field(description="number of operators by name")
     file_bytes: int = Field(description="of the graph without its weights")
 
 
 class ScanCounts(StrictModel):
-    """Of one scan on its way, file to files."""
+    """Counts of one scan, file to files."""
 
     scan: str
     slices: int
-    executed: int = Field(description="the others show no head")
-    looked_again: int = Field(description="by adaptive, with all views")
-    peak_kb: int = Field(description="of Python's allocations, 10³ bytes, without the network's")
+    slices_executed: int = Field(description="the other slices show no head")
+    slices_in_all_views: int = Field(description="with adaptive test-time augmentation")
+    peak_kb: int = Field(
+        description="peak of Python's allocations, 10³ bytes, without those of the network"
+    )
 
 
 class Counts(StrictModel):
-    """All of them."""
+    """All counts."""
 
     schema_version: Literal[1] = 1
     kind: Literal["counts"] = "counts"
     recipe: str
     size_px: int
-    gflop_a_view: float
-    weights_bytes: dict[str, int] = Field(description="by precision, of the file of weights")
+    gflop_per_view: float
+    weights_bytes: dict[str, int] = Field(description="size of the weights file, by precision")
     graphs: dict[str, GraphCounts] = Field(description="by views and precision")
     attention_layers: int
-    fused_attention: int | None = Field(description="by TensorRT-RTX; null where it is missing")
+    fused_attention_layers: int | None = Field(
+        description="layers that TensorRT-RTX fuses; null if it is not installed"
+    )
     scans: list[ScanCounts]
 
 
-def counted_phantoms() -> list[Plan]:
-    """Plan the phantoms that are counted: two sites, little lesion and much."""
+def phantoms_to_count() -> list[Plan]:
+    """Plan the phantoms: two sites, a small and a large lesion load."""
     return plan_cohort(2, ACCURACY_SEED, (1.0, 30.0))
 
 
 def count_export(recipe: Recipe) -> Counts:
-    """Export a recipe's network with random weights, in FP32 and FP16, and count; no scan yet."""
+    """Export a recipe's network with random weights in FP32 and FP16. `scans` stays empty."""
     network = rewrite(merge(WmhNetwork(recipe)))
     shape = TorchBackend.shape_of(recipe)
     graphs, weights_bytes = {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for precision, module in (("fp32", OneView(network)), ("fp16", HalfView(network))):
+        for precision, module in (
+            ("fp32", OneView(network)),
+            ("fp16", HalfPrecisionNetwork(network)),
+        ):
             one_view = trace(module, shape.channels, shape.size_px)
             models = {"1-view": one_view, "8-view": with_eight_views(one_view)}
             files = {f"{views}.{precision}.onnx": model for views, model in models.items()}
-            save_sharing_weights(files, folder, f"weights.{precision}.bin")
+            save_with_shared_weights(files, folder, f"weights.{precision}.bin")
             weights_bytes[precision] = (folder / f"weights.{precision}.bin").stat().st_size
             for file in files:
                 path = folder / file
                 graphs[path.stem] = GraphCounts(
-                    operators=operators_of(path), file_bytes=path.stat().st_size
+                    operators=count_operators(path), file_bytes=path.stat().st_size
                 )
-        gflop_a_view = flop_a_slice(folder / "1-view.fp32.onnx") / 1e9
-        fused = _fused_attention(folder / "8-view.fp16.onnx", shape.slice_in)
+        gflop_per_view = flop_per_slice(folder / "1-view.fp32.onnx") / 1e9
+        fused = _count_fused_attention(folder / "8-view.fp16.onnx", shape.input_shape)
     return Counts(
         recipe=recipe.name,
         size_px=shape.size_px,
-        gflop_a_view=round(gflop_a_view, 3),
+        gflop_per_view=round(gflop_per_view, 3),
         weights_bytes=weights_bytes,
         graphs=graphs,
         attention_layers=recipe.network.encoder.depth,
-        fused_attention=fused,
+        fused_attention_layers=fused,
         scans=[],
     )
 
 
-def _fused_attention(graph: Path, slice_in: tuple[int, int, int]) -> int | None:
+def _count_fused_attention(graph: Path, input_shape: tuple[int, int, int]) -> int | None:
+    """Return the attention layers that TensorRT-RTX fuses. None: it is not installed."""
     try:
-        toolkit = load_tensorrt("rtx")
+        library = load_tensorrt("rtx")
     except NotInstalledError:
         return None
-    return compile_graph(toolkit, graph, _PROFILE, slice_in, targets=TARGETS).fused_attention
+    compiled = compile_graph(library, graph, _PROFILE, input_shape, targets=RTX_TARGETS)
+    return compiled.fused_attention_layers
 
 
 def count_scans(bundle: Bundle, plans: Sequence[Plan]) -> list[ScanCounts]:
-    """Run phantoms, one after another, and count what becomes of them.
+    """Segment phantoms one after another.
 
     Args:
-        bundle: of FLAIR; ONNX Runtime executes it in float32 to find what is looked at again.
-        plans: which phantoms.
+        bundle: of FLAIR. ONNX Runtime executes it in float32 to count the slices in all views.
+        plans: of the phantoms.
     """
-    found = []
+    counts = []
     with tempfile.TemporaryDirectory() as name:
         for plan in plans:
             write_phantom(plan, Path(name))
             path = plan.scan_path(Path(name))
-            scan = Case(path, Path(path.name))
-            with OnnxRuntimeBackend.of_bundle(bundle, views=1) as network:
-                adaptive = _record(bundle, scan, Path(name) / "adaptive", network, "adaptive")
-            with FakeBackend(bundle.manifest.network_shape) as nothing:
+            case = Case(path, Path(path.name))
+            with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
+                adaptive = _segment(bundle, case, Path(name) / "adaptive", backend, "adaptive")
+            with FakeBackend(bundle.manifest.network_shape) as no_network:
                 tracemalloc.start()
                 try:
-                    _record(bundle, scan, Path(name) / "full", nothing, "full")
+                    _segment(bundle, case, Path(name) / "full", no_network, "full")
                     _, peak = tracemalloc.get_traced_memory()
                 finally:
                     tracemalloc.stop()
-            found.append(
+            counts.append(
                 ScanCounts(
                     scan=plan.name,
                     slices=adaptive.slices,
-                    executed=adaptive.slices_executed,
-                    looked_again=adaptive.slices_in_all_views,
+                    slices_executed=adaptive.slices_executed,
+                    slices_in_all_views=adaptive.slices_in_all_views,
                     peak_kb=round(peak / 1e3),
                 )
             )
-    return found
+    return counts
 
 
-class _Keeping(Progress):
+class _SidecarCollector(Progress):
     def __init__(self) -> None:
-        self.records: list[Sidecar] = []
+        self.sidecars: list[Sidecar] = []
 
-    def done(self, scan: Case, records: Sequence[Sidecar], *, kept: bool) -> None:  # noqa: ARG002
-        self.records += records
+    def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:  # noqa: ARG002
+        self.sidecars += sidecars
 
 
-def _record(
-    bundle: Bundle, scan: Case, out: Path, backend: FakeBackend | OnnxRuntimeBackend, tta: Tta
+def _segment(
+    bundle: Bundle, case: Case, out: Path, backend: FakeBackend | OnnxRuntimeBackend, tta: Tta
 ) -> Sidecar:
-    keeping = _Keeping()
-    job = Job([scan], out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
-    outcome = run(job, [backend], keeping)
+    collector = _SidecarCollector()
+    job = Job([case], out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    outcome = run(job, [backend], collector)
     for _, error in outcome.failed:
         raise error
-    (record,) = keeping.records
-    return record
+    (sidecar,) = collector.sidecars
+    return sidecar

@@ -1,7 +1,7 @@
-"""How long a device waits for the rest: a run over scans whose device only sleeps.
+"""Measure how long a device waits for the pipeline, with a device that only sleeps.
 
-It takes a fixed time for every slice and computes nothing, so all that the run takes beyond it is
-the pipeline's: reading, preparing, finishing and writing that did not happen meanwhile.
+The device takes a fixed time for each slice and computes nothing. All that the run takes beyond
+this time was spent reading, preprocessing, postprocessing and writing while the device was idle.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from wmh_bench.machine import Machine, this_machine
+from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, NetworkShape
@@ -25,56 +26,57 @@ class DeviceWaits(StrictModel):
     machine: Machine
     scans: int
     slices: int
-    seconds_a_slice: float  # that the device sleeps
-    seconds_device: float  # all of them
-    seconds_run: float  # from the device's first slice to the last file
-    ratio: float
+    seconds_per_slice: float  # that the device sleeps
+    device_seconds: float  # for all slices
+    run_seconds: float  # from the first slice on the device to the last file
+    ratio: float  # run_seconds / device_seconds
 
 
 class SleepingBackend(FakeBackend):
-    """Takes its time, and calls bright what is bright."""
+    """Sleeps for each slice; bright pixels are lesions."""
 
-    def __init__(self, shape: NetworkShape, seconds_a_slice: float) -> None:
+    def __init__(self, shape: NetworkShape, seconds_per_slice: float) -> None:
         super().__init__(shape)
-        self._seconds = seconds_a_slice
-        self.began = 0.0
+        self._seconds_per_slice = seconds_per_slice
+        self.started_s = 0.0
 
     def _execute(self, batch: Floats) -> Floats:
-        started = time.perf_counter()
-        self.began = self.began or started
-        given = super()._execute(batch)
-        time.sleep(max(0.0, self._seconds - (time.perf_counter() - started)))
-        return given
+        started_s = time.perf_counter()
+        self.started_s = self.started_s or started_s
+        outputs = super()._execute(batch)
+        elapsed_s = time.perf_counter() - started_s
+        time.sleep(max(0.0, self._seconds_per_slice - elapsed_s))
+        return outputs
 
 
-def measure_device_waits(bundle: Bundle, scans: Path, seconds_a_slice: float) -> DeviceWaits:
-    """Run over a folder of scans.
+def measure_device_waits(bundle: Bundle, scans: Path, seconds_per_slice: float) -> DeviceWaits:
+    """Run a folder of scans.
 
     Args:
-        bundle: whose preprocessing and outputs are used.
-        scans: at least one.
-        seconds_a_slice: that the device takes.
+        bundle: its preprocessing and outputs are used.
+        scans: folder with at least one scan.
+        seconds_per_slice: time of the device.
 
     Raises:
         InputError: a scan cannot be used.
     """
-    backend = SleepingBackend(bundle.manifest.network_shape, seconds_a_slice)
+    backend = SleepingBackend(bundle.manifest.network_shape, seconds_per_slice)
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "out"
         job = Job(discover(scans, out).scans, out, bundle, bundle.manifest.outputs)
         with backend:
             outcome = run(job, [backend], Progress())
-        ended = time.perf_counter()
+        ended_s = time.perf_counter()
     for _, error in outcome.failed:
         raise error
-    device_s = backend.batches_executed * seconds_a_slice
-    run_s = ended - backend.began
+    device_s = backend.batches_executed * seconds_per_slice
+    run_s = ended_s - backend.started_s
     return DeviceWaits(
-        machine=this_machine(),
-        scans=len(job.scans),
+        machine=describe_machine(),
+        scans=len(job.cases),
         slices=backend.batches_executed,
-        seconds_a_slice=seconds_a_slice,
-        seconds_device=round(device_s, 2),
-        seconds_run=round(run_s, 2),
+        seconds_per_slice=seconds_per_slice,
+        device_seconds=round(device_s, 2),
+        run_seconds=round(run_s, 2),
         ratio=round(run_s / device_s, 3),
     )

@@ -1,7 +1,7 @@
-"""The gate: what got worse from one measurement to another, where machines are noisy.
+"""Compare two measurements and find what got worse.
 
-Counts are compared as they are. Seconds are not: of a baseline only the ratios are, each of two
-ways that took turns in one run, and only beyond what noise does.
+Counts are compared exactly. Times depend on the machine, so of baselines only the speedups are
+compared: each is a ratio of two times in the same run, and small changes of it are noise.
 """
 
 from __future__ import annotations
@@ -17,127 +17,126 @@ from wmh_bench.baseline.result import Baseline
 from wmh_runtime.errors import InputError
 from wmh_runtime.schema import StrictModel, describe_validation_error
 
-# Python's allocations vary a little with the versions of libraries.
-_PEAK_TOLERANCE = 0.03
-RATIO_TOLERANCE = 0.15  # of ratios: what is less is told by a longer look, not by a gate
+_PEAK_TOLERANCE = 0.03  # Python's allocations vary a little with the versions of libraries
+SPEEDUP_TOLERANCE = 0.15
 _FUSED = "fused attention layers"
-_KINDS: TypeAdapter[Counts | Baseline] = TypeAdapter(
+_ADAPTER: TypeAdapter[Counts | Baseline] = TypeAdapter(
     Annotated[Counts | Baseline, Field(discriminator="kind")]
 )
 
 
 class Change(StrictModel):
-    """One figure that is another than before; None where there is none."""
+    """A value that changed. None: it does not exist before, or after."""
 
-    what: str
+    name: str
     before: float | None
     after: float | None
     is_worse: bool
 
     def __str__(self) -> str:
         word = "worse" if self.is_worse else "better"
-        then, now = (
+        before, after = (
             "none" if value is None else f"{value:g}" for value in (self.before, self.after)
         )
-        return f"{word}: {self.what}, {then} before, {now} now"
+        return f"{word}: {self.name}, {before} before, {after} now"
 
 
-def changes(before: Path, after: Path) -> list[Change]:
+def find_changes(before: Path, after: Path) -> list[Change]:
     """Compare two files.
 
     Raises:
-        InputError: one is neither counts nor a baseline, or they are of unlike things.
+        InputError: a file contains neither counts nor a baseline, or the two files are not of the
+            same kind, network and device.
     """
-    then, now = _read(before), _read(after)
-    if isinstance(then, Counts) and isinstance(now, Counts) and _subject(then) == _subject(now):
-        return changed_counts(then, now)
-    if isinstance(then, Baseline) and isinstance(now, Baseline) and _subject(then) == _subject(now):
-        return changed_ratios(then, now)
-    problem = f"is of {_subject(now)}, {before} of {_subject(then)}"
-    raise InputError(problem, "Give two of one network on one device.", about=after)
+    old, new = _read(before), _read(after)
+    is_comparable = _describe(old) == _describe(new)
+    if isinstance(old, Counts) and isinstance(new, Counts) and is_comparable:
+        return changed_counts(old, new)
+    if isinstance(old, Baseline) and isinstance(new, Baseline) and is_comparable:
+        return changed_speedups(old, new)
+    problem = f"contains {_describe(new)}, {before} contains {_describe(old)}"
+    raise InputError(problem, "Give two of the same network and device.", about=after)
 
 
-def _subject(measured: Counts | Baseline) -> str:
-    """Say what was measured: two are compared only where it is the same."""
+def _describe(measured: Counts | Baseline) -> str:
+    """Describe what was measured. Two files are compared only if this is equal."""
     if isinstance(measured, Counts):
         return f"counts of {measured.recipe} at {measured.size_px} pixels"
-    model = measured.circumstances.model
+    model = measured.environment.model
     return f"a baseline of {model.name} at {model.size_px} pixels on {measured.device}"
 
 
 def _read(path: Path) -> Counts | Baseline:
     try:
-        return _KINDS.validate_json(path.read_bytes())
+        return _ADAPTER.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        why = (
+        reason = (
             describe_validation_error(error)
             if isinstance(error, ValidationError)
             else error.strerror
         )
-        advice = "Give results of wmh-bench dev counts, or of wmh-bench baseline."
-        raise InputError(f"cannot be compared: {why}", advice, about=path) from error
+        advice = "Give results of python -m benchmarks.dev counts, or of wmh-bench baseline."
+        raise InputError(f"cannot be compared: {reason}", advice, about=path) from error
 
 
 def changed_counts(before: Counts, after: Counts) -> list[Change]:
-    """Return every count that changed; more is worse, but of fused layers, and so is none at all.
+    """Return all counts that changed.
 
-    Fused layers are compared only where both could be counted.
+    A larger count is worse, except for fused layers. A new operator is worse, and so is any other
+    count that disappeared. Fused layers are compared only if both measurements have them.
     """
-    found = []
-    then, now = dict(_flat(before)), dict(_flat(after))
-    for what in dict.fromkeys((*then, *now)):
-        old, new = then.get(what), now.get(what)
-        if what == _FUSED:
-            if None not in (before.fused_attention, after.fused_attention) and old != new:
-                is_worse = bool(old and new is not None and new < old)
-                found.append(Change(what=what, before=old, after=new, is_worse=is_worse))
+    changes = []
+    old_counts, new_counts = dict(_flatten(before)), dict(_flatten(after))
+    for name in dict.fromkeys((*old_counts, *new_counts)):
+        old, new = old_counts.get(name), new_counts.get(name)
+        if name == _FUSED:
+            if old is not None and new is not None and old != new:
+                changes.append(Change(name=name, before=old, after=new, is_worse=new < old))
         elif old is None or new is None:
-            is_operator = what.partition(" in ")[0].isalpha() and " in " in what
+            is_operator = name.partition(" in ")[0].isalpha() and " in " in name
             is_worse = new is not None if is_operator else new is None
-            found.append(Change(what=what, before=old, after=new, is_worse=is_worse))
-        elif abs(new - old) > (_PEAK_TOLERANCE * old if what.endswith("peak_kb") else 0.0):
-            found.append(Change(what=what, before=old, after=new, is_worse=new > old))
-    return found
+            changes.append(Change(name=name, before=old, after=new, is_worse=is_worse))
+        elif abs(new - old) > (_PEAK_TOLERANCE * old if name.endswith("peak_kb") else 0.0):
+            changes.append(Change(name=name, before=old, after=new, is_worse=new > old))
+    return changes
 
 
-def changed_ratios(
-    before: Baseline, after: Baseline, tolerance: float = RATIO_TOLERANCE
+def changed_speedups(
+    before: Baseline, after: Baseline, tolerance: float = SPEEDUP_TOLERANCE
 ) -> list[Change]:
-    """Return the ways whose speed, as a multiple of the reference's in the same run, changed.
+    """Return all variants whose speedup changed by more than the tolerance.
 
-    A way that is not there any more is worse; one that is new is no change.
+    A variant that disappeared is worse; a new variant is not a change.
     """
-    now = _ratios(after)
-    found = []
-    for what, old in sorted(_ratios(before).items()):
-        new = now.get(what)
+    new_speedups = _speedups(after)
+    changes = []
+    for name, old in sorted(_speedups(before).items()):
+        new = new_speedups.get(name)
         if new is None:
-            found.append(Change(what=what, before=old, after=None, is_worse=True))
+            changes.append(Change(name=name, before=old, after=None, is_worse=True))
         elif abs(new / old - 1) > tolerance:
-            found.append(Change(what=what, before=old, after=new, is_worse=new < old))
-    return found
+            changes.append(Change(name=name, before=old, after=new, is_worse=new < old))
+    return changes
 
 
-def _ratios(measured: Baseline) -> Mapping[str, float]:
+def _speedups(measured: Baseline) -> Mapping[str, float]:
     return {
-        f"times faster than the reference, {row.name} {row.precision}, {row.slices} at a time": (
-            row.times_faster
-        )
+        f"speedup of {row.name}, {row.precision}, batch size {row.batch_size}": row.speedup
         for row in measured.rows
     }
 
 
-def _flat(counts: Counts) -> Iterator[tuple[str, float]]:
-    yield "GFLOP a view", counts.gflop_a_view
+def _flatten(counts: Counts) -> Iterator[tuple[str, float]]:
+    yield "GFLOP per view", counts.gflop_per_view
     for precision, size in counts.weights_bytes.items():
         yield f"bytes of weights in {precision}", size
-    for graph, of_graph in counts.graphs.items():
-        yield f"bytes of {graph}", of_graph.file_bytes
-        for operator, count in of_graph.operators.items():
-            yield f"{operator} in {graph}", count
-    if counts.fused_attention is not None:
-        yield _FUSED, counts.fused_attention
+    for graph_name, graph in counts.graphs.items():
+        yield f"bytes of {graph_name}", graph.file_bytes
+        for operator, count in graph.operators.items():
+            yield f"{operator} in {graph_name}", count
+    if counts.fused_attention_layers is not None:
+        yield _FUSED, counts.fused_attention_layers
     for scan in counts.scans:
-        yield f"{scan.scan} slices executed", scan.executed
-        yield f"{scan.scan} slices looked at again", scan.looked_again
+        yield f"{scan.scan} slices executed", scan.slices_executed
+        yield f"{scan.scan} slices in all views", scan.slices_in_all_views
         yield f"{scan.scan} peak_kb", scan.peak_kb

@@ -1,8 +1,8 @@
-"""One scan, file to files: how many times faster than the reference method's own way.
+"""Compare one scan, file to files, with the reference method.
 
-That way is PyTorch in eager float32: the eight views of every slice, one after another. It is
-timed on some of them, before and after the rest, and extrapolated; what it reads and writes is not
-counted.
+The reference method is eager PyTorch in float32, the eight views of every slice one after another.
+It is timed on some views, before and after the other runs, and extrapolated to the whole scan; its
+reading and writing are not counted.
 """
 
 from __future__ import annotations
@@ -16,37 +16,38 @@ from pathlib import Path
 
 import numpy as np
 
-from wmh_bench.machine import Machine, this_machine
+from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.writer import output_paths
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.precision import Precision
 from wmh_runtime.preprocessing.preprocess import preprocess
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import VIEWS, Tta, first_views
 from wmh_runtime.types import Floats, Mask
-from wmh_train.checkpoint import load_facts, load_network
+from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.torch_backend import TorchBackend
 
 
-class Run(StrictModel):
-    """`wmh-infer` on the scan: the network opened, the scan read, all files written."""
+class RunSpeed(StrictModel):
+    """A run as in `wmh-infer`: load the network, read the scan, write all files."""
 
     tta: Tta
     precision: Precision
     backend: str
-    seconds_opening: float
-    seconds: float  # from the scan's file to the last of the results
+    load_seconds: float
+    seconds: float  # from reading the scan to the last file, without loading the network
     slices_executed: int
     slices_in_all_views: int
-    times_faster: float  # than the reference's way over every slice of the scan
-    times_faster_of_slices: float  # than it over the executed slices: as if none were skipped
-    mask_dice: float  # with the float32 full run
+    speedup: float  # compared with the reference method on all slices of the scan
+    speedup_of_executed_slices: float  # compared with it on the executed slices only
+    mask_dice: float  # with the mask of the full run in float32
 
 
 class SpeedUp(StrictModel):
@@ -56,149 +57,152 @@ class SpeedUp(StrictModel):
     bundle: str
     model_id: str
     scan: str
-    grid: tuple[int, int, int]
+    shape: tuple[int, int, int]
     slices: int
-    volume_ml: float  # that the float32 full run finds
-    reference_views: int  # timed
-    reference_seconds_a_view: float  # mean
+    volume_ml: float  # of the full run in float32
+    reference_views: int  # number of timed views
+    reference_seconds_per_view: float  # mean
     reference_seconds: float  # extrapolated to all views of all slices
-    runs: list[Run]
-    looked_again: float  # f, of adaptive: the share of executed slices it gave all views
-    adaptive_times_faster: float  # than full, in the same precision
-    adaptive_share: float  # of the 8 / (1 + 7 f) that looking again allows
+    runs: list[RunSpeed]
+    share_in_all_views: float  # f: of the executed slices, with adaptive test-time augmentation
+    adaptive_speedup: float  # compared with full, in the same precision
+    adaptive_efficiency: float  # adaptive_speedup / (8 / (1 + 7 f)), its upper limit
 
 
 def measure_speed_up(
     bundle: Bundle,
     checkpoint: Path,
-    base: Path | None,
+    pretrained: Path | None,
     scan: Path,
     backend: type[CpuBackend],
     precision: Precision,
     reference_views: int,
     on_step: Callable[[str], None],
 ) -> SpeedUp:
-    """Segment one scan by all ways, one after another.
+    """Segment one scan: full and adaptive in a precision, and full in float32.
 
     Args:
         bundle: exported from the checkpoint.
         checkpoint: of the network, for PyTorch.
-        base: weights that its encoder stands on.
+        pretrained: pretrained weights of its encoder.
         scan: FLAIR.
         backend: to execute with.
-        precision: to execute in, besides float32, which the masks are compared with.
-        reference_views: views to time the reference method's way on, half of them before.
-        on_step: is told each step.
+        precision: to execute in. Its masks are compared with those in float32.
+        reference_views: how many views of the reference method to time; half of them before the
+            runs, half after.
+        on_step: called with the name of each step before it starts.
 
     Raises:
         BackendError: the execution failed.
         InputError: the scan cannot be used.
     """
     manifest = bundle.manifest
-    facts = load_facts(checkpoint)
+    metadata = load_metadata(checkpoint)
     image = read_scan(scan)
-    slices = preprocess([image], manifest.preprocessing).slices
-    looks = _looks(slices)
-    ways: tuple[tuple[Tta, Precision], ...] = (
+    views = _endless_views(preprocess([image], manifest.preprocessing).slices)
+    settings: tuple[tuple[Tta, Precision], ...] = (
         ("full", precision),
         ("adaptive", precision),
         ("full", "fp32"),
     )
-    seconds: list[float] = []  # of single views, the reference method's way
-    done: dict[tuple[Tta, Precision], _Done] = {}
-    with TorchBackend(load_network(checkpoint, facts, base), facts.recipe, views=1) as torch:
-        torch.predict(next(looks))  # the first is always slow
+    view_seconds: list[float] = []
+    results: dict[tuple[Tta, Precision], _Result] = {}
+    network = load_network(checkpoint, metadata, pretrained)
+    with TorchBackend(network, metadata.recipe, views=1) as reference:
+        reference.predict(next(views))  # warm-up
         on_step("PyTorch, view by view")
-        seconds += _seconds(torch, looks, reference_views // 2)
-        for way in ways:
-            on_step(f"wmh-infer, {', '.join(way)}")
-            done[way] = _segment(bundle, scan, backend, *way)
+        view_seconds += _time_views(reference, views, reference_views // 2)
+        for tta, in_precision in settings:
+            on_step(f"wmh-infer, {tta}, {in_precision}")
+            results[tta, in_precision] = _segment(bundle, scan, backend, tta, in_precision)
         on_step("PyTorch, view by view")
-        seconds += _seconds(torch, looks, reference_views // 2)
-    seconds_a_slice = float(np.mean(seconds)) * len(VIEWS)
-    full, adaptive, truth = (done[way] for way in ways)
-    again = adaptive.record.slices_in_all_views / adaptive.record.slices_executed
-    adaptive_times_faster = full.seconds / adaptive.seconds
+        view_seconds += _time_views(reference, views, reference_views // 2)
+    seconds_per_slice = float(np.mean(view_seconds)) * len(VIEWS)
+    full, adaptive, full_fp32 = (results[setting] for setting in settings)
+    in_all_views = adaptive.sidecar.slices_in_all_views / adaptive.sidecar.slices_executed
+    adaptive_speedup = full.seconds / adaptive.seconds
     return SpeedUp(
-        machine=this_machine(),
+        machine=describe_machine(),
         bundle=manifest.name,
         model_id=manifest.model_id,
         scan=scan.name,
-        grid=image.voxels.shape,
-        slices=truth.record.slices,
-        volume_ml=truth.record.volume_ml,
-        reference_views=len(seconds),
-        reference_seconds_a_view=round(seconds_a_slice / len(VIEWS), 4),
-        reference_seconds=round(seconds_a_slice * truth.record.slices, 1),
+        shape=image.voxels.shape,
+        slices=full_fp32.sidecar.slices,
+        volume_ml=full_fp32.sidecar.volume_ml,
+        reference_views=len(view_seconds),
+        reference_seconds_per_view=round(seconds_per_slice / len(VIEWS), 4),
+        reference_seconds=round(seconds_per_slice * full_fp32.sidecar.slices, 1),
         runs=[
-            Run(
+            RunSpeed(
                 tta=tta,
                 precision=in_precision,
-                backend=one.backend,
-                seconds_opening=round(one.seconds_opening, 2),
-                seconds=round(one.seconds, 2),
-                slices_executed=one.record.slices_executed,
-                slices_in_all_views=one.record.slices_in_all_views,
-                times_faster=round(seconds_a_slice * one.record.slices / one.seconds, 3),
-                times_faster_of_slices=round(
-                    seconds_a_slice * one.record.slices_executed / one.seconds, 3
+                backend=result.backend,
+                load_seconds=round(result.load_seconds, 2),
+                seconds=round(result.seconds, 2),
+                slices_executed=result.sidecar.slices_executed,
+                slices_in_all_views=result.sidecar.slices_in_all_views,
+                speedup=round(seconds_per_slice * result.sidecar.slices / result.seconds, 3),
+                speedup_of_executed_slices=round(
+                    seconds_per_slice * result.sidecar.slices_executed / result.seconds, 3
                 ),
-                mask_dice=round(dice_of_masks(one.mask, truth.mask), 5),
+                mask_dice=round(dice_of_masks(result.mask, full_fp32.mask), 5),
             )
-            for (tta, in_precision), one in done.items()
+            for (tta, in_precision), result in results.items()
         ],
-        looked_again=round(again, 4),
-        adaptive_times_faster=round(adaptive_times_faster, 3),
-        adaptive_share=round(adaptive_times_faster / (8 / (1 + 7 * again)), 3),
+        share_in_all_views=round(in_all_views, 4),
+        adaptive_speedup=round(adaptive_speedup, 3),
+        adaptive_efficiency=round(adaptive_speedup / (8 / (1 + 7 * in_all_views)), 3),
     )
 
 
-def _looks(slices: Floats) -> Iterator[Floats]:
-    """Yield the eight views of each slice, one after another, again and again."""
+def _endless_views(slices: Floats) -> Iterator[Floats]:
+    """Yield the eight views of each slice, one after another, and start again at the end."""
     while True:
         for one in slices:
             for view in VIEWS:
                 yield np.ascontiguousarray(view.apply(one))[None]
 
 
-def _seconds(torch: TorchBackend, looks: Iterator[Floats], count: int) -> list[float]:
-    """Time views, one by one."""
-    taken = []
-    for look in itertools.islice(looks, count):
-        started = time.perf_counter()
-        torch.predict(look)
-        taken.append(time.perf_counter() - started)
-    return taken
+def _time_views(reference: TorchBackend, views: Iterator[Floats], count: int) -> list[float]:
+    """Return the seconds of each view."""
+    seconds = []
+    for view in itertools.islice(views, count):
+        started_s = time.perf_counter()
+        reference.predict(view)
+        seconds.append(time.perf_counter() - started_s)
+    return seconds
 
 
 @dataclass(frozen=True)
-class _Done:
-    """The scan, segmented."""
+class _Result:
+    """The result of one run."""
 
     backend: str
-    seconds_opening: float
+    load_seconds: float
     seconds: float
-    record: Sidecar
+    sidecar: Sidecar
     mask: Mask
 
 
 def _segment(
     bundle: Bundle, scan: Path, backend: type[CpuBackend], tta: Tta, precision: Precision
-) -> _Done:
-    """Segment the scan into a folder that is thrown away."""
-    found = Case(scan, Path(scan.name))
+) -> _Result:
+    """Segment the scan into a temporary folder."""
+    case = Case(scan, Path(scan.name))
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         outputs = bundle.manifest.outputs_of(tta)
-        job = Job([found], out, bundle, outputs, tta=tta)
-        opening = time.perf_counter()
-        with backend.of_bundle(bundle, views=first_views(tta), precision=precision) as opened:
-            started = time.perf_counter()
+        job = Job([case], out, bundle, outputs, tta=tta)
+        before_load_s = time.perf_counter()
+        with backend.from_bundle(bundle, views=first_views(tta), precision=precision) as opened:
+            started_s = time.perf_counter()
             outcome = run(job, [opened], Progress())
-            ended = time.perf_counter()
+            ended_s = time.perf_counter()
         for _, error in outcome.failed:
             raise error
-        to = output_paths(out, found.relative, outputs[0].name)
-        record = Sidecar.model_validate_json(to.record.read_text(encoding="utf-8"))
-        mask = read_scan(to.mask).voxels > 0
-    return _Done(opened.description, started - opening, ended - started, record, mask)
+        paths = output_paths(out, case.relative, outputs[0].name)
+        sidecar = Sidecar.model_validate_json(paths.sidecar.read_text(encoding="utf-8"))
+        mask = read_scan(paths.mask).voxels > 0
+    return _Result(
+        opened.description, started_s - before_load_s, ended_s - started_s, sidecar, mask
+    )

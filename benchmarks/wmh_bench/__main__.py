@@ -1,4 +1,4 @@
-"""For `python -m wmh_bench`, where nothing is installed."""
+"""Run `python -m wmh_bench` without an installation."""
 
 from wmh_bench.launcher import main
 

@@ -1,6 +1,6 @@
-"""How good masks are in each precision and by each backend, so that no speed is without its price.
+"""Measure the accuracy of masks in every backend and precision.
 
-Scans are segmented as `wmh-infer` does it, files to files, and judged as `wmh-eval` does it.
+Scans are segmented as in `wmh-infer`, files to files, and scored as in `wmh-eval`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wmh_bench.environment import Circumstances, Model
+from wmh_bench.environment import Environment, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.cohort.runner import Job, Progress, run
+from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import (
@@ -32,10 +33,10 @@ from wmh_runtime.errors import (
 )
 from wmh_runtime.evaluation.pairing import find_pairs, match_scans
 from wmh_runtime.evaluation.scoring import score
-from wmh_runtime.evaluation.statistics import Average, evaluate
-from wmh_runtime.evaluation.statistics import Case as EvaluatedCase
+from wmh_runtime.evaluation.statistics import Average, ScoredCase, evaluate
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.inference.backend_selection import BackendOptions, open_backends
+from wmh_runtime.inference.backend_factory import BackendOptions
+from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.machine import available_cores
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
 from wmh_runtime.precision import Precision
@@ -45,157 +46,164 @@ from wmh_runtime.tta import Tta, first_views
 
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
-NO_OUTPUT = Path(tempfile.gettempdir(), "wmh-bench-writes-nothing-here")  # of `discover`
-HELD_OUT = f"{HELD_OUT_SUBJECTS} phantoms that no training saw"
+HELD_OUT_NAME = f"{HELD_OUT_SUBJECTS} phantoms that no training saw"
+NO_OUTPUT = Path(tempfile.gettempdir(), "wmh-bench-writes-nothing-here")  # for `discover`
 
 
 @dataclass(frozen=True)
-class Data:
-    """Annotated scans."""
+class AnnotatedData:
+    """Scans with reference masks."""
 
-    name: str  # for people
+    name: str  # for the result
     scans: Path
     references: Path
     are_phantoms: bool = False
 
 
-class Figure(StrictModel):
-    """One metric over all scans; None where no scan has a value."""
+class MetricSummary(StrictModel):
+    """One metric over all scans. None: no scan has a value."""
 
     mean: float | None
     median: float | None
-    low: float | None = Field(description="95 % confidence interval of the mean, by persons")
+    low: float | None = Field(description="95 % confidence interval of the mean, by subjects")
     high: float | None
-    counted: int
+    count: int = Field(description="number of scans with a value")
 
     @classmethod
-    def of(cls, average: Average) -> Figure:
-        """Round one of the evaluation's."""
+    def from_average(cls, average: Average) -> MetricSummary:
+        """Round an average of the evaluation."""
         return cls(
             mean=_rounded(average.mean),
             median=_rounded(average.median),
             low=_rounded(average.low),
             high=_rounded(average.high),
-            counted=average.counted,
+            count=average.with_value,
         )
 
 
 class CaseAccuracy(StrictModel):
-    """One scan."""
+    """The accuracy of one mask."""
 
-    name: str = Field(description="of a phantom; a number where scans may be of patients")
-    site: str = Field(description="of a phantom; empty of others")
+    name: str = Field(description="name of the phantom; a number if scans may be of patients")
+    site: str = Field(description="site of the phantom; empty if scans may be of patients")
     reference_ml: float
     volume_ml: float
-    dice: float | None = Field(description="null where both masks are empty")
+    dice: float | None = Field(description="null if both masks are empty")
 
 
 class AccuracyRow(StrictModel):
-    """One way to execute the bundle, judged."""
+    """The accuracy in one backend and precision."""
 
     backend: str
-    executes: str = Field(description="the backend with its version, and the device")
+    backend_description: str = Field(description="library, version and device")
     device: str
     precision: Precision
     tta: Tta
-    metrics: dict[str, Figure] = Field(description="of the WMH challenge, and more")
+    metrics: dict[str, MetricSummary] = Field(
+        description="by name: the metrics of the WMH challenge, and others of wmh-eval"
+    )
     volume_r_squared: float | None
     volume_bias_ml: float
     cases: list[CaseAccuracy]
 
 
 class Accuracy(StrictModel):
-    """The measurement."""
+    """The result of `wmh-bench accuracy`."""
 
     schema_version: Literal[1] = 1
     kind: Literal["accuracy"] = "accuracy"
-    circumstances: Circumstances
-    data: str
+    environment: Environment
+    data: str = Field(description="description of the scans")
     scans: int
     threshold_dice: dict[str, float] = Field(
-        description="by phantom: of the best intensity threshold, chosen against the truth"
+        description="by phantom: the Dice of the best intensity threshold, chosen with the"
+        " reference mask"
     )
     rows: list[AccuracyRow]
-    skipped: dict[str, str] = Field(description="what could not be measured, and why")
+    skipped: dict[str, str] = Field(description="what could not be measured, with the reason")
 
     def row(self, backend: str, precision: Precision) -> AccuracyRow:
-        """Return one of the rows."""
+        """Return the row of a backend and precision."""
         (found,) = (r for r in self.rows if (r.backend, r.precision) == (backend, precision))
         return found
 
 
 def held_out_phantoms() -> list[Plan]:
-    """Plan the twelve phantoms: 1 to 40 mL, the three sites in turn."""
+    """Plan the twelve phantoms: lesion loads of 1 to 40 mL, the three sites alternate."""
     return plan_cohort(HELD_OUT_SUBJECTS, ACCURACY_SEED, HELD_OUT_LOADS_ML)
 
 
 @contextmanager
-def written(plans: Sequence[Plan], on_phantom: Callable[[], None]) -> Iterator[Data]:
-    """Write phantoms for as long as the context lasts."""
+def temporary_phantoms(
+    plans: Sequence[Plan], on_phantom: Callable[[], None]
+) -> Iterator[AnnotatedData]:
+    """Write phantoms to a temporary folder for the duration of the block."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_cohort(plans, folder, workers=available_cores(), on_written=on_phantom)
-        yield Data(HELD_OUT, folder, folder, are_phantoms=True)
+        yield AnnotatedData(HELD_OUT_NAME, folder, folder, are_phantoms=True)
 
 
 def measure_accuracy(
     bundle: Bundle,
-    data: Data,
-    ways: Iterable[tuple[str, Precision]],
+    data: AnnotatedData,
+    backend_precisions: Iterable[tuple[str, Precision]],
     tta: Tta,
     on_scan: Callable[[], None],
     on_result: Callable[[Accuracy], None],
 ) -> Accuracy:
-    """Segment annotated scans in all ways, one after another.
+    """Segment and score annotated scans in several backends and precisions, one after another.
 
     Args:
-        bundle: with the single output `wmh`, of FLAIR.
-        data: whose scans all have a reference.
-        ways: backends and precisions.
+        bundle: of FLAIR with the single output `wmh`.
+        data: annotated scans.
+        backend_precisions: names of backends, each with a precision.
         tta: views of each slice.
         on_scan: called after each scan.
-        on_result: is told, after each way, what there is so far.
+        on_result: called after each backend and precision with the result so far.
 
     Raises:
-        InputError: the bundle segments something else, or scans or references cannot be used.
+        InputError: the bundle segments something else, or a scan or reference cannot be used.
     """
     manifest = bundle.manifest
     if [output.name for output in manifest.outputs] != ["wmh"] or manifest.channels != ["flair"]:
-        raise InputError("is not a FLAIR-to-WMH bundle", "Give one.", about=bundle.folder)
-    scans = discover(data.scans, NO_OUTPUT).scans
-    measured = Accuracy(
-        circumstances=Circumstances.of(Model.of(bundle)),
+        advice = "Give a bundle that segments WMH in FLAIR."
+        raise InputError("is not a FLAIR-to-WMH bundle", advice, about=bundle.folder)
+    cases = discover(data.scans, NO_OUTPUT).scans
+    result = Accuracy(
+        environment=Environment.describe(Model.from_bundle(bundle)),
         data=data.name,
-        scans=len(scans),
+        scans=len(cases),
         threshold_dice={},
         rows=[],
         skipped={},
     )
-    absent: set[str] = set()
-    for backend, precision in ways:
-        if backend in absent:
+    missing_backends: set[str] = set()
+    for backend, precision in backend_precisions:
+        if backend in missing_backends:
             continue
-        with tempfile.TemporaryDirectory() as out:
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name)
             try:
-                row, alone = _row(bundle, scans, data, Path(out), backend, precision, tta, on_scan)
+                row, unpaired = _measure(bundle, cases, data, out, backend, precision, tta, on_scan)
             except (NotInstalledError, NoGpuError) as error:
-                absent.add(backend)
-                measured.skipped[backend] = f"{error.problem}. {error.remedy}"
+                missing_backends.add(backend)
+                result.skipped[backend] = f"{error.problem}. {error.remedy}"
             except (DeviceLostError, InputError, InterruptionError):
                 raise
             except WmhError as error:
-                measured.skipped[f"{backend} {precision}"] = error.problem
+                result.skipped[f"{backend} {precision}"] = error.problem
             else:
-                measured.rows.append(row)
-                if alone:
-                    measured.skipped["scans without a reference"] = count_noun(len(alone), "scan")
-                if data.are_phantoms and not measured.threshold_dice:
-                    measured.threshold_dice.update(_threshold_dice(data, scans, Path(out)))
-        on_result(measured)
-    return measured
+                result.rows.append(row)
+                if unpaired:
+                    result.skipped["scans without a reference"] = count_noun(len(unpaired), "scan")
+                if data.are_phantoms and not result.threshold_dice:
+                    result.threshold_dice.update(_threshold_dice(data, cases, out))
+        on_result(result)
+    return result
 
 
-class _Telling(Progress):
+class _ScanCounter(Progress):
     def __init__(self, on_scan: Callable[[], None]) -> None:
         self._on_scan = on_scan
 
@@ -203,22 +211,22 @@ class _Telling(Progress):
         self._on_scan()
 
 
-def _row(
+def _measure(
     bundle: Bundle,
-    scans: Sequence[Case],
-    data: Data,
+    cases: Sequence[Case],
+    data: AnnotatedData,
     out: Path,
     backend: str,
     precision: Precision,
     tta: Tta,
     on_scan: Callable[[], None],
 ) -> tuple[AccuracyRow, tuple[Path, ...]]:
-    """Return one way, judged, and the masks that no reference is for."""
-    job = Job(scans, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
-    wanted = BackendOptions(views=first_views(tta), precision=precision)
-    with open_backends(bundle, backend, wanted) as opened:
+    """Measure one backend and precision. Return its row, and the masks without a reference."""
+    job = Job(cases, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    options = BackendOptions(views=first_views(tta), precision=precision)
+    with open_backends(bundle, backend, options) as opened:
         (device,) = opened.backends
-        outcome = run(job, [device], _Telling(on_scan))
+        outcome = run(job, [device], _ScanCounter(on_scan))
     for _, error in outcome.failed:
         raise error
     pairing = find_pairs(out, data.references)
@@ -228,19 +236,22 @@ def _row(
     evaluation = evaluate(scores.cases)
     row = AccuracyRow(
         backend=backend,
-        executes=device.description,
+        backend_description=device.description,
         device=device.device,
         precision=precision,
         tta=tta,
-        metrics={name: Figure.of(one) for name, one in evaluation.overall.averages.items()},
+        metrics={
+            name: MetricSummary.from_average(average)
+            for name, average in evaluation.overall.averages.items()
+        },
         volume_r_squared=_rounded(evaluation.volumes.r_squared),
         volume_bias_ml=round(evaluation.volumes.bias_ml, 3),
-        cases=[_case(case, i, data) for i, case in enumerate(scores.cases, start=1)],
+        cases=[_case_accuracy(case, i, data) for i, case in enumerate(scores.cases, start=1)],
     )
-    return row, pairing.spare
+    return row, pairing.without_reference
 
 
-def _case(case: EvaluatedCase, number: int, data: Data) -> CaseAccuracy:
+def _case_accuracy(case: ScoredCase, number: int, data: AnnotatedData) -> CaseAccuracy:
     return CaseAccuracy(
         name=case.name if data.are_phantoms else str(number),
         site=case.site if data.are_phantoms else "",
@@ -250,21 +261,21 @@ def _case(case: EvaluatedCase, number: int, data: Data) -> CaseAccuracy:
     )
 
 
-def _threshold_dice(data: Data, scans: Sequence[Case], out: Path) -> dict[str, float]:
-    """Return what phantoms give away without any learning."""
+def _threshold_dice(data: AnnotatedData, cases: Sequence[Case], out: Path) -> dict[str, float]:
+    """Return the Dice of the best intensity threshold of each phantom."""
     pairs = find_pairs(out, data.references).pairs
-    scan_of = match_scans(pairs, scans)
-    found = {}
+    scan_of = match_scans(pairs, cases)
+    best_dice = {}
     for pair in pairs:
         scan = read_scan(scan_of[pair.name])
         reference = read_scan(pair.reference, allow_constant=True).voxels > 0
         dice = best_threshold_dice(scan.voxels, reference, scan.voxel_volume_mm3)
-        found[pair.name] = round(dice, 4)
-    return found
+        best_dice[pair.name] = round(dice, 4)
+    return best_dice
 
 
 def mean_dice(row: AccuracyRow) -> float:
-    """Return the mean over the scans that have a Dice."""
+    """Return the mean Dice of all scans that have one."""
     return float(np.mean([case.dice for case in row.cases if case.dice is not None]))
 
 

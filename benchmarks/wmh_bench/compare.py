@@ -1,4 +1,4 @@
-"""Results of several machines side by side: speed, its share of what is possible, and its price."""
+"""Compare results of one or several machines: speed, share of the possible speed, accuracy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import groupby
 
 from wmh_bench.accuracy import Accuracy, mean_dice
 from wmh_bench.baseline.result import Baseline
-from wmh_bench.environment import Circumstances, Model
-from wmh_bench.latency import Latency
+from wmh_bench.environment import Model
+from wmh_bench.latency.result import Latency
 from wmh_bench.machine import Machine
 from wmh_bench.throughput import Throughput
 from wmh_runtime.precision import Precision
@@ -19,145 +19,149 @@ from wmh_runtime.tta import VIEWS
 
 Measurement = Latency | Throughput | Accuracy | Baseline
 _CPU = "cpu"
-_NO_FIGURE = ""  # of a table's cell: not measured
-# What makers write around the model of a device.
+# Words that manufacturers add to the model name of a device.
 _SUPERFLUOUS = re.compile(r"\(R\)|\(TM\)|NVIDIA |GeForce |\d+-Core Processor|CPU @.*|Processor")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One way to execute slices of eight views on one device."""
+class SliceSpeed:
+    """How fast one backend, or one PyTorch variant, executes slices in eight views on a device."""
 
     model: str
     device: str
-    way: str
+    variant: str  # name of the backend or of the PyTorch variant
     precision: Precision
     slices_per_s: float
-    times_faster: float | None  # than the reference method's way
-    share_of_products: float | None
+    speedup: float | None  # compared with the reference method
+    share_of_matmul_ceiling: float | None
     share_of_peak: float | None
     mask_dice: float  # with the trained network
-    mean_dice: float | None  # with references
-    data: str  # that it was measured on
-    refused: bool  # wmh-infer would not execute so
+    mean_dice: float | None  # with reference masks
+    data: str  # of mean_dice
+    refused: bool  # wmh-infer refuses this backend in this precision
 
     @property
     def name(self) -> str:
-        """What executes, in words."""
-        return f"{self.way}, {self.precision}"
+        """Variant and precision."""
+        return f"{self.variant}, {self.precision}"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A folder of scans, files to files."""
+class FolderSpeed:
+    """How fast a folder of scans is segmented, files to files."""
 
     model: str
     device: str
-    way: str
+    backend: str
     precision: Precision
     tta: str
     scans: int
     scans_per_hour: float
     views_per_s: float
-    share_of_alone: float
+    share_of_backend_only: float
     peak_memory_mb: int
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of them."""
+    """All results together."""
 
-    entries: tuple[Entry, ...]  # by model; the slowest first
-    runs: tuple[Run, ...]
+    slice_speeds: tuple[SliceSpeed, ...]  # by model, the slowest first
+    folder_speeds: tuple[FolderSpeed, ...]
 
     @property
-    def models(self) -> list[tuple[str, list[Entry]]]:
-        """The entries of each model."""
-        return [(model, list(some)) for model, some in groupby(self.entries, lambda e: e.model)]
+    def by_model(self) -> list[tuple[str, list[SliceSpeed]]]:
+        """The slice speeds of each model."""
+        return [
+            (model, list(speeds))
+            for model, speeds in groupby(self.slice_speeds, lambda speed: speed.model)
+        ]
 
 
-def compare(results: Iterable[Measurement], places: Sequence[str] = ()) -> Comparison:
-    """Put results side by side; of what was measured twice on one device the later counts.
+def compare(results: Iterable[Measurement], folders: Sequence[str] = ()) -> Comparison:
+    """Compare results. If something was measured twice on a device, the later result counts.
 
     Args:
-        results: of any kinds.
-        places: a name for each result's machine, such as its folder. Devices of one name in
-            several places are told apart by it; without any they are one.
+        results: of any kind.
+        folders: name of the folder of each result. CPUs with the same name in different folders
+            count as different devices, and the folder is added to the name. Empty: CPUs with the
+            same name are one device.
     """
-    results = _told_apart(list(results), places)
-    # Of several data sets the largest counts.
+    results = _with_distinct_cpus(list(results), folders)
+    # Of several data sets, the largest counts.
     accuracies = sorted(
-        (one for one in results if isinstance(one, Accuracy)), key=lambda one: -one.scans
+        (result for result in results if isinstance(result, Accuracy)),
+        key=lambda result: -result.scans,
     )
-    entries: dict[tuple[str, str, str], Entry] = {}
-    runs = []
-    for result in sorted(results, key=lambda result: result.circumstances.made):
+    slice_speeds: dict[tuple[str, str, str], SliceSpeed] = {}
+    folder_speeds = []
+    for result in sorted(results, key=lambda result: result.environment.started_at):
         if isinstance(result, Latency):
-            found = _entries_of_latency(result, accuracies)
+            new = _speeds_of_latency(result, accuracies)
         elif isinstance(result, Baseline):
-            found = _entries_of_baseline(result)
+            new = _speeds_of_baseline(result)
         else:
-            found = []
-        for entry in found:
-            place = (entry.model, entry.device, entry.name)
-            entries[place] = _joined(entries.get(place), entry)
+            new = []
+        for speed in new:
+            key = (speed.model, speed.device, speed.name)
+            slice_speeds[key] = _merge(slice_speeds.get(key), speed)
         if isinstance(result, Throughput):
-            runs.append(_run(result))
-    order = sorted(entries.values(), key=lambda entry: (entry.model, entry.slices_per_s))
-    return Comparison(tuple(order), tuple(runs))
+            folder_speeds.append(_folder_speed(result))
+    in_order = sorted(slice_speeds.values(), key=lambda speed: (speed.model, speed.slices_per_s))
+    return Comparison(tuple(in_order), tuple(folder_speeds))
 
 
-def _told_apart(results: list[Measurement], places: Sequence[str]) -> list[Measurement]:
-    """Put the place into the name of a processor that is in several; GPUs of a name are alike."""
-    of_processor: dict[str, set[str]] = {}
-    for result, place in zip(results, places, strict=False):
-        of_processor.setdefault(result.circumstances.machine.processor, set()).add(place)
-    named: list[Measurement] = []
+def _with_distinct_cpus(results: list[Measurement], folders: Sequence[str]) -> list[Measurement]:
+    """Add the folder to the names of CPUs that occur in several folders. GPUs keep their names."""
+    folders_of_cpu: dict[str, set[str]] = {}
+    for result, folder in zip(results, folders, strict=False):
+        folders_of_cpu.setdefault(result.environment.machine.cpu, set()).add(folder)
+    renamed: list[Measurement] = []
     for i, result in enumerate(results):
-        circumstances, machine = result.circumstances, result.circumstances.machine
-        if len(of_processor.get(machine.processor, ())) > 1:
-            processor = f"{machine.processor} in {places[i]}"
-            changed = machine.model_copy(update={"processor": processor})
-            circumstances = circumstances.model_copy(update={"machine": changed})
-            update: dict[str, object] = {"circumstances": circumstances}
-            if isinstance(result, Baseline) and result.device == machine.processor:
-                update["device"] = processor
-            named.append(result.model_copy(update=update))
+        environment, machine = result.environment, result.environment.machine
+        if len(folders_of_cpu.get(machine.cpu, ())) > 1:
+            cpu = f"{machine.cpu} in {folders[i]}"
+            machine = machine.model_copy(update={"cpu": cpu})
+            environment = environment.model_copy(update={"machine": machine})
+            update: dict[str, object] = {"environment": environment}
+            if isinstance(result, Baseline) and result.device == result.environment.machine.cpu:
+                update["device"] = cpu
+            renamed.append(result.model_copy(update=update))
         else:
-            named.append(result)
-    return named
+            renamed.append(result)
+    return renamed
 
 
-def _joined(earlier: Entry | None, later: Entry) -> Entry:
-    """Let the later count, but for what only a baseline knows, or only a latency."""
+def _merge(earlier: SliceSpeed | None, later: SliceSpeed) -> SliceSpeed:
+    """Take the later result. If only one of them is from a baseline, add its speedup."""
     if earlier is None:
         return later
-    if later.times_faster is None:
-        return replace(later, times_faster=earlier.times_faster)
-    if earlier.times_faster is None:
-        return replace(earlier, times_faster=later.times_faster)
+    if later.speedup is None:
+        return replace(later, speedup=earlier.speedup)
+    if earlier.speedup is None:
+        return replace(earlier, speedup=later.speedup)
     return later
 
 
-def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list[Entry]:
-    """Return what was executed in eight views, each with the batch that is the fastest."""
-    model, machine = result.circumstances.model, result.circumstances.machine
+def _speeds_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list[SliceSpeed]:
+    """Return each backend and precision in eight views, with its fastest batch size."""
+    model, machine = result.environment.model, result.environment.machine
     fastest = {}
     for row in sorted(result.rows, key=lambda row: row.slices_per_s):
         if row.views == len(VIEWS):
             fastest[row.backend, row.precision] = row
-    entries = []
+    speeds = []
     for row in fastest.values():
         dice, data = _mean_dice(model, row.backend, row.precision, accuracies)
-        entries.append(
-            Entry(
-                model=_model(model),
-                device=_device(row.device, machine),
-                way=row.backend,
+        speeds.append(
+            SliceSpeed(
+                model=_model_name(model),
+                device=_device_name(row.device, machine),
+                variant=row.backend,
                 precision=row.precision,
                 slices_per_s=row.slices_per_s,
-                times_faster=None,
-                share_of_products=row.share_of_products,
+                speedup=None,
+                share_of_matmul_ceiling=row.share_of_matmul_ceiling,
                 share_of_peak=row.share_of_peak,
                 mask_dice=row.mask_dice,
                 mean_dice=dice,
@@ -165,24 +169,24 @@ def _entries_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list
                 refused=bool(row.refused),
             )
         )
-    return entries
+    return speeds
 
 
-def _entries_of_baseline(result: Baseline) -> list[Entry]:
-    """Return the ways that took turns, each with the batch that is the fastest."""
-    circumstances = result.circumstances
+def _speeds_of_baseline(result: Baseline) -> list[SliceSpeed]:
+    """Return each variant of a baseline, with its fastest batch size."""
+    environment = result.environment
     fastest = {}
     for row in sorted(result.rows, key=lambda row: row.views_per_s):
         fastest[row.name, row.precision] = row
     return [
-        Entry(
-            model=_model(circumstances.model),
-            device=_device(result.device, circumstances.machine),
-            way=row.name,
+        SliceSpeed(
+            model=_model_name(environment.model),
+            device=_device_name(result.device, environment.machine),
+            variant=row.name,
             precision=row.precision,
             slices_per_s=row.views_per_s / len(VIEWS),
-            times_faster=row.times_faster,
-            share_of_products=row.share_of_products,
+            speedup=row.speedup,
+            share_of_matmul_ceiling=row.share_of_matmul_ceiling,
             share_of_peak=row.share_of_peak,
             mask_dice=row.mask_dice,
             mean_dice=None,
@@ -193,18 +197,18 @@ def _entries_of_baseline(result: Baseline) -> list[Entry]:
     ]
 
 
-def _run(result: Throughput) -> Run:
-    circumstances: Circumstances = result.circumstances
-    return Run(
-        model=_model(circumstances.model),
-        device=_device(result.device, circumstances.machine),
-        way=result.executes.partition(" on ")[0],
+def _folder_speed(result: Throughput) -> FolderSpeed:
+    environment = result.environment
+    return FolderSpeed(
+        model=_model_name(environment.model),
+        device=_device_name(result.device, environment.machine),
+        backend=result.backend_description.partition(" on ")[0],
         precision=result.precision,
         tta=result.tta,
         scans=result.scans,
         scans_per_hour=result.scans_per_hour,
         views_per_s=result.views_per_s,
-        share_of_alone=result.share_of_alone,
+        share_of_backend_only=result.share_of_backend_only,
         peak_memory_mb=result.peak_memory_mb,
     )
 
@@ -212,86 +216,23 @@ def _run(result: Throughput) -> Run:
 def _mean_dice(
     model: Model, backend: str, precision: Precision, accuracies: Iterable[Accuracy]
 ) -> tuple[float | None, str]:
+    """Return the mean Dice with full test-time augmentation, and its data set."""
     for accuracy in accuracies:
-        if accuracy.circumstances.model.model_id == model.model_id:
+        if accuracy.environment.model.model_id == model.model_id:
             for row in accuracy.rows:
                 if (row.backend, row.precision, row.tta) == (backend, precision, "full"):
                     return mean_dice(row), accuracy.data
     return None, ""
 
 
-def _model(model: Model) -> str:
+def _model_name(model: Model) -> str:
     identity = f" {model.model_id[:8]}" if model.model_id else ""
-    return f"{model.name}{identity}, {model.size_px} pixels, {model.gflop_a_view:.3g} GFLOP a view"
-
-
-def _device(device: str, machine: Machine) -> str:
-    is_processor = device in (_CPU, machine.processor)
-    name = " ".join(_SUPERFLUOUS.sub("", machine.processor if is_processor else device).split())
-    return f"{name}, {count_noun(machine.cores, 'core')}" if is_processor else name
-
-
-def table(comparison: Comparison) -> str:
-    """Write a comparison in Markdown."""
-    parts = []
-    for model, entries in comparison.models:
-        parts += [f"## {model}", "", *_rows_of_entries(entries), ""]
-    if comparison.runs:
-        parts += ["## Files to files", "", *_rows_of_runs(comparison.runs), ""]
-    return "\n".join(parts)
-
-
-def _rows_of_entries(entries: Sequence[Entry]) -> list[str]:
-    heads = (
-        *("device", "what executes", "slices/s", "times the reference", "of products"),
-        *("of peak on paper", "mask Dice with the network", "mean Dice with references", ""),
+    return (
+        f"{model.name}{identity}, {model.size_px} pixels, {model.gflop_per_view:.3g} GFLOP a view"
     )
-    rows = [
-        (
-            entry.device,
-            entry.name,
-            f"{entry.slices_per_s:.4g}",
-            _NO_FIGURE if entry.times_faster is None else f"{entry.times_faster:.2f}",
-            _percent(entry.share_of_products),
-            _percent(entry.share_of_peak),
-            f"{entry.mask_dice:.4f}",
-            _NO_FIGURE if entry.mean_dice is None else f"{entry.mean_dice:.4f}, {entry.data}",
-            "refused by wmh-infer" if entry.refused else "",
-        )
-        for entry in reversed(entries)
-    ]
-    return _markdown(heads, rows)
 
 
-def _rows_of_runs(runs: Sequence[Run]) -> list[str]:
-    heads = (
-        *("model", "device", "what executes", "views", "scans", "scans/hour", "views/s"),
-        *("of the device alone", "peak memory, MB"),
-    )
-    rows = [
-        (
-            run.model,
-            run.device,
-            f"{run.way}, {run.precision}",
-            run.tta,
-            str(run.scans),
-            f"{run.scans_per_hour:.4g}",
-            f"{run.views_per_s:.4g}",
-            _percent(run.share_of_alone),
-            str(run.peak_memory_mb),
-        )
-        for run in runs
-    ]
-    return _markdown(heads, rows)
-
-
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
-
-
-def _percent(share: float | None) -> str:
-    return _NO_FIGURE if share is None else f"{share:.0%}"
+def _device_name(device: str, machine: Machine) -> str:
+    is_cpu = device in (_CPU, machine.cpu)
+    name = " ".join(_SUPERFLUOUS.sub("", machine.cpu if is_cpu else device).split())
+    return f"{name}, {count_noun(machine.cores, 'core')}" if is_cpu else name

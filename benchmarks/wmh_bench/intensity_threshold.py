@@ -1,7 +1,7 @@
-"""The method to beat: a global intensity threshold with a component filter, tuned on each case.
+"""A simple baseline: a global intensity threshold and a filter of component sizes, per case.
 
-It is given every advantage: threshold, smallest and largest component are chosen for the highest
-Dice against the very reference it is then measured with.
+The baseline gets every advantage: threshold, smallest and largest component size maximize the Dice
+with the same reference mask that it is then compared with.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ _LARGEST_MM3 = (100, 300, 1e3, 3e3, 1e4, 3e4, 1e5, np.inf)
 
 
 def best_threshold_dice(image: Floats, reference: Mask, voxel_volume_mm3: float) -> float:
-    """Return the highest Dice that thresholding can reach.
+    """Return the highest Dice that an intensity threshold can reach.
 
     Args:
         image: (x, y, z), raw intensities.
         reference: (x, y, z).
-        voxel_volume_mm3: of one voxel.
+        voxel_volume_mm3: volume of one voxel.
     """
-    cuts = np.quantile(image, 1 - _BRIGHTEST_SHARES)
-    return max(_best_filtered(image >= cut, reference, voxel_volume_mm3) for cut in cuts)
+    thresholds = np.quantile(image, 1 - _BRIGHTEST_SHARES)
+    return max(
+        _best_filtered(image >= threshold, reference, voxel_volume_mm3) for threshold in thresholds
+    )
 
 
 def _best_filtered(bright: Mask, reference: Mask, voxel_volume_mm3: float) -> float:
@@ -35,11 +37,11 @@ def _best_filtered(bright: Mask, reference: Mask, voxel_volume_mm3: float) -> fl
     sizes: NDArray[np.int64] = np.bincount(labels)
     hits = np.bincount(labels, weights=reference.ravel())
     sizes_mm3 = sizes * voxel_volume_mm3
-    true_voxels = float(reference.sum())
+    reference_voxels = float(reference.sum())
     best = 0.0
     for smallest in _SMALLEST_MM3:
         for largest in _LARGEST_MM3:
             kept = (sizes_mm3 >= smallest) & (sizes_mm3 <= largest)
             kept[0] = False  # the background
-            best = max(best, dice(hits[kept].sum(), sizes[kept].sum(), true_voxels))
+            best = max(best, dice(hits[kept].sum(), sizes[kept].sum(), reference_voxels))
     return best

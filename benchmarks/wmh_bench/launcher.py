@@ -1,4 +1,4 @@
-"""Where the command starts: before the heavy libraries, so that a missing one is told in words."""
+"""Entry point of `wmh-bench`. Reports a missing library in one line instead of a traceback."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from wmh_runtime.cli import console
 
 
 def main() -> None:
-    """Run the command line, or say what to install."""
+    """Run the command line."""
     console.run_module("wmh_bench.cli", extras="bench", needs=("onnx", "scipy", "matplotlib"))

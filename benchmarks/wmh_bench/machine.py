@@ -1,4 +1,4 @@
-"""The machine a measurement was made on, as far as it decides the figures."""
+"""Describe the machine of a measurement: CPU, memory, GPUs, library versions."""
 
 from __future__ import annotations
 
@@ -17,117 +17,119 @@ _LIBRARIES = (
     *("wmh-lora", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("tensorrt", "tensorrt-rtx", "cuda-bindings", "pycuda"),
 )
-_OF_INTEREST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-# What nvidia-smi, which comes with every driver, is asked for each GPU; the order of `Gpu`.
-_ASKED = ("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "power.limit")
-_WAIT_S = 20
+_INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# Columns of nvidia-smi, which is installed with every driver; in the order of the fields of `Gpu`.
+_COLUMNS = ("name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "power.limit")
+_TIMEOUT_S = 20
 
 
 class Gpu(StrictModel):
-    """A GPU, as its driver describes it; None is what it does not tell."""
+    """A GPU as nvidia-smi describes it. None: nvidia-smi does not report the value."""
 
     name: str
     driver: str
     memory_mib: float | None
-    clock_mhz: float | None = Field(description="of its multiprocessors, when it was asked")
-    most_clock_mhz: float | None
+    clock_mhz: float | None = Field(
+        description="of the streaming multiprocessors, before the measurement"
+    )
+    max_clock_mhz: float | None
     power_limit_w: float | None
 
 
 class Machine(StrictModel):
-    """A processor, its memory, GPUs and the libraries; the machine's name is left out."""
+    """CPU, memory, GPUs and library versions. The host name is not included."""
 
-    processor: str
-    cores: int = Field(description="that this process may use")
-    clock_mhz: float | None = Field(description="of the processor, when it was asked")
+    cpu: str
+    cores: int = Field(description="CPU cores that this process may use")
+    clock_mhz: float | None = Field(description="of the CPU, before the measurement")
     memory_gb: float
-    instructions: list[str]
+    instructions: list[str] = Field(description="instruction sets of the CPU")
     gpus: list[Gpu]
     system: str
     python: str
-    versions: dict[str, str]
+    versions: dict[str, str] = Field(description="by library")
 
 
-def this_machine() -> Machine:
-    """Describe the machine at hand."""
+def describe_machine() -> Machine:
+    """Describe this machine."""
     flags = cpu_info().get("flags", "").split()
     return Machine(
-        processor=cpu_name(),
+        cpu=cpu_name(),
         cores=available_cores(),
-        clock_mhz=_clock_mhz(),
+        clock_mhz=_cpu_clock_mhz(),
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
-        instructions=[flag for flag in _OF_INTEREST if flag in flags],
-        gpus=_gpus(),
+        instructions=[flag for flag in _INSTRUCTION_SETS if flag in flags],
+        gpus=_list_gpus(),
         system=platform.system(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions=_library_versions(),
     )
 
 
-def clock_of(gpu: int | None) -> float | None:
-    """Return the clock of a GPU, or of the processor, MHz; None where nothing tells it.
+def read_clock_mhz(gpu_index: int | None) -> float | None:
+    """Return the present clock of a GPU or of the CPU in MHz. None: it cannot be read.
 
     Args:
-        gpu: its number as nvidia-smi counts; None: the processor.
+        gpu_index: as nvidia-smi counts, from 0. None: the CPU.
     """
-    if gpu is None:
-        return _clock_mhz()
-    gpus = _gpus()
-    return gpus[gpu].clock_mhz if gpu < len(gpus) else None
+    if gpu_index is None:
+        return _cpu_clock_mhz()
+    gpus = _list_gpus()
+    return gpus[gpu_index].clock_mhz if gpu_index < len(gpus) else None
 
 
-def _clock_mhz() -> float | None:
-    found = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
-    return round(found.current) if found and found.current else None
+def _cpu_clock_mhz() -> float | None:
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return round(frequency.current) if frequency and frequency.current else None
 
 
-def _gpus() -> list[Gpu]:
-    """Ask nvidia-smi; none where it is missing or fails."""
+def _list_gpus() -> list[Gpu]:
+    """Run nvidia-smi. Return no GPU if it is missing or fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    asked = [command, f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits"]
+    query = [command, f"--query-gpu={','.join(_COLUMNS)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=_WAIT_S, check=True)
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return gpus_told(done.stdout)
+    return parse_nvidia_smi(done.stdout)
 
 
-def gpus_told(table: str) -> list[Gpu]:
-    """Read what nvidia-smi says: a line for each GPU, commas between."""
-    found = []
+def parse_nvidia_smi(table: str) -> list[Gpu]:
+    """Parse the output of nvidia-smi: one line per GPU, values separated by commas."""
+    gpus = []
     for line in table.strip().splitlines():
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != len(_ASKED):  # such as: No devices were found
+        if len(cells) != len(_COLUMNS):  # for example: No devices were found
             continue
         name, driver, *numbers = cells
-        memory_mib, clock, most_clock, power_w = map(_number, numbers)
-        found.append(
+        memory_mib, clock_mhz, max_clock_mhz, power_w = map(_parse_number, numbers)
+        gpus.append(
             Gpu(
                 name=name,
                 driver=driver,
                 memory_mib=memory_mib,
-                clock_mhz=clock,
-                most_clock_mhz=most_clock,
+                clock_mhz=clock_mhz,
+                max_clock_mhz=max_clock_mhz,
                 power_limit_w=power_w,
             )
         )
-    return found
+    return gpus
 
 
-def _number(cell: str) -> float | None:
+def _parse_number(cell: str) -> float | None:
     try:
         return float(cell)
-    except ValueError:  # such as [N/A]
+    except ValueError:  # for example [N/A]
         return None
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def _library_versions() -> dict[str, str]:
+    versions = {}
     for library in _LIBRARIES:
         try:
-            found[library] = version(library)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

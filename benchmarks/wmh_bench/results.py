@@ -1,6 +1,6 @@
-"""Results on disk: one schema for all that machines are compared by.
+"""Read and write the results of `wmh-bench` as JSON files.
 
-Its JSON Schema is docs/results.schema.json; `python -m wmh_bench.results` prints it.
+The JSON Schema is docs/results.schema.json; `python -m wmh_bench.results` prints it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from wmh_bench.accuracy import Accuracy
 from wmh_bench.baseline.result import Baseline
-from wmh_bench.latency import Latency
+from wmh_bench.latency.result import Latency
 from wmh_bench.throughput import Throughput
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.schema import describe_validation_error
 
-Result = Annotated[Latency | Throughput | Accuracy | Baseline, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Latency | Throughput | Accuracy | Baseline] = TypeAdapter(Result)
+Result = Latency | Throughput | Accuracy | Baseline
+_ADAPTER: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="kind")])
 
 
 def schema() -> dict[str, Any]:
@@ -28,11 +28,11 @@ def schema() -> dict[str, Any]:
     return _ADAPTER.json_schema()
 
 
-def read_result(path: Path) -> Latency | Throughput | Accuracy | Baseline:
+def read_result(path: Path) -> Result:
     """Read a result.
 
     Raises:
-        InputError: it cannot be read, or is none of this schema.
+        InputError: the file cannot be read, or does not follow the schema.
     """
     try:
         return _ADAPTER.validate_json(path.read_bytes())
@@ -40,13 +40,13 @@ def read_result(path: Path) -> Latency | Throughput | Accuracy | Baseline:
         problem = f"cannot be read ({error.strerror})"
         raise InputError(problem, "Give results of wmh-bench.", about=path) from error
     except ValidationError as error:
-        problem = f"is no result that can be compared: {describe_validation_error(error)}"
-        advice = "Give those of wmh-bench latency, throughput, accuracy and baseline."
+        problem = f"is not a result of wmh-bench: {describe_validation_error(error)}"
+        advice = "Give results of wmh-bench latency, throughput, accuracy or baseline."
         raise InputError(problem, advice, about=path) from error
 
 
-def write_result(path: Path, result: Latency | Throughput | Accuracy | Baseline) -> None:
-    """Write a result, whole or not at all."""
+def write_result(path: Path, result: Result) -> None:
+    """Write a result. The file is never written in part."""
     write_text_atomically(path, result.model_dump_json(indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Which backends and precisions are measured, and which of them execute on the processor."""
+"""Select the backends and precisions to measure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from wmh_runtime.backends.registry import CPU_BACKENDS
 from wmh_runtime.inference.backend_selection import list_backends
 from wmh_runtime.precision import Precision
 
-ON_PROCESSORS = tuple(kind.name for kind in CPU_BACKENDS)
+CPU_BACKEND_NAMES = tuple(kind.name for kind in CPU_BACKENDS)
 
 
-def ways_of(
+def select_backend_precisions(
     backends: Iterable[str], precisions: Sequence[Precision]
 ) -> list[tuple[str, Precision]]:
-    """Return backends with the precisions they have; none given: all."""
-    wanted = set(backends)
+    """Return pairs of a backend and a precision that it has.
+
+    Args:
+        backends: names; empty: all backends.
+        precisions: empty: all precisions.
+    """
+    names = set(backends)
     return [
         (name, precision)
-        for name, of_backend in list_backends()
-        if not wanted or name in wanted
-        for precision in of_backend
+        for name, available in list_backends()
+        if not names or name in names
+        for precision in available
         if not precisions or precision in precisions
     ]

@@ -1,9 +1,9 @@
 import pytest
 
-from tests.exported import built, bundle, checkpoint, phantoms_made_once
+from tests.bundle_fixtures import built, bundle, cached_phantoms, checkpoint
 from tests.toys import write_toy_bundle
 
-__all__ = ["built", "bundle", "checkpoint", "phantoms_made_once"]
+__all__ = ["built", "bundle", "cached_phantoms", "checkpoint"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How good masks are, by every way to execute."""
+"""The accuracy in every backend and precision."""
 
 from pathlib import Path
 
@@ -8,12 +8,18 @@ import pytest
 
 from tests.toys import write_annotated_heads, write_toy_bundle
 from wmh_bench import accuracy
-from wmh_bench.accuracy import Data, held_out_phantoms, mean_dice, measure_accuracy, written
+from wmh_bench.accuracy import (
+    AnnotatedData,
+    held_out_phantoms,
+    mean_dice,
+    measure_accuracy,
+    temporary_phantoms,
+)
 from wmh_bench.cli import main
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_bench.results import read_result
-from wmh_bench.selection import ways_of
-from wmh_runtime.bundle.bundle import CARD_NAME, open_bundle
+from wmh_bench.selection import select_backend_precisions
+from wmh_runtime.bundle.bundle import CARD_NAME, load_bundle
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +30,7 @@ def nothing(*_):
     pass
 
 
-def scene():
+def lesion_and_shell():
     """A lesion of 8 voxels at 100 in tissue at 50, and a shell of 40 voxels at 200."""
     image = np.full((20, 20, 20), 50, np.float32)
     image += np.random.default_rng(0).random(image.shape, np.float32)
@@ -35,15 +41,15 @@ def scene():
     return image, reference
 
 
-def test_the_component_filter_removes_what_is_brighter_but_larger():
+def test_the_component_filter_removes_a_brighter_but_larger_component():
     # 8 voxels of 5 mm³ are 40 mm³; the shell is 200 mm³, above the largest size of 100.
-    image, reference = scene()
+    image, reference = lesion_and_shell()
     assert best_threshold_dice(image, reference, voxel_volume_mm3=5.0) == 1
 
 
-def test_what_touches_the_lesion_cannot_be_filtered():
+def test_a_component_that_touches_the_lesion_is_not_removed():
     # The shell, moved onto the lesion, makes one component of 8 + 40 voxels: 2 · 8 / (48 + 8).
-    image, reference = scene()
+    image, reference = lesion_and_shell()
     image[15, 2:12, 2:6] = 50
     image[7, 2:12, 2:6] = 200
     assert best_threshold_dice(image, reference, 5.0) == pytest.approx(2 * 8 / (48 + 8))
@@ -57,57 +63,57 @@ def test_the_twelve_phantoms_cover_sites_and_loads():
     assert (loads_ml[0], loads_ml[-1]) == (1, 40)
 
 
-def test_another_kind_of_bundle_is_refused(tmp_path):
-    bundle = open_bundle(write_toy_bundle(tmp_path / "b", outputs=("wmh", "stroke")))
-    data = Data("none", tmp_path, tmp_path)
+def test_a_bundle_for_other_outputs_is_refused(tmp_path):
+    bundle = load_bundle(write_toy_bundle(tmp_path / "b", outputs=("wmh", "stroke")))
+    data = AnnotatedData("none", tmp_path, tmp_path)
     with pytest.raises(InputError, match="not a FLAIR-to-WMH bundle"):
         measure_accuracy(bundle, data, [], "full", nothing, nothing)
 
 
 @pytest.fixture
 def heads(tmp_path):
-    """Three heads with one, two and three cubes as lesions, which the toy network finds exactly."""
+    """Three heads with one, two and three cubes as lesions, which the toy network segments."""
     return write_annotated_heads(tmp_path / "data", 3)
 
 
 def halve(mask: Path):
-    """Take the lesions of the lower half of the slices out of a reference."""
+    """Remove the lesions in the lower half of the slices from a reference mask."""
     image = nib.load(mask)
     voxels = np.asarray(image.dataobj).copy()
     voxels[:, :, :3] = 0
     nib.save(nib.Nifti1Image(voxels, image.affine), mask)
 
 
-def test_masks_are_judged_by_every_way_as_by_wmh_eval(toy_bundle, heads):
+def test_masks_are_scored_in_every_backend(toy_bundle, heads):
     halve(heads / "derivatives" / "reference" / "sub-01_label-WMH_mask.nii.gz")
-    ways = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("tensorrt", "fp16")]
-    done, told = [], []
+    pairs = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("tensorrt", "fp16")]
+    done, rows = [], []
     measured = measure_accuracy(
-        *(open_bundle(toy_bundle), Data("cubes", heads, heads), ways, "full"),
+        *(load_bundle(toy_bundle), AnnotatedData("cubes", heads, heads), pairs, "full"),
         on_scan=lambda: done.append(1),
-        on_result=lambda so_far: told.append(len(so_far.rows)),
+        on_result=lambda so_far: rows.append(len(so_far.rows)),
     )
     assert (measured.scans, measured.data) == (3, "cubes")
-    assert len(done) == 6  # three heads by two backends
-    assert told == [1, 2, 2]
+    assert len(done) == 6  # three heads in two backends
+    assert rows == [1, 2, 2]
     assert "is not installed" in measured.skipped["tensorrt"]
     for row in measured.rows:
-        # Names and sites of patients' scans stay where they are.
-        # The cubes are cut out of two slices; the reference of one head has half of them, so that
-        # its Dice is 2 · 1 / (2 + 1). The toy's volumes are a little larger than the cubes.
+        # Names and sites of patients' scans are not in the result.
+        # Each cube is in two slices. The reference of one head has only half of them, so its Dice
+        # is 2 · 1 / (2 + 1). The volumes of the toy network are a little larger than the cubes.
         dice = {case.name: case.dice for case in row.cases}
         assert dice["2"] == pytest.approx(2 / 3, abs=0.1)
         assert dice["1"] == pytest.approx(dice["3"], abs=0.1)
         assert row.metrics["dice"].mean == pytest.approx(mean_dice(row), abs=1e-3)
-        assert row.metrics["dice"].counted == 3
+        assert row.metrics["dice"].count == 3
         assert row.volume_bias_ml > 0
-    assert measured.threshold_dice == {}  # no phantoms
+    assert measured.threshold_dice == {}  # only for phantoms
 
 
-def test_a_scan_without_a_reference_is_named(toy_bundle, heads):
+def test_scans_without_a_reference_are_counted(toy_bundle, heads):
     (heads / "derivatives" / "reference" / "sub-01_label-WMH_mask.nii.gz").unlink()
     measured = measure_accuracy(
-        *(open_bundle(toy_bundle), Data("cubes", heads, heads), [("onnxruntime", "fp32")]),
+        *(load_bundle(toy_bundle), AnnotatedData("cubes", heads, heads), [("onnxruntime", "fp32")]),
         *("full", nothing, nothing),
     )
     (row,) = measured.rows
@@ -116,35 +122,40 @@ def test_a_scan_without_a_reference_is_named(toy_bundle, heads):
 
 
 @pytest.mark.parametrize("error", [InterruptionError("stopped"), DeviceLostError("is lost")])
-def test_what_ends_a_run_ends_the_measurement(toy_bundle, heads, monkeypatch, error):
+def test_an_error_that_ends_a_run_ends_the_measurement(toy_bundle, heads, monkeypatch, error):
     def end(*_):
         raise error
 
     monkeypatch.setattr(accuracy, "run", end)
-    ways = [("onnxruntime", "fp32"), ("openvino", "fp32")]
+    pairs = [("onnxruntime", "fp32"), ("openvino", "fp32")]
     with pytest.raises(type(error)):
         measure_accuracy(
-            open_bundle(toy_bundle), Data("cubes", heads, heads), ways, "full", nothing, nothing
+            load_bundle(toy_bundle),
+            AnnotatedData("cubes", heads, heads),
+            pairs,
+            "full",
+            nothing,
+            nothing,
         )
 
 
-def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_head_it_never_saw():
+def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_phantom_it_never_saw():
     (plan,) = [plan for plan in held_out_phantoms() if plan.load_ml == 40]
-    with written([plan], nothing) as data:
+    with temporary_phantoms([plan], nothing) as data:
         measured = measure_accuracy(
-            open_bundle("demo"), data, [("onnxruntime", "fp32")], "full", nothing, nothing
+            load_bundle("demo"), data, [("onnxruntime", "fp32")], "full", nothing, nothing
         )
     (row,) = measured.rows
     (case,) = row.cases
     assert case.site == plan.site
     assert case.dice > 0.8 > 0.7 > measured.threshold_dice[case.name]
     assert case.volume_ml == pytest.approx(case.reference_ml, rel=0.2)
-    assert row.metrics["dice"].low is None  # one person has no interval
+    assert row.metrics["dice"].low is None  # one subject has no interval
 
 
-def test_the_published_figures_are_those_of_the_shipped_bundle_and_good_enough():
-    published, bundle = read_result(PUBLISHED), open_bundle("demo")
-    assert published.circumstances.model.model_id == bundle.manifest.model_id
+def test_the_published_accuracy_is_that_of_the_demo_bundle_and_good_enough():
+    published, bundle = read_result(PUBLISHED), load_bundle("demo")
+    assert published.environment.model.model_id == bundle.manifest.model_id
     row = published.row("onnxruntime", "fp32")
     assert mean_dice(row) >= 0.80
     assert np.mean(list(published.threshold_dice.values())) <= 0.60
@@ -152,32 +163,37 @@ def test_the_published_figures_are_those_of_the_shipped_bundle_and_good_enough()
     assert f"mean Dice {mean_dice(row):.3f}" in card
 
 
-def test_the_command_says_what_it_writes(toy_bundle, heads, tmp_path, run_command):
+def test_the_command_prints_the_accuracy_that_it_writes(toy_bundle, heads, tmp_path, run_command):
     results = tmp_path / "r.json"
     call = (main, "accuracy", toy_bundle, heads, "--backend", "onnxruntime", "--precision", "fp32")
-    status, said, errors = run_command(*call, "--results", results)
+    status, output, errors = run_command(*call, "--results", results)
     assert status == 0, errors
     (row,) = read_result(results).rows
-    assert f"{row.metrics['dice'].mean:.4g}" in said
-    assert "3 scans: annotated scans" in said
+    assert f"{row.metrics['dice'].mean:.4g}" in output
+    assert "3 scans: annotated scans" in output
     assert str(tmp_path) not in results.read_text()
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
-        (("--card", "--backend", "openvino"), "--card: is for phantoms"),
+        (("--card", "--backend", "openvino"), "--card: needs the phantoms"),
         (("--backend", "rtx", "--precision", "fp32"), "nothing is left to measure"),
         (("--precision", "int8", "--backend", "onnxruntime"), "nothing could be measured"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(toy_bundle, heads, run_command, options, says):
+def test_options_without_anything_to_measure_are_refused(
+    toy_bundle, heads, run_command, options, message
+):
     data = () if "--card" in options else (heads,)
     status, _, errors = run_command(main, "accuracy", toy_bundle, *data, *options)
-    assert (status, says in errors) == (2, True), errors
+    assert (status, message in errors) == (2, True), errors
 
 
-def test_ways_are_backends_with_the_precisions_they_have():
-    assert ways_of(["onnxruntime"], []) == [("onnxruntime", "fp32"), ("onnxruntime", "int8")]
-    assert ("openvino", "bf16") in ways_of([], ["bf16"])
-    assert ("onnxruntime", "bf16") not in ways_of([], ["bf16"])
+def test_backends_are_paired_with_the_precisions_that_they_have():
+    assert select_backend_precisions(["onnxruntime"], []) == [
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+    ]
+    assert ("openvino", "bf16") in select_backend_precisions([], ["bf16"])
+    assert ("onnxruntime", "bf16") not in select_backend_precisions([], ["bf16"])

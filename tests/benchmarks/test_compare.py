@@ -1,4 +1,4 @@
-"""Results side by side, on disk and as a picture."""
+"""Results on disk, and their comparison as a table and a picture."""
 
 import io
 import json
@@ -11,9 +11,10 @@ from PIL import Image
 from wmh_bench.accuracy import Accuracy, AccuracyRow, CaseAccuracy
 from wmh_bench.baseline.result import Baseline, BaselineRow
 from wmh_bench.cli import main
-from wmh_bench.compare import compare, table
-from wmh_bench.environment import Circumstances, Model
-from wmh_bench.latency import Latency, LatencyRow
+from wmh_bench.compare import compare
+from wmh_bench.comparison_table import comparison_table
+from wmh_bench.environment import Environment, Model
+from wmh_bench.latency.result import Latency, LatencyRow
 from wmh_bench.machine import Machine
 from wmh_bench.pictures.comparison import draw_comparison
 from wmh_bench.results import read_result, schema, write_result
@@ -23,12 +24,12 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.figures.plot_style import COLORS, DARK
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMES = Times.of([0.1] * 10)
+TIMES = Times.from_seconds([0.1] * 10)
 
 
-def circumstances(made="2026-01-01T00:00:00+00:00", model="net", processor="AMD EPYC 9B14"):
+def environment(started_at="2026-01-01T00:00:00+00:00", model="net", cpu="AMD EPYC 9B14"):
     machine = Machine(
-        processor=processor,
+        cpu=cpu,
         cores=2,
         clock_mhz=None,
         memory_gb=24,
@@ -38,36 +39,36 @@ def circumstances(made="2026-01-01T00:00:00+00:00", model="net", processor="AMD 
         python="3.11",
         versions={},
     )
-    facts = Model(
+    described = Model(
         name=model,
         model_id=f"id of {model}",
         bundle_sha256="",
         size_px=512,
         parameters=1,
-        gflop_a_view=209.0,
+        gflop_per_view=209.0,
     )
-    return Circumstances(made=made, commit="", machine=machine, model=facts)
+    return Environment(started_at=started_at, commit="", machine=machine, model=described)
 
 
 def latency_row(backend="openvino", precision="bf16", **changes):
-    facts = {
+    values = {
         "backend": backend,
-        "executes": f"{backend} 1.0 on cpu",
+        "backend_description": f"{backend} 1.0 on cpu",
         "device": "cpu",
         "precision": precision,
         "views": 8,
-        "batch": 1,
+        "batch_size": 1,
         "load_s": 1,
-        "first_s": 1,
+        "first_batch_s": 1,
         "times": TIMES,
-        "parts": None,
+        "gpu_times": None,
         "views_per_s": 16,
         "slices_per_s": 2,
         "scans_per_hour": 150,
         "num_streams": 2,
         "clock_mhz": None,
         "tflop_per_s": 1,
-        "share_of_products": 0.5,
+        "share_of_matmul_ceiling": 0.5,
         "share_of_peak": None,
         "host_memory_mb": 100,
         "device_memory_mb": None,
@@ -77,16 +78,16 @@ def latency_row(backend="openvino", precision="bf16", **changes):
         "refused": "",
         "warnings": [],
     }
-    return LatencyRow.model_validate(facts | changes)
+    return LatencyRow.model_validate(values | changes)
 
 
-def latency(rows, ceilings=(), **where):
+def latency(rows, **where):
     return Latency(
-        circumstances=circumstances(**where),
-        least_s=3,
-        slices_a_scan=48,
+        environment=environment(**where),
+        min_duration_s=3,
+        slices_per_scan=48,
         threads=2,
-        gpu=0,
+        gpu_index=0,
         rows=rows,
         ceilings=[],
         skipped={},
@@ -98,28 +99,28 @@ def baseline(**where):
         name="PyTorch, merged",
         is_runtime=False,
         precision="fp32",
-        slices=1,
-        first_s=1,
+        batch_size=1,
+        first_batch_s=1,
         times=TIMES,
         views_per_s=4,
-        times_faster=1.3,
-        least_times_faster=1.2,
-        most_times_faster=1.4,
+        speedup=1.3,
+        min_speedup=1.2,
+        max_speedup=1.4,
         tflop_per_s=1,
-        share_of_products=0.6,
+        share_of_matmul_ceiling=0.6,
         share_of_peak=None,
         device_memory_mb=None,
         max_abs_difference=0,
         mask_dice=1,
         warnings=[],
     )
-    runtime = {"name": "openvino", "is_runtime": True, "views_per_s": 9, "times_faster": 2.5}
+    runtime = {"name": "openvino", "is_runtime": True, "views_per_s": 9, "speedup": 2.5}
     return Baseline(
-        circumstances=circumstances(**where),
+        environment=environment(**where),
         device="AMD EPYC 9B14",
         threads=2,
-        turns=1,
-        products_tflop_per_s={"fp32": 1},
+        rounds=1,
+        matmul_ceiling_tflop_per_s={"fp32": 1},
         copies=None,
         rows=[row, row.model_copy(update=runtime)],
         skipped={},
@@ -130,7 +131,7 @@ def accuracy(dice, **where):
     case = CaseAccuracy(name="a", site="", reference_ml=1, volume_ml=1, dice=dice)
     row = AccuracyRow(
         backend="openvino",
-        executes="openvino 1.0 on cpu",
+        backend_description="openvino 1.0 on cpu",
         device="cpu",
         precision="bf16",
         tta="full",
@@ -140,7 +141,7 @@ def accuracy(dice, **where):
         cases=[case],
     )
     return Accuracy(
-        circumstances=circumstances(**where),
+        environment=environment(**where),
         data="cubes",
         scans=1,
         threshold_dice={},
@@ -151,113 +152,113 @@ def accuracy(dice, **where):
 
 def throughput(**where):
     return Throughput(
-        circumstances=circumstances(**where),
-        executes="openvino 1.0 on cpu",
+        environment=environment(**where),
+        backend_description="openvino 1.0 on cpu",
         device="cpu",
         precision="bf16",
         tta="full",
-        batch=1,
+        batch_size=1,
         threads=2,
         scans=8,
         slices=400,
         slices_executed=390,
         slices_in_all_views=390,
-        views=3120,
+        views_executed=3120,
         seconds=100,
         scans_per_hour=288,
         views_per_s=31.2,
-        views_per_s_alone=[31, 33],
-        share_of_alone=0.975,
-        batch_under_way=0.99,
-        seconds_a_scan={"read": 0.1, "execute": 12},
+        backend_only_views_per_s=[31, 33],
+        share_of_backend_only=0.975,
+        backend_busy_share=0.99,
+        seconds_per_scan={"read": 0.1, "predict": 12},
         peak_memory_mb=900,
-        memory_mb=[1] * 10,
+        memory_by_tenth_mb=[1] * 10,
         timeline=[],
     )
 
 
-def test_of_each_way_the_fastest_batch_in_eight_views_counts():
+def test_the_fastest_batch_size_in_eight_views_counts():
     rows = [
-        latency_row(batch=1, slices_per_s=2),
-        latency_row(batch=4, slices_per_s=3),
-        latency_row(batch=8, slices_per_s=2.5),
+        latency_row(batch_size=1, slices_per_s=2),
+        latency_row(batch_size=4, slices_per_s=3),
+        latency_row(batch_size=8, slices_per_s=2.5),
         latency_row(views=1, slices_per_s=20),
     ]
-    (entry,) = compare([latency(rows)]).entries
-    assert (entry.name, entry.slices_per_s) == ("openvino, bf16", 3)
-    assert entry.device == "AMD EPYC 9B14, 2 cores"
-    assert entry.mean_dice is None
+    (speed,) = compare([latency(rows)]).slice_speeds
+    assert (speed.name, speed.slices_per_s) == ("openvino, bf16", 3)
+    assert speed.device == "AMD EPYC 9B14, 2 cores"
+    assert speed.mean_dice is None
 
 
-def test_what_was_measured_twice_counts_as_it_was_later():
+def test_the_later_of_two_measurements_counts():
     early, late = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
     results = [
-        latency([latency_row(slices_per_s=2)], made=late),
-        latency([latency_row(slices_per_s=9)], made=early),
+        latency([latency_row(slices_per_s=2)], started_at=late),
+        latency([latency_row(slices_per_s=9)], started_at=early),
     ]
-    assert [entry.slices_per_s for entry in compare(results).entries] == [2]
+    assert [speed.slices_per_s for speed in compare(results).slice_speeds] == [2]
 
 
-def test_accuracy_is_that_of_the_same_model_backend_and_precision():
+def test_the_accuracy_is_of_the_same_model_backend_and_precision():
     rows = [latency_row(), latency_row(precision="fp32", slices_per_s=1)]
     results = [latency(rows), accuracy(0.8), accuracy(0.3, model="other")]
-    dice = {entry.precision: entry.mean_dice for entry in compare(results).entries}
+    dice = {speed.precision: speed.mean_dice for speed in compare(results).slice_speeds}
     assert dice == {"bf16": 0.8, "fp32": None}
 
 
-def test_what_took_turns_says_how_many_times_faster_it_is_and_latency_how_fast():
+def test_the_speedup_is_from_the_baseline_and_the_speed_from_the_latency():
     results = [latency([latency_row(precision="fp32", slices_per_s=3)]), baseline()]
     for some in (results, results[::-1]):
-        entries = {entry.name: entry for entry in compare(some).entries}
-        assert set(entries) == {"PyTorch, merged, fp32", "openvino, fp32"}
-        assert entries["PyTorch, merged, fp32"].slices_per_s == 0.5  # 4 views a second
-        assert entries["PyTorch, merged, fp32"].times_faster == 1.3
-        assert entries["openvino, fp32"].times_faster == 2.5
+        speeds = {speed.name: speed for speed in compare(some).slice_speeds}
+        assert set(speeds) == {"PyTorch, merged, fp32", "openvino, fp32"}
+        assert speeds["PyTorch, merged, fp32"].slices_per_s == 0.5  # 4 views per second
+        assert speeds["PyTorch, merged, fp32"].speedup == 1.3
+        assert speeds["openvino, fp32"].speedup == 2.5
 
 
-def test_machines_of_one_processor_in_two_folders_are_two_machines():
+def test_machines_with_the_same_cpu_in_two_folders_are_two_machines():
     results = [latency([latency_row(slices_per_s=2)]), latency([latency_row(slices_per_s=3)])]
     results += [baseline(), baseline()]
     found = compare(results, ["here", "there", "here", "there"])
-    assert {entry.device for entry in found.entries} == {
+    assert {speed.device for speed in found.slice_speeds} == {
         "AMD EPYC 9B14 in here, 2 cores",
         "AMD EPYC 9B14 in there, 2 cores",
     }
-    assert len(found.entries) == 6
-    alike = compare(results, ["here"] * 4)
-    assert {entry.device for entry in alike.entries} == {"AMD EPYC 9B14, 2 cores"}
+    assert len(found.slice_speeds) == 6
+    in_one_folder = compare(results, ["here"] * 4)
+    assert {speed.device for speed in in_one_folder.slice_speeds} == {"AMD EPYC 9B14, 2 cores"}
 
 
-def test_of_several_data_sets_the_largest_says_how_accurate_it_is():
+def test_the_largest_data_set_counts():
     few, many = accuracy(0.5), accuracy(0.8).model_copy(update={"scans": 12})
     for results in ([few, many], [many, few]):
-        (entry,) = compare([latency([latency_row()]), *results]).entries
-        assert entry.mean_dice == 0.8
+        (speed,) = compare([latency([latency_row()]), *results]).slice_speeds
+        assert speed.mean_dice == 0.8
 
 
 def test_two_trainings_of_one_recipe_are_two_models():
     second = latency([latency_row()])
-    model = second.circumstances.model.model_copy(update={"model_id": "another"})
+    model = second.environment.model.model_copy(update={"model_id": "another"})
     second = second.model_copy(
-        update={"circumstances": second.circumstances.model_copy(update={"model": model})}
+        update={"environment": second.environment.model_copy(update={"model": model})}
     )
-    assert len(compare([latency([latency_row()]), second]).models) == 2
+    assert len(compare([latency([latency_row()]), second]).by_model) == 2
 
 
-def test_machines_and_models_are_told_apart():
+def test_machines_and_models_are_kept_apart():
     gpu = latency_row(backend="rtx", precision="fp16", device="NVIDIA GeForce RTX 4090")
     found = compare(
         [latency([latency_row()]), latency([gpu]), latency([latency_row()], model="tiny")]
     )
-    assert [len(entries) for _, entries in found.models] == [2, 1]
-    assert {entry.device for entry in found.entries} == {"AMD EPYC 9B14, 2 cores", "RTX 4090"}
-    many = Machine.model_validate(circumstances().machine.model_dump() | {"cores": 96})
+    assert [len(speeds) for _, speeds in found.by_model] == [2, 1]
+    assert {speed.device for speed in found.slice_speeds} == {"AMD EPYC 9B14, 2 cores", "RTX 4090"}
+    many = Machine.model_validate(environment().machine.model_dump() | {"cores": 96})
     assert many.cores == 96
 
 
-def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
+def test_the_table_has_empty_cells_for_values_that_were_not_measured():
     rows = [latency_row(refused="mask Dice is 0.98", share_of_peak=0.25)]
-    text = table(compare([latency(rows), accuracy(0.8123), throughput()]))
+    text = comparison_table(compare([latency(rows), accuracy(0.8123), throughput()]))
     (line,) = [line for line in text.splitlines() if "openvino, bf16" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
@@ -265,7 +266,7 @@ def test_the_table_says_what_was_measured_and_leaves_blank_what_was_not():
         *("0.8123, cubes", "refused by wmh-infer"),
     ]
     assert "| 288 | 31.2 | 98% | 900 |" in text
-    blank = table(compare([latency([latency_row(share_of_products=None)])]))
+    blank = comparison_table(compare([latency([latency_row(share_of_matmul_ceiling=None)])]))
     assert "| 2 |  |  |  | 0.9900 |  |  |" in blank
 
 
@@ -274,7 +275,7 @@ def colored(picture, color):
     return int((picture == rgb).all(axis=2).sum())
 
 
-def test_the_picture_has_a_bar_for_each_way_as_long_as_it_is_fast():
+def test_the_picture_has_a_bar_for_each_speed():
     gpu = latency_row(backend="rtx", precision="fp16", device="A GPU", slices_per_s=200)
     found = compare([latency([latency_row()]), latency([gpu])])
     light = np.asarray(Image.open(io.BytesIO(draw_comparison(found))).convert("RGB"))
@@ -284,59 +285,59 @@ def test_the_picture_has_a_bar_for_each_way_as_long_as_it_is_fast():
     for picture in (light, dark):
         left = picture[:, : picture.shape[1] // 2]
         slow, fast = (colored(left, color) for color in COLORS[:2])
-        # Logarithmic from half of the least: log(200 / 1) against log(2 / 1), 7.6 times as long.
+        # Logarithmic from half of the lowest: log(200 / 1) / log(2 / 1) is 7.6.
         assert fast > 3 * slow > 0
 
 
-def test_a_result_comes_back_as_it_was_written(tmp_path):
+def test_a_result_is_read_as_it_was_written(tmp_path):
     for result in (latency([latency_row()]), baseline(), accuracy(None), throughput()):
         write_result(tmp_path / "r.json", result)
         assert read_result(tmp_path / "r.json") == result
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        ("", "is no result that can be compared"),
-        ('{"kind": "counts"}', "is no result that can be compared"),
-        ('{"kind": "latency"}', "circumstances is missing"),
+        ("", "is not a result of wmh-bench"),
+        ('{"kind": "counts"}', "is not a result of wmh-bench"),
+        ('{"kind": "latency"}', "environment is missing"),
     ],
 )
-def test_what_is_no_result_is_refused(tmp_path, content, says):
+def test_other_files_are_refused(tmp_path, content, message):
     (tmp_path / "r.json").write_text(content)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_result(tmp_path / "r.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_result(tmp_path / "none.json")
 
 
-def test_the_published_schema_is_that_of_the_program():
+def test_the_published_schema_is_up_to_date():
     published = REPOSITORY / "docs" / "results.schema.json"
-    advice = "write it anew: python -m wmh_bench.results > docs/results.schema.json"
+    advice = "run: python -m wmh_bench.results > docs/results.schema.json"
     assert json.loads(published.read_text(encoding="utf-8")) == schema(), advice
 
 
-def test_all_that_is_published_can_be_compared():
+def test_all_published_results_can_be_compared():
     paths = sorted((REPOSITORY / "benchmarks" / "results").glob("*/*.json"))
     assert paths
     found = compare([read_result(path) for path in paths])
-    assert found.entries
-    assert found.runs
+    assert found.slice_speeds
+    assert found.folder_speeds
 
 
-def test_results_that_say_nothing_of_speed_are_no_comparison(tmp_path, run_command):
+def test_results_without_a_speed_cannot_be_compared(tmp_path, run_command):
     write_result(tmp_path / "r.json", accuracy(0.8))
     status, _, errors = run_command(main, "compare", tmp_path / "r.json", "--out", tmp_path / "o")
-    assert (status, "the results: say nothing of speed" in errors) == (2, True)
+    assert (status, "the results: contain no speed" in errors) == (2, True)
     assert not (tmp_path / "o").exists()
 
 
-def test_the_command_writes_table_and_pictures(tmp_path, run_command):
+def test_the_command_writes_a_table_and_pictures(tmp_path, run_command):
     write_result(tmp_path / "r.json", latency([latency_row()]))
-    status, said, errors = run_command(
+    status, output, errors = run_command(
         main, "compare", tmp_path / "r.json", "--out", tmp_path / "o"
     )
     assert status == 0, errors
-    assert "openvino, bf16" in said
+    assert "openvino, bf16" in output
     names = sorted(path.name for path in (tmp_path / "o").iterdir())
     assert names == ["comparison-dark.png", "comparison.md", "comparison.png"]

@@ -1,1 +1,1 @@
-"""PyTorch's ways to execute slices of eight views, and the runtime's beside them."""
+"""Compare the speed of the reference method, other PyTorch variants, and the runtime."""

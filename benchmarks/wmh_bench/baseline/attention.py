@@ -1,7 +1,7 @@
-"""The rewritten attention by PyTorch's own kernels, to compare engines with.
+"""The rewritten attention with PyTorch's own kernel, as a comparison for engines.
 
-Graphs for engines are written in plain operators (`wmh_export.network.attention`). Here the same
-layers attend by `scaled_dot_product_attention`, the positions as its additive mask.
+The graphs for engines use plain operators (`wmh_export.network.attention`). Here the same layers
+call `scaled_dot_product_attention`, with the relative positions as its additive mask.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from wmh_export.network.attention import Attention
 
 
 class ScaledDotProductAttention(Attention):
-    """Attends by one function of PyTorch; weights and results are those of `Attention`."""
+    """Same weights and results as `Attention`, computed by one PyTorch function."""
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        positions = self._positions(query)
-        # The scale is in the query's weights already.
+        positions = self._position_bias(query)
+        # The weights of the query contain the scale.
         return F.scaled_dot_product_attention(query, key, value, positions, scale=1.0)

@@ -1,4 +1,4 @@
-"""What a way to execute slices of eight views is."""
+"""The interface of everything that `wmh-bench baseline` compares."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
 
 
-class Opened(ABC):
-    """A way that is ready to execute."""
+class OpenVariant(ABC):
+    """A variant that is ready to execute."""
 
     @property
     @abstractmethod
     def memory_mb(self) -> float | None:
-        """What it took on a GPU at the most, so far, 10⁶ bytes; None on a processor."""
+        """Peak GPU memory so far, 10⁶ bytes. None on a CPU."""
 
     @abstractmethod
     def predict(self, slices: Floats) -> Floats:
-        """Return the probability of eight views, float32 [n, C, S, S] to [n, K, S, S]."""
+        """Return the probability over eight views, float32 [N, C, S, S] to [N, K, S, S]."""
 
     @abstractmethod
-    def seconds(self, batch: Floats, count: int) -> list[float]:
-        """Execute a batch again and again; return what each time took."""
+    def time_batches(self, batch: Floats, count: int) -> list[float]:
+        """Execute a batch several times and return the seconds of each time."""
 
 
-class Way(ABC):
-    """A way to execute a network.
+class Variant(ABC):
+    """One way to execute slices in eight views: a PyTorch variant, or a backend of the runtime.
 
     Args:
-        name: for people.
-        precision: to compute in.
-        slices: at a time.
+        name: for the result.
+        precision: of the computation.
+        batch_size: slices per batch.
     """
 
-    is_runtime = False  # but PyTorch
-    compiles = False  # for a minute, when it executes first
+    is_runtime = False  # whether it is a backend of the runtime
+    is_compiled = False  # whether the first batch takes a minute, because it is compiled
 
-    def __init__(self, name: str, precision: Precision, slices: int) -> None:
+    def __init__(self, name: str, precision: Precision, batch_size: int) -> None:
         self.name = name
         self.precision = precision
-        self.slices = slices
+        self.batch_size = batch_size
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.precision}, {count_noun(self.slices, 'slice')} at a time"
+        slices = count_noun(self.batch_size, "slice")
+        return f"{self.name}, {self.precision}, {slices} per batch"
 
     @abstractmethod
-    def open(self) -> AbstractContextManager[Opened]:
-        """Take what it needs on the device, for as long as the context lasts.
+    def open(self) -> AbstractContextManager[OpenVariant]:
+        """Take the device for the duration of the block.
 
         Raises:
-            WmhError: what it needs is not installed, or cannot be used here.
+            WmhError: a library is missing, or the device cannot be used.
         """

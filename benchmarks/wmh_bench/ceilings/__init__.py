@@ -1,1 +1,1 @@
-"""What a device could reach at most."""
+"""Upper limits of the speed of a device: measured matrix multiplications, and peak specs."""

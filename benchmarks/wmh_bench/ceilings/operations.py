@@ -1,4 +1,4 @@
-"""What a graph computes: its operators, and their multiplications and additions."""
+"""Count the operators and the floating-point operations of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-_Count = Callable[["onnx.NodeProto", "_Shapes"], int]
+_CountFlop = Callable[["onnx.NodeProto", "_Shapes"], int]
 
 
-def operators_of(path: Path) -> dict[str, int]:
-    """Count the operators of a graph by their names, without reading its weights."""
+def count_operators(path: Path) -> dict[str, int]:
+    """Count the operators of a graph by name, without reading its weights."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
     return dict(sorted(Counter(node.op_type for node in graph.node).items()))
 
 
-def flop_a_slice(path: Path) -> int:
-    """Count the multiplications and additions of products and convolutions, for one slice.
+def flop_per_slice(path: Path) -> int:
+    """Count the floating-point operations of matrix multiplications and convolutions.
 
-    A product of [M, K] and [K, N] counts 2 · M · K · N, as PyTorch's FlopCounterMode has it; what
-    is done once for each element (normalization, softmax, activations) is not counted.
+    The product of [M, K] and [K, N] counts 2 · M · K · N, as in PyTorch's FlopCounterMode.
+    Elementwise operations (normalization, softmax, activations) are not counted.
 
     Args:
-        path: of an ONNX graph with a dynamic number of slices.
+        path: of an ONNX graph with a dynamic batch size.
 
     Raises:
-        BundleError: the shape of a product cannot be inferred.
+        BundleError: the shape of a tensor cannot be inferred.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    for given in (*model.graph.input, *model.graph.output):
-        given.type.tensor_type.shape.dim[0].dim_value = 1
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
     shapes = _Shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph, path)
-    return sum(_COUNTED[node.op_type](node, shapes) for node in model.graph.node if _counts(node))
-
-
-def _counts(node: onnx.NodeProto) -> bool:
-    return node.op_type in _COUNTED
+    return sum(
+        _FLOP_OF_OPERATOR[node.op_type](node, shapes)
+        for node in model.graph.node
+        if node.op_type in _FLOP_OF_OPERATOR
+    )
 
 
 class _Shapes:
-    """The shapes of a graph's tensors, by their names."""
+    """The shapes of the tensors of a graph, by name."""
 
     def __init__(self, graph: onnx.GraphProto, path: Path) -> None:
         self._path = path
@@ -67,28 +67,28 @@ class _Shapes:
         return shape
 
 
-def _of_product(node: onnx.NodeProto, shapes: _Shapes) -> int:
+def _matmul_flop(node: onnx.NodeProto, shapes: _Shapes) -> int:
     return 2 * math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
 
 
-def _of_gemm(node: onnx.NodeProto, shapes: _Shapes) -> int:
+def _gemm_flop(node: onnx.NodeProto, shapes: _Shapes) -> int:
     transposed = any(a.name == "transA" and a.i for a in node.attribute)
     return 2 * math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if transposed else 1]
 
 
-def _of_convolution(node: onnx.NodeProto, shapes: _Shapes) -> int:
-    _, *of_each_output = shapes[node.input[1]]  # [out, in / groups, kernel…]
-    return 2 * math.prod(shapes[node.output[0]]) * math.prod(of_each_output)
+def _convolution_flop(node: onnx.NodeProto, shapes: _Shapes) -> int:
+    _, *per_output = shapes[node.input[1]]  # [out, in / groups, kernel…]
+    return 2 * math.prod(shapes[node.output[0]]) * math.prod(per_output)
 
 
-def _of_transposed_convolution(node: onnx.NodeProto, shapes: _Shapes) -> int:
-    _, *of_each_input = shapes[node.input[1]]  # [in, out / groups, kernel…]
-    return 2 * math.prod(shapes[node.input[0]]) * math.prod(of_each_input)
+def _transposed_convolution_flop(node: onnx.NodeProto, shapes: _Shapes) -> int:
+    _, *per_input = shapes[node.input[1]]  # [in, out / groups, kernel…]
+    return 2 * math.prod(shapes[node.input[0]]) * math.prod(per_input)
 
 
-_COUNTED: dict[str, _Count] = {
-    "MatMul": _of_product,
-    "Gemm": _of_gemm,
-    "Conv": _of_convolution,
-    "ConvTranspose": _of_transposed_convolution,
+_FLOP_OF_OPERATOR: dict[str, _CountFlop] = {
+    "MatMul": _matmul_flop,
+    "Gemm": _gemm_flop,
+    "Conv": _convolution_flop,
+    "ConvTranspose": _transposed_convolution_flop,
 }

@@ -1,1 +1,1 @@
-"""Pictures of measurements."""
+"""Draw measurements as PNG."""

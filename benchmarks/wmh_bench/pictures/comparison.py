@@ -1,97 +1,102 @@
-"""Results of several machines as a picture: one line a way, its speed beside its price."""
+"""Draw a comparison: for each backend its speed, share of the ceiling, and mask Dice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from wmh_bench.compare import Comparison, Entry
+from wmh_bench.compare import Comparison, SliceSpeed
 from wmh_runtime.figures.plot_style import LIGHT, Theme, figure, png
 
 _WIDTH_INCHES = 11.0
 _ROW_INCHES, _REST_INCHES = 0.33, 1.15
 _BAR_HEIGHT = 0.66
-_DICE_FROM = 0.97  # the axis begins there, or below what was measured
-_LOG_FROM = 30.0  # times as fast the fastest is as the slowest
+_MAX_DICE_AXIS_START = 0.97  # the axis starts here, or below the lowest Dice
+_LOG_FROM_RATIO = 30.0  # the axis is logarithmic if fastest / slowest is above
 
 
 def draw_comparison(comparison: Comparison, theme: Theme = LIGHT) -> bytes:
-    """Draw a block for each model: slices a second, share of products, masks that stay the same.
+    """Draw a block for each model: slices per second, share of the ceiling, mask Dice.
 
     Args:
-        comparison: with an entry at least.
-        theme: the paper.
+        comparison: with at least one slice speed.
+        theme: for light or dark pages.
 
     Returns:
         PNG.
     """
-    blocks = comparison.models
-    heights = [_REST_INCHES + _ROW_INCHES * len(entries) for _, entries in blocks]
-    devices = list(dict.fromkeys(entry.device for entry in comparison.entries))
+    blocks = comparison.by_model
+    heights = [_REST_INCHES + _ROW_INCHES * len(speeds) for _, speeds in blocks]
+    devices = list(dict.fromkeys(speed.device for speed in comparison.slice_speeds))
     palette = theme.colors
     color = {device: palette[i % len(palette)] for i, device in enumerate(devices)}
-    with figure(_WIDTH_INCHES, sum(heights) + 0.35, theme) as drawn:
-        grid = drawn.subplots(
+    with figure(_WIDTH_INCHES, sum(heights) + 0.35, theme) as drawing:
+        grid = drawing.subplots(
             *(len(blocks), 3), squeeze=False, sharey="row", height_ratios=heights,
             width_ratios=(1.3, 1, 1),
         )  # fmt: skip
-        for axes, (model, entries) in zip(grid, blocks, strict=True):
-            _speed(axes[0], entries, color)
-            _shares(axes[1], entries, color, theme)
-            _prices(axes[2], entries, color)
+        for axes, (model, speeds) in zip(grid, blocks, strict=True):
+            _draw_speed(axes[0], speeds, color)
+            _draw_shares(axes[1], speeds, color, theme)
+            _draw_dice(axes[2], speeds, color)
             axes[0].set_title(model, loc="left", fontsize=11, fontweight="bold")
-            _label_rows(axes[0], entries)
+            _label_rows(axes[0], speeds)
             for one in axes:
                 one.grid(visible=False, axis="y")
                 one.tick_params(axis="y", length=0)
         handles = [grid[0][0].barh(0, 0, color=color[device], linewidth=0) for device in devices]
-        drawn.legend(handles, devices, loc="outside upper right", frameon=False, ncols=3)
-        return png(drawn)
+        drawing.legend(handles, devices, loc="outside upper right", frameon=False, ncols=3)
+        return png(drawing)
 
 
-def _speed(axes: Any, entries: Sequence[Entry], color: dict[str, str]) -> None:
-    speeds = [entry.slices_per_s for entry in entries]
+def _draw_speed(axes: Any, speeds: Sequence[SliceSpeed], color: dict[str, str]) -> None:
+    rates = [speed.slices_per_s for speed in speeds]
     axes.barh(
-        *(range(len(entries)), speeds, _BAR_HEIGHT),
-        color=[color[entry.device] for entry in entries],
+        *(range(len(speeds)), rates, _BAR_HEIGHT),
+        color=[color[speed.device] for speed in speeds],
         linewidth=0,
     )
-    if max(speeds) > _LOG_FROM * min(speeds):
+    if max(rates) > _LOG_FROM_RATIO * min(rates):
         axes.set_xscale("log")
-        axes.set_xlim(min(speeds) / 2, max(speeds) * 4)
+        axes.set_xlim(min(rates) / 2, max(rates) * 4)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
     else:
-        axes.set_xlim(0, max(speeds) * 1.25)
-    for row, speed in enumerate(speeds):
-        axes.annotate(f" {speed:.3g}", (speed, row), verticalalignment="center", fontsize=9.5)
+        axes.set_xlim(0, max(rates) * 1.25)
+    for row, rate in enumerate(rates):
+        axes.annotate(f" {rate:.3g}", (rate, row), verticalalignment="center", fontsize=9.5)
     axes.set_xlabel("slices of eight views a second", loc="left")
 
 
-def _shares(axes: Any, entries: Sequence[Entry], color: dict[str, str], theme: Theme) -> None:
-    for row, entry in enumerate(entries):
-        if entry.share_of_products is not None:
-            share = 100 * entry.share_of_products
-            axes.barh(row, share, _BAR_HEIGHT, color=color[entry.device], linewidth=0)
-        if entry.share_of_peak is not None:
-            share = 100 * entry.share_of_peak
+def _draw_shares(
+    axes: Any, speeds: Sequence[SliceSpeed], color: dict[str, str], theme: Theme
+) -> None:
+    for row, speed in enumerate(speeds):
+        if speed.share_of_matmul_ceiling is not None:
+            share = 100 * speed.share_of_matmul_ceiling
+            axes.barh(row, share, _BAR_HEIGHT, color=color[speed.device], linewidth=0)
+        if speed.share_of_peak is not None:
+            share = 100 * speed.share_of_peak
             axes.plot([share] * 2, [row - 0.4, row + 0.4], color=theme.ink, linewidth=2)
     axes.axvline(100, color=theme.line, linewidth=1)
     axes.set_xlim(0, None)
-    on_paper = any(entry.share_of_peak is not None for entry in entries)
-    axes.set_xlabel("% of matrix products" + " (line: of peak)" * on_paper, loc="left")
+    has_peak = any(speed.share_of_peak is not None for speed in speeds)
+    label = "% of matrix products (line: of peak)" if has_peak else "% of matrix products"
+    axes.set_xlabel(label, loc="left")
 
 
-def _prices(axes: Any, entries: Sequence[Entry], color: dict[str, str]) -> None:
-    for row, entry in enumerate(entries):
-        fill = "none" if entry.refused else color[entry.device]
-        axes.plot(*(entry.mask_dice, row, "o"), markersize=7, color=color[entry.device], mfc=fill)
-    lowest = min(_DICE_FROM, *(entry.mask_dice for entry in entries))
+def _draw_dice(axes: Any, speeds: Sequence[SliceSpeed], color: dict[str, str]) -> None:
+    for row, speed in enumerate(speeds):
+        fill = "none" if speed.refused else color[speed.device]
+        axes.plot(*(speed.mask_dice, row, "o"), markersize=7, color=color[speed.device], mfc=fill)
+    lowest = min(_MAX_DICE_AXIS_START, *(speed.mask_dice for speed in speeds))
     axes.set_xlim(lowest - 0.02 * (1 - lowest), 1 + 0.06 * (1 - lowest))
-    refused = any(entry.refused for entry in entries)
-    axes.set_xlabel("mask Dice with the network" + " (empty: refused)" * refused, loc="left")
+    label = "mask Dice with the network"
+    if any(speed.refused for speed in speeds):
+        label += " (empty: refused)"
+    axes.set_xlabel(label, loc="left")
 
 
-def _label_rows(axes: Any, entries: Sequence[Entry]) -> None:
-    axes.set_yticks(range(len(entries)), [entry.name for entry in entries])
-    axes.set_ylim(-0.6, len(entries) - 0.4)
+def _label_rows(axes: Any, speeds: Sequence[SliceSpeed]) -> None:
+    axes.set_yticks(range(len(speeds)), [speed.name for speed in speeds])
+    axes.set_ylim(-0.6, len(speeds) - 0.4)

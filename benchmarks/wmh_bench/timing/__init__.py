@@ -1,1 +1,1 @@
-"""Measure times, memory and GPU copies."""
+"""Measure durations and memory."""

@@ -1,4 +1,4 @@
-"""Timing batches on a backend that is open: alone, on a GPU in parts, and as a run has them."""
+"""Time batches on an open backend: single batches, and batches in flight as in a run."""
 
 from __future__ import annotations
 
@@ -8,61 +8,62 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from wmh_bench.timing.times import Times, for_long_enough, in_ms
-from wmh_bench.timing.timing_device import Marks
+from wmh_bench.timing.gpu_timer import GpuTimer
+from wmh_bench.timing.times import Times, time_repeatedly, to_ms
 from wmh_runtime.backends.base import Backend, BlockingBackend
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats
 
-_ENQUEUE_BOUND = 0.8  # trtexec's: beyond this share of computing the host is what is waited for
-_FEWEST_BATCHES = 5
+# As in trtexec: above this share of the compute time, the host limits the speed.
+_MAX_ENQUEUE_SHARE = 0.8
+_MIN_BATCHES = 5
 
 
-class Parts(StrictModel):
-    """What a batch takes on a GPU, by the device's own events: medians, milliseconds."""
+class GpuTimes(StrictModel):
+    """Durations of a batch on a GPU, measured by events of the GPU: medians in milliseconds."""
 
     to_device_ms: float
     compute_ms: float = Field(
-        description="between the copies; of ONNX Runtime with the launches, since its own stream"
-        " is waited for"
+        description="between the copies; for ONNX Runtime including kernel launches, because it"
+        " computes on its own stream"
     )
     from_device_ms: float
     enqueue_ms: float | None = Field(
-        description="of the host, to enqueue what computes; null of ONNX Runtime, which returns"
-        " when it has computed"
+        description="time of the host to enqueue the computation; null for ONNX Runtime, which"
+        " returns when the result is ready"
     )
 
     @property
     def warnings(self) -> list[str]:
-        """What to doubt of them, in words."""
-        found = []
-        if self.enqueue_ms is not None and self.enqueue_ms > _ENQUEUE_BOUND * self.compute_ms:
-            found.append(
-                f"enqueueing takes {self.enqueue_ms:.3g} ms, computing {self.compute_ms:.3g}: the"
-                " host may be waited for"
+        """Reasons to doubt that the GPU is used fully."""
+        warnings = []
+        if self.enqueue_ms is not None and self.enqueue_ms > _MAX_ENQUEUE_SHARE * self.compute_ms:
+            warnings.append(
+                f"enqueueing takes {self.enqueue_ms:.3g} ms, computing {self.compute_ms:.3g} ms:"
+                " the host may limit the speed"
             )
         copies_ms = self.to_device_ms + self.from_device_ms
         if copies_ms > self.compute_ms:
-            found.append(f"copies take {copies_ms:.3g} ms, computing {self.compute_ms:.3g}")
-        return found
+            warnings.append(f"copies take {copies_ms:.3g} ms, computing {self.compute_ms:.3g} ms")
+        return warnings
 
 
-def time_alone(
-    backend: Backend, batch: Sequence[Floats], marks: Marks, least_s: float
-) -> tuple[Times, Parts | None]:
-    """Time a batch when nothing else is under way, host memory to host memory.
+def time_single_batches(
+    backend: Backend, batch: Sequence[Floats], timer: GpuTimer, min_duration_s: float
+) -> tuple[Times, GpuTimes | None]:
+    """Time a batch while no other batch is in flight, from host memory to host memory.
 
     Args:
-        backend: open; its GPU, if it has one, is driven by `timing(…, marks)`.
-        batch: slices, at most as many as the backend takes at a time.
-        marks: what the GPU notes.
-        least_s: that it is timed.
+        backend: open. If it uses a GPU, its driver is `timed_driver(…, timer)`.
+        batch: slices, at most the batch size of the backend.
+        timer: of the GPU's driver.
+        min_duration_s: minimum total duration.
 
     Returns:
-        The times, and the parts of the same batches; None on a processor.
+        The times of the batches, and their durations on the GPU; None on a CPU.
     """
 
-    def seconds_of(count: int) -> list[float]:
+    def run(count: int) -> list[float]:
         seconds = []
         for _ in range(count):
             started = time.perf_counter()
@@ -70,49 +71,49 @@ def time_alone(
             seconds.append(time.perf_counter() - started)
         return seconds
 
-    with marks.made():
-        seconds = for_long_enough(seconds_of, least_s)
-        found = marks.parts()[-len(seconds) :]
-    times = Times.of(seconds)
-    if not found:
+    with timer.recording():
+        seconds = time_repeatedly(run, min_duration_s)
+        on_gpu = timer.batch_seconds()[-len(seconds) :]
+    times = Times.from_seconds(seconds)
+    if not on_gpu:
         return times, None
-    returns_when_done = isinstance(backend, BlockingBackend)
-    return times, Parts(
-        to_device_ms=in_ms(statistics.median(one.to_device_s for one in found)),
-        compute_ms=in_ms(statistics.median(one.compute_s for one in found)),
-        from_device_ms=in_ms(statistics.median(one.from_device_s for one in found)),
-        enqueue_ms=None
-        if returns_when_done
-        else in_ms(statistics.median(one.enqueue_s for one in found)),
+    enqueue_ms = to_ms(statistics.median(one.enqueue_s for one in on_gpu))
+    return times, GpuTimes(
+        to_device_ms=to_ms(statistics.median(one.to_device_s for one in on_gpu)),
+        compute_ms=to_ms(statistics.median(one.compute_s for one in on_gpu)),
+        from_device_ms=to_ms(statistics.median(one.from_device_s for one in on_gpu)),
+        enqueue_ms=None if isinstance(backend, BlockingBackend) else enqueue_ms,
     )
 
 
-def batches_per_s(backend: Backend, batches: Iterator[Sequence[Floats]], least_s: float) -> float:
-    """Execute batches as a run does, several under way at a time, and count what comes back.
+def batches_per_second(
+    backend: Backend, batches: Iterator[Sequence[Floats]], min_duration_s: float
+) -> float:
+    """Measure the rate of batches with as many in flight as in a run.
 
-    The first warm up, and some are still under way when the last is counted, so that the backend is
-    as busy at the end as at the beginning. Where several are executed at the same time, they come
-    back together: whole rounds are counted.
+    The first batches are a warm-up. Other batches are still in flight when the last one is
+    counted, so the backend is equally busy at the start and at the end. A backend that executes
+    several batches at the same time returns them together, so only whole rounds are counted.
 
     Args:
         backend: open.
         batches: endless.
-        least_s: that is counted, and five batches at least.
+        min_duration_s: minimum duration that is counted; at least five batches are.
     """
-    rounds = backend.num_streams
-    warm_up = rounds * -(-backend.max_in_flight // rounds)
+    round_size = backend.num_streams
+    warm_up = round_size * -(-backend.max_in_flight // round_size)
     is_enough = False
 
-    def coming() -> Iterator[Sequence[Floats]]:
+    def until_enough() -> Iterator[Sequence[Floats]]:
         while not is_enough:
             yield next(batches)
 
-    began_s = per_s = 0.0
-    for number, _ in enumerate(backend.execute_all(coming()), start=1 - warm_up):
+    started_s = rate = 0.0
+    for number, _ in enumerate(backend.execute_all(until_enough()), start=1 - warm_up):
         now_s = time.perf_counter()
         if number == 0:
-            began_s = now_s
-        elif number > 0 and number % rounds == 0 and not is_enough:
-            is_enough = now_s - began_s >= least_s and number >= _FEWEST_BATCHES
-            per_s = number / (now_s - began_s)
-    return per_s
+            started_s = now_s
+        elif number > 0 and number % round_size == 0 and not is_enough:
+            is_enough = now_s - started_s >= min_duration_s and number >= _MIN_BATCHES
+            rate = number / (now_s - started_s)
+    return rate

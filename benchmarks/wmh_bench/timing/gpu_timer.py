@@ -1,7 +1,8 @@
-"""A GPU that notes when copies begin and end: how long is copied, and how long computed between.
+"""Time the copies and the computation of each batch on a GPU with events of the GPU.
 
-Backends copy a batch in, compute and copy out; so four events on the device's stream tell the three
-parts of a batch. Nothing else of the runtime is changed.
+A backend copies a batch to the GPU, computes, and copies the result back. Four events on the
+stream of the GPU, before and after each copy, therefore separate three durations. The backend
+itself is not changed: `timed_driver` adds the events to the copies of its driver.
 """
 
 from __future__ import annotations
@@ -14,98 +15,98 @@ from dataclasses import dataclass, field
 from wmh_runtime.backends.gpu.device import Device, Event
 from wmh_runtime.types import Floats
 
-Copy = Callable[[], None]
-_OF_A_BATCH = 4  # events: begin and end of the copy in, of the copy out
+_EnqueueCopy = Callable[[], None]
+_EVENTS_PER_BATCH = 4  # start and end of both copies
 
 
 @dataclass(frozen=True)
 class BatchSeconds:
-    """The parts of one batch."""
+    """Durations of one batch."""
 
     to_device_s: float
     compute_s: float
     from_device_s: float
-    enqueue_s: float  # of the host, for what computes
+    enqueue_s: float  # of the host, to enqueue the computation
 
 
 @dataclass
 class _Batch:
     device: Device
     events: list[Event] = field(default_factory=list)
-    copied_in_at: float = 0.0  # of the host's clock: all of it is enqueued
-    computing_at: float = 0.0  # likewise of what computes
+    copy_in_enqueued_s: float = 0.0  # of the host's clock
+    computation_enqueued_s: float = 0.0  # of the host's clock
 
 
-class Marks:
-    """What was noted of all batches, in their order."""
+class GpuTimer:
+    """Records the events of batches while `recording` is active."""
 
     def __init__(self) -> None:
         self._batches: list[_Batch] = []
-        self._are_made = False
+        self._is_recording = False
 
     @contextmanager
-    def made(self) -> Iterator[None]:
-        """Note batches for as long as the block lasts; what was noted before is forgotten."""
+    def recording(self) -> Iterator[None]:
+        """Forget all earlier batches, and record batches within the block."""
         self._batches = []
-        self._are_made = True
+        self._is_recording = True
         try:
             yield
         finally:
-            self._are_made = False
+            self._is_recording = False
 
-    def copying_in(self, device: Device, copy: Copy) -> None:
-        """Enqueue a copy between two events."""
-        if not self._are_made:
-            copy()
+    def copy_in(self, device: Device, enqueue_copy: _EnqueueCopy) -> None:
+        """Enqueue the copy of a batch to the GPU between two events."""
+        if not self._is_recording:
+            enqueue_copy()
             return
         self._batches.append(_Batch(device))
-        self._between_events(copy)
-        self._batches[-1].copied_in_at = time.perf_counter()
+        self._enqueue_between_events(enqueue_copy)
+        self._batches[-1].copy_in_enqueued_s = time.perf_counter()
 
-    def copying_out(self, copy: Copy) -> None:
-        """Enqueue the copy that follows."""
-        if not (self._are_made and self._batches):
-            copy()
+    def copy_out(self, enqueue_copy: _EnqueueCopy) -> None:
+        """Enqueue the copy of the result to the host between two events."""
+        if not (self._is_recording and self._batches):
+            enqueue_copy()
             return
-        self._batches[-1].computing_at = time.perf_counter()
-        self._between_events(copy)
+        self._batches[-1].computation_enqueued_s = time.perf_counter()
+        self._enqueue_between_events(enqueue_copy)
 
-    def parts(self) -> list[BatchSeconds]:
-        """Return the parts of all batches that went in and came out."""
-        found = []
+    def batch_seconds(self) -> list[BatchSeconds]:
+        """Wait for all complete batches and return their durations, in order."""
+        durations = []
         for batch in self._batches:
-            if len(batch.events) != _OF_A_BATCH:
+            if len(batch.events) != _EVENTS_PER_BATCH:
                 continue
-            with batch.device.current():
-                in_began, in_ended, out_began, out_ended = batch.events
-                out_ended.wait()
-                found.append(
+            with batch.device.activate():
+                in_start, in_end, out_start, out_end = batch.events
+                out_end.wait()
+                durations.append(
                     BatchSeconds(
-                        to_device_s=in_ended.seconds_since(in_began),
-                        compute_s=out_began.seconds_since(in_ended),
-                        from_device_s=out_ended.seconds_since(out_began),
-                        enqueue_s=batch.computing_at - batch.copied_in_at,
+                        to_device_s=in_end.seconds_since(in_start),
+                        compute_s=out_start.seconds_since(in_end),
+                        from_device_s=out_end.seconds_since(out_start),
+                        enqueue_s=batch.computation_enqueued_s - batch.copy_in_enqueued_s,
                     )
                 )
-        return found
+        return durations
 
-    def _between_events(self, copy: Copy) -> None:
+    def _enqueue_between_events(self, enqueue_copy: _EnqueueCopy) -> None:
         batch = self._batches[-1]
-        begin, end = (batch.device.event(timed=True) for _ in range(2))
-        begin.record()
-        copy()
+        start, end = (batch.device.create_event(timed=True) for _ in range(2))
+        start.record()
+        enqueue_copy()
         end.record()
-        batch.events += [begin, end]
+        batch.events += [start, end]
 
 
-def timing(driver: type[Device], marks: Marks) -> type[Device]:
-    """Return a driver that does the same, and notes its copies."""
+def timed_driver(driver: type[Device], timer: GpuTimer) -> type[Device]:
+    """Return a subclass of a driver whose copies are recorded by the timer."""
 
-    class Timing(driver):  # type: ignore[misc, valid-type]
-        def enqueue_copy_in(self, to: int, source: Floats) -> None:
-            marks.copying_in(self, lambda: super(Timing, self).enqueue_copy_in(to, source))
+    class TimedDriver(driver):  # type: ignore[misc, valid-type]
+        def enqueue_copy_to_device(self, to: int, source: Floats) -> None:
+            timer.copy_in(self, lambda: super(TimedDriver, self).enqueue_copy_to_device(to, source))
 
-        def enqueue_copy_out(self, to: Floats, source: int) -> None:
-            marks.copying_out(lambda: super(Timing, self).enqueue_copy_out(to, source))
+        def enqueue_copy_to_host(self, to: Floats, source: int) -> None:
+            timer.copy_out(lambda: super(TimedDriver, self).enqueue_copy_to_host(to, source))
 
-    return Timing
+    return TimedDriver

@@ -1,4 +1,4 @@
-"""The gate of this project: what an export and a scan come to, compared with what is committed."""
+"""The counts of an export and of scans, compared with the committed counts.json."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.dev.counts import Counts, count_export, count_scans, counted_phantoms
-from benchmarks.dev.gate import changed_counts
+from benchmarks.dev.counts import Counts, count_export, count_scans, phantoms_to_count
+from benchmarks.dev.regression_check import changed_counts
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
-from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe.recipe import load_recipe
 
 COMMITTED = Path(__file__).resolve().parents[3] / "benchmarks" / "counts.json"
-ADVICE = "say why, and write it anew: python -m benchmarks.dev counts --results counts.json"
+ADVICE = "say why, then run: python -m benchmarks.dev counts --results benchmarks/counts.json"
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +23,31 @@ def committed():
     return Counts.model_validate_json(COMMITTED.read_text(encoding="utf-8"))
 
 
-def test_the_methods_network_is_exported_to_what_it_was(committed):
+def test_the_export_of_the_methods_network_has_the_committed_counts(committed):
     now = count_export(load_recipe("wmh-lora")).model_copy(update={"scans": committed.scans})
-    if now.fused_attention is None:  # TensorRT-RTX is not installed
-        now = now.model_copy(update={"fused_attention": committed.fused_attention})
+    if now.fused_attention_layers is None:  # TensorRT-RTX is not installed
+        now = now.model_copy(update={"fused_attention_layers": committed.fused_attention_layers})
     assert changed_counts(committed, now) == [], ADVICE
 
 
-def test_scans_run_as_many_slices_in_as_much_memory_as_they_did(committed):
-    scans = count_scans(open_bundle("demo"), counted_phantoms())
+def test_scans_have_the_committed_counts(committed):
+    scans = count_scans(load_bundle("demo"), phantoms_to_count())
     assert changed_counts(committed, committed.model_copy(update={"scans": scans})) == [], ADVICE
 
 
-def test_the_operations_are_those_that_pytorch_counts(committed):
+def test_pytorch_counts_the_same_operations(committed):
     recipe = load_recipe("wmh-lora")
     network = rewrite(merge(WmhNetwork(recipe)))
     image = torch.zeros(1, 1, recipe.preprocessing.size_px, recipe.preprocessing.size_px)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(image)
-    assert counter.get_total_flops() / 1e9 == pytest.approx(committed.gflop_a_view, abs=1e-3)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(committed.gflop_per_view, abs=1e-3)
 
 
-def test_what_matters_is_as_it_should_be(committed):
-    assert committed.fused_attention == committed.attention_layers == 12
+def test_the_committed_counts_are_plausible(committed):
+    assert committed.fused_attention_layers == committed.attention_layers == 12
     for name, graph in committed.graphs.items():
-        assert "Pad" not in graph.operators, name  # half of the time on a GPU
-    # 87.8 million distinct numbers of four bytes; of two, but for LayerNorm and both ends.
+        assert "Pad" not in graph.operators, name  # takes half of the time on a GPU
+    # 87.8 million parameters of four bytes; or of two bytes, except a few float32 layers.
     assert committed.weights_bytes["fp32"] == pytest.approx(4 * 87.8e6, rel=0.001)
     assert committed.weights_bytes["fp16"] == pytest.approx(2 * 87.8e6, rel=0.02)

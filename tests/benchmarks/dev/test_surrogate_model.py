@@ -3,15 +3,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.dev import surrogate_model
-from benchmarks.dev.surrogate_model import Heads, StandInListener, make_stand_in
-from tests.toys import lora_recipe
-from wmh_train.checkpoint import load_facts, load_network
+from benchmarks.dev.surrogate_model import PhantomCounts, make_surrogate_model
+from benchmarks.dev.surrogate_training import SurrogateListener
+from tests.training_toys import lora_recipe
+from wmh_train.checkpoint import load_metadata, load_network
 
-HEADS = Heads(training=2, validation=1, unseen=1)
-RECIPE = lora_recipe(batch_size=8, slices_at_once=8)
+COUNTS = PhantomCounts(training=2, validation=1, test=1)
+RECIPE = lora_recipe(batch_size=8, micro_batch_size=8)
 
 
-class Stages(StandInListener):
+class StageCounter(SurrogateListener):
     def __init__(self):
         self.totals, self.done, self._name = {}, {}, ""
 
@@ -25,31 +26,31 @@ class Stages(StandInListener):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    out = tmp_path_factory.mktemp("stand-in")
-    stages = Stages()
-    return out, make_stand_in(out, stages, RECIPE, HEADS), stages
+    out = tmp_path_factory.mktemp("surrogate")
+    stages = StageCounter()
+    return out, make_surrogate_model(out, stages, RECIPE, COUNTS), stages
 
 
-def test_it_leaves_a_calibrated_checkpoint_on_its_base(made):
+def test_the_result_is_a_calibrated_checkpoint(made):
     out, result, stages = made
-    facts = load_facts(out / "checkpoint")
-    assert facts == result.facts
-    assert facts.calibration is not None
+    metadata = load_metadata(out / "checkpoint")
+    assert metadata == result.metadata
+    assert metadata.calibration is not None
     assert stages.done == stages.totals
-    assert len(result.unseen_dice) == 1
-    assert not set(result.unseen_dice) & {*facts.split.training, *facts.split.validation}
-    network = load_network(out / "checkpoint", facts, out / "base.pth")
-    second = [p for name, p in network.named_parameters() if ".lora_B." in name]
-    assert all(parameter.any() for parameter in second)  # merging them matters
+    assert len(result.test_dice) == 1
+    assert not set(result.test_dice) & {*metadata.split.training, *metadata.split.validation}
+    network = load_network(out / "checkpoint", metadata, out / "pretrained.pth")
+    adapters = [p for name, p in network.named_parameters() if ".lora_B." in name]
+    assert all(parameter.any() for parameter in adapters)  # so merging them makes a difference
 
 
-def test_features_are_kept_for_the_same_and_for_no_other(made, monkeypatch):
+def test_features_are_reused_only_for_the_same_network(made, monkeypatch):
     out, result, stages = made
-    again = Stages()
-    assert make_stand_in(out, again, RECIPE, HEADS) == result
+    again = StageCounter()
+    assert make_surrogate_model(out, again, RECIPE, COUNTS) == result
     assert (again.done["encoding"], stages.done["encoding"] > 0) == (0, True)
-    monkeypatch.setattr(surrogate_model, "_ADAPTER_SPREAD", 0.5)
-    other = Stages()
-    make_stand_in(out, other, RECIPE, HEADS)
+    monkeypatch.setattr(surrogate_model, "_ADAPTER_STD", 0.5)
+    other = StageCounter()
+    make_surrogate_model(out, other, RECIPE, COUNTS)
     assert other.done["encoding"] == other.totals["encoding"]
     assert len(list(Path(out / "features").glob("*.npy"))) == 2

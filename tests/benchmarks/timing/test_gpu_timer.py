@@ -1,4 +1,4 @@
-"""Copies and computing told apart by the device's own events."""
+"""Copies and computation of a batch, timed with events of the GPU."""
 
 import itertools
 
@@ -7,81 +7,84 @@ import pytest
 
 from tests.runtime.gpus import install_fake_gpus, with_engines
 from wmh_bench.timing import batch_times
-from wmh_bench.timing.batch_times import Parts, batches_per_s, time_alone
-from wmh_bench.timing.timing_device import Marks, timing
+from wmh_bench.timing.batch_times import GpuTimes, batches_per_second, time_single_batches
+from wmh_bench.timing.gpu_timer import GpuTimer, timed_driver
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.gpu.fake import STEP_S, FakeDevice
-from wmh_runtime.bundle.bundle import open_bundle
-from wmh_runtime.inference.backend_selection import BackendOptions, build_unverified
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.inference.backend_factory import BackendOptions
+from wmh_runtime.inference.backend_selection import build_unverified
 from wmh_runtime.types import NetworkShape
 
 
-def test_each_part_takes_the_steps_that_are_in_it():
-    marks = Marks()
-    device = timing(FakeDevice, marks)(0)
+def test_each_part_of_a_batch_is_timed_on_its_own():
+    timer = GpuTimer()
+    device = timed_driver(FakeDevice, timer)(0)
 
-    def batch(computing):
-        device.enqueue_copy_in(place, pinned)
-        for _ in range(computing):  # steps, each of a millisecond of the fake's clock
+    def enqueue_batch(steps):
+        device.enqueue_copy_to_device(address, pinned)
+        for _ in range(steps):  # each takes a millisecond on the clock of the fake device
             device._enqueue(lambda: None)
-        device.enqueue_copy_out(pinned, place)
+        device.enqueue_copy_to_host(pinned, address)
 
-    with device.current():
-        pinned = device.pinned((4,))
-        place = device.memory(pinned.nbytes)
-        batch(9)  # nobody asked
-        with marks.made():
-            batch(3)
-            device.enqueue_copy_in(place, pinned)  # a batch that failed before it came out
-            batch(5)
-        batch(9)
-    parts = marks.parts()
-    assert [one.to_device_s for one in parts] == pytest.approx([STEP_S] * 2)
-    assert [one.compute_s for one in parts] == pytest.approx([3 * STEP_S, 5 * STEP_S])
-    assert [one.from_device_s for one in parts] == pytest.approx([STEP_S] * 2)
-    assert all(one.enqueue_s > 0 for one in parts)
-    with marks.made():
-        assert marks.parts() == []
+    with device.activate():
+        pinned = device.allocate_pinned((4,))
+        address = device.allocate(pinned.nbytes)
+        enqueue_batch(9)  # is not recorded
+        with timer.recording():
+            enqueue_batch(3)
+            device.enqueue_copy_to_device(address, pinned)  # a batch that failed: no copy back
+            enqueue_batch(5)
+        enqueue_batch(9)  # is not recorded
+    batches = timer.batch_seconds()
+    assert [one.to_device_s for one in batches] == pytest.approx([STEP_S] * 2)
+    assert [one.compute_s for one in batches] == pytest.approx([3 * STEP_S, 5 * STEP_S])
+    assert [one.from_device_s for one in batches] == pytest.approx([STEP_S] * 2)
+    assert all(one.enqueue_s > 0 for one in batches)
+    with timer.recording():
+        assert timer.batch_seconds() == []
 
 
 @pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda"])
-def test_backends_of_gpus_are_timed_in_parts_and_give_the_same(toy_bundle, monkeypatch, name):
+def test_gpu_backends_are_timed_and_their_output_does_not_change(toy_bundle, monkeypatch, name):
     install_fake_gpus(monkeypatch)
-    bundle, marks = open_bundle(toy_bundle), Marks()
+    bundle, timer = load_bundle(toy_bundle), GpuTimer()
     for kind in ("rtx", "tensorrt"):
         bundle = with_engines(bundle, kind)
-    wanted = BackendOptions(
-        views=8, precision="fp16", batch_size=2, driver=timing(CudaDevice, marks)
+    options = BackendOptions(
+        views=8, precision="fp16", batch_size=2, driver=timed_driver(CudaDevice, timer)
     )
-    (backend,) = build_unverified(bundle, name, wanted)
-    slices = np.random.default_rng(0).normal(size=(2, *backend.shape.slice_in)).astype(np.float32)
+    (backend,) = build_unverified(bundle, name, options)
+    slices = (
+        np.random.default_rng(0).normal(size=(2, *backend.shape.input_shape)).astype(np.float32)
+    )
     with backend:
-        times, parts = time_alone(backend, list(slices), marks, least_s=0.001)
-        per_s = batches_per_s(backend, itertools.repeat(list(slices)), 0.001)
-        found = backend.predict(slices)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices[:, :1])), atol=1e-6)
-    assert times.timed >= 10
-    assert (parts.to_device_ms, parts.from_device_ms) == (1, 1)  # a step each
-    by_onnxruntime = name == "onnxruntime-cuda"  # on a stream of its own, until it is done
-    assert parts.compute_ms == (0 if by_onnxruntime else 1)
-    assert (parts.enqueue_ms is None) is by_onnxruntime
-    assert all("host" not in warning for warning in parts.warnings) or not by_onnxruntime
-    assert per_s > 0
+        times, gpu_times = time_single_batches(backend, list(slices), timer, min_duration_s=0.001)
+        rate = batches_per_second(backend, itertools.repeat(list(slices)), 0.001)
+        probability = backend.predict(slices)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-slices[:, :1])), atol=1e-6)
+    assert times.repetitions >= 10
+    assert (gpu_times.to_device_ms, gpu_times.from_device_ms) == (1, 1)  # a step each
+    is_onnxruntime = name == "onnxruntime-cuda"  # blocks, and computes on its own stream
+    assert gpu_times.compute_ms == (0 if is_onnxruntime else 1)
+    assert (gpu_times.enqueue_ms is None) is is_onnxruntime
+    assert all("host" not in warning for warning in gpu_times.warnings) or not is_onnxruntime
+    assert rate > 0
 
 
-def test_a_processor_has_no_parts():
+def test_a_cpu_has_no_gpu_times():
     with FakeBackend(NetworkShape(channels=1, outputs=1, size_px=2)) as backend:
         square = np.zeros((1, 2, 2), np.float32)
-        times, parts = time_alone(backend, [square], Marks(), least_s=0.001)
-    assert parts is None
-    assert times.timed >= 10
+        times, gpu_times = time_single_batches(backend, [square], GpuTimer(), min_duration_s=0.001)
+    assert gpu_times is None
+    assert times.repetitions >= 10
 
 
-class InStep:
-    """Executes two batches at the same time, which are done at the same time, a round a tick."""
+class TwoStreams:
+    """Executes two batches at the same time and returns them together, one pair per round."""
 
-    num_streams, max_in_flight, tick_s = 2, 3, 0.25
+    num_streams, max_in_flight, round_s = 2, 3, 0.25
 
     def __init__(self):
         self.now_s = 100.0
@@ -91,43 +94,42 @@ class InStep:
         return self.now_s
 
     def execute_all(self, batches):
-        waiting = 0
+        in_flight = 0
         for _ in batches:
-            if waiting == self.max_in_flight:
-                yield self._one()
-                waiting -= 1
-            waiting += 1
-        for _ in range(waiting):
-            yield self._one()
+            if in_flight == self.max_in_flight:
+                yield self._finish_batch()
+                in_flight -= 1
+            in_flight += 1
+        for _ in range(in_flight):
+            yield self._finish_batch()
 
-    def _one(self):
+    def _finish_batch(self):
         self.done += 1
-        self.now_s = 100 + self.tick_s * -(-self.done // self.num_streams)
+        self.now_s = 100 + self.round_s * -(-self.done // self.num_streams)
 
 
-@pytest.mark.parametrize("least_s", [0.0, 0.5, 0.7, 1.0, 1.3, 5.0])
-def test_whole_rounds_are_counted_however_long_it_is_timed(monkeypatch, least_s):
-    """Two batches a tick of a quarter of a second are eight a second, whenever one stops."""
-    backend = InStep()
+@pytest.mark.parametrize("min_duration_s", [0.0, 0.5, 0.7, 1.0, 1.3, 5.0])
+def test_only_whole_rounds_are_counted(monkeypatch, min_duration_s):
+    """Two batches per 0.25 s are eight per second, for any minimum duration."""
+    backend = TwoStreams()
     monkeypatch.setattr(batch_times, "time", backend)
-    assert batches_per_s(backend, itertools.repeat([]), least_s) == 8
-    # Four warm up; six at least, or as many as it takes; three more are under way at the end.
-    assert backend.done == 4 + max(6, 2 * -(-least_s // backend.tick_s)) + 3
+    assert batches_per_second(backend, itertools.repeat([]), min_duration_s) == 8
+    # Four warm up; at least six are counted; three more are in flight at the end.
+    assert backend.done == 4 + max(6, 2 * -(-min_duration_s // backend.round_s)) + 3
 
 
 @pytest.mark.parametrize(
-    ("parts", "says"),
+    ("milliseconds", "expected"),
     [
         ((1, 10, 1, 5), []),
-        ((1, 10, 1, 8.1), ["enqueueing takes 8.1 ms, computing 10"]),
+        ((1, 10, 1, 8.1), ["enqueueing takes 8.1 ms, computing 10 ms"]),
         ((1, 10, 1, None), []),
-        ((1, 0, 1, None), ["copies take 2 ms, computing 0"]),
-        ((6, 10, 5, 1), ["copies take 11 ms, computing 10"]),
+        ((1, 0, 1, None), ["copies take 2 ms, computing 0 ms"]),
+        ((6, 10, 5, 1), ["copies take 11 ms, computing 10 ms"]),
     ],
 )
-def test_what_trtexec_warns_of_is_said(parts, says):
+def test_a_gpu_that_is_not_used_fully_has_warnings(milliseconds, expected):
     names = ("to_device_ms", "compute_ms", "from_device_ms", "enqueue_ms")
-    warnings = Parts(**dict(zip(names, parts, strict=True))).warnings
-    assert [warning.startswith(start) for warning, start in zip(warnings, says, strict=True)] == [
-        True
-    ] * len(says)
+    warnings = GpuTimes(**dict(zip(names, milliseconds, strict=True))).warnings
+    assert len(warnings) == len(expected)
+    assert all(warning.startswith(start) for warning, start in zip(warnings, expected, strict=True))
