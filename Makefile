@@ -1,20 +1,20 @@
-# `make demo` needs nothing but Python; `make test` is what a change must pass.
+# `make demo` needs nothing but Python. Every change must pass `make test`.
 PYTHON ?= python3
 DEMO := .venv-demo/bin
 BIN := .venv/bin
 PIP := pip install --quiet --disable-pip-version-check
-# Through the environment the pins reach the build's own environment too.
+# As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .PHONY: help demo test check format demo-bundle clean
 
 help:
-	@echo "make demo         three made-up heads segmented, in an environment without torch"
-	@echo "make test         lint, types, layers and all tests"
-	@echo "make check        lint, types and layers only"
+	@echo "make demo         segment three synthetic heads, in an environment without torch"
+	@echo "make test         lint, types, import contracts and all tests"
+	@echo "make check        lint, types and import contracts only"
 	@echo "make format       format the code"
-	@echo "make demo-bundle  train, export and measure the shipped demo bundle anew (about 40 minutes)"
-	@echo "make clean        remove what the targets above made"
+	@echo "make demo-bundle  train, export and measure the demo bundle again (about 40 minutes)"
+	@echo "make clean        remove what the other targets made"
 
 .venv-demo/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
@@ -50,14 +50,14 @@ format: .venv/.done
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
 DEMO_RESULTS := benchmarks/results/epyc-2-cores/accuracy-demo.json
-DEMO_CAUTION := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
+DEMO_WARNING := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
 demo-bundle: .venv/.done
 	rm -rf runs/demo
 	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 200 --seed 1 --loads-ml 0.5 60
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint
 	$(BIN)/wmh-train calibrate runs/demo/checkpoint --data runs/demo/phantoms
 	$(BIN)/wmh-export build runs/demo/checkpoint --out runs/demo/bundle \
-		--name demo --license Apache-2.0 --warning $(DEMO_CAUTION)
+		--name demo --license Apache-2.0 --warning $(DEMO_WARNING)
 	rm -rf $(DEMO_BUNDLE)
 	mv runs/demo/bundle $(DEMO_BUNDLE)
 	$(BIN)/wmh-bench accuracy demo --card --results $(DEMO_RESULTS)

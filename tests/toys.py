@@ -1,15 +1,13 @@
-"""A bundle, heads and a recipe whose numbers are known by hand or that train in seconds."""
+"""A small bundle, heads and recipe with known numbers, which train in seconds."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.bundle.manifest import Calibration, Choice, File, Graph, Manifest, Training
+from wmh_runtime.bundle.manifest import Calibration, File, Graph, Manifest, OperatingPoint, Training
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
@@ -17,19 +15,12 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.preprocessing.preprocess import Preprocessing
-from wmh_train.checkpoint import CheckpointFacts, Provenance, ValidationDice
-from wmh_train.data.layouts import find_data
-from wmh_train.data.split import Split, split_scans
-from wmh_train.loop.fit import FitData
-from wmh_train.model.base import BaseIdentity
-from wmh_train.model.random_base import write_random_base
-from wmh_train.recipe.recipe import Recipe, load_recipe
 
 TOY_SIZE_PX = 32
 
 
 def perfect_parity(views=8, **changes) -> Parity:
-    """Of a graph that is the network itself."""
+    """The parity of a graph that is identical to the network."""
     facts = {
         "backend": "itself",
         "precision": "fp32",
@@ -44,7 +35,7 @@ def perfect_parity(views=8, **changes) -> Parity:
         "name": "wmh",
         "mask_dice": 1,
         "reference_ml": 1,
-        "found_ml": 1,
+        "backend_ml": 1,
         "differing_pixels": 100,
     }
     output |= {key: changes.pop(key) for key in list(changes) if key in output}
@@ -52,22 +43,26 @@ def perfect_parity(views=8, **changes) -> Parity:
 
 
 def toy_calibration(outputs=("wmh",)) -> Calibration:
-    """Cut at 0.75 where eight views are seen and at 0.8 in one; below 0.6 in one is empty."""
-    choices = [
-        Choice(
+    """Thresholds: 0.75 for eight views, 0.8 for one. Empty slices: below 0.6 in the first view."""
+    operating_points = [
+        OperatingPoint(
             views=views,
-            outputs=[Output(name=name, threshold=cut, min_lesion_mm3=20) for name in outputs],
+            outputs=[Output(name=name, threshold=threshold, min_lesion_mm3=20) for name in outputs],
             mean_dice=[0.5] * len(outputs),
             mean_lesion_f1=[0.5] * len(outputs),
         )
-        for views, cut in ((8, 0.75), (1, 0.8))
+        for views, threshold in ((8, 0.75), (1, 0.8))
     ]
-    empty_below = [0.6] * len(outputs)
-    return Calibration(choices=choices, empty_below=empty_below, scans=1, lesion_f1_weight=0)
+    return Calibration(
+        operating_points=operating_points,
+        empty_slice_thresholds=[0.6] * len(outputs),
+        scans=1,
+        lesion_f1_weight=0,
+    )
 
 
 def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
-    """A bundle whose network is the logistic function of the first channel, for each output."""
+    """Write a bundle whose network is the logistic function of the first channel, per output."""
     (folder / "graphs").mkdir(parents=True)
     shape_in = ["N", len(channels), TOY_SIZE_PX, TOY_SIZE_PX]
     shape_out = ["N", len(outputs), TOY_SIZE_PX, TOY_SIZE_PX]
@@ -99,7 +94,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
                 parity=[perfect_parity(views)],
             )
         )
-    write_toy_answers(folder / "reference_outputs.npz", len(channels), len(outputs))
+    write_toy_reference_outputs(folder / "reference_outputs.npz", len(channels), len(outputs))
     manifest = Manifest(
         name="toy",
         channels=list(channels),
@@ -122,25 +117,25 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
             trained_parameters=0,
             details={},
         ),
-        tools={},
+        library_versions={},
         license="Apache-2.0",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return folder
 
 
-def write_toy_answers(path: Path, channels: int, outputs: int) -> None:
-    """What the toy network says of two slices with a bright square each."""
+def write_toy_reference_outputs(path: Path, channels: int, outputs: int) -> None:
+    """Outputs of the toy network for two slices with a bright square each."""
     slices = np.full((2, channels, TOY_SIZE_PX, TOY_SIZE_PX), -4, np.float32)
     slices[:, :, 8:16, 8:20] = 4
     probability = np.repeat(1 / (1 + np.exp(-slices[:, :1])), outputs, axis=1)
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
-    questions = ProbeSlices("phantoms", slices, pixel_ml)
-    ReferenceOutputs(questions, {1: probability, 8: probability[:1]}, {}).save(path)
+    probes = ProbeSlices("phantoms", slices, pixel_ml)
+    ReferenceOutputs(probes, {1: probability, 8: probability[:1]}, {}).save(path)
 
 
 def as_scan(voxels, affine, name="memory.nii") -> Scan:
-    """A scan that was never on disk."""
+    """Return a scan in memory."""
     return Scan(
         path=Path(name),
         voxels=np.asarray(voxels, np.float32),
@@ -152,7 +147,7 @@ def as_scan(voxels, affine, name="memory.nii") -> Scan:
 
 
 def write_head(path: Path, *, lesions: int = 1, affine=None, seed: int = 0) -> Path:
-    """A head of 24 × 30 × 6 voxels of 4 × 4 × 5 mm, with cubes of 2 × 2 × 2 voxels as lesions."""
+    """Write a head of 24 × 30 × 6 voxels of 4 × 4 × 5 mm, with lesions of 2 × 2 × 2 voxels."""
     rng = np.random.default_rng(seed)
     voxels = rng.normal(0, 2, (24, 30, 6)).clip(0)
     x, y = np.ogrid[:24, :30]
@@ -168,7 +163,7 @@ def write_head(path: Path, *, lesions: int = 1, affine=None, seed: int = 0) -> P
 
 
 def write_annotated_heads(folder: Path, count: int, *, channels=("FLAIR",), outputs=("WMH",)):
-    """Heads of `write_head` with their cubes as references, as `wmh-train` expects them."""
+    """Write heads of `write_head` with reference masks, in the layout of `wmh-train`."""
     for number in range(count):
         name, lesions = f"sub-{number:02d}", 1 + number % 3
         for channel, suffix in enumerate(channels):
@@ -181,110 +176,3 @@ def write_annotated_heads(folder: Path, count: int, *, channels=("FLAIR",), outp
             mask = (image.get_fdata() > 200).astype(np.uint8)
             nib.save(nib.Nifti1Image(mask, image.affine), reference)
     return folder
-
-
-# A SAM-type network that trains and exports in seconds.
-SMALL_RECIPE: dict[str, Any] = {
-    "name": "small",
-    "preprocessing": {"pixel_size_mm": 4.0, "size_px": 64, "clip_percentiles": [0, 100]},
-    "network": {
-        "encoder": {
-            "width": 16,
-            "depth": 2,
-            "heads": 2,
-            "patch_px": 4,
-            "window_tokens": 4,
-            "global_blocks": [1],
-            "neck_channels": 8,
-            "trained": True,
-        },
-        "decoder": {"widths": [8, 4], "detail_width": 4},
-    },
-    "data": {"empty_slices": 0.5, "validation_share": 0.3, "test_share": 0.0},
-    "loss": {"scale_weights": [0.2, 0.1]},
-    "optimizer": {"learning_rate": 5e-3, "mixed_precision": "no"},
-    "schedule": {
-        "epochs": 2,
-        "warmup_epochs": 0.5,
-        "restart_epochs": 1,
-        "lowest_learning_rate": 5e-6,
-        "batch_size": 4,
-        "slices_at_once": 4,
-        "seed": 3,
-    },
-}
-
-
-def small_recipe(**changes) -> Recipe:
-    return Recipe.model_validate(SMALL_RECIPE | changes)
-
-
-def lora_recipe(*, dropout: float = 0.5, **schedule) -> Recipe:
-    """The small network with a frozen encoder, which needs `write_small_base`, and LoRA in it."""
-    network = SMALL_RECIPE["network"]
-    encoder = network["encoder"] | {"trained": False, "neck_channels": 16}  # SAM's least
-    lora = {"ranks": {"qkv": 4, "lin1": 2}, "dropout": dropout}
-    return small_recipe(
-        network=network | {"encoder": encoder, "lora": lora},
-        schedule=SMALL_RECIPE["schedule"] | schedule,
-    )
-
-
-def write_small_base(path: Path) -> Path:
-    """Weights in MedSAM's format for the encoder of `lora_recipe`."""
-    write_random_base(path, lora_recipe().network.encoder, seed=0)
-    return path
-
-
-def method_on_small_slices() -> Recipe:
-    """The method's own recipe, but for slices of 4 × 4 tokens and a single epoch."""
-    recipe = load_recipe("wmh-lora")
-    changes = {"epochs": 1, "warmup_epochs": 0.5, "batch_size": 4, "slices_at_once": 2}
-    return recipe.model_copy(
-        update={
-            "preprocessing": Preprocessing(pixel_size_mm=4, size_px=64, clip_percentiles=(0, 100)),
-            "data": recipe.data.model_copy(update={"validation_share": 0.3, "test_share": 0.0}),
-            "schedule": recipe.schedule.model_copy(update=changes),
-        }
-    )
-
-
-def facts_of(recipe: Recipe, base: BaseIdentity | None = None) -> CheckpointFacts:
-    """Facts of a finished checkpoint that nobody trained."""
-    return CheckpointFacts(
-        recipe=recipe,
-        base=base,
-        identity="",
-        scan_keys={},
-        split=Split(training=["a"], validation=["b"], test=[]),
-        epoch=1,
-        finished=True,
-        validation=ValidationDice(mean=0.5, by_site={"": 0.5}),
-        provenance=Provenance(
-            data="Nothing", parameters=1, trained_parameters=1, training_slices=1, details={}
-        ),
-    )
-
-
-def fit_data(folder: Path, recipe: Recipe) -> FitData:
-    """All heads of a folder, split as the recipe says."""
-    found = find_data(folder, recipe.channels, recipe.outputs)
-    split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
-    return FitData(found.name, found.scans, split)
-
-
-def write_toml(path: Path, table: dict[str, Any]) -> Path:
-    """A file of nested tables: TOML's strings, numbers, truths and lists are JSON's."""
-    lines: list[str] = []
-
-    def write(name: str, values: dict[str, Any]) -> None:
-        lines.extend([f"[{name}]"] if name else [])
-        plain = {k: v for k, v in values.items() if not isinstance(v, dict) and v is not None}
-        lines.extend(f"{key} = {json.dumps(value)}" for key, value in plain.items())
-        for key, value in values.items():
-            if isinstance(value, dict):
-                write(f"{name}.{key}" if name else key, value)
-
-    write("", table)
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path

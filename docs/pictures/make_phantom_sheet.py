@@ -13,7 +13,7 @@ from PIL import Image
 from wmh_runtime.figures.slice_overlay import draw_slice
 from wmh_runtime.figures.slice_selection import find_window
 from wmh_runtime.imageio.orientation import reorientation_to
-from wmh_runtime.phantom.head import make_phantom
+from wmh_runtime.phantom.head import generate_phantom
 from wmh_runtime.preprocessing.head_mask import head_mask
 
 HEADS = (("utrecht", 41, 6.0), ("singapore", 42, 18.0), ("amsterdam", 43, 40.0))
@@ -27,7 +27,7 @@ def main() -> None:
     """Draw one pair of rows a head: the scan, and the scan with its mask outlined."""
     rows = []
     for site, seed, load_ml in HEADS:
-        phantom = make_phantom(seed, site, load_ml)
+        phantom = generate_phantom(seed, site, load_ml)
         to_display = reorientation_to("axial", phantom.affine)
         stack = np.ascontiguousarray(to_display.apply(phantom.image)).astype(np.float32)
         lesions = to_display.apply(phantom.lesions).astype(bool)

@@ -1,14 +1,17 @@
-"""The errors this project raises, all of one family, so that a program can catch what it means.
+"""Errors that this project raises. A program can catch one class or the whole family.
 
     WmhError
-    ├── InputError      a scan, a folder or an option of the user's cannot be used
-    ├── BundleError     a bundle is missing, altered, or of another version
-    ├── BackendError    what should execute the network is missing or failed
-    │   └── DeviceLostError    and will not come back
-    ├── RecipeError     a training recipe does not make sense
-    └── ExportError     a checkpoint could not be turned into a bundle
+    ├── InputError              a file, a folder or an option of the user cannot be used
+    ├── BundleError             a bundle is missing, altered, or from another version
+    ├── BackendError            the network cannot be executed
+    │   ├── NotInstalledError   a library is not installed
+    │   ├── NoGpuError          no GPU, or no GPU driver
+    │   └── DeviceLostError     the GPU failed and cannot be used again in this process
+    ├── RecipeError             a training recipe or its data cannot be used
+    ├── ExportError             a checkpoint could not be exported as a bundle
+    └── InterruptionError       the run was stopped on request and can be resumed
 
-Every message is one line: what it is about, what came, what was expected, what to do.
+Every message is one line: the file or option, what was found, what was expected, what to do.
 """
 
 from __future__ import annotations
@@ -17,25 +20,25 @@ from pathlib import Path
 
 
 class WmhError(Exception):
-    """Base of all errors that a user can act on.
+    """Base class of all errors that a user can act on.
 
     Args:
-        problem: what came and what was expected, without a final full stop.
-        remedy: what to do about it, as an imperative sentence.
-        about: the file, folder or option concerned, or None where the problem names it.
+        problem: what was found and what was expected, without a full stop at the end.
+        remedy: what to do, as an imperative sentence.
+        about: the file, folder or option with the problem. None if `problem` names it.
     """
 
     def __init__(self, problem: str, remedy: str = "", *, about: Path | str | None = None) -> None:
         self.problem = problem
         self.remedy = remedy
         self.about = about
-        subject = f"{about}: " if about is not None else ""
+        prefix = f"{about}: " if about is not None else ""
         advice = f". {remedy}" if remedy else ""
-        super().__init__(" ".join(f"{subject}{problem}{advice}".split()))
+        super().__init__(" ".join(f"{prefix}{problem}{advice}".split()))
 
 
 class InputError(WmhError):
-    """A scan, a folder or an option of the user's cannot be used."""
+    """A file, a folder or an option of the user cannot be used."""
 
 
 class BundleError(WmhError):
@@ -43,11 +46,11 @@ class BundleError(WmhError):
 
 
 class BackendError(WmhError):
-    """What should execute the network is not installed, not usable, or failed."""
+    """The network cannot be executed: the backend is not usable, or it failed."""
 
 
 class NotInstalledError(BackendError):
-    """A library is not there."""
+    """A library is not installed."""
 
 
 class NoGpuError(BackendError):
@@ -55,16 +58,16 @@ class NoGpuError(BackendError):
 
 
 class DeviceLostError(BackendError):
-    """The device is gone: nothing can be executed on it in this process."""
+    """The GPU failed. Nothing can run on it in this process any more."""
 
 
 class RecipeError(WmhError):
-    """A training recipe, or the data it is given, does not make sense."""
+    """A training recipe, or the data it is used with, cannot be used."""
 
 
 class ExportError(WmhError):
-    """A checkpoint could not be turned into a bundle that agrees with it."""
+    """A checkpoint could not be exported as a bundle that agrees with it."""
 
 
 class InterruptionError(WmhError):
-    """The user, or the system, asked for the end of something that can go on later."""
+    """The user or the system stopped the run. It can be resumed."""

@@ -1,4 +1,4 @@
-"""The Dice coefficient, in one place."""
+"""The Dice coefficient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 def dice(common: float, first: float, second: float) -> float:
     """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|) from voxel counts.
 
-    Two empty masks agree: 1.0.
+    The result for two empty masks is 1.0.
 
     Args:
         common: |A ∩ B|.
@@ -21,6 +21,6 @@ def dice(common: float, first: float, second: float) -> float:
 
 
 def dice_of_masks(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the Dice coefficient of two masks of one shape; not 0 counts as set."""
+    """Return the Dice coefficient of two masks of the same shape. Values other than 0 are mask."""
     a, b = first != 0, second != 0
     return dice(float((a & b).sum()), float(a.sum()), float(b.sum()))

@@ -1,11 +1,12 @@
-"""Words that depend on a number."""
+"""Texts that several modules use."""
 
 from __future__ import annotations
 
 
 def count_noun(count: int, noun: str) -> str:
-    """Say how many there are: 1 scan, 2 scans, no scans."""
-    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
+    """Write a count with its noun: 1 scan, 2 scans, no scans."""
+    plural = "" if count == 1 else "s"
+    return f"{count or 'no'} {noun}{plural}"
 
 
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."

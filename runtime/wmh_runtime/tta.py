@@ -1,6 +1,6 @@
-"""The eight symmetries of a square (the dihedral group D4): every view and its exact inverse.
+"""Test-time augmentation: the eight symmetries of a square (dihedral group D4) and their inverses.
 
-This is the one table of views: numpy applies it here, and the exported graph is built from it.
+This is the only table of views. NumPy code uses it here, and export builds the graphs from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class View:
-    """One symmetry: first transpose, if at all, then flip."""
+    """One symmetry: an optional transpose, then optional flips."""
 
     name: str
     transpose: bool
@@ -24,16 +24,17 @@ class View:
     @property
     def flipped_axes(self) -> tuple[int, ...]:
         """The axes that are flipped, counted from the end."""
-        return (-2,) * self.flip_rows + (-1,) * self.flip_columns
+        axes = {-2: self.flip_rows, -1: self.flip_columns}
+        return tuple(axis for axis, is_flipped in axes.items() if is_flipped)
 
-    def apply(self, squares: NDArray[Any]) -> NDArray[Any]:
-        """Look at squares (..., S, S) this way."""
-        turned = np.swapaxes(squares, -2, -1) if self.transpose else squares
-        return np.flip(turned, self.flipped_axes)
+    def apply(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """Transform slices (..., S, S) into this view."""
+        transposed = np.swapaxes(slices, -2, -1) if self.transpose else slices
+        return np.flip(transposed, self.flipped_axes)
 
-    def undo(self, squares: NDArray[Any]) -> NDArray[Any]:
-        """Bring what was seen this way, (..., S, S), back."""
-        flipped = np.flip(squares, self.flipped_axes)
+    def undo(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """Transform slices (..., S, S) of this view back."""
+        flipped = np.flip(slices, self.flipped_axes)
         return np.swapaxes(flipped, -2, -1) if self.transpose else flipped
 
 
@@ -48,16 +49,13 @@ VIEWS: tuple[View, ...] = (
     View("antitranspose", transpose=True, flip_rows=True, flip_columns=True),
 )
 
+Views = Literal[1, 8]  # number of views
+VIEW_COUNTS: tuple[Views, ...] = (1, 8)
 
-Views = Literal[1, 8]
-
-
-Tta = Literal["full", "none", "adaptive"]  # eight views of a slice, one, or as many as it needs
-
-
-ALL_VIEWS: tuple[Views, ...] = (1, 8)
+# full: eight views. none: one view. adaptive: eight views only for slices that may contain lesions.
+Tta = Literal["full", "none", "adaptive"]
 
 
 def first_views(tta: Tta) -> Views:
-    """Return how many views a graph averages that every slice is executed with first."""
+    """Return the number of views of the graph that executes every slice first."""
     return 8 if tta == "full" else 1

@@ -1,4 +1,4 @@
-"""The few types that every part of the runtime shares."""
+"""Types that all parts of the runtime use."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Data = Literal["phantoms", "scans"]  # what slices show
+ProbeSource = Literal["phantoms", "scans"]  # where probe slices come from
+EngineKind = Literal["rtx", "tensorrt"]
 
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What a network takes and gives, N slices at a time."""
+    """The shape of a network's input and output, per slice."""
 
     channels: int  # C
     outputs: int  # K
-    size_px: int  # S
+    size_px: int  # S: slices are S × S pixels
 
     @property
-    def slice_in(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, int, int]:
         """(C, S, S)."""
         return self.channels, self.size_px, self.size_px
 
     @property
-    def slice_out(self) -> tuple[int, int, int]:
+    def output_shape(self) -> tuple[int, int, int]:
         """(K, S, S)."""
         return self.outputs, self.size_px, self.size_px
 
 
-EngineKind = Literal["rtx", "tensorrt"]
+@dataclass(eq=False)
+class Prediction:
+    """The network's output for one scan. It is complete when the predictor returns it."""
+
+    probability: Floats  # [N, K, S, S], in [0, 1]
+    slices_in_all_views: int = 0  # with adaptive views: slices that needed more than the first
+    seconds: float = 0.0  # device time: the scan's share of its batches

@@ -1,1 +1,1 @@
-"""Libraries that need a GPU, as far as they are used here, with the memory of the host."""
+"""Fakes of the libraries that need a GPU. They use host memory and the calls used here only."""

@@ -1,4 +1,4 @@
-"""`cuda.bindings.runtime` without a GPU: its status codes, its streams, and two GPUs of a kind."""
+"""A fake of `cuda.bindings.runtime`: its status codes, its streams, and two GPUs of one model."""
 
 import threading
 from enum import Enum
@@ -10,8 +10,8 @@ from wmh_runtime.backends.gpu.fake import STEP_S, FakeStream
 cudaStreamNonBlocking = 1
 cudaEventDisableTiming, cudaEventBlockingSync = 2, 1
 names = [b"Fake", b"Fake"]
-fails = {}  # by function: the status it gives
-_here = threading.local()  # the device of the calling thread
+failures = {}  # function name: status that it returns
+_thread_state = threading.local()  # the current device of the calling thread
 
 
 class cudaError_t(Enum):
@@ -31,150 +31,155 @@ class cudaStreamCaptureMode(Enum):
 
 
 class _Handle:
-    """A stream, which TensorRT takes by its number."""
+    """A stream. TensorRT takes its handle as an integer."""
 
     def __init__(self):
-        number = _here.number
-        self.stream = FakeStream(lambda: getattr(_here, "number", None) == number)
+        index = _thread_state.index
+        self.stream = FakeStream(lambda: getattr(_thread_state, "index", None) == index)
 
     def __int__(self):
         return self.stream.handle
 
 
-def _function(function):
-    def called(*arguments):
-        status = fails.get(function.__name__, cudaError_t.cudaSuccess)
+def _cuda_function(function):
+    """Return the function with a status before its result, as the CUDA runtime does."""
+
+    def call(*arguments):
+        status = failures.get(function.__name__, cudaError_t.cudaSuccess)
         if status is not cudaError_t.cudaSuccess:
             return (status, None)
-        asks = function.__name__.startswith("cudaGetDevice") or function is _set_device
-        assert asks or hasattr(_here, "number"), "no device is current in this thread"
-        given = function(*arguments)
-        return (status,) if given is None else (status, given)
+        needs_device = not (
+            function.__name__.startswith("cudaGetDevice") or function is _set_device
+        )
+        has_device = hasattr(_thread_state, "index")
+        assert has_device or not needs_device, "no device is current in this thread"
+        result = function(*arguments)
+        return (status,) if result is None else (status, result)
 
-    return called
+    return call
 
 
-@_function
+@_cuda_function
 def cudaGetDeviceCount():
     return len(names)
 
 
-@_function
-def cudaGetDeviceProperties(number):
-    return SimpleNamespace(name=names[number] + b"\0\0", major=8, minor=9)
+@_cuda_function
+def cudaGetDeviceProperties(index):
+    return SimpleNamespace(name=names[index] + b"\0\0", major=8, minor=9)
 
 
-def _set_device(number):
-    assert number < len(names)
-    _here.number = number
+def _set_device(index):
+    assert index < len(names)
+    _thread_state.index = index
 
 
-cudaSetDevice = _function(_set_device)
+cudaSetDevice = _cuda_function(_set_device)
 
 
-@_function
+@_cuda_function
 def cudaStreamCreateWithFlags(flags):
     assert flags == cudaStreamNonBlocking
     return _Handle()
 
 
-@_function
+@_cuda_function
 def cudaStreamSynchronize(handle):
-    handle.stream.do()
+    handle.stream.run()
 
 
-@_function
+@_cuda_function
 def cudaStreamDestroy(handle):
-    assert handle.stream.end >= 0
+    assert handle.stream.enqueued_count >= 0
 
 
 def cudaMemGetInfo():
     return cudaError_t.cudaSuccess, memory.free_bytes(), memory.TOTAL_BYTES
 
 
-@_function
+@_cuda_function
 def cudaMallocHost(size):
-    return memory.take(size)
+    return memory.allocate(size)
 
 
-@_function
+@_cuda_function
 def cudaFreeHost(address):
-    memory.give_back(address)
+    memory.free(address)
 
 
-@_function
+@_cuda_function
 def cudaMalloc(size):
-    return memory.take(size)
+    return memory.allocate(size)
 
 
-@_function
+@_cuda_function
 def cudaFree(address):
-    memory.give_back(address)
+    memory.free(address)
 
 
-@_function
-def cudaMemcpyAsync(to, source, size, kind, handle):
+@_cuda_function
+def cudaMemcpyAsync(target, source, size, kind, handle):
     assert isinstance(kind, cudaMemcpyKind)
-    handle.stream.enqueue(lambda: memory.copy(to, source, size))
+    handle.stream.enqueue(lambda: memory.copy(target, source, size))
 
 
-@_function
+@_cuda_function
 def cudaEventCreateWithFlags(flags):
     assert flags & cudaEventBlockingSync
-    return SimpleNamespace(stream=None, at=0, timed=not flags & cudaEventDisableTiming)
+    return SimpleNamespace(stream=None, position=0, timed=not flags & cudaEventDisableTiming)
 
 
-@_function
+@_cuda_function
 def cudaEventRecord(event, handle):
-    event.stream, event.at = handle.stream, handle.stream.end
+    event.stream, event.position = handle.stream, handle.stream.enqueued_count
 
 
-@_function
+@_cuda_function
 def cudaEventSynchronize(event):
-    event.stream.do(event.at)
+    event.stream.run(event.position)
 
 
-@_function
+@_cuda_function
 def cudaEventElapsedTime(earlier, event):
     assert earlier.timed
     assert event.timed
-    return 1e3 * STEP_S * (event.at - earlier.at)
+    return 1e3 * STEP_S * (event.position - earlier.position)
 
 
-@_function
+@_cuda_function
 def cudaEventDestroy(event):
     event.stream = None
 
 
-@_function
+@_cuda_function
 def cudaStreamBeginCapture(handle, mode):
     assert isinstance(mode, cudaStreamCaptureMode)
     handle.stream.captured = []
 
 
-@_function
+@_cuda_function
 def cudaStreamEndCapture(handle):
     captured, handle.stream.captured = handle.stream.captured, None
     return captured
 
 
-@_function
+@_cuda_function
 def cudaGraphInstantiate(graph, flags):
     assert flags == 0
     return list(graph)
 
 
-@_function
+@_cuda_function
 def cudaGraphLaunch(executable, handle):
     for step in executable:
         handle.stream.enqueue(step)
 
 
-@_function
+@_cuda_function
 def cudaGraphDestroy(graph):
     graph.clear()
 
 
-@_function
+@_cuda_function
 def cudaGraphExecDestroy(executable):
     executable.clear()

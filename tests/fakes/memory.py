@@ -1,39 +1,39 @@
-"""Host memory in the place of a GPU's, by its address."""
+"""Host memory that stands for GPU memory, by its address."""
 
 import ctypes
 
 import numpy as np
 
-_taken = {}
+_allocations = {}
 
 
-def take(size_bytes):
-    """Take memory, filled with what is no number: nothing was written there yet."""
+def allocate(size_bytes):
+    """Allocate memory filled with NaN, so that reading it before writing shows up."""
     array = np.full(-(-size_bytes // 4), np.nan, np.float32)
-    _taken[array.ctypes.data] = array
+    _allocations[array.ctypes.data] = array
     return array.ctypes.data
 
 
-def give_back(address):
-    del _taken[int(address)]  # twice is an error
+def free(address):
+    del _allocations[int(address)]  # freeing it twice raises KeyError
 
 
 def floats_at(address, shape):
-    """See memory as an array."""
-    place = ctypes.cast(int(address), ctypes.POINTER(ctypes.c_float))
-    return np.ctypeslib.as_array(place, shape)
+    """View memory as an array."""
+    pointer = ctypes.cast(int(address), ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(pointer, shape)
 
 
-def copy(to, source, size_bytes):
-    ctypes.memmove(int(to), int(source), size_bytes)
+def copy(target, source, size_bytes):
+    ctypes.memmove(int(target), int(source), size_bytes)
 
 
-def taken_count():
-    return len(_taken)
+def allocation_count():
+    return len(_allocations)
 
 
 TOTAL_BYTES = 1 << 30
 
 
 def free_bytes():
-    return TOTAL_BYTES - sum(array.nbytes for array in _taken.values())
+    return TOTAL_BYTES - sum(array.nbytes for array in _allocations.values())

@@ -1,5 +1,6 @@
-"""`onnxruntime` with providers for GPUs, as `onnxruntime-gpu` has them: it computes the logistic
-function on a stream of its own, and falls back to the CPU without a word where it is told to fail.
+"""A fake of `onnxruntime-gpu`: it computes the logistic function of the first channel.
+
+It uses its own stream. With `state.falls_back` it silently falls back to the CPU.
 """
 
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from tests.fakes import memory
 __version__ = "1.31.1"
 _CUDA, _TENSORRT, _CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "Tensorrt", "CPU"))
 available = [_TENSORRT, _CUDA, _CPU]
-told = SimpleNamespace(fails=False, falls_back=False, providers=[], severity=2)
+state = SimpleNamespace(fails=False, falls_back=False, providers=[], severity=2)
 SessionOptions = SimpleNamespace
 
 
@@ -20,34 +21,34 @@ def get_available_providers():
 
 
 def set_default_logger_severity(severity):
-    told.severity = severity
+    state.severity = severity
 
 
 def preload_dlls():
-    if told.falls_back:
+    if state.falls_back:
         print("Failed to load libcudnn.so.9")
 
 
 class _Binding:
     def bind_input(self, name, device_type, device_id, element_type, shape, buffer_ptr):
         assert (name, device_type, element_type) == ("slices", "cuda", np.float32)
-        self.given = buffer_ptr, shape
+        self.input = buffer_ptr, shape
 
     def bind_output(self, name, device_type, device_id, element_type, shape, buffer_ptr):
         assert (name, device_type, element_type) == ("probability", "cuda", np.float32)
-        self.found = buffer_ptr, shape
+        self.output = buffer_ptr, shape
 
 
 class InferenceSession:
     def __init__(self, path, options, providers, enable_fallback):
         assert enable_fallback == 0
-        told.providers = providers
+        state.providers = providers
         with open(path, "rb") as stream:
             if stream.read(3) == b"not":
                 raise RuntimeError("not a graph")
 
     def get_providers(self):
-        return [_CPU] if told.falls_back else [name for name, _ in told.providers] + [_CPU]
+        return [_CPU] if state.falls_back else [name for name, _ in state.providers] + [_CPU]
 
     def get_inputs(self):
         return [SimpleNamespace(name="slices")]
@@ -59,8 +60,8 @@ class InferenceSession:
         return _Binding()
 
     def run_with_iobinding(self, binding):
-        assert told.severity == 4, "cuDNN's attempts would be told as errors"
-        if told.fails:
+        assert state.severity == 4, "cuDNN's failed attempts would be logged as errors"
+        if state.fails:
             raise RuntimeError("out of memory")
-        given = memory.floats_at(*binding.given)
-        memory.floats_at(*binding.found)[...] = 1 / (1 + np.exp(-given[:, :1]))
+        inputs = memory.floats_at(*binding.input)
+        memory.floats_at(*binding.output)[...] = 1 / (1 + np.exp(-inputs[:, :1]))

@@ -1,4 +1,4 @@
-"""`pycuda.driver` without a GPU: it insists on a current context, as PyCUDA does."""
+"""A fake of `pycuda.driver`. It requires a current context, as PyCUDA does."""
 
 import threading
 from types import SimpleNamespace
@@ -10,14 +10,14 @@ from wmh_runtime.backends.gpu.fake import STEP_S, FakeStream
 
 event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
 names = ["Fake", "Fake"]
-fails = {}  # by function: the error it raises
-_here = threading.local()
+failures = {}  # function name: error that it raises
+_thread_state = threading.local()
 
 
-def _stack():
-    """The contexts of the calling thread, the current one last."""
-    _here.contexts = getattr(_here, "contexts", [])
-    return _here.contexts
+def _contexts():
+    """Return the contexts of the calling thread, the current one last."""
+    _thread_state.contexts = getattr(_thread_state, "contexts", [])
+    return _thread_state.contexts
 
 
 class Error(Exception):
@@ -32,28 +32,28 @@ class LaunchError(Error):
     pass
 
 
-def _need_context(function):
-    if function in fails:
-        raise fails[function]
-    if not _stack():
+def _require_context(function):
+    if function in failures:
+        raise failures[function]
+    if not _contexts():
         raise Error("invalid device context")
 
 
 def init():
-    if "init" in fails:
-        raise fails["init"]
+    if "init" in failures:
+        raise failures["init"]
 
 
 class Device:
-    def __init__(self, number):
-        self._number = number
+    def __init__(self, index):
+        self._index = index
 
     @staticmethod
     def count():
         return len(names)
 
     def name(self):
-        return names[self._number]
+        return names[self._index]
 
     def compute_capability(self):
         return 8, 9
@@ -64,84 +64,84 @@ class Device:
 
 class _Context:
     def push(self):
-        _stack().append(self)
+        _contexts().append(self)
 
     def pop(self):
-        assert _stack().pop() is self
+        assert _contexts().pop() is self
 
     def detach(self):
-        assert self not in _stack()
+        assert self not in _contexts()
 
 
 class Stream:
     def __init__(self):
-        _need_context("Stream")
-        (*_, context) = _stack()
-        self.stream = FakeStream(lambda: _stack()[-1:] == [context])
+        _require_context("Stream")
+        (*_, context) = _contexts()
+        self.stream = FakeStream(lambda: _contexts()[-1:] == [context])
         self.handle = self.stream.handle
 
     def synchronize(self):
-        self.stream.do()
+        self.stream.run()
 
 
 class Event:
     def __init__(self, flags):
         assert flags & event_flags.BLOCKING_SYNC
         self._timed = not flags & event_flags.DISABLE_TIMING
-        _need_context("Event")
+        _require_context("Event")
 
     def record(self, stream):
-        _need_context("record")
-        self._stream, self._at = stream.stream, stream.stream.end
+        _require_context("record")
+        self._stream, self._position = stream.stream, stream.stream.enqueued_count
 
     def synchronize(self):
-        _need_context("synchronize")
-        self._stream.do(self._at)
+        _require_context("synchronize")
+        self._stream.run(self._position)
 
     def time_since(self, earlier):
         assert self._timed
         assert earlier._timed
-        return 1e3 * STEP_S * (self._at - earlier._at)
+        return 1e3 * STEP_S * (self._position - earlier._position)
 
 
 class _Allocation:
     def __init__(self, size):
-        _need_context("mem_alloc")
-        self._address = memory.take(size)
+        _require_context("mem_alloc")
+        self._address = memory.allocate(size)
 
     def __int__(self):
         return self._address
 
     def free(self):
-        memory.give_back(self._address)
+        memory.free(self._address)
 
 
 mem_alloc = _Allocation
 
 
 def mem_get_info():
-    _need_context("mem_get_info")
+    _require_context("mem_get_info")
     return memory.free_bytes(), memory.TOTAL_BYTES
 
 
 class _Pinned(np.ndarray):
-    """An array whose base gives the memory back."""
+    """An array whose base frees the memory."""
 
     base = None
 
 
 def pagelocked_zeros(shape, dtype):
-    _need_context("pagelocked_zeros")
+    _require_context("pagelocked_zeros")
     array = np.zeros(shape, dtype).view(_Pinned)
     array.base = _Allocation(array.nbytes)
     return array
 
 
-def memcpy_htod_async(to, source, stream):
-    _need_context("memcpy_htod_async")
-    stream.stream.enqueue(lambda: memory.copy(to, source.ctypes.data, source.nbytes))
+def memcpy_htod_async(address, source, stream):
+    _require_context("memcpy_htod_async")
+    stream.stream.enqueue(lambda: memory.copy(address, source.ctypes.data, source.nbytes))
 
 
-def memcpy_dtoh_async(to, source, stream):
-    _need_context("memcpy_dtoh_async")
-    stream.stream.enqueue(lambda: memory.copy(to.ctypes.data, source, to.nbytes))
+def memcpy_dtoh_async(target, address, stream):
+    _require_context("memcpy_dtoh_async")
+    stream.stream.enqueue(lambda: memory.copy(target.ctypes.data, address, target.nbytes))

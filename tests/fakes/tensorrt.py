@@ -1,4 +1,4 @@
-"""A TensorRT without a GPU: what is used of its interface, and what it was told."""
+"""A fake of TensorRT and TensorRT-RTX: the calls used here. `state` records them."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from tests.fakes import memory
 from wmh_runtime.backends.gpu.fake import FakeStream
 
 __version__ = "11.0.0"
-told = SimpleNamespace(compiled=0, enqueued=0, refuses=False, has_no_memory=False)
+state = SimpleNamespace(compiled=0, enqueued=0, fails=False, has_no_memory=False)
 
 
 class ILogger:
@@ -21,28 +21,28 @@ class ProfilingVerbosity:
 
 
 class _Profile:
-    def set_shape(self, name, least, best, most):
-        self.shapes = {name: (least, best, most)}
+    def set_shape(self, name, min, opt, max):  # noqa: A002 - TensorRT's names
+        self.shapes = {name: (min, opt, max)}
 
 
 class _TimingCache:
-    def __init__(self, known):
-        self._known = known
+    def __init__(self, content):
+        self._content = content
 
     @property
     def is_foreign(self):
-        return self._known.startswith(b"of another GPU")
+        return self._content.startswith(b"of another GPU")
 
     def serialize(self):
-        return self._known + b"+"
+        return self._content + b"+"
 
 
 class _Config:
     def add_optimization_profile(self, profile):
         self.profile = profile
 
-    def create_timing_cache(self, known):
-        return _TimingCache(known)
+    def create_timing_cache(self, content):
+        return _TimingCache(content)
 
     def set_timing_cache(self, cache, ignore_mismatch):
         self._cache, self.ignore_mismatch = cache, ignore_mismatch
@@ -53,8 +53,8 @@ class _Config:
 
 
 class Builder:
-    def __init__(self, log):
-        self._log = log
+    def __init__(self, logger):
+        self._logger = logger
 
     def create_network(self, flags):
         return SimpleNamespace(flags=flags)
@@ -66,37 +66,37 @@ class Builder:
         return _Profile()
 
     def build_serialized_network(self, network, config):
-        """One kernel for each softmax of the graph, as a detailed log tells it."""
+        """Log one kernel for each softmax of the graph, as the detailed log does."""
         if not network.model.graph.node:
-            self._log.log(ILogger.ERROR, "there is nothing to build")
+            self._logger.log(ILogger.ERROR, "there is nothing to build")
             return None
-        told.config, told.flags = config, network.flags
+        state.config, state.flags = config, network.flags
         fused = [n for n in network.model.graph.node if n.op_type == "Softmax"]
         kernels = [f"Name: _gemm_mha_v2_{i}, LayerType: kgen" for i in range(len(fused))]
-        self._log.log(ILogger.VERBOSE, "Engine Layer Information:\n" + "\n".join(kernels))
+        self._logger.log(ILogger.VERBOSE, "Engine Layer Information:\n" + "\n".join(kernels))
         return memoryview(b"engine of " + network.model.graph.input[0].name.encode())
 
 
 class OnnxParser:
     num_errors = 1
 
-    def __init__(self, network, log):
+    def __init__(self, network, logger):
         self._network = network
 
     def parse_from_file(self, path):
         try:
             self._network.model = onnx.load(path, load_external_data=False)
-        except Exception:  # as TensorRT: a status and a description
+        except Exception:  # TensorRT returns a status instead
             return False
         inputs = self._network.model.graph.input
         self._network.get_input = lambda i: SimpleNamespace(name=inputs[i].name)
         return True
 
-    def get_error(self, number):
-        return SimpleNamespace(desc=lambda: "the file is no graph")
+    def get_error(self, index):
+        return SimpleNamespace(desc=lambda: "the file is not a graph")
 
 
-# OpenBackends.
+# The classes that execute engines.
 
 
 class TensorIOMode:
@@ -112,23 +112,23 @@ class DynamicShapesKernelSpecializationStrategy:
 
 
 class _RuntimeCache:
-    """Of RTX: what it compiled, for one driver."""
+    """The kernels that TensorRT-RTX compiled for one driver."""
 
     def __init__(self):
-        self._compiled = b""
+        self._kernels = b""
 
-    def deserialize(self, known):
-        if known.startswith(b"of another driver"):
+    def deserialize(self, content):
+        if content.startswith(b"of another driver"):
             return False
-        self._compiled = known
+        self._kernels = content
         return True
 
     def compile(self):
-        told.compiled += not self._compiled
-        self._compiled = b"kernels"
+        state.compiled += not self._kernels
+        self._kernels = b"kernels"
 
     def serialize(self):
-        return memoryview(self._compiled)
+        return memoryview(self._kernels)
 
 
 class _RuntimeConfig:
@@ -141,7 +141,7 @@ class _RuntimeConfig:
 
 
 class _Context:
-    """The logistic function of the first channel."""
+    """Computes the logistic function of the first channel."""
 
     def __init__(self, config=None):
         self._addresses = {}
@@ -156,26 +156,26 @@ class _Context:
         return True
 
     def execute_async_v3(self, stream):
-        if told.refuses:
+        if state.fails:
             return False
         if self._cache is not None:
             self._cache.compile()
-        told.enqueued += 1
+        state.enqueued += 1
         FakeStream.by_handle[int(stream)].enqueue(self._compute)
         return True
 
     def _compute(self):
         batch, _, *pixels = self._shape
-        given = memory.floats_at(self._addresses["slices"], self._shape)[:, :1]
-        found = memory.floats_at(self._addresses["probability"], (batch, 1, *pixels))
-        found[...] = 1 / (1 + np.exp(-given))
+        inputs = memory.floats_at(self._addresses["slices"], self._shape)[:, :1]
+        outputs = memory.floats_at(self._addresses["probability"], (batch, 1, *pixels))
+        outputs[...] = 1 / (1 + np.exp(-inputs))
 
 
 class _Engine:
     num_io_tensors = 2
 
-    def get_tensor_name(self, number):
-        return ("probability", "slices")[number]
+    def get_tensor_name(self, index):
+        return ("probability", "slices")[index]
 
     def get_tensor_mode(self, name):
         return TensorIOMode.INPUT if name == "slices" else TensorIOMode.OUTPUT
@@ -184,15 +184,15 @@ class _Engine:
         return _RuntimeConfig()
 
     def create_execution_context(self, config=None):
-        return None if told.has_no_memory else _Context(config)
+        return None if state.has_no_memory else _Context(config)
 
 
 class Runtime:
-    def __init__(self, log):
-        self._log = log
+    def __init__(self, logger):
+        self._logger = logger
 
-    def deserialize_cuda_engine(self, plan):
-        if not plan.startswith(b"engine of"):
-            self._log.log(ILogger.ERROR, "magic tag does not match")
+    def deserialize_cuda_engine(self, content):
+        if not content.startswith(b"engine of"):
+            self._logger.log(ILogger.ERROR, "magic tag does not match")
             return None
         return _Engine()

@@ -1,4 +1,4 @@
-"""GPUs for tests: fakes of all that drives them everywhere, and the real ones where there are."""
+"""GPUs for tests: fakes of all GPU libraries, and the real GPUs of this machine, if any."""
 
 import sys
 from contextlib import suppress
@@ -20,7 +20,7 @@ DEVICES = {"fake": FakeDevice, "cuda-bindings": CudaDevice, "pycuda": PyCudaDevi
 
 
 def install_fake_drivers(monkeypatch):
-    """Put fakes in the place of cuda-bindings and PyCUDA."""
+    """Replace cuda-bindings and PyCUDA by fakes."""
     bindings = ModuleType("cuda.bindings")
     bindings.runtime = cuda_runtime
     package = ModuleType("pycuda")
@@ -33,34 +33,34 @@ def install_fake_drivers(monkeypatch):
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cuda_runtime, "fails", {})
-    monkeypatch.setattr(pycuda_driver, "fails", {})
+    monkeypatch.setattr(cuda_runtime, "failures", {})
+    monkeypatch.setattr(pycuda_driver, "failures", {})
 
 
 def install_fake_gpus(monkeypatch):
-    """Put fakes in the place of all libraries that need a GPU; return what TensorRT is told."""
+    """Replace all libraries that need a GPU by fakes. Return the state of the fake TensorRT."""
     install_fake_drivers(monkeypatch)
     monkeypatch.setattr(driver, "device_type", lambda: CudaDevice)
     for module in tensorrt_library.MODULES.values():
         monkeypatch.setitem(sys.modules, module, fake_tensorrt)
     monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime_gpu)
     for name, value in (("fails", False), ("falls_back", False)):
-        monkeypatch.setattr(onnxruntime_gpu.told, name, value)
-    fresh = SimpleNamespace(compiled=0, enqueued=0, refuses=False, has_no_memory=False)
-    monkeypatch.setattr(fake_tensorrt, "told", fresh)
-    return fresh
+        monkeypatch.setattr(onnxruntime_gpu.state, name, value)
+    state = SimpleNamespace(compiled=0, enqueued=0, fails=False, has_no_memory=False)
+    monkeypatch.setattr(fake_tensorrt, "state", state)
+    return state
 
 
 def with_engines(bundle: Bundle, kind: str) -> Bundle:
-    """Put FP16 graphs and fake engines of them into a toy bundle."""
+    """Add FP16 graphs and fake engines of them to a toy bundle."""
     manifest = bundle.manifest
-    halves = [
+    fp16_graphs = [
         graph.model_copy(update={"precision": "fp16"})
         for graph in manifest.graphs
         if graph.precision == "fp32"
     ]
     engines = []
-    for graph in halves:
+    for graph in fp16_graphs:
         path = bundle.folder / "engines" / f"{graph.views}-view.fp16.{kind}.engine"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"engine of slices")
@@ -75,13 +75,13 @@ def with_engines(bundle: Bundle, kind: str) -> Bundle:
                 network_sha256=bundle.network_sha256(graph),
                 precision="fp16",
                 views=graph.views,
-                profile=BatchProfile(least=1, best=1, most=32),
+                profile=BatchProfile(min=1, opt=1, max=32),
                 build_seconds=0,
-                fused_attention=0,
+                fused_attention_layers=0,
                 attention_layers=0,
             )
         )
-    graphs = [graph for graph in manifest.graphs if graph.precision == "fp32"] + halves
+    graphs = [graph for graph in manifest.graphs if graph.precision == "fp32"] + fp16_graphs
     changed = manifest.model_copy(
         update={"graphs": graphs, "engines": [*manifest.engines, *engines]}
     )
@@ -90,15 +90,15 @@ def with_engines(bundle: Bundle, kind: str) -> Bundle:
 
 
 def real_devices():
-    """Return what drives a real GPU here, by names for tests."""
-    found = {}
+    """Return the device classes that find a real GPU here, by test name."""
+    devices = {}
     for name, kind in (("real-cuda-bindings", CudaDevice), ("real-pycuda", PyCudaDevice)):
         with suppress(BackendError):
-            if kind.gpus():
-                found[name] = kind
-    return found
+            if kind.list_gpus():
+                devices[name] = kind
+    return devices
 
 
 def has_gpu() -> bool:
-    """Say whether there is a real one."""
+    """Return whether this machine has a real GPU."""
     return bool(real_devices())

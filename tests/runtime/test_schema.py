@@ -1,4 +1,4 @@
-"""Refusals in words that name what came."""
+"""Validation errors name the found and the expected value."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ class Inner(BaseModel):
     @classmethod
     def _odd(cls, value: float) -> float:
         if value == 13:
-            raise ValueError("13 is no rate")
+            raise ValueError("13 is not a rate")
         return value
 
 
@@ -29,26 +29,26 @@ class Outer(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "message"),
     [
         ({"epochs": 1, "batchsize": 2}, "schedule.batchsize is unknown"),
         ({}, "schedule.epochs is missing"),
-        ({"epochs": "one"}, "schedule.epochs: 'one' came, expected a valid integer"),
-        ({"epochs": 0}, "schedule.epochs: 0 came, expected greater than 0"),
+        ({"epochs": "one"}, "schedule.epochs: got 'one', expected a valid integer"),
+        ({"epochs": 0}, "schedule.epochs: got 0, expected greater than 0"),
         (
             {"epochs": 1, "precision": "fp8"},
-            "schedule.precision: 'fp8' came, expected 'no' or 'bf16'",
+            "schedule.precision: got 'fp8', expected 'no' or 'bf16'",
         ),
-        ({"epochs": 1, "rate": 13}, "schedule.rate: 13 is no rate"),
+        ({"epochs": 1, "rate": 13}, "schedule.rate: 13 is not a rate"),
     ],
 )
-def test_what_came_and_what_was_expected(schedule, told):
+def test_the_message_names_the_found_and_the_expected_value(schedule, message):
     with pytest.raises(ValidationError) as raised:
         Outer.model_validate({"name": "x", "schedule": schedule})
-    assert describe_validation_error(raised.value) == told
+    assert describe_validation_error(raised.value) == message
 
 
-def test_the_first_three_of_many():
+def test_three_problems_are_described_and_the_others_counted():
     with pytest.raises(ValidationError) as raised:
         Inner.model_validate({"a": 1, "b": 2, "c": 3, "epochs": 1, "d": 4})
     assert (

@@ -1,1 +1,1 @@
-"""What executes a graph."""
+"""Backends: libraries that execute a network graph."""

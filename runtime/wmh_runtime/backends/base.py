@@ -1,4 +1,4 @@
-"""What every backend has in common: one fixed batch shape, checked input, owned resources."""
+"""The interface of all backends: a fixed batch size, checked input and output, owned resources."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from wmh_runtime.errors import BackendError
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats, NetworkShape
 
-Collect = Callable[[], Floats]  # waits for a batch and returns what it gave
+WaitForBatch = Callable[[], Floats]  # waits for a submitted batch, returns its probabilities
 
 
 class Backend(ABC):
-    """Executes a network on prepared slices.
+    """Executes a network on preprocessed slices.
 
-    A backend is a context manager: it touches its device on entry and frees it on exit. It always
-    executes batches of exactly `batch_size` slices, the last one padded, so that the result for a
-    slice does not depend on how many others there are.
+    A backend is a context manager: it takes its device on entry and frees it on exit. It always
+    executes batches of exactly `batch_size` slices. The last batch is padded with zeros. So the
+    result for a slice does not depend on the number of slices.
 
     Args:
-        shape: of the network.
-        batch_size: slices executed at a time, at least 1.
+        shape: channels, outputs and slice size of the network.
+        batch_size: slices per batch, at least 1.
     """
 
     name: str
     device: str
     precision: Precision
-    emulated = False  # computes in wider arithmetic than the precision's own
-    max_in_flight = 2  # batches at a time: one is executed, the next is ready
-    num_streams = 1  # batches that are executed at the same time
+    emulated = False  # True: computes in a higher precision than `precision`
+    max_in_flight = 2  # batches submitted at a time: one executes, the next one waits
+    num_streams = 1  # batches executed at the same time
 
     def __init__(self, shape: NetworkShape, batch_size: int) -> None:
         if batch_size < 1:
@@ -65,96 +65,98 @@ class Backend(ABC):
 
         Args:
             slices: float32 [N, C, S, S], N of any size, 0 included.
-            on_executed: called after each batch with the share of slices executed, 0 to 1.
+            on_executed: called after each batch with the fraction of slices done, 0 to 1.
 
         Returns:
             float32 [N, K, S, S], in [0, 1].
 
         Raises:
-            BackendError: the backend is not open, the input has another shape or type, the
-                execution failed, or what it gave has another shape or is not finite.
+            BackendError: the backend is not open, the input has a wrong shape or dtype, the
+                execution failed, or the output has a wrong shape or is not finite.
         """
         self._require_input(slices)
-        probabilities = np.empty((len(slices), *self.shape.slice_out), np.float32)
+        probabilities = np.empty((len(slices), *self.shape.output_shape), np.float32)
         end = 0
         batches = (slices[i : i + self.batch_size] for i in range(0, len(slices), self.batch_size))
-        for given in self.execute_all(list(batch) for batch in batches):
-            start, end = end, end + len(given)
-            probabilities[start:end] = given
+        for outputs in self.execute_all(list(batch) for batch in batches):
+            start, end = end, end + len(outputs)
+            probabilities[start:end] = outputs
             if on_executed is not None:
                 on_executed(end / len(slices))
         return probabilities
 
     def execute_all(self, batches: Iterable[Sequence[Floats]]) -> Iterator[Floats]:
-        """Execute batches one behind the other, `max_in_flight` at a time; yield what each gave."""
-        waiting: deque[Collect] = deque()
-        for squares in batches:
-            if len(waiting) == self.max_in_flight:
-                yield waiting.popleft()()
-            waiting.append(self.submit(squares))
-        for collect in waiting:
-            yield collect()
+        """Execute batches in order, with `max_in_flight` submitted; yield the probabilities."""
+        in_flight: deque[WaitForBatch] = deque()
+        for slices in batches:
+            if len(in_flight) == self.max_in_flight:
+                yield in_flight.popleft()()
+            in_flight.append(self.submit(slices))
+        for wait in in_flight:
+            yield wait()
 
-    def execute(self, squares: Sequence[Floats]) -> Floats:
-        """Execute one batch: submit it and collect what it gave."""
-        return self.submit(squares)()
+    def execute(self, slices: Sequence[Floats]) -> Floats:
+        """Submit one batch, wait for it and return its probabilities."""
+        return self.submit(slices)()
 
-    def submit(self, squares: Sequence[Floats]) -> Collect:
-        """Begin to execute a batch.
+    def submit(self, slices: Sequence[Floats]) -> WaitForBatch:
+        """Start to execute a batch.
+
+        Submit at most `max_in_flight` batches before you wait for the first one, and wait for
+        them in the order in which you submitted them.
 
         Args:
-            squares: float32 [C, S, S] each, at least one and at most `batch_size`.
+            slices: float32 [C, S, S] each, at least one and at most `batch_size`.
 
         Returns:
-            What waits for it, to be called once, and returns float32 [number of squares, K, S, S],
-            in [0, 1]. At most `max_in_flight` batches are submitted before the first is collected,
-            and they are collected in their order. It raises what `submit` does.
+            A function that waits for the batch and returns float32 [number of slices, K, S, S],
+            in [0, 1]. Call it once. It raises the same errors as `submit`.
 
         Raises:
-            BackendError: as of `predict`.
-            DeviceLostError: the device is gone, and with it all that is under way.
+            BackendError: see `predict`.
+            DeviceLostError: the device failed, and all submitted batches with it.
         """
-        batch = np.zeros((self.batch_size, *self.shape.slice_in), np.float32)
-        for place, square in enumerate(squares):
-            self._require_input(square[None])
-            batch[place] = square
+        batch = np.zeros((self.batch_size, *self.shape.input_shape), np.float32)
+        for index, one in enumerate(slices):
+            self._require_input(one[None])
+            batch[index] = one
         wait = self._submit(batch)
 
-        def collect() -> Floats:
-            given = wait()
-            self._check_given(given)
-            return given[: len(squares)]
+        def wait_and_check() -> Floats:
+            outputs = wait()
+            self._check_outputs(outputs)
+            return outputs[: len(slices)]
 
-        return collect
+        return wait_and_check
 
     def _require_input(self, slices: Floats) -> None:
         if not self._is_open:
             raise BackendError("is not open", "Use it in a with statement.", about=self.name)
-        if slices.dtype != np.float32 or slices.shape[1:] != self.shape.slice_in:
-            expected = ", ".join(map(str, ("N", *self.shape.slice_in)))
+        if slices.dtype != np.float32 or slices.shape[1:] != self.shape.input_shape:
+            expected = ", ".join(map(str, ("N", *self.shape.input_shape)))
             raise BackendError(
                 f"input is {slices.dtype} {list(slices.shape)}, expected float32 [{expected}]",
-                "Prepare the slices with this bundle's preprocessing.",
+                "Preprocess the slices as this bundle's manifest says.",
             )
 
-    def _check_given(self, given: Floats) -> None:
-        """Refuse output that would become a mask of something else, or an empty one unnoticed."""
-        expected = (self.batch_size, *self.shape.slice_out)
-        if given.shape != expected:
-            problem = f"gave an array of {list(given.shape)}, expected {list(expected)}"
-            raise BackendError(problem, "The bundle does not fit its manifest.", about=self.name)
-        if not np.isfinite(given).all():
-            problem = "gave probabilities that are not finite"
+    def _check_outputs(self, outputs: Floats) -> None:
+        """Check shape and values. NaN would become an empty mask without any error."""
+        expected = (self.batch_size, *self.shape.output_shape)
+        if outputs.shape != expected:
+            problem = f"returned an array of shape {list(outputs.shape)}, expected {list(expected)}"
+            raise BackendError(problem, "The graph does not match its manifest.", about=self.name)
+        if not np.isfinite(outputs).all():
+            problem = "returned probabilities that are not finite"
             raise BackendError(problem, "Use another precision or backend.", about=self.name)
 
     @property
     def versions(self) -> dict[str, str]:
-        """The libraries that execute, by name, with their versions; none by default."""
+        """Name and version of each library that executes the network; empty by default."""
         return {}
 
     @property
     def description(self) -> str:
-        """What executes, with versions, and where."""
+        """The libraries with their versions, and the device."""
         libraries = " ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{libraries or self.name} on {self.device}"
 
@@ -167,16 +169,16 @@ class Backend(ABC):
         """Free what `_open` took."""
 
     @abstractmethod
-    def _submit(self, batch: Floats) -> Collect:
-        """Begin to execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S]."""
+    def _submit(self, batch: Floats) -> WaitForBatch:
+        """Start to execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S]."""
 
 
 class BlockingBackend(Backend):
-    """A backend whose library returns only when a batch is executed: `num_streams` threads wait."""
+    """A backend whose library call blocks until a batch is done. It uses `num_streams` threads."""
 
     def __enter__(self) -> Self:
         self.max_in_flight = self.num_streams + 1
-        self._workers = ThreadPoolExecutor(self.num_streams, self.name)
+        self._thread_pool = ThreadPoolExecutor(self.num_streams, self.name)
         return super().__enter__()
 
     def __exit__(
@@ -185,15 +187,15 @@ class BlockingBackend(Backend):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._workers.shutdown(cancel_futures=True)
+        self._thread_pool.shutdown(cancel_futures=True)
         super().__exit__(kind, error, traceback)
 
-    def _submit(self, batch: Floats) -> Collect:
-        return self._workers.submit(self._execute, batch).result
+    def _submit(self, batch: Floats) -> WaitForBatch:
+        return self._thread_pool.submit(self._execute, batch).result
 
     @abstractmethod
     def _execute(self, batch: Floats) -> Floats:
         """Execute one full batch, [batch_size, C, S, S] to [batch_size, K, S, S].
 
-        Called by `num_streams` threads at a time.
+        Up to `num_streams` threads call this at the same time.
         """

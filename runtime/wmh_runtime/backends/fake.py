@@ -1,4 +1,4 @@
-"""A backend without a network, for tests and for measuring everything around the network."""
+"""A backend without a network, for tests and for benchmarks of everything around the network."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wmh_runtime.types import Floats, NetworkShape
 
 
 class FakeBackend(BlockingBackend):
-    """Calls bright what is bright: the logistic function of the first channel, for each output.
+    """Returns the logistic function of the first channel, for each output.
 
-    It keeps the contract of a real backend, so what passes with it passes with any of them, and
-    its results are known by hand: 0 → 0.5, 1 → 0.731, −1 → 0.269.
+    It keeps the contract of a real backend. Its results are easy to check: input 0 gives 0.5,
+    1 gives 0.731, −1 gives 0.269.
     """
 
     name = "fake"
@@ -25,12 +25,12 @@ class FakeBackend(BlockingBackend):
         self.batches_executed = 0
 
     def _open(self) -> None:
-        """There is nothing to take."""
+        """Do nothing: there is no device."""
 
     def _close(self) -> None:
-        """There is nothing to free."""
+        """Do nothing: there is no device."""
 
     def _execute(self, batch: Floats) -> Floats:
         self.batches_executed += 1
-        bright = 1 / (1 + np.exp(-batch[:, :1]))
-        return np.repeat(bright, self.shape.outputs, axis=1)
+        probability = 1 / (1 + np.exp(-batch[:, :1]))
+        return np.repeat(probability, self.shape.outputs, axis=1)

@@ -1,4 +1,4 @@
-"""What backends that execute an ONNX graph have in common, on a processor or on a GPU."""
+"""Base classes of the backends that execute an ONNX graph, on a CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from wmh_runtime.precision import Precision
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
 
-# Batches at a time on a processor: each has half of its threads, which wait for fewer others.
-_AT_ONCE = 2
+# Default on CPUs: two batches at a time, each with half of the threads. Threads that share less
+# work wait less for each other.
+_DEFAULT_NUM_STREAMS = 2
 
 
 class OnnxBackend(BlockingBackend):
@@ -23,19 +24,19 @@ class OnnxBackend(BlockingBackend):
 
     Args:
         graph: the .onnx file.
-        shape: of the network in it.
-        precision: to compute in: the graph's own, or one that it is written for (`WRITTEN_AS`).
-        batch_size: slices executed at a time.
+        shape: channels, outputs and slice size of the network.
+        precision: the precision to compute in. `STORED_PRECISION` says which graphs it takes.
+        batch_size: slices per batch.
 
     Raises:
-        BackendError: the precision is none of this backend's; on entry, where the library is
-            missing or refuses the graph.
+        BackendError: this backend does not have the precision. On entry: the library is missing
+            or rejects the graph.
     """
 
-    precisions: ClassVar[tuple[Precision, ...]]  # fastest last
-    emulates: ClassVar[tuple[Precision, ...]] = ()  # takes it, computes in float32
-    library: ClassVar[str]  # the module that it needs
-    extras: ClassVar[str]  # of this distribution, which install it
+    precisions: ClassVar[tuple[Precision, ...]]  # the fastest last
+    emulated_precisions: ClassVar[tuple[Precision, ...]] = ()  # accepted, but computed in float32
+    library: ClassVar[str]  # name of the Python module
+    extras: ClassVar[str]  # extras of this package that install the library
 
     def __init__(
         self,
@@ -46,48 +47,47 @@ class OnnxBackend(BlockingBackend):
         batch_size: int = 1,
     ) -> None:
         super().__init__(shape, batch_size)
-        if precision not in (*self.precisions, *self.emulates):
+        if precision not in (*self.precisions, *self.emulated_precisions):
             raise BackendError(
                 f"does not compute in {precision}",
                 f"Choose from: {', '.join(self.precisions)}, or another backend.",
                 about=self.name,
             )
         self.precision = precision
-        self.emulated = precision in self.emulates
+        self.emulated = precision in self.emulated_precisions
         self._graph = graph
 
     @classmethod
     def require_installed(cls) -> None:
-        """Raise NotInstalledError where its library is missing."""
+        """Raise NotInstalledError if the library is missing."""
         if find_spec(cls.library) is None:
             raise NotInstalledError("is not installed", cls.install_advice(), about=cls.name)
 
     @classmethod
     def install_advice(cls) -> str:
-        """Say how to install its library."""
+        """Return the sentence that says how to install the library."""
         return f"Run in the project's folder: pip install '.[{cls.extras}]'"
 
     @classmethod
-    def precisions_here(cls) -> tuple[Precision, ...]:
-        """The precisions that this machine has; the library must be installed."""
+    def supported_precisions(cls) -> tuple[Precision, ...]:
+        """Return the precisions that this machine supports. The library must be installed."""
         return cls.precisions
 
 
 class CpuBackend(OnnxBackend):
-    """Executes an ONNX graph on the processor.
+    """Executes an ONNX graph on the CPU.
 
     Args:
         graph: the .onnx file.
-        shape: of the network in it.
-        precision: to compute in.
-        batch_size: slices executed at a time.
-        threads: of the processor; None is one a core.
-        num_streams: batches executed at the same time, which share the threads; None is the
-            fastest.
+        shape: channels, outputs and slice size of the network.
+        precision: the precision to compute in.
+        batch_size: slices per batch.
+        threads: CPU threads. None: one per core.
+        num_streams: batches executed at the same time; they share the threads. None: two.
     """
 
     device = "cpu"
-    emulates = ("fp16",)
+    emulated_precisions = ("fp16",)
 
     def __init__(
         self,
@@ -101,10 +101,10 @@ class CpuBackend(OnnxBackend):
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
         self._threads = threads or available_cores()
-        self.num_streams = min(num_streams or _AT_ONCE, self._threads)
+        self.num_streams = min(num_streams or _DEFAULT_NUM_STREAMS, self._threads)
 
     @classmethod
-    def of_bundle(
+    def from_bundle(
         cls,
         bundle: Bundle,
         *,
@@ -114,21 +114,21 @@ class CpuBackend(OnnxBackend):
         threads: int | None = None,
         num_streams: int | None = None,
     ) -> Self:
-        """Execute a graph of a bundle.
+        """Create the backend for a graph of a bundle.
 
         Args:
-            bundle: verified.
-            views: averaged within the graph.
-            precision: to compute in.
-            batch_size: slices executed at a time.
-            threads: of the processor; None is one a core.
-            num_streams: batches executed at the same time; None is the fastest.
+            bundle: an open bundle.
+            views: number of views that the graph averages.
+            precision: the precision to compute in.
+            batch_size: slices per batch.
+            threads: CPU threads. None: one per core.
+            num_streams: batches executed at the same time. None: two.
 
         Raises:
             BundleError: the bundle has no such graph.
-            BackendError: the precision is none of this backend's.
+            BackendError: this backend does not have the precision.
         """
-        if precision in cls.emulates:
+        if precision in cls.emulated_precisions:
             raise BackendError(
                 f"would only emulate {precision}, slower than float32",
                 f"Choose from: {', '.join(cls.precisions)}.",

@@ -29,7 +29,7 @@ class OnnxRuntimeBackend(CpuBackend):
         return {"onnxruntime": onnxruntime.__version__}
 
     def _open(self) -> None:
-        # The threads that execute batches compute too, beside those of the library.
+        # Each calling thread computes too, so ONNX Runtime gets fewer threads of its own.
         self._session = open_session(self._graph, self._threads - self.num_streams + 1)
 
     def _close(self) -> None:
@@ -39,7 +39,7 @@ class OnnxRuntimeBackend(CpuBackend):
         (name,) = (tensor.name for tensor in self._session.get_inputs())
         try:
             (probability,) = self._session.run(None, {name: batch})
-        except Exception as error:  # ONNX Runtime's own errors share no public base
+        except Exception as error:  # ONNX Runtime's errors have no public base class
             raise BackendError(
                 f"failed on a batch of {len(batch)}: {error}", about=self.name
             ) from error
@@ -50,7 +50,7 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
     """Open a graph file in ONNX Runtime on the CPU.
 
     Raises:
-        BackendError: ONNX Runtime is not installed, or refuses the graph.
+        BackendError: ONNX Runtime is not installed, or rejects the graph.
     """
     try:
         import onnxruntime
@@ -59,10 +59,10 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
         raise BackendError("is not installed", advice, about="ONNX Runtime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # errors only: its warnings are about its own optimizer
-    # Threads that spin while they wait take the time of those that prepare and finish scans.
+    options.log_severity_level = 3  # errors only: the warnings are about its own optimizer
+    # Threads that spin while they wait slow down preprocessing and postprocessing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=[_PROVIDER])
-    except Exception as error:  # ONNX Runtime's own errors share no public base
-        raise BackendError(f"ONNX Runtime refuses the graph: {error}", about=graph) from error
+    except Exception as error:  # ONNX Runtime's errors have no public base class
+        raise BackendError(f"ONNX Runtime rejects the graph: {error}", about=graph) from error

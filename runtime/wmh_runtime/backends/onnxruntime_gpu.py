@@ -1,6 +1,7 @@
-"""ONNX Runtime on a GPU: its CUDA provider, and its TensorRT provider.
+"""ONNX Runtime on a GPU: its CUDA provider and its TensorRT provider.
 
-Slices go through pinned memory to fixed places on the GPU, which the session is bound to.
+Slices are copied through pinned memory to fixed addresses on the GPU. The session is bound to
+these addresses.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from wmh_runtime.types import Floats, NetworkShape
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
-# What ONNX Runtime's log tells: warnings, as it does by itself; errors; nothing but the end.
-_WARNINGS, _ERRORS, _NOTHING = 2, 3, 4
+# Log levels of ONNX Runtime: warnings (its default), errors, fatal errors only.
+_WARNINGS, _ERRORS, _FATAL = 2, 3, 4
 
 
 class OnnxRuntimeGpuBackend(OnnxBackend):
@@ -32,11 +33,11 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
 
     Args:
         graph: the .onnx file.
-        shape: of the network in it.
-        open_device: takes the GPU.
-        number: of the GPU.
-        precision: to compute in.
-        batch_size: slices executed at a time.
+        shape: channels, outputs and slice size of the network.
+        open_device: opens a GPU by its index.
+        gpu_index: GPU index, as the driver counts, from 0.
+        precision: the precision to compute in.
+        batch_size: slices per batch.
     """
 
     library = "onnxruntime"
@@ -51,17 +52,17 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
         shape: NetworkShape,
         open_device: Callable[[int], Device],
         *,
-        number: int = 0,
+        gpu_index: int = 0,
         precision: Precision = "fp32",
         batch_size: int = 1,
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
         self._open_device = open_device
-        self._number = number
+        self._gpu_index = gpu_index
 
     @classmethod
     def require_installed(cls) -> None:
-        """Raise NotInstalledError where ONNX Runtime, or the provider in it, is missing."""
+        """Raise NotInstalledError if ONNX Runtime or its provider is missing."""
         super().require_installed()
         import onnxruntime
 
@@ -79,14 +80,14 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
 
     @abstractmethod
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the providers to use with their options, the wanted one first."""
+        """Return the execution providers with their options, the preferred one first."""
 
     def _open(self) -> None:
-        self._session = self._opened_session()
-        self._gpu = self._open_device(self._number)
+        self._session = self._open_session()
+        self._gpu = self._open_device(self._gpu_index)
         self.device = self._gpu.gpu.name
         try:
-            with self._gpu.current():
+            with self._gpu.activate():
                 self._bind()
         except BaseException:
             self._close()
@@ -95,75 +96,76 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
     def _close(self) -> None:
         self._binding = self._session = None
         self._gpu.close()
-        self._log(_WARNINGS)
+        self._set_log_level(_WARNINGS)
 
     @staticmethod
-    def _log(severity: int) -> None:
-        """Let the log of the process tell this and what is worse."""
+    def _set_log_level(level: int) -> None:
+        """Set the lowest severity that ONNX Runtime logs in this process."""
         import onnxruntime
 
-        onnxruntime.set_default_logger_severity(severity)
+        onnxruntime.set_default_logger_severity(level)
 
-    def _opened_session(self) -> Any:
-        """Open the graph, and refuse what ONNX Runtime falls back to without a word."""
+    def _open_session(self) -> Any:
+        """Open the graph. Raise an error if ONNX Runtime falls back to another provider."""
         self.require_installed()
         import onnxruntime
 
-        self._log(_ERRORS)  # which name the library that is missing
+        self._set_log_level(_ERRORS)  # errors name the missing library
         missing = io.StringIO()
         try:
-            with contextlib.redirect_stdout(missing):  # it prints what it does not find
+            with contextlib.redirect_stdout(missing):  # it prints the libraries that it misses
                 onnxruntime.preload_dlls()
         except RuntimeError as error:
-            raise self._not_loaded(str(error)) from error
+            raise self._loading_error(str(error)) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS
         try:
             session = onnxruntime.InferenceSession(
                 str(self._graph), options, providers=self._providers(), enable_fallback=0
             )
-        except Exception as error:  # ONNX Runtime's own errors share no public base
-            problem = f"{self.name} refuses the graph: {error}"
+        except Exception as error:  # ONNX Runtime's errors have no public base class
+            problem = f"{self.name} rejects the graph: {error}"
             raise BackendError(problem, about=self._graph) from error
         if session.get_providers()[0] != self.provider:
-            raise self._not_loaded("; ".join(missing.getvalue().splitlines()[:1]))
-        self._log(_NOTHING)  # what fails from here on is raised, or was only an attempt of cuDNN's
+            raise self._loading_error("; ".join(missing.getvalue().splitlines()[:1]))
+        # From here on failures are raised. cuDNN logs errors when it only tries an algorithm.
+        self._set_log_level(_FATAL)
         return session
 
-    def _not_loaded(self, why: str) -> BackendError:
-        problem = f"{self.provider} could not be loaded{f' ({why})' if why else ''}"
+    def _loading_error(self, reason: str) -> BackendError:
+        problem = f"{self.provider} could not be loaded{f' ({reason})' if reason else ''}"
         advice = f"Check the driver with nvidia-smi. {self.install_advice()}"
         return BackendError(problem, advice, about=self.name)
 
     def _bind(self) -> None:
         gpu, batch = self._gpu, self.batch_size
-        self._given = gpu.pinned((batch, *self.shape.slice_in))
-        self._found = gpu.pinned((batch, *self.shape.slice_out))
-        self._addresses = gpu.memory(self._given.nbytes), gpu.memory(self._found.nbytes)
-        self._done = gpu.event()
-        (given,) = (tensor.name for tensor in self._session.get_inputs())
-        (found,) = (tensor.name for tensor in self._session.get_outputs())
+        self._inputs = gpu.allocate_pinned((batch, *self.shape.input_shape))
+        self._outputs = gpu.allocate_pinned((batch, *self.shape.output_shape))
+        self._input_address = gpu.allocate(self._inputs.nbytes)
+        self._output_address = gpu.allocate(self._outputs.nbytes)
+        self._done = gpu.create_event()
+        (input_name,) = (tensor.name for tensor in self._session.get_inputs())
+        (output_name,) = (tensor.name for tensor in self._session.get_outputs())
         self._binding = self._session.io_binding()
-        place = ("cuda", self._number, np.float32)
-        to, out_of = self._addresses
-        self._binding.bind_input(given, *place, self._given.shape, to)
-        self._binding.bind_output(found, *place, self._found.shape, out_of)
+        memory = ("cuda", self._gpu_index, np.float32)
+        self._binding.bind_input(input_name, *memory, self._inputs.shape, self._input_address)
+        self._binding.bind_output(output_name, *memory, self._outputs.shape, self._output_address)
 
     def _execute(self, batch: Floats) -> Floats:
-        gpu, (given, found) = self._gpu, self._addresses
-        self._given[...] = batch
-        with gpu.current():
-            gpu.enqueue_copy_in(given, self._given)
-            self._wait()  # ONNX Runtime computes on a stream of its own
+        gpu = self._gpu
+        self._inputs[...] = batch
+        with gpu.activate():
+            gpu.enqueue_copy_to_device(self._input_address, self._inputs)
+            self._wait()  # ONNX Runtime computes on its own stream
             try:
                 self._session.run_with_iobinding(self._binding)
-            except Exception as error:  # ONNX Runtime's own errors share no public base
-                self._wait()  # a device that is lost says so here
+            except Exception as error:  # ONNX Runtime's errors have no public base class
+                self._wait()  # raises DeviceLostError if the GPU failed
                 problem = f"failed on a batch of {len(batch)}: {error}"
                 raise BackendError(problem, about=self.name) from error
-            gpu.enqueue_copy_out(self._found, found)
+            gpu.enqueue_copy_to_host(self._outputs, self._output_address)
             self._wait()
-        return self._found.copy()
+        return self._outputs.copy()
 
     def _wait(self) -> None:
         self._done.record()
@@ -178,14 +180,14 @@ class CudaProviderBackend(OnnxRuntimeGpuBackend):
     extras = "cuda"
 
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
-        # Float32 is float32: TF32 rounds to ten bits and is another precision.
-        return [(_CUDA, {"device_id": self._number, "use_tf32": 0})]
+        # No TF32: it rounds the mantissa to ten bits, so it is not float32.
+        return [(_CUDA, {"device_id": self._gpu_index, "use_tf32": 0})]
 
 
 class TensorRtProviderBackend(OnnxRuntimeGpuBackend):
-    """ONNX Runtime's TensorRT provider, which builds an engine when it first meets a graph.
+    """ONNX Runtime's TensorRT provider. It builds an engine at the first use of a graph.
 
-    In float32 TensorRT would round to TF32, which is another precision.
+    It has no float32: TensorRT would round to TF32.
     """
 
     name = "onnxruntime-tensorrt"
@@ -195,10 +197,10 @@ class TensorRtProviderBackend(OnnxRuntimeGpuBackend):
 
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
         options = {
-            "device_id": self._number,
+            "device_id": self._gpu_index,
             "trt_fp16_enable": True,
             "trt_layer_norm_fp32_fallback": True,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": str(user_cache_folder() / "onnxruntime-tensorrt"),
         }
-        return [(_TENSORRT, options), (_CUDA, {"device_id": self._number, "use_tf32": 0})]
+        return [(_TENSORRT, options), (_CUDA, {"device_id": self._gpu_index, "use_tf32": 0})]

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, with bfloat16 where the processor has it."""
+"""OpenVINO on the CPU, with bfloat16 if the CPU supports it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats
 
 _DEVICE = "CPU"
-# What is not int8 is computed in; float16 is only emulated.
-_FLOAT: dict[Precision, str] = {
+# The float type of all layers that are not INT8. FP16 is emulated in float32.
+_FLOAT_TYPE: dict[Precision, str] = {
     "fp32": "f32",
     "fp16": "f32",
     "bf16": "bf16",
@@ -25,7 +25,7 @@ class OpenVinoBackend(CpuBackend):
     """Executes an ONNX graph with OpenVINO on the CPU.
 
     Raises:
-        BackendError: on entry, also where the processor has not got the precision.
+        BackendError: on entry, also if the CPU does not support the precision.
     """
 
     name = "openvino"
@@ -41,41 +41,40 @@ class OpenVinoBackend(CpuBackend):
         return {"openvino": openvino.__version__.split("-")[0]}
 
     @classmethod
-    def precisions_here(cls) -> tuple[Precision, ...]:
-        """The precisions that this processor has: bf16 not everywhere."""
+    def supported_precisions(cls) -> tuple[Precision, ...]:
+        """Return the precisions that this CPU supports. Not every CPU has bfloat16."""
         import openvino
 
-        abilities = openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return tuple(p for p in cls.precisions if _FLOAT[p] != "bf16" or "BF16" in abilities)
+        capabilities = openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in capabilities
+        return tuple(p for p in cls.precisions if has_bf16 or _FLOAT_TYPE[p] != "bf16")
 
     def _open(self) -> None:
-        self._free: SimpleQueue[Any] = SimpleQueue()  # requests that execute nothing
+        self._free: SimpleQueue[Any] = SimpleQueue()  # idle inference requests
         try:
             import openvino
         except ImportError as error:
             raise BackendError(
                 "is not installed", self.install_advice(), about="OpenVINO"
             ) from error
-        if self.precision not in (*self.precisions_here(), *self.emulates):
-            raise BackendError(
-                "this processor has no bfloat16", "Use fp32 or int8.", about=self.name
-            )
-        # What it sets up when it first meets numpy; two threads at once would wait for each other.
+        if self.precision not in (*self.supported_precisions(), *self.emulated_precisions):
+            raise BackendError("this CPU has no bfloat16", "Use fp32 or int8.", about=self.name)
+        # OpenVINO sets up its numpy types at their first use. Two threads at once may deadlock.
         openvino.Type.f32.to_dtype()
         options = {
-            "INFERENCE_PRECISION_HINT": _FLOAT[self.precision],
+            "INFERENCE_PRECISION_HINT": _FLOAT_TYPE[self.precision],
             "NUM_STREAMS": self.num_streams,
             "INFERENCE_NUM_THREADS": self._threads,
         }
         try:
             core = openvino.Core()
             model = core.read_model(self._graph)
-            model.reshape([self.batch_size, *self.shape.slice_in])
+            model.reshape([self.batch_size, *self.shape.input_shape])
             compiled = core.compile_model(model, _DEVICE, options)
             for _ in range(self.num_streams):
                 self._free.put(compiled.create_infer_request())
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO refuses the graph: {error}", about=self._graph) from error
+            raise BackendError(f"OpenVINO rejects the graph: {error}", about=self._graph) from error
 
     def _close(self) -> None:
         self._free = SimpleQueue()

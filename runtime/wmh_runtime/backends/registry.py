@@ -1,4 +1,4 @@
-"""Which backends there are, and which of them are installed."""
+"""List all backends, and find the installed ones."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ ENGINE_KINDS = tuple(MODULES)
 
 
 def find_backend(name: str) -> type[CpuBackend]:
-    """Return an installed backend of processors.
+    """Return the installed CPU backend with this name, in upper or lower case.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no CPU backend with this name.
         NotInstalledError: its library is not installed.
     """
     by_name = {backend.name: backend for backend in CPU_BACKENDS}
     backend = by_name.get(name.lower())
     if backend is None:
         advice = f"Choose from: {', '.join(by_name)}."
-        raise InputError(f"there is no backend {name.lower()}", advice, about="--backend")
+        raise InputError(f"there is no backend {name.lower()}", advice, about="backend")
     backend.require_installed()
     return backend
 
 
 def installed_backends() -> list[type[CpuBackend]]:
-    """Return the backends of processors whose library is installed."""
+    """Return the CPU backends whose library is installed."""
     return [backend for backend in CPU_BACKENDS if find_spec(backend.library) is not None]

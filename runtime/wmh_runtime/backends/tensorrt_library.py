@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX, the libraries: their interfaces are one."""
+"""Load TensorRT or TensorRT-RTX. Both libraries have the same interface."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MODULES: dict[EngineKind, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 
 @dataclass(frozen=True)
 class TensorRtLibrary:
-    """One of the two libraries."""
+    """An imported library."""
 
     kind: EngineKind
-    library: Any
+    module: Any
 
     @property
     def version(self) -> str:
-        """Of the library; no other runs what it builds."""
-        return str(self.library.__version__)
+        """Version of the library. Only the same version runs the engines that it builds."""
+        return str(self.module.__version__)
 
 
 def load_tensorrt(kind: EngineKind) -> TensorRtLibrary:
@@ -32,9 +32,9 @@ def load_tensorrt(kind: EngineKind) -> TensorRtLibrary:
     Raises:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
-    toolkit = TensorRtLibrary(kind, _import(MODULES[kind], extra=kind))
-    require_strong_types(toolkit)
-    return toolkit
+    library = TensorRtLibrary(kind, _import(MODULES[kind], extra=kind))
+    require_strong_types(library)
+    return library
 
 
 def _import(module: str, extra: str) -> Any:
@@ -44,42 +44,42 @@ def _import(module: str, extra: str) -> Any:
         advice = f"Run in the project's folder: pip install '.[{extra}]'"
         raise NotInstalledError("is not installed", advice, about=module) from error
     except ImportError as error:
-        advice = "Install it again, with the libraries it needs."
+        advice = "Install it again, with the libraries that it needs."
         raise BackendError(f"cannot be loaded ({error})", advice, about=module) from error
 
 
-def require_strong_types(toolkit: TensorRtLibrary) -> None:
-    """Refuse a TensorRT that would choose precisions itself, unless it is told not to.
+def require_strong_types(library: TensorRtLibrary) -> None:
+    """Check that the library keeps the number types of a graph (strongly typed networks).
 
     Raises:
-        BackendError: it is older than version 11, whose networks keep the graph's types.
+        BackendError: TensorRT is older than version 11. It may compute in other precisions.
     """
-    major = int(toolkit.version.split(".")[0])
-    if toolkit.kind == "tensorrt" and major < _FIRST_STRONGLY_TYPED:
+    major = int(library.version.split(".")[0])
+    if library.kind == "tensorrt" and major < _FIRST_STRONGLY_TYPED:
         raise BackendError(
-            f"is version {toolkit.version}, {_FIRST_STRONGLY_TYPED} or later is needed",
+            f"is version {library.version}, {_FIRST_STRONGLY_TYPED} or later is needed",
             "Run in the project's folder: pip install '.[tensorrt]'",
             about="tensorrt",
         )
 
 
-def make_logger(library: Any) -> Any:
-    """Make a logger that keeps every line; its base class comes from the library."""
+def make_logger(module: Any) -> Any:
+    """Create a logger that keeps every line. Its base class comes from the library's module."""
 
-    class Log(library.ILogger):  # type: ignore[misc]
+    class Log(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            library.ILogger.__init__(self)
+            module.ILogger.__init__(self)
             self.lines: list[str] = []
             self.errors: list[str] = []
 
         @property
         def reason(self) -> str:
-            """Why something failed, as far as it was told."""
-            return self.errors[-1] if self.errors else "it gave no reason"
+            """The last error message of the library."""
+            return self.errors[-1] if self.errors else "no error message"
 
         def log(self, severity: Any, message: str) -> None:
             self.lines.extend(message.splitlines())
-            if severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR):
+            if severity in (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
 
     return Log()

@@ -1,1 +1,1 @@
-"""The bundle: an exported model on disk."""
+"""Bundles: exported models on disk."""

@@ -1,15 +1,15 @@
-"""The bundle: the folder that export leaves and that inference runs. Nothing else is read.
+"""The bundle: a folder that export writes and inference reads. It needs no other files.
 
     bundle/
-    ├── manifest.json            all that the runtime needs to know
-    ├── graphs/8-view.fp32.onnx  the network, of one view and of eight, in each precision
-    ├── graphs/weights.fp32.bin  what both graphs of a precision read their weights from
+    ├── manifest.json            everything that the runtime needs to know
+    ├── graphs/8-view.fp32.onnx  the network, for one view and for eight, in each precision
+    ├── graphs/weights.fp32.bin  the weights of both graphs of a precision
     ├── engines/                 graphs compiled for particular GPUs
-    ├── reference_outputs.npz              slices, and what the trained network says of them
+    ├── reference_outputs.npz    probe slices, and the trained network's outputs for them
     └── MODEL_CARD.md
 
-Opening a bundle verifies the hash of every file the manifest names and follows no path out of
-the folder. Nothing in it is ever unpickled or executed as code.
+Opening a bundle checks the SHA-256 of every file that the manifest lists. It rejects paths that
+lead out of the folder. Nothing in a bundle is unpickled or executed as code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from wmh_runtime.bundle.manifest import SCHEMA_VERSION, File, Graph, Manifest
 from wmh_runtime.errors import BundleError
 from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.precision import WRITTEN_AS, Precision
+from wmh_runtime.precision import STORED_PRECISION, Precision
 from wmh_runtime.schema import describe_validation_error
 from wmh_runtime.tta import Views
 
@@ -37,72 +37,73 @@ CARD_NAME = "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle on disk."""
+    """A bundle on disk, with verified files."""
 
     folder: Path
     manifest: Manifest
 
     def graph(self, *, views: Views, precision: Precision) -> Graph:
-        """Return the graph to compute so many views in this precision with.
+        """Return the graph for this number of views and this precision.
 
         Raises:
-            BundleError: the bundle has none.
+            BundleError: the bundle has no such graph.
         """
-        written = WRITTEN_AS[precision]
+        stored = STORED_PRECISION[precision]
         for graph in self.manifest.graphs:
-            if (graph.views, graph.precision) == (views, written):
+            if (graph.views, graph.precision) == (views, stored):
                 return graph
         present = ", ".join(
             f"{graph.views}-view {graph.precision}" for graph in self.manifest.graphs
         )
         raise BundleError(
-            f"has no {views}-view {written} graph, only {present}",
+            f"has no {views}-view {stored} graph, only {present}",
             "Choose one of these, or export the bundle again.",
             about=self.folder,
         )
 
     def verify_engines(self) -> None:
-        """Compare all engines with the manifest.
+        """Check the SHA-256 of all engines.
 
         Raises:
-            BundleError: one is missing or altered.
+            BundleError: an engine is missing or changed.
         """
         for engine in self.manifest.engines:
             self.verify(engine)
 
     def verify(self, file: File) -> None:
-        """Compare one file with the manifest.
+        """Check the SHA-256 of one file.
 
         Raises:
-            BundleError: it is missing, altered, or outside the bundle.
+            BundleError: the file is missing, changed, or outside the bundle.
         """
         _verify(self.folder, file)
 
     def network_sha256(self, graph: Graph) -> str:
-        """Return the hash of a graph and of the weights it reads, which its own file only names."""
+        """Return the hash of a graph and its weights, which are in a separate file."""
         weights = [file.sha256 for file in self.manifest.weights if file.path == graph.weights]
         return hashlib.sha256("".join([graph.sha256, *weights]).encode()).hexdigest()
 
     def path_of(self, file: File) -> Path:
-        """Return where a file of the bundle lies."""
+        """Return the path of a file of the bundle."""
         return self.folder / file.path
 
 
-def open_bundle(name_or_folder: str | Path) -> Bundle:
-    """Open a bundle by the name of one that comes with the program, or by its folder.
+def load_bundle(name_or_folder: str | Path) -> Bundle:
+    """Open a bundle by its folder, or by the name of a bundle that comes with the program.
 
-    All that any machine uses is verified; engines are where they are used.
+    All files but the engines are verified. An engine is verified when it is used.
 
     Raises:
-        BundleError: it is missing, incomplete, altered, of a newer schema, or points outside.
+        BundleError: the bundle is missing, incomplete, changed or of another schema version, or
+            lists a file outside its folder.
     """
     try:
-        folder = _folder_of(name_or_folder)
+        folder = _find_folder(name_or_folder)
         manifest = _read_manifest(folder)
         for file in manifest.files:
             if file not in manifest.engines:
                 _verify(folder, file)
-        _require_nothing_else(folder, (*manifest.graphs, *manifest.weights))
+        _require_no_other_files(folder, (*manifest.graphs, *manifest.weights))
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({error})"
         raise BundleError(problem, "Check its permissions.", about=name_or_folder) from error
@@ -118,16 +119,16 @@ def _shipped_folder() -> Path:
     return Path(str(resources.files("wmh_runtime"))) / "bundles"
 
 
-def _folder_of(name_or_folder: str | Path) -> Path:
-    """A shipped bundle's name wins only where no folder of that name holds a bundle."""
+def _find_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a bundle. A folder on disk is preferred to a shipped bundle."""
     folder = Path(name_or_folder)
     if (folder / MANIFEST_NAME).is_file():
         return folder
     if str(name_or_folder) in shipped_bundles():
         return _shipped_folder() / str(name_or_folder)
-    found = "is a folder without manifest.json" if folder.is_dir() else "is not a bundle folder"
+    problem = "is a folder without manifest.json" if folder.is_dir() else "is not a bundle folder"
     raise BundleError(
-        found,
+        problem,
         f"Give a folder written by wmh-export, or one of: {', '.join(shipped_bundles())}.",
         about=name_or_folder,
     )
@@ -143,10 +144,10 @@ def _read_manifest(folder: Path) -> Manifest:
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
-        newer = version > SCHEMA_VERSION
+        advice = "Upgrade wmh-lora, or export" if version > SCHEMA_VERSION else "Export"
         raise BundleError(
-            f"has schema version {version}, this program reads {SCHEMA_VERSION}",
-            f"{'Upgrade wmh-lora, or export' if newer else 'Export'} it again with this version.",
+            f"has schema version {version}, this program reads version {SCHEMA_VERSION}",
+            f"{advice} it again with this version.",
             about=path,
         )
     try:
@@ -162,34 +163,33 @@ def _read_manifest(folder: Path) -> Manifest:
 def _verify(folder: Path, file: File) -> None:
     path = folder / file.path
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"names {file.path}, outside the bundle", "Do not use it.", about=folder)
+        problem = f"lists {file.path}, which is outside the bundle"
+        raise BundleError(problem, "Do not use this bundle.", about=folder)
     if not path.is_file():
         raise BundleError("is missing", "Copy the whole bundle folder again.", about=path)
-    found = sha256_file(path)
-    if found != file.sha256:
+    sha256 = sha256_file(path)
+    if sha256 != file.sha256:
         raise BundleError(
-            f"has SHA-256 {found[:12]}…, the manifest says {file.sha256[:12]}…",
-            "The file was altered or copied incompletely: copy the bundle again.",
+            f"has SHA-256 {sha256[:12]}…, the manifest says {file.sha256[:12]}…",
+            "The file was changed, or is incomplete. Copy the bundle again.",
             about=path,
         )
 
 
-def _is_left_by_desktops(path: Path, place: Path) -> bool:
-    parts = path.relative_to(place).parts
+def _is_desktop_file(path: Path, folder: Path) -> bool:
+    """Return whether a file is hidden, or one that a desktop writes into folders."""
+    parts = path.relative_to(folder).parts
     return path.name in ("Thumbs.db", "desktop.ini") or any(p.startswith(".") for p in parts)
 
 
-def _require_nothing_else(folder: Path, files: Iterable[File]) -> None:
-    """Refuse files beside or below the graphs that are not named: a graph might read them.
-
-    But for hidden ones, which desktops leave wherever somebody looked.
-    """
-    named = {folder / file.path for file in files}
-    for place in {path.parent for path in named}:
-        for path in sorted(place.rglob("*")):
-            if path.is_file() and path not in named and not _is_left_by_desktops(path, place):
+def _require_no_other_files(bundle_folder: Path, files: Iterable[File]) -> None:
+    """Check that the folders of the graphs contain listed files only: a graph may read others."""
+    listed = {bundle_folder / file.path for file in files}
+    for folder in {path.parent for path in listed}:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path not in listed and not _is_desktop_file(path, folder):
                 raise BundleError(
-                    f"holds {path.name}, which its manifest does not name",
+                    f"contains {path.name}, which the manifest does not list",
                     "Remove it, or copy the bundle again.",
-                    about=place,
+                    about=folder,
                 )

@@ -1,6 +1,6 @@
-"""The manifest: everything the runtime needs to know of a model, `manifest.json` of a bundle.
+"""The manifest of a bundle, `manifest.json`: everything that the runtime needs to know.
 
-Its JSON Schema is docs/manifest.schema.json; docs/bundle.md explains it.
+Its JSON Schema is docs/manifest.schema.json. docs/bundle.md explains the keys.
 """
 
 from __future__ import annotations
@@ -19,105 +19,105 @@ from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.text import INTENDED_USE
 from wmh_runtime.tta import Tta, Views
-from wmh_runtime.types import Data, EngineKind, NetworkShape
+from wmh_runtime.types import EngineKind, NetworkShape, ProbeSource
 
 SCHEMA_VERSION: Final = 3
 
 
-class Choice(StrictModel):
-    """The best threshold and minimum size with so many views, and what they reach."""
+class OperatingPoint(StrictModel):
+    """The best thresholds and minimum lesion sizes for a number of views, and their scores."""
 
     views: Views
     outputs: list[Output]
-    mean_dice: list[float] = Field(description="for each output")
-    mean_lesion_f1: list[float] = Field(description="for each output")
+    mean_dice: list[float] = Field(description="one value per output")
+    mean_lesion_f1: list[float] = Field(description="one value per output")
 
 
 class Calibration(StrictModel):
-    """How thresholds, minimum sizes and what is certainly empty were chosen."""
+    """Thresholds and minimum lesion sizes, chosen on validation scans."""
 
-    choices: list[Choice] = Field(description="of all eight views, then of one")
-    empty_below: list[float] = Field(
+    operating_points: list[OperatingPoint] = Field(description="for eight views, then for one view")
+    empty_slice_thresholds: list[float] = Field(
         default=[],
-        description="for each output: a slice whose probability in the first view stays below"
-        " this everywhere holds none of it",
+        description="one value per output, for adaptive views: a slice is empty if its probability"
+        " in the first view is below this everywhere",
     )
-    scans: int = Field(ge=1, description="validation scans it was chosen on")
-    lesion_f1_weight: float
+    scans: int = Field(ge=1, description="number of validation scans")
+    lesion_f1_weight: float = Field(description="weight of lesion F1 against Dice, 0 to 1")
 
     @property
     def outputs(self) -> list[Output]:
-        """The choice for eight views, which is what a bundle runs unless told otherwise."""
-        return self.choices[0].outputs
+        """The outputs with thresholds and minimum lesion sizes for eight views, the default."""
+        return self.operating_points[0].outputs
 
 
 class File(StrictModel):
     """A file of the bundle."""
 
-    path: str = Field(description="relative to the bundle, with forward slashes")
+    path: str = Field(description="relative to the bundle folder, with forward slashes")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Graph(File):
-    """One ONNX graph: float32 [N, C, S, S] in, probability float32 [N, K, S, S] out."""
+    """An ONNX graph. Input: float32 [N, C, S, S]. Output: probability, float32 [N, K, S, S]."""
 
     precision: GraphPrecision
     views: Views
-    weights: str | None = Field(description="path of the file it reads its weights from")
-    parity: list[Parity] = Field(min_length=1, description="for each backend that was at hand")
+    weights: str | None = Field(description="path of the file with the weights")
+    parity: list[Parity] = Field(min_length=1, description="as measured with each backend")
 
 
 class BatchProfile(StrictModel):
-    """The batches, in slices, that an engine takes."""
+    """The optimization profile of an engine: its batch sizes, in slices."""
 
-    least: int = Field(ge=1)
-    best: int = Field(ge=1, description="that it is tuned for")
-    most: int = Field(ge=1)
+    min: int = Field(ge=1)
+    opt: int = Field(ge=1, description="the batch size that the engine is optimized for")
+    max: int = Field(ge=1)
 
 
 class Engine(File):
     """A graph compiled by TensorRT or TensorRT-RTX for particular GPUs."""
 
     kind: EngineKind
-    version: str = Field(description="of the library that compiled it; no other runs it")
+    version: str = Field(description="version of the library; only the same version runs it")
     targets: list[str] = Field(min_length=1, description="compute capabilities, such as sm89")
-    gpu: str = Field(description="the only model it is for, of tensorrt; empty: all of the targets")
+    gpu: str = Field(description="the only GPU model that runs it; empty: all GPUs of the targets")
     network_sha256: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="of the graph it was built from, with its weights"
+        pattern=r"^[0-9a-f]{64}$", description="hash of the graph it was built from and its weights"
     )
     precision: GraphPrecision
     views: Views
     profile: BatchProfile
     build_seconds: float
-    fused_attention: int = Field(
-        description="attention layers that became one kernel, by the log of the build"
+    fused_attention_layers: int = Field(
+        description="attention layers that TensorRT fused into one kernel, from the build log"
     )
-    attention_layers: int = Field(description="of the network")
+    attention_layers: int = Field(description="attention layers of the network")
 
 
 class QuantizationTrial(StrictModel):
-    """One choice of layers left in float32, and what it cost."""
+    """One trial: INT8 with some groups of layers in float32, against the float32 graph."""
 
-    left_out: list[str] = Field(description="groups of layers that stay in float32")
-    mask_dice: float = Field(description="with the float32 graph, on slices of the search")
+    float32_groups: list[str] = Field(description="groups of layers that stay in float32")
+    mask_dice: float = Field(description="Dice of the masks, on the slices of the search")
     volume_percent: float | None = Field(
-        description="difference from the float32 graph's, unsigned; null where that finds nothing"
+        description="absolute volume difference in percent; null: the float32 graph finds nothing"
     )
 
 
 class Quantization(StrictModel):
-    """How the INT8 graph came to be."""
+    """How the INT8 graphs were made."""
 
     quantizer: str
-    calibration_slices: dict[Data, int] = Field(description="how many, by what they show")
-    left_out: list[str] = Field(description="groups of layers that stay in float32")
+    calibration_slices: dict[ProbeSource, int] = Field(description="number of slices by source")
+    float32_groups: list[str] = Field(description="groups of layers that stay in float32")
     trials: list[QuantizationTrial]
 
 
 class Training(StrictModel):
-    """Where a model comes from."""
+    """The training of a model."""
 
-    data: str = Field(description="what the data set calls itself")
+    data: str = Field(description="name of the data set")
     training_scans: int
     validation_scans: int
     training_slices: int
@@ -127,7 +127,7 @@ class Training(StrictModel):
 
 
 class Manifest(StrictModel):
-    """Everything the runtime needs to know of a model."""
+    """Everything that the runtime needs to know about a model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
     name: str
@@ -136,52 +136,57 @@ class Manifest(StrictModel):
     preprocessing: Preprocessing
     calibration: Calibration
     graphs: list[Graph] = Field(min_length=1)
-    weights: list[File] = Field(description="files the graphs read their weights from")
-    reference_outputs: File = Field(description="slices, and what the trained network says of them")
-    engines: list[Engine] = Field(default=[], description="made by wmh-export engines")
+    weights: list[File] = Field(description="files with the weights of the graphs")
+    reference_outputs: File = Field(
+        description="probe slices, and the trained network's outputs for them"
+    )
+    engines: list[Engine] = Field(default=[], description="built by wmh-export engines")
     quantization: Quantization | None = Field(default=None, description="of the INT8 graphs")
-    refused: list[str] = Field(default=[], description="precisions that were left out, and why")
+    skipped_precisions: list[str] = Field(
+        default=[], description="precisions that are not in the bundle, each with the reason"
+    )
     training: Training
-    tools: dict[str, str] = Field(description="versions of what made the bundle")
+    library_versions: dict[str, str] = Field(description="of the libraries that made the bundle")
     license: str
     intended_use: str = INTENDED_USE
-    warning: str = Field(default="", description="a warning that every result shall bear")
+    warning: str = Field(default="", description="a warning that every result shows")
 
     @property
     def network_shape(self) -> NetworkShape:
-        """C, K and S of the graphs."""
+        """Channels (C), outputs (K) and slice size (S) of the graphs."""
         return NetworkShape(len(self.channels), len(self.outputs), self.preprocessing.size_px)
 
     def outputs_of(self, tta: Tta) -> list[Output]:
-        """The outputs with what was calibrated for so many views.
+        """Return the outputs with thresholds and minimum lesion sizes for these views.
 
         Raises:
-            BundleError: nothing was.
+            BundleError: the bundle is not calibrated for them.
         """
-        if tta == "adaptive" and not self.calibration.empty_below:
+        if tta == "adaptive" and not self.calibration.empty_slice_thresholds:
             raise _not_calibrated("adaptive views")
         if tta != "none":
             return self.outputs
-        for choice in self.calibration.choices:
-            if choice.views == 1:
-                return choice.outputs
+        for point in self.calibration.operating_points:
+            if point.views == 1:
+                return point.outputs
         raise _not_calibrated("one view")
 
-    def empty_below(self, output: Output) -> float:
-        """Return the bound below which one view says that a slice holds none of an output.
+    def empty_slice_threshold(self, output: Output) -> float:
+        """Return the probability below which the first view of a slice counts as empty.
 
         Args:
-            output: with a threshold of its own; a lower one finds more, and lowers the bound too.
+            output: an output of this manifest. If its threshold is lower than the calibrated one,
+                the result is lowered in proportion.
         """
-        bounds = zip(self.outputs, self.calibration.empty_below, strict=True)
-        own, bound = next((own, bound) for own, bound in bounds if own.name == output.name)
-        return bound * min(1, output.threshold / own.threshold)
+        pairs = zip(self.outputs, self.calibration.empty_slice_thresholds, strict=True)
+        own, threshold = next(pair for pair in pairs if pair[0].name == output.name)
+        return threshold * min(1, output.threshold / own.threshold)
 
     @model_validator(mode="after")
-    def _bound_for_each_output(self) -> Self:
-        bounds = len(self.calibration.empty_below)
-        if bounds not in (0, len(self.outputs)):
-            raise ValueError(f"{bounds} bounds of empty slices, expected {len(self.outputs)}")
+    def _check_empty_slice_thresholds(self) -> Self:
+        count = len(self.calibration.empty_slice_thresholds)
+        if count not in (0, len(self.outputs)):
+            raise ValueError(f"{count} empty_slice_thresholds, expected {len(self.outputs)}")
         return self
 
     @property
@@ -191,18 +196,19 @@ class Manifest(StrictModel):
 
     @property
     def files(self) -> tuple[File, ...]:
-        """All files that the manifest names."""
+        """All files that the manifest lists."""
         return (*self.graphs, *self.weights, self.reference_outputs, *self.engines)
 
     @property
     def model_id(self) -> str:
-        """Hash of all that decides a mask: graphs, weights, preprocessing, calibrated outputs.
+        """Hash of everything that affects a mask.
 
-        A graph counts with its precision and views, so none can stand in for another. Defaults
-        are left out, so that a later, optional field changes no bundle's id.
+        This is: graphs with their precision and views, weights, preprocessing and calibrated
+        outputs. Default values are not hashed, so that a new optional field does not change the
+        id of existing bundles.
         """
-        sha256_file = {file.path: file.sha256 for file in self.weights}
-        decisive = {
+        weights_sha256 = {file.path: file.sha256 for file in self.weights}
+        hashed = {
             "channels": self.channels,
             "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
             "preparation": self.preprocessing.model_dump(exclude_defaults=True),
@@ -211,25 +217,25 @@ class Manifest(StrictModel):
                     graph.precision,
                     graph.views,
                     graph.sha256,
-                    sha256_file.get(graph.weights or "", ""),
+                    weights_sha256.get(graph.weights or "", ""),
                 ]
                 for graph in self.graphs
             ),
         }
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _not_calibrated(what: str) -> BundleError:
-    problem = f"the bundle is not calibrated for {what}"
-    remedy = "Use --tta full, or calibrate its checkpoint again and build it again."
-    return BundleError(problem, remedy, about="--tta")
+def _not_calibrated(views: str) -> BundleError:
+    problem = f"the bundle is not calibrated for {views}"
+    remedy = "Use full, or calibrate the checkpoint again and build the bundle again."
+    return BundleError(problem, remedy, about="tta")
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of `manifest.json`, as docs/manifest.schema.json publishes it."""
+    """Return the JSON Schema of `manifest.json`. It is published as docs/manifest.schema.json."""
     return Manifest.model_json_schema()
 
 
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201 - its only output
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201 - this is the output

@@ -1,1 +1,1 @@
-"""Prove that a backend computes what the trained network computes."""
+"""Compare backends with the reference outputs of the trained network."""

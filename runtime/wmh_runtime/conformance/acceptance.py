@@ -1,10 +1,8 @@
-"""A bundle meets a machine: what executes it is compared before it is believed.
+"""Acceptance check: compare a backend with the reference outputs before its first use.
 
-Engines and low precisions can be silently wrong on one device and right on another. So whatever
-executes a bundle is asked, once on each machine, what the trained network was asked, and refused
-where it is beyond its precision's bound; but for ONNX Runtime in float32, by which every bundle
-was proven when it was made. `wmh-infer` does so; a program that drives a `Segmenter` itself calls
-`check_acceptance` before.
+Engines and low precisions can be wrong on one device and right on another, without any error. So
+each backend is compared once per machine, and rejected if it violates the tolerance of its
+precision. ONNX Runtime in float32 is not compared: this was done when the bundle was made.
 """
 
 from __future__ import annotations
@@ -32,62 +30,62 @@ from wmh_runtime.tta import Views
 def check_acceptance(
     bundle: Bundle, backend: Backend, executed: File, views: Views
 ) -> Parity | None:
-    """Compare a backend with the trained network, where that was not done before on this machine.
+    """Compare a backend with the reference outputs, unless this machine did so before.
 
     Args:
-        bundle: verified.
-        backend: open.
-        executed: the graph or the engine of the bundle that it executes.
-        views: that it looks at.
+        bundle: an open bundle.
+        backend: an open backend.
+        executed: the graph or engine of the bundle that the backend executes.
+        views: number of views that the graph averages.
 
     Returns:
-        What was measured; None where nothing had to be.
+        The measurement. None: the comparison was not needed.
 
     Raises:
-        BackendError: it is beyond its precision's bound, here or where the bundle was made.
+        BackendError: the backend violates the tolerance, here or where the bundle was made.
     """
-    for known in (parity for graph in bundle.manifest.graphs for parity in graph.parity):
-        if known.kind == (backend.name, backend.precision, views):
-            _require_truth(known, "where the bundle was made")
+    for recorded in (parity for graph in bundle.manifest.graphs for parity in graph.parity):
+        if recorded.key == (backend.name, backend.precision, views):
+            _require_tolerance(recorded, "where the bundle was made")
     if (backend.name, backend.precision) == (OnnxRuntimeBackend.name, "fp32"):
         return None
-    mark = _mark(bundle, backend, executed, views)
-    if _says_so(mark):
+    path = _cache_path(bundle, backend, executed, views)
+    if _was_accepted(path):
         return None
     parity = measure_parity(load_reference_outputs(bundle), backend, views)
-    _require_truth(parity, "on this machine")
+    _require_tolerance(parity, "on this machine")
     content = f"{parity.model_dump_json()}\n".encode()
-    write_cache(mark, content, "the comparison with the network cannot be remembered")
+    write_cache(path, content, "the result of the acceptance check cannot be stored")
     return parity
 
 
-def _require_truth(parity: Parity, where: str) -> None:
-    if parity.shortfall:
+def _require_tolerance(parity: Parity, where: str) -> None:
+    if parity.violation:
         raise BackendError(
-            f"computes another result {where} than the trained network: {parity.shortfall}",
-            "Use another --precision or --backend.",
+            f"output differs from the trained network {where}: {parity.violation}",
+            "Use another precision or backend.",
             about=f"{parity.precision} on {parity.backend}, {parity.data}",
         )
 
 
-def _says_so(mark: Path) -> bool:
-    """Say whether a mark tells of a comparison within what the bound is today."""
+def _was_accepted(path: Path) -> bool:
+    """Return whether a cache file holds a measurement within the current tolerance."""
     with suppress(ValidationError):
-        return not Parity.model_validate_json(read_cache(mark)).shortfall
+        return not Parity.model_validate_json(read_cache(path)).violation
     return False
 
 
-def _mark(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Path:
-    """Return the file that says that it was done, of what and where."""
-    what = (
+def _cache_path(bundle: Bundle, backend: Backend, executed: File, views: Views) -> Path:
+    """Return the cache file for this bundle, backend, graph or engine, and machine."""
+    key = (
         bundle.manifest.model_id,
         executed.sha256,
         backend.description,
         backend.precision,
         str(views),
-        str(backend.batch_size),  # a GPU's kernels are chosen by it
+        str(backend.batch_size),  # GPU libraries choose kernels by the batch size
         cpu_name(),
-        platform.node(),  # the folder may be shared by several machines
+        platform.node(),  # several machines may share the cache folder
     )
-    identity = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
+    identity = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     return user_cache_folder() / "compared" / f"{identity}.json"

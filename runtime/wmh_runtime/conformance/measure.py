@@ -1,4 +1,4 @@
-"""Measure how far a backend is from the trained network."""
+"""Measure how far a backend is from the reference outputs."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.tta import Views
 
 
-def measure_parity(answers: ReferenceOutputs, backend: Backend, views: Views) -> Parity:
-    """Ask a backend what the network was asked.
+def measure_parity(reference: ReferenceOutputs, backend: Backend, views: Views) -> Parity:
+    """Execute the probe slices with a backend and compare the result with the reference outputs.
 
     Args:
-        answers: of the network.
-        backend: open, of the same shape.
-        views: that the backend looks at.
+        reference: reference outputs of the trained network.
+        backend: an open backend of the same network.
+        views: number of views that the backend's graph averages.
 
     Raises:
-        BackendError: the answers show no lesion, so that agreement would mean nothing; or the
-            execution failed, or gave what is not finite.
+        BackendError: the reference outputs contain no lesion, so a comparison proves nothing; or
+            the execution failed.
     """
-    expected = answers.probability[views]  # [n, K, S, S]
-    data = answers.questions.data
-    masks = answers.masks(expected)
-    if not masks.any():
+    expected = reference.probability[views]  # [n, K, S, S]
+    data = reference.probes.data
+    expected_masks = reference.masks(expected)
+    if not expected_masks.any():
         raise BackendError(
             f"the network finds no lesion in the {data} of the parity check",
-            "Train it further, or give scans with lesions; two empty masks prove nothing.",
+            "Train it longer, or use scans with lesions. Two empty masks prove nothing.",
         )
-    found = backend.predict(answers.questions.slices[: len(expected)])
-    found_masks = answers.masks(found)
-    difference = np.abs(expected.astype(np.float64) - found)
-    pixel_ml = answers.questions.pixel_ml[: len(expected), None, None]
+    outputs = backend.predict(reference.probes.slices[: len(expected)])
+    masks = reference.masks(outputs)
+    difference = np.abs(expected.astype(np.float64) - outputs)
+    pixel_ml = reference.probes.pixel_ml[: len(expected), None, None]
     return Parity(
         backend=backend.description,
         precision=backend.precision,
@@ -48,11 +48,11 @@ def measure_parity(answers: ReferenceOutputs, backend: Backend, views: Views) ->
         outputs=[
             OutputParity(
                 name=name,
-                reference_ml=round(float((masks[:, k] * pixel_ml).sum()), 4),
-                found_ml=round(float((found_masks[:, k] * pixel_ml).sum()), 4),
-                mask_dice=dice_of_masks(masks[:, k], found_masks[:, k]),
-                differing_pixels=int((masks[:, k] != found_masks[:, k]).sum()),
+                reference_ml=round(float((expected_masks[:, k] * pixel_ml).sum()), 4),
+                backend_ml=round(float((masks[:, k] * pixel_ml).sum()), 4),
+                mask_dice=dice_of_masks(expected_masks[:, k], masks[:, k]),
+                differing_pixels=int((expected_masks[:, k] != masks[:, k]).sum()),
             )
-            for k, name in enumerate(answers.thresholds)
+            for k, name in enumerate(reference.thresholds)
         ],
     )

@@ -1,4 +1,4 @@
-"""Questions: prepared slices to ask networks about, of phantoms and of a user's own scans."""
+"""Probe slices: preprocessed slices of phantoms or scans, to compare backends on."""
 
 from __future__ import annotations
 
@@ -14,95 +14,95 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
-from wmh_runtime.types import Data, Floats
+from wmh_runtime.types import Floats, ProbeSource
 
-_MOST_SCANS = 4
-_OF_SCANS = 16  # slices; each of them costs a view, or eight
-_MIDDLE = 0.5  # share of a scan's slices where lesions are looked for
+_MAX_SCANS = 4
+_MAX_SLICES = 16  # of all scans together; each slice is executed in one view or in eight
+_MIDDLE = 0.5  # fraction of a scan's slices to choose from, around the middle
 
 
 @dataclass(frozen=True)
 class ProbeSlices:
-    """Slices to ask about."""
+    """Slices with the volume of their pixels."""
 
-    data: Data
-    slices: Floats  # [N, C, S, S], of values that float16 holds: so they are stored
-    pixel_ml: Floats  # [N], volume of a pixel of each, as thick as its scan's slices
+    data: ProbeSource
+    slices: Floats  # [N, C, S, S], rounded to float16, which is how they are stored
+    pixel_ml: Floats  # [N], pixel area times slice thickness, in mL
 
     def __len__(self) -> int:
-        """How many slices."""
+        """Return the number of slices."""
         return len(self.slices)
 
-    def at(self, places: NDArray[np.intp]) -> ProbeSlices:
-        """Take some of them, in the order given."""
-        return ProbeSlices(self.data, self.slices[places], self.pixel_ml[places])
+    def select(self, indices: NDArray[np.intp]) -> ProbeSlices:
+        """Return the slices at these indices, in this order."""
+        return ProbeSlices(self.data, self.slices[indices], self.pixel_ml[indices])
 
-    def alternately(self) -> tuple[ProbeSlices, ProbeSlices]:
-        """Deal them out to two."""
-        places = np.arange(len(self))
-        return self.at(places[::2]), self.at(places[1::2])
+    def split_alternately(self) -> tuple[ProbeSlices, ProbeSlices]:
+        """Split into the slices with even index and those with odd index."""
+        indices = np.arange(len(self))
+        return self.select(indices[::2]), self.select(indices[1::2])
 
 
-def choose_scans(folder: Path) -> list[Path]:
-    """Choose up to four of a user's FLAIR scans, spread over the folder by name.
+def select_probe_scans(folder: Path) -> list[Path]:
+    """Select up to four FLAIR scans, evenly spaced in the sorted list of a folder's scans.
 
     Raises:
-        InputError: there is none.
+        InputError: the folder has no scans.
     """
-    nowhere = folder / ".wmh-nowhere"  # no results lie among the scans
-    found = [one.path for one in discover(folder, nowhere).scans]
-    places = np.linspace(0, len(found) - 1, min(_MOST_SCANS, len(found))).round().astype(int)
-    return [found[place] for place in places]
+    no_results = folder / ".wmh-nowhere"  # does not exist: there is no output folder to skip
+    paths = [scan.path for scan in discover(folder, no_results).scans]
+    indices = np.linspace(0, len(paths) - 1, min(_MAX_SCANS, len(paths))).round().astype(int)
+    return [paths[index] for index in indices]
 
 
 def scan_probes(
     scans: Sequence[Path], preprocessing: Preprocessing, channels: int
 ) -> tuple[ProbeSlices, ProbeSlices]:
-    """Take slices of the middle of scans, where most lesions are.
+    """Extract slices from the middle of scans, where most lesions are.
 
     Args:
-        scans: files, at least one.
-        preprocessing: of the bundle or the recipe.
-        channels: C; only networks of one channel can be asked so.
+        scans: scan files, at least one.
+        preprocessing: the preprocessing of the bundle or the recipe.
+        channels: C of the network, which must be 1.
 
     Returns:
-        Slices to compare on, always the same of a scan; and from between them, as many to learn
-        from.
+        Slices to compare on, always the same for the same scans; and the slices between them, to
+        calibrate INT8 on.
 
     Raises:
-        InputError: a scan cannot be read, or the network takes several channels.
+        InputError: a scan cannot be read, or the network has several channels.
     """
     if channels != 1:
-        problem = f"show one channel, this network takes {channels}"
-        raise InputError(problem, "Leave --scans out.", about="--scans")
-    each = -(-_OF_SCANS // len(scans))
+        problem = f"have one channel, this network takes {channels}"
+        raise InputError(problem, "Run without scans.", about="scans")
+    slices_per_scan = -(-_MAX_SLICES // len(scans))
     parts: list[ProbeSlices] = []
     for path in scans:
         scan = read_scan(path)
-        prepared = preprocess([scan], preprocessing)
-        count = len(prepared.slices)
+        preprocessed = preprocess([scan], preprocessing)
+        count = len(preprocessed.slices)
         margin = (1 - _MIDDLE) / 2 * count
-        places = np.unique(np.linspace(margin, count - 1 - margin, each).astype(int))
-        parts.append(take_slices("scans", scan, prepared, places, preprocessing))
-    return join_slices(parts).alternately()
+        indices = np.unique(np.linspace(margin, count - 1 - margin, slices_per_scan).astype(int))
+        parts.append(extract_probe_slices("scans", scan, preprocessed, indices, preprocessing))
+    return concatenate_probe_slices(parts).split_alternately()
 
 
-def take_slices(
-    data: Data,
+def extract_probe_slices(
+    data: ProbeSource,
     scan: Scan,
-    prepared: PreprocessedScan,
-    places: NDArray[np.intp],
+    preprocessed: PreprocessedScan,
+    indices: NDArray[np.intp],
     preprocessing: Preprocessing,
 ) -> ProbeSlices:
-    """Take some of the slices of a prepared scan, rounded to values that float16 holds."""
-    axis = prepared.restoration.reorientation.axes[0]
+    """Return some slices of a preprocessed scan, rounded to float16."""
+    axis = preprocessed.geometry.reorientation.axes[0]
     pixel_ml = preprocessing.pixel_size_mm**2 * scan.spacing_mm[axis] / 1000
-    slices = prepared.slices[places].astype(np.float16).astype(np.float32)
-    return ProbeSlices(data, slices, np.full(len(places), pixel_ml, np.float32))
+    slices = preprocessed.slices[indices].astype(np.float16).astype(np.float32)
+    return ProbeSlices(data, slices, np.full(len(indices), pixel_ml, np.float32))
 
 
-def join_slices(parts: list[ProbeSlices]) -> ProbeSlices:
-    """Put the slices of several scans behind each other."""
+def concatenate_probe_slices(parts: list[ProbeSlices]) -> ProbeSlices:
+    """Concatenate the slices of several scans."""
     return ProbeSlices(
         parts[0].data,
         np.concatenate([part.slices for part in parts]),

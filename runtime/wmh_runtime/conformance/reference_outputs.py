@@ -1,7 +1,7 @@
-"""Answers: slices with lesions, and what the trained network says of them.
+"""Reference outputs: probe slices with lesions, and the trained network's outputs for them.
 
-A bundle carries them. Whatever executes it, here or on a machine without the tools that made it,
-can be asked the same and compared. The slices show phantoms, never patients.
+Every bundle contains them. So every backend can be compared with the trained network, also on
+machines without PyTorch. The probe slices in a bundle show phantoms, never patients.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import BundleError
 from wmh_runtime.files.atomic import write_bytes_atomically
-from wmh_runtime.tta import ALL_VIEWS, VIEWS, Views
+from wmh_runtime.tta import VIEW_COUNTS, VIEWS, Views
 from wmh_runtime.types import Floats, Mask
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What a network says of slices, and from which probability on that is a lesion."""
+    """Probe slices, the network's probabilities for them, and the thresholds of the outputs."""
 
-    questions: ProbeSlices
-    probability: Mapping[Views, Floats]  # [n, K, S, S], of the first n slices; fewer of eight views
+    probes: ProbeSlices
+    probability: Mapping[Views, Floats]  # [n, K, S, S], first n probe slices; n differs by views
     thresholds: Mapping[str, float]  # of the K outputs, by name
 
     @property
-    def finds_lesions(self) -> bool:
-        """Whether there is anything to agree on, in one view and in eight."""
-        return all(self.masks(given).any() for given in self.probability.values())
+    def has_lesions(self) -> bool:
+        """Whether the masks contain a lesion, both for one view and for eight."""
+        return all(self.masks(outputs).any() for outputs in self.probability.values())
 
     def masks(self, probability: Floats) -> Mask:
-        """Cut probabilities [n, K, S, S] at the thresholds."""
-        return _masks(probability, self.thresholds)
+        """Threshold probabilities [n, K, S, S]."""
+        return _threshold(probability, self.thresholds)
 
-    def first(self, slices: int) -> ReferenceOutputs:
-        """Return the answers about the first few slices, in one view."""
+    def first(self, count: int) -> ReferenceOutputs:
+        """Return the reference outputs for the first probe slices, for one view."""
         return ReferenceOutputs(
-            self.questions.at(np.arange(slices)),
-            {1: self.probability[1][:slices]},
+            self.probes.select(np.arange(count)),
+            {1: self.probability[1][:count]},
             self.thresholds,
         )
 
     def save(self, path: Path) -> None:
-        """Write slices and probabilities; equal ones are equal bytes."""
-        half = self.questions.slices.astype(np.float16)
-        assert np.array_equal(half, self.questions.slices), "slices of values that float16 holds"
-        arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.questions.pixel_ml}
+        """Write probe slices and probabilities. Equal arrays give equal bytes."""
+        half = self.probes.slices.astype(np.float16)
+        assert np.array_equal(half, self.probes.slices), "the slices are not rounded to float16"
+        arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.probes.pixel_ml}
         for views, probability in self.probability.items():
             arrays[f"views_{views}"] = probability
         stream = io.BytesIO()
@@ -63,29 +63,29 @@ class ReferenceOutputs:
 
     @classmethod
     def load(cls, path: Path, thresholds: Mapping[str, float]) -> ReferenceOutputs:
-        """Read what `save` wrote, of phantoms.
+        """Read a file that `save` wrote, with probe slices of phantoms.
 
         Raises:
-            BundleError: the file is no such file.
+            BundleError: the file has another format.
         """
         try:
             with path.open("rb") as stream, np.load(stream) as arrays:  # never unpickles
                 slices = arrays["slices"].astype(np.float32)
                 return cls(
                     ProbeSlices("phantoms", slices, arrays["pixel_ml"]),
-                    {views: arrays[f"views_{views}"] for views in ALL_VIEWS},
+                    {views: arrays[f"views_{views}"] for views in VIEW_COUNTS},
                     thresholds,
                 )
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            problem = f"holds no answers ({error})"
+            problem = f"contains no reference outputs ({error})"
             raise BundleError(problem, "Copy the bundle again.", about=path) from error
 
 
 def load_reference_outputs(bundle: Bundle) -> ReferenceOutputs:
-    """Read the slices of the parity check, and what the trained network says of them.
+    """Read the reference outputs of a bundle.
 
     Raises:
-        BundleError: the file holds something else.
+        BundleError: the file has another format.
     """
     manifest = bundle.manifest
     return ReferenceOutputs.load(bundle.path_of(manifest.reference_outputs), manifest.thresholds)
@@ -93,34 +93,37 @@ def load_reference_outputs(bundle: Bundle) -> ReferenceOutputs:
 
 def compute_reference_outputs(
     network: Backend,
-    questions: ProbeSlices,
+    probes: ProbeSlices,
     thresholds: Mapping[str, float],
-    seen_in_eight_views: int,
+    slices_in_eight_views: int,
 ) -> ReferenceOutputs:
-    """Ask a network about slices, in one view and in the mean of eight, taken apart by numpy.
+    """Execute a network on probe slices, for one view and for the mean of eight views.
+
+    NumPy makes and averages the eight views here, so the result tests the eight-view graphs too.
+    The probe slices are sorted by lesion area, the largest first.
 
     Args:
-        network: open, of one view.
-        questions: N slices.
-        thresholds: of the K outputs; the slices in which most is found come first.
-        seen_in_eight_views: how many of them, the first ones, are asked about in eight views.
+        network: an open backend of one view.
+        probes: N slices.
+        thresholds: thresholds of the K outputs, by name.
+        slices_in_eight_views: how many of the sorted slices to execute in eight views.
     """
-    one = network.predict(questions.slices)  # [N, K, S, S]
-    found = _masks(one, thresholds).sum(axis=(1, 2, 3))
-    most_first = np.argsort(-found, kind="stable")
-    questions, one = questions.at(most_first), one[most_first]
-    first = questions.slices[:seen_in_eight_views]
+    one = network.predict(probes.slices)  # [N, K, S, S]
+    areas_px = _threshold(one, thresholds).sum(axis=(1, 2, 3))
+    largest_first = np.argsort(-areas_px, kind="stable")
+    probes, one = probes.select(largest_first), one[largest_first]
+    first = probes.slices[:slices_in_eight_views]
     undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
-    return ReferenceOutputs(questions, {1: _shortened(one), 8: _shortened(eight)}, thresholds)
+    return ReferenceOutputs(probes, {1: _round(one), 8: _round(eight)}, thresholds)
 
 
-def _masks(probability: Floats, thresholds: Mapping[str, float]) -> Mask:
-    cut = np.array(list(thresholds.values()), np.float32)
-    masks: Mask = probability >= cut[:, None, None]
+def _threshold(probability: Floats, thresholds: Mapping[str, float]) -> Mask:
+    values = np.array(list(thresholds.values()), np.float32)
+    masks: Mask = probability >= values[:, None, None]
     return masks
 
 
-def _shortened(probability: NDArray[np.floating]) -> Floats:
-    """Round to a millionth, a hundredth of the tightest bound: it compresses to a third."""
+def _round(probability: NDArray[np.floating]) -> Floats:
+    """Round to 1e-6, a hundredth of the strictest tolerance. The file shrinks to a third."""
     return np.round(probability, 6).astype(np.float32)

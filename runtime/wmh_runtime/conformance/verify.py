@@ -1,4 +1,4 @@
-"""Verification: whatever executes a graph on this machine is asked what the network was asked."""
+"""Verification: execute all graphs of a bundle here and compare with the reference outputs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from wmh_runtime.conformance.reference_outputs import (
     load_reference_outputs,
 )
 from wmh_runtime.errors import BackendError
-from wmh_runtime.precision import WRITTEN_AS, GraphPrecision
+from wmh_runtime.precision import STORED_PRECISION, GraphPrecision
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
 
-SCANS_IN_EIGHT_VIEWS = 1  # slices; each costs eight
+SCAN_SLICES_IN_EIGHT_VIEWS = 1  # a slice in eight views takes eight times as long
 
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph on disk, in a bundle or on its way into one."""
+    """A graph file, in a bundle or in a bundle that is being built."""
 
     path: Path
     precision: GraphPrecision
@@ -38,26 +38,26 @@ class GraphFile:
 def measure_graph(
     graph: GraphFile,
     shape: NetworkShape,
-    asked: Sequence[ReferenceOutputs],
+    references: Sequence[ReferenceOutputs],
     backends: Sequence[type[CpuBackend]],
 ) -> Iterator[Parity]:
-    """Execute a graph with each backend, in each precision that it runs it in here.
+    """Measure the parity of a graph with each backend, in each precision that executes it here.
 
     Args:
-        graph: to execute.
-        shape: of the network in it.
-        asked: what the network was asked.
-        backends: installed.
+        graph: the graph to execute.
+        shape: channels, outputs and slice size of the network.
+        references: reference outputs to compare with.
+        backends: installed backends.
 
     Raises:
-        BackendError: an execution failed, or the network finds no lesion in the slices.
+        BackendError: the execution failed, or the reference outputs contain no lesion.
     """
     for backend in backends:
-        for precision in (*backend.precisions_here(), *backend.emulates):
-            if WRITTEN_AS[precision] == graph.precision:
+        for precision in (*backend.supported_precisions(), *backend.emulated_precisions):
+            if STORED_PRECISION[precision] == graph.precision:
                 with backend(graph.path, shape, precision=precision) as candidate:
-                    for answers in asked:
-                        yield measure_parity(answers, candidate, graph.views)
+                    for reference in references:
+                        yield measure_parity(reference, candidate, graph.views)
 
 
 def verify(
@@ -67,51 +67,51 @@ def verify(
     on_measured: Callable[[Parity], None],
     on_warning: Callable[[str], None],
 ) -> list[Parity]:
-    """Execute every graph of a bundle on this machine and compare with the trained network.
+    """Execute every graph of a bundle on this machine and compare with the reference outputs.
 
     Args:
-        bundle: open, so its files are those of its manifest.
-        backends: to execute with, installed.
-        scans: of a user, or none; on these the float32 graph, of one view and executed by ONNX
-            Runtime where that is installed, stands for the network.
-        on_measured: is told of each comparison.
-        on_warning: is told what could not be compared.
+        bundle: an open bundle.
+        backends: installed backends to execute with.
+        scans: scan files, may be empty. The bundle has no reference outputs for scans. So the
+            float32 graph of one view gives them, with ONNX Runtime if it is installed.
+        on_measured: called with each measurement.
+        on_warning: called with a sentence if the scans cannot be compared.
 
     Raises:
-        BackendError: an execution failed, or nothing is installed that executes.
+        BackendError: the execution failed, or no backend is installed.
         InputError: the scans cannot be used.
     """
     if not backends:
         raise BackendError(
-            "nothing that executes graphs is installed",
+            "no backend is installed",
             "Run: pip install onnxruntime, or pip install openvino",
         )
-    asked = [load_reference_outputs(bundle)]
-    has_proven = OnnxRuntimeBackend in installed_backends()
-    reference = OnnxRuntimeBackend if has_proven else backends[0]
+    references = [load_reference_outputs(bundle)]
+    has_onnxruntime = OnnxRuntimeBackend in installed_backends()
+    scan_backend = OnnxRuntimeBackend if has_onnxruntime else backends[0]
     if scans:
-        answers = _ask_about_scans(bundle, reference, scans)
-        if answers.finds_lesions:
-            asked.append(answers)
+        scan_reference = _compute_scan_reference(bundle, scan_backend, scans)
+        if scan_reference.has_lesions:
+            references.append(scan_reference)
         else:
-            on_warning("nothing is found in the scans: compared on phantoms alone")
+            on_warning("no lesion is found in the scans: compared on phantoms only")
     measured = []
     for graph in bundle.manifest.graphs:
         file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
-        for parity in measure_graph(file, bundle.manifest.network_shape, asked, backends):
-            if parity.data == "scans" and parity.kind == (reference.name, "fp32", 1):
-                continue  # with itself
+        for parity in measure_graph(file, bundle.manifest.network_shape, references, backends):
+            if parity.data == "scans" and parity.key == (scan_backend.name, "fp32", 1):
+                continue  # this would compare the graph with itself
             on_measured(parity)
             measured.append(parity)
     return measured
 
 
-def _ask_about_scans(
+def _compute_scan_reference(
     bundle: Bundle, backend: type[CpuBackend], scans: Sequence[Path]
 ) -> ReferenceOutputs:
     manifest = bundle.manifest
-    questions, _ = scan_probes(scans, manifest.preprocessing, len(manifest.channels))
-    with backend.of_bundle(bundle, views=1, precision="fp32") as network:
+    probes, _ = scan_probes(scans, manifest.preprocessing, len(manifest.channels))
+    with backend.from_bundle(bundle, views=1, precision="fp32") as network:
         return compute_reference_outputs(
-            network, questions, manifest.thresholds, SCANS_IN_EIGHT_VIEWS
+            network, probes, manifest.thresholds, SCAN_SLICES_IN_EIGHT_VIEWS
         )

@@ -1,1 +1,1 @@
-"""Which files are scans, whose they are, and what they are called."""
+"""Data sets: find the scans, read file names, subjects and sites."""

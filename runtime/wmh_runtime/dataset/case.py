@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Case:
-    """A scan, and where it lies below the folder that was searched."""
+    """One scan to segment."""
 
     path: Path
-    relative: Path
+    relative: Path  # to the input folder; results get the same relative path

@@ -1,8 +1,9 @@
-"""Who a scan is of, and from which site: what names, folders and `participants.tsv` say.
+"""Subject and site of a scan, from file names, folders and `participants.tsv`.
 
-Scans of one person are those that name the same one, at whatever site. Two persons taken for one
-widen an interval; one taken for two would be learned from and tested on. Where sites number their
-persons alike, the column `person` of a table tells them apart.
+Scans with the same subject name are of the same person, even if they are from several sites. If
+two sites use the same subject numbers, the column `subject` of a table must tell them apart:
+otherwise confidence intervals become too wide. The opposite error, one person with two subject
+names, is worse: scans of that person can be in training and in test data.
 """
 
 from __future__ import annotations
@@ -14,38 +15,39 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
 from wmh_runtime.files.tables import read_table
 
-_PARTS_OF_THE_CHALLENGE = ("training", "test")
-_PERSON = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
-_UNKNOWN = "n/a"  # as BIDS writes what is not known
+_CHALLENGE_SPLITS = ("training", "test")
+_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
+_UNKNOWN = "n/a"  # BIDS: an unknown value
 
 
-def person_of(name: str) -> str:
-    """Return the person in a scan's name: `sub-1` of `sub-1_ses-2`, and `P1` of `P1_ses-2`.
+def subject_from_name(name: str) -> str:
+    """Return the subject in a scan's name: `sub-1` for `sub-1_ses-2`, `P1` for `P1_ses-2`.
 
-    A name that says neither `sub-` nor `_ses-` is that of a person.
+    A name with neither `sub-` nor `_ses-` is the subject itself.
     """
-    found = _PERSON.search(name)
-    return found.group(1) if found else name.partition("_ses-")[0]
+    match = _SUBJECT.search(name)
+    return match.group(1) if match else name.partition("_ses-")[0]
 
 
-def site_of(folders: Path) -> str:
-    """Return the site that the folders above a subject name; "" where there are none.
+def site_from_folders(folders: Path) -> str:
+    """Return the site: the names of the folders above a subject's folder, "" without any.
 
-    A first folder `training` or `test`, as the WMH challenge has them, is no part of a site.
+    A first folder `training` or `test`, as in the WMH challenge, does not belong to the site.
     """
     parts = folders.parts
-    return "/".join(parts[1:] if parts and parts[0] in _PARTS_OF_THE_CHALLENGE else parts)
+    return "/".join(parts[1:] if parts and parts[0] in _CHALLENGE_SPLITS else parts)
 
 
 def read_sites(folders: Iterable[Path]) -> dict[str, str]:
-    """Read which participant is of which site.
+    """Read the site of each participant from `participants.tsv`.
+
+    The table has the columns `participant_id` and `site`.
 
     Args:
-        folders: where `participants.tsv`, with the columns `participant_id` and `site`, may lie;
-            the first that is there counts.
+        folders: searched in this order; the first table found is used.
 
     Returns:
-        participant → site, those of unknown site left out; empty without such a table.
+        Participant → site, without participants of unknown site. Empty if there is no table.
 
     Raises:
         InputError: the table cannot be read.

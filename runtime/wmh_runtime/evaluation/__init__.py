@@ -1,1 +1,1 @@
-"""Compare masks with reference masks."""
+"""Evaluation: compare predicted masks with reference masks."""

@@ -1,11 +1,12 @@
-"""Which mask is judged by which reference.
+"""Pair predicted masks with reference masks.
 
-Words used here:
+Terms:
 
-    subject  what a mask's name says it is of: `sub-1` of `sub-1_label-WMH_mask.nii.gz`; in the
-             layout of the WMH challenge the folder, `Utrecht/0` of `Utrecht/0/wmh.nii.gz` and of
-             `Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz`
-    spare    a prediction that no reference is for
+    scan_id      names the scan of a mask: `sub-1` for `sub-1_label-WMH_mask.nii.gz`. In the layout
+                 of the WMH challenge it is the folder of the subject: `Utrecht/0` for
+                 `Utrecht/0/wmh.nii.gz` and `Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz`
+    prediction   a mask to evaluate
+    reference    the mask drawn by raters
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
+from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
@@ -25,231 +26,238 @@ from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 _MASK_ENDING = bids.nifti_stem(Path(bids.mask_name("", "wmh")))
 _CHALLENGE_REFERENCE = "wmh"
 _CHALLENGE_SCAN = "FLAIR"
-_FOLDERS_ABOVE = 2  # of references, which may lie in DATA/derivatives/reference
-_CHALLENGE_FOLDERS = ("pre", "orig")  # of a subject: its scans before and after bias correction
+_PARENTS_SEARCHED = 2  # for participants.tsv: references may be in DATA/derivatives/reference
+_CHALLENGE_FOLDERS = ("pre", "orig")  # scans after and before bias field correction
 _USE_A_TABLE = "Give a table as references, with the columns prediction and reference."
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and the reference it is judged by."""
+    """A prediction and its reference."""
 
     name: str  # unique among the pairs
+    scan_id: str
     subject: str
-    person: str
-    site: str  # "" where nothing says it
+    site: str  # "" if unknown
     prediction: Path
     reference: Path
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """What belongs together, and what is alone."""
+    """The pairs, and the files without a counterpart."""
 
     pairs: tuple[Pair, ...]
-    missing: tuple[Path, ...]  # predictions named in a table, or else references without one
-    spare: tuple[Path, ...]  # predictions
+    without_prediction: tuple[Path, ...]  # references; from a table, the missing predictions
+    without_reference: tuple[Path, ...]  # predictions
 
 
 @dataclass(frozen=True)
-class _Named:
-    """A file, and what its place and name say it is of."""
+class _MaskFile:
+    """A mask file, with the properties from its name and folder."""
 
     path: Path
-    folder: Path  # below the one that was searched; "." in the challenge's layout
-    subject: str
+    folder: Path  # relative to the searched folder; "." in the challenge layout
+    scan_id: str
     site: str = ""
 
 
 def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = False) -> Pairing:
-    """Find the prediction of every reference.
+    """Find the prediction for each reference.
 
     Args:
-        predictions: folder, as `wmh-infer` writes it.
-        references: folder of `*_label-WMH_mask.nii.gz`, as deep as may be, or of the challenge's
-            `wmh.nii.gz`; or a table, .csv or .tsv, with the columns `prediction`, `reference`
-            and perhaps `person` and `site`, and paths relative to it; predictions may also be
-            given relative to their folder.
-        allow_missing: pass over references without a prediction.
+        predictions: output folder of `wmh-infer`.
+        references: a folder, searched with its subfolders, of `*_label-WMH_mask.nii.gz` or of
+            `wmh.nii.gz` as in the WMH challenge. Or a table, .csv or .tsv, with the columns
+            `prediction` and `reference`, and optionally `subject` and `site`. Its paths are
+            relative to the table; predictions may also be relative to their folder.
+        allow_missing: skip references without a prediction.
 
     Raises:
-        InputError: a folder or the table cannot be used, a reference fits more than one
-            prediction, or none and that is not allowed, or nothing is left to compare.
+        InputError: a folder or the table cannot be used, a reference has several possible
+            predictions, a reference has no prediction (unless allowed), or there is no pair.
     """
     if not predictions.is_dir():
-        raise InputError("is no folder", "Give the folder of predictions.", about=predictions)
+        raise InputError("is not a folder", "Give the folder of predictions.", about=predictions)
     if references.is_file() and references.suffix.lower() in TABLE_SUFFIXES:
-        pairing = _pairs_of_table(predictions, references)
+        pairing = _pair_by_table(predictions, references)
     elif references.is_dir():
-        pairing = _pairs_of_folders(predictions, references)
+        pairing = _pair_by_name(predictions, references)
     else:
-        advice = "Give a folder of reference masks, or a table, .csv or .tsv."
+        advice = "Give a folder of reference masks, or a .csv or .tsv table."
         raise InputError("is neither a folder nor a table", advice, about=references)
-    if pairing.missing and not allow_missing:
-        total = len(pairing.missing) + len(pairing.pairs)
+    if pairing.without_prediction and not allow_missing:
+        missing = len(pairing.without_prediction)
         raise InputError(
-            f"no prediction for {len(pairing.missing)} of {total} references,"
-            f" {pairing.missing[0]} first: the scores of some would flatter",
-            "Segment the missing scans, or give --allow-missing.",
+            f"{missing} of {missing + len(pairing.pairs)} references have no prediction, the first"
+            f" is {pairing.without_prediction[0]}; partial scores would be biased",
+            "Segment the missing scans, or allow missing predictions.",
             about=predictions,
         )
     if not pairing.pairs:
-        raise InputError("holds no prediction to compare", _USE_A_TABLE, about=predictions)
+        raise InputError("contains no prediction to compare", _USE_A_TABLE, about=predictions)
     return pairing
 
 
 def match_scans(pairs: Iterable[Pair], scans: Iterable[Case]) -> dict[str, Path]:
-    """Find the scans of pairs by their names.
+    """Find the scan of each pair by name.
 
-    Where several fit, as `pre/FLAIR` and `orig/FLAIR`, that in a folder named as the prediction's
-    is taken.
+    If there are several, such as `pre/FLAIR` and `orig/FLAIR`, the scan in a folder with the same
+    name as the folder of the prediction is used.
 
     Returns:
-        Pair's name → path; pairs without a scan, or with several, are left out.
+        Name of the pair → path of its scan. Pairs with no scan, or with several, are not included.
     """
-    by_subject: dict[str, list[Path]] = defaultdict(list)
+    scans_by_id: dict[str, list[Path]] = defaultdict(list)
     for scan in scans:
-        named = _named_by_scan(scan.path, scan.relative.parent, bids.bids_entities(scan.path))
-        by_subject[named.subject].append(scan.path)
-    found = {}
+        scan_file = _file_of_scan(scan.path, scan.relative.parent, bids.bids_entities(scan.path))
+        scans_by_id[scan_file.scan_id].append(scan.path)
+    scan_of_pair = {}
     for pair in pairs:
-        fitting = by_subject[pair.subject]
-        here = [path for path in fitting if path.parent.name == pair.prediction.parent.name]
-        for candidates in (fitting, here):
+        same_id = scans_by_id[pair.scan_id]
+        same_folder = [p for p in same_id if p.parent.name == pair.prediction.parent.name]
+        for candidates in (same_id, same_folder):
             if len(candidates) == 1:
-                found[pair.name] = candidates[0]
-    return found
+                scan_of_pair[pair.name] = candidates[0]
+    return scan_of_pair
 
 
-def _pairs_of_folders(predictions: Path, references: Path) -> Pairing:
+def _pair_by_name(predictions: Path, references: Path) -> Pairing:
     if predictions.resolve() == references.resolve():
-        advice = "Give two folders."
-        raise InputError("is given for predictions and references", advice, about=references)
-    judged = _masks_below(predictions, apart_from=references)
-    judges = _masks_below(references, apart_from=predictions)
-    if not judges:
-        problem = f"holds no reference mask, *{_MASK_ENDING}.nii.gz or wmh.nii.gz"
+        advice = "Give two different folders."
+        raise InputError("is the folder of predictions and of references", advice, about=references)
+    prediction_files = _find_masks(predictions, except_in=references)
+    reference_files = _find_masks(references, except_in=predictions)
+    if not reference_files:
+        problem = f"contains no reference mask, *{_MASK_ENDING}.nii.gz or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
     real = references.resolve()
-    sites = read_sites([real, *real.parents[:_FOLDERS_ABOVE]])
-    judged_of, judges_of = _by_subject(judged), _by_subject(judges)
-    pairs, missing = [], []
-    for reference in judges:
-        rivals = judges_of[reference.subject]
-        prediction = _prediction_for(reference, rivals, judged_of[reference.subject])
+    sites = read_sites([real, *real.parents[:_PARENTS_SEARCHED]])
+    predictions_by_id = _group_by_scan_id(prediction_files)
+    references_by_id = _group_by_scan_id(reference_files)
+    pairs, without_prediction = [], []
+    for reference in reference_files:
+        same_id = references_by_id[reference.scan_id]
+        prediction = _prediction_for(reference, same_id, predictions_by_id[reference.scan_id])
         if prediction is None:
-            missing.append(reference.path)
+            without_prediction.append(reference.path)
             continue
-        in_folder = (reference.folder / reference.subject).as_posix()
-        name = in_folder if len(rivals) > 1 else reference.subject
-        person = person_of(name)
-        site = sites.get(person) or reference.site
-        pairs.append(Pair(name, reference.subject, person, site, prediction.path, reference.path))
+        path_name = (reference.folder / reference.scan_id).as_posix()
+        name = path_name if len(same_id) > 1 else reference.scan_id
+        subject = subject_from_name(name)
+        site = sites.get(subject) or reference.site
+        pairs.append(Pair(name, reference.scan_id, subject, site, prediction.path, reference.path))
     used = {pair.prediction for pair in pairs}
-    spare = tuple(mask.path for mask in judged if mask.path not in used)
-    return Pairing(tuple(pairs), tuple(missing), spare)
+    without_reference = tuple(mask.path for mask in prediction_files if mask.path not in used)
+    return Pairing(tuple(pairs), tuple(without_prediction), without_reference)
 
 
 def _prediction_for(
-    reference: _Named, rivals: Sequence[_Named], fitting: Sequence[_Named]
-) -> _Named | None:
-    """Return the prediction of the reference's subject; of several, that in the same folder.
+    reference: _MaskFile, references: Sequence[_MaskFile], predictions: Sequence[_MaskFile]
+) -> _MaskFile | None:
+    """Return the prediction for a reference; if there are several, the one in the same folder.
 
     Args:
-        reference: whose prediction is looked for.
-        rivals: the references of its subject, itself included.
-        fitting: the predictions of its subject.
+        reference: the reference to find the prediction for.
+        references: all references with its scan_id, including itself.
+        predictions: all predictions with its scan_id.
 
     Raises:
-        InputError: it is not clear which, or for which of the references.
+        InputError: more than one prediction or reference is possible.
     """
-    here = [mask for mask in fitting if mask.folder == reference.folder]
-    of_rivals = {rival.folder for rival in rivals if rival is not reference}
-    candidates = here or [mask for mask in fitting if mask.folder not in of_rivals]
-    several = len(candidates) > 1 or reference.folder in of_rivals
-    if several or (candidates and not here and len(rivals) > 1):
-        others = [mask.path for mask in candidates] + [r.path for r in rivals if r is not reference]
+    other_references = [other for other in references if other is not reference]
+    other_folders = {other.folder for other in other_references}
+    same_folder = [mask for mask in predictions if mask.folder == reference.folder]
+    candidates = same_folder or [mask for mask in predictions if mask.folder not in other_folders]
+    is_ambiguous = len(candidates) > 1 or reference.folder in other_folders
+    if is_ambiguous or (candidates and not same_folder and other_references):
+        others = [mask.path for mask in [*candidates, *other_references]]
         names = ", ".join(str(path) for path in others)
-        raise InputError(f"is of the same subject as {names}", _USE_A_TABLE, about=reference.path)
+        problem = f"has the same scan name as {names}"
+        raise InputError(problem, _USE_A_TABLE, about=reference.path)
     return candidates[0] if candidates else None
 
 
-def _pairs_of_table(predictions: Path, table: Path) -> Pairing:
+def _pair_by_table(predictions: Path, table: Path) -> Pairing:
     rows = read_table(table)
     if not rows or not {"prediction", "reference"} <= rows[0].keys():
-        problem = "is no table with a row and the columns prediction and reference"
-        problem += f", but {', '.join(rows[0])}" if rows else ""
-        raise InputError(problem, "Name the columns in its first line.", about=table)
+        found = f"the columns {', '.join(rows[0])}" if rows else "no rows"
+        problem = f"has {found}, expected the columns prediction and reference"
+        raise InputError(problem, "Name the columns in the first line.", about=table)
     pairs: dict[Path, Pair] = {}
     missing = []
     for row in rows:
         if not (row["prediction"] and row["reference"]):
             advice = "Name both files in every row."
             raise InputError("has a row with an empty cell", advice, about=table)
-        written, reference = Path(row["prediction"]), table.parent / row["reference"]
-        places = [table.parent / written, predictions / written]
-        prediction = next((place for place in places if place.is_file()), places[0])
+        relative, reference = Path(row["prediction"]), table.parent / row["reference"]
+        possible_paths = [table.parent / relative, predictions / relative]
+        prediction = next((path for path in possible_paths if path.is_file()), possible_paths[0])
         if prediction in pairs:
             problem = f"names {row['prediction']} twice"
             raise InputError(problem, "Name every prediction once.", about=table)
         if not reference.is_file():
             problem = f"names the reference {row['reference']}, which does not exist"
-            raise InputError(problem, "Paths are relative to the table.", about=table)
+            raise InputError(problem, "Give paths relative to the table.", about=table)
         if not prediction.is_file():
             missing.append(prediction)
             continue
-        named = _named(prediction, written) or _Named(
-            prediction, written.parent, bids.bids_entities(written)
+        mask = _mask_file(prediction, relative) or _MaskFile(
+            prediction, relative.parent, bids.bids_entities(relative)
         )
-        name = (named.folder / named.subject).as_posix()
-        person, site = row.get("person") or person_of(name), row.get("site", "")
-        pairs[prediction] = Pair(name, named.subject, person, site, prediction, reference)
+        name = (mask.folder / mask.scan_id).as_posix()
+        subject, site = row.get("subject") or subject_from_name(name), row.get("site", "")
+        pairs[prediction] = Pair(name, mask.scan_id, subject, site, prediction, reference)
     used = {path.resolve() for pair in pairs.values() for path in (pair.prediction, pair.reference)}
-    masks = _masks_below(predictions, apart_from=None)
-    spare = tuple(mask.path for mask in masks if mask.path.resolve() not in used)
-    return Pairing(tuple(pairs.values()), tuple(missing), spare)
+    masks = _find_masks(predictions, except_in=None)
+    without_reference = tuple(mask.path for mask in masks if mask.path.resolve() not in used)
+    return Pairing(tuple(pairs.values()), tuple(missing), without_reference)
 
 
-def _by_subject(masks: Iterable[_Named]) -> defaultdict[str, list[_Named]]:
-    groups: defaultdict[str, list[_Named]] = defaultdict(list)
+def _group_by_scan_id(masks: Iterable[_MaskFile]) -> defaultdict[str, list[_MaskFile]]:
+    groups: defaultdict[str, list[_MaskFile]] = defaultdict(list)
     for mask in masks:
-        groups[mask.subject].append(mask)
+        groups[mask.scan_id].append(mask)
     return groups
 
 
-def _masks_below(folder: Path, apart_from: Path | None) -> list[_Named]:
-    """Find the masks of a folder, without those of another folder that lies in it."""
-    other = apart_from.resolve() if apart_from else None
-    skipped = other if other and other.is_relative_to(folder.resolve()) else None
+def _find_masks(folder: Path, except_in: Path | None) -> list[_MaskFile]:
+    """Find the masks in a folder, except those in a given subfolder."""
+    excluded = except_in.resolve() if except_in else None
+    if excluded and not excluded.is_relative_to(folder.resolve()):
+        excluded = None
     masks = []
-    for place, subfolders, names in walk(folder):
-        if skipped and place.resolve().is_relative_to(skipped):
+    for current, subfolders, names in walk(folder):
+        if excluded and current.resolve().is_relative_to(excluded):
             subfolders.clear()
             continue
         subfolders[:] = (name for name in subfolders if not _is_hidden(name))
-        for path in (place / name for name in names if not _is_hidden(name)):
-            named = _named(path, path.relative_to(folder)) if bids.is_nifti(path) else None
-            if named and path.is_file():
-                masks.append(named)
+        for path in (current / name for name in names if not _is_hidden(name)):
+            mask = _mask_file(path, path.relative_to(folder)) if bids.is_nifti(path) else None
+            if mask and path.is_file():
+                masks.append(mask)
     return sorted(masks, key=lambda mask: mask.path)
 
 
-def _is_hidden(name: str) -> bool:  # or never finished
+def _is_hidden(name: str) -> bool:
+    """Return whether a file is hidden; temporary files are, too."""
     return name.startswith(".")
 
 
-def _named(path: Path, relative: Path) -> _Named | None:
-    """Say what a mask is of; None where its name is not that of a WMH mask."""
+def _mask_file(path: Path, relative: Path) -> _MaskFile | None:
+    """Return the properties of a mask file; None if it is not named like a WMH mask."""
     stem = bids.nifti_stem(relative)
     if stem == _CHALLENGE_REFERENCE:
-        return _named_by_scan(path, relative.parent, _CHALLENGE_SCAN)
+        return _file_of_scan(path, relative.parent, _CHALLENGE_SCAN)
     if not stem.endswith(_MASK_ENDING):
         return None
-    return _named_by_scan(path, relative.parent, stem.removesuffix(_MASK_ENDING))
+    return _file_of_scan(path, relative.parent, stem.removesuffix(_MASK_ENDING))
 
 
-def _named_by_scan(path: Path, folder: Path, entities: str) -> _Named:
+def _file_of_scan(path: Path, folder: Path, entities: str) -> _MaskFile:
+    """Return the properties of a file from its folder and the entities in its name."""
     if entities != _CHALLENGE_SCAN:
-        return _Named(path, folder, entities)
-    subject = folder.parent if folder.name in _CHALLENGE_FOLDERS else folder
-    return _Named(path, Path(), subject.as_posix(), site_of(subject.parent))
+        return _MaskFile(path, folder, entities)
+    subject_folder = folder.parent if folder.name in _CHALLENGE_FOLDERS else folder
+    site = site_from_folders(subject_folder.parent)
+    return _MaskFile(path, Path(), subject_folder.as_posix(), site)

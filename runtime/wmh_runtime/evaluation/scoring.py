@@ -1,4 +1,4 @@
-"""Pairs of files in, figures of each out: one pair that cannot be compared stops no other."""
+"""Compute the metrics of pairs of files. If one pair fails, the others are still compared."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from wmh_runtime.errors import WmhError
-from wmh_runtime.evaluation.metrics import LESION_FROM, compare_masks
+from wmh_runtime.evaluation.metrics import LESION_THRESHOLD, compare_masks
 from wmh_runtime.evaluation.pairing import Pair
 from wmh_runtime.evaluation.reference_masks import Reference, reference_from_labels
-from wmh_runtime.evaluation.statistics import Case
+from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, require_same_grid
 from wmh_runtime.types import Mask
@@ -17,18 +17,18 @@ from wmh_runtime.types import Mask
 
 @dataclass(frozen=True)
 class Masks:
-    """What a pair's files hold."""
+    """The content of the files of a pair."""
 
-    prediction: Mask  # (x, y, z), other pathology not yet removed
+    prediction: Mask  # (x, y, z), before other pathology is removed
     reference: Reference
-    grid: Scan  # the reference's file
+    grid: Scan  # of the reference file
 
 
 @dataclass
 class Scores:
-    """What became of the pairs."""
+    """Results of the pairs."""
 
-    cases: list[Case] = field(default_factory=list)
+    cases: list[ScoredCase] = field(default_factory=list)
     failed: list[tuple[Pair, WmhError]] = field(default_factory=list)
 
 
@@ -36,8 +36,8 @@ def score(pairs: Iterable[Pair], on_pair: Callable[[], None]) -> Scores:
     """Compare every pair of masks.
 
     Args:
-        pairs: of files.
-        on_pair: called after each pair, for progress.
+        pairs: pairs of files.
+        on_pair: called after each pair, to show progress.
     """
     scores = Scores()
     for pair in pairs:
@@ -49,20 +49,20 @@ def score(pairs: Iterable[Pair], on_pair: Callable[[], None]) -> Scores:
     return scores
 
 
-def score_pair(pair: Pair) -> Case:
-    """Compare one pair; InputError where its files cannot be used or lie on different grids."""
+def score_pair(pair: Pair) -> ScoredCase:
+    """Compare one pair; raise InputError if a file cannot be used or the grids differ."""
     masks = read_masks(pair)
     metrics = compare_masks(masks.prediction, masks.reference, masks.grid.affine)
-    return Case(pair.name, pair.person, pair.site, metrics)
+    return ScoredCase(pair.name, pair.subject, pair.site, metrics)
 
 
 def read_masks(pair: Pair) -> Masks:
-    """Read a pair's files.
+    """Read the files of a pair.
 
     Raises:
-        InputError: one cannot be read, the grids differ, or the reference has a strange label.
+        InputError: a file cannot be read, the grids differ, or the reference has an unknown label.
     """
     reference = read_scan(pair.reference, allow_constant=True)
     prediction = read_scan(pair.prediction, allow_constant=True)
     require_same_grid(prediction, reference)
-    return Masks(prediction.voxels >= LESION_FROM, reference_from_labels(reference), reference)
+    return Masks(prediction.voxels >= LESION_THRESHOLD, reference_from_labels(reference), reference)

@@ -1,4 +1,4 @@
-"""Figures of a cohort from those of its cases: averages with intervals, agreement of volumes."""
+"""Statistics of a cohort: averages with confidence intervals, and agreement of volumes."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from numpy.typing import NDArray
 from wmh_runtime.evaluation.metrics import MaskMetrics
 
 AVERAGED = (
-    *("dice", "h95_mm", "avd_percent", "lesion_recall", "lesion_f1"),  # the challenge's five
+    *("dice", "h95_mm", "avd_percent", "lesion_recall", "lesion_f1"),  # the five of the challenge
     *("lesion_precision", "precision", "recall", "iou"),
 )
-# Name → mL that it ends below. Spreadsheets take "2-5" for a date.
+# Name → upper limit in mL, exclusive. Not "2-5": spreadsheets read this as a date.
 LOAD_BANDS = {"under 2": 2, "2 to 5": 5, "5 to 15": 15, "15 to 30": 30, "30 and more": math.inf}
 UNKNOWN_SITE = "unknown"
 
 _RESAMPLES = 2000
 _SEED = 0
 _INTERVAL_PERCENTILES = (2.5, 97.5)
-_LIMITS_SD = 1.96  # 95 % of a normal distribution lie within
+_LIMITS_SD = 1.96  # contains 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
-class Case:
-    """One scan's mask and how good it is."""
+class ScoredCase:
+    """A scan with the metrics of its mask."""
 
     name: str
-    person: str
-    site: str  # "" where it is not known
+    subject: str
+    site: str  # "" if unknown
     metrics: MaskMetrics
 
     @property
     def load_band(self) -> str:
-        """Name of the band that the reference's volume is in."""
+        """Name of the band of the reference volume."""
         return load_band(self.metrics.reference_ml)
 
 
 @dataclass(frozen=True)
 class Average:
-    """One metric over several cases; NaN where no case has a value."""
+    """Average of one metric; NaN if no case has a value."""
 
     mean: float
     median: float
-    low: float  # 95 % confidence interval of the mean; NaN for fewer than two persons
+    low: float  # 95 % confidence interval of the mean; NaN with fewer than two subjects
     high: float
-    counted: int
-    left_out: int  # cases where the metric has no value, NaN
+    with_value: int  # number of cases
+    without_value: int  # cases in which the metric is NaN; not averaged
 
 
 @dataclass(frozen=True)
 class VolumeAgreement:
-    """How well predicted volumes agree with those of the references. Units: mL."""
+    """Agreement of predicted volumes with reference volumes."""
 
     r_squared: float
     pearson_r: float
@@ -65,30 +65,30 @@ class VolumeAgreement:
 
 @dataclass(frozen=True)
 class Group:
-    """The figures of cases that have something in common."""
+    """Statistics of a group of cases."""
 
     name: str
     count: int
-    averages: dict[str, Average]  # metric, as in AVERAGED → average
+    averages: dict[str, Average]  # metric from AVERAGED → average
     volumes: VolumeAgreement
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of a cohort."""
+    """All statistics of a cohort."""
 
     overall: Group
-    by_site: tuple[Group, ...]  # in the order of names; empty where no case has a site
-    by_band: tuple[Group, ...]  # from small to large, bands without a case left out
+    by_site: tuple[Group, ...]  # sorted by name; empty if no case has a site
+    by_band: tuple[Group, ...]  # from small to large, without empty bands
 
     @property
     def volumes(self) -> VolumeAgreement:
-        """The agreement of all volumes."""
+        """Agreement of volumes of all cases."""
         return self.overall.volumes
 
 
-def evaluate(cases: Sequence[Case]) -> Evaluation:
-    """Sum up at least one case."""
+def evaluate(cases: Sequence[ScoredCase]) -> Evaluation:
+    """Compute the statistics of at least one case."""
     sites = sorted({case.site for case in cases} - {""})
     unknown = [""] if sites and any(not case.site for case in cases) else []
     return Evaluation(
@@ -99,43 +99,44 @@ def evaluate(cases: Sequence[Case]) -> Evaluation:
 
 
 def load_band(volume_ml: float) -> str:
-    """Name the band of a lesion load; one on the border is in the higher."""
+    """Return the name of the band of a lesion load; a limit belongs to the higher band."""
     return next(name for name, below_ml in LOAD_BANDS.items() if volume_ml < below_ml)
 
 
-def average(values: NDArray[np.float64], persons: Sequence[str]) -> Average:
-    """Average a metric; NaN is left out and counted.
+def average(values: NDArray[np.float64], subjects: Sequence[str]) -> Average:
+    """Average a metric over the cases with a value (not NaN).
 
     Args:
         values: (n,).
-        persons: (n,), whom each value is of.
+        subjects: (n,), the subject of each value.
     """
     has_value = ~np.isnan(values)
-    counted = values[has_value]
-    if not len(counted):
+    valid = values[has_value]
+    if not len(valid):
         return Average(math.nan, math.nan, math.nan, math.nan, 0, len(values))
-    low, high = bootstrap_interval(counted, np.asarray(persons)[has_value])
-    mean, median = float(counted.mean()), float(np.median(counted))
-    return Average(mean, median, low, high, len(counted), len(values) - len(counted))
+    low, high = bootstrap_interval(valid, np.asarray(subjects)[has_value])
+    mean, median = float(valid.mean()), float(np.median(valid))
+    return Average(mean, median, low, high, len(valid), len(values) - len(valid))
 
 
 def bootstrap_interval(
-    values: NDArray[np.float64], persons: Sequence[str] | NDArray[np.str_]
+    values: NDArray[np.float64], subjects: Sequence[str] | NDArray[np.str_]
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of a mean (Efron 1979).
 
-    Persons are drawn with replacement and all scans of a person with them, since scans of one
-    person are alike. 2000 draws of a fixed seed: the same values give the same interval.
+    Subjects are drawn with replacement, each with all its scans, because scans of the same subject
+    are not independent. There are 2000 draws with a fixed seed: the same values give the same
+    interval.
 
     Args:
         values: (n,), without NaN.
-        persons: (n,), whom each value is of.
+        subjects: (n,), the subject of each value.
 
     Returns:
-        Lower and upper end; NaN for fewer than two persons.
+        Lower and upper limit; NaN with fewer than two subjects.
     """
-    _, places = np.unique(persons, return_inverse=True)
-    sums, counts = np.bincount(places, values), np.bincount(places)
+    _, indices = np.unique(subjects, return_inverse=True)
+    sums, counts = np.bincount(indices, values), np.bincount(indices)
     if len(counts) < 2:
         return math.nan, math.nan
     draws = np.random.default_rng(_SEED).integers(len(counts), size=(_RESAMPLES, len(counts)))
@@ -147,20 +148,20 @@ def bootstrap_interval(
 def volume_agreement(
     predicted_ml: NDArray[np.float64], true_ml: NDArray[np.float64]
 ) -> VolumeAgreement:
-    """Measure how well volumes agree.
+    """Compute the agreement of predicted and true volumes.
 
-    `r_squared` is 1 − Σ(true − predicted)² / Σ(true − mean of true)²: how much of the spread of
-    the true volumes the predicted ones account for as they are, on the line of identity, not on
-    one fitted to them. A bias lowers it, and it may be negative. Pearson's r does not see a bias.
-    Bias is the mean of predicted − true; the limits of agreement are bias ± 1.96 standard
-    deviations of these differences (Bland and Altman 1986, doi 10.1016/S0140-6736(86)90837-8).
+    `r_squared` is 1 − Σ(true − predicted)² / Σ(true − mean of true)². It refers to the line of
+    identity, not to a fitted line: a bias lowers it, and it can be negative. Pearson's r does not
+    depend on a bias. The bias is the mean of predicted − true. The limits of agreement are bias
+    ± 1.96 standard deviations of these differences (Bland and Altman 1986, doi
+    10.1016/S0140-6736(86)90837-8).
 
     Args:
         predicted_ml: (n,).
         true_ml: (n,).
 
     Returns:
-        NaN for what has no value: the limits of one case, a correlation of equal volumes.
+        Undefined values are NaN: limits of a single case, correlation of equal volumes.
     """
     differences_ml = predicted_ml - true_ml
     bias_ml = float(differences_ml.mean())
@@ -181,21 +182,21 @@ def volume_agreement(
 
 
 def _groups(
-    cases: Sequence[Case], names: Sequence[str], name_of: Callable[[Case], str]
+    cases: Sequence[ScoredCase], names: Sequence[str], name_of: Callable[[ScoredCase], str]
 ) -> tuple[Group, ...]:
-    """Return a group for each name that a case has, in the order of the names."""
-    members = {name: [case for case in cases if name_of(case) == name] for name in names}
-    return tuple(_group(name or UNKNOWN_SITE, some) for name, some in members.items() if some)
+    """Return a group for each name that occurs, in the order of the names."""
+    cases_of = {name: [case for case in cases if name_of(case) == name] for name in names}
+    return tuple(_group(name or UNKNOWN_SITE, group) for name, group in cases_of.items() if group)
 
 
-def _group(name: str, cases: Sequence[Case]) -> Group:
+def _group(name: str, cases: Sequence[ScoredCase]) -> Group:
     def values(metric: str) -> NDArray[np.float64]:
         return np.array([getattr(case.metrics, metric) for case in cases], float)
 
-    persons = [case.person for case in cases]
+    subjects = [case.subject for case in cases]
     return Group(
         name=name,
         count=len(cases),
-        averages={metric: average(values(metric), persons) for metric in AVERAGED},
+        averages={metric: average(values(metric), subjects) for metric in AVERAGED},
         volumes=volume_agreement(values("prediction_ml"), values("reference_ml")),
     )

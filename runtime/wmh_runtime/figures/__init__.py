@@ -1,1 +1,1 @@
-"""Drawing slices, text and plots."""
+"""Draw slices, text and plots."""

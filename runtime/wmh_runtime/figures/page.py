@@ -1,4 +1,4 @@
-"""What the pages of a report have in common: colors, sizes, and bands below each other."""
+"""Pages of pictures: common colors and sizes. A page is a column of bands."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TITLE_SIZE_PX = 30
 FACT_SIZE_PX = 20
 NOTE_SIZE_PX = 16
 LETTER_SIZE_PX = 17
-LINE_SPACING = 1.5  # from one line of text to the next, of its size
+LINE_SPACING = 1.5  # distance between two lines of text, relative to the font size
 
 CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
 
 
-def stacked(bands: Sequence[Image.Image]) -> Image.Image:
-    """Make a page with bands of its width below each other."""
+def stack_bands(bands: Sequence[Image.Image]) -> Image.Image:
+    """Return a page with the bands one below the other; each band is as wide as the page."""
     height = sum(band.height for band in bands) + MARGIN_PX * (len(bands) + 1)
     page = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOR)
     top = MARGIN_PX

@@ -1,4 +1,4 @@
-"""The look of plots: colors, marks and axes, on light paper or on dark."""
+"""Style of plots: colors, markers and axes, on a light or a dark background."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# Of the palette of Okabe and Ito (2008), told apart with every kind of color vision; its yellow
-# is too light for white paper. Marks differ too.
+# From the palette of Okabe and Ito (2008), which is safe for color-blind readers. Its yellow is too
+# light for a white background. Each color has its own marker.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colors of what is not data."""
+    """Colors of everything except the data."""
 
     paper: str
     ink: str
@@ -25,7 +25,7 @@ class Theme:
 
     @property
     def colors(self) -> tuple[str, ...]:
-        """Those of data; the ink is the last, as black is of the palette."""
+        """Colors of the data; the last one is the text color, in place of the palette's black."""
         return (*COLORS, self.ink)
 
 
@@ -37,7 +37,7 @@ _DPI = 150
 
 @contextmanager
 def figure(width_inches: float, height_inches: float, theme: Theme = LIGHT) -> Iterator[Any]:
-    """Yield a new figure, in this project's style while the block lasts."""
+    """Yield a new figure. Inside the block, the style of this project is active."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -45,10 +45,10 @@ def figure(width_inches: float, height_inches: float, theme: Theme = LIGHT) -> I
         yield Figure((width_inches, height_inches), layout="constrained")
 
 
-def png(drawn: Any) -> bytes:
-    """Encode a figure."""
+def png(figure: Any) -> bytes:
+    """Encode a figure as PNG."""
     encoded = io.BytesIO()
-    drawn.savefig(encoded, format="png", dpi=_DPI)
+    figure.savefig(encoded, format="png", dpi=_DPI)
     return encoded.getvalue()
 
 

@@ -1,8 +1,8 @@
-"""Text on pictures: one scalable font, text fitted to a width, nothing drawn as an empty box.
+"""Draw text on pictures: one scalable font, text fitted to a width, no empty boxes.
 
-Pillow's bundled font needs no installation and looks the same everywhere, but it holds little
-more than ASCII. What it lacks is spelled with what it has: raised small digits for "²" and "³",
-"u" for "µ", the bare letter for an accented one, and "?" where nothing comes close.
+Pillow's bundled font needs no installation and looks the same on every machine, but it has few
+characters besides ASCII. Missing characters are replaced: "²" and "³" by small raised digits, "µ"
+by "u", an accented letter by the letter without accent, and all others by "?".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 
 from PIL import ImageDraw, ImageFont
 
-SPELLINGS = {
+REPLACEMENTS = {
     "\N{MICRO SIGN}": "u",
     "\N{GREEK SMALL LETTER MU}": "u",
     "\N{MULTIPLICATION SIGN}": "x",
@@ -25,41 +25,41 @@ SPELLINGS = {
     "\N{LESS-THAN OR EQUAL TO}": "<=",
     "\N{LATIN SMALL LETTER SHARP S}": "ss",
 }
-RAISED = {"²": "2", "³": "3"}
-RAISED_SIZE = 0.65  # of the size of the text around it
+SUPERSCRIPTS = {"²": "2", "³": "3"}
+SUPERSCRIPT_SIZE = 0.65  # relative to the font size
 UNKNOWN = "?"
 ELLIPSIS = "…"
-NO_CHARACTER = "\uffff"  # not a character by definition: every font draws its empty box for it
+NO_CHARACTER = "\uffff"  # not a Unicode character: every font draws an empty box for it
 
 
 @cache
-def font_of(size_px: int) -> ImageFont.FreeTypeFont:
-    """Pillow's bundled font at a size in pixels."""
+def bundled_font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return Pillow's bundled font in a size in pixels."""
     font = ImageFont.load_default(size=size_px)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise ImportError("this build of Pillow has no FreeType, which scalable text needs")
+        raise ImportError("this build of Pillow has no FreeType support; text needs it")
     return font
 
 
 @cache
 def has_glyph(character: str) -> bool:
-    """Whether the bundled font draws a character as itself, not as its empty box."""
-    font = font_of(20)
+    """Return whether the bundled font has a character, and does not draw an empty box for it."""
+    font = bundled_font(20)
     glyph, box = font.getmask(character), font.getmask(NO_CHARACTER)
     return (glyph.size, bytes(glyph)) != (box.size, bytes(box))
 
 
-def spelled(text: str) -> str:
-    """One line of text of which every character can be drawn by `draw_text`."""
+def drawable(text: str) -> str:
+    """Return the text on one line, with only characters that `draw_text` can draw."""
     line = unicodedata.normalize("NFC", " ".join(text.split()))
-    return "".join(_spelled_character(character) for character in line)
+    return "".join(_drawable_character(character) for character in line)
 
 
-def _spelled_character(character: str) -> str:
-    if character in RAISED or has_glyph(character):
+def _drawable_character(character: str) -> str:
+    if character in SUPERSCRIPTS or has_glyph(character):
         return character
-    if character in SPELLINGS:
-        return SPELLINGS[character]
+    if character in REPLACEMENTS:
+        return REPLACEMENTS[character]
     base = unicodedata.normalize("NFKD", character)[0]
     return base if has_glyph(base) else UNKNOWN
 
@@ -76,15 +76,15 @@ def draw_text(
     """Draw one line of text.
 
     Args:
-        canvas: what to draw on.
+        canvas: image to draw on.
         at: (x, y) of the left end of the baseline.
-        text: any text; it is spelled with the font's characters.
-        size_px: size of the font.
-        color: of the letters.
-        edge: color of a thin edge around the letters, for text on an image; None for no edge.
+        text: any text; characters that the font lacks are replaced.
+        size_px: font size.
+        color: color of the letters.
+        edge: color of a thin edge around the letters, for text on an image. None: no edge.
     """
     x, y = at
-    for run, font, lift in _runs(spelled(text), size_px):
+    for run, font, lift in _runs(drawable(text), size_px):
         canvas.text(
             (x, y - lift),
             run,
@@ -98,27 +98,27 @@ def draw_text(
 
 
 def text_width(text: str, size_px: int) -> float:
-    """Width in pixels of a line of text as `draw_text` draws it."""
-    return sum(font.getlength(run) for run, font, _ in _runs(spelled(text), size_px))
+    """Return the width in pixels of a line of text that `draw_text` draws."""
+    return sum(font.getlength(run) for run, font, _ in _runs(drawable(text), size_px))
 
 
 def _runs(text: str, size_px: int) -> list[tuple[str, ImageFont.FreeTypeFont, float]]:
-    """Stretches of one font size: (text, font, height above the baseline in pixels)."""
-    plain, raised = font_of(size_px), font_of(max(1, round(RAISED_SIZE * size_px)))
-    lift = (1 - RAISED_SIZE) * size_px
+    """Return runs of equal font size: (text, font, height above the baseline in pixels)."""
+    plain, raised = bundled_font(size_px), bundled_font(max(1, round(SUPERSCRIPT_SIZE * size_px)))
+    lift = (1 - SUPERSCRIPT_SIZE) * size_px
     return [
-        (RAISED[run], raised, lift) if run in RAISED else (run, plain, 0.0)
+        (SUPERSCRIPTS[run], raised, lift) if run in SUPERSCRIPTS else (run, plain, 0.0)
         for run in re.split("([²³])", text)
         if run
     ]
 
 
-def ellipsised(text: str, size_px: int, width_px: float) -> str:
-    """The text, with its middle left out where it is wider than allowed.
+def shorten_middle(text: str, size_px: int, width_px: float) -> str:
+    """Return the text; if it is too wide, replace its middle with an ellipsis.
 
-    The middle goes because file names differ at both ends (subject first, series last).
+    File names differ at both ends: the subject comes first, the series last.
     """
-    text = spelled(text)
+    text = drawable(text)
     if text_width(text, size_px) <= width_px:
         return text
     for kept in range(len(text) - 1, 0, -1):
@@ -129,11 +129,11 @@ def ellipsised(text: str, size_px: int, width_px: float) -> str:
     return ELLIPSIS
 
 
-def wrapped(pieces: Sequence[str], separator: str, size_px: int, width_px: float) -> list[str]:
-    """Lines that hold the pieces in order, as many to a line as fit, joined by the separator."""
+def wrap_lines(pieces: Sequence[str], separator: str, size_px: int, width_px: float) -> list[str]:
+    """Return lines with the pieces in order, joined by the separator, as many per line as fit."""
     lines: list[str] = []
     for piece in pieces:
-        fitting = ellipsised(piece, size_px, width_px)
+        fitting = shorten_middle(piece, size_px, width_px)
         longer = separator.join([lines[-1], fitting]) if lines else fitting
         if lines and text_width(longer, size_px) <= width_px:
             lines[-1] = longer

@@ -1,1 +1,1 @@
-"""Files and folders: atomic writes, tables, hashes, the user cache."""
+"""Files and folders: atomic writes, temporary files, tables, hashes, the user cache."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: nothing half-written carries a final name."""
+"""Write files and folders atomically: the final name appears only when the content is complete."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wmh_runtime.files.temporary import temporary_path_beside
 
 _REMEDIES = {
     errno.ENOENT: "Create the folder first.",
-    errno.ENOTDIR: "Choose a folder; a part of the path is a file.",
-    errno.EISDIR: "Choose another name; a folder has this one.",
-    errno.EACCES: "Check that you may write there and that no other program holds the file open.",
-    errno.ENOSPC: "Free some space or write to another disk.",
+    errno.ENOTDIR: "Choose another path; a part of this one is a file, not a folder.",
+    errno.EISDIR: "Choose another name; this one is a folder.",
+    errno.EACCES: "Check the permissions, and that no other program has the file open.",
+    errno.ENOSPC: "Free some space, or write to another disk.",
     errno.EROFS: "Write to another disk; this one is read-only.",
 }
 _OTHER_REMEDY = "Check the folder, its permissions and the disk."
@@ -25,81 +25,81 @@ _OTHER_REMEDY = "Check the folder, its permissions and the disk."
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """Yield a path to write to, which becomes `final` when the block ends without an exception.
+    """Yield a temporary path; rename it to `final` when the block ends without an exception.
 
-    Whatever ends the block early, Ctrl-C included, the partial file is removed and a previous
-    `final` stays as it was.
+    On any exception, including Ctrl-C, the temporary file is removed and an existing `final` is
+    not changed.
 
     Raises:
-        InputError: the file cannot be written. Any OSError of the block is taken for that.
+        InputError: the file cannot be written. Every OSError in the block becomes this error.
     """
-    partial = temporary_path_beside(final)
+    temporary = temporary_path_beside(final)
     try:
-        yield partial
-        _flush_to_disk(partial)
-        partial.replace(final)
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.replace(final)
     except OSError as error:
-        raise _refusal("cannot be written", error, final) from error
+        raise _input_error("cannot be written", error, final) from error
     finally:
-        with suppress(OSError):  # what went wrong before is what the user should hear of
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # report the original error, not this one
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(final: Path, *, or_existing: bool = False) -> Iterator[Path]:
-    """Yield a new folder to write to, which becomes `final` when the block ends well.
+def atomic_folder(final: Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder; rename it to `final` when the block ends without an exception.
 
-    Whatever ends the block early, nothing is left.
+    On any exception the temporary folder is removed.
 
     Args:
-        final: the folder that shall appear.
-        or_existing: where another process was faster, its folder stays and this one is dropped,
-            since somebody may be reading it. Otherwise that is an error.
+        final: the folder to create.
+        keep_existing: if another process has created `final` in the meantime, keep that folder,
+            because it may be in use, and remove this one. By default this is an error.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
-    partial = temporary_path_beside(final)
-    partial.mkdir()
+    temporary = temporary_path_beside(final)
+    temporary.mkdir()
     try:
-        yield partial
+        yield temporary
         try:
-            partial.rename(final)
+            temporary.rename(final)
         except OSError:
-            if not (or_existing and final.is_dir()):
+            if not (keep_existing and final.is_dir()):
                 raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes_atomically(final: Path, data: bytes) -> None:
-    """Write a file's bytes; InputError where that is impossible."""
-    with atomic_path(final) as partial:
-        partial.write_bytes(data)
+    """Write bytes to a file; raise InputError if that is not possible."""
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text_atomically(final: Path, text: str) -> None:
-    """Write text as UTF-8, its line ends as they are; InputError where that is impossible.
+    """Write text as UTF-8 with unchanged line ends; raise InputError if that is not possible.
 
-    What UTF-8 cannot say, such as a foreign file name, is written in escapes.
+    Characters that UTF-8 cannot encode, as in some file names, are written as escapes.
     """
     write_bytes_atomically(final, text.encode("utf-8", errors="backslashreplace"))
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there; InputError where that is impossible."""
+    """Remove a file if it exists; raise InputError if that is not possible."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _refusal("cannot be replaced", error, path) from error
+        raise _input_error("cannot be replaced", error, path) from error
 
 
-def _refusal(problem: str, error: OSError, path: Path) -> InputError:
+def _input_error(problem: str, error: OSError, path: Path) -> InputError:
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
     return InputError(f"{problem} ({reason})", remedy, about=path)
 
 
 def _flush_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+    with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())

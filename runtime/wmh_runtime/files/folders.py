@@ -1,4 +1,4 @@
-"""Folders: made and tried before hours of work depend on them, and walked."""
+"""Create folders, check that they are writable, and walk through them."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from wmh_runtime.files.temporary import TEMPORARY_PREFIX
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Create a folder and its parent folders.
 
     Raises:
-        InputError: that is impossible.
+        InputError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        advice = "Choose another name or folder."
+        advice = "Choose another folder."
         raise InputError("is a file, not a folder", advice, about=folder) from error
     except OSError as error:
         raise InputError(
-            f"cannot be made ({error.strerror or error})", "Choose another folder.", about=folder
+            f"cannot be created ({error.strerror or error})", "Choose another folder.", about=folder
         ) from error
 
 
 def make_writable_folder(folder: Path) -> None:
-    """Make a folder and find out whether files can be written to it.
+    """Create a folder and check that files can be written to it.
+
+    Call this before a long computation, not after it.
 
     Raises:
-        InputError: they cannot.
+        InputError: the folder cannot be created, or is not writable.
     """
     make_folder(folder)
     try:
@@ -49,21 +51,21 @@ def make_writable_folder(folder: Path) -> None:
 def walk(
     folder: Path, on_unreadable: Callable[[OSError], None] = lambda _: None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk a folder and those below it, linked ones included, each real one once.
+    """Walk through a folder and its subfolders. Links are followed; each folder is visited once.
 
     Args:
-        folder: to begin with.
-        on_unreadable: is told of each folder that cannot be read.
+        folder: the top folder.
+        on_unreadable: called with the error for each folder that cannot be read.
 
     Yields:
-        As `os.walk`: a folder, the names of its subfolders, which may be sorted and left out in
-        place before going on, and the names of its files.
+        The same as `os.walk`: a folder, the names of its subfolders and the names of its files.
+        The list of subfolders can be sorted or shortened in place to change the walk.
     """
     seen: set[Path] = set()
-    for place, subfolders, names in os.walk(folder, onerror=on_unreadable, followlinks=True):
-        real = Path(place).resolve()
+    for current, subfolders, names in os.walk(folder, onerror=on_unreadable, followlinks=True):
+        real = Path(current).resolve()
         if real in seen:
             subfolders.clear()
             continue
         seen.add(real)
-        yield Path(place), subfolders, names
+        yield Path(current), subfolders, names

@@ -1,4 +1,4 @@
-"""Tables of text, .csv and .tsv: read and written."""
+"""Read and write tables, .csv and .tsv."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wmh_runtime.files.atomic import write_text_atomically
 def write_table_atomically(
     final: Path, rows: Sequence[Mapping[str, object]], delimiter: str = ","
 ) -> None:
-    """Write rows, at least one, under the names of the first one's columns.
+    """Write a table of at least one row. The keys of the first row are the column names.
 
     Raises:
         InputError: the file cannot be written.
@@ -30,14 +30,14 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a table with a line that names the columns, `.tsv` with tabs, any other with commas.
+    """Read a table with column names in the first line, `.tsv` with tabs, others with commas.
 
     Returns:
-        Its rows, empty ones left out: column → cell, without the spaces around it. Cells that a
-        short row lacks are empty.
+        One mapping, column → cell, for each row that is not empty. Spaces around cells are
+        removed. Missing cells at the end of a row are empty.
 
     Raises:
-        InputError: it cannot be read as a table of UTF-8 text.
+        InputError: the file cannot be read as a table of UTF-8 text.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
@@ -45,7 +45,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
             header, *rows = list(csv.reader(file, delimiter=delimiter)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise InputError(problem, "Save it as text in UTF-8.", about=path) from error
+        raise InputError(problem, "Save the table as UTF-8 text.", about=path) from error
     columns = [column.strip() for column in header]
     blank = [""] * len(columns)
     return [

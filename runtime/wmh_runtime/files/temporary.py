@@ -1,4 +1,4 @@
-"""Removing folders, and what killed processes left, where several processes are at work."""
+"""Temporary files: their names, and the removal of those that killed processes have left."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ import psutil
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that nobody finds half of it; nothing where it is not there."""
-    aside = temporary_path_beside(folder)
+    """Remove a folder, if it exists, so that no process ever sees a part of it."""
+    renamed = temporary_path_beside(folder)
     with suppress(FileNotFoundError):
-        folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
 def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
-    """Remove the files and folders that killed processes of this machine left unfinished.
+    """Remove temporary files and folders of processes on this machine that were killed.
 
-    What belongs to a living process, or to another machine that shares the disk, stays.
+    Temporary files of running processes, and of other machines that share the disk, are kept.
 
     Args:
-        folder: to look in; not below it.
-        is_alone: nobody else on this machine writes there now: what has the number of a living
-            process was left by one that had it before.
+        folder: folder to clean up; its subfolders are not searched.
+        is_alone: True: no other process on this machine writes there now. A temporary file with
+            the ID of a running process is then from an earlier process with the same ID.
     """
-    mine = temporary_prefix()
-    for leftover in folder.glob(f"{mine}*"):
-        process_id = leftover.name.removeprefix(mine).partition("-")[0]
+    prefix = temporary_prefix()
+    for path in folder.glob(f"{prefix}*"):
+        process_id = path.name.removeprefix(prefix).partition("-")[0]
         if not process_id.isdigit():
             continue
         if not is_alone and psutil.pid_exists(int(process_id)):
             continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            with suppress(OSError):  # another process was faster
-                leftover.unlink()
+            with suppress(OSError):  # another process has removed it
+                path.unlink()
 
 
 TEMPORARY_PREFIX = ".wmh-partial-"
 
 
 def is_temporary(path: Path) -> bool:
-    """Say whether a file is one that was never finished, by its name."""
+    """Return whether a path is that of a temporary file, by its name."""
     return path.name.startswith(TEMPORARY_PREFIX)
 
 
 def temporary_prefix() -> str:
-    """Return how unfinished names of this machine begin; the id of the process follows."""
+    """Return the first part of temporary names on this machine; the process ID follows."""
     host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())
     return f"{TEMPORARY_PREFIX}{host}-"
 
 
 def temporary_path_beside(final: Path) -> Path:
-    """Return a new name for an unfinished file or folder, which tells its machine and process.
+    """Return a new temporary path that contains the names of this machine and process.
 
-    It lies in the folder of `final`, since only within one file system a rename is atomic, and
-    ends in the same suffixes.
+    It is in the folder of `final`, because a rename is atomic only within one file system, and has
+    the same suffixes.
     """
     suffixes = "".join(final.suffixes[-2:])  # .nii.gz
     token = f"{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Where this machine keeps what it found out for itself. Deleting it loses time, nothing else."""
+"""The cache of this user on this machine. It can be deleted at any time; this only costs time."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _log = logging.getLogger(__name__)
 
 
 def user_cache_folder() -> Path:
-    """Return the folder, which may not be there yet, or not be writable."""
+    """Return the cache folder. It may not exist, or not be writable."""
     return user_cache_path("wmh-lora")
 
 
 def read_cache(path: Path) -> bytes:
-    """Return what a file of the cache holds; nothing where there is none that can be read."""
+    """Return the content of a cache file; empty if there is none, or if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
         return b""
 
 
-def write_cache(path: Path, content: bytes, otherwise: str) -> None:
-    """Write a file of the cache; where that is impossible, warn and go on.
+def write_cache(path: Path, content: bytes, warning: str) -> None:
+    """Write a cache file; if that is not possible, log a warning.
 
     Args:
-        path: in the cache folder.
-        content: of the file.
-        otherwise: what the warning says is lost.
+        path: path in the cache folder.
+        content: content of the file.
+        warning: text of the warning; the reason is added.
     """
     try:
         make_folder(path.parent)
         write_bytes_atomically(path, content)
     except InputError as error:
-        _log.warning("%s: %s", otherwise, error)
+        _log.warning("%s: %s", warning, error)

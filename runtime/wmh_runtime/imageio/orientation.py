@@ -1,4 +1,4 @@
-"""Anatomical orientation: permute and flip voxel axes into display order, and back."""
+"""Anatomical orientation: permute and flip voxel axes to display order, and back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Plane = Literal["axial", "coronal", "sagittal"]
 
 
-# For each plane, where slices, rows and columns run to. Rows and columns are those of the
-# radiological display: the patient's right on the viewer's left, anterior or superior on top.
+# For each plane, the directions in which slices, rows and columns increase. This is the
+# radiological convention: the patient's right on the viewer's left, anterior or superior on top.
 DISPLAY_AXES: dict[Plane, tuple[str, str, str]] = {
     "axial": ("S", "P", "L"),
     "coronal": ("A", "I", "L"),
@@ -32,17 +32,17 @@ _WORLD_AXIS_AND_SIGN = {
 
 @dataclass(frozen=True)
 class Reorientation:
-    """Which volume axis each stack axis is, and which of them run backwards."""
+    """A permutation and flips of axes: from a volume to a stack of slices, and back."""
 
-    axes: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
+    axes: tuple[int, int, int]  # volume axis of slices, rows and columns
+    flipped: tuple[bool, bool, bool]  # True: the stack axis runs backwards
 
     def apply(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """View a volume (x, y, z) as a stack (slices, rows, columns), without copying."""
+        """Return a view of a volume (x, y, z) as a stack (slices, rows, columns)."""
         return self._flip(volume.transpose(self.axes))
 
     def undo(self, stack: NDArray[Any]) -> NDArray[Any]:
-        """View a stack (slices, rows, columns) as a volume (x, y, z), without copying."""
+        """Return a view of a stack (slices, rows, columns) as a volume (x, y, z)."""
         return self._flip(stack).transpose(np.argsort(self.axes))
 
     def _flip(self, stack: NDArray[Any]) -> NDArray[Any]:
@@ -50,29 +50,29 @@ class Reorientation:
 
 
 def reorientation_to(plane: Plane, affine: NDArray[np.float64]) -> Reorientation:
-    """Find the reorientation that puts a volume's voxels in a plane's display order.
+    """Find the reorientation from voxel axes to the display order of a plane.
 
-    The slice axis is the voxel axis nearest to the plane's normal; the other two become rows and
-    columns so that they lie nearest to theirs.
+    The slice axis is the voxel axis closest to the normal of the plane. Of the other two axes,
+    rows and columns are assigned so that both are as close as possible to their directions.
 
     Args:
-        plane: which way to slice.
+        plane: slice orientation.
         affine: (4, 4), voxel index to RAS+ mm, invertible.
     """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    # along[i, j]: how far voxel axis j runs along display axis i, a cosine.
-    towards = [_WORLD_AXIS_AND_SIGN[code] for code in DISPLAY_AXES[plane]]
-    along = np.array([sign * directions[axis] for axis, sign in towards])
-    slices = int(np.argmax(abs(along[0])))
+    # cosines[i, j]: cosine of the angle between display axis i and voxel axis j.
+    display_axes = [_WORLD_AXIS_AND_SIGN[code] for code in DISPLAY_AXES[plane]]
+    cosines = np.array([sign * directions[axis] for axis, sign in display_axes])
+    slices = int(np.argmax(abs(cosines[0])))
     first, second = (axis for axis in range(3) if axis != slices)
-    straight = abs(along[1, first]) + abs(along[2, second])
-    crossed = abs(along[1, second]) + abs(along[2, first])
-    rows, columns = (first, second) if straight >= crossed else (second, first)
+    in_order = abs(cosines[1, first]) + abs(cosines[2, second])
+    swapped = abs(cosines[1, second]) + abs(cosines[2, first])
+    rows, columns = (first, second) if in_order >= swapped else (second, first)
     return Reorientation(
         axes=(slices, rows, columns),
         flipped=(
-            bool(along[0, slices] < 0),
-            bool(along[1, rows] < 0),
-            bool(along[2, columns] < 0),
+            bool(cosines[0, slices] < 0),
+            bool(cosines[1, rows] < 0),
+            bool(cosines[2, columns] < 0),
         ),
     )

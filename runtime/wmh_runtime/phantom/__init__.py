@@ -1,1 +1,1 @@
-"""A procedural head: raw FLAIR-like scans with exact lesion masks, from a seed and nothing else."""
+"""Phantoms: synthetic FLAIR-like head scans with exact lesion masks, generated from a seed."""

@@ -1,4 +1,4 @@
-"""From relative signal to stored values: point spread, bias field, noise, quantization."""
+"""Simulate the acquisition: point spread, bias field, noise, quantization."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from wmh_runtime.phantom.sites import Site
 
-BIAS_TERMS = 6
-POINT_SPREAD_MM = 0.55  # standard deviation within the slice
+BIAS_FIELD_TERMS = 6
+POINT_SPREAD_MM = 0.55  # standard deviation, within slices
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """The scanner's share in one image.
+    """Parameters of one acquisition.
 
     Args:
-        lesion_contrast: brightness of a full lesion over white matter, white matter = 1.
-        noise: standard deviation of either channel of the complex noise, white matter = 1.
-        white_level: stored value of white matter where the bias field is 1.
-        bias: largest relative deviation of the bias field from 1.
+        lesion_contrast: signal of a lesion minus signal of white matter; white matter = 1.
+        noise: standard deviation of the real and of the imaginary noise; white matter = 1.
+        white_level: stored value of white matter without bias field.
+        bias: largest deviation of the bias field from 1.
     """
 
     lesion_contrast: float
@@ -31,7 +31,7 @@ class Acquisition:
 
     @staticmethod
     def draw(rng: np.random.Generator, site: Site) -> Acquisition:
-        """Draw contrast and noise that together put the contrast-to-noise ratio at 7 to 19."""
+        """Draw contrast and noise; the contrast-to-noise ratio is between 7 and 19."""
         return Acquisition(
             lesion_contrast=rng.uniform(0.55, 0.85),
             noise=rng.uniform(0.045, 0.075),
@@ -41,19 +41,19 @@ class Acquisition:
 
     @property
     def contrast_to_noise(self) -> float:
-        """Contrast of a full lesion over white matter, in standard deviations of the noise."""
+        """Contrast between lesion and white matter, in standard deviations of the noise."""
         return self.lesion_contrast / self.noise
 
-    def record(
+    def acquire(
         self, rng: np.random.Generator, signal: NDArray[np.float32], site: Site
     ) -> NDArray[np.uint16]:
-        """Turn relative signal (X, Y, Z) into stored magnitudes; without signal, Rayleigh noise."""
-        seen = _blurred(signal, site)
-        seen *= bias_field(rng, signal.shape, self.bias)
+        """Return stored magnitudes for a relative signal (X, Y, Z); Rayleigh noise in the air."""
+        real = _blurred(signal, site)
+        real *= bias_field(rng, signal.shape, self.bias)
         noise = np.float32(self.noise)
-        seen += noise * rng.standard_normal(signal.shape, np.float32)
-        quadrature = noise * rng.standard_normal(signal.shape, np.float32)
-        magnitude = np.hypot(seen, quadrature, out=seen)
+        real += noise * rng.standard_normal(signal.shape, np.float32)
+        imaginary = noise * rng.standard_normal(signal.shape, np.float32)
+        magnitude = np.hypot(real, imaginary, out=real)
         magnitude *= np.float32(self.white_level)
         return np.rint(np.clip(magnitude, 0, np.iinfo(np.uint16).max)).astype(np.uint16)
 
@@ -61,13 +61,13 @@ class Acquisition:
 def bias_field(
     rng: np.random.Generator, shape: tuple[int, ...], largest: float
 ) -> NDArray[np.float32]:
-    """Smooth gain (X, Y, Z) between 1 − largest and 1 + largest."""
+    """Return a smooth gain (X, Y, Z) between 1 − largest and 1 + largest."""
     field = np.zeros(shape, np.float32)
-    for _ in range(BIAS_TERMS):
+    for _ in range(BIAS_FIELD_TERMS):
         wave = np.ones((1, 1, 1), np.float32)
         for axis, size in enumerate(shape):
-            turns, phase = rng.uniform(0.1, 0.8), rng.uniform(0, 2 * np.pi)
-            line = np.cos(2 * np.pi * turns * np.arange(size) / size + phase)
+            cycles, phase = rng.uniform(0.1, 0.8), rng.uniform(0, 2 * np.pi)
+            line = np.cos(2 * np.pi * cycles * np.arange(size) / size + phase)
             wave = wave * np.expand_dims(
                 line.astype(np.float32), tuple(other for other in range(3) if other != axis)
             )
@@ -78,7 +78,7 @@ def bias_field(
 
 
 def _blurred(signal: NDArray[np.float32], site: Site) -> NDArray[np.float32]:
-    """Convolve within slices with a Gaussian; outside the grid there is air."""
+    """Convolve with a Gaussian within slices; outside the grid is air."""
     out = signal
     for axis in (0, 1):
         spread = POINT_SPREAD_MM / site.spacing_mm[axis]

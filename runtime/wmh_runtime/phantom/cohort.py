@@ -1,4 +1,4 @@
-"""Many phantoms: which heads they show, and writing them as a data set."""
+"""Plan cohorts of phantoms and write them as a data set."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import atomic_path, write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
 from wmh_runtime.files.tables import read_table, write_table_atomically
-from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomFacts, make_phantom
+from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomProperties, generate_phantom
 from wmh_runtime.phantom.sites import SITES
 
 DATA_SET_NAME = "Procedural FLAIR phantoms made by wmh-phantom"
-_SEEDS_PER_COHORT = 1000  # cohort 7 draws heads 7000 to 7999, so cohorts share none
-_SCANNER_CODE = 1  # NIfTI: the affine leads to the scanner's own coordinates
-_MOST_WORKERS = 61  # more processes Windows cannot wait for
+_SEEDS_PER_COHORT = 1000  # cohort 7 has the heads 7000 to 7999, so cohorts share no head
+_SCANNER_CODE = 1  # NIfTI: the affine gives scanner coordinates
+_MAX_WORKERS = 61  # Windows cannot wait for more processes
 
 
-# Cohorts that no training may see, by what their heads are for. `wmh-phantom` refuses their seeds.
+# Cohorts that training must not use, with their purpose. `wmh-phantom` refuses these seeds.
 ACCURACY_SEED, PARITY_SEED, CALIBRATION_SEED, SEARCH_SEED = 900, 999, 998, 997
 RESERVED_SEEDS = {
     ACCURACY_SEED: "measure accuracy",
@@ -40,7 +40,7 @@ RESERVED_SEEDS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One phantom to make."""
+    """One phantom to generate."""
 
     name: str
     seed: int
@@ -48,37 +48,39 @@ class Plan:
     load_ml: float
 
     def scan_path(self, folder: Path) -> Path:
-        """Where its scan goes."""
+        """Return the path of its scan."""
         return folder / bids.scan_name(self.name, "flair")
 
     def reference_path(self, folder: Path) -> Path:
-        """Where its lesion mask goes."""
+        """Return the path of its lesion mask."""
         return folder / bids.REFERENCES / bids.mask_name(self.name, "wmh")
 
     def paths(self, folder: Path) -> tuple[Path, Path]:
-        """Both."""
+        """Return the paths of its scan and its lesion mask."""
         return self.scan_path(folder), self.reference_path(folder)
 
 
 def plan_cohort(
     subjects: int, seed: int, loads_ml: tuple[float, float], sites: Sequence[str] = tuple(SITES)
 ) -> list[Plan]:
-    """Plan a cohort: sites in turn, loads evenly spaced on a logarithmic scale, shuffled.
+    """Plan a cohort: sites take turns; loads are evenly spaced in log scale and shuffled.
 
     Args:
-        subjects: 1 to 1000.
-        seed: of the cohort; two cohorts of different seeds have no head in common.
+        subjects: number of phantoms, 1 to 1000.
+        seed: seed of the cohort. Cohorts with different seeds share no head.
         loads_ml: smallest and largest lesion load, above 0 and up to 60.
-        sites: to take turns.
+        sites: names of the sites.
 
     Raises:
         InputError: a value is out of range.
     """
     if not 1 <= subjects <= _SEEDS_PER_COHORT:
-        raise InputError(f"{subjects} subjects asked for", f"Ask for 1 to {_SEEDS_PER_COHORT}.")
+        raise InputError(f"got {subjects} subjects, expected 1 to {_SEEDS_PER_COHORT}")
     if not 0 < loads_ml[0] <= loads_ml[1] <= LARGEST_LOAD_ML:
-        advice = f"Give 0 < smallest ≤ largest ≤ {LARGEST_LOAD_ML:g}."
-        raise InputError(f"loads from {loads_ml[0]:g} to {loads_ml[1]:g} mL", advice)
+        raise InputError(
+            f"got lesion loads from {loads_ml[0]:g} to {loads_ml[1]:g} mL, expected 0 < smallest"
+            f" ≤ largest ≤ {LARGEST_LOAD_ML:g}"
+        )
     loads = np.random.default_rng(seed).permutation(np.geomspace(*loads_ml, subjects))
     return [
         Plan(
@@ -94,44 +96,44 @@ def plan_cohort(
 def write_cohort(
     plans: Sequence[Plan], folder: Path, *, workers: int, on_written: Callable[[], None]
 ) -> None:
-    """Make phantoms and write scans, reference masks, who was scanned where, and facts.
+    """Generate phantoms and write their scans, reference masks, sites and properties.
 
-    Scans go to `folder` and are added to its `participants.tsv`, masks and the table of facts go
-    to `derivatives/reference` below it.
+    Scans are written to `folder`, with their sites in its `participants.tsv`. Masks and a table
+    of properties are written to its subfolder `derivatives/reference`.
 
     Args:
-        plans: what to make.
-        folder: made if needed.
-        workers: processes at a time.
+        plans: phantoms to generate.
+        folder: output folder; created if needed.
+        workers: number of processes.
         on_written: called after each phantom.
 
     Raises:
-        InputError: a file of that name is there already, or the folder cannot be written.
+        InputError: a file already exists, or the folder cannot be written.
     """
     for path in (path for plan in plans for path in plan.paths(folder)):
         if path.exists():
-            raise InputError("exists already", "Choose another folder or seed.", about=path)
+            raise InputError("already exists", "Choose another folder or seed.", about=path)
     make_writable_folder(folder)
-    _describe(folder)
+    _write_description(folder)
     _add_participants(plans, folder)
-    facts = []
-    count = min(workers, len(plans), _MOST_WORKERS)
-    with Pool(count, _leave_ctrl_c_to_the_parent) as pool:  # which ends them at once
-        for fact in pool.imap(partial(write_phantom, folder=folder), plans):
-            facts.append(fact)
+    properties = []
+    count = min(workers, len(plans), _MAX_WORKERS)
+    with Pool(count, _ignore_ctrl_c) as pool:  # on exit, the pool kills its processes
+        for one in pool.imap(partial(write_phantom, folder=folder), plans):
+            properties.append(one)
             on_written()
-    rows = [{"name": plan.name, **asdict(fact)} for plan, fact in zip(plans, facts, strict=True)]
+    rows = [{"name": plan.name, **asdict(one)} for plan, one in zip(plans, properties, strict=True)]
     table = f"{plans[0].name}_to_{plans[-1].name}_facts.tsv"
     write_table_atomically(folder / bids.REFERENCES / table, rows, delimiter="\t")
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    """Hear of it from the parent alone: a terminal sends it to all."""
+def _ignore_ctrl_c() -> None:
+    """Ignore Ctrl-C in a worker: a terminal sends it to all processes; the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _describe(folder: Path) -> None:
-    """Say what the data set is, unless it says so itself."""
+def _write_description(folder: Path) -> None:
+    """Write `dataset_description.json`, unless it exists."""
     path = folder / bids.DESCRIPTION_NAME
     if not path.exists():
         description = {
@@ -143,7 +145,7 @@ def _describe(folder: Path) -> None:
 
 
 def _add_participants(plans: Sequence[Plan], folder: Path) -> None:
-    """Say in the data set's table who is scanned at which site; earlier rows stay."""
+    """Add subjects and sites to `participants.tsv`; rows of other subjects are kept."""
     path = folder / bids.PARTICIPANTS_NAME
     new = {plan.name: plan.site for plan in plans}
     rows = read_table(path) if path.exists() else []
@@ -154,9 +156,9 @@ def _add_participants(plans: Sequence[Plan], folder: Path) -> None:
     write_table_atomically(path, filled, delimiter="\t")
 
 
-def write_phantom(plan: Plan, folder: Path) -> PhantomFacts:
-    """Make one phantom and write its scan and its reference mask."""
-    phantom = make_phantom(plan.seed, plan.site, plan.load_ml)
+def write_phantom(plan: Plan, folder: Path) -> PhantomProperties:
+    """Generate one phantom and write its scan and its reference mask."""
+    phantom = generate_phantom(plan.seed, plan.site, plan.load_ml)
     make_folder(folder / bids.REFERENCES)
     for path, voxels in (
         (plan.reference_path(folder), phantom.lesions),
@@ -168,4 +170,4 @@ def write_phantom(plan: Plan, folder: Path) -> PhantomFacts:
         image.header.set_xyzt_units("mm")
         with atomic_path(path) as partial_path:
             nib.save(image, partial_path)
-    return phantom.facts
+    return phantom.properties

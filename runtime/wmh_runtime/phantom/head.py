@@ -1,4 +1,4 @@
-"""Make a phantom: draw a person, a placement and a scanner, and put the picture together."""
+"""Generate a phantom: draw head, position and scanner parameters, then render the scan."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.acquisition import Acquisition
-from wmh_runtime.phantom.anatomy.depict import deep_places, depict
-from wmh_runtime.phantom.anatomy.lesions import Lesioning, grow
-from wmh_runtime.phantom.anatomy.person import Person
+from wmh_runtime.phantom.anatomy.lesions import LesionTendency, grow_lesions
+from wmh_runtime.phantom.anatomy.parameters import HeadParameters
+from wmh_runtime.phantom.anatomy.render import draw_deep_lesion_centers, render_head
 from wmh_runtime.phantom.signals import Signals
 from wmh_runtime.phantom.sites import SITES, Placement
 
 LARGEST_LOAD_ML = 60.0
-HALO_SHARE = 0.20  # contrast of diffuse change next to a lesion, over that of the lesion
-LESION_VARIATION = 0.14  # standard deviation of the contrast from place to place ...
+HALO_FRACTION = 0.20  # contrast of the diffuse change around lesions, relative to lesions
+LESION_VARIATION = 0.14  # relative standard deviation of the contrast over the brain ...
 LARGEST_VARIATION = 0.22  # ... and its limit
 
 
 @dataclass(frozen=True)
-class PhantomFacts:
-    """What is true of a phantom.
+class PhantomProperties:
+    """Properties of a phantom.
 
     Args:
-        seed: as asked.
-        site: as asked.
-        load_ml: lesion volume asked for.
+        seed: requested seed.
+        site: requested site.
+        load_ml: requested lesion volume.
         volume_ml: lesion volume of the mask.
-        lesion_count: 26-connected components of the mask.
-        contrast_to_noise: brightness of a full lesion over white matter, over the noise's
-            standard deviation.
-        atrophy: 0 young to 1 advanced.
+        lesion_count: number of 26-connected components of the mask.
+        contrast_to_noise: contrast between lesion and white matter / standard deviation of the
+            noise.
+        atrophy: 0 (none) to 1 (advanced).
     """
 
     seed: int
@@ -48,76 +48,77 @@ class PhantomFacts:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A scan with its truth.
+    """A scan with its exact lesion mask.
 
     Args:
-        image: (X, Y, Z) uint16, raw magnitudes, stored LPS, with noise in the air.
+        image: (X, Y, Z) uint16, raw magnitudes in LPS order, with noise in the air.
         lesions: (X, Y, Z) uint8, 1 = white matter hyperintensity.
         affine: (4, 4) float64, voxel index to RAS+ mm.
-        facts: what is true of it.
+        properties: see `PhantomProperties`.
     """
 
     image: NDArray[np.uint16]
     lesions: NDArray[np.uint8]
     affine: NDArray[np.float64]
-    facts: PhantomFacts
+    properties: PhantomProperties
 
 
-def make_phantom(seed: int, site: str = "utrecht", load_ml: float = 10.0) -> Phantom:
-    """Make a FLAIR-like scan of one head with a given load of white matter hyperintensities.
+def generate_phantom(seed: int, site: str = "utrecht", load_ml: float = 10.0) -> Phantom:
+    """Generate a FLAIR-like scan of a head with a given load of white matter hyperintensities.
 
-    The head depends on the seed and the site alone: with another load, the same lesions have
-    grown or shrunk in the same head. The same arguments give the same arrays in every process.
+    The head depends only on seed and site. With another load, the same lesions of the same head
+    are larger or smaller. The same arguments always give the same arrays.
 
     Args:
         seed: 0 or more.
-        site: a name of `SITES`.
+        site: a name in `SITES`.
         load_ml: volume of the lesion mask, 0 to 60 mL.
 
     Raises:
-        InputError: an argument is out of its range.
+        InputError: an argument is out of range.
     """
     _check(seed, site, load_ml)
     scanner = SITES[site]
     streams = np.random.SeedSequence([seed, scanner.index]).spawn(5)
-    for_person, for_signals, for_lesions, for_scan, for_noise = map(np.random.default_rng, streams)
-    person = Person.draw(for_person)
+    for_head, for_signals, for_lesions, for_scan, for_noise = map(np.random.default_rng, streams)
+    head = HeadParameters.draw(for_head)
     signals = Signals.draw(for_signals, scanner.fat)
     placement = Placement.draw(for_scan, scanner)
     acquisition = Acquisition.draw(for_scan, scanner)
-    tendency = Lesioning.draw(for_lesions, deep_places(for_lesions, person, signals))
+    tendency = LesionTendency.draw(
+        for_lesions, draw_deep_lesion_centers(for_lesions, head, signals)
+    )
 
-    anatomy = depict(person, signals, tendency, placement, scanner)
-    grown = grow(anatomy.matter, load_ml / scanner.voxel_ml)
-    variation = np.clip(LESION_VARIATION * anatomy.variation, -LARGEST_VARIATION, LARGEST_VARIATION)
+    rendered = render_head(head, signals, tendency, placement, scanner)
+    grown = grow_lesions(rendered.white_matter, load_ml / scanner.voxel_ml)
+    variation = np.clip(
+        LESION_VARIATION * rendered.variation, -LARGEST_VARIATION, LARGEST_VARIATION
+    )
     contrast = acquisition.lesion_contrast * (1 + variation)
-    signal = anatomy.signal
-    signal.reshape(-1)[anatomy.matter.voxels] += contrast * (
-        grown.fraction + HALO_SHARE * grown.halo * (1 - grown.fraction)
+    signal = rendered.signal
+    signal.reshape(-1)[rendered.white_matter.voxels] += contrast * (
+        grown.fraction + HALO_FRACTION * grown.halo * (1 - grown.fraction)
     )
     mask = np.zeros(scanner.shape, np.uint8)
-    mask.reshape(-1)[anatomy.matter.voxels[grown.fraction >= 0.5]] = 1
+    mask.reshape(-1)[rendered.white_matter.voxels[grown.fraction >= 0.5]] = 1
 
-    facts = PhantomFacts(
+    properties = PhantomProperties(
         seed=seed,
         site=site,
         load_ml=load_ml,
         volume_ml=int(mask.sum()) * scanner.voxel_ml,
         lesion_count=int(cc3d.connected_components(mask, connectivity=26).max()),
         contrast_to_noise=acquisition.contrast_to_noise,
-        atrophy=person.atrophy,
+        atrophy=head.atrophy,
     )
-    image = acquisition.record(for_noise, signal, scanner)
-    return Phantom(image, mask, placement.affine, facts)
+    image = acquisition.acquire(for_noise, signal, scanner)
+    return Phantom(image, mask, placement.affine, properties)
 
 
 def _check(seed: int, site: str, load_ml: float) -> None:
     if site not in SITES:
-        raise InputError(f"no site is called {site!r}", f"Choose one of {', '.join(SITES)}.")
+        raise InputError(f"got site {site!r}, expected one of {', '.join(SITES)}")
     if seed < 0:
-        raise InputError(f"the seed is {seed}", "Give a whole number of 0 or more.")
+        raise InputError(f"got seed {seed}, expected an integer of 0 or more")
     if not 0 <= load_ml <= LARGEST_LOAD_ML:
-        raise InputError(
-            f"a lesion load of {load_ml} mL was asked for",
-            f"Give a load between 0 and {LARGEST_LOAD_ML:g} mL.",
-        )
+        raise InputError(f"got a lesion load of {load_ml} mL, expected 0 to {LARGEST_LOAD_ML:g} mL")

@@ -1,7 +1,7 @@
-"""Solid shapes as signed distances in mm: negative inside, zero on the surface, positive outside.
+"""Shapes as signed distances in mm: negative inside, zero on the surface, positive outside.
 
-Points are float32 arrays of shape (3, N), rows x, y, z, so that every step works on whole rows.
-Distances are exact for spheres and capsules and first-order near the surface elsewhere.
+Points are float32 arrays (3, N) with the rows x, y, z. Distances are exact for spheres and
+capsules. For other shapes they are first-order approximations, accurate near the surface.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float32]  # (3, N), mm
-Field = NDArray[np.float32]  # (N,), one value a point
+Field = NDArray[np.float32]  # (N,), one value per point
 
-# Keeps a division by a gradient away from zero; far below anything a voxel can see.
+# Avoids divisions by zero; too small to change a voxel.
 TINY = np.float32(1e-6)
 
 
@@ -24,7 +24,7 @@ def _column(values: Sequence[float]) -> NDArray[np.float32]:
 
 
 def norm(points: Points) -> Field:
-    """Length of each column of a (3, N) array, without a temporary of its size."""
+    """Return the length of each column of a (3, N) array, without a temporary (3, N) array."""
     x, y, z = points
     squared: Field = x * x
     squared += y * y
@@ -33,17 +33,17 @@ def norm(points: Points) -> Field:
 
 
 def ellipsoid(points: Points, center_mm: Sequence[float], radii_mm: Sequence[float]) -> Field:
-    """Distance to an axis-aligned ellipsoid, exact where the three radii are equal."""
+    """Return the distance to an axis-aligned ellipsoid; exact if the three radii are equal."""
     scaled = (points - _column(center_mm)) / _column(radii_mm)
     gauge = norm(scaled)
     slope = norm(scaled / _column(radii_mm))
-    # At the center both norms vanish; their ratio then stands for the smallest radius.
+    # At the center both norms are 0; use the smallest radius as their ratio.
     ratio = np.where(slope > TINY, gauge / np.maximum(slope, TINY), np.float32(min(radii_mm)))
     return (gauge - np.float32(1)) * ratio
 
 
 def superellipsoid(points: Points, radii_mm: Sequence[float], exponent: float) -> Field:
-    """Distance to |x/a|ⁿ + |y/b|ⁿ + |z/c|ⁿ = 1 about the origin, boxier than n = 2 for larger n."""
+    """Return the distance to |x/a|ⁿ + |y/b|ⁿ + |z/c|ⁿ = 1; with larger n more like a box."""
     radii = _column(radii_mm)
     scaled = np.maximum(np.abs(points) / radii, TINY)
     gauge = np.sum(scaled**exponent, axis=0) ** np.float32(1 / exponent)
@@ -52,7 +52,7 @@ def superellipsoid(points: Points, radii_mm: Sequence[float], exponent: float) -
 
 
 def capsule_chain(points: Points, nodes_mm: Sequence[tuple[float, float, float, float]]) -> Field:
-    """Distance to a chain of capsules whose radius runs linearly from node to node.
+    """Return the distance to a chain of capsules. Radii are interpolated linearly between nodes.
 
     Args:
         points: (3, N) mm.
@@ -72,46 +72,46 @@ def capsule_chain(points: Points, nodes_mm: Sequence[tuple[float, float, float, 
 
 
 def smooth_union(first: Field, second: Field, blend_mm: float) -> Field:
-    """The nearer of two shapes, rounded over where their distances differ by less than a blend."""
+    """Return the union of two shapes, rounded where distances differ by less than `blend_mm`."""
     weight = np.clip(np.float32(0.5) + (second - first) / np.float32(2 * blend_mm), 0, 1)
     rounding = np.float32(blend_mm) * weight * (1 - weight)
     return second + (first - second) * weight - rounding
 
 
 def smooth_intersection(first: Field, second: Field, blend_mm: float) -> Field:
-    """The farther of two shapes, with the edge between them rounded off."""
+    """Return the intersection of two shapes with rounded edges."""
     return -smooth_union(-first, -second, blend_mm)
 
 
 def outside_interval(values: Field, low: float, high: float) -> Field:
-    """How far each value lies outside [low, high], 0 within it."""
+    """Return the distance of each value to [low, high]; 0 inside the interval."""
     return np.maximum(np.maximum(np.float32(low) - values, values - np.float32(high)), 0)
 
 
 def coverage(distance_mm: Field, edge_mm: float = 1.0) -> Field:
-    """Fraction inside a shape: 1 at depth edge/2 and below, 0.5 on the surface, 0 outside."""
+    """Return the fraction inside a shape: 1 deeper than edge/2, 0.5 on the surface, 0 outside."""
     return np.clip(np.float32(0.5) - distance_mm / np.float32(edge_mm), 0, 1)
 
 
 def smoothstep(values: Field, low: float, high: float) -> Field:
-    """Rise from 0 at `low` to 1 at `high` with flat ends: t²(3 − 2t)."""
+    """Return a smooth step from 0 at `low` to 1 at `high`: t²(3 − 2t)."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def gaussian(points: Points, center_mm: Sequence[float], widths_mm: Sequence[float]) -> Field:
-    """A soft spot: 1 at its center, exp(−½) one width away along an axis."""
+    """Return a Gaussian: 1 at its center, exp(−½) at one width from it along an axis."""
     scaled = (points - _column(center_mm)) / _column(widths_mm)
     return np.exp(np.float32(-0.5) * np.sum(scaled * scaled, axis=0))
 
 
 def mirrored(points: Points) -> Points:
-    """The points folded onto the right side (x ≥ 0), so that one shape stands for a pair."""
-    folded = points.copy()
-    np.abs(folded[0], out=folded[0])
-    return folded
+    """Return the points mirrored to the right side (x ≥ 0), so one shape gives a pair."""
+    right = points.copy()
+    np.abs(right[0], out=right[0])
+    return right
 
 
 def paint(canvas: Field, value: Field | float, cover: Field) -> None:
-    """Lay a value over a canvas, in place, where a cover (0 to 1) says how much of it shows."""
+    """Blend a value into a canvas, in place; `cover` (0 to 1) is its opacity."""
     canvas += cover * (value - canvas)

@@ -1,4 +1,4 @@
-"""How bright each tissue is on FLAIR, relative to white matter = 1."""
+"""FLAIR signal of each tissue, relative to white matter = 1."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Signals:
-    """Relative FLAIR signal of the tissues of one scan."""
+    """Relative FLAIR signal of the tissues in one scan."""
 
     white: float
     cortex: float
-    limbic: float  # added to the cortex of hippocampus, insula and cingulum
+    limbic: float  # added to the cortex in hippocampus, insula and cingulum
     caudate: float
     putamen: float
     pallidum: float
@@ -22,7 +22,7 @@ class Signals:
     brainstem: float
     fluid: float
     choroid: float
-    ependyma: float  # added to the outermost millimetre around the ventricles
+    ependyma: float  # added to the first millimeter around the ventricles
     fat: float
     marrow: float
     skin: float
@@ -34,11 +34,11 @@ class Signals:
 
     @staticmethod
     def draw(rng: np.random.Generator, fat_range: tuple[float, float]) -> Signals:
-        """Draw the contrast of one scan.
+        """Draw the tissue contrast of one scan.
 
         Args:
-            rng: source of randomness.
-            fat_range: brightness of subcutaneous fat, low where the site suppresses fat.
+            rng: random generator.
+            fat_range: range of the signal of subcutaneous fat; low with fat suppression.
         """
         cortex = rng.uniform(1.18, 1.38)
         fat = rng.uniform(*fat_range)

@@ -1,4 +1,4 @@
-"""The three scanners: their grids, and how a head comes to lie in them."""
+"""The three scanners: voxel grids, and the position of the head in them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Site:
     """One scanner of the WMH segmentation challenge.
 
     Args:
-        index: enters the seed; never reused for another site.
+        index: part of the random seed; never use it again for another site.
         shape: voxels along x (right to left), y (front to back) and z (bottom to top).
         spacing_mm: voxel size along the same axes.
-        front_mm: how far in front of the brain's middle the field of view is centered.
-        fat: range of the brightness of subcutaneous fat, white matter = 1.
+        front_mm: distance from the middle of the brain forward to the center of the field of view.
+        fat: range of the signal of subcutaneous fat; white matter = 1.
         white_level: range of the stored value of white matter.
-        largest_pitch_deg: how oblique slices may be.
+        largest_pitch_deg: largest pitch of oblique slices.
     """
 
     index: int
@@ -46,16 +46,16 @@ SITES: Mapping[str, Site] = MappingProxyType(
     }
 )
 
-VERTEX_MM = 77.0  # height of the scalp over the middle of the brain
+VERTEX_MM = 77.0  # height of the scalp above the middle of the brain
 SPARE_ABOVE_MM = (2.0, 9.0)
-SHIFT_MM = (2.5, 4.0)  # standard deviation of the head's place along x and y
+SHIFT_MM = (2.5, 4.0)  # standard deviation of the head position along x and y
 YAW_ROLL_DEG = 2.0
-RESIDUAL_PITCH_DEG = 4.0  # slices follow the head only roughly
+RESIDUAL_PITCH_DEG = 4.0  # slices are only roughly aligned with the head
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a head lies.
+    """Position of a head in the scanner.
 
     Args:
         affine: (4, 4) voxel index to RAS+ mm of the scanner.
@@ -67,7 +67,7 @@ class Placement:
 
     @staticmethod
     def draw(rng: np.random.Generator, site: Site) -> Placement:
-        """Draw an oblique stack of slices (stored LPS) and a head that nearly lies along it."""
+        """Draw an oblique stack of slices (LPS order) and a head roughly aligned with it."""
         pitch = rng.uniform(-site.largest_pitch_deg, site.largest_pitch_deg)
         slices = _rotation(pitch, *rng.normal(0, YAW_ROLL_DEG, 2))
         head = _rotation(
@@ -79,7 +79,7 @@ class Placement:
         isocenter = rng.normal(0, 8, 3)
         affine = _homogeneous(linear, isocenter - linear @ ((shape - 1) / 2))
 
-        # In the stack's own axes the head is turned by `head`; its vertex is just below the top.
+        # In the axes of the stack, the head is rotated by `head`; its vertex is just below the top.
         in_stack = head.T @ np.diag(spacing * (-1, -1, 1))
         top = VERTEX_MM + rng.uniform(*SPARE_ABOVE_MM)
         middle = np.array(
@@ -89,12 +89,12 @@ class Placement:
                 top - shape[2] * spacing[2] / 2,
             )
         )
-        # Turn about the middle of the brain, not of the stack, so that a tall stack stays centered.
+        # Rotate about the middle of the brain, not of the stack: a high stack stays centered.
         offset = head.T @ middle - in_stack @ ((shape - 1) / 2)
         return Placement(affine, _homogeneous(in_stack, offset))
 
     def head_points(self, shape: tuple[int, int, int], z: float) -> NDArray[np.float32]:
-        """Head coordinates (3, X * Y) in mm of the grid's points at a (fractional) slice index."""
+        """Return head coordinates (3, X * Y) in mm of all pixels at a (fractional) slice index."""
         matrix = self.head_from_voxel
         i = np.arange(shape[0])[:, None]
         j = np.arange(shape[1])[None, :]
@@ -103,7 +103,7 @@ class Placement:
 
 
 def _rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> NDArray[np.float64]:
-    """Rotation about x (nodding), then y (tilting sideways), then z (turning)."""
+    """Return the rotation about x (pitch), then y (roll), then z (yaw)."""
     a, b, c = np.radians((pitch_deg, roll_deg, yaw_deg))
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

@@ -1,4 +1,4 @@
-"""Random fields made of plane waves: smooth, reproducible, and cheap to evaluate anywhere."""
+"""Random fields as sums of plane waves: smooth, reproducible and fast to evaluate at any point."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from wmh_runtime.phantom.shapes import TINY, Field, Points, norm
 
-# Points handled at a time: the working rows of one wave then stay in the processor's cache.
+# Points per chunk: the arrays of one chunk fit into the CPU cache.
 CHUNK = 16384
 
 
 @dataclass(frozen=True)
 class WaveField:
-    """A sum of plane waves of zero mean and unit variance.
+    """A sum of plane waves with zero mean and unit variance.
 
     Args:
         wave_vectors: (M, 3) float32, radians per mm.
@@ -29,11 +29,11 @@ class WaveField:
     def draw(
         rng: np.random.Generator, count: int, wavelength_mm: float, spread: float = 0.15
     ) -> WaveField:
-        """Draw waves in all directions.
+        """Draw waves with random directions and phases.
 
         Args:
-            rng: source of randomness.
-            count: number of waves; a dozen already looks irregular.
+            rng: random generator.
+            count: number of waves; 12 are enough for an irregular field.
             wavelength_mm: median wavelength.
             spread: standard deviation of the logarithm of the wavelength.
         """
@@ -47,11 +47,11 @@ class WaveField:
 
     @property
     def wave_number(self) -> float:
-        """Root mean square of the wave vectors' lengths, radians per mm."""
+        """Root mean square length of the wave vectors, radians per mm."""
         return float(np.sqrt(np.mean(np.sum(self.wave_vectors**2, axis=1))))
 
     def value(self, points: Points) -> Field:
-        """The field at (3, N) points."""
+        """Return the field at (3, N) points."""
         out = np.zeros(points.shape[1], np.float32)
         for part in _chunks(points.shape[1]):
             x, y, z = points[:, part]
@@ -61,7 +61,7 @@ class WaveField:
         return out
 
     def value_and_gradient(self, points: Points) -> tuple[Field, Points]:
-        """The field at (3, N) points, and its gradient (3, N) per mm."""
+        """Return the field at (3, N) points and its gradient (3, N) per mm."""
         out = np.zeros(points.shape[1], np.float32)
         gradient = np.zeros_like(points)
         for part in _chunks(points.shape[1]):
@@ -83,10 +83,10 @@ class WaveField:
 
 
 def sheet_distance(value: Field, gradient: Points, wave_number: float) -> Field:
-    """Distance in mm to the surface where a narrow-band field is zero.
+    """Return the approximate distance in mm to the surface where a narrow-band field n is zero.
 
-    |n|/|∇n| is right close by and infinite at a crest; for a single wave sin(kx) the distance is
-    exactly arctan(k |n|/|∇n|) / k, which is used for all.
+    |n|/|∇n| is accurate near the surface but infinite at a crest. For a single wave sin(kx) the
+    exact distance is arctan(k |n|/|∇n|) / k. This formula is used for all fields.
     """
     k = np.float32(wave_number)
     steepness = np.maximum(norm(gradient), TINY)

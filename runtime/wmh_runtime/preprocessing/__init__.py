@@ -1,1 +1,1 @@
-"""From a volume to network input."""
+"""Preprocessing: from a scan to network input."""

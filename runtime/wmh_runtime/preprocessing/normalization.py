@@ -1,4 +1,4 @@
-"""Intensity normalization: the same scale for every scanner."""
+"""Intensity normalization: the same intensity scale for every scanner."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from wmh_runtime.types import Floats, Mask
 
 
 def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:
-    """Clip to percentiles of the head, then z-score within the head; 0 outside it.
+    """Clip intensities to percentiles of the head, then z-score them; 0 outside the head.
 
     Args:
         stack: (slices, rows, columns), any intensity scale.
-        head: which voxels count, same shape, at least one.
+        head: same shape, with at least one voxel.
         clip_percentiles: lower and upper, in [0, 100].
 
     Returns:
-        float32, the stack's shape; mean 0 and standard deviation 1 within the head, or all 0
-        where the head is of one intensity.
+        float32, same shape as the stack; mean 0 and standard deviation 1 in the head, or all 0
+        if the head has a single intensity.
     """
     inside = stack[head].astype(np.float64)
     low, high = np.percentile(inside, clip_percentiles)

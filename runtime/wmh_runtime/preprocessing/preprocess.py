@@ -1,4 +1,4 @@
-"""The one preprocessing of a scan, for training and for inference alike."""
+"""Preprocess a scan: the same code for training and inference."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from wmh_runtime.imageio.orientation import Plane, Reorientation, reorientation_
 from wmh_runtime.imageio.volume import Scan, require_same_grid
 from wmh_runtime.preprocessing.head_mask import ForegroundRule, head_mask
 from wmh_runtime.preprocessing.normalization import normalize
-from wmh_runtime.preprocessing.resampling import SquareGrid, square_grid
+from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 
-_SMALLEST_HEAD_AREA_MM2 = 500.0  # a slice that shows less of the head is not worth executing
+_MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 
 
 class Preprocessing(StrictModel):
-    """How a scan becomes network input. Part of every recipe and every bundle."""
+    """Settings of the preprocessing. Part of every recipe and every bundle."""
 
     plane: Plane = "axial"
     pixel_size_mm: float = Field(gt=0)
@@ -40,65 +40,67 @@ class Preprocessing(StrictModel):
 
 
 @dataclass(frozen=True)
-class Restoration:
-    """The way back from network output to the scan's own grid."""
+class SliceGeometry:
+    """Converts between the voxel grid of a scan and the slices of the network."""
 
     reorientation: Reorientation
-    square: SquareGrid
+    resampler: SliceResampler
     stack_shape: tuple[int, int, int]
-    slices_run: NDArray[np.intp]
+    head_slices: NDArray[np.intp]  # (n,) indices of the slices that the network segments
 
-    def squares(self, volume: NDArray[Any]) -> Floats:
-        """Resample another volume of the scan's grid, a mask for instance, to the same squares.
+    def to_network(self, volume: NDArray[Any]) -> Floats:
+        """Resample another volume on the grid of the scan, such as a mask, to network slices.
 
         Args:
             volume: (x, y, z).
 
         Returns:
-            float32 (slices run, S, S).
+            float32 (n, S, S).
         """
-        stack = self.reorientation.apply(volume)[self.slices_run]
-        return self.square.apply(stack.astype(np.float32))
+        stack = self.reorientation.apply(volume)[self.head_slices]
+        return self.resampler.apply(stack.astype(np.float32))
 
-    def probability(self, squares: Floats) -> Floats:
-        """Put probabilities back where their voxels came from.
+    def to_scan(self, probabilities: Floats) -> Floats:
+        """Resample probabilities from network slices to the grid of the scan.
 
         Args:
-            squares: (slices run, S, S), in [0, 1].
+            probabilities: (n, S, S), in [0, 1].
 
         Returns:
-            float32 (x, y, z) in [0, 1]; 0 in slices without head and beyond the square.
+            float32 (x, y, z) in [0, 1]; 0 in slices without head and outside the network's field
+            of view.
         """
         stack = np.zeros(self.stack_shape, np.float32)
-        stack[self.slices_run] = np.clip(self.square.undo(squares), 0, 1)
+        stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
         return np.ascontiguousarray(self.reorientation.undo(stack))
 
 
 @dataclass(frozen=True)
 class PreprocessedScan:
-    """Network input and what it takes to come back."""
+    """Network input, and the conversion of network output back to the scan."""
 
-    slices: Floats  # (slices run, C, S, S), z-scored, 0 outside the head
-    restoration: Restoration
-    warnings: tuple[str, ...]
+    slices: Floats  # (n, C, S, S), z-scored, 0 outside the head
+    geometry: SliceGeometry
+    voxel_volume_mm3: float  # of the original scan
+    warnings: tuple[str, ...]  # about the images and about cropping
 
     @property
     def slice_count(self) -> int:
-        """How many slices the scan has, with those that hold no head."""
-        return self.restoration.stack_shape[0]
+        """Number of slices of the scan, including slices without head."""
+        return self.geometry.stack_shape[0]
 
 
 def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> PreprocessedScan:
-    """Turn the channels of one scan into network input.
+    """Convert the channels of one case to network input.
 
-    The first channel decides where the head is, and so what is cropped and which slices run.
+    The head is found in the first channel. It determines the crop and the slices to segment.
 
     Args:
-        channels: C scans on one grid.
-        preprocessing: from the bundle or the recipe.
+        channels: C scans on the same grid.
+        preprocessing: settings from the bundle or the recipe.
 
     Raises:
-        InputError: the channels are not on one grid, or no slice shows a head.
+        InputError: the channels are not on the same grid, or no slice shows a head.
     """
     first = channels[0]
     for other in channels[1:]:
@@ -109,14 +111,14 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
 
     head = head_mask(stacks[0], first.voxel_volume_mm3, preprocessing.foreground)
     area_mm2 = head.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
-    slices_run = np.flatnonzero(area_mm2 >= _SMALLEST_HEAD_AREA_MM2)
-    if slices_run.size == 0:
+    head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
+    if head_slices.size == 0:
         raise InputError(
-            f"no {preprocessing.plane} slice shows {_SMALLEST_HEAD_AREA_MM2:.0f} mm² of head",
-            "Check that this is a head scan and that its voxel sizes are right.",
+            f"no {preprocessing.plane} slice shows {_MIN_HEAD_AREA_MM2:.0f} mm² of head",
+            "Check that this is a head scan and that its voxel size is correct.",
             about=first.path,
         )
-    square = square_grid(
+    resampler = slice_resampler(
         shape=head.shape[1:],
         spacing_mm=(float(spacing_mm[1]), float(spacing_mm[2])),
         center=_center(head),
@@ -124,20 +126,29 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         pixel_size_mm=preprocessing.pixel_size_mm,
     )
     normalized = [normalize(stack, head, preprocessing.clip_percentiles) for stack in stacks]
-    squares = np.stack([square.apply(stack[slices_run]) for stack in normalized], axis=1)
-    restoration = Restoration(reorientation, square, head.shape, slices_run)
-    return PreprocessedScan(squares, restoration, _crop_warnings(head, square, preprocessing))
+    slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
+    return PreprocessedScan(
+        slices=slices,
+        geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
+        voxel_volume_mm3=first.voxel_volume_mm3,
+        warnings=(
+            *(warning for scan in channels for warning in scan.warnings),
+            *_crop_warnings(head, resampler, preprocessing),
+        ),
+    )
 
 
 def _center(head: Mask) -> tuple[int, int]:
-    """Return the middle row and column of the head's bounding box over all slices."""
+    """Return the middle row and column of the bounding box of the head in all slices."""
     rows, columns = (np.flatnonzero(head.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     return int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2
 
 
-def _crop_warnings(head: Mask, square: SquareGrid, preprocessing: Preprocessing) -> tuple[str, ...]:
-    """Say so where the head is larger than the square."""
-    covered = np.outer(square.rows_back.any(axis=1), square.columns_back.any(axis=1))
+def _crop_warnings(
+    head: Mask, resampler: SliceResampler, preprocessing: Preprocessing
+) -> tuple[str, ...]:
+    """Warn if the head is larger than the network's field of view."""
+    covered = np.outer(resampler.rows_back.any(axis=1), resampler.columns_back.any(axis=1))
     outside = np.count_nonzero(head & ~covered) / np.count_nonzero(head)
     if outside == 0:
         return ()

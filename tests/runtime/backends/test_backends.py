@@ -1,4 +1,4 @@
-"""The contract that every backend keeps, the shipped fake included."""
+"""The contract that every backend keeps, including the fake one."""
 
 import os
 import subprocess
@@ -10,17 +10,18 @@ import pytest
 from torch import nn
 
 from tests.runtime.gpus import DEVICES, has_gpu, install_fake_gpus
-from tests.toys import TOY_SIZE_PX, small_recipe
+from tests.toys import TOY_SIZE_PX
+from tests.training_toys import small_recipe
 from wmh_export.engines.compiler import compile_graph
 from wmh_runtime.backends import onnx_graph, registry, tensorrt_engine
 from wmh_runtime.backends.fake import FakeBackend
-from wmh_runtime.backends.gpu import driver as select_device
+from wmh_runtime.backends.gpu import driver as gpu_driver
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.backends.registry import GPU_BACKENDS, find_backend, installed_backends
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
 from wmh_runtime.backends.tensorrt_library import load_tensorrt
-from wmh_runtime.bundle.bundle import open_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import BackendError, InputError, NotInstalledError
 from wmh_runtime.types import NetworkShape
@@ -31,7 +32,7 @@ SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 
 class ImageAsLogits(nn.Module):
-    """Logits as PyTorch networks here give them: the image itself."""
+    """A PyTorch network whose logits are the image itself."""
 
     def forward(self, image):
         return Logits(image, [])
@@ -53,14 +54,14 @@ REAL_GPUS = ["rtx/real", "tensorrt/real", "onnxruntime-cuda/real", "onnxruntime-
     ]
 )
 def make_backend(request, toy_bundle, monkeypatch, tmp_path):
-    """All execute the same network: the logistic function."""
+    """Return a function that creates the backend. All backends execute the logistic function."""
     monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
     if request.param in FAKE_GPUS:
         install_fake_gpus(monkeypatch)
 
     def make(batch_size=1):
         if "/" in request.param:
-            return on_gpu(*request.param.split("/"), toy_bundle, batch_size)
+            return gpu_backend(*request.param.split("/"), toy_bundle, batch_size)
         if request.param == "fake":
             return FakeBackend(SHAPE, batch_size)
         if request.param == "torch":
@@ -68,14 +69,14 @@ def make_backend(request, toy_bundle, monkeypatch, tmp_path):
             recipe = small_recipe(preprocessing=preprocessing)
             return TorchBackend(ImageAsLogits(), recipe, batch_size=batch_size)
         backend = find_backend(request.param)
-        return backend.of_bundle(open_bundle(toy_bundle), batch_size=batch_size)
+        return backend.from_bundle(load_bundle(toy_bundle), batch_size=batch_size)
 
     return make
 
 
-def on_gpu(name, driver, folder, batch_size):
-    """A backend of GPUs, of fakes but where the driver is real."""
-    device = select_device.device_type() if driver == "real" else DEVICES[driver]
+def gpu_backend(name, driver, folder, batch_size):
+    """Return a GPU backend. All drivers but `real` are fakes."""
+    device = gpu_driver.device_type() if driver == "real" else DEVICES[driver]
     file = folder / "graphs" / "8-view.fp32.onnx"
     for kind in GPU_BACKENDS:
         if kind.name == name:
@@ -85,51 +86,52 @@ def on_gpu(name, driver, folder, batch_size):
                 pytest.skip(str(error))
             precision = kind.precisions[-1]
             return kind(file, SHAPE, device, precision=precision, batch_size=batch_size)
-    plan = folder / f"{name}.engine"
+    engine_path = folder / f"{name}.engine"
     try:
-        toolkit = load_tensorrt(name)
+        library = load_tensorrt(name)
     except NotInstalledError as error:
         pytest.skip(str(error))
     if driver == "real":
         gpu = device.gpu_by_index(0)
-        aim = {"targets": [gpu.target]} if name == "rtx" else {"gpu": gpu}
-        profile = BatchProfile(least=1, best=1, most=8)
-        plan.write_bytes(compile_graph(toolkit, file, profile, SHAPE.slice_in, **aim).plan)
+        targets = {"targets": [gpu.target]} if name == "rtx" else {"gpu": gpu}
+        profile = BatchProfile(min=1, opt=1, max=8)
+        compiled = compile_graph(library, file, profile, SHAPE.input_shape, **targets)
+        engine_path.write_bytes(compiled.plan)
     else:
-        plan.write_bytes(b"engine of slices")
-    return EngineBackend(plan, toolkit, device, SHAPE, batch_size=batch_size)
+        engine_path.write_bytes(b"engine of slices")
+    return EngineBackend(engine_path, library, device, SHAPE, batch_size=batch_size)
 
 
 def rounding_of(backend):
-    """TensorRT within ONNX Runtime computes in half what the graph has in float32."""
+    """The TensorRT provider of ONNX Runtime computes float32 graphs in FP16."""
     return 1e-3 if backend.name == "onnxruntime-tensorrt" else 1e-6
 
 
 def random_slices(count, seed=0):
-    return np.random.default_rng(seed).normal(size=(count, *SHAPE.slice_in)).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(count, *SHAPE.input_shape)).astype(np.float32)
 
 
-def test_probabilities_by_hand(make_backend):
-    slices = np.zeros((1, *SHAPE.slice_in), np.float32)
+def test_known_probabilities(make_backend):
+    slices = np.zeros((1, *SHAPE.input_shape), np.float32)
     slices[0, 0, 3, 5] = 1
     with make_backend() as backend:
         probability = backend.predict(slices)
     assert probability.dtype == np.float32
-    assert probability.shape == (1, *SHAPE.slice_out)
+    assert probability.shape == (1, *SHAPE.output_shape)
     assert probability[0, 0, 3, 5] == pytest.approx(0.7310586, abs=rounding_of(backend))
     assert probability[0, 0, 5, 3] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
 @pytest.mark.parametrize("count", [0, 1, 5, 7])
-def test_no_slice_is_lost_whatever_the_batch(make_backend, batch_size, count):
+def test_all_batch_sizes_return_all_slices(make_backend, batch_size, count):
     slices = random_slices(count)
     with make_backend(batch_size) as backend:
-        found = backend.predict(slices)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices)), atol=rounding_of(backend))
+        outputs = backend.predict(slices)
+    np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-slices)), atol=rounding_of(backend))
 
 
-def test_a_slice_does_not_depend_on_its_neighbors(make_backend):
+def test_result_does_not_depend_on_other_slices_in_the_batch(make_backend):
     slices = random_slices(5)
     with make_backend(batch_size=4) as backend:
         together = backend.predict(slices)
@@ -137,17 +139,17 @@ def test_a_slice_does_not_depend_on_its_neighbors(make_backend):
     np.testing.assert_array_equal(together, alone)
 
 
-def test_two_batches_are_under_way_and_come_back_in_order(make_backend):
+def test_two_batches_in_flight_return_in_order(make_backend):
     slices = random_slices(8)
     with make_backend(batch_size=2) as backend:
-        waiting = [backend.submit(list(slices[0:2]))]
-        found = []
+        in_flight = [backend.submit(list(slices[0:2]))]
+        outputs = []
         for start in (2, 4, 6):
-            waiting.append(backend.submit(list(slices[start : start + 2])))
-            found.append(waiting.pop(0)())
-        found.append(waiting.pop(0)())
+            in_flight.append(backend.submit(list(slices[start : start + 2])))
+            outputs.append(in_flight.pop(0)())
+        outputs.append(in_flight.pop(0)())
     expected = 1 / (1 + np.exp(-slices))
-    np.testing.assert_allclose(np.concatenate(found), expected, atol=rounding_of(backend))
+    np.testing.assert_allclose(np.concatenate(outputs), expected, atol=rounding_of(backend))
 
 
 @pytest.mark.parametrize(
@@ -160,20 +162,20 @@ def test_two_batches_are_under_way_and_come_back_in_order(make_backend):
     ],
     ids=["channels", "size", "axes", "type"],
 )
-def test_wrong_input_is_refused_with_what_came_and_what_was_expected(make_backend, wrong):
+def test_wrong_input_raises_an_error_with_both_shapes(make_backend, wrong):
     with make_backend() as backend, pytest.raises(BackendError) as raised:
         backend.predict(wrong)
     assert str(list(wrong.shape)) in str(raised.value)
     assert "expected float32 [N, 1, 32, 32]" in str(raised.value)
 
 
-def test_what_executed_is_described_beginning_with_its_name(make_backend):
-    # By this a measurement in a manifest is known again.
+def test_description_starts_with_the_name(make_backend):
+    # A manifest stores the description. Its first word identifies the library.
     with make_backend() as backend:
         assert backend.description.split()[0] == backend.name
 
 
-def test_a_backend_works_only_while_it_is_open(make_backend):
+def test_backend_works_only_while_it_is_open(make_backend):
     backend = make_backend()
     with pytest.raises(BackendError, match="with statement"):
         backend.predict(random_slices(1))
@@ -183,124 +185,127 @@ def test_a_backend_works_only_while_it_is_open(make_backend):
         backend.predict(random_slices(1))
 
 
-class Broken(FakeBackend):
-    """Gives what it is told to give."""
+class FixedOutput(FakeBackend):
+    """Returns the same array for every batch."""
 
-    def __init__(self, given):
+    def __init__(self, outputs):
         super().__init__(SHAPE)
-        self.given = given
+        self.outputs = outputs
 
     def _execute(self, batch):
-        return self.given
+        return self.outputs
 
 
-def test_probabilities_that_are_not_finite_are_not_taken_for_an_empty_mask():
-    given = np.full((1, *SHAPE.slice_out), np.nan, np.float32)
-    with Broken(given) as backend, pytest.raises(BackendError, match="not finite"):
+def test_output_that_is_not_finite_raises_an_error():
+    outputs = np.full((1, *SHAPE.output_shape), np.nan, np.float32)
+    with FixedOutput(outputs) as backend, pytest.raises(BackendError, match="not finite"):
         backend.predict(random_slices(1))
 
 
-def test_output_of_another_shape_is_not_spread_over_what_was_expected():
-    given = np.zeros((1, 1, 1, 1), np.float32)
-    with Broken(given) as backend, pytest.raises(BackendError, match=r"expected \[1, 1, 32, 32\]"):
+def test_output_of_another_shape_raises_an_error():
+    outputs = np.zeros((1, 1, 1, 1), np.float32)
+    with (
+        FixedOutput(outputs) as backend,
+        pytest.raises(BackendError, match=r"expected \[1, 1, 32, 32\]"),
+    ):
         backend.predict(random_slices(1))
 
 
-def test_a_batch_of_nothing_is_refused(make_backend):
+def test_batch_size_0_raises_an_error(make_backend):
     with pytest.raises(BackendError, match="batch of 0"):
         make_backend(0)
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
-def test_a_broken_graph_is_one_clear_line(tmp_path, backend):
+def test_error_for_a_broken_graph_is_one_line(tmp_path, backend):
     graph = tmp_path / "broken.onnx"
     graph.write_bytes(b"not a graph")
-    with pytest.raises(BackendError, match=r"broken\.onnx: .* refuses the graph") as raised:
+    with pytest.raises(BackendError, match=r"broken\.onnx: .* rejects the graph") as raised:
         backend(graph, SHAPE).__enter__()
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
-def test_without_its_library_the_install_line_is_given(toy_bundle, monkeypatch, backend):
+def test_missing_library_error_says_how_to_install(toy_bundle, monkeypatch, backend):
     monkeypatch.setitem(sys.modules, backend.name, None)
     with pytest.raises(BackendError, match=r"is not installed\. Run in the project's folder: pip"):
-        backend.of_bundle(open_bundle(toy_bundle)).__enter__()
+        backend.from_bundle(load_bundle(toy_bundle)).__enter__()
 
 
-def test_names_of_backends_come_in_any_case():
+def test_backend_names_ignore_case():
     assert find_backend("OpenVINO") is OpenVinoBackend
 
 
-def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch):
+def test_find_backend_says_how_to_install(monkeypatch):
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match=r"openvino: is not installed\. .*openvino\]'"):
         find_backend("openvino")
 
 
-def test_onnx_runtime_records_nothing_of_its_user(tmp_path):
-    # Left to itself it keeps an identity of the machine and a list of sessions in the user's cache.
+def test_onnxruntime_writes_no_telemetry(tmp_path):
+    # By default it writes a machine id and a list of sessions to the user's cache.
     program = """
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
-from wmh_runtime.bundle.bundle import open_bundle
-OnnxRuntimeBackend.of_bundle(open_bundle("demo")).__enter__()
+from wmh_runtime.bundle.bundle import load_bundle
+OnnxRuntimeBackend.from_bundle(load_bundle("demo")).__enter__()
 """
     homes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", program], env=os.environ | homes, check=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_precision_of_another_backend_is_refused_with_those_it_has(toy_bundle):
-    bundle = open_bundle(toy_bundle)
+def test_unsupported_precision_error_lists_the_supported_ones(toy_bundle):
+    bundle = load_bundle(toy_bundle)
     with pytest.raises(BackendError, match=r"onnxruntime: does not compute in bf16.*fp32, int8"):
-        OnnxRuntimeBackend.of_bundle(bundle, precision="bf16")
+        OnnxRuntimeBackend.from_bundle(bundle, precision="bf16")
     with pytest.raises(BackendError, match=r"would only emulate fp16, slower than float32"):
-        OpenVinoBackend.of_bundle(bundle, precision="fp16")
+        OpenVinoBackend.from_bundle(bundle, precision="fp16")
 
 
-def test_bf16_executes_the_float32_graph_where_the_processor_has_it(toy_bundle, monkeypatch):
-    bundle = open_bundle(toy_bundle)
-    if "bf16" in OpenVinoBackend.precisions_here():
+def test_bf16_executes_the_float32_graph_if_the_cpu_supports_it(toy_bundle, monkeypatch):
+    bundle = load_bundle(toy_bundle)
+    if "bf16" in OpenVinoBackend.supported_precisions():
         slices = random_slices(2)
-        with OpenVinoBackend.of_bundle(bundle, precision="bf16") as backend:
-            found = backend.predict(slices)
-        np.testing.assert_allclose(found, 1 / (1 + np.exp(-slices)), atol=2**-7)
-    monkeypatch.setattr(OpenVinoBackend, "precisions_here", classmethod(lambda cls: ("fp32",)))
-    with pytest.raises(BackendError, match=r"this processor has no bfloat16\. Use fp32 or int8"):
-        OpenVinoBackend.of_bundle(bundle, precision="bf16").__enter__()
+        with OpenVinoBackend.from_bundle(bundle, precision="bf16") as backend:
+            outputs = backend.predict(slices)
+        np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-slices)), atol=2**-7)
+    monkeypatch.setattr(OpenVinoBackend, "supported_precisions", classmethod(lambda cls: ("fp32",)))
+    with pytest.raises(BackendError, match=r"this CPU has no bfloat16\. Use fp32 or int8"):
+        OpenVinoBackend.from_bundle(bundle, precision="bf16").__enter__()
 
 
-def test_a_backend_says_what_executes_and_where(make_backend):
+def test_description_has_versions_and_device(make_backend):
     with make_backend() as backend:
         description = backend.description
     assert description.endswith((" on cpu", " on none", f" on {backend.device}"))
     assert any(c.isdigit() for c in description) or description == "fake on none"
 
 
-def test_a_backend_that_does_not_exist_is_refused_with_those_that_do():
+def test_unknown_backend_error_lists_all_backends():
     with pytest.raises(InputError, match=r"there is no backend cuda.*onnxruntime, openvino"):
         find_backend("cuda")
 
 
-def test_only_installed_backends_are_offered(monkeypatch):
+def test_installed_backends_lists_only_installed_ones(monkeypatch):
     assert installed_backends() == [OnnxRuntimeBackend, OpenVinoBackend]
-    found = registry.find_spec
-    monkeypatch.setattr(registry, "find_spec", lambda n: None if n == "openvino" else found(n))
+    find_spec = registry.find_spec
+    monkeypatch.setattr(registry, "find_spec", lambda n: None if n == "openvino" else find_spec(n))
     assert installed_backends() == [OnnxRuntimeBackend]
 
 
-def test_openvino_meets_numpy_before_two_threads_use_it(toy_bundle, monkeypatch):
-    """Its first conversion of a type, in two threads at a time, has been seen to hang for ever."""
+def test_openvino_sets_up_numpy_types_before_two_threads_use_it(toy_bundle, monkeypatch):
+    """The first conversion of a type deadlocked when two threads did it at the same time."""
     import openvino
 
-    asked = []
+    threads = []
 
-    class Watched:
+    class RecordingType:
         @property
         def f32(self):
-            asked.append(threading.current_thread().name)
-            return kept.f32
+            threads.append(threading.current_thread().name)
+            return openvino_type.f32
 
-    kept = openvino.Type
-    monkeypatch.setattr(openvino, "Type", Watched())
-    with OpenVinoBackend.of_bundle(open_bundle(toy_bundle)):
-        assert asked == [threading.current_thread().name]
+    openvino_type = openvino.Type
+    monkeypatch.setattr(openvino, "Type", RecordingType())
+    with OpenVinoBackend.from_bundle(load_bundle(toy_bundle)):
+        assert threads == [threading.current_thread().name]

@@ -1,4 +1,4 @@
-"""The contract that every device keeps: fakes everywhere, the real one where there is a GPU."""
+"""The contract that every device class keeps, with fake GPUs and with real ones if present."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ REAL = real_devices()
 
 @pytest.fixture(params=["fake", "cuda-bindings", "pycuda", *REAL])
 def make_device(request, monkeypatch):
-    """All but the real one are driven by fakes of their libraries."""
+    """Return a device class. All but the real ones use fakes of their libraries."""
     if request.param in REAL:
         return REAL[request.param]
     install_fake_drivers(monkeypatch)
@@ -33,38 +33,38 @@ def device(make_device):
     opened.close()
 
 
-def test_what_goes_in_comes_out(device):
-    with device.current():
-        given, found = device.pinned((2, 3)), device.pinned((2, 3))
-        place = device.memory(given.nbytes)
-        given[...] = [[1, 2, 3], [4, 5, 6]]
-        device.enqueue_copy_in(place, given)
-        device.enqueue_copy_out(found, place)
-        done = device.event()
+def test_copy_to_the_device_and_back(device):
+    with device.activate():
+        inputs, outputs = device.allocate_pinned((2, 3)), device.allocate_pinned((2, 3))
+        address = device.allocate(inputs.nbytes)
+        inputs[...] = [[1, 2, 3], [4, 5, 6]]
+        device.enqueue_copy_to_device(address, inputs)
+        device.enqueue_copy_to_host(outputs, address)
+        done = device.create_event()
         done.record()
         done.wait()
-    np.testing.assert_array_equal(found, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(outputs, [[1, 2, 3], [4, 5, 6]])
 
 
-def test_pinned_memory_is_zeros_of_float32(device):
-    with device.current():
-        pinned = device.pinned((3, 1, 4))
+def test_pinned_memory_is_float32_zeros(device):
+    with device.activate():
+        pinned = device.allocate_pinned((3, 1, 4))
     assert pinned.dtype == np.float32
     assert pinned.shape == (3, 1, 4)
     assert not pinned.any()
 
 
-def test_an_event_waits_for_what_was_enqueued_before_it(device):
-    with device.current():
-        buffers = [device.pinned((1,)) for _ in range(3)]
-        place = device.memory(4)
+def test_event_waits_for_the_work_enqueued_before_it(device):
+    with device.activate():
+        buffers = [device.allocate_pinned((1,)) for _ in range(3)]
+        address = device.allocate(4)
         events = []
         for number, buffer in enumerate(buffers):
             buffer[0] = number + 1
-            device.enqueue_copy_in(place, buffer)
-            out = device.pinned((1,))
-            device.enqueue_copy_out(out, place)
-            event = device.event()
+            device.enqueue_copy_to_device(address, buffer)
+            out = device.allocate_pinned((1,))
+            device.enqueue_copy_to_host(out, address)
+            event = device.create_event()
             event.record()
             events.append((event, out))
         for number, (event, out) in enumerate(events):
@@ -72,14 +72,14 @@ def test_an_event_waits_for_what_was_enqueued_before_it(device):
             assert out[0] == number + 1
 
 
-def test_timed_events_tell_the_time_between_them(device, request):
-    with device.current():
-        given = device.pinned((1,))
-        place = device.memory(4)
-        before, after = device.event(timed=True), device.event(timed=True)
+def test_timed_events_measure_the_time_between_them(device, request):
+    with device.activate():
+        inputs = device.allocate_pinned((1,))
+        address = device.allocate(4)
+        before, after = device.create_event(timed=True), device.create_event(timed=True)
         before.record()
         for _ in range(3):
-            device.enqueue_copy_in(place, given)
+            device.enqueue_copy_to_device(address, inputs)
         after.record()
         after.wait()
         seconds = after.seconds_since(before)
@@ -88,53 +88,53 @@ def test_timed_events_tell_the_time_between_them(device, request):
         assert seconds == pytest.approx(3 * STEP_S)
 
 
-def test_memory_that_is_taken_is_not_free(device):
-    with device.current():
+def test_allocation_reduces_the_free_memory(device):
+    with device.activate():
         before = device.free_bytes()
-        device.memory(1 << 24)
+        device.allocate(1 << 24)
         assert before - device.free_bytes() >= 1 << 24
 
 
-def test_what_is_replayed_is_done_again_with_what_is_there_then(device):
-    with device.current():
-        given, found = device.pinned((2,)), device.pinned((2,))
-        place = device.memory(8)
+def test_replay_repeats_the_work_on_the_current_content(device):
+    with device.activate():
+        inputs, outputs = device.allocate_pinned((2,)), device.allocate_pinned((2,))
+        address = device.allocate(8)
 
         def enqueue():
-            device.enqueue_copy_in(place, given)
-            device.enqueue_copy_out(found, place)
+            device.enqueue_copy_to_device(address, inputs)
+            device.enqueue_copy_to_host(outputs, address)
 
-        replay, done = device.replayable(enqueue), device.event()
+        replay, done = device.capture(enqueue), device.create_event()
         for value in (3, 4):
-            given[...] = value
+            inputs[...] = value
             replay()
             done.record()
             done.wait()
-            assert found.tolist() == [value, value]
+            assert outputs.tolist() == [value, value]
 
 
-def test_a_gpu_says_what_it_is(make_device):
-    (first, *_) = make_device.gpus()
+def test_list_gpus_returns_name_and_compute_capability(make_device):
+    (first, *_) = make_device.list_gpus()
     assert first.name
     assert first.target.startswith("sm")
 
 
-def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(make_device):
-    with pytest.raises(BackendError, match=r"--device: there is no GPU 99\. Choose from: 0 \("):
+def test_missing_gpu_error_lists_the_gpus(make_device):
+    with pytest.raises(BackendError, match=r"gpus: there is no GPU 99\. Choose from: 0 \("):
         make_device(99)
 
 
-def test_closing_gives_all_memory_back(monkeypatch):
+def test_close_frees_all_memory(monkeypatch):
     install_fake_drivers(monkeypatch)
     for kind in (CudaDevice, PyCudaDevice):
-        before = memory.taken_count()
+        before = memory.allocation_count()
         device = kind(0)
-        with device.current():
-            device.memory(16)
-            device.pinned((4,))
-        assert memory.taken_count() > before
+        with device.activate():
+            device.allocate(16)
+            device.allocate_pinned((4,))
+        assert memory.allocation_count() > before
         device.close()
-        assert memory.taken_count() == before
+        assert memory.allocation_count() == before
 
 
 LOST = {
@@ -152,121 +152,122 @@ FULL = {
 
 
 @pytest.mark.parametrize("kind", [CudaDevice, PyCudaDevice])
-def test_a_failure_of_the_device_is_its_end(monkeypatch, kind):
+def test_gpu_failure_raises_device_lost(monkeypatch, kind):
     install_fake_drivers(monkeypatch)
     device = kind(0)
-    with device.current():
-        event = device.event()
+    with device.activate():
+        event = device.create_event()
         event.record()
-        library, function, how = LOST[kind]
-        library.fails[function] = how
+        library, function, failure = LOST[kind]
+        library.failures[function] = failure
         with pytest.raises(DeviceLostError, match=r"Fake: failed .*Check it with nvidia-smi"):
             event.wait()
-    library.fails.clear()
+    library.failures.clear()
     device.close()
 
 
 @pytest.mark.parametrize("kind", [CudaDevice, PyCudaDevice])
-def test_too_little_memory_is_no_end(monkeypatch, kind):
+def test_too_little_memory_is_not_a_lost_device(monkeypatch, kind):
     install_fake_drivers(monkeypatch)
-    library, function, how = FULL[kind]
+    library, function, failure = FULL[kind]
     device = kind(0)
-    library.fails[function] = how
-    with device.current(), pytest.raises(BackendError, match="too little free memory") as raised:
-        device.memory(16)
+    library.failures[function] = failure
+    with device.activate(), pytest.raises(BackendError, match="too little free memory") as raised:
+        device.allocate(16)
     assert not isinstance(raised.value, DeviceLostError)
     device.close()
 
 
-def test_the_fake_has_an_end_to_its_memory_too():
+def test_fake_gpu_has_limited_memory():
     device = FakeDevice(memory_bytes=16)
-    device.memory(16)
+    device.allocate(16)
     with pytest.raises(BackendError, match="too little free memory"):
-        device.memory(16)
+        device.allocate(16)
 
 
 @pytest.mark.parametrize("kind", [CudaDevice, PyCudaDevice])
-def test_a_device_that_is_gone_can_still_be_closed(monkeypatch, kind):
+def test_lost_device_can_be_closed(monkeypatch, kind):
     install_fake_drivers(monkeypatch)
     device = kind(0)
-    with device.current():
-        device.pinned((1,))
-    before = memory.taken_count()
-    cuda_runtime.fails["cudaStreamSynchronize"] = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+    with device.activate():
+        device.allocate_pinned((1,))
+    before = memory.allocation_count()
+    failure = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+    cuda_runtime.failures["cudaStreamSynchronize"] = failure
     device.close()
-    assert memory.taken_count() == before - 1  # the host's memory comes back all the same
+    assert memory.allocation_count() == before - 1  # the host memory is freed
 
 
-def test_a_capture_that_fails_leaves_a_device_that_can_be_closed(monkeypatch):
+def test_device_can_be_closed_after_a_failed_capture(monkeypatch):
     install_fake_drivers(monkeypatch)
     device, calls = CudaDevice(0), []
 
-    def fail_at_the_second():
+    def fail_at_second_call():
         calls.append(1)
         if len(calls) == 2:
-            raise BackendError("refused")
+            raise BackendError("failed")
 
-    with device.current():
-        device.memory(4)
-        before = memory.taken_count()
-        with pytest.raises(BackendError, match="refused"):
-            device.replayable(fail_at_the_second)
+    with device.activate():
+        device.allocate(4)
+        before = memory.allocation_count()
+        with pytest.raises(BackendError, match="failed"):
+            device.capture(fail_at_second_call)
     device.close()
-    assert memory.taken_count() == before - 1
+    assert memory.allocation_count() == before - 1
 
 
-def test_what_cannot_be_captured_is_no_lost_device(monkeypatch):
+def test_failed_capture_is_not_a_lost_device(monkeypatch):
     install_fake_drivers(monkeypatch)
     device = CudaDevice(0)
-    cuda_runtime.fails["cudaStreamEndCapture"] = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
-    with device.current(), pytest.raises(BackendError, match="cannot be captured") as raised:
-        device.replayable(lambda: None)
+    cuda_runtime.failures["cudaStreamEndCapture"] = cuda_runtime.cudaError_t.cudaErrorIllegalAddress
+    with device.activate(), pytest.raises(BackendError, match="cannot be captured") as raised:
+        device.capture(lambda: None)
     assert not isinstance(raised.value, DeviceLostError)
 
 
-def test_a_device_serves_any_thread_that_makes_it_current(device):
-    with device.current():
-        given, found = device.pinned((1,)), device.pinned((1,))
-        place, done = device.memory(4), device.event()
-    given[0] = 5
+def test_any_thread_can_use_an_activated_device(device):
+    with device.activate():
+        inputs, outputs = device.allocate_pinned((1,)), device.allocate_pinned((1,))
+        address, done = device.allocate(4), device.create_event()
+    inputs[0] = 5
 
     def copy():
-        with device.current():
-            device.enqueue_copy_in(place, given)
-            device.enqueue_copy_out(found, place)
+        with device.activate():
+            device.enqueue_copy_to_device(address, inputs)
+            device.enqueue_copy_to_host(outputs, address)
             done.record()
             done.wait()
 
     with ThreadPoolExecutor(1) as other:
         other.submit(copy).result()
-    assert found[0] == 5
+    assert outputs[0] == 5
 
 
 @pytest.mark.parametrize(
-    ("module", "says"),
+    ("module", "message"),
     [
         ("cuda.bindings", "cuda-bindings: is not installed"),
         ("pycuda", r"pip install '\.\[pycuda\]'"),
     ],
 )
-def test_without_its_library_the_install_line_is_given(monkeypatch, module, says):
+def test_missing_library_error_says_how_to_install(monkeypatch, module, message):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, f"{module}.driver", None)
-    with pytest.raises(BackendError, match=says):
-        (CudaDevice if module == "cuda.bindings" else PyCudaDevice).gpus()
+    with pytest.raises(BackendError, match=message):
+        (CudaDevice if module == "cuda.bindings" else PyCudaDevice).list_gpus()
 
 
-def test_without_a_driver_there_is_no_gpu(monkeypatch):
+def test_without_a_driver_no_gpu_can_be_used(monkeypatch):
     install_fake_drivers(monkeypatch)
-    cuda_runtime.fails["cudaGetDeviceCount"] = cuda_runtime.cudaError_t.cudaErrorNoDevice
-    pycuda_driver.fails["init"] = pycuda_driver.Error("no driver")
+    cuda_runtime.failures["cudaGetDeviceCount"] = cuda_runtime.cudaError_t.cudaErrorNoDevice
+    pycuda_driver.failures["init"] = pycuda_driver.Error("no driver")
     for kind in (CudaDevice, PyCudaDevice):
         with pytest.raises(BackendError, match="no GPU can be used"):
-            kind.gpus()
+            kind.list_gpus()
 
 
-def test_pycuda_drives_where_it_is_installed(monkeypatch):
+def test_pycuda_is_preferred_if_it_is_installed(monkeypatch):
     monkeypatch.setattr(driver, "find_spec", lambda name: name)
     assert driver.device_type() is PyCudaDevice
     monkeypatch.setattr(driver, "find_spec", lambda name: None)
-    assert driver.device_type() is CudaDevice  # and says what to install
+    assert driver.device_type() is CudaDevice  # its error says how to install it

@@ -1,4 +1,4 @@
-"""How far from the network, and how far it may be: numbers by hand."""
+"""Parity, tolerances and reference outputs, on numbers that are easy to check."""
 
 from typing import get_args
 
@@ -7,8 +7,8 @@ import pytest
 
 from tests.toys import TOY_SIZE_PX, perfect_parity
 from wmh_runtime.backends.fake import FakeBackend
-from wmh_runtime.bundle.bundle import open_bundle
-from wmh_runtime.bundle.parity_record import BOUNDS
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.parity_record import TOLERANCES
 from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.conformance.reference_outputs import (
@@ -22,11 +22,10 @@ from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import NetworkShape
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=2)
-BRIGHT, DARK = 0.731, 0.269  # what the fake backend says of 1 and −1
 
 
-class Given(FakeBackend):
-    """Gives the same probabilities whatever it is asked."""
+class FixedOutput(FakeBackend):
+    """Returns the same probabilities for every slice."""
 
     def __init__(self, probability, shape=SHAPE):
         super().__init__(shape)
@@ -36,167 +35,172 @@ class Given(FakeBackend):
         return self.probability[None]
 
 
-def answers_of(probability, pixel_ml=0.5) -> ReferenceOutputs:
+def reference_of(probability, pixel_ml=0.5) -> ReferenceOutputs:
     expected = np.asarray(probability, np.float32)[None]
     slices = np.zeros((1, 1, 2, 2), np.float32)
-    questions = ProbeSlices("phantoms", slices, np.full(1, pixel_ml, np.float32))
+    probes = ProbeSlices("phantoms", slices, np.full(1, pixel_ml, np.float32))
     thresholds = {f"output{k}": 0.5 for k in range(expected.shape[1])}
-    return ReferenceOutputs(questions, {1: expected}, thresholds)
+    return ReferenceOutputs(probes, {1: expected}, thresholds)
 
 
-def measured(expected, found):
+def measure(expected, outputs):
     shape = NetworkShape(1, len(expected), 2)
-    with Given(found, shape) as backend:
-        return measure_parity(answers_of(expected), backend, 1)
+    with FixedOutput(outputs, shape) as backend:
+        return measure_parity(reference_of(expected), backend, 1)
 
 
-def test_every_figure_by_hand():
-    # Masks at 0.5: three pixels against two of them and one other: Dice 2 · 2 / (3 + 3).
-    parity = measured([[[0.9, 0.8], [0.7, 0.1]]], [[[0.9, 0.8], [0.3, 0.6]]])
+def test_all_values_of_a_parity():
+    # Masks at threshold 0.5: three pixels each, two of them in common. Dice: 2 · 2 / (3 + 3).
+    parity = measure([[[0.9, 0.8], [0.7, 0.1]]], [[[0.9, 0.8], [0.3, 0.6]]])
     assert parity.mask_dice == pytest.approx(4 / 6)
     assert parity.max_abs_difference == pytest.approx(0.5)
     assert parity.mean_abs_difference == pytest.approx((0.4 + 0.5) / 4)
     (output,) = parity.outputs
-    assert (output.reference_ml, output.found_ml) == (1.5, 1.5)  # three pixels of 0.5 mL
+    assert (output.reference_ml, output.backend_ml) == (1.5, 1.5)  # three pixels of 0.5 mL
     assert parity.volume_percent == 0
-    parity = measured([[[0.9, 0.8], [0.7, 0.1]]], [[[0.9, 0.8], [0.3, 0.1]]])
-    assert parity.outputs[0].found_ml == 1
+    parity = measure([[[0.9, 0.8], [0.7, 0.1]]], [[[0.9, 0.8], [0.3, 0.1]]])
+    assert parity.outputs[0].backend_ml == 1
     assert parity.volume_percent == pytest.approx(100 / 3)
 
 
 def test_the_lowest_dice_of_the_outputs_counts():
     common = [[0.9, 0.9], [0.9, 0.9]]
-    parity = measured([common, [[0.9, 0], [0, 0]]], [common, [[0, 0.9], [0, 0]]])
+    parity = measure([common, [[0.9, 0], [0, 0]]], [common, [[0, 0.9], [0, 0]]])
     assert parity.mask_dice == 0
 
 
-def test_errors_of_two_outputs_do_not_make_up_for_each_other():
+def test_volume_errors_of_two_outputs_do_not_cancel():
     one, two = [[0.9, 0], [0, 0]], [[0.9, 0.9], [0, 0]]
-    parity = measured([one, two], [two, one])
-    assert parity.volume_percent == pytest.approx(100)  # of the first: 2 pixels for 1
+    parity = measure([one, two], [two, one])
+    assert parity.volume_percent == pytest.approx(100)  # first output: 2 pixels instead of 1
 
 
-def test_an_output_that_nobody_finds_is_not_compared_and_said():
+def test_output_with_two_empty_masks_is_not_compared():
     common, empty = [[0.9, 0.9], [0, 0]], [[0, 0], [0, 0]]
-    parity = measured([common, empty], [common, empty])
+    parity = measure([common, empty], [common, empty])
     assert parity.mask_dice == 1
     assert parity.not_compared == ["output1"]
-    assert "output1 not compared: nothing is found of it" in str(parity)
+    assert "output1 not compared: both masks are empty" in str(parity)
 
 
-def test_an_output_that_only_the_candidate_finds_is_beyond_every_bound():
+def test_output_that_only_the_backend_finds():
     common, empty = [[0.9, 0.9], [0, 0]], [[0, 0], [0, 0]]
-    parity = measured([common, empty], [common, common])
+    parity = measure([common, empty], [common, common])
     assert parity.mask_dice == 0
     assert parity.volume_percent == np.inf
 
 
-def test_two_empty_masks_prove_nothing():
+def test_reference_without_lesions_raises_an_error():
     empty = np.zeros((1, 2, 2))
     with pytest.raises(BackendError, match=r"finds no lesion in the phantoms of the parity check"):
-        measured(empty, empty)
+        measure(empty, empty)
 
 
 @pytest.mark.parametrize(
-    ("precision", "figures", "says"),
+    ("precision", "values", "message"),
     [
         ("fp32", {"max_abs_difference": 1e-4}, ""),
         ("fp32", {"max_abs_difference": 1.1e-4}, "probability differs by up to 0.00011"),
         ("fp16", {"mask_dice": 0.999, "max_abs_difference": 0.3}, ""),
-        ("fp16", {"mask_dice": 0.9989}, "mask Dice is 0.9989, at least 0.999 is asked"),
-        ("int8", {"mask_dice": 0.99, "found_ml": 0.981}, ""),
-        ("int8", {"mask_dice": 0.9899}, "mask Dice is 0.9899, at least 0.99 is asked"),
-        ("int8", {"found_ml": 0.979}, "volume differs by 2.1 %, at most 2 %"),
-        # Nine pixels against eight have a Dice of 16/17 and are 11 % off: no more than rounding.
-        ("int8", {"mask_dice": 0.941, "found_ml": 1.11, "differing_pixels": 4}, ""),
+        ("fp16", {"mask_dice": 0.9989}, "mask Dice is 0.9989, at least 0.999 is required"),
+        ("int8", {"mask_dice": 0.99, "backend_ml": 0.981}, ""),
+        ("int8", {"mask_dice": 0.9899}, "mask Dice is 0.9899, at least 0.99 is required"),
+        ("int8", {"backend_ml": 0.979}, "volume differs by 2.1 %, at most 2 %"),
+        # Nine pixels and eight pixels: Dice 16/17 and volume difference 11 %, but only rounding.
+        ("int8", {"mask_dice": 0.941, "backend_ml": 1.11, "differing_pixels": 4}, ""),
         ("int8", {"mask_dice": 0.941, "differing_pixels": 5}, "mask Dice is 0.9410"),
-        # Four pixels lost of four are no rounding, nor two that lie elsewhere.
-        ("int8", {"mask_dice": 0, "found_ml": 0, "differing_pixels": 4}, "mask Dice is 0.0000"),
+        # Four missing pixels of four are not rounding. Nor are two pixels at another place.
+        ("int8", {"mask_dice": 0, "backend_ml": 0, "differing_pixels": 4}, "mask Dice is 0.0000"),
         ("int8", {"mask_dice": 0.75, "differing_pixels": 2}, "mask Dice is 0.7500"),
-        ("bf16", {"found_ml": 1.021}, "volume differs by 2.1 %, at most 2 %"),
+        ("bf16", {"backend_ml": 1.021}, "volume differs by 2.1 %, at most 2 %"),
     ],
 )
-def test_the_bounds(precision, figures, says):
-    shortfall = perfect_parity(precision=precision, **figures).shortfall
-    assert shortfall.startswith(says)
-    assert bool(shortfall) == bool(says)
+def test_violation(precision, values, message):
+    violation = perfect_parity(precision=precision, **values).violation
+    assert violation.startswith(message)
+    assert bool(violation) == bool(message)
 
 
 @pytest.mark.parametrize(
-    ("precision", "figures", "share"),
+    ("precision", "values", "share"),
     [
         ("fp32", {"max_abs_difference": 5e-5}, 0.5),
-        ("int8", {"mask_dice": 0.995, "found_ml": 1.004}, 0.5),  # of 0.01; of 2 % a fifth
-        ("int8", {"mask_dice": 0.999, "found_ml": 0.97}, 1.5),
+        # Half of the Dice tolerance of 0.01, and a fifth of the volume tolerance of 2 %.
+        ("int8", {"mask_dice": 0.995, "backend_ml": 1.004}, 0.5),
+        ("int8", {"mask_dice": 0.999, "backend_ml": 0.97}, 1.5),
         ("int8", {"mask_dice": 0.9, "differing_pixels": 4}, 0.0),
     ],
 )
-def test_how_much_of_the_bound_is_used_up(precision, figures, share):
-    assert perfect_parity(precision=precision, **figures).share_of_bound == pytest.approx(share)
+def test_share_of_tolerance(precision, values, share):
+    assert perfect_parity(precision=precision, **values).share_of_tolerance == pytest.approx(share)
 
 
-def test_a_line_says_what_was_measured_and_what_is_asked():
-    said = str(perfect_parity(precision="int8", views=1, mask_dice=0.995, found_ml=1.01, slices=8))
-    assert said == (
-        "int8, 1 view, itself, 8 slices of phantoms: mask Dice 0.9950 (0.99 asked),"
-        " volume 1.00 % off (2 allowed), probability 0.0e+00 off at most"
+def test_parity_as_text():
+    values = {"views": 1, "slices": 8, "mask_dice": 0.995, "backend_ml": 1.01}
+    assert str(perfect_parity(precision="int8", **values)) == (
+        "int8, 1 view, itself, 8 slices of phantoms: mask Dice 0.9950 (minimum 0.99),"
+        " volume difference 1.00 % (maximum 2 %), probability difference up to 0.0e+00"
     )
-    assert "0.0e+00 off at most (0.0001 allowed)" in str(perfect_parity(precision="fp32"))
+    assert "up to 0.0e+00 (maximum 0.0001)" in str(perfect_parity(precision="fp32"))
 
 
-def test_a_shortfall_that_was_recorded_excuses_no_larger_one():
-    known = perfect_parity(precision="int8", mask_dice=0.985)  # 1.5 times the bound
-    assert perfect_parity(precision="int8", mask_dice=0.975).is_known_to_fall_short(known)
-    assert not perfect_parity(precision="int8", mask_dice=0.965).is_known_to_fall_short(known)
-    assert not perfect_parity(precision="int8", mask_dice=0.1).is_known_to_fall_short(known)
+def test_recorded_violation_does_not_cover_a_larger_one():
+    known = perfect_parity(precision="int8", mask_dice=0.985)  # 1.5 times the tolerance
+    assert perfect_parity(precision="int8", mask_dice=0.975).is_known_violation(known)
+    assert not perfect_parity(precision="int8", mask_dice=0.965).is_known_violation(known)
+    assert not perfect_parity(precision="int8", mask_dice=0.1).is_known_violation(known)
 
 
-def test_every_precision_has_a_bound_that_something_can_break():
-    assert set(BOUNDS) == set(get_args(Precision))
-    for precision in BOUNDS:
-        worst = {"max_abs_difference": 1, "mask_dice": 0, "found_ml": 0}
-        assert perfect_parity(precision=precision, **worst).shortfall
+def test_every_precision_has_a_tolerance_that_can_be_violated():
+    assert set(TOLERANCES) == set(get_args(Precision))
+    for precision in TOLERANCES:
+        worst = {"max_abs_difference": 1, "mask_dice": 0, "backend_ml": 0}
+        assert perfect_parity(precision=precision, **worst).violation
 
 
-def test_asking_takes_the_views_apart():
-    # The fake network has all symmetries: each view undone gives the same, and so their mean.
+def test_eight_views_are_executed_one_by_one():
+    # The fake network has all symmetries, so all views give the same result.
     slices = np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype(np.float16)
-    questions = ProbeSlices("phantoms", slices.astype(np.float32), np.ones(3, np.float32))
+    probes = ProbeSlices("phantoms", slices.astype(np.float32), np.ones(3, np.float32))
     with FakeBackend(NetworkShape(1, 1, 4)) as network:
-        answers = compute_reference_outputs(network, questions, {"wmh": 0.5}, seen_in_eight_views=2)
+        reference = compute_reference_outputs(
+            network, probes, {"wmh": 0.5}, slices_in_eight_views=2
+        )
         assert network.batches_executed == 3 + len(VIEWS) * 2
     np.testing.assert_allclose(
-        answers.probability[1], 1 / (1 + np.exp(-answers.questions.slices)), atol=1e-6
+        reference.probability[1], 1 / (1 + np.exp(-reference.probes.slices)), atol=1e-6
     )
-    np.testing.assert_allclose(answers.probability[8], answers.probability[1][:2], atol=1e-6)
+    np.testing.assert_allclose(reference.probability[8], reference.probability[1][:2], atol=1e-6)
 
 
-def test_the_slices_with_most_lesion_come_first():
+def test_slices_with_the_largest_lesion_area_come_first():
     slices = np.zeros((3, 1, 2, 2), np.float32)
-    slices[0, 0, 0, 0] = slices[2, 0, 0] = 1  # one pixel, none, two pixels beyond 0.7
-    questions = ProbeSlices("phantoms", slices, np.array([1, 2, 3], np.float32))
+    slices[0, 0, 0, 0] = slices[2, 0, 0] = 1  # pixels above 0.7: one, none, two
+    probes = ProbeSlices("phantoms", slices, np.array([1, 2, 3], np.float32))
     with FakeBackend(SHAPE) as network:
-        answers = compute_reference_outputs(network, questions, {"wmh": 0.7}, seen_in_eight_views=1)
-    np.testing.assert_array_equal(answers.questions.pixel_ml, [3, 1, 2])
-    np.testing.assert_array_equal(answers.questions.slices[0], slices[2])
+        reference = compute_reference_outputs(
+            network, probes, {"wmh": 0.7}, slices_in_eight_views=1
+        )
+    np.testing.assert_array_equal(reference.probes.pixel_ml, [3, 1, 2])
+    np.testing.assert_array_equal(reference.probes.slices[0], slices[2])
 
 
-def test_answers_come_back_as_they_were_and_equal_ones_are_equal_bytes(toy_bundle, tmp_path):
-    answers = load_reference_outputs(open_bundle(toy_bundle))
+def test_save_and_load_reference_outputs(toy_bundle, tmp_path):
+    reference = load_reference_outputs(load_bundle(toy_bundle))
     for name in ("a.npz", "b.npz"):
-        answers.save(tmp_path / name)
+        reference.save(tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    loaded = ReferenceOutputs.load(tmp_path / "a.npz", answers.thresholds)
-    np.testing.assert_array_equal(loaded.questions.slices, answers.questions.slices)
-    assert loaded.questions.slices.shape == (2, 1, TOY_SIZE_PX, TOY_SIZE_PX)
-    assert loaded.questions.slices.dtype == np.float32
+    loaded = ReferenceOutputs.load(tmp_path / "a.npz", reference.thresholds)
+    np.testing.assert_array_equal(loaded.probes.slices, reference.probes.slices)
+    assert loaded.probes.slices.shape == (2, 1, TOY_SIZE_PX, TOY_SIZE_PX)
+    assert loaded.probes.slices.dtype == np.float32
     for views in (1, 8):
-        np.testing.assert_array_equal(loaded.probability[views], answers.probability[views])
+        np.testing.assert_array_equal(loaded.probability[views], reference.probability[views])
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 and no more"])
-def test_a_file_without_answers_is_one_clear_line(tmp_path, content):
+def test_error_for_a_broken_file_is_one_line(tmp_path, content):
     path = tmp_path / "reference_outputs.npz"
     path.write_bytes(content)
-    with pytest.raises(BundleError, match=r"reference_outputs\.npz: holds no answers"):
+    with pytest.raises(BundleError, match=r"reference_outputs\.npz: contains no reference outputs"):
         ReferenceOutputs.load(path, {"wmh": 0.5})

@@ -1,4 +1,4 @@
-"""A bundle proves itself on the machine it is on, without the tools that made it."""
+"""Verification of a bundle, and the acceptance check before the first use of a backend."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from wmh_export.cli import main
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.bundle.bundle import Bundle, open_bundle
-from wmh_runtime.bundle.parity_record import BOUNDS, Bound
+from wmh_runtime.bundle.bundle import Bundle, load_bundle
+from wmh_runtime.bundle.parity_record import TOLERANCES, Tolerance
 from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.conformance.acceptance import check_acceptance
@@ -23,21 +23,20 @@ from wmh_runtime.types import NetworkShape
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 
-def test_every_graph_is_asked_by_every_backend(toy_bundle):
-    told = []
-    measured = verify(
-        open_bundle(toy_bundle), [OnnxRuntimeBackend, OpenVinoBackend], [], told.append, told.append
-    )
-    assert told == measured
+def test_verify_executes_every_graph_with_every_backend(toy_bundle):
+    calls = []
+    backends = [OnnxRuntimeBackend, OpenVinoBackend]
+    measured = verify(load_bundle(toy_bundle), backends, [], calls.append, calls.append)
+    assert calls == measured
     assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
     assert {p.backend.split()[0] for p in measured} == {"onnxruntime", "openvino"}
-    assert not [p for p in measured if p.shortfall]
+    assert not [p for p in measured if p.violation]
     # 96 of 1024 pixels are bright, each 0.08 mL.
     assert measured[0].outputs[0].reference_ml == pytest.approx(2 * 96 * 0.08)
 
 
-def silent(_told):
-    """Nobody is told."""
+def ignore(_message):
+    """Do nothing."""
 
 
 def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeypatch):
@@ -47,35 +46,35 @@ def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeyp
     monkeypatch.setattr(
         OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.5)
     )
-    measured = verify(open_bundle(toy_bundle), both, [scan], silent, silent)
+    measured = verify(load_bundle(toy_bundle), both, [scan], ignore, ignore)
     on_scans = {(p.library, p.precision, p.views): p for p in measured if p.data == "scans"}
-    assert ("onnxruntime", "fp32", 1) not in on_scans  # that would be with itself
-    assert not on_scans["onnxruntime", "fp32", 8].shortfall
-    assert "probability differs by up to" in on_scans["openvino", "fp32", 1].shortfall
+    assert ("onnxruntime", "fp32", 1) not in on_scans  # would compare the graph with itself
+    assert not on_scans["onnxruntime", "fp32", 8].violation
+    assert "probability differs by up to" in on_scans["openvino", "fp32", 1].violation
 
 
-def test_scans_without_lesions_are_said_and_left_out(toy_bundle, tmp_path):
+def test_scans_without_lesions_are_skipped_with_a_warning(toy_bundle, tmp_path):
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
     warned = []
-    measured = verify(open_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], silent, warned.append)
-    assert warned == ["nothing is found in the scans: compared on phantoms alone"]
+    measured = verify(load_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], ignore, warned.append)
+    assert warned == ["no lesion is found in the scans: compared on phantoms only"]
     assert {p.data for p in measured} == {"phantoms"}
 
 
-def test_the_command_names_the_scans_that_it_compares_on(toy_bundle, run_command, tmp_path):
+def test_verify_command_lists_the_scans(toy_bundle, run_command, tmp_path):
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
-    _, said, _ = run_command(main, "verify", toy_bundle, "--scans", tmp_path / "scans")
-    assert "scans: a_FLAIR.nii.gz\n" in said
+    _, output, _ = run_command(main, "verify", toy_bundle, "--scans", tmp_path / "scans")
+    assert "scans: a_FLAIR.nii.gz\n" in output
 
 
-def test_the_command(toy_bundle, run_command):
-    status, said, _ = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
+def test_verify_command(toy_bundle, run_command):
+    status, output, _ = run_command(main, "verify", toy_bundle, "--backend", "onnxruntime")
     assert status == 0
-    assert "3 files are those of the manifest" in said
-    assert said.strip().endswith("2 comparisons within their bounds")
+    assert "3 files match the manifest" in output
+    assert output.strip().endswith("2 comparisons within tolerance")
 
 
-def test_a_graph_that_is_another_one_fails_the_command(toy_bundle, run_command, monkeypatch):
+def test_verify_command_fails_if_a_tolerance_is_violated(toy_bundle, run_command, monkeypatch):
     execute = OnnxRuntimeBackend._execute
     monkeypatch.setattr(
         OnnxRuntimeBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.99)
@@ -86,13 +85,13 @@ def test_a_graph_that_is_another_one_fails_the_command(toy_bundle, run_command, 
     assert "probability differs by up to" in errors
 
 
-def test_a_backend_that_does_not_exist_is_one_line(toy_bundle, run_command):
+def test_verify_command_rejects_an_unknown_backend(toy_bundle, run_command):
     status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "cuda")
     assert status == 2
     assert "there is no backend cuda" in errors
 
 
-def test_verifying_and_inspecting_need_neither_pytorch_nor_onnx(toy_bundle):
+def test_verify_and_inspect_run_without_pytorch_and_onnx(toy_bundle):
     program = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'onnxscript', 'peft', 'scipy'): sys.modules[name] = None\n"
@@ -101,15 +100,15 @@ def test_verifying_and_inspecting_need_neither_pytorch_nor_onnx(toy_bundle):
         "main()\n"
     )
     for command in ("verify", "inspect"):
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program, command, toy_bundle], capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr
-        assert "8 views" in done.stdout or "graphs/8-view.fp32.onnx" in done.stdout
+        assert result.returncode == 0, result.stderr
+        assert "8 views" in result.stdout or "graphs/8-view.fp32.onnx" in result.stdout
 
 
 class Int8Fake(FakeBackend):
-    """In the place of an engine that meets its device."""
+    """Stands for an engine or another backend that needs the acceptance check."""
 
     precision = "int8"
 
@@ -127,8 +126,8 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
-    bundle = open_bundle(toy_bundle)
+def test_backend_is_compared_once_per_machine(toy_bundle, cache):
+    bundle = load_bundle(toy_bundle)
     with Int8Fake() as backend:
         parity = check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8)
         assert parity is not None
@@ -142,8 +141,8 @@ def test_what_is_not_float32_is_compared_once_on_a_machine(toy_bundle, cache):
         )  # another graph
 
 
-def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, monkeypatch):
-    bundle = open_bundle(toy_bundle)
+def test_backend_is_compared_again_on_another_machine_or_version(toy_bundle, cache, monkeypatch):
+    bundle = load_bundle(toy_bundle)
     with Int8Fake() as backend:
         assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
         monkeypatch.setattr(acceptance.platform, "node", lambda: "another machine")
@@ -152,19 +151,19 @@ def test_another_machine_or_another_version_is_compared_anew(toy_bundle, cache, 
         assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
 
 
-def test_what_computes_something_else_is_refused_every_time(toy_bundle, cache):
-    bundle = open_bundle(toy_bundle)
-    with Int8Fake(offset=0.8) as backend:  # all is lesion
+def test_backend_with_different_output_is_rejected_every_time(toy_bundle, cache):
+    bundle = load_bundle(toy_bundle)
+    with Int8Fake(offset=0.8) as backend:  # every pixel is lesion
         for _ in range(2):
-            with pytest.raises(BackendError, match=r"int8 on fake.*another result.*mask Dice"):
+            with pytest.raises(BackendError, match=r"int8 on fake.*output differs.*mask Dice"):
                 check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8)
     assert not cache.exists()
 
 
-def test_what_was_something_else_where_the_bundle_was_made_is_refused(toy_bundle, cache):
-    bundle = open_bundle(toy_bundle)
-    known = perfect_parity(backend="fake", precision="int8", data="scans", mask_dice=0.9)
-    graph = bundle.manifest.graphs[1].model_copy(update={"parity": [known]})
+def test_backend_with_a_recorded_violation_is_rejected(toy_bundle, cache):
+    bundle = load_bundle(toy_bundle)
+    recorded = perfect_parity(backend="fake", precision="int8", data="scans", mask_dice=0.9)
+    graph = bundle.manifest.graphs[1].model_copy(update={"parity": [recorded]})
     manifest = bundle.manifest.model_copy(update={"graphs": [graph]})
     with (
         Int8Fake() as backend,
@@ -174,15 +173,15 @@ def test_what_was_something_else_where_the_bundle_was_made_is_refused(toy_bundle
     assert not cache.exists()
 
 
-def test_onnx_runtime_in_float32_is_not_asked(toy_bundle, cache):
-    bundle = open_bundle(toy_bundle)
-    with OnnxRuntimeBackend.of_bundle(bundle) as backend:
+def test_onnxruntime_in_float32_is_not_compared(toy_bundle, cache):
+    bundle = load_bundle(toy_bundle)
+    with OnnxRuntimeBackend.from_bundle(bundle) as backend:
         assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is None
     assert not cache.exists()
 
 
-def test_another_engine_of_the_same_graph_is_compared_anew(toy_bundle, cache):
-    bundle = open_bundle(toy_bundle)
+def test_another_engine_of_the_same_graph_is_compared_again(toy_bundle, cache):
+    bundle = load_bundle(toy_bundle)
     engine = bundle.manifest.graphs[1].model_copy(update={"sha256": "1" * 64})
     rebuilt = engine.model_copy(update={"sha256": "2" * 64})
     with Int8Fake() as backend:
@@ -191,41 +190,41 @@ def test_another_engine_of_the_same_graph_is_compared_anew(toy_bundle, cache):
         assert check_acceptance(bundle, backend, rebuilt, views=8) is not None
 
 
-def test_a_tighter_bound_is_asked_for_again(toy_bundle, cache, monkeypatch):
-    bundle = open_bundle(toy_bundle)
+def test_backend_is_compared_again_with_a_stricter_tolerance(toy_bundle, cache, monkeypatch):
+    bundle = load_bundle(toy_bundle)
     graph = bundle.manifest.graphs[1]
     with Int8Fake(offset=1e-3) as backend:
         assert check_acceptance(bundle, backend, graph, views=8) is not None
-        monkeypatch.setitem(BOUNDS, "int8", Bound(probability=1e-4))
+        monkeypatch.setitem(TOLERANCES, "int8", Tolerance(probability=1e-4))
         with pytest.raises(BackendError, match="probability differs"):
             check_acceptance(bundle, backend, graph, views=8)
 
 
-def test_where_nothing_can_be_kept_it_is_compared_every_time(
+def test_backend_is_compared_every_time_without_a_writable_cache(
     toy_bundle, tmp_path, monkeypatch, caplog
 ):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "file")
-    bundle = open_bundle(toy_bundle)
+    bundle = load_bundle(toy_bundle)
     with Int8Fake() as backend:
         for _ in range(2):
             assert check_acceptance(bundle, backend, bundle.manifest.graphs[1], views=8) is not None
-    assert "the comparison with the network cannot be remembered" in caplog.text
+    assert "the result of the acceptance check cannot be stored" in caplog.text
 
 
 def test_infer_compares_before_the_first_scan(tmp_path, run_command, monkeypatch):
     monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "cache")
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", lesions=3)
     command = (tmp_path / "scans", tmp_path / "out", "--bundle", "demo", "--precision", "int8")
-    status, said, _ = run_command(infer, *command)
+    status, output, _ = run_command(infer, *command)
     assert status == 0
-    assert "int8 agrees with the trained network on this machine: mask Dice 0.99" in said
-    status, said, _ = run_command(infer, *command, "--overwrite")
+    assert "int8 agrees with the trained network on this machine: mask Dice 0.99" in output
+    status, output, _ = run_command(infer, *command, "--overwrite")
     assert status == 0
-    assert "agrees" not in said
+    assert "agrees" not in output
 
 
-def test_infer_refuses_what_computes_something_else(tmp_path, run_command, monkeypatch):
+def test_infer_rejects_a_backend_with_different_output(tmp_path, run_command, monkeypatch):
     monkeypatch.setattr(acceptance, "user_cache_folder", lambda: tmp_path / "cache")
     execute = OpenVinoBackend._execute
     monkeypatch.setattr(OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * 0.1)
@@ -234,5 +233,5 @@ def test_infer_refuses_what_computes_something_else(tmp_path, run_command, monke
     status, _, errors = run_command(infer, *command)
     assert status == 2
     assert "fp32 on openvino" in errors
-    assert "another result on this machine than the trained network" in errors
+    assert "output differs from the trained network on this machine" in errors
     assert not list((tmp_path / "out").rglob("*.nii.gz"))

@@ -6,19 +6,19 @@ from wmh_runtime.dataset import bids
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_a_scans_name_gives_its_entities_back(suffix):
+def test_entities_are_read_back_from_a_scan_name(suffix):
     name = bids.scan_name("sub-1_ses-2", "t1").replace(".nii.gz", suffix)
     assert name == f"sub-1_ses-2_T1w{suffix}"
     assert bids.entities_of_channel(Path("anat") / name, "t1") == "sub-1_ses-2"
     assert bids.entities_of_channel(Path(name), "flair") is None
 
 
-def test_a_scans_record_is_no_scan():
+def test_the_json_file_of_a_scan_is_not_a_scan():
     assert bids.entities_of_channel(Path("sub-1_FLAIR.json"), "flair") is None
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"),
+    ("name", "expected"),
     [
         ("sub-1_label-WMH_mask.nii.gz", True),
         ("sub-1_label-WMH_desc-second_mask.nii", True),
@@ -28,10 +28,10 @@ def test_a_scans_record_is_no_scan():
         ("sub-1_mask.nii.gz", False),
     ],
 )
-def test_a_mask_is_told_by_its_label_and_suffix(name, is_one):
-    assert bids.is_mask_of(Path(name), "wmh") is is_one
+def test_a_mask_is_recognized_by_its_label_and_suffix(name, expected):
+    assert bids.is_mask_of(Path(name), "wmh") is expected
 
 
-def test_names_made_here_are_recognised_here():
+def test_mask_names_are_recognized():
     assert bids.is_mask_of(Path(bids.mask_name("a_b", "wmh")), "wmh")
     assert bids.split_entities("sub-1_ses-2") == {"ses-2", "sub-1"}

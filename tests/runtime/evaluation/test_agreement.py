@@ -17,9 +17,9 @@ from wmh_runtime.evaluation.report.error_map import (
 )
 from wmh_runtime.evaluation.report.summary import (
     Sources,
+    case_rows,
+    format_number,
     mean_and_interval,
-    number,
-    rows_of,
     summary_text,
 )
 from wmh_runtime.evaluation.statistics import evaluate
@@ -36,14 +36,14 @@ def cases_of(predicted, true, sites=("A", "B")):
 @pytest.mark.parametrize(
     ("volumes", "scale"),
     [
-        ([1, 50, 100], "linear"),  # two decades and no more
+        ([1, 50, 100], "linear"),  # exactly two decades
         ([0.9, 100], "log"),
         ([0, 0.9, 100], "symlog"),
         ([0, 50], "linear"),
         ([0, 0], "linear"),
     ],
 )
-def test_axes_are_logarithmic_beyond_two_decades(volumes, scale):
+def test_axes_are_logarithmic_if_volumes_span_more_than_two_decades(volumes, scale):
     assert volume_scale(np.array(volumes, float)) == scale
 
 
@@ -70,13 +70,13 @@ def colors_of(picture):
     return {tuple(color) for color in np.asarray(picture).reshape(-1, 3).tolist()}
 
 
-def mixed(color, grey):
-    """Three quarters of a color and one quarter of a grey."""
-    return tuple(round(0.75 * part + 0.25 * grey) for part in ImageColor.getrgb(color))
+def mixed(color, gray):
+    """Return a mixture of 75 % of a color and 25 % of a gray value."""
+    return tuple(round(0.75 * part + 0.25 * gray) for part in ImageColor.getrgb(color))
 
 
-def test_what_is_found_missed_and_false_have_their_colors():
-    """Four voxels: found, missed, false, and neither, on a scan that is black."""
+def test_found_missed_and_false_voxels_have_their_colors():
+    """Four voxels on a black scan: found, missed, false, and background."""
     prediction = np.array([[True, False, True, False]])
     reference = np.array([[True, True, False, False]])
     black = np.zeros((1, 4), np.float32)
@@ -92,49 +92,49 @@ def view(prediction, reference, slices=None):
 
 @pytest.mark.parametrize("with_scan", [True, False])
 def test_the_slice_with_the_most_errors_is_shown(with_scan):
-    """20 slices with one false voxel each; the 14th also misses a lesion."""
+    """20 slices with one false voxel each; in the 14th, a lesion is also missed."""
     prediction = np.zeros((20, 16, 12), bool)
     prediction[:, 4, 4] = True
     reference = np.zeros_like(prediction)
     reference[13, 8:10, 8:10] = True
     scan = np.random.default_rng(0).random((20, 16, 12), np.float32) if with_scan else None
     band = np.asarray(draw_case(view(prediction, reference, scan))).astype(int)
-    # Three quarters of yellow: much red and green, little blue.
+    # 75 % of yellow: high red and green, low blue.
     is_yellow = (band[..., 0] > 170) & (band[..., 1] > 160) & (band[..., 2] < 130)
     assert is_yellow.any()
 
 
-def test_a_case_without_an_error_and_one_without_a_lesion_are_drawn():
+def test_cases_without_errors_and_without_lesions_are_drawn():
     lesion = np.zeros((5, 16, 12), bool)
     empty = draw_case(view(lesion, lesion))
     lesion[2, 4:6, 4:6] = True
-    right = draw_case(view(lesion, lesion))
-    grey = round(255 * (1 / 3) ** 1.2)  # of the empty grid, with the gamma of pictures
-    assert mixed(FOUND_COLOR, grey) in colors_of(right)
-    assert mixed(FOUND_COLOR, grey) not in colors_of(empty)
-    page = error_page("The cases", [right, empty])
-    assert page.height > right.height + empty.height
+    correct = draw_case(view(lesion, lesion))
+    gray = round(255 * (1 / 3) ** 1.2)  # background without a scan, with gamma
+    assert mixed(FOUND_COLOR, gray) in colors_of(correct)
+    assert mixed(FOUND_COLOR, gray) not in colors_of(empty)
+    page = error_page("The cases", [correct, empty])
+    assert page.height > correct.height + empty.height
     assert {ImageColor.getrgb(c) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)} <= (
         colors_of(page)
     )
 
 
-def test_numbers_for_people():
-    assert number(-1.234, 2) == "−1.23"
-    assert number(float("nan"), 2) == "–"
+def test_formatted_numbers():
+    assert format_number(-1.234, 2) == "−1.23"
+    assert format_number(float("nan"), 2) == "–"
     averages = evaluate([case("1", h95_mm=2.0), case("2", h95_mm=6.0)]).overall.averages
     assert mean_and_interval("h95_mm", averages["h95_mm"]) == "4.00 mm [2.00, 6.00]"
     averages = evaluate([case("1", dice=0.25)]).overall.averages
     assert mean_and_interval("dice", averages["dice"]) == "0.250"
 
 
-def test_rows_of_the_table_leave_cells_without_a_value_empty():
-    row = rows_of([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)])[0]
+def test_undefined_values_are_empty_cells():
+    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)])[0]
     assert (row["name"], row["site"], row["load_band_ml"]) == ("a", "A", "2 to 5")
     assert (row["h95_mm"], row["dice"], row["reference_ml"]) == ("", "0.5", "3.5")
 
 
-def test_the_summary_says_what_was_compared_and_what_was_not():
+def test_the_summary_lists_what_was_compared_and_what_was_not():
     cases = cases_of([1, 2, 3], [2, 2, 40])
     text = summary_text(
         evaluate(cases), Sources("p", "r", ("sub-9: on | two\nlines",)), [("Volumes", "v.png")]

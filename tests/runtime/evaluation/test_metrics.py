@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wmh_runtime.evaluation.metrics import (
     border,
     compare_masks,
-    count_touched,
+    count_detected_lesions,
     hausdorff_95_mm,
     lesion_f1,
     volume_difference_percent,
@@ -17,7 +17,7 @@ from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.overlap import dice
 
-# Voxels of 2 × 3 × 5 mm, turned by 30° about z and by 20° about x, with an offset.
+# Voxels of 2 × 3 × 5 mm, rotated by 30° about z and by 20° about x, with an offset.
 _TURN_Z = np.array([[math.cos(0.52), -math.sin(0.52), 0], [math.sin(0.52), math.cos(0.52), 0]])
 _TURN_X = np.array(
     [[1, 0, 0], [0, math.cos(0.35), -math.sin(0.35)], [0, math.sin(0.35), math.cos(0.35)]]
@@ -44,7 +44,7 @@ def compared(prediction, lesion, ignored=None, affine=OBLIQUE):
     return compare_masks(prediction, reference(lesion, ignored), affine)
 
 
-def test_figures_of_overlapping_boxes():
+def test_metrics_of_overlapping_boxes():
     """8 voxels in the reference, 12 predicted, 4 in common; a voxel has 2 · 3 · 5 = 30 mm³."""
     found = compared(mask(np.s_[2:5, 2:4, 1:3]), mask(np.s_[1:3, 2:4, 1:3]))
     assert found.dice == 2 * 4 / (8 + 12)
@@ -57,8 +57,8 @@ def test_figures_of_overlapping_boxes():
     assert (found.lesion_recall, found.lesion_precision, found.lesion_f1) == (1, 1, 1)
 
 
-def test_the_scorers_lesion_figures():
-    """Of three lesions two are touched; of four detections one is on none, two are on one."""
+def test_lesion_metrics_of_the_challenge():
+    """Two of three lesions are detected. Of four predicted lesions, one is false."""
     lesions = mask(np.s_[0:6, 0:1, 0], np.s_[0:2, 4:6, 0], np.s_[9:11, 9:11, 3])
     found = mask(np.s_[0:1, 0:1, 0], np.s_[4:5, 0:1, 0], np.s_[1:2, 5:6, 0], np.s_[8, 3, 2])
     result = compared(found, lesions)
@@ -72,12 +72,12 @@ def test_the_scorers_lesion_figures():
 def test_voxels_that_share_a_corner_are_one_lesion():
     corner = mask(np.s_[1, 1, 1], np.s_[2, 2, 2])
     apart = mask(np.s_[1, 1, 1], np.s_[3, 1, 1])
-    assert count_touched(corner, mask(np.s_[2, 2, 2])) == (1, 1)
-    assert count_touched(apart, mask(np.s_[3, 1, 1])) == (1, 2)
+    assert count_detected_lesions(corner, mask(np.s_[2, 2, 2])) == (1, 1)
+    assert count_detected_lesions(apart, mask(np.s_[3, 1, 1])) == (1, 2)
 
 
-def test_other_pathology_is_removed_from_the_prediction_before_anything_is_counted():
-    """3 of 4 predicted voxels lie in other pathology, the fourth is right."""
+def test_other_pathology_is_removed_from_the_prediction():
+    """3 of 4 predicted voxels are other pathology, the fourth is correct."""
     found = compared(mask(np.s_[3:7, 3, 1]), mask(np.s_[6, 3, 1]), mask(np.s_[0:6, 3, 1]))
     assert (found.dice, found.avd_percent, found.h95_mm, found.precision) == (1, 0, 0, 1)
     assert (found.predicted_lesions, found.lesion_f1) == (1, 1)
@@ -93,25 +93,25 @@ def test_other_pathology_is_removed_from_the_prediction_before_anything_is_count
         (bool, True, True),
     ],
 )
-def test_shares_are_cut_at_one_half_and_whole_numbers_at_one(dtype, value, is_lesion):
+def test_the_threshold_is_one_half_for_probabilities_and_one_for_integers(dtype, value, is_lesion):
     lesion = mask(np.s_[4, 4, 1])
     assert compared(np.where(lesion, value, 0).astype(dtype), lesion).dice == float(is_lesion)
 
 
-# As the table in the module's docstring: Dice, IoU, precision, recall, AVD, H95, then lesions.
-NONE, SOME = mask(), mask(np.s_[2:4, 2:4, 1])
+# As in the docstring of the module: Dice, IoU, precision, recall, AVD, H95, lesion metrics.
+EMPTY, LESION = mask(), mask(np.s_[2:4, 2:4, 1])
 NAN = math.nan
 
 
 @pytest.mark.parametrize(
     ("prediction", "lesion", "expected"),
     [
-        (NONE, NONE, (1, 1, 1, 1, 0, NAN, 1, 1, 1)),
-        (SOME, NONE, (0, 0, 0, 1, NAN, NAN, 1, 0, 0)),
-        (NONE, SOME, (0, 0, 1, 0, 100, NAN, 0, 1, 0)),
+        (EMPTY, EMPTY, (1, 1, 1, 1, 0, NAN, 1, 1, 1)),
+        (LESION, EMPTY, (0, 0, 0, 1, NAN, NAN, 1, 0, 0)),
+        (EMPTY, LESION, (0, 0, 1, 0, 100, NAN, 0, 1, 0)),
     ],
 )
-def test_the_convention_for_empty_masks(prediction, lesion, expected):
+def test_metrics_of_empty_masks(prediction, lesion, expected):
     m = compared(prediction, lesion)
     voxels = (m.dice, m.iou, m.precision, m.recall, m.avd_percent, m.h95_mm)
     lesions = (m.lesion_recall, m.lesion_precision, m.lesion_f1)
@@ -119,9 +119,11 @@ def test_the_convention_for_empty_masks(prediction, lesion, expected):
 
 
 def test_h95_of_a_shifted_square_is_the_shift():
-    """A square of 5 × 5 voxels has a border of 16. Shifted by one voxel of 2 mm along x, the 5
-    voxels of the side that is left and the inner 3 of the other side are 2 mm from the other
-    border; the remaining 8 lie on it. Half of all are at 2 mm, so the 95th percentile is 2 mm.
+    """A square of 5 × 5 voxels has 16 border voxels. It is shifted by one voxel of 2 mm along x.
+
+    Then 8 border voxels (5 on the trailing side, 3 inner ones on the opposite side) are 2 mm from
+    the other border; the other 8 are on it. Half of the distances are 2 mm, so the 95th
+    percentile is 2 mm.
     """
     first, second = mask(np.s_[1:6, 2:7, 1]), mask(np.s_[2:7, 2:7, 1])
     assert border(first, 2).sum() == 16
@@ -129,11 +131,11 @@ def test_h95_of_a_shifted_square_is_the_shift():
 
 
 def test_h95_interpolates_between_distances():
-    """All of 10 voxels in a row are predicted, and one 5 voxels of 3 mm away from it.
+    """A row of 10 voxels is predicted correctly, and one false voxel 5 · 3 mm away from it.
 
-    Distances to the reference: ten of 0 mm, one of 15 mm. The 95th percentile of 11 values lies
-    at place 0.95 · 10 = 9.5, half-way between the tenth, 0, and the eleventh, 15 mm. The other
-    way all are 0, and the larger way counts, whichever mask comes first.
+    Distances to the reference: ten of 0 mm, one of 15 mm. The 95th percentile of 11 values is at
+    index 0.95 · 10 = 9.5, halfway between 0 mm and 15 mm. In the other direction all distances
+    are 0. The larger value counts, in either order of the masks.
     """
     row, more = mask(np.s_[1:11, 2, 1]), mask(np.s_[1:11, 2, 1], np.s_[5, 7, 1])
     assert hausdorff_95_mm(row, more, OBLIQUE) == pytest.approx(7.5)
@@ -146,31 +148,31 @@ def test_distances_between_slices_count_in_mm():
     assert hausdorff_95_mm(low, high, OBLIQUE) == pytest.approx(5)
 
 
-def test_the_border_is_that_within_a_slice():
-    """The middle of 3 × 3 × 3 voxels is inside in each of the 3 slices, also the outer ones."""
+def test_the_border_is_computed_within_each_slice():
+    """In a cube of 3 × 3 × 3 voxels, the middle voxel of each of the 3 slices is not border."""
     cube = mask(np.s_[4:7, 4:7, 1:4])
     assert border(cube, 2).sum() == 3 * 8
     assert not border(cube, 2)[5, 5, 1]
 
 
-def test_a_corner_neighbor_outside_makes_border():
+def test_a_voxel_with_a_corner_neighbor_outside_is_border():
     """3 × 3 voxels without one corner: the middle touches the outside by that corner only."""
     notched = mask(np.s_[4:7, 4:7, 1])
     notched[4, 4, 1] = False
     assert border(notched, 2)[5, 5, 1]
 
 
-def test_beyond_the_image_counts_as_inside():
-    """A square of 3 × 3 in the image's corner: only the 5 voxels next to other ones are border."""
+def test_voxels_outside_the_image_count_as_inside():
+    """In a square of 3 × 3 in a corner of the image, only 5 voxels are border."""
     assert border(mask(np.s_[0:3, 0:3, 1]), 2).sum() == 5
     whole_slice = mask(np.s_[:, :, 1])
     assert math.isnan(hausdorff_95_mm(whole_slice, whole_slice, OBLIQUE))
 
 
-def test_the_slice_axis_is_the_axial_one_wherever_it_is_stored():
-    """A square and its own border have the same border, within the slice they lie in.
+def test_the_slice_axis_is_axial_in_every_storage_order():
+    """In its own slice, a square has the same border as its border ring.
 
-    Within any other plane all voxels of the square are border, up to 3 voxels from that ring.
+    In any other plane, all voxels of the square are border, up to 3 voxels from the ring.
     """
     square = mask(np.s_[2:9, 2:9, 1])
     ring = border(square, 2)
@@ -185,12 +187,12 @@ masks = st.integers(0, 2**32 - 1).map(
 
 
 @given(masks, masks)
-def test_swapping_the_masks_swaps_what_can_be_swapped(first, second):
-    forth, back = compared(first, second), compared(second, first)
-    assert forth.dice == back.dice
-    assert forth.h95_mm == pytest.approx(back.h95_mm, nan_ok=True)
-    assert (forth.precision, forth.lesion_recall) == (back.recall, back.lesion_precision)
-    assert forth.iou == pytest.approx(forth.dice / (2 - forth.dice))
+def test_swapped_masks_have_swapped_precision_and_recall(first, second):
+    forward, back = compared(first, second), compared(second, first)
+    assert forward.dice == back.dice
+    assert forward.h95_mm == pytest.approx(back.h95_mm, nan_ok=True)
+    assert (forward.precision, forward.lesion_recall) == (back.recall, back.lesion_precision)
+    assert forward.iou == pytest.approx(forward.dice / (2 - forward.dice))
 
 
 @given(masks)
@@ -207,21 +209,21 @@ def test_lesion_f1_is_the_harmonic_mean(recall, precision, expected):
     assert lesion_f1(recall, precision) == pytest.approx(expected)
 
 
-def test_counts_of_empty_masks_agree():
+def test_metrics_of_zero_counts():
     assert dice(0, 0, 0) == 1
     assert volume_difference_percent(0, 0) == 0
     assert math.isnan(volume_difference_percent(1, 0))
 
 
-def test_masks_of_two_shapes_are_refused():
+def test_masks_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="expected"):
-        compare_masks(np.zeros((2, 2, 2)), reference(NONE), OBLIQUE)
+        compare_masks(np.zeros((2, 2, 2)), reference(EMPTY), OBLIQUE)
 
 
-def test_real_lesions_against_themselves_and_shifted_by_a_voxel(test_data):
-    """On isotropic voxels of 1 mm a shift by one voxel leaves each border voxel 0 or 1 mm away.
+def test_real_lesions_with_themselves_and_shifted_by_a_voxel(test_data):
+    """With isotropic voxels of 1 mm, a shift by one voxel moves each border voxel by 0 or 1 mm.
 
-    Lesions are small, so many more than 5 % are not 0: the 95th percentile is 1 mm.
+    Lesions are small, so much more than 5 % of the distances are 1 mm: this is the percentile.
     """
     path = min(test_data.glob("open-ms/mni/*/*_lesion.nii.gz"))
     scan = read_scan(path)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.subjects import person_of, read_sites, site_of
+from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
 from wmh_runtime.files.tables import read_table
@@ -11,12 +11,12 @@ from wmh_runtime.files.tables import read_table
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where `results` and `references` lie; their files are empty, since only names matter."""
+    """Folder of `results` and `references`. Their files are empty: only names matter."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def put(*paths):
+def create(*paths):
     for path in map(Path, paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -26,15 +26,15 @@ def pairs(**options) -> Pairing:
     return find_pairs(Path("results"), Path("references"), **options)
 
 
-def joined(pairing):
+def files_of(pairing):
     return {pair.name: (str(pair.prediction), str(pair.reference)) for pair in pairing.pairs}
 
 
-def test_masks_are_paired_by_name_whatever_folder_they_lie_in(folder):
-    put("results/sub-1/anat/sub-1_label-WMH_mask.nii.gz", "results/x_label-WMH_mask.nii")
-    put("references/sub-1_label-WMH_mask.nii.gz", "references/deep/x_label-WMH_mask.nii.gz")
-    put("results/sub-1/anat/sub-1_label-WMH_probseg.nii.gz", "results/sub-1_FLAIR.nii.gz")
-    assert joined(pairs()) == {
+def test_masks_are_paired_by_name_in_any_folder(folder):
+    create("results/sub-1/anat/sub-1_label-WMH_mask.nii.gz", "results/x_label-WMH_mask.nii")
+    create("references/sub-1_label-WMH_mask.nii.gz", "references/deep/x_label-WMH_mask.nii.gz")
+    create("results/sub-1/anat/sub-1_label-WMH_probseg.nii.gz", "results/sub-1_FLAIR.nii.gz")
+    assert files_of(pairs()) == {
         "sub-1": (
             "results/sub-1/anat/sub-1_label-WMH_mask.nii.gz",
             "references/sub-1_label-WMH_mask.nii.gz",
@@ -44,32 +44,32 @@ def test_masks_are_paired_by_name_whatever_folder_they_lie_in(folder):
 
 
 def test_the_layout_of_the_challenge(folder):
-    put("references/Utrecht/0/wmh.nii.gz", "references/Utrecht/0/pre/FLAIR.nii.gz")
-    put("references/Amsterdam/GE3T/0/wmh.nii.gz")
-    put("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
-    put("results/Amsterdam/GE3T/0/FLAIR_label-WMH_mask.nii.gz")
+    create("references/Utrecht/0/wmh.nii.gz", "references/Utrecht/0/pre/FLAIR.nii.gz")
+    create("references/Amsterdam/GE3T/0/wmh.nii.gz")
+    create("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
+    create("results/Amsterdam/GE3T/0/FLAIR_label-WMH_mask.nii.gz")
     found = pairs()
-    assert {(pair.name, pair.person, pair.site) for pair in found.pairs} == {
+    assert {(pair.name, pair.subject, pair.site) for pair in found.pairs} == {
         ("Utrecht/0", "Utrecht/0", "Utrecht"),
         ("Amsterdam/GE3T/0", "Amsterdam/GE3T/0", "Amsterdam/GE3T"),
     }
-    assert (found.missing, found.spare) == ((), ())
+    assert (found.without_prediction, found.without_reference) == ((), ())
 
 
-def test_a_part_of_the_challenge_is_no_site(folder):
-    put("references/training/Utrecht/0/wmh.nii.gz")
-    put("results/training/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
+def test_training_folder_of_the_challenge_is_not_a_site(folder):
+    create("references/training/Utrecht/0/wmh.nii.gz")
+    create("results/training/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz")
     (pair,) = pairs().pairs
     assert (pair.name, pair.site) == ("training/Utrecht/0", "Utrecht")
 
 
-def test_one_name_in_several_folders_is_paired_within_each(folder):
+def test_the_same_name_in_several_folders_is_paired_in_each_folder(folder):
     for place in ("a", "b"):
-        put(
+        create(
             f"results/{place}/scan_label-WMH_mask.nii",
             f"references/{place}/scan_label-WMH_mask.nii",
         )
-    assert joined(pairs()) == {
+    assert files_of(pairs()) == {
         f"{place}/scan": (
             f"results/{place}/scan_label-WMH_mask.nii",
             f"references/{place}/scan_label-WMH_mask.nii",
@@ -77,7 +77,7 @@ def test_one_name_in_several_folders_is_paired_within_each(folder):
         for place in ("a", "b")
     }
     Path("results/b/scan_label-WMH_mask.nii").unlink()
-    with pytest.raises(InputError, match="no prediction for 1 of 2 references, references/b/scan"):
+    with pytest.raises(InputError, match=r"1 of 2 references .* references/b/scan"):
         pairs()
 
 
@@ -89,34 +89,34 @@ def test_one_name_in_several_folders_is_paired_within_each(folder):
         ["results/a/s_label-WMH_mask.nii", "references/b/s_label-WMH_mask.nii"],
     ],
 )
-def test_what_is_not_clear_is_refused_with_the_advice_to_give_a_table(folder, files):
-    put("references/s_label-WMH_mask.nii", *files)
-    with pytest.raises(InputError, match=r"is of the same subject as .*Give a table"):
+def test_ambiguous_names_are_refused_with_advice_to_give_a_table(folder, files):
+    create("references/s_label-WMH_mask.nii", *files)
+    with pytest.raises(InputError, match=r"has the same scan name as .*Give a table"):
         pairs()
 
 
-def test_predictions_of_a_scan_before_and_after_correction_are_not_clear(folder):
-    put("references/Utrecht/0/wmh.nii.gz")
+def test_predictions_before_and_after_bias_correction_are_ambiguous(folder):
+    create("references/Utrecht/0/wmh.nii.gz")
     for place in ("pre", "orig"):
-        put(f"results/Utrecht/0/{place}/FLAIR_label-WMH_mask.nii.gz")
-    with pytest.raises(InputError, match="is of the same subject as"):
+        create(f"results/Utrecht/0/{place}/FLAIR_label-WMH_mask.nii.gz")
+    with pytest.raises(InputError, match="has the same scan name as"):
         pairs()
 
 
 def test_a_reference_without_a_prediction_is_an_error_unless_allowed(folder):
     for number in (1, 2, 3):
-        put(f"references/sub-{number}_label-WMH_mask.nii.gz")
-    put("results/sub-2_label-WMH_mask.nii.gz", "results/sub-9_label-WMH_mask.nii.gz")
-    with pytest.raises(InputError, match=r"no prediction for 2 of 3 references, .*sub-1_label"):
+        create(f"references/sub-{number}_label-WMH_mask.nii.gz")
+    create("results/sub-2_label-WMH_mask.nii.gz", "results/sub-9_label-WMH_mask.nii.gz")
+    with pytest.raises(InputError, match=r"2 of 3 references have no prediction, .*sub-1_label"):
         pairs()
     found = pairs(allow_missing=True)
     assert [pair.name for pair in found.pairs] == ["sub-2"]
-    assert [path.name[:5] for path in found.missing] == ["sub-1", "sub-3"]
-    assert [path.name[:5] for path in found.spare] == ["sub-9"]
+    assert [path.name[:5] for path in found.without_prediction] == ["sub-1", "sub-3"]
+    assert [path.name[:5] for path in found.without_reference] == ["sub-9"]
 
 
 def test_references_inside_the_folder_of_predictions_are_not_predictions(folder):
-    put(
+    create(
         "data/sub-1_label-WMH_mask.nii.gz", "data/derivatives/reference/sub-1_label-WMH_mask.nii.gz"
     )
     data = Path("data")
@@ -126,40 +126,40 @@ def test_references_inside_the_folder_of_predictions_are_not_predictions(folder)
     ]:
         found = find_pairs(predictions, references)
         assert [pair.prediction.parent for pair in found.pairs] == [predictions]
-        assert found.spare == ()
-    with pytest.raises(InputError, match="given for predictions and references"):
+        assert found.without_reference == ()
+    with pytest.raises(InputError, match="is the folder of predictions and of references"):
         find_pairs(data, data)
 
 
-def test_files_never_finished_and_hidden_ones_are_not_masks(folder):
-    put("references/s_label-WMH_mask.nii", "results/s_label-WMH_mask.nii")
-    put("results/.wmh-partial-1_label-WMH_mask.nii", "results/.old/s_label-WMH_mask.nii")
+def test_temporary_and_hidden_files_are_not_masks(folder):
+    create("references/s_label-WMH_mask.nii", "results/s_label-WMH_mask.nii")
+    create("results/.wmh-partial-1_label-WMH_mask.nii", "results/.old/s_label-WMH_mask.nii")
     found = pairs()
-    assert (len(found.pairs), found.spare) == (1, ())
+    assert (len(found.pairs), found.without_reference) == (1, ())
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
-        ([], "results: is no folder"),
+        ([], "results: is not a folder"),
         (["results/x.txt"], "references: is neither a folder nor a table"),
-        (["results/x.txt", "references/x.nii"], "references: holds no reference mask"),
+        (["results/x.txt", "references/x.nii"], "references: contains no reference mask"),
     ],
 )
-def test_folders_that_hold_nothing_are_refused(folder, files, said):
-    put(*files)
-    with pytest.raises(InputError, match=said):
+def test_missing_and_empty_folders_are_refused(folder, files, message):
+    create(*files)
+    with pytest.raises(InputError, match=message):
         pairs()
 
 
-def test_sites_come_from_the_nearest_table_of_participants(folder):
-    put("results/sub-1_ses-2_label-WMH_mask.nii", "results/sub-2_label-WMH_mask.nii")
-    put("data/derivatives/reference/sub-1_ses-2_label-WMH_mask.nii")
-    put("data/derivatives/reference/sub-2_label-WMH_mask.nii")
+def test_sites_are_read_from_the_nearest_participants_tsv(folder):
+    create("results/sub-1_ses-2_label-WMH_mask.nii", "results/sub-2_label-WMH_mask.nii")
+    create("data/derivatives/reference/sub-1_ses-2_label-WMH_mask.nii")
+    create("data/derivatives/reference/sub-2_label-WMH_mask.nii")
     table = "participant_id\tage\tsite\nsub-1\t70\tLeipzig\nsub-2\t71\tn/a\n"
     Path("data/participants.tsv").write_text(table)
     found = find_pairs(Path("results"), Path("data/derivatives/reference"))
-    assert {(pair.name, pair.person, pair.site) for pair in found.pairs} == {
+    assert {(pair.name, pair.subject, pair.site) for pair in found.pairs} == {
         ("sub-1_ses-2", "sub-1", "Leipzig"),
         ("sub-2", "sub-2", ""),
     }
@@ -173,71 +173,76 @@ def table_of(text, name="table.csv"):
     return find_pairs(Path("results"), Path("lists", name))
 
 
-def test_a_table_says_what_belongs_together(folder):
-    put("results/one.nii.gz", "results/sub-2_label-WMH_mask.nii", "drawn/a.nii.gz", "drawn/b.nii")
-    put("results/sub-3_label-WMH_mask.nii")
+def test_a_table_defines_the_pairs(folder):
+    create(
+        "results/one.nii.gz", "results/sub-2_label-WMH_mask.nii", "drawn/a.nii.gz", "drawn/b.nii"
+    )
+    create("results/sub-3_label-WMH_mask.nii")
     found = table_of(
         "\ufeffsite, prediction, reference, note\n"
         "Leipzig, ../results/one.nii.gz, ../drawn/a.nii.gz\n"
         "\n"
         ", ../results/sub-2_label-WMH_mask.nii, ../drawn/b.nii, late\n"
     )
-    assert [(pair.name, pair.subject, pair.person, pair.site) for pair in found.pairs] == [
+    assert [(pair.name, pair.scan_id, pair.subject, pair.site) for pair in found.pairs] == [
         ("../results/one", "one", "../results/one", "Leipzig"),
         ("../results/sub-2", "sub-2", "sub-2", ""),
     ]
     assert [pair.reference.name for pair in found.pairs] == ["a.nii.gz", "b.nii"]
-    assert [path.name for path in found.spare] == ["sub-3_label-WMH_mask.nii"]
+    assert [path.name for path in found.without_reference] == ["sub-3_label-WMH_mask.nii"]
 
 
-def test_a_table_may_name_predictions_as_they_lie_in_their_folder(folder):
-    put("results/deep/one.nii.gz", "drawn/a.nii.gz")
+def test_predictions_in_a_table_may_be_relative_to_their_folder(folder):
+    create("results/deep/one.nii.gz", "drawn/a.nii.gz")
     found = table_of("prediction,reference\ndeep/one.nii.gz,../drawn/a.nii.gz\n")
     assert [pair.prediction for pair in found.pairs] == [Path("results/deep/one.nii.gz")]
-    assert found.spare == ()
+    assert found.without_reference == ()
 
 
-def test_a_table_may_name_persons(folder):
-    put("results/a.nii", "results/b.nii", "drawn/a.nii", "drawn/b.nii")
+def test_a_table_may_name_subjects(folder):
+    create("results/a.nii", "results/b.nii", "drawn/a.nii", "drawn/b.nii")
     found = table_of(
-        "prediction,reference,person\n../results/a.nii,../drawn/a.nii,anna\n"
+        "prediction,reference,subject\n../results/a.nii,../drawn/a.nii,anna\n"
         "../results/b.nii,../drawn/b.nii,\n"
     )
-    assert [pair.person for pair in found.pairs] == ["anna", "../results/b"]
+    assert [pair.subject for pair in found.pairs] == ["anna", "../results/b"]
 
 
-def test_tabs_separate_in_a_tsv(folder):
-    put("results/a, b.nii", "drawn/a.nii")
+def test_a_tsv_is_separated_by_tabs(folder):
+    create("results/a, b.nii", "drawn/a.nii")
     found = table_of("prediction\treference\n../results/a, b.nii\t../drawn/a.nii\n", "table.tsv")
     assert [pair.name for pair in found.pairs] == ["../results/a, b"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "is no table with a row and the columns"),
-        ("prediction,mask\n../results/a.nii,../drawn/a.nii", "is no table with a row and the col"),
+        ("", "has no rows, expected the columns prediction and reference"),
+        (
+            "prediction,mask\n../results/a.nii,../drawn/a.nii",
+            "has the columns prediction, mask, exp",
+        ),
         ("prediction,reference\n../results/a.nii,", "has a row with an empty cell"),
         ("prediction,reference\n../results/a.nii,none.nii", "reference none.nii, which does not"),
-        ("prediction,reference\nnone.nii,../drawn/a.nii", "no prediction for 1 of 1 references"),
+        ("prediction,reference\nnone.nii,../drawn/a.nii", "1 of 1 references have no prediction"),
         ("prediction,reference\n" + "../results/a.nii,../drawn/a.nii\n" * 2, "a.nii twice"),
     ],
 )
-def test_tables_that_cannot_be_used(folder, text, said):
-    put("results/a.nii", "drawn/a.nii")
-    with pytest.raises(InputError, match=said):
+def test_invalid_tables_are_refused(folder, text, message):
+    create("results/a.nii", "drawn/a.nii")
+    with pytest.raises(InputError, match=message):
         table_of(text)
 
 
-def test_a_table_that_is_not_text_is_told(folder):
+def test_a_table_that_is_not_text_is_refused(folder):
     Path("table.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"table\.csv: cannot be read"):
         read_table(Path("table.csv"))
 
 
-def test_scans_are_found_by_the_same_names(folder):
-    put("references/Utrecht/0/wmh.nii.gz", "references/sub-1_label-WMH_mask.nii")
-    put("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz", "results/sub-1_label-WMH_mask.nii")
+def test_scans_are_matched_by_name(folder):
+    create("references/Utrecht/0/wmh.nii.gz", "references/sub-1_label-WMH_mask.nii")
+    create("results/Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz", "results/sub-1_label-WMH_mask.nii")
     paths = map(
         Path, ("Utrecht/0/orig/FLAIR.nii.gz", "Utrecht/0/pre/FLAIR.nii.gz", "sub-1_FLAIR.nii")
     )
@@ -251,7 +256,7 @@ def test_scans_are_found_by_the_same_names(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "person"),
+    ("name", "subject"),
     [
         ("sub-1_ses-2", "sub-1"),
         ("a/sub-07_run-1", "sub-07"),
@@ -259,8 +264,8 @@ def test_scans_are_found_by_the_same_names(folder):
         ("Utrecht/0", "Utrecht/0"),
     ],
 )
-def test_the_person_in_a_name(name, person):
-    assert person_of(name) == person
+def test_the_subject_in_a_name(name, subject):
+    assert subject_from_name(name) == subject
 
 
 @pytest.mark.parametrize(
@@ -274,4 +279,4 @@ def test_the_person_in_a_name(name, person):
     ],
 )
 def test_the_site_in_folders(folders, site):
-    assert site_of(Path(folders)) == site
+    assert site_from_folders(Path(folders)) == site

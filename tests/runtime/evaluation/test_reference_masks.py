@@ -19,25 +19,25 @@ def labels(*values):
     return np.array(values).reshape(-1, 1, 1)
 
 
-def test_labels_become_lesion_and_what_is_ignored():
+def test_labels_become_lesions_and_ignored_voxels():
     found = reference_from_labels(as_scan(labels(0, 1, 2), AFFINE))
     assert found.lesion.ravel().tolist() == [False, True, False]
     assert found.ignored.ravel().tolist() == [False, False, True]
 
 
-def test_a_share_is_lesion_from_one_half():
+def test_a_fraction_is_lesion_from_one_half():
     found = reference_from_labels(as_scan(labels(0.25, 0.5, 0.75, 1.0), AFFINE))
     assert found.lesion.ravel().tolist() == [False, True, True, True]
     assert not found.ignored.any()
 
 
-@pytest.mark.parametrize("strange", [3, -1, 255])
-def test_another_label_is_refused_and_named(strange):
-    with pytest.raises(InputError, match=f"mask.nii: holds the label {strange}, expected 0, 1"):
-        reference_from_labels(as_scan(labels(0, 1, strange), AFFINE, "mask.nii"))
+@pytest.mark.parametrize("unknown", [3, -1, 255])
+def test_an_unknown_label_is_refused_and_named(unknown):
+    with pytest.raises(InputError, match=f"mask.nii: contains the label {unknown}, expected 0, 1"):
+        reference_from_labels(as_scan(labels(0, 1, unknown), AFFINE, "mask.nii"))
 
 
-def test_a_reference_without_a_lesion_is_one(tmp_path):
+def test_a_reference_without_lesions_is_valid(tmp_path):
     path = write(tmp_path / "none.nii.gz", np.zeros((3, 4, 2), np.uint8))
     assert read_reference(path).lesion.shape == (3, 4, 2)
     assert not read_reference(path).lesion.any()
@@ -47,8 +47,10 @@ def test_a_reference_on_another_grid_than_its_scan_is_refused(tmp_path):
     voxels = np.zeros((3, 4, 2), np.uint8)
     voxels[1, 2, 1] = 1
     moved = AFFINE.copy()
-    moved[2, 3] += 4  # a slice higher
+    moved[2, 3] += 4  # one slice higher
     scan = read_scan(write(tmp_path / "scan.nii.gz", voxels))
     assert read_reference(write(tmp_path / "same.nii.gz", voxels), scan).lesion.sum() == 1
-    with pytest.raises(InputError, match=r"moved\.nii\.gz: lies up to 4\.0 mm away from scan"):
+    with pytest.raises(
+        InputError, match=r"moved\.nii\.gz: is not on the grid of scan\.nii\.gz: .* 4\.0 mm apart"
+    ):
         read_reference(write(tmp_path / "moved.nii.gz", voxels, moved), scan)

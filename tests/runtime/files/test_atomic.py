@@ -16,38 +16,38 @@ from wmh_runtime.files.atomic import (
 from wmh_runtime.files.temporary import is_temporary
 
 
-def write_half_of(final: Path, interruption: BaseException) -> None:
-    with atomic_path(final) as partial:
-        partial.write_bytes(b"half of")
+def fail_halfway(final: Path, interruption: BaseException) -> None:
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(b"half of")
         raise interruption
 
 
 def test_the_final_name_appears_only_after_the_block(tmp_path: Path) -> None:
     final = tmp_path / "mask.nii.gz"
-    with atomic_path(final) as partial:
-        partial.write_bytes(b"all of it")
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(b"all of it")
         assert not final.exists()
     assert final.read_bytes() == b"all of it"
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_the_partial_path_is_recognisable_hidden_and_keeps_the_suffixes(tmp_path: Path) -> None:
-    with atomic_path(tmp_path / "mask.nii.gz") as partial:
-        partial.touch()
-        assert partial.parent == tmp_path
-        assert partial.name.startswith(".wmh-partial-")
-        assert partial.name.endswith(".nii.gz")
-        assert is_temporary(partial)
+def test_the_temporary_path_is_hidden_and_keeps_the_suffixes(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "mask.nii.gz") as temporary:
+        temporary.touch()
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".wmh-partial-")
+        assert temporary.name.endswith(".nii.gz")
+        assert is_temporary(temporary)
     assert not is_temporary(tmp_path / "mask.nii.gz")
 
 
-def test_two_writers_of_one_file_do_not_share_a_partial_path(tmp_path: Path) -> None:
+def test_two_writers_of_the_same_file_use_different_temporary_paths(tmp_path: Path) -> None:
     final = tmp_path / "report.html"
-    with atomic_path(final) as one, atomic_path(final) as other:
-        assert one != other
-        one.write_text("one")
-        other.write_text("other")
-    assert final.read_text() == "one"  # its block ends last
+    with atomic_path(final) as first, atomic_path(final) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert final.read_text() == "first"  # its block ends last
 
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -57,7 +57,7 @@ def test_an_interrupted_block_leaves_the_previous_file_and_nothing_else(
     final = tmp_path / "mask.nii.gz"
     final.write_bytes(b"previous")
     with pytest.raises(interruption):
-        write_half_of(final, interruption())
+        fail_halfway(final, interruption())
     assert final.read_bytes() == b"previous"
     assert list(tmp_path.iterdir()) == [final]
 
@@ -73,7 +73,7 @@ def test_text_is_utf8_with_its_line_ends_unchanged(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes() == b"\xc2\xb5l\n\xc2\xb3\n"
 
 
-def test_the_bytes_reach_the_disk_before_the_name_does(
+def test_the_data_are_on_disk_before_the_final_name_appears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     final = tmp_path / "a.bin"
@@ -83,14 +83,14 @@ def test_the_bytes_reach_the_disk_before_the_name_does(
     assert named_when_flushed == [False]
 
 
-def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_with_advice(tmp_path: Path) -> None:
     final = tmp_path / "nowhere" / "mask.nii"
     with pytest.raises(InputError, match=r"No such file or directory.*Create the folder") as caught:
         write_bytes_atomically(final, b"data")
     assert caught.value.about == final
 
 
-def test_a_folder_of_the_final_name_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_with_the_final_name_is_not_replaced(tmp_path: Path) -> None:
     final = tmp_path / "mask.nii"
     final.mkdir()
     with pytest.raises(InputError, match="cannot be written"):
@@ -100,14 +100,18 @@ def test_a_folder_of_the_final_name_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
-    [(errno.ENOSPC, "Free some space"), (errno.EACCES, "may write"), (errno.EIO, "the disk")],
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EACCES, "Check the permissions"),
+        (errno.EIO, "the disk"),
+    ],
 )
-def test_a_failing_disk_is_explained_and_leaves_nothing(
+def test_a_disk_error_is_explained_and_leaves_no_file(
     tmp_path: Path, number: int, remedy: str
 ) -> None:
     final = tmp_path / "mask.nii"
     with pytest.raises(InputError, match=remedy) as caught:
-        write_half_of(final, OSError(number, os.strerror(number)))
+        fail_halfway(final, OSError(number, os.strerror(number)))
     assert os.strerror(number) in str(caught.value)
     assert str(final) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -115,16 +119,16 @@ def test_a_failing_disk_is_explained_and_leaves_nothing(
 
 def test_a_folder_appears_after_its_block(tmp_path: Path) -> None:
     final = tmp_path / "a"
-    with atomic_folder(final) as partial:
-        (partial / "file").touch()
-        assert partial.parent == tmp_path
+    with atomic_folder(final) as temporary:
+        (temporary / "file").touch()
+        assert temporary.parent == tmp_path
         assert not final.exists()
     assert list(tmp_path.rglob("*")) == [final, final / "file"]
 
 
-def write_half_of_folder(final: Path, interruption: BaseException) -> None:
-    with atomic_folder(final) as partial:
-        (partial / "half").touch()
+def fail_halfway_in_folder(final: Path, interruption: BaseException) -> None:
+    with atomic_folder(final) as temporary:
+        (temporary / "half").touch()
         raise interruption
 
 
@@ -133,25 +137,25 @@ def test_an_interrupted_block_leaves_no_folder(
     tmp_path: Path, interruption: type[BaseException]
 ) -> None:
     with pytest.raises(interruption):
-        write_half_of_folder(tmp_path / "a", interruption())
+        fail_halfway_in_folder(tmp_path / "a", interruption())
     assert list(tmp_path.iterdir()) == []
 
 
-def write_twice(final: Path, *, or_existing: bool) -> None:
-    with atomic_folder(final, or_existing=or_existing) as slow:
+def create_twice(final: Path, *, keep_existing: bool) -> None:
+    with atomic_folder(final, keep_existing=keep_existing) as slow:
         (slow / "slow").touch()
         with atomic_folder(final) as fast:
             (fast / "fast").touch()
 
 
-def test_the_faster_of_two_writers_of_a_folder_stays(tmp_path: Path) -> None:
+def test_the_folder_of_the_faster_writer_is_kept(tmp_path: Path) -> None:
     final = tmp_path / "a"
-    write_twice(final, or_existing=True)
+    create_twice(final, keep_existing=True)
     assert list(tmp_path.rglob("*")) == [final, final / "fast"]
 
 
-def test_a_folder_that_appeared_meanwhile_is_an_error_unless_it_may(tmp_path: Path) -> None:
+def test_a_folder_created_in_the_meantime_is_an_error_by_default(tmp_path: Path) -> None:
     final = tmp_path / "a"
     with pytest.raises(OSError, match="not empty"):
-        write_twice(final, or_existing=False)
+        create_twice(final, keep_existing=False)
     assert list(tmp_path.rglob("*")) == [final, final / "fast"]

@@ -61,7 +61,7 @@ def save(
     sform_code: int = 2,
     edit: Callable[[Any], None] | None = None,
 ) -> Path:
-    """Write voxels as they are; `edit` may then spoil the header, without nibabel's repairs."""
+    """Write voxels unchanged; `edit` may then break the header, without nibabel's repairs."""
     voxels = counting() if voxels is None else voxels
     affine = oblique_affine() if affine is None else affine
     header = image_class.header_class(endianness=endianness)
@@ -88,7 +88,7 @@ def set_field(field: str, value: Any, at: Any = ...) -> Callable[[Any], None]:
 
 
 def assert_same_grid(one: Path, other: Path) -> None:
-    """Compare the grid's fields bit for bit, as little-endian numbers, and what follows of them."""
+    """Compare the grid fields bit for bit, as little-endian numbers, and the resulting affine."""
     images = [nib.load(one), nib.load(other)]
     assert type(images[0]) is type(images[1])
     assert images[0].shape == images[1].shape
@@ -150,13 +150,13 @@ def test_scaling_large_integers_loses_no_digits_before_the_intercept(tmp_path: P
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
-def test_a_slope_without_meaning_scales_nothing(tmp_path: Path, slope: float) -> None:
+def test_an_invalid_slope_is_ignored(tmp_path: Path, slope: float) -> None:
     path = save(tmp_path / "scan.nii", edit=set_field("scl_slope", slope))
     np.testing.assert_array_equal(read_scan(path).voxels, counting())
 
 
 @pytest.mark.parametrize("further", [(1,), (1, 1)])
-def test_a_single_volume_on_further_axes_is_read_and_written_as_such(
+def test_trailing_axes_of_length_1_are_read_and_written(
     tmp_path: Path, further: tuple[int, ...]
 ) -> None:
     path = save(tmp_path / "scan.nii.gz", counting(shape=SHAPE + further))
@@ -167,12 +167,12 @@ def test_a_single_volume_on_further_axes_is_read_and_written_as_such(
     assert_same_grid(path, tmp_path / "map.nii.gz")
 
 
-def test_the_content_decides_whether_a_file_is_gzipped(tmp_path: Path) -> None:
+def test_gzip_is_detected_from_the_content(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii.gz").rename(tmp_path / "scan.nii")
     np.testing.assert_array_equal(read_scan(path).voxels, counting())
 
 
-def test_a_scan_without_its_own_forms_is_placed_by_its_voxel_sizes(tmp_path: Path) -> None:
+def test_a_scan_without_coded_forms_gets_its_affine_from_the_voxel_sizes(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii", qform_code=0, sform_code=0)
     scan = read_scan(path)
     np.testing.assert_array_equal(scan.affine, nib.load(path).affine)
@@ -180,7 +180,7 @@ def test_a_scan_without_its_own_forms_is_placed_by_its_voxel_sizes(tmp_path: Pat
     assert "no orientation is coded" in warning
 
 
-def test_of_two_forms_that_disagree_the_sform_is_used_and_the_distance_told(
+def test_if_qform_and_sform_disagree_the_sform_is_used_with_a_warning(
     tmp_path: Path,
 ) -> None:
     path = save(tmp_path / "scan.nii", edit=set_field("qoffset_y", 17.25 + 3.2))
@@ -189,37 +189,37 @@ def test_of_two_forms_that_disagree_the_sform_is_used_and_the_distance_told(
     assert scan.warnings == ("qform and sform disagree by up to 3.2 mm: the sform is used",)
 
 
-def test_an_invalid_qform_beside_a_valid_sform_is_told(tmp_path: Path) -> None:
+def test_an_invalid_qform_with_a_valid_sform_gives_a_warning(tmp_path: Path) -> None:
     scan = read_scan(save(tmp_path / "scan.nii", edit=set_field("quatern_b", 2)))
     np.testing.assert_allclose(scan.affine, oblique_affine(), atol=1e-6)
     assert scan.warnings == ("the qform is invalid: the sform is used",)
 
 
-def test_voxel_sizes_that_contradict_the_sform_are_told(tmp_path: Path) -> None:
+def test_voxel_sizes_that_contradict_the_sform_give_a_warning(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii", qform_code=0, edit=set_field("pixdim", 1, slice(1, 4)))
     (warning,) = read_scan(path).warnings
     assert "1 × 1 × 1 mm" in warning
     assert "0.7 × 0.9 × 3.1 mm: the affine is used" in warning
 
 
-def make_odd(header: Any) -> None:
-    """Give nibabel three reasons to complain and to go on."""
+def break_fields(header: Any) -> None:
+    """Break three header fields that nibabel can repair, with a message."""
     header["pixdim"][0], header["qform_code"], header["bitpix"] = 0, 99, 7
 
 
-def test_odd_header_fields_leave_the_terminal_clean(tmp_path: Path) -> None:
-    path = save(tmp_path / "scan.nii", edit=make_odd)
+def test_repairable_header_fields_print_nothing(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", edit=break_fields)
     program = (
         "import pathlib, sys; from wmh_runtime.imageio.nifti_reader import read_scan; "
         "print(read_scan(pathlib.Path(sys.argv[1])).shape)"
     )
-    # nibabel keeps the terminal it finds on import: only a program of its own shows what it prints.
+    # nibabel keeps the stderr that it finds on import, so only a new process shows its messages.
     run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True)
     assert (run.stdout.strip(), run.stderr) == (b"(5, 4, 3)", b"")
 
 
-def test_odd_header_fields_are_written_as_they_were_read(tmp_path: Path) -> None:
-    path = save(tmp_path / "scan.nii", edit=make_odd)
+def test_repairable_header_fields_are_written_unchanged(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", edit=break_fields)
     scan = read_scan(path)
     write_on_grid_of(scan, scan.voxels, tmp_path / "map.nii")
     raw = [nib.Nifti1Header(p.read_bytes()[:348], check=False) for p in tmp_path.glob("*.nii")]
@@ -227,10 +227,10 @@ def test_odd_header_fields_are_written_as_they_were_read(tmp_path: Path) -> None
         np.testing.assert_array_equal(raw[0][field], raw[1][field])
 
 
-def test_the_largest_distance_of_two_affines_is_at_a_corner() -> None:
-    # The other affine is 10 % longer along z: the last of 3 slices, at 2 · 3 mm, moves 0.6 mm.
-    one, other = np.diag([1.0, 2, 3, 1]), np.diag([1.0, 2, 3.3, 1])
-    assert largest_corner_distance_mm(one, other, SHAPE) == pytest.approx(0.6)
+def test_two_affines_differ_most_at_a_corner() -> None:
+    # The second affine is 10 % longer along z: the last of 3 slices, at 2 · 3 mm, moves 0.6 mm.
+    first, second = np.diag([1.0, 2, 3, 1]), np.diag([1.0, 2, 3.3, 1])
+    assert largest_corner_distance_mm(first, second, SHAPE) == pytest.approx(0.6)
 
 
 # Writing
@@ -255,7 +255,7 @@ def test_every_orientation_is_read_and_written_unchanged(
 @pytest.mark.parametrize("image_class", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("endianness", ["<", ">"])
 @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 4), (3, 2)])
-def test_results_lie_on_the_grid_of_the_scan(
+def test_results_have_the_grid_of_the_scan(
     tmp_path: Path,
     name: str,
     dtype: Any,
@@ -281,7 +281,7 @@ def test_results_lie_on_the_grid_of_the_scan(
     assert written.header["descrip"].item() == b"wmh-lora"
 
 
-def test_what_is_written_is_read_again_as_a_scan_of_the_same_grid(tmp_path: Path) -> None:
+def test_a_written_map_can_be_read_as_a_scan_with_the_same_grid(tmp_path: Path) -> None:
     scan = read_scan(save(tmp_path / "scan.nii"))
     probability = np.linspace(0, 1, 60, dtype=np.float32).reshape(SHAPE)
     write_on_grid_of(scan, probability, tmp_path / "probability.nii.gz")
@@ -297,7 +297,7 @@ def test_array_order_and_memory_layout_do_not_change_the_file(tmp_path: Path) ->
     assert (tmp_path / "a.nii").read_bytes() == (tmp_path / "b.nii").read_bytes()
 
 
-def test_nothing_that_may_identify_the_patient_is_carried_over(tmp_path: Path) -> None:
+def test_header_fields_that_may_identify_the_patient_are_not_copied(tmp_path: Path) -> None:
     header = nib.Nifti1Header()
     for field in ("descrip", "aux_file", "db_name", "intent_name", "data_type"):
         header[field] = b"Jane Doe"
@@ -311,7 +311,7 @@ def test_nothing_that_may_identify_the_patient_is_carried_over(tmp_path: Path) -
     assert not nib.load(tmp_path / "map.nii").header.extensions
 
 
-def test_the_same_mask_gives_the_same_gzip_bytes_whenever_and_however_named(
+def test_gzip_bytes_do_not_depend_on_time_and_file_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = read_scan(save(tmp_path / "scan.nii"))
@@ -335,9 +335,10 @@ def test_results_of_another_shape_or_type_are_refused(tmp_path: Path, voxels: ND
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"), [("out.img", "no name for a NIfTI"), ("scan.nii", "overwrite the scan")]
+    ("name", "problem"),
+    [("out.img", "not a NIfTI file name"), ("scan.nii", "overwrite the scan")],
 )
-def test_results_are_neither_misnamed_nor_put_over_the_scan(
+def test_a_wrong_suffix_and_the_path_of_the_scan_are_refused(
     tmp_path: Path, name: str, problem: str
 ) -> None:
     scan = read_scan(save(tmp_path / "scan.nii"))
@@ -350,7 +351,7 @@ def test_results_are_neither_misnamed_nor_put_over_the_scan(
 
 
 def assert_refused(path: Path, *parts: str) -> None:
-    """Expect one line that names the file, the reason and a remedy, and not another exception."""
+    """Expect an InputError with one line: the file, the problem and a remedy."""
     with pytest.raises(InputError) as caught:
         read_scan(path)
     error = caught.value
@@ -366,14 +367,14 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "scan.nii", "scan.nii: does not exist")
 
 
-def test_a_link_to_nothing_is_refused_as_a_link(tmp_path: Path) -> None:
+def test_a_broken_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.nii").symlink_to(tmp_path / "elsewhere.nii")
-    assert_refused(tmp_path / "scan.nii", "links to a file that does not exist", "Mend the link")
+    assert_refused(tmp_path / "scan.nii", "is a link to a file that does not exist", "Fix or")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").mkdir()
-    assert_refused(tmp_path / "scan.nii.gz", "is not a file")
+    assert_refused(tmp_path / "scan.nii.gz", "is not a regular file")
 
 
 def test_a_file_without_permission_is_refused(
@@ -403,7 +404,7 @@ def test_text_renamed_is_refused(tmp_path: Path, text: bytes) -> None:
 
 def test_half_of_a_pair_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.hdr", edit=set_field("magic", b"ni1"))
-    assert_refused(path, "half of a NIfTI pair", "Convert the pair")
+    assert_refused(path, "is one half of a NIfTI pair", "Convert the pair")
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 2, 5, 100, 200, -9, -8, -1])
@@ -414,22 +415,22 @@ def test_a_truncated_gzip_file_is_refused(tmp_path: Path, kept_bytes: int) -> No
     assert_refused(path)
 
 
-def test_a_gzip_file_cut_within_its_data_is_called_cut_off(tmp_path: Path) -> None:
+def test_a_gzip_file_with_incomplete_data_is_called_truncated(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii.gz")
     path.write_bytes(path.read_bytes()[:-20])
-    assert_refused(path, "is cut off: its compressed data end early", "Copy or convert it again")
+    assert_refused(path, "is truncated: the compressed data end too early", "Copy or")
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
-def test_an_image_with_fewer_voxels_than_announced_is_refused(tmp_path: Path, name: str) -> None:
+def test_fewer_voxels_than_in_the_header_are_refused(tmp_path: Path, name: str) -> None:
     whole = save(tmp_path / "whole.nii").read_bytes()
     assert len(whole) == 472  # 352 + 2 · 5 · 4 · 3
     compress = gzip.compress if name.endswith(".gz") else bytes
     (tmp_path / name).write_bytes(compress(whole[:-1]))
-    assert_refused(tmp_path / name, "is cut off", "at most 471 bytes", "announces 472")
+    assert_refused(tmp_path / name, "is truncated", "at most 471 bytes", "expected 472")
 
 
-def test_every_truncation_of_an_unpacked_file_is_refused(tmp_path: Path) -> None:
+def test_every_truncation_of_an_uncompressed_file_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii")
     whole = path.read_bytes()
     for n_bytes in range(0, len(whole), 7):
@@ -437,7 +438,7 @@ def test_every_truncation_of_an_unpacked_file_is_refused(tmp_path: Path) -> None
         assert_refused(path)
 
 
-@pytest.mark.parametrize("size", [4, 64])  # within the reader's buffer and beyond it
+@pytest.mark.parametrize("size", [4, 64])  # smaller and larger than the reader's buffer
 def test_a_wrong_gzip_checksum_is_refused(tmp_path: Path, size: int) -> None:
     noise = np.random.default_rng(0).integers(0, 999, (size, size, size)).astype(np.int16)
     path = save(tmp_path / "scan.nii.gz", noise)
@@ -447,7 +448,7 @@ def test_a_wrong_gzip_checksum_is_refused(tmp_path: Path, size: int) -> None:
     assert_refused(path, "is damaged (CRC check failed")
 
 
-def test_damaged_deflate_data_are_refused(tmp_path: Path) -> None:
+def test_damaged_compressed_data_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii.gz")
     data = path.read_bytes()
     path.write_bytes(data[:10] + b"\xff" * 50 + data[60:])
@@ -459,37 +460,37 @@ def test_damaged_deflate_data_are_refused(tmp_path: Path) -> None:
 def test_voxels_that_are_not_finite_are_counted(tmp_path: Path, value: float, dtype: Any) -> None:
     voxels = counting(dtype)
     voxels[1, 2, :2] = value
-    assert_refused(save(tmp_path / "scan.nii", voxels), "2 of 60 voxels that are NaN, infinite")
+    assert_refused(save(tmp_path / "scan.nii", voxels), "2 of 60 voxels are NaN, infinite")
 
 
 def test_voxels_beyond_float32_are_counted(tmp_path: Path) -> None:
     voxels = counting(np.float64)
     voxels[0, 0, 0] = 1e300
-    assert_refused(save(tmp_path / "scan.nii", voxels), "1 of 60 voxels", "beyond float32")
+    assert_refused(save(tmp_path / "scan.nii", voxels), "1 of 60 voxels", "too large for float32")
 
 
 def test_a_constant_image_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii", np.full(SHAPE, 7, np.uint8))
-    assert_refused(path, "every voxel has the value 7")
+    assert_refused(path, "constant image (all voxels equal 7)")
 
 
-def test_a_mask_without_a_lesion_is_read_where_constants_are_allowed(tmp_path: Path) -> None:
+def test_an_empty_mask_can_be_read_if_constant_images_are_allowed(tmp_path: Path) -> None:
     path = save(tmp_path / "mask.nii", np.zeros(SHAPE, np.uint8))
     assert not read_scan(path, allow_constant=True).voxels.any()
 
 
 @pytest.mark.parametrize(("shape", "n_volumes"), [((5, 4, 3, 6), "6"), ((5, 4, 3, 1, 2), "2")])
-def test_several_volumes_are_counted_and_the_way_to_extract_one_told(
+def test_several_volumes_are_refused_with_advice_to_extract_one(
     tmp_path: Path, shape: tuple[int, ...], n_volumes: str
 ) -> None:
     path = save(tmp_path / "scan.nii", counting(shape=shape))
-    assert_refused(path, f"holds {n_volumes} volumes", "fslroi")
+    assert_refused(path, f"contains {n_volumes} volumes", "fslroi")
 
 
 def test_colors_are_refused(tmp_path: Path) -> None:
     colors = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nib.save(nib.Nifti1Image(colors, oblique_affine()), tmp_path / "scan.nii")
-    assert_refused(tmp_path / "scan.nii", "holds colors")
+    assert_refused(tmp_path / "scan.nii", "contains colors")
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
@@ -500,24 +501,24 @@ def test_complex_numbers_are_refused(tmp_path: Path, dtype: Any) -> None:
 @pytest.mark.parametrize("shape", [(5, 4, 1), (1, 4, 3), (5, 1, 3)])
 def test_a_single_slice_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = save(tmp_path / "scan.nii", counting(shape=shape))
-    assert_refused(path, f"is {' × '.join(map(str, shape))} voxels", "at least 2 along each axis")
+    assert_refused(path, f"has {' × '.join(map(str, shape))} voxels", "at least 2 along each axis")
 
 
 @pytest.mark.parametrize("n_axes", [1, 2])
-def test_fewer_than_three_axes_are_refused(tmp_path: Path, n_axes: int) -> None:
+def test_fewer_than_three_dimensions_are_refused(tmp_path: Path, n_axes: int) -> None:
     path = save(tmp_path / "scan.nii", edit=set_field("dim", n_axes, 0))
-    assert_refused(path, f"has {n_axes} axes, expected a volume")
+    assert_refused(path, f"has {n_axes} dimensions, expected a volume")
 
 
 @pytest.mark.parametrize("n_axes", [-1, 0, 8, 32767])
-def test_an_impossible_number_of_axes_is_refused(tmp_path: Path, n_axes: int) -> None:
-    assert_refused(save(tmp_path / "scan.nii", edit=set_field("dim", n_axes, 0)), "axes")
+def test_an_impossible_number_of_dimensions_is_refused(tmp_path: Path, n_axes: int) -> None:
+    assert_refused(save(tmp_path / "scan.nii", edit=set_field("dim", n_axes, 0)), "dimensions")
 
 
 @pytest.mark.parametrize("size", [0, -1, -32768])
-def test_an_axis_of_no_length_is_refused(tmp_path: Path, size: int) -> None:
+def test_an_axis_without_voxels_is_refused(tmp_path: Path, size: int) -> None:
     path = save(tmp_path / "scan.nii", edit=set_field("dim", size, 2))
-    assert_refused(path, f"is 5 × {size} × 3 voxels")
+    assert_refused(path, f"has 5 × {size} × 3 voxels")
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
@@ -525,33 +526,35 @@ def test_an_axis_of_no_length_is_refused(tmp_path: Path, size: int) -> None:
     ("image_class", "size"),
     [(nib.Nifti1Image, 30_000), (nib.Nifti2Image, 2**62)],
 )
-def test_an_absurd_number_of_voxels_is_refused_before_memory_is_taken(
+def test_too_many_voxels_are_refused_before_memory_is_allocated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image_class: Any, size: int
 ) -> None:
     edit = set_field("dim", size, slice(1, 4))
     path = save(tmp_path / name, image_class=image_class, edit=edit)
     forbid_allocation(monkeypatch)
-    assert_refused(path, "voxels, expected at most 1073741824")
+    assert_refused(path, "according to its header, expected at most 1073741824")
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
-def test_more_bytes_than_the_file_can_hold_are_refused_before_memory_is_taken(
+def test_more_bytes_than_the_file_can_contain_are_refused_before_memory_is_allocated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = save(tmp_path / name, edit=set_field("dim", 1000, slice(1, 4)))
     forbid_allocation(monkeypatch)
     # Two bytes each for 1000³ voxels, after 352 bytes.
-    assert_refused(path, "is cut off", "announces 2000000352")
+    assert_refused(path, "is truncated", "expected 2000000352")
 
 
 def forbid_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise AssertionError("memory was taken")
+        raise AssertionError("memory was allocated")
 
     monkeypatch.setattr("wmh_runtime.imageio.nifti_reader.np.empty", fail)
 
 
-def test_a_volume_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_that_needs_too_much_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise MemoryError
 
@@ -563,16 +566,16 @@ def test_a_volume_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("size_mm", [0.0, 0.05, 21.0, 1e30, np.nan, np.inf])
 @pytest.mark.parametrize("axis", [1, 2, 3])
 @pytest.mark.parametrize("sform_code", [0, 1])
-def test_an_absurd_voxel_size_is_refused(
+def test_an_implausible_voxel_size_is_refused(
     tmp_path: Path, size_mm: float, axis: int, sform_code: int
 ) -> None:
     edit = set_field("pixdim", size_mm, axis)
     path = save(tmp_path / "scan.nii", sform_code=sform_code, edit=edit)
-    assert_refused(path, "has voxels of", "expected 0.1 to 20 mm along each axis")
+    assert_refused(path, "has a voxel size of", "expected 0.1 to 20 mm along each axis")
 
 
 @pytest.mark.parametrize("factor", [0.02, 30.0])
-def test_an_absurd_voxel_size_of_the_sform_alone_is_refused(tmp_path: Path, factor: float) -> None:
+def test_an_implausible_voxel_size_in_the_sform_is_refused(tmp_path: Path, factor: float) -> None:
     def scale(header: Any) -> None:  # 3.1 mm become 0.062 mm or 93 mm
         for row in ("srow_x", "srow_y", "srow_z"):
             header[row][2] *= factor
@@ -584,7 +587,7 @@ def test_an_absurd_voxel_size_of_the_sform_alone_is_refused(tmp_path: Path, fact
 @pytest.mark.parametrize("unit", ["meter", "micron"])
 def test_lengths_in_other_units_are_refused(tmp_path: Path, unit: str) -> None:
     path = save(tmp_path / "scan.nii", edit=lambda header: header.set_xyzt_units(unit))
-    assert_refused(path, "expected millimetres")
+    assert_refused(path, "expected millimeters")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -594,7 +597,7 @@ def test_an_affine_that_is_not_finite_is_refused(
     tmp_path: Path, value: float, field: str, column: int
 ) -> None:
     path = save(tmp_path / "scan.nii", edit=set_field(field, value, column))
-    assert_refused(path, "affine with NaN or infinity")
+    assert_refused(path, "affine with NaN or infinite values")
 
 
 def test_a_singular_affine_is_refused(tmp_path: Path) -> None:
@@ -605,19 +608,17 @@ def test_a_singular_affine_is_refused(tmp_path: Path) -> None:
             [0, 0, 3, 0],
         )
 
-    assert_refused(save(tmp_path / "scan.nii", edit=flatten), "lie in one plane")
+    assert_refused(save(tmp_path / "scan.nii", edit=flatten), "axes lie in one plane")
 
 
 @pytest.mark.parametrize("value", [2.0, np.nan, np.inf, 1e38])
-def test_a_qform_without_a_rotation_is_refused_where_it_is_needed(
-    tmp_path: Path, value: float
-) -> None:
+def test_an_invalid_qform_without_an_sform_is_refused(tmp_path: Path, value: float) -> None:
     path = save(tmp_path / "scan.nii", sform_code=0, edit=set_field("quatern_c", value))
     assert_refused(path)
 
 
 @pytest.mark.parametrize("offset", [0, 100, -16, np.nan, np.inf, 1e30])
-def test_voxels_that_begin_nowhere_are_refused(tmp_path: Path, offset: float) -> None:
+def test_an_invalid_voxel_offset_is_refused(tmp_path: Path, offset: float) -> None:
     assert_refused(save(tmp_path / "scan.nii", edit=set_field("vox_offset", offset)))
 
 
@@ -643,7 +644,7 @@ def test_a_header_with_any_byte_altered_is_read_or_refused(
     for position in range(image_class.header_class.sizeof_hdr):
         for value in (0x00, 0x7F, 0x80, 0xFF):
             path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
-            with contextlib.suppress(InputError):  # any other exception, or warning, fails
+            with contextlib.suppress(InputError):  # any other exception or warning is a failure
                 assert np.isfinite(read_scan(path).voxels).all()
 
 

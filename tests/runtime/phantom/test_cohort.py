@@ -11,10 +11,10 @@ from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom import cohort
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
-from wmh_runtime.phantom.head import PhantomFacts
+from wmh_runtime.phantom.head import PhantomProperties
 
 
-def test_sites_take_turns_and_loads_cover_the_range_evenly():
+def test_sites_take_turns_and_loads_are_evenly_spaced():
     # Three loads from 1 to 4 mL, evenly spaced on a logarithmic scale: 1, 2, 4.
     plans = plan_cohort(3, seed=7, loads_ml=(1, 4))
     assert [plan.site for plan in plans] == ["utrecht", "singapore", "amsterdam"]
@@ -22,7 +22,7 @@ def test_sites_take_turns_and_loads_cover_the_range_evenly():
     assert [plan.seed for plan in plans] == [7000, 7001, 7002]
 
 
-def test_a_plan_follows_its_seed_alone():
+def test_a_plan_depends_only_on_its_seed():
     assert plan_cohort(5, 3, (1, 9)) == plan_cohort(5, 3, (1, 9))
     heads = {plan.seed for seed in range(4) for plan in plan_cohort(1000, seed, (1, 9))}
     assert len(heads) == 4000
@@ -31,17 +31,17 @@ def test_a_plan_follows_its_seed_alone():
 @pytest.mark.parametrize(
     ("subjects", "loads_ml"), [(0, (1, 2)), (1001, (1, 2)), (1, (0, 2)), (1, (3, 2)), (1, (1, 61))]
 )
-def test_what_cannot_be_planned_is_refused(subjects, loads_ml):
+def test_invalid_plans_are_refused(subjects, loads_ml):
     with pytest.raises(InputError):
         plan_cohort(subjects, 0, loads_ml)
 
 
-def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_command):
-    status, said, _ = run_command(
+def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_command):
+    status, output, _ = run_command(
         main, tmp_path / "s", "--subjects", 1, "--seed", 7, "--loads-ml", 3, 3
     )
     assert status == 0
-    assert "reference masks in" in said
+    assert "reference masks in" in output
     names = sorted(p.relative_to(tmp_path / "s").as_posix() for p in (tmp_path / "s").rglob("*.*"))
     assert names == [
         "dataset_description.json",
@@ -62,19 +62,19 @@ def test_the_command_writes_scans_and_keeps_masks_and_facts_apart(tmp_path, run_
     volume_ml = mask.get_fdata().sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
     assert volume_ml == pytest.approx(3, rel=0.01)
     with (tmp_path / "s/derivatives/reference/sub-7000_to_sub-7000_facts.tsv").open() as file:
-        (facts,) = csv.DictReader(file, delimiter="\t")
-    assert float(facts["volume_ml"]) == pytest.approx(volume_ml, abs=1e-3)
+        (properties,) = csv.DictReader(file, delimiter="\t")
+    assert float(properties["volume_ml"]) == pytest.approx(volume_ml, abs=1e-3)
     description = json.loads((tmp_path / "s" / "dataset_description.json").read_text())
     assert "Procedural" in description["Name"]
 
     status, _, errors = run_command(main, tmp_path / "s", "--subjects", 1, "--seed", 7)
     assert status == 2
-    assert "exists already" in errors
+    assert "already exists" in errors
 
 
-def test_phantoms_of_another_seed_join_the_participants(tmp_path, monkeypatch):
-    facts = PhantomFacts(8000, "utrecht", 1, 1, 1, 1, 1)
-    monkeypatch.setattr(cohort, "write_phantom", lambda plan, folder: facts)
+def test_phantoms_with_another_seed_are_added_to_participants_tsv(tmp_path, monkeypatch):
+    properties = PhantomProperties(8000, "utrecht", 1, 1, 1, 1, 1)
+    monkeypatch.setattr(cohort, "write_phantom", lambda plan, folder: properties)
     monkeypatch.setattr(cohort, "Pool", lambda count, _: ThreadPool(count))
     (tmp_path / "derivatives" / "reference").mkdir(parents=True)
     table = tmp_path / "participants.tsv"
@@ -89,7 +89,7 @@ def test_phantoms_of_another_seed_join_the_participants(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", sorted(RESERVED_SEEDS))
-def test_heads_that_no_training_may_see_are_not_made(tmp_path, run_command, seed):
+def test_reserved_seeds_are_refused(tmp_path, run_command, seed):
     status, _, errors = run_command(main, tmp_path / "data", "--seed", seed)
     assert status == 2
     assert f"--seed: {seed} is kept for heads that {RESERVED_SEEDS[seed]}" in errors

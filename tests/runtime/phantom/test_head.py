@@ -1,4 +1,4 @@
-"""The procedural head: reproducible, exact about its lesions, and hard for a threshold."""
+"""The phantom: reproducible, with exact lesion masks, not segmentable by a threshold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom import shapes
-from wmh_runtime.phantom.head import Phantom, make_phantom
+from wmh_runtime.phantom.head import Phantom, generate_phantom
 from wmh_runtime.phantom.sites import SITES
 from wmh_runtime.phantom.waves import WaveField, sheet_distance
 
@@ -22,67 +22,69 @@ def at(*points: tuple[float, float, float]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def phantom() -> Phantom:
-    return make_phantom(11, "utrecht", 10)
+    return generate_phantom(11, "utrecht", 10)
 
 
 @pytest.fixture(scope="module")
 def healthy() -> Phantom:
-    return make_phantom(11, "utrecht", 0)
+    return generate_phantom(11, "utrecht", 0)
 
 
 @pytest.fixture(scope="module")
 def sagittal() -> Phantom:
-    return make_phantom(12, "amsterdam", 40)
+    return generate_phantom(12, "amsterdam", 40)
 
 
 @pytest.fixture(scope="module")
 def small() -> Phantom:
-    return make_phantom(13, "singapore", 1)
+    return generate_phantom(13, "singapore", 1)
 
 
-def test_same_arguments_give_the_same_bits(phantom: Phantom) -> None:
-    again = make_phantom(11, "utrecht", 10)
+def test_the_same_arguments_give_identical_arrays(phantom: Phantom) -> None:
+    again = generate_phantom(11, "utrecht", 10)
     assert np.array_equal(again.image, phantom.image)
     assert np.array_equal(again.lesions, phantom.lesions)
     assert np.array_equal(again.affine, phantom.affine)
-    assert again.facts == phantom.facts
+    assert again.properties == phantom.properties
 
 
 def test_another_seed_or_site_gives_another_head(phantom: Phantom) -> None:
-    other = make_phantom(12, "utrecht", 10)
+    other = generate_phantom(12, "utrecht", 10)
     assert np.mean(other.image != phantom.image) > 0.9
     assert not np.allclose(other.affine, phantom.affine)
 
 
-def test_the_load_changes_lesions_and_not_the_head(phantom: Phantom, healthy: Phantom) -> None:
+def test_the_load_changes_only_the_lesions(phantom: Phantom, healthy: Phantom) -> None:
     assert np.array_equal(phantom.affine, healthy.affine)
-    far = phantom.image == healthy.image
-    assert np.mean(far) > 0.8
-    assert not np.any(far[phantom.lesions == 1])
+    is_equal = phantom.image == healthy.image
+    assert np.mean(is_equal) > 0.8
+    assert not np.any(is_equal[phantom.lesions == 1])
 
 
-def test_volume_is_the_load(phantom: Phantom, sagittal: Phantom, small: Phantom) -> None:
+def test_the_lesion_volume_is_the_requested_load(
+    phantom: Phantom, sagittal: Phantom, small: Phantom
+) -> None:
     for made in (phantom, sagittal, small):
-        voxel_ml = SITES[made.facts.site].voxel_ml
-        tolerance_ml = max(0.01 * made.facts.load_ml, 3 * voxel_ml)
-        assert abs(made.facts.volume_ml - made.facts.load_ml) <= tolerance_ml
+        voxel_ml = SITES[made.properties.site].voxel_ml
+        tolerance_ml = max(0.01 * made.properties.load_ml, 3 * voxel_ml)
+        assert abs(made.properties.volume_ml - made.properties.load_ml) <= tolerance_ml
 
 
-def test_no_load_gives_no_lesion(healthy: Phantom) -> None:
+def test_a_load_of_zero_gives_no_lesion(healthy: Phantom) -> None:
     assert healthy.lesions.sum() == 0
-    assert healthy.facts.volume_ml == 0
-    assert healthy.facts.lesion_count == 0
+    assert healthy.properties.volume_ml == 0
+    assert healthy.properties.lesion_count == 0
 
 
-def test_facts_count_the_mask(phantom: Phantom, sagittal: Phantom) -> None:
+def test_properties_agree_with_the_mask(phantom: Phantom, sagittal: Phantom) -> None:
     # 0.96 · 0.96 · 3 mm³ = 2.7648 mm³ and 1.2 · 0.98 · 3 mm³ = 3.528 mm³.
     for made, voxel_mm3 in ((phantom, 2.7648), (sagittal, 3.528)):
-        assert made.facts.volume_ml == pytest.approx(made.lesions.sum() * voxel_mm3 / 1000)
-        assert made.facts.lesion_count == cc3d.connected_components(made.lesions).max()
-        assert 7.3 <= made.facts.contrast_to_noise <= 18.9  # 0.55 / 0.075 to 0.85 / 0.045
+        assert made.properties.volume_ml == pytest.approx(made.lesions.sum() * voxel_mm3 / 1000)
+        assert made.properties.lesion_count == cc3d.connected_components(made.lesions).max()
+        assert 7.3 <= made.properties.contrast_to_noise <= 18.9  # 0.55 / 0.075 to 0.85 / 0.045
 
 
-def test_arrays_are_raw_scans_and_binary_masks(phantom: Phantom) -> None:
+def test_types_of_scan_and_mask(phantom: Phantom) -> None:
     assert phantom.image.dtype == np.uint16
     assert phantom.lesions.dtype == np.uint8
     assert set(np.unique(phantom.lesions)) == {0, 1}
@@ -107,22 +109,22 @@ def test_grid_and_affine_are_those_of_the_site(
     assert made.image.shape == made.lesions.shape == shape
     columns = made.affine[:3, :3]
     assert np.linalg.norm(columns, axis=0) == pytest.approx(spacing_mm)
-    # Right-handed: two of the three axes are reversed.
+    # The determinant is positive: two of the three axes are reversed.
     assert np.linalg.det(columns) == pytest.approx(np.prod(spacing_mm))
-    # First index to the left, second to the back, third up, none more than 20 degrees off.
+    # Axes to left, posterior and superior, with an angle of at most 20 degrees.
     cosines = np.diag(columns) / spacing_mm
     assert np.all(cosines * (-1, -1, 1) > np.cos(np.radians(20)))
     assert made.affine[3] == pytest.approx((0, 0, 0, 1))
 
 
-def test_air_holds_noise_of_a_magnitude_image(phantom: Phantom) -> None:
+def test_the_noise_in_the_air_is_that_of_a_magnitude_image(phantom: Phantom) -> None:
     corner = phantom.image[:20, :20].astype(float)
     assert corner.min() >= 0
-    # A Rayleigh distribution: standard deviation over mean is √(4/π − 1) = 0.5227.
+    # Rayleigh distribution: standard deviation / mean is √(4/π − 1) = 0.5227.
     assert corner.std() / corner.mean() == pytest.approx(0.5227, abs=0.02)
 
 
-def test_lesions_are_brighter_than_the_same_place_without_them(
+def test_lesions_are_brighter_than_the_same_voxels_without_lesions(
     phantom: Phantom, healthy: Phantom
 ) -> None:
     inside = phantom.lesions == 1
@@ -132,7 +134,7 @@ def test_lesions_are_brighter_than_the_same_place_without_them(
     assert np.mean(phantom.image[inside] > 5 * air) > 0.99
 
 
-def test_every_visible_change_touches_the_mask(phantom: Phantom, healthy: Phantom) -> None:
+def test_every_visible_change_is_connected_to_the_mask(phantom: Phantom, healthy: Phantom) -> None:
     change = phantom.image.astype(float) - healthy.image.astype(float)
     level = 0.6 * np.median(change[phantom.lesions == 1])
     spots = cc3d.connected_components(change > level, connectivity=26)
@@ -140,9 +142,7 @@ def test_every_visible_change_touches_the_mask(phantom: Phantom, healthy: Phanto
     assert set(range(1, spots.max() + 1)) <= set(touched.tolist())
 
 
-def test_a_head_without_lesions_still_holds_things_as_bright(
-    phantom: Phantom, healthy: Phantom
-) -> None:
+def test_a_head_without_lesions_has_other_bright_tissue(phantom: Phantom, healthy: Phantom) -> None:
     typical = np.median(phantom.image[phantom.lesions == 1])
     assert np.count_nonzero(healthy.image > typical) > 2 * phantom.lesions.sum()
 
@@ -150,16 +150,16 @@ def test_a_head_without_lesions_still_holds_things_as_bright(
 @pytest.mark.parametrize(
     ("seed", "site", "load_ml", "message"),
     [
-        (1, "berlin", 5.0, "no site is called 'berlin'. Choose one of utrecht, singapore"),
-        (-1, "utrecht", 5.0, "the seed is -1"),
+        (1, "berlin", 5.0, "got site 'berlin', expected one of utrecht, singapore"),
+        (-1, "utrecht", 5.0, "got seed -1"),
         (1, "utrecht", -0.5, "load of -0.5 mL"),
         (1, "utrecht", 61.0, "load of 61.0 mL"),
         (1, "utrecht", float("nan"), "load of nan mL"),
     ],
 )
-def test_unusable_arguments_are_refused(seed: int, site: str, load_ml: float, message: str) -> None:
+def test_invalid_arguments_are_refused(seed: int, site: str, load_ml: float, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        make_phantom(seed, site, load_ml)
+        generate_phantom(seed, site, load_ml)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -184,26 +184,26 @@ def test_superellipsoid_distance() -> None:
 
 
 def test_capsule_chain_distance() -> None:
-    # From radius 1 at x = 0 to radius 3 at x = 10: at x = 5 it is 2 mm thick.
+    # Radius 1 at x = 0 and 3 at x = 10, so 2 at x = 5.
     chain = [(0.0, 0.0, 0.0, 1.0), (10.0, 0.0, 0.0, 3.0), (10.0, 10.0, 0.0, 1.0)]
     points = at((5, 0, 7), (-4, 0, 0), (10, 14, 0), (5, -2, 0))
     assert shapes.capsule_chain(points, chain) == pytest.approx([5, 3, 3, 0], abs=1e-5)
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0.5, 8))
-def test_smooth_union_is_the_nearer_shape_away_from_the_seam(
+def test_smooth_union_is_the_nearer_shape_except_at_the_seam(
     first: float, second: float, blend_mm: float
 ) -> None:
     a, b = np.array([first], np.float32), np.array([second], np.float32)
     joined = float(shapes.smooth_union(a, b, blend_mm)[0])
-    # At the seam a smooth union is blend/4 nearer than either; it is never farther.
+    # At the seam, a smooth union is up to blend/4 nearer than both shapes, and never farther.
     assert min(first, second) - blend_mm / 4 - 1e-4 <= joined <= min(first, second) + 1e-4
     if abs(first - second) >= blend_mm:
         assert joined == pytest.approx(min(first, second), abs=1e-4)
 
 
 def test_coverage_is_a_ramp_across_the_surface() -> None:
-    # Over an edge of 2 mm: 0.5 mm deep is ½ + 0.5/2 = ¾ covered.
+    # Edge of 2 mm: at a depth of 0.5 mm the coverage is ½ + 0.5/2 = ¾.
     distance = np.array([-3, -0.5, 0, 1, 2], np.float32)
     assert shapes.coverage(distance, 2.0) == pytest.approx([1, 0.75, 0.5, 0, 0])
 
@@ -215,7 +215,7 @@ def test_sheet_distance_of_one_wave_is_exact() -> None:
     assert sheet_distance(value, gradient, wave.wave_number) == pytest.approx([1, 1.5, 1.5])
 
 
-def test_wave_fields_have_unit_variance_and_a_true_gradient() -> None:
+def test_wave_fields_have_unit_variance_and_a_correct_gradient() -> None:
     field = WaveField.draw(np.random.default_rng(3), 24, 12.0)
     points = np.random.default_rng(4).uniform(-300, 300, (3, 40000)).astype(np.float32)
     value, gradient = field.value_and_gradient(points)

@@ -16,26 +16,26 @@ def head_in_noise(shape=(6, 60, 50), noise=20.0, seed=0):
     return noisy.astype(np.float32), np.broadcast_to(ellipse, shape)
 
 
-def test_otsu_separates_two_values_between_them():
+def test_otsu_threshold_is_between_two_values():
     values = np.array([10.0] * 700 + [90.0] * 300)
     assert 10 <= otsu_threshold(values) < 90
 
 
-def test_otsu_is_not_moved_by_a_few_very_bright_voxels():
+def test_a_few_very_bright_voxels_do_not_change_otsu():
     values = np.random.default_rng(0).normal(np.repeat([10.0, 90.0], 5000), 5)
     bright = np.append(values, [1e6] * 5)
     assert otsu_threshold(bright) == pytest.approx(otsu_threshold(values), abs=5)
 
 
-def test_head_is_found_in_noise_with_its_dark_inside():
+def test_the_head_in_noise_includes_its_dark_inside():
     image, ellipse = head_in_noise()
     head = head_mask(image, voxel_volume_mm3=3.0)
     assert np.count_nonzero(head != ellipse) < 0.02 * np.count_nonzero(ellipse)
     assert head[:, 30, 24].all()  # the middle of the hole
 
 
-def test_dark_scalp_around_a_bright_brain_belongs_to_the_head():
-    # Fat-suppressed: the scalp is at 30 % of the brain, below Otsu's threshold.
+def test_a_dark_scalp_around_a_bright_brain_belongs_to_the_head():
+    # Fat suppression: the scalp has 30 % of the intensity of the brain, below Otsu's threshold.
     image, ellipse = head_in_noise(noise=5.0)
     scalp = np.zeros_like(ellipse)
     scalp[:, 2:58, 2:46] = True
@@ -43,19 +43,19 @@ def test_dark_scalp_around_a_bright_brain_belongs_to_the_head():
     assert head_mask(image, voxel_volume_mm3=3.0)[:, 3:57, 3:45].all()
 
 
-def test_specks_in_the_air_are_not_head():
+def test_bright_specks_in_the_air_are_not_head():
     image, _ = head_in_noise()
     without_specks = head_mask(image, voxel_volume_mm3=3.0)
     image[0, 1, 1] = image[3, 58, 48] = 2000
     np.testing.assert_array_equal(head_mask(image, voxel_volume_mm3=3.0), without_specks)
 
 
-def test_nonzero_rule_takes_every_voxel_that_is_not_zero():
+def test_the_nonzero_rule_selects_every_voxel_that_is_not_zero():
     stack = np.array([[[0, 1], [-2, 0]]], np.float32)
     np.testing.assert_array_equal(head_mask(stack, 1.0, "nonzero"), stack != 0)
 
 
-def test_normalised_head_has_mean_zero_and_spread_one_and_outside_is_zero():
+def test_the_normalized_head_has_mean_0_and_standard_deviation_1():
     image, ellipse = head_in_noise()
     normalized = normalize(image, ellipse, (0.5, 99.5))
     assert normalized.dtype == np.float32
@@ -64,7 +64,7 @@ def test_normalised_head_has_mean_zero_and_spread_one_and_outside_is_zero():
     assert not normalized[~ellipse].any()
 
 
-def test_normalising_does_not_depend_on_the_scanner_scale():
+def test_normalization_does_not_depend_on_the_intensity_scale():
     image, ellipse = head_in_noise()
     np.testing.assert_allclose(
         normalize(3 * image + 7, ellipse, (0.5, 99.5)),
@@ -73,7 +73,7 @@ def test_normalising_does_not_depend_on_the_scanner_scale():
     )
 
 
-def test_values_by_hand():
+def test_normalized_values():
     # Clipped to percentiles 0 and 100: unchanged. Mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
     stack = np.array([[[1, 3, 5, 7, 99]]], np.float32)
     head = np.array([[[True, True, True, True, False]]])
@@ -81,6 +81,6 @@ def test_values_by_hand():
     np.testing.assert_allclose(normalize(stack, head, (0, 100)), expected, atol=1e-6)
 
 
-def test_a_head_of_one_intensity_gives_zeros_not_nan():
+def test_a_head_with_a_single_intensity_gives_zeros_not_nan():
     stack = np.full((1, 2, 2), 5, np.float32)
     assert not normalize(stack, stack > 0, (0.5, 99.5)).any()

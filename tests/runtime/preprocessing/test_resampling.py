@@ -1,4 +1,4 @@
-"""Where voxels go, and that they come back."""
+"""Voxels move to the right position, and back."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from wmh_runtime.preprocessing.resampling import (
     Samples,
     resampling_matrix,
     samples_around,
-    square_grid,
+    slice_resampler,
 )
 
 SPACING_MM = (0.7, 0.9, 3.1)
@@ -25,7 +25,7 @@ ALL_AXIS_CODES = [
 
 
 def affine_of(codes, spacing_mm=SPACING_MM):
-    """Voxel axes along `codes`, with an origin that is nobody's middle."""
+    """Voxel axes along `codes`, with an arbitrary origin."""
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = (-71.0, 23.0, 5.0)
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
@@ -43,15 +43,15 @@ def rotation(degrees, axis):
 
 @pytest.mark.parametrize("codes", ALL_AXIS_CODES, ids="".join)
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_reorienting_comes_back_bit_exactly_for_all_48_orientations(codes, plane):
+def test_reorientation_is_undone_bit_exactly_for_all_48_orientations(codes, plane):
     volume = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
     reorientation = reorientation_to(plane, affine_of(codes))
     np.testing.assert_array_equal(reorientation.undo(reorientation.apply(volume)), volume)
 
 
 @pytest.mark.parametrize("codes", ALL_AXIS_CODES, ids="".join)
-def test_axial_stack_runs_to_superior_posterior_left(codes):
-    # A volume that holds each voxel's own position in the patient, in mm.
+def test_an_axial_stack_increases_to_superior_posterior_and_left(codes):
+    # The values of the volume are the positions of its voxels in the patient, in mm.
     affine = affine_of(codes)
     index = np.stack(np.meshgrid(*map(np.arange, (5, 6, 7)), indexing="ij"), axis=-1)
     right, anterior, superior = np.moveaxis(index @ affine[:3, :3].T + affine[:3, 3], -1, 0)
@@ -68,7 +68,7 @@ def test_oblique_scans_are_sliced_along_the_nearest_axis(degrees, axis):
     assert reorientation_to("axial", rotation(degrees, axis) @ affine_of("PSR")) == straight
 
 
-def test_equal_spacing_crops_and_pads_without_touching_values():
+def test_equal_spacing_only_crops_and_pads():
     # 5 samples onto 4 around sample 3: target pixel 2 is sample 3, so samples 1 to 4.
     source = Samples(5, 0.7)
     matrix = resampling_matrix(source, samples_around(source, 3, 4, 0.7))
@@ -101,7 +101,7 @@ spacings_mm = st.floats(0.3, 4.0)
 
 
 @given(source_mm=spacings_mm, target_mm=spacings_mm, index=st.integers(5, 44))
-def test_constants_and_ramps_survive_resampling_in_the_interior(source_mm, target_mm, index):
+def test_constants_and_ramps_are_preserved_in_the_interior(source_mm, target_mm, index):
     source = Samples(50, source_mm)
     target = samples_around(source, index, 64, target_mm)
     matrix = resampling_matrix(source, target).astype(np.float64)
@@ -119,17 +119,17 @@ def test_constants_and_ramps_survive_resampling_in_the_interior(source_mm, targe
     size_px=st.integers(2, 64),
     data=st.data(),
 )
-def test_cropping_and_padding_come_back_bit_exactly(shape, size_px, data):
+def test_cropping_and_padding_are_undone_bit_exactly(shape, size_px, data):
     center = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
-    square = square_grid(shape, (0.7, 0.7), center, size_px, 0.7)
+    resampler = slice_resampler(shape, (0.7, 0.7), center, size_px, 0.7)
     stack = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-    back = square.undo(square.apply(stack))
+    back = resampler.undo(resampler.apply(stack))
     kept = np.outer(*(_covered(n, c, size_px) for n, c in zip(shape, center, strict=True)))
     np.testing.assert_array_equal(back, stack * kept)
 
 
 def _covered(count, center, size_px):
-    """Which of `count` samples a square of `size_px` around `center` reaches."""
+    """Return which of `count` samples are within `size_px` samples around `center`."""
     offset = np.arange(count) - center
     return (offset >= -(size_px // 2)) & (offset < size_px - size_px // 2)
 
@@ -139,17 +139,17 @@ def _covered(count, center, size_px):
     pixel_mm=st.floats(0.5, 1.5),
     at=st.tuples(st.floats(22, 38), st.floats(22, 38)),
 )
-def test_a_blob_stays_where_it_is(spacing_mm, pixel_mm, at):
+def test_resampling_does_not_move_a_blob(spacing_mm, pixel_mm, at):
     rows, columns = np.meshgrid(np.arange(61.0), np.arange(61.0), indexing="ij")
     blob = np.exp(-((rows - at[0]) ** 2 + (columns - at[1]) ** 2) / (2 * 4.0**2))
-    square = square_grid((61, 61), spacing_mm, (30, 30), 256, pixel_mm)
-    there = square.apply(blob[None].astype(np.float32))
-    back = square.undo(there)[0]
+    resampler = slice_resampler((61, 61), spacing_mm, (30, 30), 256, pixel_mm)
+    resampled = resampler.apply(blob[None].astype(np.float32))
+    back = resampler.undo(resampled)[0]
     for axis in (0, 1):
-        # Pixel 128 of the square lies on voxel 30; positions in mm from there.
-        in_square_mm = (_centroid(there[0], axis) - 128) * pixel_mm
-        in_slice_mm = (_centroid(blob, axis) - 30) * spacing_mm[axis]
-        assert abs(in_square_mm - in_slice_mm) < 0.1 * spacing_mm[axis]
+        # Pixel 128 is on voxel 30; positions are in mm from there.
+        resampled_mm = (_centroid(resampled[0], axis) - 128) * pixel_mm
+        original_mm = (_centroid(blob, axis) - 30) * spacing_mm[axis]
+        assert abs(resampled_mm - original_mm) < 0.1 * spacing_mm[axis]
         assert abs(_centroid(back, axis) - _centroid(blob, axis)) < 0.1
 
 

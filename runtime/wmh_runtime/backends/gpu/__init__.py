@@ -1,1 +1,1 @@
-"""GPUs, through cuda-python or PyCUDA."""
+"""GPUs: an interface, and the libraries that drive GPUs."""

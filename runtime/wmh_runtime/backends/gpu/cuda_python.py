@@ -1,4 +1,4 @@
-"""A GPU driven by NVIDIA's own cuda-bindings."""
+"""A GPU driven by NVIDIA's cuda-bindings."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _FLOAT_BYTES = 4
 
 
 class CudaDevice(Device):
-    """A GPU by its number."""
+    """A GPU, selected by its index."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
         from cuda.bindings import runtime
 
         self._cuda: Any = runtime
-        self._number = number
-        self._taken: list[tuple[str, Any]] = []  # with what gives it back
-        with self.current():
-            self._stream = self._take(
-                "cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking, back="cudaStreamDestroy"
+        self._index = index
+        self._resources: list[tuple[str, Any]] = []  # (function that frees the handle, handle)
+        with self.activate():
+            self._stream = self._create(
+                "cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking, free="cudaStreamDestroy"
             )
         self.stream = int(self._stream)
 
     @classmethod
-    def gpus(cls) -> list[Gpu]:
-        """Ask the driver, which is safe where there is none."""
+    def list_gpus(cls) -> list[Gpu]:
+        """Return the GPUs that the driver reports."""
         try:
             from cuda.bindings import runtime
         except ImportError as error:
@@ -47,107 +47,108 @@ class CudaDevice(Device):
                 f"no GPU can be used ({status.name})", "Check the driver with nvidia-smi."
             )
         gpus = []
-        for number in range(count):
-            status, facts = runtime.cudaGetDeviceProperties(number)
+        for index in range(count):
+            status, properties = runtime.cudaGetDeviceProperties(index)
             if status != runtime.cudaError_t.cudaSuccess:
-                problem = f"GPU {number} cannot be asked ({status.name})"
+                problem = f"the properties of GPU {index} cannot be read ({status.name})"
                 raise BackendError(problem, "Check the driver with nvidia-smi.")
-            name = facts.name.rstrip(b"\0").decode()
-            gpus.append(Gpu(name, f"sm{facts.major}{facts.minor}"))
+            name = properties.name.rstrip(b"\0").decode()
+            gpus.append(Gpu(name, f"sm{properties.major}{properties.minor}"))
         return gpus
 
     @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make it the device of the calling thread."""
-        self.call("cudaSetDevice", self._number)
+    def activate(self) -> Iterator[None]:
+        """Make this the current GPU of the calling thread."""
+        self.call("cudaSetDevice", self._index)
         yield
 
-    def pinned(self, shape: tuple[int, ...]) -> Floats:
-        """Take page-locked host memory."""
+    def allocate_pinned(self, shape: tuple[int, ...]) -> Floats:
+        """Allocate page-locked host memory."""
         count = math.prod(shape)
-        address = self._take("cudaMallocHost", count * _FLOAT_BYTES, back="cudaFreeHost")
-        place = ctypes.cast(int(address), ctypes.POINTER(ctypes.c_float))
-        array = np.ctypeslib.as_array(place, shape)
+        address = self._create("cudaMallocHost", count * _FLOAT_BYTES, free="cudaFreeHost")
+        pointer = ctypes.cast(int(address), ctypes.POINTER(ctypes.c_float))
+        array = np.ctypeslib.as_array(pointer, shape)
         array[...] = 0
         return array
 
-    def memory(self, size_bytes: int) -> int:
-        """Take device memory."""
-        return int(self._take("cudaMalloc", size_bytes, back="cudaFree"))
+    def allocate(self, size_bytes: int) -> int:
+        """Allocate GPU memory."""
+        return int(self._create("cudaMalloc", size_bytes, free="cudaFree"))
 
-    def enqueue_copy_in(self, to: int, source: Floats) -> None:
+    def enqueue_copy_to_device(self, address: int, source: Floats) -> None:
         """Enqueue a copy to the device."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self.call("cudaMemcpyAsync", to, source.ctypes.data, source.nbytes, kind, self._stream)
+        self.call("cudaMemcpyAsync", address, source.ctypes.data, source.nbytes, kind, self._stream)
 
-    def enqueue_copy_out(self, to: Floats, source: int) -> None:
+    def enqueue_copy_to_host(self, target: Floats, address: int) -> None:
         """Enqueue a copy from the device."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self.call("cudaMemcpyAsync", to.ctypes.data, source, to.nbytes, kind, self._stream)
+        self.call("cudaMemcpyAsync", target.ctypes.data, address, target.nbytes, kind, self._stream)
 
     def free_bytes(self) -> int:
-        """Ask the driver."""
+        """Return the free GPU memory in bytes."""
         free, _total = self.call("cudaMemGetInfo")
         return int(free)
 
-    def event(self, *, timed: bool = False) -> Event:
-        """Make an event, for which a thread waits without keeping a processor busy."""
+    def create_event(self, *, timed: bool = False) -> Event:
+        """Create an event. A thread that waits for it uses no CPU time."""
         flags = self._cuda.cudaEventBlockingSync
         flags |= 0 if timed else self._cuda.cudaEventDisableTiming
-        handle = self._take("cudaEventCreateWithFlags", flags, back="cudaEventDestroy")
+        handle = self._create("cudaEventCreateWithFlags", flags, free="cudaEventDestroy")
         return _CudaEvent(self, handle, self._stream)
 
-    def replayable(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Capture a CUDA graph: one launch instead of hundreds."""
-        enqueue()  # once without: what is made at the first call cannot be captured
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Capture the work as a CUDA graph: one launch instead of hundreds."""
+        enqueue()  # first run without capture: it may allocate, which capture does not allow
         self.call("cudaStreamSynchronize", self._stream)
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self.call("cudaStreamBeginCapture", self._stream, mode)
         try:
             enqueue()
-        finally:  # a stream that still captures can do nothing else
+        finally:  # until the capture ends, the stream can do nothing else
             status, graph = self._cuda.cudaStreamEndCapture(self._stream)
         if status != self._cuda.cudaError_t.cudaSuccess:
-            problem = f"what it executes cannot be captured ({status.name})"
-            raise BackendError(problem, "Choose another --backend.", about=self.gpu.name)
-        executable = self._take("cudaGraphInstantiate", graph, 0, back="cudaGraphExecDestroy")
+            problem = f"the CUDA graph cannot be captured ({status.name})"
+            raise BackendError(problem, "Choose another backend.", about=self.gpu.name)
+        executable = self._create("cudaGraphInstantiate", graph, 0, free="cudaGraphExecDestroy")
         self.call("cudaGraphDestroy", graph)
         return lambda: self.call("cudaGraphLaunch", executable, self._stream)
 
     def close(self) -> None:
-        """Give everything back; a device that is gone takes nothing."""
-        with suppress(DeviceLostError), self.current():
+        """Free everything. Errors of a device that failed are ignored."""
+        with suppress(DeviceLostError), self.activate():
             with suppress(DeviceLostError):
                 self.call("cudaStreamSynchronize", self._stream)
-            for back, taken in reversed(self._taken):
+            for free, handle in reversed(self._resources):
                 with suppress(DeviceLostError):
-                    self.call(back, taken)
-        self._taken = []
+                    self.call(free, handle)
+        self._resources = []
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Call a function of the CUDA runtime; return what it gives besides its status.
+        """Call a function of the CUDA runtime, check its status and return its other results.
 
         Raises:
-            BackendError: there is not enough memory.
-            DeviceLostError: anything else went wrong.
+            BackendError: there is too little memory.
+            DeviceLostError: any other failure.
         """
-        status, *given = getattr(self._cuda, function)(*arguments)
+        status, *results = getattr(self._cuda, function)(*arguments)
         if status == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
             problem = f"too little free memory ({function})"
-            remedy = "Use a smaller --batch, or close other programs."
+            remedy = "Use a smaller batch, or close other programs."
             raise BackendError(problem, remedy, about=self.gpu.name)
         if status != self._cuda.cudaError_t.cudaSuccess:
             raise DeviceLostError(
                 f"failed ({function}: {status.name})",
-                "Check it with nvidia-smi, then give the same command again.",
+                "Check it with nvidia-smi, then run the same command again.",
                 about=self.gpu.name,
             )
-        return given
+        return results
 
-    def _take(self, function: str, *arguments: Any, back: str) -> Any:
-        (taken,) = self.call(function, *arguments)
-        self._taken.append((back, taken))
-        return taken
+    def _create(self, function: str, *arguments: Any, free: str) -> Any:
+        """Create a resource, and remember the function that frees it."""
+        (handle,) = self.call(function, *arguments)
+        self._resources.append((free, handle))
+        return handle
 
 
 class _CudaEvent(Event):

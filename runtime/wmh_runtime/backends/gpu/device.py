@@ -1,4 +1,4 @@
-"""What a GPU must do for a network to be executed on it, whatever library drives it."""
+"""The interface of a GPU, for every library that drives GPUs."""
 
 from __future__ import annotations
 
@@ -16,118 +16,120 @@ class Gpu:
     """A GPU, as its driver describes it."""
 
     name: str
-    target: str  # its compute capability, such as sm89
+    target: str  # compute capability, such as sm89
 
 
 class Event(ABC):
-    """A point in what was enqueued."""
+    """A CUDA event: a marker in the stream of a device."""
 
     @abstractmethod
     def record(self) -> None:
-        """Set it after all that is enqueued so far."""
+        """Put the event at the end of the stream, after all work that is enqueued so far."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Wait until the device has come to it.
+        """Wait until the device has reached the event.
 
         Raises:
-            DeviceLostError: what was enqueued failed.
+            DeviceLostError: the enqueued work failed.
         """
 
     @abstractmethod
     def seconds_since(self, earlier: Event) -> float:
-        """Return the time between two timed events, both waited for."""
+        """Return the time between two timed events. Wait for both events first."""
 
 
 class Device(ABC):
-    """One GPU with one stream: what is enqueued is done in that order, later.
+    """One GPU with one stream. The GPU executes the enqueued work in order, later.
 
-    What it gives out lives until it is closed. A device that failed stays so: nothing but a new
-    process brings it back.
+    All memory stays valid until the device is closed. A device that failed cannot be used again
+    in the same process.
 
     Args:
-        number: of the GPU, as the driver counts, from 0.
+        index: GPU index, as the driver counts, from 0.
 
     Raises:
-        BackendError: the library is not installed, or there is no such GPU.
+        BackendError: the library is not installed, or there is no GPU with this index.
     """
 
-    stream: int  # its handle
+    stream: int  # handle of the CUDA stream
 
-    def __init__(self, number: int) -> None:
-        self.gpu = self.gpu_by_index(number)
+    def __init__(self, index: int) -> None:
+        self.gpu = self.gpu_by_index(index)
 
     @classmethod
-    def gpu_by_index(cls, number: int) -> Gpu:
-        """Return what the driver says of one GPU.
+    def gpu_by_index(cls, index: int) -> Gpu:
+        """Return name and compute capability of one GPU.
 
         Raises:
-            BackendError: there is no such GPU.
+            BackendError: there is no GPU with this index.
         """
-        gpus = cls.gpus()
-        if number < len(gpus):
-            return gpus[number]
-        there = ", ".join(f"{i} ({gpu.name})" for i, gpu in enumerate(gpus))
-        problem = f"there is no GPU {number}"
-        raise BackendError(problem, f"Choose from: {there}.", about="--device")
+        gpus = cls.list_gpus()
+        if index < len(gpus):
+            return gpus[index]
+        available = ", ".join(f"{i} ({gpu.name})" for i, gpu in enumerate(gpus))
+        problem = f"there is no GPU {index}"
+        raise BackendError(problem, f"Choose from: {available}.", about="gpus")
 
     @classmethod
     @abstractmethod
-    def gpus(cls) -> list[Gpu]:
-        """Ask the driver which GPUs there are, at least one.
+    def list_gpus(cls) -> list[Gpu]:
+        """Return all GPUs that the driver reports, at least one.
 
         Raises:
             BackendError: the library is not installed, or there is no GPU or no driver.
         """
 
     @abstractmethod
-    def current(self) -> AbstractContextManager[None]:
-        """Make it the device of the calling thread, which all that follows asks for."""
+    def activate(self) -> AbstractContextManager[None]:
+        """Make this the current GPU of the calling thread. All methods below need it."""
 
     @abstractmethod
-    def pinned(self, shape: tuple[int, ...]) -> Floats:
-        """Take host memory that the device reads and writes directly: float32, zeros.
+    def allocate_pinned(self, shape: tuple[int, ...]) -> Floats:
+        """Allocate pinned (page-locked) host memory, float32, filled with zeros.
 
         Raises:
-            BackendError: there is not enough.
+            BackendError: there is too little memory.
         """
 
     @abstractmethod
-    def memory(self, size_bytes: int) -> int:
-        """Take device memory; return its address.
+    def allocate(self, size_bytes: int) -> int:
+        """Allocate GPU memory and return its address.
 
         Raises:
-            BackendError: there is not enough.
+            BackendError: there is too little memory.
         """
 
     @abstractmethod
-    def enqueue_copy_in(self, to: int, source: Floats) -> None:
-        """Enqueue a copy of pinned memory to the device."""
+    def enqueue_copy_to_device(self, address: int, source: Floats) -> None:
+        """Enqueue a copy from pinned memory to GPU memory."""
 
     @abstractmethod
-    def enqueue_copy_out(self, to: Floats, source: int) -> None:
-        """Enqueue a copy from the device to pinned memory."""
+    def enqueue_copy_to_host(self, target: Floats, address: int) -> None:
+        """Enqueue a copy from GPU memory to pinned memory."""
 
     @abstractmethod
     def free_bytes(self) -> int:
-        """Return how much of the device's memory nobody has taken."""
+        """Return the free GPU memory in bytes."""
 
     @abstractmethod
-    def event(self, *, timed: bool = False) -> Event:
-        """Make an event.
+    def create_event(self, *, timed: bool = False) -> Event:
+        """Create an event.
 
         Args:
-            timed: it notes when the device came to it, which costs a little.
+            timed: whether the event records its time, which costs a little.
         """
 
-    def replayable(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Return what enqueues the same again, as cheaply as the library can.
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that enqueues the same work again, at the lowest cost.
+
+        Libraries with CUDA graphs return the launch of a graph. Others return `enqueue` itself.
 
         Args:
-            enqueue: enqueues a fixed sequence on fixed addresses; it is called at least once.
+            enqueue: enqueues a fixed sequence of work on fixed addresses. It may be called here.
         """
         return enqueue
 
     @abstractmethod
     def close(self) -> None:
-        """Give back all that was taken, once what is enqueued is done."""
+        """Wait for the enqueued work, then free everything that was allocated."""

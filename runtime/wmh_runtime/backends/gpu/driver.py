@@ -1,4 +1,4 @@
-"""Which library drives the GPUs here."""
+"""Select the library that drives the GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from wmh_runtime.backends.gpu.pycuda import PyCudaDevice
 
 
 def device_type() -> type[Device]:
-    """Return PyCUDA's where it is installed, which is nobody's accident, else cuda-bindings'."""
+    """Return the device class of PyCUDA if PyCUDA is installed, else that of cuda-bindings."""
     return PyCudaDevice if find_spec("pycuda") is not None else CudaDevice
 
 
 def find_gpus() -> list[Gpu]:
-    """Ask the driver which GPUs there are, at least one.
+    """Return all GPUs that the driver reports, at least one.
 
     Raises:
-        BackendError: nothing that asks it is installed, or there is no GPU or no driver.
+        BackendError: neither library is installed, or there is no GPU or no driver.
     """
-    return device_type().gpus()
+    return device_type().list_gpus()

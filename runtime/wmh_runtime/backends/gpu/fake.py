@@ -1,7 +1,7 @@
-"""A GPU of host memory, for tests: it does what was enqueued as late as it may.
+"""A fake GPU in host memory, for tests. It runs the enqueued work as late as possible.
 
-So whoever reads a result before waiting for it, or overwrites an input that was not read yet, gets
-it wrong here every time, and not once a month on a real one.
+So code that reads a result before it waits, or overwrites an input too early, fails here every
+time. On a real GPU it would fail rarely.
 """
 
 from __future__ import annotations
@@ -20,128 +20,119 @@ from wmh_runtime.errors import BackendError, DeviceLostError
 from wmh_runtime.types import Floats
 
 Step = Callable[[], None]
-STEP_S = 1e-3  # of its clock, that each step takes
+STEP_S = 1e-3  # simulated time of each step, in seconds
 
 
 class FakeStream:
-    """What was enqueued and is not done yet."""
+    """A stream: steps that are enqueued and not done yet."""
 
-    by_handle: dict[int, FakeStream] = {}  # noqa: RUF012 - one machine has one set of streams
+    by_handle: dict[int, FakeStream] = {}  # noqa: RUF012 - all streams of the process
     _handles = itertools.count(1)
 
     def __init__(self, is_current: Callable[[], bool]) -> None:
         self.handle = next(self._handles)
         self.by_handle[self.handle] = self
-        self._is_current = is_current  # whether its device is that of the calling thread
-        self.captured: list[Step] | None = None  # instead of enqueueing
+        self._is_current = is_current  # whether its device is current in the calling thread
+        self.captured: list[Step] | None = None  # while capturing: the steps so far
+        self.enqueued_count = 0
         self._steps: deque[Step] = deque()
-        self._enqueued = self._done = 0
+        self._done_count = 0
 
-    def enqueue(self, step: Step) -> int:
-        """Take a step in; return how many there were, with this one."""
-        assert self._is_current(), "its device is not the current one of this thread"
+    def enqueue(self, step: Step) -> None:
+        """Add a step, or capture it."""
+        assert self._is_current(), "the device is not current in this thread"
         if self.captured is not None:
             self.captured.append(step)
-            return self._enqueued
+            return
         self._steps.append(step)
-        self._enqueued += 1
-        return self._enqueued
+        self.enqueued_count += 1
 
-    def do(self, until: int | None = None) -> None:
-        """Do the steps up to a number of them, or all."""
-        assert self.captured is None, "a stream that captures cannot be waited for"
-        while self._steps and (until is None or self._done < until):
+    def run(self, until: int | None = None) -> None:
+        """Run the first `until` steps that were ever enqueued. None: all steps."""
+        assert self.captured is None, "cannot wait for a stream that captures"
+        while self._steps and (until is None or self._done_count < until):
             self._steps.popleft()()
-            self._done += 1
-
-    @property
-    def end(self) -> int:
-        """How many steps there were so far."""
-        return self._enqueued
+            self._done_count += 1
 
 
 class FakeDevice(Device):
-    """A GPU without one.
+    """A fake GPU.
 
     Args:
-        number: 0 or 1.
-        memory_bytes: that it has.
+        index: GPU index, 0 or 1.
+        memory_bytes: total GPU memory.
     """
 
-    is_lost = False  # set it, and nothing works any more
+    is_lost = False  # a test sets True to make the GPU fail
 
-    def __init__(self, number: int = 0, memory_bytes: int = 2**30) -> None:
-        super().__init__(number)
-        self._here = threading.local()
-        self._queue = FakeStream(lambda: self._is_current)
-        self.stream = self._queue.handle
+    def __init__(self, index: int = 0, memory_bytes: int = 2**30) -> None:
+        super().__init__(index)
+        self._thread_state = threading.local()
+        self._fake_stream = FakeStream(lambda: self._is_current)
+        self.stream = self._fake_stream.handle
         self._free_bytes = memory_bytes
-        self._memory: dict[int, Floats] = {}
+        self._memory: dict[int, Floats] = {}  # by address
         self.is_closed = False
 
     @classmethod
-    def gpus(cls) -> list[Gpu]:
-        """Say that there are two of one model."""
+    def list_gpus(cls) -> list[Gpu]:
+        """Return two GPUs of the same model."""
         return [Gpu("Fake", "sm89")] * 2
 
     @contextmanager
-    def current(self) -> Iterator[None]:
-        """Mark it as the device in use."""
-        self._require_life()
-        self._here.depth = getattr(self._here, "depth", 0) + 1
+    def activate(self) -> Iterator[None]:
+        """Make this the current GPU of the calling thread."""
+        self._require_not_lost()
+        self._thread_state.depth = getattr(self._thread_state, "depth", 0) + 1
         try:
             yield
         finally:
-            self._here.depth -= 1
+            self._thread_state.depth -= 1
 
-    def pinned(self, shape: tuple[int, ...]) -> Floats:
-        """Take memory."""
-        self._require_life()
+    def allocate_pinned(self, shape: tuple[int, ...]) -> Floats:
+        """Allocate an ordinary array."""
+        self._require_not_lost()
         return np.zeros(shape, np.float32)
 
-    def memory(self, size_bytes: int) -> int:
-        """Take memory, filled with what is no number: nothing was written there yet."""
-        self._require_life()
+    def allocate(self, size_bytes: int) -> int:
+        """Allocate an array of NaN, so that reading it before writing shows up."""
+        self._require_not_lost()
         if size_bytes > self._free_bytes:
-            problem = "too little free memory"
-            raise BackendError(
-                problem, "Use a smaller --batch, or close other programs.", about=self.gpu.name
-            )
+            remedy = "Use a smaller batch, or close other programs."
+            raise BackendError("too little free memory", remedy, about=self.gpu.name)
         self._free_bytes -= size_bytes
-        taken = np.full(math.ceil(size_bytes / 4), np.nan, np.float32)
-        self._memory[taken.ctypes.data] = taken
-        return taken.ctypes.data
+        array = np.full(math.ceil(size_bytes / 4), np.nan, np.float32)
+        self._memory[array.ctypes.data] = array
+        return array.ctypes.data
 
-    def at(self, address: int) -> Floats:
-        """Return the memory at an address, for what computes there."""
-        return self._memory[address]
+    def enqueue_copy_to_device(self, address: int, source: Floats) -> None:
+        """Enqueue a copy to the device."""
+        memory = self._memory[address]
+        self._enqueue(lambda: np.copyto(memory[: source.size], source.ravel()))
 
-    def enqueue_copy_in(self, to: int, source: Floats) -> None:
-        """Enqueue a copy."""
-        self._enqueue(lambda: np.copyto(self.at(to)[: source.size], source.ravel()))
-
-    def enqueue_copy_out(self, to: Floats, source: int) -> None:
-        """Enqueue a copy."""
-        self._enqueue(lambda: np.copyto(to, self.at(source)[: to.size].reshape(to.shape)))
+    def enqueue_copy_to_host(self, target: Floats, address: int) -> None:
+        """Enqueue a copy from the device."""
+        memory = self._memory[address]
+        self._enqueue(lambda: np.copyto(target, memory[: target.size].reshape(target.shape)))
 
     def free_bytes(self) -> int:
-        """Return what is left."""
+        """Return the free GPU memory in bytes."""
         return self._free_bytes
 
-    def event(self, *, timed: bool = False) -> Event:
-        """Make an event."""
-        return _FakeEvent(self, self._queue, timed=timed)
+    def create_event(self, *, timed: bool = False) -> Event:
+        """Create an event."""
+        return _FakeEvent(self, self._fake_stream, timed=timed)
 
-    def replayable(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """Capture what is enqueued, as CUDA graphs are: once for real, once to capture."""
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Capture the steps, as CUDA graphs do: run them once, then capture them."""
         enqueue()
-        self._queue.do()
+        self._fake_stream.run()
         steps: list[Step] = []
-        self._queue.captured = steps
+        self._fake_stream.captured = steps
         try:
             enqueue()
         finally:
-            self._queue.captured = None
+            self._fake_stream.captured = None
 
         def replay() -> None:
             for step in steps:
@@ -150,38 +141,40 @@ class FakeDevice(Device):
         return replay
 
     def close(self) -> None:
-        """Forget everything."""
+        """Free the memory."""
         self._memory.clear()
         self.is_closed = True
 
     @property
     def _is_current(self) -> bool:
-        return getattr(self._here, "depth", 0) > 0
+        return getattr(self._thread_state, "depth", 0) > 0
 
     def _enqueue(self, step: Step) -> None:
-        self._require_life()
-        self._queue.enqueue(step)
+        self._require_not_lost()
+        self._fake_stream.enqueue(step)
 
-    def _require_life(self) -> None:
+    def _require_not_lost(self) -> None:
         if self.is_lost:
             raise DeviceLostError("is lost", about=self.gpu.name)
 
 
 class _FakeEvent(Event):
     def __init__(self, device: FakeDevice, stream: FakeStream, *, timed: bool) -> None:
-        self._device, self._stream, self._at = device, stream, 0
+        self._device = device
+        self._stream = stream
         self._timed = timed
+        self._position = 0  # number of steps before the event
 
     def record(self) -> None:
-        self._device._require_life()
-        self._at = self._stream.end
+        self._device._require_not_lost()
+        self._position = self._stream.enqueued_count
 
     def wait(self) -> None:
-        self._device._require_life()
-        self._stream.do(self._at)
+        self._device._require_not_lost()
+        self._stream.run(self._position)
 
     def seconds_since(self, earlier: Event) -> float:
         assert isinstance(earlier, _FakeEvent)
-        assert self._timed, "only timed events know when they were"
-        assert earlier._timed, "only timed events know when they were"
-        return STEP_S * (self._at - earlier._at)
+        assert self._timed, "only timed events have a time"
+        assert earlier._timed, "only timed events have a time"
+        return STEP_S * (self._position - earlier._position)

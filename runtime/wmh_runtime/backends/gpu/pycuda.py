@@ -1,4 +1,4 @@
-"""A GPU driven by PyCUDA, for those who have it already. It has no CUDA graphs."""
+"""A GPU driven by PyCUDA, for machines that have PyCUDA already. PyCUDA has no CUDA graphs."""
 
 from __future__ import annotations
 
@@ -14,106 +14,108 @@ from wmh_runtime.types import Floats
 
 
 class PyCudaDevice(Device):
-    """A GPU by its number, in the context that TensorRT shares (the primary one)."""
+    """A GPU, selected by its index. It uses the primary context, as TensorRT does."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self._cuda = _driver()
-        self._memory: list[Any] = []
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self._cuda = _load_driver()
+        self._allocations: list[Any] = []
         self._pinned: list[Any] = []
-        with self.told():
-            self._context = self._cuda.Device(number).retain_primary_context()
-        with self.current(), self.told():
+        with self.translate_errors():
+            self._context = self._cuda.Device(index).retain_primary_context()
+        with self.activate(), self.translate_errors():
             self._stream = self._cuda.Stream()
         self.stream = int(self._stream.handle)
 
     @classmethod
-    def gpus(cls) -> list[Gpu]:
-        """Ask the driver."""
-        cuda = _driver()
+    def list_gpus(cls) -> list[Gpu]:
+        """Return the GPUs that the driver reports."""
+        cuda = _load_driver()
         try:
-            devices = [cuda.Device(number) for number in range(cuda.Device.count())]
+            devices = [cuda.Device(index) for index in range(cuda.Device.count())]
         except cuda.Error as error:
             advice = "Check the driver with nvidia-smi."
             raise NoGpuError(f"no GPU can be used ({error})", advice) from error
         if not devices:
             raise NoGpuError("there is no GPU", "Check the driver with nvidia-smi.")
-        capability = "{}{}".format
-        return [Gpu(one.name(), f"sm{capability(*one.compute_capability())}") for one in devices]
+        gpus = []
+        for device in devices:
+            major, minor = device.compute_capability()
+            gpus.append(Gpu(device.name(), f"sm{major}{minor}"))
+        return gpus
 
     @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make it the device of the calling thread, for as long."""
-        with self.told():
+    def activate(self) -> Iterator[None]:
+        """Make this the current GPU of the calling thread."""
+        with self.translate_errors():
             self._context.push()
         try:
             yield
         finally:
             self._context.pop()
 
-    def pinned(self, shape: tuple[int, ...]) -> Floats:
-        """Take page-locked host memory."""
-        with self.told():
+    def allocate_pinned(self, shape: tuple[int, ...]) -> Floats:
+        """Allocate page-locked host memory."""
+        with self.translate_errors():
             array: Floats = self._cuda.pagelocked_zeros(shape, np.float32)
         self._pinned.append(array)
         return array
 
-    def memory(self, size_bytes: int) -> int:
-        """Take device memory."""
-        with self.told():
-            taken = self._cuda.mem_alloc(size_bytes)
-        self._memory.append(taken)
-        return int(taken)
+    def allocate(self, size_bytes: int) -> int:
+        """Allocate GPU memory."""
+        with self.translate_errors():
+            allocation = self._cuda.mem_alloc(size_bytes)
+        self._allocations.append(allocation)
+        return int(allocation)
 
-    def enqueue_copy_in(self, to: int, source: Floats) -> None:
+    def enqueue_copy_to_device(self, address: int, source: Floats) -> None:
         """Enqueue a copy to the device."""
-        with self.told():
-            self._cuda.memcpy_htod_async(to, source, self._stream)
+        with self.translate_errors():
+            self._cuda.memcpy_htod_async(address, source, self._stream)
 
-    def enqueue_copy_out(self, to: Floats, source: int) -> None:
+    def enqueue_copy_to_host(self, target: Floats, address: int) -> None:
         """Enqueue a copy from the device."""
-        with self.told():
-            self._cuda.memcpy_dtoh_async(to, source, self._stream)
+        with self.translate_errors():
+            self._cuda.memcpy_dtoh_async(target, address, self._stream)
 
     def free_bytes(self) -> int:
-        """Ask the driver."""
-        with self.told():
+        """Return the free GPU memory in bytes."""
+        with self.translate_errors():
             free, _total = self._cuda.mem_get_info()
         return int(free)
 
-    def event(self, *, timed: bool = False) -> Event:
-        """Make an event, for which a thread waits without keeping a processor busy."""
-        known = self._cuda.event_flags
-        flags = known.BLOCKING_SYNC | (0 if timed else known.DISABLE_TIMING)
-        with self.told():
+    def create_event(self, *, timed: bool = False) -> Event:
+        """Create an event. A thread that waits for it uses no CPU time."""
+        options = self._cuda.event_flags
+        flags = options.BLOCKING_SYNC | (0 if timed else options.DISABLE_TIMING)
+        with self.translate_errors():
             event = self._cuda.Event(flags)
         return _PyCudaEvent(self, event, self._stream)
 
     def close(self) -> None:
-        """Give everything back; a device that is gone takes nothing."""
-        with suppress(DeviceLostError), self.current():
-            with suppress(DeviceLostError), self.told():
+        """Free everything. Errors of a device that failed are ignored."""
+        with suppress(DeviceLostError), self.activate():
+            with suppress(DeviceLostError), self.translate_errors():
                 self._stream.synchronize()
-            for taken in (*self._memory, *(array.base for array in self._pinned)):
-                with suppress(DeviceLostError), self.told():
-                    taken.free()
-        with suppress(DeviceLostError), self.told():
+            for allocation in (*self._allocations, *(array.base for array in self._pinned)):
+                with suppress(DeviceLostError), self.translate_errors():
+                    allocation.free()
+        with suppress(DeviceLostError), self.translate_errors():
             self._context.detach()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Tell PyCUDA's errors as ours."""
+    def translate_errors(self) -> Iterator[None]:
+        """Raise PyCUDA's errors as errors of this package."""
         try:
             yield
         except self._cuda.MemoryError as error:
             problem = f"too little free memory ({error})"
-            raise BackendError(
-                problem, "Use a smaller --batch, or close other programs.", about=self.gpu.name
-            ) from error
+            remedy = "Use a smaller batch, or close other programs."
+            raise BackendError(problem, remedy, about=self.gpu.name) from error
         except self._cuda.Error as error:
             raise DeviceLostError(
                 f"failed ({error})",
-                "Check it with nvidia-smi, then give the same command again.",
+                "Check it with nvidia-smi, then run the same command again.",
                 about=self.gpu.name,
             ) from error
 
@@ -123,22 +125,22 @@ class _PyCudaEvent(Event):
         self._device, self._event, self._stream = device, event, stream
 
     def record(self) -> None:
-        with self._device.told():
+        with self._device.translate_errors():
             self._event.record(self._stream)
 
     def wait(self) -> None:
-        with self._device.told():
+        with self._device.translate_errors():
             self._event.synchronize()
 
     def seconds_since(self, earlier: Event) -> float:
         assert isinstance(earlier, _PyCudaEvent)
-        with self._device.told():
+        with self._device.translate_errors():
             ms = self._event.time_since(earlier._event)
         return float(ms) / 1e3
 
 
-def _driver() -> Any:
-    """Import PyCUDA and have it look for the driver."""
+def _load_driver() -> Any:
+    """Import PyCUDA and initialize the CUDA driver."""
     try:
         import pycuda.driver as cuda
     except ImportError as error:

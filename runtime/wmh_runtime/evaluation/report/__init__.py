@@ -1,1 +1,1 @@
-"""The report of an evaluation: tables, plots, pictures."""
+"""The report of an evaluation: tables, plots and pictures."""

@@ -1,4 +1,4 @@
-"""The evaluation in words and tables: Markdown to read, rows for a spreadsheet."""
+"""Text and tables of the report: Markdown to read, rows for CSV files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from wmh_runtime.evaluation.statistics import Average, Case, Evaluation, Group, VolumeAgreement
+from wmh_runtime.evaluation.statistics import (
+    Average,
+    Evaluation,
+    Group,
+    ScoredCase,
+    VolumeAgreement,
+)
 from wmh_runtime.text import count_noun
 
-# Metric, as in evaluation.AVERAGED: its name for people, its unit, and its decimals.
+# Metric from statistics.AVERAGED → displayed name, unit, decimals.
 METRICS: dict[str, tuple[str, str, int]] = {
     "dice": ("Dice", "", 3),
     "h95_mm": ("H95", "mm", 2),
@@ -24,28 +30,28 @@ METRICS: dict[str, tuple[str, str, int]] = {
 }
 CHALLENGE = ("dice", "h95_mm", "avd_percent", "lesion_recall", "lesion_f1")
 CONVENTION = (
-    "Where prediction and reference are both empty, shares are 1 and AVD is 0 %. Where one of them"
-    " is, Dice, IoU and lesion F1 are 0; an empty prediction has precision 1, an empty reference"
-    " recall 1. H95 has no value where either is empty, AVD where the reference alone is; such"
-    " cases are not averaged."
+    "If prediction and reference are both empty, AVD is 0 %, H95 is undefined and all other metrics"
+    " are 1. If only one of them is empty, Dice, IoU and lesion F1 are 0; an empty prediction has"
+    " precision 1, an empty reference has recall 1. H95 is undefined if either is empty, AVD if"
+    " only the reference is empty. Undefined values are not averaged."
 )
 GROUPS_NAME = "groups.csv"
 _FEW_CASES = 10
-_FEW = "Of so few cases, intervals and limits of agreement are too narrow to rely on."
+_FEW = "With so few cases, intervals and limits of agreement are too narrow to be reliable."
 _NO_VALUE = "–"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What was compared, and what could not be."""
+    """What was compared, and what was not."""
 
     predictions: str
     references: str
-    left_out: tuple[str, ...] = ()  # sentences, each about one file or several
+    not_compared: tuple[str, ...] = ()  # one line each, about one or several files
 
 
-def rows_of(cases: Sequence[Case]) -> list[dict[str, object]]:
-    """Return a row for each case: name, site, load band and all metrics, NaN as an empty cell."""
+def case_rows(cases: Sequence[ScoredCase]) -> list[dict[str, object]]:
+    """Return one row per case: name, site, load band and all metrics; NaN is an empty cell."""
     return [
         {
             **{"name": case.name, "site": case.site, "load_band_ml": case.load_band},
@@ -55,11 +61,11 @@ def rows_of(cases: Sequence[Case]) -> list[dict[str, object]]:
     ]
 
 
-def rows_of_groups(evaluation: Evaluation) -> list[dict[str, object]]:
-    """Return a row for all cases, each site and each load band, NaN as an empty cell.
+def group_rows(evaluation: Evaluation) -> list[dict[str, object]]:
+    """Return one row for all cases, one per site and one per load band; NaN is an empty cell.
 
-    A metric's mean is under its name, the ends of its 95 % confidence interval under that with
-    `_low` and `_high`.
+    A column with the name of a metric has its mean. The columns with `_low` and `_high` have the
+    limits of its 95 % confidence interval.
     """
     groups = [
         ("all", evaluation.overall),
@@ -67,7 +73,7 @@ def rows_of_groups(evaluation: Evaluation) -> list[dict[str, object]]:
         *(("load_band_ml", group) for group in evaluation.by_band),
     ]
     return [
-        {"by": by, "group": group.name, "cases": group.count, **_cells(_figures(group))}
+        {"by": by, "group": group.name, "cases": group.count, **_cells(_group_values(group))}
         for by, group in groups
     ]
 
@@ -75,12 +81,12 @@ def rows_of_groups(evaluation: Evaluation) -> list[dict[str, object]]:
 def summary_text(
     evaluation: Evaluation, sources: Sources, pictures: Sequence[tuple[str, str]]
 ) -> str:
-    """Write the report's Markdown.
+    """Return the report as Markdown.
 
     Args:
-        evaluation: the figures.
-        sources: what they are of.
-        pictures: caption and file name of each.
+        evaluation: the statistics.
+        sources: what was compared.
+        pictures: caption and file name of each picture.
     """
     count = evaluation.overall.count
     few = f" {_FEW}" if count < _FEW_CASES else ""
@@ -90,7 +96,7 @@ def summary_text(
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
         "## All cases",
         _overall(evaluation.overall),
-        f"The interval is a bootstrap over persons.{few} {CONVENTION}",
+        f"The 95 % intervals are from a bootstrap over subjects.{few} {CONVENTION}",
         "## Volumes",
         _volumes(evaluation.volumes),
     ]
@@ -99,40 +105,41 @@ def summary_text(
     parts += [
         "## By lesion load of the reference",
         _groups("Load (mL)", evaluation.by_band),
-        f"Means, for Dice with its 95 % confidence interval; all others are in `{GROUPS_NAME}`.",
+        f"Means; for Dice with the 95 % confidence interval. All intervals are in `{GROUPS_NAME}`.",
     ]
     for caption, name in pictures:
         parts += [f"## {caption}", f"![{caption}]({name})"]
-    if sources.left_out:
-        parts += ["## Left out", "\n".join(f"- {_cell(line)}" for line in sources.left_out)]
+    if sources.not_compared:
+        parts += ["## Not compared", "\n".join(f"- {_cell(line)}" for line in sources.not_compared)]
     return "\n\n".join(parts) + "\n"
 
 
-def number(value: float, decimals: int) -> str:
-    """Write a number for people: a true minus sign, a dash where it is NaN."""
+def format_number(value: float, decimals: int) -> str:
+    """Format a number for readers: with a minus sign (not a hyphen), NaN as a dash."""
     return _NO_VALUE if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def mean_and_interval(metric: str, average: Average) -> str:
-    """Write a mean with its unit and interval, `0.812 [0.790, 0.833]`."""
+    """Format a mean with its unit and interval: `0.812 [0.790, 0.833]`."""
     _, unit, decimals = METRICS[metric]
-    mean = " ".join([number(average.mean, decimals), *([unit] if unit else [])])
+    mean = " ".join([format_number(average.mean, decimals), *([unit] if unit else [])])
     if math.isnan(average.low):
         return mean
-    return f"{mean} [{number(average.low, decimals)}, {number(average.high, decimals)}]"
+    low, high = (format_number(limit, decimals) for limit in (average.low, average.high))
+    return f"{mean} [{low}, {high}]"
 
 
-def _figures(group: Group) -> dict[str, float]:
-    """Name every mean, the ends of its interval, and the agreement of volumes."""
-    figures = {}
+def _group_values(group: Group) -> dict[str, float]:
+    """Return means, limits of their intervals, and the agreement of volumes, by column name."""
+    values = {}
     for metric, average in group.averages.items():
-        figures[metric] = average.mean
-        figures[f"{metric}_low"], figures[f"{metric}_high"] = average.low, average.high
-    return figures | {f"volume_{name}": value for name, value in asdict(group.volumes).items()}
+        values[metric] = average.mean
+        values[f"{metric}_low"], values[f"{metric}_high"] = average.low, average.high
+    return values | {f"volume_{name}": value for name, value in asdict(group.volumes).items()}
 
 
-def _cells(figures: Mapping[str, float]) -> dict[str, str]:
-    return {name: "" if math.isnan(value) else f"{value:.6g}" for name, value in figures.items()}
+def _cells(values: Mapping[str, float]) -> dict[str, str]:
+    return {name: "" if math.isnan(value) else f"{value:.6g}" for name, value in values.items()}
 
 
 def _overall(group: Group) -> str:
@@ -143,28 +150,29 @@ def _overall(group: Group) -> str:
             [
                 name,
                 mean_and_interval(metric, average),
-                f"{number(average.median, decimals)} {unit}".strip(),
-                str(average.counted),
-                str(average.left_out or ""),
+                f"{format_number(average.median, decimals)} {unit}".strip(),
+                str(average.with_value),
+                str(average.without_value or ""),
             ]
         )
-    header = ["Metric", "Mean [95 % CI]", "Median", "Cases", "Without value"]
+    header = ["Metric", "Mean [95 % CI]", "Median", "Cases", "Undefined"]
     return _table(header, rows, numeric_from=1)
 
 
 def _volumes(volumes: VolumeAgreement) -> str:
-    limits = f"{number(volumes.lower_limit_ml, 2)} to {number(volumes.upper_limit_ml, 2)}"
+    lower = format_number(volumes.lower_limit_ml, 2)
+    upper = format_number(volumes.upper_limit_ml, 2)
     rows = [
-        ["R², about the line of identity", number(volumes.r_squared, 3)],
-        ["Pearson's r", number(volumes.pearson_r, 3)],
-        ["Bias, prediction − reference (mL)", number(volumes.bias_ml, 2)],
-        ["Limits of agreement, bias ± 1.96 SD (mL)", limits],
+        ["R² (line of identity)", format_number(volumes.r_squared, 3)],
+        ["Pearson's r", format_number(volumes.pearson_r, 3)],
+        ["Bias, prediction − reference (mL)", format_number(volumes.bias_ml, 2)],
+        ["Limits of agreement, bias ± 1.96 SD (mL)", f"{lower} to {upper}"],
     ]
     return _table(["Agreement", "Value"], rows, numeric_from=1)
 
 
 def _groups(title: str, groups: Sequence[Group]) -> str:
-    """One row a group; the interval for Dice alone, so that the table can be read."""
+    """Return a table with one row per group; only Dice has its interval, to keep it readable."""
     header = [title, "Cases"]
     for metric in CHALLENGE:
         name, unit, _ = METRICS[metric]
@@ -173,20 +181,24 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
     rows = []
     for group in groups:
         averages = [group.averages[metric] for metric in CHALLENGE]
-        means = [number(a.mean, METRICS[m][2]) for m, a in zip(CHALLENGE, averages, strict=True)]
+        means = [
+            format_number(average.mean, METRICS[metric][2])
+            for metric, average in zip(CHALLENGE, averages, strict=True)
+        ]
         means[0] = mean_and_interval("dice", averages[0])
-        volumes = [number(group.volumes.r_squared, 3), number(group.volumes.bias_ml, 2)]
-        rows.append([group.name, str(group.count), *means, *volumes])
+        r_squared = format_number(group.volumes.r_squared, 3)
+        bias_ml = format_number(group.volumes.bias_ml, 2)
+        rows.append([group.name, str(group.count), *means, r_squared, bias_ml])
     return _table(header, rows, numeric_from=1)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from: int) -> str:
-    """Write a Markdown table; columns from `numeric_from` on are set to the right."""
+    """Return a Markdown table; columns from `numeric_from` on are right-aligned."""
     rules = [":--" if column < numeric_from else "--:" for column in range(len(header))]
     lines = [header, rules, *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    """Write text so that a table's or a list's line stays one."""
+    """Return text as one line that is safe in a Markdown table or list."""
     return " ".join(text.split()).replace("|", "\\|")

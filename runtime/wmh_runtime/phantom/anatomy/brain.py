@@ -1,4 +1,4 @@
-"""The cerebrum: fissures, folded cortex, white matter and what lies in it."""
+"""The cerebrum: fissures, folded cortex, white matter, deep gray matter and ventricles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.phantom.anatomy import ventricles as deep
 from wmh_runtime.phantom.anatomy.compartments import Compartments, cerebrum_gauge
-from wmh_runtime.phantom.anatomy.person import Person
+from wmh_runtime.phantom.anatomy.parameters import HeadParameters
 from wmh_runtime.phantom.shapes import (
     Field,
     Points,
@@ -23,16 +23,17 @@ from wmh_runtime.phantom.shapes import (
 from wmh_runtime.phantom.signals import Signals
 from wmh_runtime.phantom.waves import sheet_distance
 
-# How far sulci keep the direction of the radius: 1 would make them perfectly radial.
-RADIAL_CONSTANCY = 0.8
-KINK_MM = 2.2
+# Direction of sulci: 1 would make them exactly radial.
+RADIAL_EXPONENT = 0.8
+WINDING_MM = 2.2
 SULCUS_DEPTH_MM = 15.0
 SULCUS_DEPTH_SPREAD_MM = 4.5
-# Sulci end this far from the ventricles, and within this ellipsoid there are none.
+# Sulci end at this distance from the ventricles, and there are none inside this ellipsoid.
 SULCUS_CLEARANCE_MM = 8.0
 CORE = ((0.0, 6.0, 4.0), (34.0, 40.0, 22.0))
 
-# The callosum's upper edge, an ellipse in the (y, z) plane: the interhemispheric fissure ends here.
+# Upper edge of the corpus callosum, an ellipse in the (y, z) plane. The interhemispheric fissure
+# ends here.
 CALLOSUM_CENTER_MM = (5.0, 6.0)
 CALLOSUM_RADII_MM = (38.0, 23.0)
 CALLOSUM_THICKNESS_MM = 6.0
@@ -47,13 +48,13 @@ LIMBIC_SPOTS = (
 
 @dataclass(frozen=True)
 class Cerebrum:
-    """What the cerebrum looks like at (N,) points.
+    """Properties of the cerebrum at (N,) points.
 
     Args:
-        signal: relative signal, fluid included.
+        signal: relative signal, including fluid.
         white: fraction of cerebral white matter, 0 to 1.
         ventricle_mm: distance to the lateral ventricles.
-        pial_mm: depth under the nearest surface of the cortex.
+        pial_mm: depth below the nearest cortical surface.
         callosal: 1 in the corpus callosum and septum, 0 away from them.
     """
 
@@ -63,24 +64,26 @@ class Cerebrum:
     pial_mm: Field
     callosal: Field
 
-    def at(self, chosen: NDArray[np.intp]) -> Cerebrum:
-        """The same at some of the points."""
-        return Cerebrum(*(getattr(self, field.name)[chosen] for field in fields(self)))
+    def at(self, indices: NDArray[np.intp]) -> Cerebrum:
+        """Return the properties at selected points."""
+        return Cerebrum(*(getattr(self, field.name)[indices] for field in fields(self)))
 
 
-def cerebrum(person: Person, signals: Signals, points: Points, solids: Compartments) -> Cerebrum:
-    """Evaluate the cerebrum at standard-head points (3, N) inside the skull."""
-    ventricle = deep.lateral_ventricles(points, person.ventricle_mm)
+def evaluate_cerebrum(
+    head: HeadParameters, signals: Signals, points: Points, compartments: Compartments
+) -> Cerebrum:
+    """Evaluate the cerebrum at points (3, N) of the standard head inside the skull."""
+    ventricle = deep.lateral_ventricles(points, head.ventricle_mm)
     callosal = _callosal(points)
-    surface = _smooth_surface_depth(person, points, solids, callosal)
-    sulcus = _sulcus_distance(person, points, surface, ventricle)
-    # Sulci gape a little where they open to the surface.
-    gape = np.float32(0.7) * np.exp(-np.maximum(surface, 0) / np.float32(3))
-    pial = np.minimum(surface, sulcus - np.float32(0.3 + 0.75 * person.atrophy) - gape)
+    surface = _smooth_surface_depth(head, points, compartments, callosal)
+    sulcus = _sulcus_distance(head, points, surface, ventricle)
+    # Sulci are wider near the surface.
+    opening = np.float32(0.7) * np.exp(-np.maximum(surface, 0) / np.float32(3))
+    pial = np.minimum(surface, sulcus - np.float32(0.3 + 0.75 * head.atrophy) - opening)
 
-    patches = person.patches.value(points)
+    patches = head.patches.value(points)
     brain = coverage(-pial)
-    cortex = brain * coverage(pial - np.float32(person.cortex_mm), 1.6)
+    cortex = brain * coverage(pial - np.float32(head.cortex_mm), 1.6)
     white = brain - cortex
     signal = np.full(points.shape[1], signals.fluid, np.float32)
     paint(signal, 1 - (1 - signals.callosum) * callosal, brain)
@@ -97,89 +100,94 @@ def cerebrum(person: Person, signals: Signals, points: Points, solids: Compartme
         cover = coverage(distance, edge_mm) * brain
         paint(signal, value, cover)
         white *= 1 - cover
-    third = deep.third_ventricle(points, person.ventricle_mm)
+    third = deep.third_ventricle(points, head.ventricle_mm)
     for cavity in (ventricle, third):
         cover = coverage(cavity)
         paint(signal, signals.fluid, cover)
         white *= 1 - cover
     plexus = coverage(deep.choroid_plexus(points) + patches, 1.5)
-    plexus *= coverage(ventricle, 1.5) * (0.8 + 0.2 * person.texture.value(points))
+    plexus *= coverage(ventricle, 1.5) * (0.8 + 0.2 * head.texture.value(points))
     paint(signal, signals.choroid, plexus)
     return Cerebrum(signal, white, ventricle, pial, callosal)
 
 
 def _smooth_surface_depth(
-    person: Person, points: Points, solids: Compartments, callosal: Field
+    head: HeadParameters, points: Points, compartments: Compartments, callosal: Field
 ) -> Field:
-    """Depth under the surface of the hemispheres with their great fissures but without sulci."""
-    depth = np.minimum(-solids.cerebrum, _interhemispheric_distance(person, points))
-    depth = np.minimum(depth, _sylvian_distance(person, points))
-    # The callosum bridges the fissure without a cortex of its own.
+    """Return the depth below the surface of the hemispheres, with large fissures, without sulci."""
+    depth = np.minimum(-compartments.cerebrum, _interhemispheric_distance(head, points))
+    depth = np.minimum(depth, _sylvian_distance(head, points))
+    # The corpus callosum connects the hemispheres and has no cortex.
     return depth + 4 * callosal
 
 
 def _callosum_gauge_mm(points: Points) -> Field:
-    """Distance above (positive) or below the callosum's upper edge, ignoring x."""
+    """Return the distance above (positive) or below the upper edge of the callosum in (y, z)."""
     y = (points[1] - np.float32(CALLOSUM_CENTER_MM[0])) / np.float32(CALLOSUM_RADII_MM[0])
     z = (points[2] - np.float32(CALLOSUM_CENTER_MM[1])) / np.float32(CALLOSUM_RADII_MM[1])
     return (np.sqrt(y * y + z * z) - 1) * np.float32(min(CALLOSUM_RADII_MM))
 
 
 def _callosal(points: Points) -> Field:
+    """Return 1 in the corpus callosum and septum, 0 away from them."""
     above = _callosum_gauge_mm(points)
     arch = smoothstep(above, -CALLOSUM_THICKNESS_MM - 3, -CALLOSUM_THICKNESS_MM)
     arch *= smoothstep(-above, -0.5, 1.0) * smoothstep(points[2], -2, 8)
     return arch * smoothstep(-np.abs(points[0]), -16, -9)
 
 
-def _interhemispheric_distance(person: Person, points: Points) -> Field:
-    sway = np.float32(0.8) * person.patches.value(points)
-    sideways = np.abs(points[0] + sway) - np.float32(0.5 + 1.2 * person.atrophy)
-    short = np.maximum(-_callosum_gauge_mm(points), 0)
-    return np.hypot(np.maximum(sideways, 0), 2 * short) + np.minimum(sideways, 0)
+def _interhemispheric_distance(head: HeadParameters, points: Points) -> Field:
+    """Return the distance to the interhemispheric fissure, which ends at the corpus callosum."""
+    sway = np.float32(0.8) * head.patches.value(points)
+    lateral = np.abs(points[0] + sway) - np.float32(0.5 + 1.2 * head.atrophy)
+    below = np.maximum(-_callosum_gauge_mm(points), 0)
+    return np.hypot(np.maximum(lateral, 0), 2 * below) + np.minimum(lateral, 0)
 
 
-def _sylvian_distance(person: Person, points: Points) -> Field:
-    """Distance to the cleft between temporal and frontal lobe, and to the insula at its bottom."""
+def _sylvian_distance(head: HeadParameters, points: Points) -> Field:
+    """Return the distance to the Sylvian fissure, including the insula at its bottom."""
     right = mirrored(points)
     x, y, z = right
-    sway = np.float32(2.6) * person.sulcal_depth.value(points)
+    sway = np.float32(2.6) * head.sulcal_depth.value(points)
     level = z - (-3 - np.float32(0.35) * (y - 20) + np.float32(0.3) * (x - 50)) + sway
-    width = np.float32(0.5 + 1.3 * person.atrophy)
-    beyond = outside_interval(y, -30, 30)
-    cleft = np.hypot(np.hypot(level, outside_interval(x, INSULA_X_MM, 200)), beyond)
-    # The island curves outwards at its front and back.
+    width = np.float32(0.5 + 1.3 * head.atrophy)
+    outside_y = outside_interval(y, -30, 30)
+    fissure = np.hypot(np.hypot(level, outside_interval(x, INSULA_X_MM, 200)), outside_y)
+    # The insula curves outwards at its anterior and posterior ends.
     bottom = x - np.float32(INSULA_X_MM) + np.float32(0.006) * (y - 10) ** 2 + 0.5 * sway
     along = np.hypot(outside_interval(level, -9, 11), outside_interval(y, -14, 32))
-    island = np.hypot(bottom, along)
-    return np.minimum(cleft, island) - width
+    insula = np.hypot(bottom, along)
+    return np.minimum(fissure, insula) - width
 
 
-def _sulcus_distance(person: Person, points: Points, surface: Field, ventricle: Field) -> Field:
-    """Distance to the nearest sulcus: sheets that hang from the surface to a varying depth.
+def _sulcus_distance(
+    head: HeadParameters, points: Points, surface: Field, ventricle: Field
+) -> Field:
+    """Return the distance to the nearest sulcus. Sulci are sheets from the surface inwards.
 
-    The folding field is evaluated at places carried outwards along the radius, q = p g⁻ᵝ with g
-    the size of the vault through p, so sheets run inwards; ∇q follows from ∇g.
+    Sheets are the zeros of the folding field at points q = p g⁻ᵝ. Here g is the relative size of
+    the ellipsoid through p, and β is `RADIAL_EXPONENT`. So the sheets are nearly radial. The
+    gradient in p follows from the chain rule. The depth of sulci varies over the surface.
     """
     gauge, gauge_gradient = cerebrum_gauge(points)
-    shrink = gauge ** np.float32(-RADIAL_CONSTANCY)
-    wound = np.stack([field.value(points) for field in person.kinks])
-    wound *= np.float32(KINK_MM)
-    wound += points * shrink
-    value, gradient = person.folding.value_and_gradient(wound)
-    inward = np.sum(points * gradient, axis=0) * np.float32(RADIAL_CONSTANCY) / gauge
-    gradient = shrink * (gradient - gauge_gradient * inward)
-    sheet = sheet_distance(value, gradient, person.folding.wave_number)
+    scale = gauge ** np.float32(-RADIAL_EXPONENT)
+    warped = np.stack([field.value(points) for field in head.winding])
+    warped *= np.float32(WINDING_MM)
+    warped += points * scale
+    value, gradient = head.folding.value_and_gradient(warped)
+    radial = np.sum(points * gradient, axis=0) * np.float32(RADIAL_EXPONENT) / gauge
+    gradient = scale * (gradient - gauge_gradient * radial)
+    sheet = sheet_distance(value, gradient, head.folding.wave_number)
 
-    reach = np.float32(SULCUS_DEPTH_MM) + np.float32(
+    depth_limit = np.float32(SULCUS_DEPTH_MM) + np.float32(
         SULCUS_DEPTH_SPREAD_MM
-    ) * person.sulcal_depth.value(points * shrink)
+    ) * head.sulcal_depth.value(points * scale)
     center, radii = CORE
     inside_core = 1 - np.sqrt(
         np.sum(((points - np.array(center, np.float32)[:, None]) / np.array([radii]).T) ** 2, 0)
     )
-    reach *= smoothstep(-inside_core.astype(np.float32), -0.12, 0.25)
-    too_deep = np.maximum(surface - reach, 0)
+    depth_limit *= smoothstep(-inside_core.astype(np.float32), -0.12, 0.25)
+    too_deep = np.maximum(surface - depth_limit, 0)
     too_close = np.maximum(np.float32(SULCUS_CLEARANCE_MM) - ventricle, 0)
     return np.hypot(sheet, too_deep + too_close)
 

@@ -1,6 +1,6 @@
-"""Everything outside the brain: meninges, skull, scalp, eyes, face and neck.
+"""Tissue outside the brain: meninges, skull, scalp, eyes, face and neck.
 
-All places are of the standard head, mm; paired shapes are given for the right side.
+All coordinates are those of the standard head, in mm. Paired shapes are given for the right side.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from wmh_runtime.phantom.anatomy.compartments import Compartments
-from wmh_runtime.phantom.anatomy.person import Person
+from wmh_runtime.phantom.anatomy.parameters import HeadParameters
 from wmh_runtime.phantom.shapes import (
     Field,
     Points,
@@ -33,10 +33,10 @@ NECK = ((0, -32, -50, 50), (0, -20, -100, 52), (0, -18, -200, 56))
 JAW = ((48, 2, -62, 9), (44, 24, -98, 10), (14, 66, -112, 11))
 
 
-def head_outline(person: Person, points: Points, cavity: Field) -> Field:
-    """Distance (N,) in mm to the skin."""
+def head_outline(head: HeadParameters, points: Points, cavity: Field) -> Field:
+    """Return the distance (N,) in mm to the skin surface."""
     right = mirrored(points)
-    wall = np.float32(DURA_MM + SKULL_MM + person.scalp_mm + SKIN_MM)
+    wall = np.float32(DURA_MM + SKULL_MM + head.scalp_mm + SKIN_MM)
     face = ellipsoid(right, (0, 30, -52), (66, 60, 66))
     nose = capsule_chain(right, [(0, 84, -32, 7), (0, 97, -56, 9)])
     chin = ellipsoid(right, (0, 40, -100), (52, 48, 30))
@@ -46,32 +46,32 @@ def head_outline(person: Person, points: Points, cavity: Field) -> Field:
     return smooth_union(whole, capsule_chain(right, NECK), 12)
 
 
-def paint_surroundings(
+def paint_outer_tissue(
     canvas: Field,
-    person: Person,
+    head: HeadParameters,
     signals: Signals,
     points: Points,
-    solids: Compartments,
+    compartments: Compartments,
     outline: Field,
 ) -> None:
-    """Paint all tissue outside the brain over a canvas (N,) of air, in place."""
-    _paint_soft_tissue(canvas, person, signals, points, outline)
-    _paint_face(canvas, person, signals, points)
-    _paint_skull(canvas, person, signals, points, solids.cavity, outline)
+    """Paint all tissue outside the brain on a canvas (N,) of air, in place."""
+    _paint_soft_tissue(canvas, head, signals, points, outline)
+    _paint_face(canvas, head, signals, points)
+    _paint_skull(canvas, head, signals, points, compartments.cavity, outline)
     canvas *= coverage(outline)
 
 
 def _paint_soft_tissue(
-    canvas: Field, person: Person, signals: Signals, points: Points, outline: Field
+    canvas: Field, head: HeadParameters, signals: Signals, points: Points, outline: Field
 ) -> None:
-    texture = person.texture.value(points)
+    texture = head.texture.value(points)
     muscle = signals.muscle * (1 + np.float32(0.12) * texture)
-    # Fat planes between the muscles, where the slow field crosses zero.
-    planes = 1 - smoothstep(np.abs(person.patches.value(points * np.float32(1.2))), 0.02, 0.3)
+    # Fat planes between the muscles, at the zeros of the smooth field.
+    planes = 1 - smoothstep(np.abs(head.patches.value(points * np.float32(1.2))), 0.02, 0.3)
     paint(muscle, 0.7 * signals.fat, 0.55 * planes)
     canvas[:] = muscle
     fat = signals.fat * (1 + np.float32(0.08) * texture)
-    paint(canvas, fat, coverage(-outline - np.float32(person.scalp_mm + SKIN_MM), 1.5))
+    paint(canvas, fat, coverage(-outline - np.float32(head.scalp_mm + SKIN_MM), 1.5))
     temporalis = ellipsoid(mirrored(points), (66, 16, -14), (9, 28, 34))
     paint(canvas, signals.muscle, coverage(temporalis, 2.0) * coverage(outline + 4))
     paint(canvas, signals.skin, coverage(-outline - np.float32(SKIN_MM)))
@@ -79,27 +79,27 @@ def _paint_soft_tissue(
 
 def _paint_skull(
     canvas: Field,
-    person: Person,
+    head: HeadParameters,
     signals: Signals,
     points: Points,
     cavity: Field,
     outline: Field,
 ) -> None:
-    # The base is thinner than the vault, of uneven thickness, and holds less marrow.
+    # The skull base is thinner than the vault, has an uneven thickness and less marrow.
     base = smoothstep(-points[2], 8, 30)
-    rough = person.sulcal_depth.value(points)
+    roughness = head.sulcal_depth.value(points)
     thickness = np.float32(SKULL_MM) * (1 - np.float32(0.55) * base)
-    thickness += (np.float32(0.7) + base) * rough
+    thickness += (np.float32(0.7) + base) * roughness
     thickness = np.maximum(thickness, np.float32(1.2))
-    middle = np.abs(cavity - np.float32(DURA_MM) - thickness / 2)
-    marrow = coverage(middle - np.float32(MARROW_MM / 2), 1.5)
-    marrow *= np.clip(1 + 0.35 * person.texture.value(points), 0, 1.6) * (1 - 0.6 * base)
+    from_middle = np.abs(cavity - np.float32(DURA_MM) - thickness / 2)
+    marrow = coverage(from_middle - np.float32(MARROW_MM / 2), 1.5)
+    marrow *= np.clip(1 + 0.35 * head.texture.value(points), 0, 1.6) * (1 - 0.6 * base)
     bone = np.full(points.shape[1], signals.bone, np.float32)
     paint(bone, signals.marrow, marrow)
     shell = np.maximum(cavity - np.float32(DURA_MM) - thickness, np.float32(DURA_MM) - cavity)
     paint(canvas, bone, coverage(np.maximum(shell, outline + np.float32(SKIN_MM))))
     paint(canvas, signals.sinus, coverage(cavity - np.float32(DURA_MM)))
-    # Sagittal sinus, a flow void under the vault's midline, and the transverse sinuses.
+    # Flow voids: sagittal sinus below the midline of the vault, and transverse sinuses.
     sagittal = np.hypot(points[0], cavity - 1) - 3.2
     sagittal = np.maximum(sagittal, -points[2] - 10) + 4 * smoothstep(points[1], 40, 70)
     transverse = capsule_chain(
@@ -109,7 +109,7 @@ def _paint_skull(
     paint(canvas, 0.5 * signals.sinus, coverage(voids, 1.5) * coverage(-cavity - 2))
 
 
-def _paint_face(canvas: Field, person: Person, signals: Signals, points: Points) -> None:
+def _paint_face(canvas: Field, head: HeadParameters, signals: Signals, points: Points) -> None:
     right = mirrored(points)
     x, y, z = GLOBE_MM
     orbit = capsule_chain(right, [(x, y - 2, z, 17), (12, 28, z + 4, 3)])
@@ -125,8 +125,8 @@ def _paint_face(canvas: Field, person: Person, signals: Signals, points: Points)
     lens = ellipsoid(right, (x, y + 9, z), (4.5, 2.2, 4.5))
     paint(canvas, signals.muscle, coverage(lens))
 
-    texture = person.texture.value(points)
-    # Cells of the ethmoid and mastoid, air with thin mucosa.
+    texture = head.texture.value(points)
+    # Ethmoid and mastoid cells: air with thin mucosa.
     cells = np.minimum(
         ellipsoid(right, (0, 52, -34), (13, 20, 13)), ellipsoid(right, (54, -20, -46), (11, 14, 15))
     )

@@ -1,7 +1,7 @@
-"""Who is in the scanner: everything about one head that is drawn from its seed.
+"""Parameters of one head, drawn from its seed.
 
-Head coordinates are RAS+ mm: x to the right, y to the front, z up, the origin between the
-commissures in the middle of the brain.
+Head coordinates are RAS+ mm: x to the right, y to anterior, z to superior. The origin is between
+the commissures in the middle of the brain.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ VectorField = tuple[WaveField, WaveField, WaveField]
 
 
 @dataclass(frozen=True)
-class Person:
-    """One head: sizes, ageing, and the random fields its surfaces follow.
+class HeadParameters:
+    """One head: sizes, atrophy, and the random fields of its surfaces.
 
     Args:
-        stretch: (3,) size of this head over the standard one along x, y, z.
-        frontal_taper: how much narrower the skull gets towards the forehead, 0 to 0.3.
-        atrophy: 0 young, 1 advanced: wide sulci, fissures and ventricles.
-        subarachnoid_mm: fluid between cortex and skull.
-        ventricle_mm: thickness added to the walls' distance from the ventricles' axes.
+        stretch: (3,) size relative to the standard head along x, y, z.
+        frontal_taper: relative narrowing of the skull towards the forehead, 0 to 0.3.
+        atrophy: 0 none, 1 advanced: wide sulci, fissures and ventricles.
+        subarachnoid_mm: thickness of the fluid between cortex and skull.
+        ventricle_mm: enlargement of the ventricles: outward shift of their walls.
         cortex_mm: thickness of the cortical ribbon.
-        scalp_mm: subcutaneous fat over the calvaria.
-        warp: three fields that displace points by `warp_mm`, so that no head is symmetric.
-        folding: zero on the sulci, in folded coordinates.
-        kinks: three fields that make sulci wind.
-        sulcal_depth: modulates how deep sulci run.
-        folia: bends the leaves of the cerebellum.
-        patches: slow variation of tissue brightness.
-        texture: fine variation, also of muscle and fat.
-        artifacts: (5,) brightness of fluid flow at the five places of `ventricles.FLOW_SPOTS`.
+        scalp_mm: thickness of the subcutaneous fat over the calvaria.
+        warp: three fields that displace points, so that no head is symmetric.
+        warp_mm: standard deviation of this displacement.
+        folding: field that is zero on the sulci.
+        winding: three fields that make sulci tortuous.
+        sulcal_depth: field that varies the depth of sulci.
+        folia: field that bends the cerebellar folia.
+        patches: smooth variation of tissue signal.
+        texture: fine variation of tissue signal, also in muscle and fat.
+        artifacts: (5,) signal of flow artifacts at `ventricles.FLOW_SPOTS`.
     """
 
     stretch: NDArray[np.float32]
@@ -49,7 +50,7 @@ class Person:
     warp: VectorField
     warp_mm: float
     folding: WaveField
-    kinks: VectorField
+    winding: VectorField
     sulcal_depth: WaveField
     folia: WaveField
     patches: WaveField
@@ -57,10 +58,10 @@ class Person:
     artifacts: NDArray[np.float32]
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> Person:
-        """Draw one adult, middle-aged to old."""
+    def draw(rng: np.random.Generator) -> HeadParameters:
+        """Draw the head of a middle-aged to old adult."""
         atrophy = float(rng.beta(1.6, 1.8))
-        return Person(
+        return HeadParameters(
             stretch=rng.normal((0.985, 1.0, 1.0), (0.015, 0.025, 0.025)).astype(np.float32),
             frontal_taper=rng.uniform(0.08, 0.20),
             atrophy=atrophy,
@@ -71,7 +72,7 @@ class Person:
             warp=_vector_field(rng, 6, 120),
             warp_mm=rng.uniform(0.7, 1.5),
             folding=WaveField.draw(rng, 30, rng.uniform(21, 25), 0.12),
-            kinks=_vector_field(rng, 5, 30),
+            winding=_vector_field(rng, 5, 30),
             sulcal_depth=WaveField.draw(rng, 10, 45, 0.2),
             folia=WaveField.draw(rng, 8, 28, 0.2),
             patches=WaveField.draw(rng, 10, 40, 0.3),
@@ -80,13 +81,13 @@ class Person:
         )
 
     def standardized(self, points: Points) -> Points:
-        """Points of this head as places of the standard head: (3, N) mm to (3, N) mm."""
+        """Map points of this head to the standard head: (3, N) mm to (3, N) mm."""
         out = np.empty_like(points)
         for axis, field in enumerate(self.warp):
             moved = points[axis] + np.float32(self.warp_mm) * field.value(points)
             out[axis] = moved / self.stretch[axis]
-        front = np.clip(out[1], 0, 100) / 100
-        out[0] /= 1 - np.float32(self.frontal_taper) * front * front
+        anterior = np.clip(out[1], 0, 100) / 100
+        out[0] /= 1 - np.float32(self.frontal_taper) * anterior * anterior
         return out
 
 
