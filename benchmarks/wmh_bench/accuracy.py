@@ -110,7 +110,7 @@ class AccuracyRow(StrictModel):
 class Accuracy(StrictModel):
     """The result of `wmh-bench accuracy`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["accuracy"] = "accuracy"
     environment: Environment
     data: str = Field(description="description of the scans")

@@ -55,7 +55,7 @@ class Activity(StrictModel):
 class Throughput(StrictModel):
     """The result of `wmh-bench throughput`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["throughput"] = "throughput"
     environment: Environment
     backend_description: str = Field(description="library, version and device")

@@ -59,7 +59,7 @@ class BaselineRow(StrictModel):
 class Baseline(StrictModel):
     """The result of `wmh-bench baseline`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["baseline"] = "baseline"
     environment: Environment
     device: str = Field(description="name of the CPU or GPU")

@@ -71,7 +71,7 @@ class LatencyRow(StrictModel):
 class Latency(StrictModel):
     """The result of `wmh-bench latency`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["latency"] = "latency"
     environment: Environment
     min_duration_s: float = Field(description="minimum duration of each measurement")

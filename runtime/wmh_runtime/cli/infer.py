@@ -96,8 +96,8 @@ def infer(
 
     For each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
     quality-control image. For the folder: volumes.csv. A scan that cannot be used is reported with
-    the reason, and the others go on. Exit status: 0 all scans done, 1 some scans failed or were not
-    begun, 2 nothing could be done, 130 interrupted.
+    the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
+    failed or were not begun, 2 nothing could be done, 130 interrupted.
     """
     if not bundle:  # typer's own message would not mention the demo
         advice = "Give a folder from wmh-export, or: --bundle demo."
@@ -114,23 +114,16 @@ def infer(
     )
     opened = load_bundle(bundle)
     with _Display(opened.manifest.warning) as display:
-        try:
-            outcome = segment_folder(
-                source,
-                out,
-                opened,
-                options,
-                save_probability=probability,
-                overwrite=overwrite,
-                fail_fast=fail_fast,
-                progress=display,
-            )
-        except KeyboardInterrupt:  # the second one, or one while no scan is being processed
-            display.close()
-            console.print_error(
-                "interrupted. Finished results are kept; the same command continues."
-            )
-            os._exit(console.EXIT_INTERRUPTED)  # without waiting for the threads at work
+        outcome = segment_folder(
+            source,
+            out,
+            opened,
+            options,
+            save_probability=probability,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            progress=display,
+        )
     _conclude(outcome, display.total, out)
 
 
@@ -193,6 +186,11 @@ class _Display(Progress):
     def stopping(self, running: int) -> None:
         finishing = f"finishing {count_noun(running, 'scan')}" if running else "stopping"
         console.print_warning(f"{finishing}; press Ctrl-C again to stop at once")
+
+    def aborted(self) -> None:
+        self.close()
+        console.print_error("interrupted. Finished results are kept; the same command continues.")
+        os._exit(console.EXIT_INTERRUPTED)  # without waiting for the batches on the devices
 
     def _print_result(self, name: str, sidecars: Sequence[Sidecar]) -> None:
         volumes = ", ".join(

@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Progress:
-    """Is told how a job proceeds, in the caller's thread. The default ignores it."""
+    """Called with the progress of a job, in the caller's thread. The default ignores it."""
 
     def discovered(self, found: Discovery) -> None:
         """The folder has been searched for scans."""
@@ -69,6 +69,9 @@ class Progress:
 
     def failed(self, case: Case, error: WmhError) -> None:
         """A case could not be segmented."""
+
+    def aborted(self) -> None:
+        """The user asked twice. After this the run waits for the batches on the devices only."""
 
     def stopping(self, running: int) -> None:
         """The user asked to stop; this many cases are still being finished."""

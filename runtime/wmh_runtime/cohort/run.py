@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from threadpoolctl import threadpool_limits
@@ -11,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.output_lock import lock_folder
-from wmh_runtime.cohort.runner import Runner, RunningCase, case_threads
+from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
 from wmh_runtime.cohort.scan_memory import MORE_MEMORY
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.dataset.case import Case
@@ -38,8 +39,8 @@ def run(
         job: what to do.
         backends: open, for the job's bundle, one for each device: of one view for the tta `none`
             and `adaptive`, of eight views for `full`.
-        progress: is told of each case.
-        on_span: is told what each thread does.
+        progress: is called for each case.
+        on_span: is called with what each thread does.
 
     Raises:
         InputError: the output folder cannot be written, another run uses it, or all results in it
@@ -59,8 +60,8 @@ def run(
             outcome.failed.append((unreadable, error))
             progress.failed(unreadable, error)
         try:
-            # Scans are preprocessed in parallel: threads of numpy would only take the cores from
-            # the network, spinning.
+            # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the
+            # cores from the network.
             with threadpool_limits(1, user_api="blas"):
                 _run_cases(job, backends, progress, outcome, on_span)
         except BaseException:
@@ -79,25 +80,26 @@ def _run_cases(
         require_same_settings(
             job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
         )
-    masks = Counter(job.paths(case)[0].mask for case in job.cases)
-    name_clashes = {mask for mask, count in masks.items() if count > 1}
-    fatal: list[BaseException] = []  # stops the run
-    with case_threads(len(backends)) as pool, Segmenter(job.model, backends, on_span) as segmenter:
-        runner = Runner(job, segmenter, provenance, name_clashes, pool, on_span)
+    with (
+        ThreadPoolExecutor(max_cases(len(backends)), "case") as pool,
+        Segmenter(job.model, backends, on_span) as segmenter,
+    ):
+        runner = Runner(job, segmenter, provenance, pool, on_span)
         with GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown:
-
-            def should_stop() -> bool:
-                fails_fast = job.fail_fast and bool(outcome.failed)
-                return bool(fatal) or shutdown.requested or fails_fast
-
-            for running in runner.advance(should_stop):
-                _report(running, progress, outcome, fatal)
+            try:
+                for running in runner.advance(
+                    lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
+                ):
+                    _report(running, progress, outcome)
+            except KeyboardInterrupt:
+                progress.aborted()
+                raise
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
-    if fatal and isinstance(lost := fatal[0], DeviceLostError):
+    if isinstance(lost := runner.fatal, DeviceLostError):
         raise DeviceLostError(f"{lost.problem}: {so_far}", lost.remedy, about=lost.about) from lost
-    if fatal:
-        raise fatal[0]
+    if runner.fatal is not None:
+        raise runner.fatal
     not_begun = len(job.cases) + len(job.unreadable) - finished - len(outcome.failed)
     if shutdown.requested and not_begun:
         resumes = "The same command continues."
@@ -105,33 +107,27 @@ def _run_cases(
         raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
 
 
-def _report(
-    running: RunningCase, progress: Progress, outcome: Outcome, fatal: list[BaseException]
-) -> None:
-    """Report that a case got further, is done or has failed; collect what stops the run."""
+def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
+    """Report that a case made progress, is done or has failed."""
     case = running.case
     if not running.result.done():
         progress.predicted(case, running.share)
         return
-    try:
-        sidecars = running.result.result()
-    except DeviceLostError as error:
-        fatal.append(error)
-    except (WmhError, MemoryError) as error:
+    error = running.result.exception()
+    if error is None:
+        (outcome.kept if running.is_kept else outcome.done).append(case)
+        progress.done(case, running.result.result(), kept=running.is_kept)
+    elif isinstance(error, (WmhError, MemoryError)) and not isinstance(error, DeviceLostError):
+        traceback.clear_frames(error.__traceback__)  # they hold the voxels of the scan
         failure = _about_case(error, case)
         outcome.failed.append((case, failure))
         progress.failed(case, failure)
-    except BaseException as error:
-        fatal.append(error)
-    else:
-        (outcome.kept if running.is_kept else outcome.done).append(case)
-        progress.done(case, sidecars, kept=running.is_kept)
 
 
 def _about_case(error: WmhError | MemoryError, case: Case) -> WmhError:
-    """Return an error that names its scan."""
+    """Return an error that names its scan, without the traceback, which would keep its voxels."""
     if isinstance(error, MemoryError):
         return InputError("does not fit into memory", MORE_MEMORY, about=case.path)
     if error.about is None or not isinstance(error, InputError):
         return type(error)(f"{error}", about=case.path)
-    return error
+    return type(error)(error.problem, error.remedy, about=error.about)

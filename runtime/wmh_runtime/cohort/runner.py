@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-import traceback
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError, WmhError
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter, require_channels
@@ -28,33 +25,18 @@ from wmh_runtime.postprocessing.postprocess import postprocess
 from wmh_runtime.preprocessing.preprocess import preprocess
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
-_HELPERS_PER_DEVICE = 4  # threads that preprocess for it, and as many that write
+_CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
 
 
-@contextmanager
-def case_threads(devices: int) -> Iterator[CaseThreads]:
-    """Open the threads of the cases; on a second Ctrl-C they are not waited for."""
-    helpers = max(1, min(_HELPERS_PER_DEVICE * devices, available_cores() // 2))
-    threads = CaseThreads(devices + 2 * helpers)
-    try:
-        yield threads
-    except BaseException as error:
-        threads.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
-        raise
-    threads.shutdown()
-
-
-class CaseThreads(ThreadPoolExecutor):
-    """Threads that process one case each."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(count, "case")
-        self.count = count
+def max_cases(devices: int) -> int:
+    """Return how many cases are processed at a time: one on each device, and some around it."""
+    around = max(1, min(_CASES_BEFORE_A_DEVICE * devices, available_cores() // 2))
+    return devices + 2 * around
 
 
 @dataclass(eq=False)
 class RunningCase:
-    """A case, from when it is taken up until it is reported."""
+    """A case, from when its header is read until it is reported."""
 
     case: Case
     paths: Sequence[OutputPaths]  # of the results, for each output
@@ -65,7 +47,6 @@ class RunningCase:
     result: Future[list[Sidecar]] = field(default_factory=Future)
 
 
-@dataclass(frozen=True)
 class Runner:
     """Segments the cases of a job.
 
@@ -73,20 +54,30 @@ class Runner:
         job: what to do.
         segmenter: open.
         provenance: for the sidecars.
-        name_clashes: masks that several cases would write.
-        pool: threads, one for each case that is processed at a time.
-        on_span: is told what each thread does.
+        pool: threads that process one case each.
+        on_span: is called with what each thread does.
     """
 
-    job: Job
-    segmenter: Segmenter
-    provenance: Provenance
-    name_clashes: Collection[Path]
-    pool: CaseThreads
-    on_span: OnSpan
-    memory: MemoryBudget = field(default_factory=MemoryBudget)
-    running: deque[RunningCase] = field(default_factory=deque)  # in the order of the cases
-    changed: threading.Event = field(default_factory=threading.Event)  # a case got further
+    def __init__(
+        self,
+        job: Job,
+        segmenter: Segmenter,
+        provenance: Provenance,
+        pool: Executor,
+        on_span: OnSpan,
+    ) -> None:
+        self.job = job
+        self.segmenter = segmenter
+        self.provenance = provenance
+        self.on_span = on_span
+        self.fatal: BaseException | None = None  # what stops the run: a lost device, or a bug
+        self._pool = pool
+        self._max_cases = max_cases(len(segmenter.backends))
+        self._memory = MemoryBudget()
+        self._running: deque[RunningCase] = deque()  # in the order of the cases
+        self._changed = threading.Event()  # a case made progress
+        masks = Counter(job.paths(case)[0].mask for case in job.cases)
+        self._name_clashes = {mask for mask, count in masks.items() if count > 1}
 
     def process_case(self, running: RunningCase) -> list[Sidecar]:
         """Segment one scan, from its file to the files of its results."""
@@ -94,7 +85,7 @@ class Runner:
 
         def on_progress(share: float) -> None:
             running.share = share
-            self.changed.set()
+            self._changed.set()
 
         with stage("read"):
             scans = _read_scans(running.case, model.channels)
@@ -114,36 +105,36 @@ class Runner:
             )
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[RunningCase]:
-        """Yield each case when it is done, in order; and the first one whenever it got further.
+        """Yield each case when it is done, in order; and the first one when it made progress.
 
         Args:
-            should_stop: no more cases are begun once it returns true.
+            should_stop: no more cases are begun once it returns true, or `fatal` is set.
         """
         cases = map(self._take_up, self.job.cases)
         following, reported_share = next(cases, None), 0.0
-        while self.running or following:
-            self.changed.clear()
-            if should_stop():
+        while self._running or following:
+            self._changed.clear()
+            if self.fatal is not None or should_stop():
                 following = None
-            first = self.running[0] if self.running else None
+            first = self._running[0] if self._running else None
             if first and first.result.done():
                 reported_share = 0.0
-                yield self.running.popleft()
+                yield self._running.popleft()
             elif following and self._has_room_for(following):
-                self.running.append(following)
+                self._running.append(following)
                 if not following.result.done():
-                    self.pool.submit(self._process_or_keep, following)
+                    self._pool.submit(self._process_or_keep, following)
                 following = next(cases, None)
             elif first and first.share > reported_share:
                 reported_share = first.share
                 yield first
             else:
-                self.changed.wait(_CHECK_SIGNALS_S)
+                self._changed.wait(_CHECK_SIGNALS_S)
 
     @property
     def unfinished(self) -> list[RunningCase]:
         """The cases that are being processed."""
-        return [running for running in tuple(self.running) if not running.result.done()]
+        return [running for running in tuple(self._running) if not running.result.done()]
 
     def _take_up(self, case: Case) -> RunningCase:
         """Read from the header of a scan how much memory it needs."""
@@ -154,10 +145,10 @@ class Runner:
             needed_bytes = estimate_scan_bytes(
                 shape, affine, manifest.preprocessing, manifest.network_shape
             )
-            running.refusal = self.memory.refusal(needed_bytes)
+            running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes
-        except WmhError as error:
-            running.result.set_exception(error)
+        except BaseException as error:
+            self._fail(running, error)
         return running
 
     def _has_room_for(self, following: RunningCase) -> bool:
@@ -165,7 +156,7 @@ class Runner:
         if following.result.done() or not unfinished:
             return True  # it has failed already, or has all memory for itself
         taken_bytes = sum(running.needed_bytes for running in unfinished)
-        return len(unfinished) < self.pool.count and self.memory.has_room(
+        return len(unfinished) < self._max_cases and self._memory.has_room(
             following.needed_bytes, taken_bytes
         )
 
@@ -178,10 +169,14 @@ class Runner:
                     raise running.refusal
                 sidecars = self.process_case(running)
             running.result.set_result(sidecars)
-        except BaseException as error:  # is raised where the case is reported
-            traceback.clear_frames(error.__traceback__)  # so that it does not keep the voxels
-            running.result.set_exception(error)
-        self.changed.set()
+        except BaseException as error:
+            self._fail(running, error)
+        self._changed.set()
+
+    def _fail(self, running: RunningCase, error: BaseException) -> None:
+        if isinstance(error, DeviceLostError) or not isinstance(error, (WmhError, MemoryError)):
+            self.fatal = self.fatal or error
+        running.result.set_exception(error)
 
     def _existing_results(self, running: RunningCase) -> list[Sidecar] | None:
         """Return the results of an earlier run; None if the case has to be segmented."""
@@ -191,7 +186,7 @@ class Runner:
         except UnicodeEncodeError as error:
             advice = "Rename it, or set a UTF-8 locale."
             raise InputError("has a name that is not UTF-8", advice, about=path) from error
-        if (mask := running.paths[0].mask) in self.name_clashes:
+        if (mask := running.paths[0].mask) in self._name_clashes:
             problem = f"would be written to {mask.name}, and so would another scan"
             raise InputError(problem, "Rename one of them.", about=path)
         if job.overwrite:

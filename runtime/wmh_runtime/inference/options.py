@@ -33,11 +33,14 @@ class InferenceOptions:
     min_lesion_mm3: float | None = None  # smallest lesion kept; None: the bundle's
 
     def __post_init__(self) -> None:
-        parse_backend(self.backend)
+        object.__setattr__(self, "backend", parse_backend(self.backend))
         for field, known in (("tta", get_args(Tta)), ("precision", get_args(Precision))):
             if (value := getattr(self, field)) not in known:
                 advice = f"Choose from: {', '.join(known)}."
                 raise InputError(f"is {value}", advice, about=field)
+        for field in ("threads", "batch_size"):
+            if (number := getattr(self, field)) is not None and number < 1:
+                raise InputError(f"is {number}", "Give 1 or more.", about=field)
         threshold, smallest = self.threshold, self.min_lesion_mm3
         if threshold is not None and not 0 < threshold <= 1:
             problem = f"is {threshold:g}, expected above 0 and at most 1"

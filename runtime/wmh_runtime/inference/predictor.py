@@ -6,6 +6,7 @@ batch that fails is run again scan by scan: only a scan that fails alone is lost
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 import time
@@ -60,7 +61,10 @@ _View = tuple[_Request, int, View]  # one view of one slice: the scan, the slice
 
 
 class Predictor:
-    """Predicts several scans at a time. `predict` is called from many threads.
+    """Predicts several scans at a time, within a `with` block. Many threads may call `predict`.
+
+    If a device fails, the other devices finish the scans that they have begun. Nothing new is
+    accepted.
 
     Args:
         backends: open, one for each device, all of the same network.
@@ -77,8 +81,11 @@ class Predictor:
     ) -> None:
         self._outputs = backends[0].shape.outputs
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._error: BaseException | None = None  # why nothing is predicted any more
         self._lock = threading.Lock()
+        self._is_closed = False
+        self._error: BaseException | None = BackendError(  # why nothing is accepted
+            "the predictor is not open", "Use it in a with statement."
+        )
         workers = [_Worker(one, self._requests, needs_all_views, on_span) for one in backends]
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name=f"device_{i}", daemon=True)
@@ -87,25 +94,31 @@ class Predictor:
 
     def __enter__(self) -> Self:
         """Start the threads."""
+        self._error = None
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        """Stop the threads. Scans that still wait fail."""
+        """Stop the threads after the batches in flight. Scans that still wait fail."""
+        self._is_closed = True
         self._stop(BackendError("the predictor is closed"))
-        if kind is not KeyboardInterrupt:  # the user does not want to wait for the last batch
-            for thread in self._threads:
-                thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def predict(self, slices: Floats, on_progress: OnProgress = lambda _: None) -> Prediction:
         """Run the network on the slices of one scan, and wait for the result.
 
         Args:
-            slices: float32 [N, C, S, S], N ≥ 1.
-            on_progress: called in a device's thread with the share of views that came back.
+            slices: float32 [N, C, S, S].
+            on_progress: called in a device's thread with the share of views that came back, 0 to
+                1. The share may go down when adaptive views are added. What it raises is raised
+                here.
 
         Raises:
             BackendError: the execution failed for this scan.
@@ -116,17 +129,23 @@ class Predictor:
         request = _Request(slices, on_progress, prediction, remaining=count)
         with self._lock:
             if self._error is not None:
-                raise self._error
+                raise _copy(self._error)
+            if count == 0:
+                return prediction
             self._requests.put(request)
         return request.result.result()
 
     def _serve(self, worker: _Worker) -> None:
+        def is_stopped() -> bool:
+            return self._is_closed or (self._error is not None and not worker.begun)
+
         try:
-            worker.run(is_stopped=lambda: self._error is not None)
+            worker.run(is_stopped)
         except BaseException as error:  # is raised by `predict`
             self._stop(error)
+        assert self._error is not None
         for request in worker.begun:
-            request.result.set_exception(self._error)
+            request.result.set_exception(_copy(self._error))
 
     def _stop(self, error: BaseException) -> None:
         with self._lock:
@@ -134,7 +153,7 @@ class Predictor:
             with suppress(queue.Empty):
                 while True:
                     if (request := self._requests.get_nowait()) is not None:
-                        request.result.set_exception(self._error)
+                        request.result.set_exception(_copy(self._error))
             for _ in self._threads:  # wakes each of them
                 self._requests.put(None)
 
@@ -217,6 +236,8 @@ class _Worker:
         span = Span("predict", threading.current_thread().name, began_s, self._collected_s)
         self._on_span(span)
         for (request, index, view), probability in zip(batch, outputs, strict=True):
+            if request not in self.begun:  # it has failed in another batch
+                continue
             request.prediction.seconds += span.seconds / len(batch)
             request.accept(index, view, probability)
             if view is _FIRST_VIEW and self._needs_all_views and self._needs_all_views(probability):
@@ -225,7 +246,12 @@ class _Worker:
                 self._other_views.extend((request, index, other) for other in _OTHER_VIEWS)
         for request in {request: None for request, _, _ in batch if request in self.begun}:
             views = len(request.slices) + len(_OTHER_VIEWS) * request.prediction.slices_in_all_views
-            request.on_progress((views - request.remaining) / views)
+            try:
+                request.on_progress((views - request.remaining) / views)
+            except BaseException as error:  # concerns this scan only
+                self.begun.remove(request)
+                request.result.set_exception(error)
+                continue
             if request.remaining == 0:
                 self.begun.remove(request)
                 request.result.set_result(request.prediction)
@@ -239,4 +265,9 @@ class _Worker:
             self._retries.extend([v for v in batch if v[0] is one] for one in requests)
         elif (request := batch[0][0]) in self.begun:
             self.begun.remove(request)
-            request.result.set_exception(error)
+            request.result.set_exception(_copy(error))
+
+
+def _copy(error: BaseException) -> BaseException:
+    """Return an error for one scan: its own traceback, which keeps no other scan in memory."""
+    return copy.copy(error).with_traceback(None)

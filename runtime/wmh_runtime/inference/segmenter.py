@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, cast
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -14,6 +16,7 @@ from nibabel.spatialimages import SpatialImage
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, scan_from_image
 from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.inference.options import InferenceOptions
@@ -26,7 +29,8 @@ from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta
 from wmh_runtime.types import Floats
 
-Image: TypeAlias = Scan | SpatialImage  # as this package reads it, or as nibabel does
+# A file, an image of nibabel, or a scan of this package.
+Image: TypeAlias = str | PathLike[str] | SpatialImage | Scan
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,8 @@ class Segmenter:
         Args:
             images: the image, or one for each channel of the bundle, by name or in order; all on
                 one grid.
-            on_progress: called with the share of the network's work that is done, 0 to 1.
+            on_progress: called in another thread with the share of the network's work that is done,
+                0 to 1. What it raises is raised here.
 
         Raises:
             InputError: an image is missing or too many, is not a usable volume, lies on another
@@ -149,10 +154,21 @@ class Segmenter:
                 problem = f"are {', '.join(images)}, expected {', '.join(channels)}"
                 raise InputError(problem, "Give one image for each channel.", about="channels")
             images = [images[channel] for channel in channels]
-        elif isinstance(images, Scan | SpatialImage):
-            images = [images]
+        elif not isinstance(images, list | tuple):
+            images = [cast(Image, images)]
         require_channels(images, channels)
-        return [one if isinstance(one, Scan) else scan_from_image(one) for one in images]
+        return [_scan_from(image) for image in images]
+
+
+def _scan_from(image: Image) -> Scan:
+    if isinstance(image, Scan):
+        return image
+    if isinstance(image, SpatialImage):
+        return scan_from_image(image)
+    if isinstance(image, str | PathLike):
+        return read_scan(Path(image))
+    problem = f"is of type {type(image).__name__}, expected a path, an image of nibabel or a Scan"
+    raise InputError(problem, "For an array, use scan_from_array.", about="image")
 
 
 def require_channels(images: Sequence[object], channels: Sequence[str]) -> None:

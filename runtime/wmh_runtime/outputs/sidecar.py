@@ -1,4 +1,4 @@
-"""The record beside every mask: what was found, in what, by what. It makes a mask reproducible."""
+"""The sidecar: a JSON file beside each mask that says what was found, and how it was made."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Lesion(StrictModel):
 class Sidecar(StrictModel):
     """What was found of one output in one scan."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     Description: str
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
     Sources: list[str]
@@ -136,7 +136,7 @@ class Sidecar(StrictModel):
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """Return the record in a file, or None where there is none of this version."""
+    """Return the sidecar in a file; None if it is not one of this version."""
     try:
         return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):

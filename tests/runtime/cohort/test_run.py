@@ -1,5 +1,6 @@
 """Cases are processed several at a time, reported in order, in bounded memory, whatever fails."""
 
+import copy
 import gc
 import threading
 import time
@@ -142,7 +143,7 @@ class Refusing(FakeBackend):
 
     def _execute(self, batch):
         if (batch == self.number + 1).any():
-            raise self.error
+            raise copy.copy(self.error)
         return super()._execute(batch)
 
 
@@ -220,16 +221,71 @@ def test_a_lost_device_ends_the_run_and_finished_predictions_are_written(world):
     assert all(scan.written is None for scan in scans[5:])
 
 
+def test_when_one_of_two_devices_is_lost_the_other_finishes_what_it_has_begun(world):
+    slow = threading.Event()
+
+    class Slow(FakeBackend):
+        def _execute(self, batch):
+            slow.set()
+            time.sleep(0.02)
+            return super()._execute(batch)
+
+    class Lost(FakeBackend):
+        def _execute(self, batch):
+            slow.wait(5)
+            raise DeviceLostError("fell off the bus")
+
+    scans = [FakeScan(number, slices=8) for number in range(20)]
+    with pytest.raises(DeviceLostError, match="fell off the bus"):
+        world.run(scans, Slow(world.shape, 1), Lost(world.shape, 1))
+    written = [scan for scan in scans if scan.written is not None]
+    assert written
+    for scan in written:
+        np.testing.assert_allclose(scan.written, [logistic(scan.number + 1)] * 8, rtol=1e-6)
+
+
+def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(world):
+    used_late = []
+
+    class Watched(FakeBackend):
+        def _execute(self, batch):
+            time.sleep(0.01)
+            if not self._is_open:
+                used_late.append(len(batch))
+            return super()._execute(batch)
+
+    class Impatient(Recorder):
+        is_aborted = False
+
+        def done(self, case, sidecars, *, kept):
+            super().done(case, sidecars, kept=kept)
+            raise KeyboardInterrupt
+
+        def aborted(self):
+            self.is_aborted = True
+
+    progress = Impatient()
+    backend = Watched(world.shape, 1)
+    with pytest.raises(KeyboardInterrupt), backend:
+        world.run([FakeScan(number) for number in range(40)], backend, progress=progress)
+    assert progress.is_aborted
+    assert len(progress.reported) == 1
+    time.sleep(0.1)
+    assert used_late == []
+
+
 def test_an_unexpected_exception_stops_the_run(world):
+    # The first case is slow, so the bug of the second is known long before it is reported.
+    scans = [FakeScan(0, write_s=0.5), FakeScan(1, fails="bug"), *map(FakeScan, range(2, 60))]
     with pytest.raises(ZeroDivisionError):
-        world.run([FakeScan(0), FakeScan(1, fails="bug"), *map(FakeScan, range(2, 60))])
-    assert sum(scan.written is not None for scan in world.scans.values()) < 30
+        world.run(scans)
+    assert sum(scan.written is not None for scan in scans) <= 5
 
 
 def test_no_more_cases_are_processed_than_memory_holds(world):
     world.free = lambda: 10
     world.run([FakeScan(number, needed_bytes=4, write_s=0.01) for number in range(12)])
-    assert max(world.peaks) <= 8  # two of 4 fit into 10, three do not
+    assert max(world.peaks) == 8  # two of 4 fit into 10, three do not
 
 
 def test_memory_that_the_network_takes_is_not_there_for_cases(world):
@@ -239,6 +295,7 @@ def test_memory_that_the_network_takes_is_not_there_for_cases(world):
     world.free = lambda: -100 if device.batches_executed else 20
     outcome = world.run([FakeScan(number, needed_bytes=4) for number in range(30)], device)
     assert not outcome.failed
+    assert max(world.peaks[:3]) >= 8  # before, several are processed at a time
     assert world.peaks[-10:] == [4] * 10
 
 
@@ -265,10 +322,12 @@ def test_a_failed_case_does_not_keep_its_voxels(world, monkeypatch):
         return preprocessed
 
     monkeypatch.setattr(runner_module, "preprocess", watched)
-    outcome = world.run([FakeScan(number, fails="write") for number in range(3)])
+    backend = Refusing(world.shape, 2, BackendError("refused"))
+    scans = [FakeScan(0, fails="write"), FakeScan(1, fails="write"), FakeScan(2)]
+    outcome = world.run(scans, backend)
     assert len(outcome.failed) == 3
     gc.collect()
-    assert [one() for one in kept] == [None] * 3
+    assert all(reference() is None for reference in kept)
 
 
 def test_an_exception_of_the_listener_stops_the_run(world):

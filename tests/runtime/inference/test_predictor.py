@@ -107,7 +107,7 @@ def test_slices_of_several_scans_share_batches():
     threading.Timer(0.3, begin.set).start()
     predict_all([scan(3, number) for number in range(10)], backend)
     # The first batches hold what had arrived when the device was free.
-    assert len(backend.batches) <= 10
+    assert len(backend.batches) <= 9
 
 
 @settings(max_examples=40)
@@ -206,6 +206,46 @@ def test_a_lost_device_fails_every_scan_now_and_later():
         for number in range(3):
             with pytest.raises(DeviceLostError, match="fell off the bus"):
                 predictor.predict(scan(3, number))
+
+
+def test_an_error_of_one_scan_holds_nothing_of_another():
+    # Each caller gets an exception of its own: a shared one would collect all their tracebacks.
+    class Lost(CornerBackend):
+        def _execute(self, batch):
+            raise DeviceLostError("fell off the bus", "Check it.", about="GPU")
+
+    errors = []
+    with Lost(2) as backend, Predictor([backend]) as predictor:
+        for number in range(3):
+            with pytest.raises(DeviceLostError) as raised:
+                predictor.predict(scan(3, number))
+            errors.append(raised.value)
+    assert len({id(error) for error in errors}) == 3
+    assert {str(error) for error in errors} == {"GPU: fell off the bus. Check it."}
+    assert {(error.problem, error.remedy) for error in errors} == {
+        ("fell off the bus", "Check it.")
+    }
+
+
+def test_what_the_progress_callback_raises_fails_its_scan_only():
+    def refuse(share):
+        raise RuntimeError("no more")
+
+    with CornerBackend(2) as backend, Predictor([backend]) as predictor:
+        with pytest.raises(RuntimeError, match="no more"):
+            predictor.predict(scan(5, 0), refuse)
+        prediction = predictor.predict(scan(3, 1))
+    np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
+
+
+def test_a_predictor_that_is_not_open_says_so():
+    with pytest.raises(BackendError, match=r"is not open\. Use it in a with statement"):
+        Predictor([CornerBackend()]).predict(scan(1, 0))
+
+
+def test_no_slices_give_no_probabilities():
+    with CornerBackend() as backend, Predictor([backend]) as predictor:
+        assert predictor.predict(scan(0, 0)).probability.shape == (0, 1, SIDE_PX, SIDE_PX)
 
 
 def test_an_unexpected_error_reaches_the_caller():

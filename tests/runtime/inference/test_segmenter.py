@@ -96,7 +96,10 @@ def test_images_of_nibabel_and_arrays_are_segmented_like_files(tmp_path):
         FakeBackend(NetworkShape(1, 1, TOY_SIZE_PX)) as backend,
         Segmenter(model, [backend]) as segmenter,
     ):
-        masks = [segmenter.segment(one)["wmh"].mask for one in (read_scan(path), image, array)]
+        images = (read_scan(path), image, array, path, str(path))
+        masks = [segmenter.segment(one)["wmh"].mask for one in images]
+        with pytest.raises(InputError, match=r"is of type ndarray, .* use scan_from_array"):
+            segmenter.segment(image.get_fdata())
         masks.append(segmenter.segment({"flair": image})["wmh"].mask)
     assert masks[0].sum() == 8
     for mask in masks[1:]:
