@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -118,7 +117,6 @@ def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)
     elif isinstance(error, (WmhError, MemoryError)) and not isinstance(error, DeviceLostError):
-        traceback.clear_frames(error.__traceback__)  # they hold the voxels of the scan
         failure = _about_case(error, case)
         outcome.failed.append((case, failure))
         progress.failed(case, failure)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cohort import run as run_module
@@ -247,12 +248,27 @@ def test_when_one_of_two_devices_is_lost_the_other_finishes_what_it_has_begun(wo
 def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(world):
     used_late = []
 
-    class Watched(FakeBackend):
-        def _execute(self, batch):
-            time.sleep(0.01)
-            if not self._is_open:
-                used_late.append(len(batch))
-            return super()._execute(batch)
+    class Watched(Backend):
+        """A device that its own thread waits for, as a TensorRT engine does."""
+
+        name = device = "watched"
+        precision = "fp32"
+        is_closed = False
+
+        def _open(self):
+            pass
+
+        def _close(self):
+            self.is_closed = True
+
+        def _submit(self, batch):
+            def wait():
+                time.sleep(0.05)
+                if self.is_closed:
+                    used_late.append(len(batch))
+                return np.zeros((len(batch), *self.shape.output_shape), np.float32)
+
+            return wait
 
     class Impatient(Recorder):
         is_aborted = False
@@ -270,7 +286,7 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
         world.run([FakeScan(number) for number in range(40)], backend, progress=progress)
     assert progress.is_aborted
     assert len(progress.reported) == 1
-    time.sleep(0.1)
+    time.sleep(0.2)
     assert used_late == []
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.errors import BackendError, DeviceLostError
-from wmh_runtime.inference.predictor import Predictor
+from wmh_runtime.inference.predictor import Predictor, _Request
 from wmh_runtime.tta import VIEWS
-from wmh_runtime.types import NetworkShape
+from wmh_runtime.types import NetworkShape, Prediction
 
 SIDE_PX = 3
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=SIDE_PX)
@@ -151,6 +151,19 @@ def test_a_batch_that_fails_once_changes_no_bit(counts, failing, batch_size):
     together = predict_all(scans, Hiccup(batch_size), needs_all_views=lambda _: True)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.probability, other.probability)
+
+
+@given(order=st.permutations(VIEWS[1:]))
+def test_views_in_any_order_add_up_to_the_same_bits(order):
+    slices = scan(1, 0) / 7
+    sums = []
+    for views in (VIEWS[1:], order):
+        request = _Request(slices, print, Prediction(np.empty_like(slices)), remaining=8)
+        for view in (VIEWS[0], *views):
+            request.accept(0, view, corner(view.apply(slices[0])))
+        assert request.remaining == 0
+        sums.append(request.prediction.probability)
+    np.testing.assert_array_equal(*sums)
 
 
 @settings(max_examples=40)
