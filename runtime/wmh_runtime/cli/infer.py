@@ -32,17 +32,19 @@ app = console.command_line("Segment white matter hyperintensities in FLAIR scans
 @app.command(**console.ONLY_COMMAND)
 def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the results; mirrors the source.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
     bundle: Annotated[
         str,
-        typer.Option(metavar="FOLDER|demo", help="Model: a folder from wmh-export, or demo."),
+        typer.Option(
+            metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
+        ),
     ] = "",
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Probability threshold (0–1]. Default: the bundle's."),
+        typer.Option(help="Probability threshold, above 0 and at most 1. Default: the bundle's."),
     ] = None,
     min_lesion_mm3: Annotated[
         float | None,
@@ -75,8 +77,8 @@ def infer(
         int | None,
         typer.Option(
             min=1,
-            help="Slices per batch; the last batch is padded. Default: 1 on CPUs, where it is"
-            " fastest; eight views on GPUs.",
+            help="Slices per batch; the last batch is padded. Default: 1 on CPUs (the fastest); on"
+            " GPUs as many as make eight views.",
         ),
     ] = None,
     overwrite: Annotated[

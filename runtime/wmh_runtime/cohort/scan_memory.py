@@ -46,7 +46,7 @@ class MemoryBudget:
         return InputError(f"needs about {needed} GB of memory, {free} are free", MORE_MEMORY)
 
     def has_room(self, needed_bytes: int, taken_bytes: int) -> bool:
-        """Say whether a scan fits beside those that are being processed."""
+        """Say whether a scan fits into memory in addition to those that are being processed."""
         # Approximate: they have not taken all of their memory yet.
         return taken_bytes + needed_bytes <= min(self._total, self._free() + taken_bytes)
 

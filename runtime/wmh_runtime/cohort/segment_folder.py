@@ -36,7 +36,7 @@ def segment_folder(
         save_probability: also write probability maps.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
-        progress: is told how the run proceeds.
+        progress: is called with the progress of the run.
 
     Returns:
         The scans that are done, kept from an earlier run, and failed with the reason.

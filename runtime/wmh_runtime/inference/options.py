@@ -38,6 +38,8 @@ class InferenceOptions:
             if (value := getattr(self, field)) not in known:
                 advice = f"Choose from: {', '.join(known)}."
                 raise InputError(f"is {value}", advice, about=field)
+        if not isinstance(self.gpus, tuple) or not all(isinstance(i, int) for i in self.gpus):
+            raise InputError(f"is {self.gpus}", "Give a tuple of GPU indices.", about="gpus")
         for field in ("threads", "batch_size"):
             if (number := getattr(self, field)) is not None and number < 1:
                 raise InputError(f"is {number}", "Give 1 or more.", about=field)

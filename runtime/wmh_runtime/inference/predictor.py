@@ -70,7 +70,7 @@ class Predictor:
         backends: open, one for each device, all of the same network.
         needs_all_views: decides whether a slice is run in the other seven views too (adaptive
             test-time augmentation). None: no slice is.
-        on_span: is told of each batch.
+        on_span: is called after each batch.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ class Segmenter:
     Args:
         model: channels, preprocessing, outputs.
         backends: open, one for each device: of one view if the model is adaptive.
-        on_span: is told what the devices do.
+        on_span: is called after each batch.
     """
 
     def __init__(

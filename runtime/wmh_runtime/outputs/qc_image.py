@@ -1,8 +1,7 @@
-"""The quality-control picture of a scan: one page that a researcher judges at a glance.
+"""The quality-control image of a scan: one page to check orientation, outlines and missed lesions.
 
-Was the right anatomy read the right way up, are the lesions outlined where they are, was anything
-missed? A header says what was found, a grid of slices from inferior to superior shows it, and a
-footer says how to read the picture.
+A header has the results, a grid of slices from inferior to superior shows the outlined lesions, and
+a footer explains how to read the image.
 """
 
 from __future__ import annotations
@@ -105,12 +104,12 @@ def draw_quality_control(
     pixel_mm: tuple[float, float],
     caption: QcCaption,
 ) -> Image.Image:
-    """Draw the quality-control picture of a scan.
+    """Draw the quality-control image of a scan.
 
     Args:
-        slices: (n, rows, cols), raw intensities as an anatomist looks at them: slice 0 is the most
+        slices: (n, rows, cols), raw intensities in display order: slice 0 is the most
             inferior, row 0 the most anterior, column 0 the patient's right.
-        head: (n, rows, cols), the head; where it is nowhere, all of the slices are shown.
+        head: (n, rows, cols), the head; if it is empty, all slices are shown.
         masks: (n, rows, cols), lesion.
         pixel_mm: (height, width) of a pixel in mm.
         caption: what the header says.

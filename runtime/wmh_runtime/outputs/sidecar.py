@@ -25,7 +25,7 @@ _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
 class Settings(StrictModel):
-    """All that decides a result besides the scan: with one version, equal settings, equal masks."""
+    """What decides a result besides the scan: equal settings and versions give equal masks."""
 
     model_id: str
     bundle: str
@@ -35,13 +35,13 @@ class Settings(StrictModel):
     precision: str
     tta: Tta
     empty_slice_threshold: float | None = Field(
-        default=None, description="of adaptive: slices below this everywhere got one view"
+        default=None, description="with adaptive views: slices below it everywhere got one view"
     )
 
     @classmethod
     def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
         """Gather the settings of one output."""
-        bound = bundle.manifest.empty_slice_threshold(output) if tta == "adaptive" else None
+        threshold = bundle.manifest.empty_slice_threshold(output) if tta == "adaptive" else None
         return cls(
             model_id=bundle.manifest.model_id,
             bundle=bundle.manifest.name,
@@ -50,7 +50,7 @@ class Settings(StrictModel):
             device=backend.device,
             precision=backend.precision,
             tta=tta,
-            empty_slice_threshold=bound,
+            empty_slice_threshold=threshold,
         )
 
 
@@ -78,7 +78,7 @@ class Lesion(StrictModel):
 
 
 class Sidecar(StrictModel):
-    """What was found of one output in one scan."""
+    """The result for one output of one scan."""
 
     schema_version: Literal[2] = 2
     Description: str
@@ -90,11 +90,15 @@ class Sidecar(StrictModel):
     lesion_count: int
     lesions: list[Lesion] = Field(description="largest first")
     slices: int
-    slices_executed: int = Field(description="the others show no head; their probability is 0")
-    slices_in_all_views: int = Field(description="the others of these: in one view")
+    slices_executed: int = Field(
+        description="the other slices show no head; their probability is 0"
+    )
+    slices_in_all_views: int = Field(
+        description="of the executed slices; the others were executed in one view"
+    )
     warnings: list[str]
-    versions: dict[str, str] = Field(description="of what made the result")
-    seconds: dict[str, float] = Field(description="by step, on the machine that did it")
+    versions: dict[str, str] = Field(description="of Python and the libraries used")
+    seconds: dict[str, float] = Field(description="by stage")
 
     @classmethod
     def from_result(

@@ -42,7 +42,7 @@ def find_lesions(
     min_lesion_mm3: float,
     voxel_volume_mm3: float,
 ) -> Lesions:
-    """Cut a probability map and keep the 26-connected components that are large enough.
+    """Apply a threshold, and keep the 26-connected components that are large enough.
 
     Args:
         probability: (x, y, z), in [0, 1].

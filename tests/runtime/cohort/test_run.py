@@ -29,7 +29,7 @@ from wmh_runtime.errors import BackendError, DeviceLostError, InputError
 
 @dataclass
 class FakeScan:
-    """How one case behaves in each room. Its slices all have one value, its number."""
+    """How one case behaves at each stage. Its slices all have one value."""
 
     number: int
     slices: int = 3
@@ -59,7 +59,7 @@ class Recorder(Progress):
 
 
 class World:
-    """Fake rooms around the runner: reading, preprocessing, postprocessing, writing."""
+    """Fakes around the runner: reading, preprocessing, postprocessing, writing."""
 
     def __init__(self, bundle, out, patch):
         self.bundle, self.out = bundle, out
