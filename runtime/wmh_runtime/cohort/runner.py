@@ -92,6 +92,7 @@ class Runner:
         with stage("preprocess"):
             preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
+        stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         with stage("postprocess"):
             segmentation = postprocess(prediction, preprocessed, model.outputs)
         with stage("write"):
@@ -100,7 +101,7 @@ class Runner:
                 segmentation,
                 self.provenance,
                 running.paths,
-                stage.seconds | {"predict": prediction.seconds},
+                stage.seconds,
                 save_probability=self.job.save_probability,
             )
 
