@@ -84,15 +84,15 @@ def _run_cases(
         Segmenter(job.model, backends, on_span) as segmenter,
     ):
         runner = Runner(job, segmenter, provenance, pool, on_span)
-        with GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown:
-            try:
+        try:
+            with GracefulShutdown(lambda: progress.stopping(len(runner.unfinished))) as shutdown:
                 for running in runner.advance(
                     lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
                 ):
                     _report(running, progress, outcome)
-            except KeyboardInterrupt:
-                progress.aborted()
-                raise
+        except KeyboardInterrupt:
+            progress.aborted()
+            raise
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):
