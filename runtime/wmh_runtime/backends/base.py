@@ -60,12 +60,11 @@ class Backend(ABC):
         self._is_open = False
         self._close()
 
-    def predict(self, slices: Floats, on_executed: Callable[[float], None] | None = None) -> Floats:
+    def predict(self, slices: Floats) -> Floats:
         """Return the probability of each output in each pixel.
 
         Args:
             slices: float32 [N, C, S, S], N of any size, 0 included.
-            on_executed: called after each batch with the fraction of slices done, 0 to 1.
 
         Returns:
             float32 [N, K, S, S], in [0, 1].
@@ -81,8 +80,6 @@ class Backend(ABC):
         for outputs in self.execute_all(list(batch) for batch in batches):
             start, end = end, end + len(outputs)
             probabilities[start:end] = outputs
-            if on_executed is not None:
-                on_executed(end / len(slices))
         return probabilities
 
     def execute_all(self, batches: Iterable[Sequence[Floats]]) -> Iterator[Floats]:
