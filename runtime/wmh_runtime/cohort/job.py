@@ -71,7 +71,7 @@ class Progress:
         """A case could not be segmented."""
 
     def aborted(self) -> None:
-        """The user asked twice. The run waits for the devices only; this may be called again."""
+        """The user asked again. The run waits for the devices only; this may be called again."""
 
     def stopping(self, running: int) -> None:
         """The user asked to stop; this many cases are still being finished."""

@@ -84,24 +84,16 @@ def _run_cases(
     def on_request() -> None:
         progress.stopping(len(runner.unfinished) if runner else 0)
 
-    try:
-        with (
-            GracefulShutdown(on_request) as shutdown,
-            ThreadPoolExecutor(max_cases(len(backends)), "case") as pool,
-            Segmenter(job.model, backends, on_span) as segmenter,
+    with (
+        GracefulShutdown(on_request, progress.aborted) as shutdown,
+        ThreadPoolExecutor(max_cases(len(backends)), "case") as pool,
+        Segmenter(job.model, backends, on_span) as segmenter,
+    ):
+        runner = Runner(job, segmenter, provenance, pool, on_span)
+        for running in runner.advance(
+            lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
-            runner = Runner(job, segmenter, provenance, pool, on_span)
-            try:
-                for running in runner.advance(
-                    lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
-                ):
-                    _report(running, progress, outcome)
-            except KeyboardInterrupt:  # before the devices are waited for
-                progress.aborted()
-                raise
-    except KeyboardInterrupt:  # also one that came while they were
-        progress.aborted()
-        raise
+            _report(running, progress, outcome)
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):

@@ -196,7 +196,7 @@ class Runner:
             path,
             running.paths,
             self.provenance.settings,
-            with_probability=job.save_probability,
+            save_probability=job.save_probability,
             any_backend=job.any_backend,
         )
 

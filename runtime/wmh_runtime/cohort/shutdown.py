@@ -22,10 +22,16 @@ class GracefulShutdown:
 
     Args:
         on_request: called at the first signal, in the middle of what the main thread does.
+        on_abort: called at each later one, before KeyboardInterrupt is raised.
     """
 
-    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_request: Callable[[], None] = lambda: None,
+        on_abort: Callable[[], None] = lambda: None,
+    ) -> None:
         self._on_request = on_request
+        self._on_abort = on_abort
         self._requested_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -52,4 +58,5 @@ class GracefulShutdown:
             self._requested_at = now
             self._on_request()
         elif now - self._requested_at >= _SAME_REQUEST_S:
+            self._on_abort()
             raise KeyboardInterrupt

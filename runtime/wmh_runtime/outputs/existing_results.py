@@ -21,7 +21,7 @@ def find_existing_results(
     paths: Sequence[OutputPaths],
     settings: Sequence[Settings],
     *,
-    with_probability: bool,
+    save_probability: bool,
     any_backend: bool,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
@@ -30,7 +30,7 @@ def find_existing_results(
         scan: the file.
         paths: of the results, for each output.
         settings: of this run, for each output.
-        with_probability: a finished scan has a probability map too.
+        save_probability: a finished scan has a probability map too.
         any_backend: results of another backend or device, in the same precision, are kept.
 
     Raises:
@@ -57,7 +57,7 @@ def find_existing_results(
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
-        files = [to.mask, to.picture, *([to.probability] if with_probability else [])]
+        files = [to.mask, to.picture, *([to.probability] if save_probability else [])]
         if not all(path.exists() for path in files):
             return None
     return sidecars

@@ -216,10 +216,14 @@ def test_a_batch_that_fails_costs_only_the_case_that_made_it_fail(world, batch_s
 def test_a_lost_device_ends_the_run_and_finished_predictions_are_written(world):
     scans = [FakeScan(number) for number in range(50)]
     backend = Refusing(world.shape, 5, DeviceLostError("fell off the bus"))
-    with pytest.raises(DeviceLostError, match="fell off the bus: stopped after 5 of 50 scans"):
+    with pytest.raises(DeviceLostError, match=r"fell off the bus: stopped after (\d+) of 50 scans"):
         world.run(scans, backend)
-    assert world.progress.reported == [0, 1, 2, 3, 4]
-    assert all(scan.written is None for scan in scans[5:])
+    # The threads of the cases reach the predictor in any order: a later case may be finished too.
+    assert world.progress.reported[:5] == [0, 1, 2, 3, 4]
+    assert 5 not in world.progress.reported
+    written = [scan.number for scan in scans if scan.written is not None]
+    assert written == world.progress.reported
+    assert len(written) < 20
 
 
 def test_when_one_of_two_devices_is_lost_the_other_finishes_what_it_has_begun(world):
@@ -271,20 +275,14 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
             return wait
 
     class Impatient(Recorder):
-        is_aborted = False
-
         def done(self, case, sidecars, *, kept):
             super().done(case, sidecars, kept=kept)
             raise KeyboardInterrupt
-
-        def aborted(self):
-            self.is_aborted = True
 
     progress = Impatient()
     backend = Watched(world.shape, 1)
     with pytest.raises(KeyboardInterrupt), backend:
         world.run([FakeScan(number) for number in range(40)], backend, progress=progress)
-    assert progress.is_aborted
     assert len(progress.reported) == 1
     time.sleep(0.2)
     assert used_late == []
