@@ -14,11 +14,11 @@ def test_a_log_file_gets_a_line_now_and_then_instead_of_a_bar(capsys, monkeypatc
         bar.advance(hidden)
         for _ in range(5):
             bar.advance(task)  # at 50 s, 75 s, 100 s, 125 s and 150 s
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in told] == ["segmenting: 2 of 5", "segmenting: 5 of 5"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["segmenting: 2 of 5", "segmenting: 5 of 5"]
 
 
-def test_a_hidden_task_is_not_told(capsys, monkeypatch):
+def test_a_hidden_task_is_not_reported(capsys, monkeypatch):
     monkeypatch.setattr(console, "_LINE_EVERY_S", 0.0)
     with console.progress_bar() as bar:
         task = bar.add_task("preparing", total=3, visible=False)
@@ -28,7 +28,7 @@ def test_a_hidden_task_is_not_told(capsys, monkeypatch):
         assert capsys.readouterr().err.startswith("preparing: 2 of 3")
 
 
-def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_while_loading_is_reported_in_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit) as stop:
@@ -37,7 +37,7 @@ def test_ctrl_c_amid_loading_is_told_in_words(tmp_path, monkeypatch, capsys):
     assert "interrupted; nothing was begun" in capsys.readouterr().err
 
 
-def test_ctrl_c_that_nobody_listens_for_is_told_in_a_word(run_command):
+def test_ctrl_c_without_a_handler_is_reported_in_one_line(run_command):
     app = console.command_line("Wait.")
 
     @app.command()

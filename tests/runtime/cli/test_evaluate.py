@@ -180,7 +180,7 @@ def test_an_empty_reference_is_scored_by_the_convention(heads, run):
     assert "AVD             0.0 % [0.0, 0.0] (1 without value)" in said
 
 
-def test_a_scan_of_another_grid_is_not_drawn_but_told(heads, run):
+def test_a_scan_of_another_grid_is_not_drawn_and_is_reported(heads, run):
     change(heads / "heads" / "sub-02_FLAIR.nii.gz", lambda voxels: None, shift_mm=3)
     status, _, errors = run("--scans", heads / "heads")
     assert status == 0
@@ -219,7 +219,7 @@ def test_a_table_names_pairs_and_sites(heads, run_command):
 
 
 @pytest.mark.parametrize("library", ["scipy", "matplotlib"])
-def test_a_library_that_is_missing_is_told_before_any_work(library, heads, run, monkeypatch):
+def test_a_missing_library_is_reported_before_any_work(library, heads, run, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     status, said, errors = run()
     assert (status, said) == (2, "")

@@ -113,7 +113,7 @@ def test_thresholds_out_of_range_stop_before_anything(tmp_path, infer, options):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_bad_scan_is_told_and_the_others_go_on(tmp_path, infer):
+def test_one_bad_scan_is_reported_and_the_others_are_segmented(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     (tmp_path / "scans" / "b.nii").write_bytes(b"")
     whole = write_head(tmp_path / "scans" / "c.nii.gz").read_bytes()
@@ -157,14 +157,14 @@ def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
     assert (status, "another run writes to it" in errors) == (2, True)
 
 
-def record_of(out):
+def read_record(out):
     return json.loads((out / "a_label-WMH_mask.json").read_text())
 
 
 def test_one_view_has_its_own_threshold(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     assert infer("--tta", "none")[0] == 0
-    record = record_of(tmp_path / "out")
+    record = read_record(tmp_path / "out")
     assert record["settings"]["tta"] == "none"
     assert record["settings"]["output"]["threshold"] == 0.8
     assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 0)
@@ -176,12 +176,12 @@ def test_adaptive_looks_again_where_something_may_be(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     assert infer("--tta", "adaptive", "--probability", out=tmp_path / "adaptive")[0] == 0
     assert infer("--probability", out=tmp_path / "full")[0] == 0
-    record = record_of(tmp_path / "adaptive")
+    record = read_record(tmp_path / "adaptive")
     assert record["settings"]["tta"] == "adaptive"
     assert (record["slices_executed"], record["slices_in_all_views"]) == (6, 2)
     assert record["settings"]["empty_slice_threshold"] == 0.6
-    assert record_of(tmp_path / "full")["settings"]["empty_slice_threshold"] is None
-    assert record_of(tmp_path / "full")["slices_in_all_views"] == 6
+    assert read_record(tmp_path / "full")["settings"]["empty_slice_threshold"] is None
+    assert read_record(tmp_path / "full")["slices_in_all_views"] == 6
     found = [
         np.asarray(nib.load(tmp_path / how / "a_label-WMH_probseg.nii.gz").dataobj)
         for how in ("adaptive", "full")
@@ -193,7 +193,7 @@ def test_a_lower_threshold_lowers_what_counts_as_empty(tmp_path, infer, toy_bund
     # 0.6 belongs to the threshold of 0.75: at half of that it is 0.3, and no slice is below.
     write_head(tmp_path / "scans" / "a.nii")
     assert infer("--tta", "adaptive", "--threshold", "0.375")[0] == 0
-    record = record_of(tmp_path / "out")
+    record = read_record(tmp_path / "out")
     assert record["settings"]["empty_slice_threshold"] == pytest.approx(0.3)
     assert record["slices_in_all_views"] == 6
 
@@ -213,7 +213,7 @@ def test_another_empty_slice_threshold_is_another_result(tmp_path, infer, toy_bu
     assert (status, "2 empty_slice_thresholds, expected 1" in errors) == (2, True)
 
 
-def test_adaptive_needs_a_bundle_that_says_what_is_empty(tmp_path, infer, toy_bundle):
+def test_adaptive_needs_a_bundle_with_an_empty_slice_threshold(tmp_path, infer, toy_bundle):
     manifest = json.loads((toy_bundle / "manifest.json").read_text())
     manifest["calibration"]["empty_slice_thresholds"] = []
     (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
@@ -269,7 +269,7 @@ def test_finished_results_are_kept(tmp_path, infer):
     status, said, _ = infer()
     assert status == 0
     assert "1 scan finished, 1 of them by earlier runs" in said
-    assert "a.nii: WMH" not in said  # it was told by the run that made it
+    assert "a.nii: WMH" not in said  # the run that made it printed it
     assert mask.stat().st_mtime_ns == before
     assert len(rows_of(tmp_path / "out")) == 1
 
@@ -452,7 +452,9 @@ def test_a_scan_that_vanishes_fails_alone(tmp_path, infer, monkeypatch):
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii"]
 
 
-def test_what_a_killed_run_left_is_removed_whatever_has_its_number_now(tmp_path, infer):
+def test_temporary_files_of_a_killed_run_are_removed_whatever_process_has_its_number(
+    tmp_path, infer
+):
     write_head(tmp_path / "scans" / "site" / "a.nii")
     left = tmp_path / "out" / f"{temporary_prefix()}1-0123abcd.csv"  # 1 is always alive
     left.parent.mkdir()
@@ -469,7 +471,7 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
 
 
-def test_a_forgotten_bundle_is_one_line_that_knows_of_the_demo(tmp_path, run_command):
+def test_a_missing_bundle_is_reported_in_one_line_that_names_the_demo(tmp_path, run_command):
     status, _, errors = run_command(main, tmp_path / "scans", tmp_path / "out")
     assert status == 2
     assert errors.count("\n") == 1
@@ -484,7 +486,7 @@ def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
     assert "this bundle takes 2 (flair, t1)" in errors
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, infer, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported_before_any_work(tmp_path, infer, monkeypatch):
     import tempfile
 
     def refuse(*_args, **_kwargs):
@@ -505,7 +507,7 @@ def test_the_sidecar_names_the_versions_that_made_it(tmp_path, infer):
     assert {"python", "wmh-lora", "numpy", "nibabel", "onnxruntime"} <= record["versions"].keys()
 
 
-def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
+def test_the_first_ctrl_c_finishes_the_running_scans_and_says_how_to_continue(
     tmp_path, infer, monkeypatch
 ):
     from wmh_runtime.cohort import runner
@@ -531,7 +533,7 @@ def test_interrupting_finishes_what_is_on_its_way_and_says_how_to_go_on(
     assert len(rows_of(tmp_path / "out")) == 30
 
 
-def test_masks_of_others_are_not_replaced_without_being_told_to(tmp_path, infer):
+def test_foreign_masks_are_not_replaced_without_the_overwrite_option(tmp_path, infer):
     scan = write_head(tmp_path / "scans" / "a.nii.gz")
     drawn = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
     drawn.parent.mkdir()
@@ -555,7 +557,7 @@ def test_the_table_tells_of_every_finished_result_whatever_this_run_did(tmp_path
     assert [row["threshold"] for row in rows_of(tmp_path / "out")] == ["0.75", "0.75"]
 
 
-def test_a_table_that_is_open_elsewhere_is_told_before_any_work(tmp_path, infer):
+def test_a_table_that_cannot_be_replaced_is_reported_before_any_work(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     (tmp_path / "out" / VOLUMES_NAME).mkdir(parents=True)  # a folder cannot be written to either
     status, said, errors = infer()
@@ -590,7 +592,7 @@ def test_names_with_brackets_backslashes_and_colons_are_shown_as_they_are(tmp_pa
     assert "back\\[red]slash.nii: is empty" in errors
 
 
-def test_a_models_caution_is_borne_by_every_result(tmp_path, infer, toy_bundle):
+def test_every_result_carries_the_warning_of_its_model(tmp_path, infer, toy_bundle):
     manifest = json.loads((toy_bundle / "manifest.json").read_text())
     manifest["warning"] = "Not for patients"
     (toy_bundle / "manifest.json").write_text(json.dumps(manifest))

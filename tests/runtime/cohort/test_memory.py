@@ -29,7 +29,7 @@ def limit(group, most, used, files):
     (group / "memory.stat").write_text(f"anon 500000\ninactive_file {files}\nshmem 0\n")
 
 
-def test_the_limit_of_a_job_counts_and_what_it_only_keeps_of_files_does_not(group):
+def test_the_memory_limit_of_a_job_counts_but_not_its_file_cache(group):
     of_machine = free_bytes()
     assert of_machine > 10**8
     limit(group, 3_000_000, used=2_500_000, files=1_000_000)
@@ -38,7 +38,7 @@ def test_the_limit_of_a_job_counts_and_what_it_only_keeps_of_files_does_not(grou
     assert free_bytes() == pytest.approx(of_machine, rel=0.5)
 
 
-def test_the_limit_of_what_is_around_a_job_counts_too(group):
+def test_the_memory_limits_of_parent_groups_count_too(group):
     limit(group, 9_000_000, used=0, files=0)
     limit(group.parent, 3_000_000, used=1_000_000, files=0)
     assert free_bytes() == 2_000_000
