@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from wmh_runtime.tta import VIEWS
 from wmh_train.augmentation.augment import augment
-from wmh_train.augmentation.intensity import _bias_field
 from wmh_train.recipe.recipe import AugmentationSettings
 
 OFF = {
@@ -17,10 +16,7 @@ OFF = {
     "contrast": (1, 1),
     "brightness": 0,
     "noise": (0, 0),
-    "bias_field": 0,
-    "low_resolution": 0,
 }
-OPTIONAL = {"bias_field": 0.1, "low_resolution": 0.5}
 NO_GEOMETRY = {"rotation_degrees": 0, "scale": 0, "shift": 0}  # except a view
 
 
@@ -55,7 +51,7 @@ def augment_repeatedly(image, changes, *, count=100, target=None):
 
 def test_a_sample_is_augmented_the_same_way_in_any_batch():
     images, targets = batch(channels=2)
-    all_changes = AugmentationSettings(**OPTIONAL)
+    all_changes = AugmentationSettings()
     together = augment(images, targets, all_changes, seed=1, epoch=2, samples=range(6))
     some = augment(images[[4, 3]], targets[[4, 3]], all_changes, seed=1, epoch=2, samples=[4, 3])
     torch.testing.assert_close(together[0][[4, 3]], some[0])
@@ -74,23 +70,18 @@ def test_seed_epoch_and_sample_each_change_the_result(other):
 
 
 def test_a_setting_does_not_affect_the_random_numbers_of_the_others():
-    # Without noise, with bias field and low resolution: the geometry is bit for bit the same.
+    # Without noise, the geometry is bit for bit the same.
     images, targets = batch()
     key = {"seed": 0, "epoch": 0, "samples": range(6)}
     _, default = augment(images, targets, AugmentationSettings(), **key)
-    _, other = augment(images, targets, AugmentationSettings(**OPTIONAL, noise=(0, 0)), **key)
+    _, other = augment(images, targets, AugmentationSettings(noise=(0, 0)), **key)
     assert torch.equal(default, other)
-    # Gamma does not depend on the bias field either: coefficients ≤ 10⁻⁹ change nothing.
-    gamma = {"gamma": (0.7, 1.5), "contrast": (0.8, 1.3), "brightness": 0.15}
-    without_field, _ = augment(images, targets, only(**gamma), **key)
-    with_field, _ = augment(images, targets, only(**gamma, bias_field=1e-9), **key)
-    torch.testing.assert_close(without_field, with_field)
 
 
 def test_inputs_are_not_modified():
     images, targets = batch()
     kept = images.clone(), targets.clone()
-    augment(images, targets, AugmentationSettings(**OPTIONAL), seed=0, epoch=0, samples=range(6))
+    augment(images, targets, AugmentationSettings(), seed=0, epoch=0, samples=range(6))
     assert torch.equal(images, kept[0])
     assert torch.equal(targets, kept[1])
 
@@ -166,7 +157,7 @@ def test_image_and_target_move_together():
     targets = (targets == 1).float()
     images = targets * 4 - 1
     moved, moved_targets = augment(
-        images, targets, AugmentationSettings(**OPTIONAL), seed=0, epoch=0, samples=range(20)
+        images, targets, AugmentationSettings(), seed=0, epoch=0, samples=range(20)
     )
     inside = moved_targets.bool()
     assert moved[inside].mean() > 2
@@ -215,12 +206,12 @@ def test_lesion_and_ignored_are_resampled_consistently():
 
 def test_outside_the_head_stays_zero():
     empty = torch.zeros(4, 1, 32, 32)
-    changes = AugmentationSettings(**OPTIONAL)
+    changes = AugmentationSettings()
     moved, _ = augment(empty, empty, changes, seed=0, epoch=0, samples=range(4))
     assert not moved.any()
     # The head fills half of the slice, and only the view changes its position.
     half = torch.ones(1, 32, 32) * (torch.arange(32) < 16)
-    changed, _ = augment_repeatedly(half, AugmentationSettings(**NO_GEOMETRY, **OPTIONAL))
+    changed, _ = augment_repeatedly(half, AugmentationSettings(**NO_GEOMETRY))
     only_view, _ = augment_repeatedly(half, only())
     assert torch.equal(changed != 0, only_view != 0)
 
@@ -264,75 +255,11 @@ def test_channels_have_independent_intensity_changes():
     assert not torch.isclose(changed[:, 0], changed[:, 1]).all((1, 2)).any()
 
 
-def test_bias_field_is_smooth_positive_and_bounded():
-    # With a head of 1 and the darkest pixel 0, the result is the field itself. Its logarithm is a
-    # sum of 9 terms of at most 0.1, so |log| ≤ 0.9. A polynomial of degree 3 has fourth differences
-    # of 0 along each line, up to rounding errors in float32 of about 16 · 10⁻⁷.
-    image = torch.ones(1, 32, 32)
-    image[..., 0] = 0
-    fields, _ = augment_repeatedly(image, only(bias_field=0.1))
-    for field in fields[:, 0]:
-        lines = field[1:-1, 1:-1].log()  # the view may move the dark pixels to any side
-        assert lines.abs().max() <= 0.9
-        assert lines.std() > 0.01
-        for axis in (0, 1):
-            assert lines.diff(n=4, dim=axis).abs().max() < 1e-5
-    # At a corner, the sum has random sign. The mean of 100 draws with standard deviation
-    # 0.1 · √(9/3) ≈ 0.17 has a standard error of 0.017; 5 times that is 0.085.
-    assert fields[:, 0, -2, -2].log().mean().abs() < 0.09
-    rows, columns = fields[..., 1:-1, 1:-1].log().mean(-1), fields[..., 1:-1, 1:-1].log().mean(-2)
-    # It varies equally along rows and along columns.
-    assert 0.7 < rows.std(-1).mean() / columns.std(-1).mean() < 1.4
-
-
-def test_bias_field_is_made_of_legendre_polynomials():
-    # One coefficient, c_12 = 0.1: exp(0.1 · y · (3x² − 1) / 2), at the corner (1, 1) exp(0.1).
-    coefficients = np.zeros((1, 1, 4, 4))
-    coefficients[..., 1, 2] = 0.1
-    coefficients[..., 0, 0] = coefficients[..., 3, 3] = 7  # constant and degree 6: not used
-    field = _bias_field(coefficients, torch.zeros(1, 1, 3, 3))
-    expected = torch.tensor([[-0.1, 0.05, -0.1], [0, 0, 0], [0.1, -0.05, 0.1]]).exp()
-    torch.testing.assert_close(field[0, 0], expected)
-
-
-def test_bias_field_is_applied_relative_to_the_darkest_pixel():
-    # −2 is the darkest and does not change. The others become −2 + 5 · field. 0 is outside.
-    image = torch.tensor([[[-2.0, 3.0], [3.0, 0.0]]])
-    changed, _ = augment_repeatedly(image, only(bias_field=0.5))
-    assert (changed.amin((1, 2, 3)) == -2).all()
-    assert ((changed == 0).sum((1, 2, 3)) == 1).all()
-    assert changed.max() > 4
-
-
-def test_low_resolution_blurs_detail_and_keeps_constants_and_means():
-    checkerboard = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1
-    changed, _ = augment_repeatedly(checkerboard[None], only(low_resolution=1))
-    # At half the resolution, each coarse pixel averages as many 1 as −1. At full, nothing changes.
-    contrast = changed.std((1, 2, 3))
-    assert contrast.min() < 0.1
-    assert (contrast <= 1.001).all()
-    # In half of the draws, the resolution is ¾ or less. There must be no moiré pattern.
-    assert contrast.median() < 0.06
-    assert changed.mean().abs() < 0.01
-    constant = torch.full((1, 32, 32), 3.0)
-    torch.testing.assert_close(
-        augment_repeatedly(constant, only(low_resolution=1))[0][:, 0], constant.expand(100, 32, 32)
-    )
-
-
-def test_low_resolution_affects_the_set_share_of_slices():
-    # 400 draws with ¼: 100. The standard deviation is √(400 · ¼ · ¾) ≈ 8.7; 5 times that is 43.
-    checkerboard = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
-    changed, _ = augment_repeatedly(checkerboard[None], only(low_resolution=0.25), count=400)
-    blurred = (changed.abs() != 1).flatten(1).any(1).sum()
-    assert 57 <= blurred <= 143
-
-
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(0, 1000), st.integers(0, 10**6))
 def test_results_are_always_finite_with_valid_labels(seed, epoch, sample):
     images, targets = batch(1, channels=2)
-    changes = AugmentationSettings(bias_field=0.5, low_resolution=1, gamma=(0.1, 3), noise=(0, 1))
+    changes = AugmentationSettings(gamma=(0.1, 3), noise=(0, 1))
     moved, moved_targets = augment(
         images, targets, changes, seed=seed, epoch=epoch, samples=[sample]
     )

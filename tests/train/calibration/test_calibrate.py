@@ -84,9 +84,7 @@ def test_a_changed_mask_is_refused(trained, tmp_path):
 def test_a_network_without_lesions_gives_only_that_warning():
     output = Output(name="wmh", threshold=0.15, min_lesion_mm3=0.0)
     point = OperatingPoint(views=8, outputs=[output], mean_dice=[0.0], mean_lesion_f1=[0.0])
-    calibration = CalibrationWithSweep(
-        operating_points=[point], scans=1, lesion_f1_weight=0, threshold_sweep=[]
-    )
+    calibration = CalibrationWithSweep(operating_points=[point], scans=1, threshold_sweep=[])
     (line,) = sweep_warnings(calibration)
     assert line.startswith("wmh, 8 views: no lesion is found at any threshold")
 
@@ -97,9 +95,7 @@ def test_a_value_at_the_edge_of_the_sweep_gives_a_warning():
         return OperatingPoint(views=views, outputs=[output], mean_dice=[0.5], mean_lesion_f1=[0.5])
 
     def warnings(*points):
-        one = CalibrationWithSweep(
-            operating_points=points, scans=1, lesion_f1_weight=0.5, threshold_sweep=[]
-        )
+        one = CalibrationWithSweep(operating_points=points, scans=1, threshold_sweep=[])
         return [line.partition(" is at the edge")[0] for line in sweep_warnings(one)]
 
     assert warnings(operating_point(8, 0.2, 0.0), operating_point(1, 0.85, 15.0)) == []

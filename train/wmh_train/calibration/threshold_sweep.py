@@ -26,16 +26,12 @@ class ThresholdSweep:
     dice: NDArray[np.float64]  # (thresholds, minimum sizes)
     lesion_f1: NDArray[np.float64]  # (thresholds, minimum sizes)
 
-    def best(self, lesion_f1_weight: float) -> tuple[int, int]:
-        """Return the indices of the best threshold and minimum size.
+    def best(self) -> tuple[int, int]:
+        """Return the indices of the threshold and minimum size with the largest Dice.
 
-        The score is (1 − w) · Dice + w · lesion F1. Of equal scores, the first one is used.
-
-        Args:
-            lesion_f1_weight: w, in [0, 1].
+        Of equal values, the first one is used.
         """
-        score = (1 - lesion_f1_weight) * self.dice + lesion_f1_weight * self.lesion_f1
-        i, j = np.unravel_index(np.argmax(score), score.shape)
+        i, j = np.unravel_index(np.argmax(self.dice), self.dice.shape)
         return int(i), int(j)
 
 

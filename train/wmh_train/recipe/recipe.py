@@ -148,15 +148,6 @@ class AugmentationSettings(StrictModel):
     noise: Range = Field(
         default=(0.01, 0.08), description="lowest and highest, in standard deviations of the head"
     )
-    bias_field: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.5,
-        description="largest coefficient of a smooth bias field; 0.1 is moderate",
-    )
-    low_resolution: float = Field(
-        default=0.0, ge=0, le=1, description="share of slices resampled to a coarser grid"
-    )
 
 
 class LossSettings(StrictModel):
@@ -212,14 +203,6 @@ class ScheduleSettings(StrictModel):
         return self
 
 
-class CalibrationSettings(StrictModel):
-    """Score by which `calibrate` selects threshold and minimum lesion size."""
-
-    lesion_f1_weight: float = Field(
-        default=0.0, ge=0, le=1, description="w in (1 − w) · mean Dice + w · mean lesion F1"
-    )
-
-
 class Recipe(StrictModel):
     """All settings of a training."""
 
@@ -233,7 +216,6 @@ class Recipe(StrictModel):
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    calibration: CalibrationSettings = CalibrationSettings()
 
     @field_validator("channels", "outputs")
     @classmethod
