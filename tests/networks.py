@@ -89,9 +89,7 @@ def calibrated_metadata_of(
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
     point = OperatingPoint(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
-    calibration = CalibrationWithSweep(
-        operating_points=[point], scans=1, lesion_f1_weight=0, threshold_sweep=[]
-    )
+    calibration = CalibrationWithSweep(operating_points=[point], scans=1, threshold_sweep=[])
     return metadata_of(recipe, pretrained).model_copy(update={"calibration": calibration})
 
 

@@ -7,7 +7,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.bundle.manifest import Calibration, File, Graph, Manifest, OperatingPoint, Training
+from wmh_runtime.bundle.manifest import (
+    Calibration,
+    File,
+    Graph,
+    Manifest,
+    MeasuredAccuracy,
+    OperatingPoint,
+    Training,
+)
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
@@ -48,16 +56,15 @@ def toy_calibration(outputs=("wmh",)) -> Calibration:
         OperatingPoint(
             views=views,
             outputs=[Output(name=name, threshold=threshold, min_lesion_mm3=20) for name in outputs],
-            mean_dice=[0.5] * len(outputs),
-            mean_lesion_f1=[0.5] * len(outputs),
+            mean_dice=[0.8] * len(outputs),
+            mean_lesion_f1=[0.7] * len(outputs),
         )
         for views, threshold in ((8, 0.75), (1, 0.8))
     ]
     return Calibration(
         operating_points=operating_points,
         empty_slice_thresholds=[0.6] * len(outputs),
-        scans=1,
-        lesion_f1_weight=0,
+        scans=20,
     )
 
 
@@ -98,11 +105,13 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
     manifest = Manifest(
         name="toy",
         channels=list(channels),
-        outputs=toy_calibration(outputs).outputs,
         preprocessing=Preprocessing(
             pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)
         ),
         calibration=toy_calibration(outputs),
+        accuracy=MeasuredAccuracy(
+            data="toy scans", scans=20, mean_dice=0.8, lowest_dice=0.7, threshold_mean_dice=None
+        ),
         graphs=graphs,
         weights=[],
         reference_outputs=File(

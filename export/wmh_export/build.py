@@ -17,10 +17,10 @@ from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.backends.registry import installed_backends
 from wmh_runtime.bundle.bundle import (
     CARD_NAME,
-    MANIFEST_NAME,
     REFERENCE_OUTPUTS_NAME,
     Bundle,
     load_bundle,
+    write_manifest,
 )
 from wmh_runtime.bundle.manifest import Calibration, File, Manifest, Quantization, Training
 from wmh_runtime.conformance.measure import measure_parity
@@ -158,8 +158,7 @@ class _BundleBuilder:
                 for parity in graph.parity
                 if parity.violation
             ]
-        path = self.folder / MANIFEST_NAME
-        write_text_atomically(path, manifest.model_dump_json(indent=2) + "\n")
+        write_manifest(self.folder, manifest)
         write_text_atomically(self.folder / CARD_NAME, model_card(manifest))
 
     def _phantom_probes(self, seed: int, slices: int) -> ProbeSlices:
@@ -248,7 +247,6 @@ class _BundleBuilder:
             warning=metadata.warning or default_warning,
             license=metadata.license or _NO_LICENSE,
             channels=recipe.channels,
-            outputs=calibration.outputs,
             preprocessing=recipe.preprocessing,
             calibration=Calibration(**calibration.model_dump(exclude={"threshold_sweep"})),
             graphs=[graph for precision in precisions for graph in precision.graphs],
@@ -279,5 +277,5 @@ class _BundleBuilder:
             "input": f"{', '.join(recipe.channels)}; z-scored within the head, 0 outside",
             "output": f"probability of {', '.join(recipe.outputs)}",
             "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
-            "plane": recipe.preprocessing.plane,
+            "plane": "axial",
         }

@@ -16,11 +16,10 @@ def describe_bundle(bundle: Bundle) -> Iterator[str]:
     manifest = bundle.manifest
     preprocessing = manifest.preprocessing
     yield f"{manifest.name}, model {manifest.model_id}, license {manifest.license}"
-    if manifest.warning:
-        yield f"warning: {manifest.warning}"
+    yield from (f"warning: {warning}" for warning in manifest.warnings)
     yield (
         f"{', '.join(manifest.channels)} → {', '.join(output.name for output in manifest.outputs)},"
-        f" {preprocessing.plane} slices of {preprocessing.size_px} × {preprocessing.size_px} pixels"
+        f" axial slices of {preprocessing.size_px} × {preprocessing.size_px} pixels"
         f" of {preprocessing.pixel_size_mm:g} mm"
     )
     for output in manifest.outputs:

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from wmh_runtime.bundle.manifest import Manifest, Quantization
+from wmh_runtime.bundle.manifest import Manifest, MeasuredAccuracy, Quantization
 from wmh_runtime.text import count_noun
 
 
-@dataclass(frozen=True)
-class MeasuredAccuracy:
-    """Results of an accuracy measurement, for the card."""
-
-    data: str  # the segmented scans, as a noun phrase
-    mean_dice: float
-    lowest_dice: float
-    threshold_mean_dice: float  # of a global intensity threshold, tuned on each case
-    command: str  # that repeats the measurement
-
-
-def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> str:
-    """Return the model card of a bundle, in Markdown.
-
-    Args:
-        manifest: of the bundle.
-        accuracy: None: the card says that accuracy was not measured.
-    """
+def model_card(manifest: Manifest) -> str:
+    """Return the model card of a bundle, in Markdown."""
     preprocessing, training = manifest.preprocessing, manifest.training
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     sections = [
         f"# Model card: {manifest.name}",
         manifest.intended_use,
-        *([f"**{manifest.warning}**"] if manifest.warning else []),
+        *(f"**{warning}**" for warning in manifest.warnings),
         "## Model",
         _table(
             ("model id", f"`{manifest.model_id}`"),
-            ("input", f"{', '.join(manifest.channels).upper()}, {preprocessing.plane} slices"),
+            ("input", f"{', '.join(manifest.channels).upper()}, axial slices"),
             (
                 "slice",
                 f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
@@ -58,7 +41,7 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
             )
         ),
         "## Accuracy",
-        _accuracy(accuracy),
+        _accuracy(manifest.accuracy),
         "## Parity with the trained network",
         "Each graph is compared with the trained network on slices with lesions. The table gives"
         " the largest difference in probability, the lowest mask Dice of an output, and the largest"
@@ -73,13 +56,17 @@ def model_card(manifest: Manifest, accuracy: MeasuredAccuracy | None = None) -> 
 
 def _accuracy(accuracy: MeasuredAccuracy | None) -> str:
     if accuracy is None:
-        return "Not measured yet. `wmh-bench accuracy` measures it."
-    return (
+        return "Not measured yet. `wmh-bench accuracy BUNDLE --card` measures it."
+    text = (
         f"On {accuracy.data}: mean Dice {accuracy.mean_dice:.3f}, lowest"
-        f" {accuracy.lowest_dice:.3f}. A global intensity threshold with a filter for small"
-        " components, tuned on each of these scans with its reference mask, reaches"
-        f" {accuracy.threshold_mean_dice:.3f}. Measured with `{accuracy.command}`."
+        f" {accuracy.lowest_dice:.3f}. Measured with `wmh-bench accuracy`."
     )
+    if accuracy.threshold_mean_dice is not None:
+        text += (
+            " A global intensity threshold with a filter for small components, tuned on each of"
+            f" these scans with its reference mask, reaches {accuracy.threshold_mean_dice:.3f}."
+        )
+    return text
 
 
 def _parity_table(manifest: Manifest) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
 
 from wmh_bench.accuracy import (
-    HELD_OUT_NAME,
     HELD_OUT_SUBJECTS,
     NO_OUTPUT,
     Accuracy,
@@ -32,8 +32,9 @@ from wmh_bench.commands.options import (
 )
 from wmh_bench.results import write_result
 from wmh_bench.selection import select_backend_precisions
-from wmh_export.model_card import MeasuredAccuracy, model_card
-from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, load_bundle
+from wmh_export.model_card import model_card
+from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, load_bundle, write_manifest
+from wmh_runtime.bundle.manifest import MeasuredAccuracy
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_tta
 from wmh_runtime.dataset.discovery import discover
@@ -56,7 +57,8 @@ def accuracy(
     precision: PrecisionsOption = "",
     tta: Annotated[str, typer.Option(help="As in wmh-infer.")] = "full",
     card: Annotated[
-        bool, typer.Option("--card", help="Also write the accuracy to the bundle's model card.")
+        bool,
+        typer.Option("--card", help="Also write the accuracy to the bundle and its model card."),
     ] = False,
     results: ResultsOption = None,
 ) -> None:
@@ -69,9 +71,9 @@ def accuracy(
     pairs = select_backend_precisions(parse_backends(backend), parse_precisions(precision))
     if not pairs:
         raise InputError("nothing is left to measure", "Leave out --backend or --precision.")
-    if card and (data is not None or ("onnxruntime", "fp32") not in pairs):
-        problem = "needs the phantoms, and onnxruntime in fp32"
-        raise InputError(problem, "Leave out DATA, --backend and --precision.", about="--card")
+    if card and ("onnxruntime", "fp32") not in pairs:
+        problem = "needs onnxruntime in fp32"
+        raise InputError(problem, "Leave out --backend and --precision.", about="--card")
     require_writable(results)
 
     def on_result(measured: Accuracy) -> None:
@@ -95,7 +97,7 @@ def accuracy(
             measured = measure_accuracy(opened, scans, pairs, parse_tta(tta), advance, on_result)
     _print(measured)
     if card:
-        _write_card(opened, measured, f"wmh-bench accuracy {bundle}")
+        _write_to_bundle(opened, measured)
 
 
 def _print(measured: Accuracy) -> None:
@@ -125,17 +127,17 @@ def _print(measured: Accuracy) -> None:
         print_skipped(name, reason)
 
 
-def _write_card(bundle: Bundle, measured: Accuracy, command: str) -> None:
+def _write_to_bundle(bundle: Bundle, measured: Accuracy) -> None:
+    """Write the accuracy of the default backend to the manifest and the model card."""
     row = measured.row("onnxruntime", "fp32")
     threshold_dice = measured.threshold_dice.values()
-    text = model_card(
-        bundle.manifest,
-        MeasuredAccuracy(
-            data=f"{HELD_OUT_NAME}, 1 to 40 mL, three sites",
-            mean_dice=mean_dice(row),
-            lowest_dice=min(case.dice for case in row.cases if case.dice is not None),
-            threshold_mean_dice=sum(threshold_dice) / len(threshold_dice),
-            command=command,
-        ),
+    accuracy = MeasuredAccuracy(
+        data=measured.data,
+        scans=measured.scans,
+        mean_dice=round(mean_dice(row), 4),
+        lowest_dice=round(min(case.dice for case in row.cases if case.dice is not None), 4),
+        threshold_mean_dice=round(fmean(threshold_dice), 4) if threshold_dice else None,
     )
-    write_text_atomically(bundle.folder / CARD_NAME, text)
+    manifest = bundle.manifest.model_copy(update={"accuracy": accuracy})
+    write_manifest(bundle.folder, manifest)
+    write_text_atomically(bundle.folder / CARD_NAME, model_card(manifest))

@@ -18,10 +18,10 @@ from wmh_export.engines.compiler import RTX_TARGETS, compile_graph
 from wmh_runtime.backends.gpu.device import Gpu
 from wmh_runtime.backends.gpu.driver import find_gpus
 from wmh_runtime.backends.tensorrt_library import TensorRtLibrary
-from wmh_runtime.bundle.bundle import MANIFEST_NAME, Bundle, load_bundle
+from wmh_runtime.bundle.bundle import Bundle, load_bundle, write_manifest
 from wmh_runtime.bundle.manifest import BatchProfile, Engine, Graph
 from wmh_runtime.errors import ExportError
-from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.files.atomic import remove, write_bytes_atomically
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import VIEW_COUNTS, VIEWS
@@ -148,7 +148,7 @@ def _update_manifest(bundle: Bundle, built: list[Engine]) -> None:
     replaced = [old for old in manifest.engines if any(_replaces(new, old) for new in built)]
     kept = [old for old in manifest.engines if old not in replaced]
     updated = manifest.model_copy(update={"engines": [*kept, *built]})
-    write_text_atomically(bundle.folder / MANIFEST_NAME, updated.model_dump_json(indent=2) + "\n")
+    write_manifest(bundle.folder, updated)
     paths = {engine.path for engine in built}
     for old in replaced:
         if old.path not in paths:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from wmh_runtime.bundle.manifest import SCHEMA_VERSION, File, Graph, Manifest
 from wmh_runtime.errors import BundleError
+from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import STORED_PRECISION, Precision
 from wmh_runtime.schema import describe_validation_error
@@ -108,6 +109,15 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         problem = f"cannot be read ({error})"
         raise BundleError(problem, "Check its permissions.", about=name_or_folder) from error
     return Bundle(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a bundle, atomically.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_text_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
 
 
 def shipped_bundles() -> list[str]:

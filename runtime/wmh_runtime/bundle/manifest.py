@@ -17,11 +17,14 @@ from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.precision import GraphPrecision
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.text import INTENDED_USE
+from wmh_runtime.text import INTENDED_USE, count_noun
 from wmh_runtime.tta import Tta, Views
 from wmh_runtime.types import EngineKind, NetworkShape, ProbeSource
 
 SCHEMA_VERSION: Final = 3
+
+_FEW_SCANS = 10  # with fewer validation scans, thresholds are uncertain
+_LOW_DICE = 0.6  # below it, about half of the lesion voxels are wrong
 
 
 class OperatingPoint(StrictModel):
@@ -36,19 +39,30 @@ class OperatingPoint(StrictModel):
 class Calibration(StrictModel):
     """Thresholds and minimum lesion sizes, chosen on validation scans."""
 
-    operating_points: list[OperatingPoint] = Field(description="for eight views, then for one view")
+    operating_points: list[OperatingPoint] = Field(
+        min_length=1, description="for eight views, then for one view"
+    )
     empty_slice_thresholds: list[float] = Field(
         default=[],
         description="one value per output, for adaptive views: a slice is empty if its probability"
         " in the first view is below this everywhere",
     )
     scans: int = Field(ge=1, description="number of validation scans")
-    lesion_f1_weight: float = Field(description="weight of lesion F1 against Dice, 0 to 1")
 
     @property
     def outputs(self) -> list[Output]:
         """The outputs with thresholds and minimum lesion sizes for eight views, the default."""
         return self.operating_points[0].outputs
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        names = [[output.name for output in point.outputs] for point in self.operating_points]
+        if not names[0] or any(others != names[0] for others in names):
+            raise ValueError(f"the operating points have the outputs {names}, expected the same")
+        count = len(self.empty_slice_thresholds)
+        if count not in (0, len(names[0])):
+            raise ValueError(f"{count} empty_slice_thresholds, expected {len(names[0])}")
+        return self
 
 
 class File(StrictModel):
@@ -126,13 +140,24 @@ class Training(StrictModel):
     details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
+class MeasuredAccuracy(StrictModel):
+    """The accuracy on annotated scans that took no part in training and calibration."""
+
+    data: str = Field(description="the scans, as a noun phrase")
+    scans: int = Field(ge=1)
+    mean_dice: float
+    lowest_dice: float
+    threshold_mean_dice: float | None = Field(
+        description="of the best intensity threshold of each scan; null: not measured"
+    )
+
+
 class Manifest(StrictModel):
     """Everything that the runtime needs to know about a model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     channels: list[str] = Field(min_length=1)
-    outputs: list[Output] = Field(min_length=1)
     preprocessing: Preprocessing
     calibration: Calibration
     graphs: list[Graph] = Field(min_length=1)
@@ -146,10 +171,43 @@ class Manifest(StrictModel):
         default=[], description="precisions that are not in the bundle, each with the reason"
     )
     training: Training
+    accuracy: MeasuredAccuracy | None = Field(
+        default=None, description="written by wmh-bench accuracy; null: not measured"
+    )
     library_versions: dict[str, str] = Field(description="of the libraries that made the bundle")
     license: str
     intended_use: str = INTENDED_USE
     warning: str = Field(default="", description="a warning that every result shows")
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The K outputs with thresholds and minimum lesion sizes for eight views, the default."""
+        return self.calibration.outputs
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings that every result shows: the model's own, and what its figures say."""
+        calibration = self.calibration
+        warnings = [self.warning] if self.warning else []
+        if calibration.scans < _FEW_SCANS:
+            scans = count_noun(calibration.scans, "validation scan")
+            warnings.append(f"the thresholds of this model were chosen on {scans} only")
+        for output, dice in zip(
+            self.outputs, calibration.operating_points[0].mean_dice, strict=True
+        ):
+            if not dice >= _LOW_DICE:  # NaN included
+                warnings.append(
+                    f"this model is inaccurate: its {output.name} masks of validation scans have"
+                    f" a mean Dice of {dice:.2f}"
+                )
+        if self.accuracy is None:
+            warnings.append("the accuracy of this model has not been measured on other scans")
+        elif self.accuracy.mean_dice < _LOW_DICE:
+            warnings.append(
+                f"this model is inaccurate: on {self.accuracy.data} it has a mean Dice of"
+                f" {self.accuracy.mean_dice:.2f}"
+            )
+        return warnings
 
     @property
     def network_shape(self) -> NetworkShape:
@@ -182,13 +240,6 @@ class Manifest(StrictModel):
         own, threshold = next(pair for pair in pairs if pair[0].name == output.name)
         return threshold * min(1, output.threshold / own.threshold)
 
-    @model_validator(mode="after")
-    def _check_empty_slice_thresholds(self) -> Self:
-        count = len(self.calibration.empty_slice_thresholds)
-        if count not in (0, len(self.outputs)):
-            raise ValueError(f"{count} empty_slice_thresholds, expected {len(self.outputs)}")
-        return self
-
     @property
     def thresholds(self) -> dict[str, float]:
         """The calibrated thresholds of the K outputs, by name."""
@@ -203,15 +254,22 @@ class Manifest(StrictModel):
     def model_id(self) -> str:
         """Hash of everything that affects a mask.
 
-        This is: graphs with their precision and views, weights, preprocessing and calibrated
-        outputs. Default values are not hashed, so that a new optional field does not change the
-        id of existing bundles.
+        This is: graphs with their precision and views, weights, preprocessing, and the
+        calibration for each number of views and for adaptive views. Default values are not
+        hashed, so that a new optional field does not change the id of existing bundles.
         """
         weights_sha256 = {file.path: file.sha256 for file in self.weights}
         hashed = {
             "channels": self.channels,
-            "outputs": [output.model_dump(exclude_defaults=True) for output in self.outputs],
-            "preparation": self.preprocessing.model_dump(exclude_defaults=True),
+            "operating_points": [
+                [
+                    point.views,
+                    [output.model_dump(exclude_defaults=True) for output in point.outputs],
+                ]
+                for point in self.calibration.operating_points
+            ],
+            "empty_slice_thresholds": self.calibration.empty_slice_thresholds,
+            "preprocessing": self.preprocessing.model_dump(exclude_defaults=True),
             "graphs": sorted(
                 [
                     graph.precision,

@@ -115,7 +115,7 @@ def infer(
         min_lesion_mm3=min_lesion_mm3,
     )
     opened = load_bundle(bundle)
-    with _Display(opened.manifest.warning) as display:
+    with _Display(opened.manifest.warnings) as display:
         outcome = segment_folder(
             source,
             out,
@@ -132,9 +132,9 @@ def infer(
 class _Display(Progress):
     """Prints each scan when it is done, above a progress bar."""
 
-    def __init__(self, warning: str) -> None:
+    def __init__(self, warnings: Sequence[str]) -> None:
         self.total = 0  # scans, and folders that cannot be read
-        self._warning = warning
+        self._warnings = warnings  # of the model
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -153,8 +153,8 @@ class _Display(Progress):
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
         for reason, count in found.skipped.items():
             console.print_line(f"skipped {count_noun(count, 'file')}: {reason}")
-        if self._warning:
-            console.print_warning(self._warning)
+        for warning in self._warnings:
+            console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))
 
     def opened(self, opened: OpenBackends) -> None:
@@ -202,7 +202,7 @@ class _Display(Progress):
         )
         console.print_line(f"{name}: {volumes}")
         for warning in dict.fromkeys(w for sidecar in sidecars for w in sidecar.warnings):
-            if warning != self._warning:  # printed once, at the beginning
+            if warning not in self._warnings:  # printed once, at the beginning
                 console.print_warning(f"{name}: {warning}")
 
     def _advance(self) -> None:

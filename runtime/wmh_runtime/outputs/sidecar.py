@@ -66,8 +66,7 @@ class Provenance:
     def of(cls, bundle: Bundle, outputs: Sequence[Output], backend: Backend, tta: Tta) -> Self:
         """Gather it for a bundle, its outputs as they are used, and an open backend."""
         settings = [Settings.of(bundle, output, backend, tta) for output in outputs]
-        warning = bundle.manifest.warning
-        return cls(settings, backend.versions, [warning] if warning else [])
+        return cls(settings, backend.versions, bundle.manifest.warnings)
 
 
 class Lesion(StrictModel):
@@ -110,7 +109,7 @@ class Sidecar(StrictModel):
         provenance: Provenance,
         seconds: Mapping[str, float],
     ) -> Sidecar:
-        """Describe one output of a segmentation; the model's warning comes first."""
+        """Describe one output of a segmentation; the model's warnings come first."""
         lesions = result.lesions
         is_full, some = settings.tta == "full", segmentation.slices_in_all_views
         centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)

@@ -107,12 +107,59 @@ def test_model_id_depends_on_everything_that_affects_a_mask_only(toy_bundle):
     manifest = load_bundle(toy_bundle).manifest
     renamed = manifest.model_copy(update={"name": "other", "library_versions": {"torch": "9"}})
     assert renamed.model_id == manifest.model_id
-    changed = manifest.outputs[0].model_copy(update={"threshold": 0.76})
-    assert manifest.model_copy(update={"outputs": [changed]}).model_id != manifest.model_id
+    calibration = manifest.calibration
+    for index in (0, 1):  # eight views, one view
+        points = list(calibration.operating_points)
+        output = points[index].outputs[0].model_copy(update={"threshold": 0.76})
+        points[index] = points[index].model_copy(update={"outputs": [output]})
+        for other in ({"operating_points": points}, {"empty_slice_thresholds": [0.61]}):
+            changed = calibration.model_copy(update=other)
+            assert (
+                manifest.model_copy(update={"calibration": changed}).model_id != manifest.model_id
+            )
     first, *others = manifest.graphs
     for other_use in ({"views": 8}, {"precision": "fp16"}):  # the same file for another use
         graphs = [first.model_copy(update=other_use), *others]
         assert manifest.model_copy(update={"graphs": graphs}).model_id != manifest.model_id
+
+
+def test_operating_points_of_different_outputs_are_refused(toy_bundle):
+    content = json.loads((toy_bundle / "manifest.json").read_text())
+    content["calibration"]["operating_points"][1]["outputs"][0]["name"] = "stroke"
+    (toy_bundle / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(
+        BundleError, match=r"outputs \[\['wmh'\], \['stroke'\]\], expected the same"
+    ):
+        load_bundle(toy_bundle)
+
+
+def warnings_of(manifest, accuracy=None, **calibration):
+    changed = manifest.calibration.model_copy(update=calibration)
+    return manifest.model_copy(update={"calibration": changed, "accuracy": accuracy}).warnings
+
+
+def test_a_model_warns_of_its_weaknesses_by_itself(toy_bundle):
+    manifest = load_bundle(toy_bundle).manifest
+    accuracy = manifest.accuracy
+    assert warnings_of(manifest, accuracy) == []
+    assert warnings_of(manifest, accuracy, scans=10) == []
+    assert warnings_of(manifest, accuracy, scans=1) == [
+        "the thresholds of this model were chosen on 1 validation scan only"
+    ]
+    assert warnings_of(manifest) == [
+        "the accuracy of this model has not been measured on other scans"
+    ]
+    weak = accuracy.model_copy(update={"mean_dice": 0.434})
+    assert warnings_of(manifest, weak) == [
+        "this model is inaccurate: on toy scans it has a mean Dice of 0.43"
+    ]
+    for dice in (0.43, float("nan")):
+        points = [
+            point.model_copy(update={"mean_dice": [dice]})
+            for point in manifest.calibration.operating_points
+        ]
+        (warning,) = warnings_of(manifest, accuracy, operating_points=points)
+        assert warning.endswith(f"wmh masks of validation scans have a mean Dice of {dice:.2f}")
 
 
 def test_missing_graph_error_lists_the_graphs(toy_bundle):
