@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
+from wmh_runtime.postprocessing.plausibility import plausibility_warnings
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan
-from wmh_runtime.types import Floats, Prediction
+from wmh_runtime.types import Floats, Mask, Prediction
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Segmentation:
     """The result for one scan; `segmentation["wmh"]` is the result for the output `wmh`."""
 
     results: tuple[OutputResult, ...]
+    head: Mask  # (x, y, z)
     slice_count: int
     slices_run: int  # the other slices show no head; their probability is 0
     slices_in_all_views: int  # with adaptive views: slices that needed more than the first
@@ -62,20 +64,24 @@ def postprocess(
         preprocessed: the scan.
         outputs: K outputs with the thresholds and minimum lesion sizes to use.
     """
-    results = []
+    results, warnings = [], list(preprocessed.warnings)
     for k, output in enumerate(outputs):
         on_grid = preprocessed.geometry.to_scan(prediction.probability[:, k])  # (x, y, z)
         lesions = find_lesions(
             on_grid,
             threshold=output.threshold,
             min_lesion_mm3=output.min_lesion_mm3,
-            voxel_volume_mm3=preprocessed.voxel_volume_mm3,
+            voxel_volume_mm3=preprocessed.scan.voxel_volume_mm3,
         )
         results.append(OutputResult(output, on_grid, lesions))
+        warnings += plausibility_warnings(
+            output.name, preprocessed.scan, preprocessed.head, lesions
+        )
     return Segmentation(
         results=tuple(results),
+        head=preprocessed.head,
         slice_count=preprocessed.slice_count,
         slices_run=len(preprocessed.slices),
         slices_in_all_views=prediction.slices_in_all_views,
-        warnings=preprocessed.warnings,
+        warnings=tuple(warnings),
     )

@@ -1,0 +1,51 @@
+import numpy as np
+
+from tests.toys import as_scan
+from wmh_runtime.postprocessing.lesions import find_lesions
+from wmh_runtime.postprocessing.plausibility import plausibility_warnings
+
+# Rows of 2 mm, columns of 4 mm, slices of 5 mm: 8 mm are 4 rows or 2 columns.
+AFFINE = np.diag([-4.0, -2.0, 5.0, 1.0])
+
+
+def warnings_of(lesion, lesion_intensity=300.0):
+    """A head of 20 × 40 voxels with intensity 100 in an image of 30 × 60, and one lesion box."""
+    voxels = np.zeros((30, 60, 3), np.float32)
+    head = np.zeros(voxels.shape, bool)
+    head[5:25, 10:50] = True
+    voxels[head] = 100
+    voxels[lesion] = lesion_intensity
+    probability = np.zeros_like(voxels)
+    probability[lesion] = 1
+    lesions = find_lesions(probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=40)
+    return plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, lesions)
+
+
+def test_bright_lesions_in_the_middle_are_plausible():
+    assert warnings_of(np.s_[10:15, 20:30, 1]) == []
+
+
+def test_no_lesions_are_plausible():
+    assert warnings_of(np.s_[0:0, 0:0, 0]) == []
+
+
+def test_dark_lesions_are_doubtful():
+    (warning,) = warnings_of(np.s_[10:15, 20:30, 1], lesion_intensity=50)
+    assert warning.startswith("the wmh lesions are darker (median 50) than the head (median 100)")
+
+
+def test_the_surface_is_8_mm_thick_along_rows_and_columns():
+    # The head begins at index 5 of the axis with 4 mm, and 10 of the axis with 2 mm.
+    # 8 mm deeper are the indices 7 and 14.
+    assert warnings_of(np.s_[7:9, 20:30, 1]) == []
+    assert warnings_of(np.s_[10:12, 14:20, 1]) == []
+    (columns,) = warnings_of(np.s_[5:7, 20:30, 1])
+    (rows,) = warnings_of(np.s_[10:12, 13:14, 1])
+    assert columns.startswith("100% of the wmh volume lies within 8 mm of the surface of the head")
+    assert rows.startswith("100% of the wmh volume")
+
+
+def test_a_quarter_of_the_volume_may_lie_near_the_surface():
+    assert warnings_of(np.s_[6:10, 20:30, 1]) == []  # column 6 of 6 to 9
+    (warning,) = warnings_of(np.s_[6:9, 20:30, 1])  # column 6 of 6 to 8
+    assert warning.startswith("33% of the wmh volume")
