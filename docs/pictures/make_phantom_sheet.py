@@ -12,7 +12,7 @@ from PIL import Image
 
 from wmh_runtime.figures.slice_overlay import draw_slice
 from wmh_runtime.figures.slice_selection import find_window
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.phantom.head import generate_phantom
 from wmh_runtime.preprocessing.head_mask import head_mask
 
@@ -28,7 +28,7 @@ def main() -> None:
     rows = []
     for site, seed, load_ml in HEADS:
         phantom = generate_phantom(seed, site, load_ml)
-        to_display = reorientation_to("axial", phantom.affine)
+        to_display = axial_reorientation(phantom.affine)
         stack = np.ascontiguousarray(to_display.apply(phantom.image)).astype(np.float32)
         lesions = to_display.apply(phantom.lesions).astype(bool)
         spacing_mm = np.linalg.norm(phantom.affine[:3, :3], axis=0)[list(to_display.axes)]

@@ -142,10 +142,8 @@ class Runner:
         running = RunningCase(case, self.job.paths(case))
         try:
             shape, affine = read_grid(case.path)
-            manifest = self.job.bundle.manifest
-            needed_bytes = estimate_scan_bytes(
-                shape, affine, manifest.preprocessing, manifest.network_shape
-            )
+            network_shape = self.job.bundle.manifest.network_shape
+            needed_bytes = estimate_scan_bytes(shape, affine, network_shape)
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes
         except BaseException as error:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import Affine, Shape
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.machine import free_bytes
-from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
 
 MORE_MEMORY = "Close other programs, or use a machine with more memory."
@@ -56,18 +55,15 @@ def format_gb(count: int) -> str:
     return f"{count / 1e9:.2g}" if count < 10e9 else f"{count / 1e9:.0f}"
 
 
-def estimate_scan_bytes(
-    shape: Shape, affine: Affine, preprocessing: Preprocessing, network: NetworkShape
-) -> int:
+def estimate_scan_bytes(shape: Shape, affine: Affine, network: NetworkShape) -> int:
     """Estimate the memory that a scan needs from reading to writing, in bytes.
 
     Args:
         shape: voxels along each axis.
         affine: (4, 4), of the scan.
-        preprocessing: of the bundle.
         network: C, K and S.
     """
-    slices = shape[reorientation_to(preprocessing.plane, affine).axes[0]]
+    slices = shape[axial_reorientation(affine).axes[0]]
     squares = slices * network.size_px**2 * (network.channels + network.outputs)
     voxels = math.prod(shape) * max(network.channels, network.outputs)
     return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + _COPIES_OF_VOXELS * voxels))

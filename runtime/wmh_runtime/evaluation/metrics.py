@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.nifti_header import Affine
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.overlap import dice
 from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.types import Mask
@@ -144,7 +144,7 @@ def hausdorff_95_mm(first: Mask, second: Mask, affine: Affine) -> float:
     """
     from scipy.spatial import KDTree
 
-    slice_axis = reorientation_to("axial", affine).axes[0]
+    slice_axis = axial_reorientation(affine).axes[0]
     a, b = (
         np.argwhere(border(mask, slice_axis)) @ affine[:3, :3].T + affine[:3, 3]
         for mask in (first, second)

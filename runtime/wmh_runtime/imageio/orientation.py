@@ -1,33 +1,17 @@
-"""Anatomical orientation: permute and flip voxel axes to display order, and back."""
+"""Anatomical orientation: permute and flip voxel axes to a stack of axial slices, and back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = Literal["axial", "coronal", "sagittal"]
-
-
-# For each plane, the directions in which slices, rows and columns increase. This is the
-# radiological convention: the patient's right on the viewer's left, anterior or superior on top.
-DISPLAY_AXES: dict[Plane, tuple[str, str, str]] = {
-    "axial": ("S", "P", "L"),
-    "coronal": ("A", "I", "L"),
-    "sagittal": ("L", "I", "P"),
-}
-
-
-_WORLD_AXIS_AND_SIGN = {
-    "R": (0, 1),
-    "L": (0, -1),
-    "A": (1, 1),
-    "P": (1, -1),
-    "S": (2, 1),
-    "I": (2, -1),
-}
+# The directions in which slices, rows and columns increase: superior, posterior, left; each as an
+# axis of RAS+ and a sign. This is the radiological convention: the patient's right on the viewer's
+# left, anterior on top.
+_AXIAL_AXES = ((2, 1), (1, -1), (0, -1))
 
 
 @dataclass(frozen=True)
@@ -49,20 +33,18 @@ class Reorientation:
         return stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
 
 
-def reorientation_to(plane: Plane, affine: NDArray[np.float64]) -> Reorientation:
-    """Find the reorientation from voxel axes to the display order of a plane.
+def axial_reorientation(affine: NDArray[np.float64]) -> Reorientation:
+    """Find the reorientation from voxel axes to axial slices in radiological convention.
 
-    The slice axis is the voxel axis closest to the normal of the plane. Of the other two axes,
+    The slice axis is the voxel axis closest to inferior–superior. Of the other two axes,
     rows and columns are assigned so that both are as close as possible to their directions.
 
     Args:
-        plane: slice orientation.
         affine: (4, 4), voxel index to RAS+ mm, invertible.
     """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    # cosines[i, j]: cosine of the angle between display axis i and voxel axis j.
-    display_axes = [_WORLD_AXIS_AND_SIGN[code] for code in DISPLAY_AXES[plane]]
-    cosines = np.array([sign * directions[axis] for axis, sign in display_axes])
+    # cosines[i, j]: cosine of the angle between axis i of the stack and voxel axis j.
+    cosines = np.array([sign * directions[axis] for axis, sign in _AXIAL_AXES])
     slices = int(np.argmax(abs(cosines[0])))
     first, second = (axis for axis in range(3) if axis != slices)
     in_order = abs(cosines[1, first]) + abs(cosines[2, second])

@@ -38,11 +38,10 @@ from wmh_runtime.figures.page import (
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR, cell_shape, draw_slice
 from wmh_runtime.figures.slice_selection import find_frame, find_window, select_slices
 from wmh_runtime.figures.text import draw_text, shorten_middle, text_width, wrap_lines
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
-from wmh_runtime.preprocessing.head_mask import head_mask
 
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 WARNING_COLOR = "#ffc145"
@@ -70,14 +69,14 @@ class QcCaption:
     warnings: tuple[str, ...] = ()
 
 
-def qc_image(scan: Scan, result: OutputResult, sidecar: Sidecar) -> bytes:
+def qc_image(scan: Scan, head: NDArray[np.bool_], result: OutputResult, sidecar: Sidecar) -> bytes:
     """Draw the quality-control image of one output of a scan, PNG."""
-    to_display = reorientation_to("axial", scan.affine)
+    to_display = axial_reorientation(scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
     slices = np.ascontiguousarray(to_display.apply(scan.voxels))
     image = draw_quality_control(
         slices,
-        head_mask(slices, scan.voxel_volume_mm3),
+        to_display.apply(head),
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         QcCaption(

@@ -12,6 +12,7 @@ from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.sidecar import Provenance, Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
+from wmh_runtime.types import Mask
 
 
 def write_results(
@@ -39,13 +40,21 @@ def write_results(
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
         sidecar = Sidecar.from_result(scan, segmentation, result, settings, provenance, seconds)
-        _write_output(scan, result, sidecar, to, save_probability=save_probability)
+        _write_output(
+            scan, segmentation.head, result, sidecar, to, save_probability=save_probability
+        )
         sidecars.append(sidecar)
     return sidecars
 
 
 def _write_output(
-    scan: Scan, result: OutputResult, sidecar: Sidecar, to: OutputPaths, *, save_probability: bool
+    scan: Scan,
+    head: Mask,
+    result: OutputResult,
+    sidecar: Sidecar,
+    to: OutputPaths,
+    *,
+    save_probability: bool,
 ) -> None:
     make_folder(to.mask.parent)
     remove(to.sidecar)
@@ -54,5 +63,5 @@ def _write_output(
         write_on_grid_of(scan, result.probability, to.probability)
     else:
         remove(to.probability)
-    write_bytes_atomically(to.picture, qc_image(scan, result, sidecar))
+    write_bytes_atomically(to.picture, qc_image(scan, head, result, sidecar))
     write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")

@@ -1,34 +1,71 @@
-"""Find the head in a scan."""
+"""Find the head in a scan.
+
+The result depends on the order and the relative differences of intensities only. It stays the same
+if all intensities are multiplied by a positive factor, if a constant is added, if the image is
+padded with any value, and if a few voxels have extreme values.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from numpy.typing import NDArray
 
+from wmh_runtime.preprocessing.background import constant_background
 from wmh_runtime.types import Floats, Mask
 
-ForegroundRule = Literal["otsu", "nonzero"]
-
 _HISTOGRAM_BINS = 512
-_HISTOGRAM_TOP_PERCENTILE = 99.9  # a few very bright voxels would stretch the histogram
+_ROBUST_PERCENTILES = (1.0, 99.0)  # a few very dark or bright voxels would stretch the range
 _MIN_COMPONENT_MM3 = 1000.0  # smaller bright components are specks in the air
 _DARK_HEAD_FRACTION = 0.4  # of Otsu's threshold; fat-suppressed scalp is brighter than this
 _NOISE_MARGIN = 4.0  # times the lower quartile of the dark class: 3 σ of Rayleigh noise in air
+_AIR_SHARE = 0.8  # of the surface; 0.95 or more on whole heads, 0.5 or less on extracted brains
+_MAX_UNKNOWN_SHARE = 0.5  # of the sides of the image; more, and the head is not told from air
 
 
-def otsu_threshold(values: NDArray[np.floating[Any]]) -> float:
-    """Return the intensity that best separates the values into a dark and a bright class.
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The head in a stack of slices."""
+
+    mask: Mask  # (slices, rows, columns), including dark regions inside the head; may be empty
+    warnings: tuple[str, ...] = ()
+
+
+def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
+    """Find the head in a stack (slices, rows, columns), including dark regions inside it.
+
+    Constant background is no head. If the surface of what remains is dark, it is a head in air,
+    and the voxels brighter than air are taken. Otherwise the background was removed, as in a
+    brain-extracted scan, and all that remains is taken. In both cases, components smaller than
+    1 cm³ are dropped, and every pixel is added that has such voxels on all four sides in its slice.
+
+    Args:
+        stack: (slices, rows, columns), any intensity scale.
+        voxel_volume_mm3: volume of one voxel.
+    """
+    measured = ~constant_background(stack)
+    bright, warnings = measured, tuple[str, ...]()
+    relative = _relative_intensity(stack, measured)
+    if relative is not None:
+        otsu = otsu_threshold(relative[measured])
+        surface = relative[_surface(measured)]
+        if np.mean(surface <= _DARK_HEAD_FRACTION * otsu) >= _AIR_SHARE:
+            bright = measured & (relative > _air_threshold(relative[measured], otsu))
+        else:
+            warnings = _no_air_warnings(measured)
+    min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
+    bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
+    return Head(_enclosed(np.ascontiguousarray(bright, dtype=bool)), warnings)
+
+
+def otsu_threshold(values: Floats) -> float:
+    """Return the value that best separates values in [0, 1] into a dark and a bright class.
 
     The threshold maximizes the variance between the two classes (Otsu 1979,
-    doi 10.1109/TSMC.1979.4310076), on a histogram that ends at the 99.9th percentile.
+    doi 10.1109/TSMC.1979.4310076).
     """
-    top = np.percentile(values, _HISTOGRAM_TOP_PERCENTILE)
-    if top == values.min():  # almost no bright voxels: do not cut them off
-        top = values.max()
-    counts, edges = np.histogram(np.minimum(values, top), bins=_HISTOGRAM_BINS)
+    counts, edges = np.histogram(values, bins=_HISTOGRAM_BINS, range=(0, 1))
     centers = (edges[:-1] + edges[1:]) / 2
     dark = np.cumsum(counts)[:-1].astype(np.float64)
     bright = values.size - dark
@@ -38,41 +75,52 @@ def otsu_threshold(values: NDArray[np.floating[Any]]) -> float:
     return float(edges[1 + np.argmax(dark * bright * (mean_dark - mean_bright) ** 2)])
 
 
-def head_mask(stack: Floats, voxel_volume_mm3: float, rule: ForegroundRule = "otsu") -> Mask:
-    """Find the head in a stack (slices, rows, columns), including dark regions inside it.
-
-    `otsu`: voxels brighter than air, without components smaller than 1 cm³, plus every pixel
-    that has such voxels on all four sides in its slice. This works for raw scans with noise in
-    the air, for fat-suppressed scans and for brain-extracted scans. `nonzero`: voxels that are
-    not 0, only for brain-extracted scans.
-
-    Args:
-        stack: (slices, rows, columns).
-        voxel_volume_mm3: volume of one voxel.
-        rule: see above.
-
-    Returns:
-        bool, same shape as the stack; all False if no head is found.
-    """
-    if rule == "nonzero":
-        return stack != 0
-    bright = stack > _air_threshold(stack)
-    min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
-    bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
-    return _enclosed(np.ascontiguousarray(bright, dtype=bool))
+def _relative_intensity(stack: Floats, measured: Mask) -> Floats | None:
+    """Scale intensities to [0, 1] in the robust range of the measured voxels; None if constant."""
+    values = stack[measured]
+    if values.size == 0:
+        return None
+    low, high = map(float, np.percentile(values, _ROBUST_PERCENTILES))
+    if low == high:  # almost all voxels are equal: do not cut off the others
+        low, high = float(values.min()), float(values.max())
+    if low == high:
+        return None
+    relative = np.empty(stack.shape, np.float32)
+    for out, one in zip(relative, stack, strict=True):  # in float64, one slice at a time
+        out[...] = np.clip((one.astype(np.float64) - low) / (high - low), 0, 1)
+    return relative
 
 
-def _air_threshold(stack: Floats) -> float:
-    """Return the intensity below which a voxel may be air.
+def _air_threshold(values: Floats, otsu: float) -> float:
+    """Return the relative intensity below which a voxel may be air.
 
     Otsu's threshold separates dark from bright tissue and is often above a fat-suppressed scalp.
     So the air threshold is a fraction of it, but at least the noise level and at most Otsu's
     threshold.
     """
-    otsu = otsu_threshold(stack)
-    dark = stack[stack <= otsu]
-    noise = _NOISE_MARGIN * float(np.quantile(dark, 0.25)) if dark.size else otsu
+    noise = _NOISE_MARGIN * float(np.quantile(values[values <= otsu], 0.25))
     return min(otsu, max(_DARK_HEAD_FRACTION * otsu, noise))
+
+
+def _surface(measured: Mask) -> Mask:
+    """Return the measured pixels beside background, or beside the border of their slice."""
+    inner = np.zeros_like(measured)
+    inner[:, 1:-1, 1:-1] = (
+        measured[:, :-2, 1:-1]
+        & measured[:, 2:, 1:-1]
+        & measured[:, 1:-1, :-2]
+        & measured[:, 1:-1, 2:]
+    )
+    return measured & ~inner
+
+
+def _no_air_warnings(measured: Mask) -> tuple[str, ...]:
+    """Warn if there is no background either."""
+    sides = [measured[:, 0], measured[:, -1], measured[:, :, 0], measured[:, :, -1]]
+    share = np.mean(np.concatenate([side.ravel() for side in sides]))
+    if share <= _MAX_UNKNOWN_SHARE:
+        return ()
+    return (f"no air is found around the head: it fills {share:.0%} of the sides of the image",)
 
 
 def _enclosed(mask: Mask) -> Mask:

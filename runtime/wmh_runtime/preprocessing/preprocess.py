@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.orientation import Plane, Reorientation, reorientation_to
+from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan, require_same_grid
-from wmh_runtime.preprocessing.head_mask import ForegroundRule, head_mask
+from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.schema import StrictModel
@@ -25,10 +25,8 @@ _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 class Preprocessing(StrictModel):
     """Settings of the preprocessing. Part of every recipe and every bundle."""
 
-    plane: Plane = "axial"
     pixel_size_mm: float = Field(gt=0)
     size_px: int = Field(gt=0, description="S: slices are S × S pixels")
-    foreground: ForegroundRule = "otsu"
     clip_percentiles: tuple[float, float] = (0.5, 99.5)
 
     @field_validator("clip_percentiles")
@@ -79,10 +77,11 @@ class SliceGeometry:
 class PreprocessedScan:
     """Network input, and the conversion of network output back to the scan."""
 
+    scan: Scan  # the first channel, as read
     slices: Floats  # (n, C, S, S), z-scored, 0 outside the head
     geometry: SliceGeometry
-    voxel_volume_mm3: float  # of the original scan
-    warnings: tuple[str, ...]  # about the images and about cropping
+    head: Mask  # (x, y, z), on the grid of the scan
+    warnings: tuple[str, ...]  # about the images, the head and cropping
 
     @property
     def slice_count(self) -> int:
@@ -105,16 +104,17 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     first = channels[0]
     for other in channels[1:]:
         require_same_grid(other, first)
-    reorientation = reorientation_to(preprocessing.plane, first.affine)
+    reorientation = axial_reorientation(first.affine)
     spacing_mm = np.array(first.spacing_mm)[list(reorientation.axes)]
     stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]
 
-    head = head_mask(stacks[0], first.voxel_volume_mm3, preprocessing.foreground)
+    found = find_head(stacks[0], first.voxel_volume_mm3)
+    head = found.mask
     area_mm2 = head.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
     head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
     if head_slices.size == 0:
         raise InputError(
-            f"no {preprocessing.plane} slice shows {_MIN_HEAD_AREA_MM2:.0f} mm² of head",
+            f"no axial slice shows {_MIN_HEAD_AREA_MM2:.0f} mm² of head",
             "Check that this is a head scan and that its voxel size is correct.",
             about=first.path,
         )
@@ -128,11 +128,13 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     normalized = [normalize(stack, head, preprocessing.clip_percentiles) for stack in stacks]
     slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
     return PreprocessedScan(
+        scan=first,
         slices=slices,
         geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
-        voxel_volume_mm3=first.voxel_volume_mm3,
+        head=reorientation.undo(head),
         warnings=(
             *(warning for scan in channels for warning in scan.warnings),
+            *found.warnings,
             *_crop_warnings(head, resampler, preprocessing),
         ),
     )

@@ -6,10 +6,7 @@ import pytest
 from wmh_runtime import machine
 from wmh_runtime.cohort.scan_memory import estimate_scan_bytes, format_gb
 from wmh_runtime.machine import free_bytes
-from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.types import NetworkShape
-
-PREPARATION = Preprocessing(pixel_size_mm=1.0, size_px=100)
 
 
 @pytest.fixture
@@ -64,11 +61,9 @@ def test_the_slices_are_counted_along_the_axis_that_is_sliced():
     # 20 slices along x here: the affine says that x is superior.
     upright = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [5, 0, 0, 0], [0, 0, 0, 1]], float)
     network = NetworkShape(1, 1, 100)
-    along_x = estimate_scan_bytes((20, 200, 300), upright, PREPARATION, network)
-    along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), PREPARATION, network)
+    along_x = estimate_scan_bytes((20, 200, 300), upright, network)
+    along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), network)
     assert along_x == along_z
-    more = estimate_scan_bytes((40, 200, 300), upright, PREPARATION, network)
+    more = estimate_scan_bytes((40, 200, 300), upright, network)
     assert more == 2 * along_x
-    assert (
-        estimate_scan_bytes((20, 200, 300), upright, PREPARATION, NetworkShape(2, 1, 100)) > along_x
-    )
+    assert estimate_scan_bytes((20, 200, 300), upright, NetworkShape(2, 1, 100)) > along_x

@@ -52,14 +52,6 @@ def test_anterior_is_up_and_left_is_on_the_right():
     assert row < 32 < column
 
 
-def test_the_slice_axis_follows_the_plane():
-    volume = head()
-    sagittal = preprocess(scans(volume), PREPROCESSING.model_copy(update={"plane": "sagittal"}))
-    assert sagittal.slice_count == 34
-    coronal = preprocess(scans(volume), PREPROCESSING.model_copy(update={"plane": "coronal"}))
-    assert coronal.slice_count == 90
-
-
 def test_channels_stay_in_their_order():
     preprocessed = preprocess(scans(head(), -head()), PREPROCESSING)
     assert preprocessed.slices.shape == (15, 2, 64, 64)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.preprocessing.resampling import (
     Samples,
     resampling_matrix,
@@ -42,10 +42,9 @@ def rotation(degrees, axis):
 
 
 @pytest.mark.parametrize("codes", ALL_AXIS_CODES, ids="".join)
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_reorientation_is_undone_bit_exactly_for_all_48_orientations(codes, plane):
+def test_reorientation_is_undone_bit_exactly_for_all_48_orientations(codes):
     volume = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
-    reorientation = reorientation_to(plane, affine_of(codes))
+    reorientation = axial_reorientation(affine_of(codes))
     np.testing.assert_array_equal(reorientation.undo(reorientation.apply(volume)), volume)
 
 
@@ -55,7 +54,7 @@ def test_an_axial_stack_increases_to_superior_posterior_and_left(codes):
     affine = affine_of(codes)
     index = np.stack(np.meshgrid(*map(np.arange, (5, 6, 7)), indexing="ij"), axis=-1)
     right, anterior, superior = np.moveaxis(index @ affine[:3, :3].T + affine[:3, 3], -1, 0)
-    apply = reorientation_to("axial", affine).apply
+    apply = axial_reorientation(affine).apply
     assert (np.diff(apply(superior), axis=0) > 0).all()
     assert (np.diff(apply(anterior), axis=1) < 0).all()
     assert (np.diff(apply(right), axis=2) < 0).all()
@@ -64,8 +63,8 @@ def test_an_axial_stack_increases_to_superior_posterior_and_left(codes):
 @pytest.mark.parametrize("degrees", [-30, -16, 16, 30])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_oblique_scans_are_sliced_along_the_nearest_axis(degrees, axis):
-    straight = reorientation_to("axial", affine_of("PSR"))
-    assert reorientation_to("axial", rotation(degrees, axis) @ affine_of("PSR")) == straight
+    straight = axial_reorientation(affine_of("PSR"))
+    assert axial_reorientation(rotation(degrees, axis) @ affine_of("PSR")) == straight
 
 
 def test_equal_spacing_only_crops_and_pads():

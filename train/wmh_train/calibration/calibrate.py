@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.bundle.manifest import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.text import count_noun
@@ -83,7 +83,7 @@ def calibrate(
                         for probability, reference in zip(by_output, references, strict=True)
                     ]
                 )
-            to_slices = reorientation_to(recipe.preprocessing.plane, channels[0].affine).apply
+            to_slices = axial_reorientation(channels[0].affine).apply
             statistics.append(
                 [
                     SliceStatistics.from_probabilities(
@@ -97,8 +97,7 @@ def calibrate(
         views: [mean_sweep(scans_of_output) for scans_of_output in zip(*sweeps[views], strict=True)]
         for views in _VIEWS
     }
-    weight = recipe.calibration.lesion_f1_weight
-    points = [_operating_point(views, recipe.outputs, means[views], weight) for views in _VIEWS]
+    points = [_operating_point(views, recipe.outputs, means[views]) for views in _VIEWS]
     return CalibrationWithSweep(
         operating_points=points,
         empty_slice_thresholds=[
@@ -108,7 +107,6 @@ def calibrate(
             )
         ],
         scans=len(scans),
-        lesion_f1_weight=weight,
         threshold_sweep=[
             point
             for views in _VIEWS
@@ -203,10 +201,8 @@ def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
     return Segmenter(model, [backend])
 
 
-def _operating_point(
-    views: Views, names: list[str], means: list[ThresholdSweep], weight: float
-) -> OperatingPoint:
-    best = [mean.best(weight) for mean in means]
+def _operating_point(views: Views, names: list[str], means: list[ThresholdSweep]) -> OperatingPoint:
+    best = [mean.best() for mean in means]
     return OperatingPoint(
         views=views,
         outputs=[

@@ -26,9 +26,9 @@ from wmh_runtime.evaluation.statistics import Evaluation, ScoredCase
 from wmh_runtime.files.atomic import write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.orientation import reorientation_to
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan, require_same_grid
-from wmh_runtime.preprocessing.head_mask import head_mask
+from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.types import Floats
 
 METRICS_NAME = "metrics.csv"
@@ -90,7 +90,7 @@ def _view(
     """Read the masks of a case, and its scan if possible, in display order."""
     masks = read_masks(pair)
     grid = masks.grid
-    to_display = reorientation_to("axial", grid.affine)
+    to_display = axial_reorientation(grid.affine)
     row_mm, column_mm = (grid.spacing_mm[axis] for axis in to_display.axes[1:])
     slices = _slices(scan, grid, on_warning) if scan else None
     metrics = case.metrics
@@ -105,7 +105,7 @@ def _view(
         reference=to_display.apply(masks.reference.lesion),
         pixel_mm=(row_mm, column_mm),
         slices=slices,
-        head=None if slices is None else head_mask(slices, grid.voxel_volume_mm3),
+        head=None if slices is None else find_head(slices, grid.voxel_volume_mm3).mask,
     )
 
 
@@ -117,7 +117,7 @@ def _slices(path: Path, grid: Scan, on_warning: Callable[[str], None]) -> Floats
     except WmhError as error:
         on_warning(f"scan not drawn: {error}")
         return None
-    return np.ascontiguousarray(reorientation_to("axial", grid.affine).apply(scan.voxels))
+    return np.ascontiguousarray(axial_reorientation(grid.affine).apply(scan.voxels))
 
 
 def _png(image: Image.Image) -> bytes:

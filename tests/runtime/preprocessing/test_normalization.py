@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from tests.runtime.preprocessing.heads import head_in_noise
+from wmh_runtime.preprocessing.normalization import normalize
+
+
+def test_the_normalized_head_has_mean_0_and_standard_deviation_1():
+    image, ellipse = head_in_noise()
+    normalized = normalize(image, ellipse, (0.5, 99.5))
+    assert normalized.dtype == np.float32
+    assert normalized[ellipse].mean(dtype=np.float64) == pytest.approx(0, abs=1e-6)
+    assert normalized[ellipse].std(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    assert not normalized[~ellipse].any()
+
+
+def test_normalization_does_not_depend_on_the_intensity_scale():
+    image, ellipse = head_in_noise()
+    np.testing.assert_allclose(
+        normalize(3 * image + 7, ellipse, (0.5, 99.5)),
+        normalize(image, ellipse, (0.5, 99.5)),
+        atol=1e-4,
+    )
+
+
+def test_normalized_values():
+    # Clipped to percentiles 0 and 100: unchanged. Mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
+    stack = np.array([[[1, 3, 5, 7, 99]]], np.float32)
+    head = np.array([[[True, True, True, True, False]]])
+    expected = np.array([[[-3, -1, 1, 3, 0]]]) / np.sqrt(5)
+    np.testing.assert_allclose(normalize(stack, head, (0, 100)), expected, atol=1e-6)
+
+
+def test_a_head_with_a_single_intensity_gives_zeros_not_nan():
+    stack = np.full((1, 2, 2), 5, np.float32)
+    assert not normalize(stack, stack > 0, (0.5, 99.5)).any()
