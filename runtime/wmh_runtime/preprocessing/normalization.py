@@ -6,9 +6,16 @@ import numpy as np
 
 from wmh_runtime.types import Floats, Mask
 
+_INNER_PERCENTILES = (2, 98)
+_MARGIN = 1.0  # inner ranges beyond the inner percentiles; tissue is hardly brighter or darker
+_MIN_NEIGHBORS = 5  # of 8 that are not extreme; fewer, and it is no single damaged voxel
+
 
 def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:
     """Clip intensities to percentiles of the head, then z-score them; 0 outside the head.
+
+    Single voxels with an extreme intensity are damaged. Before, they get the median of their
+    neighbors: clipped only, they would look like small lesions.
 
     Args:
         stack: (slices, rows, columns), any intensity scale.
@@ -19,7 +26,7 @@ def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) 
         float32, same shape as the stack; mean 0 and standard deviation 1 in the head, or all 0
         if the head has a single intensity.
     """
-    inside = stack[head].astype(np.float64)
+    inside = _repair(stack, head)[head].astype(np.float64)
     low, high = np.percentile(inside, clip_percentiles)
     inside = np.clip(inside, low, high)
     spread = inside.std()
@@ -27,3 +34,26 @@ def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) 
     if spread > 0:
         normalized[head] = (inside - inside.mean()) / spread
     return normalized
+
+
+def _repair(stack: Floats, head: Mask) -> Floats:
+    """Give single extreme voxels of the head the median of their neighbors in the slice."""
+    low, high = map(float, np.percentile(stack[head], _INNER_PERCENTILES))
+    margin = _MARGIN * (high - low)
+    extreme = (stack < low - margin) | (stack > high + margin)
+    slices, rows, columns = np.nonzero(extreme & head)
+    if slices.size == 0:
+        return stack
+    beside = np.mgrid[-1:2, -1:2].reshape(2, 9, 1)
+    at = (
+        slices,
+        np.clip(rows + beside[0], 0, stack.shape[1] - 1),
+        np.clip(columns + beside[1], 0, stack.shape[2] - 1),
+    )
+    neighbors = np.where(extreme[at], np.nan, stack[at])  # (9, n)
+    single = np.count_nonzero(~np.isnan(neighbors), axis=0) >= _MIN_NEIGHBORS
+    repaired = stack.copy()
+    repaired[slices[single], rows[single], columns[single]] = np.nanmedian(
+        neighbors[:, single], axis=0
+    )
+    return repaired

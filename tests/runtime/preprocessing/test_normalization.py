@@ -34,3 +34,23 @@ def test_normalized_values():
 def test_a_head_with_a_single_intensity_gives_zeros_not_nan():
     stack = np.full((1, 2, 2), 5, np.float32)
     assert not normalize(stack, stack > 0, (0.5, 99.5)).any()
+
+
+@pytest.mark.parametrize("value", [-1e9, 1e9, 2500, -1000])
+def test_a_damaged_voxel_gets_the_median_of_its_neighbors(value):
+    # The head has the intensities 100 to 900, so its inner range is about 116 to 884.
+    image = np.linspace(100, 900, 400, dtype=np.float32).reshape(4, 10, 10)
+    head = np.ones(image.shape, bool)
+    damaged = image.copy()
+    damaged[1, 4, 5] = value
+    repaired = image.copy()  # the 8 neighbors are symmetric: their median is the voxel itself
+    np.testing.assert_allclose(
+        normalize(damaged, head, (0.5, 99.5)), normalize(repaired, head, (0.5, 99.5)), atol=1e-3
+    )
+
+
+def test_a_group_of_bright_voxels_is_no_damage():
+    image = np.linspace(100, 900, 400, dtype=np.float32).reshape(4, 10, 10)
+    image[1, 3:6, 4:7] = 3000
+    normalized = normalize(image, np.ones(image.shape, bool), (0, 100))
+    assert (normalized[1, 3:6, 4:7] == normalized.max()).all()
