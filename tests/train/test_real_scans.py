@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.training_toys import method_on_small_slices, small_recipe
+from tests.training_toys import lora_recipe, small_recipe, write_small_pretrained
 from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
@@ -10,7 +10,6 @@ from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.loop.fit import FitData, FitListener, fit
 from wmh_train.model.pretrained import read_pretrained
-from wmh_train.model.random_pretrained import write_random_pretrained
 
 
 def table_of(test_data, path):
@@ -36,11 +35,9 @@ def test_reference_lesions_are_in_the_slices(test_data, tmp_path):
         assert 0.3 * reference.lesion.sum() / 1000 < volume_ml < 1.3 * reference.lesion.sum() / 1000
 
 
-def test_the_method_trains_on_real_scans(test_data, tmp_path):
-    # The recipe wmh-lora with its ViT-B, on slices of 4 × 4 tokens to save time.
-    recipe = method_on_small_slices()
-    write_random_pretrained(tmp_path / "medsam_vit_b.pth", recipe.network.encoder, seed=0)
-    pretrained = read_pretrained(tmp_path / "medsam_vit_b.pth")
+def test_lora_is_trained_on_real_scans(test_data, tmp_path):
+    recipe = lora_recipe(epochs=1, warmup_epochs=0.5)
+    pretrained = read_pretrained(write_small_pretrained(tmp_path / "pretrained.pth"))
     dataset = find_dataset(table_of(test_data, tmp_path / "scans.csv"), ["flair"], ["wmh"])
     split = split_scans(dataset.scans, recipe.data, recipe.schedule.seed)
     data = FitData(dataset.name, dataset.scans, split)
