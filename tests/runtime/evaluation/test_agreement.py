@@ -5,7 +5,12 @@ import pytest
 from PIL import Image, ImageColor
 
 from tests.runtime.evaluation.test_statistics import case
-from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes, volume_scale
+from wmh_runtime.evaluation.report.agreement import (
+    draw_bland_altman,
+    draw_volumes,
+    named_groups,
+    volume_scale,
+)
 from wmh_runtime.evaluation.report.error_map import (
     FALSE_COLOR,
     FOUND_COLOR,
@@ -147,3 +152,25 @@ def test_the_summary_lists_what_was_compared_and_what_was_not():
     assert f"| Bias, prediction − reference (mL) | −{38 / 3:.2f} |" in text
     assert "![Volumes](v.png)" in text
     assert "- sub-9: on \\| two lines\n" in text
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+def test_sites_with_special_characters_are_drawn(draw):
+    cases = cases_of([1, 2, 3, 4], [2, 2, 4, 4], sites=(r"$\x$", "_", "🧠" * 300, "\u202e"))
+    assert draw(cases, evaluate(cases).volumes).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+def test_sixty_sites_are_drawn(draw):
+    cases = cases_of(range(1, 61), range(2, 62), sites=[f"hospital {i}" for i in range(60)])
+    draw(cases, evaluate(cases).volumes)
+
+
+def test_more_sites_than_markers_share_the_last_marker():
+    """Site 11 has two cases, sites 00 to 10 one: 11 and the first seven have their own marker."""
+    sites = np.array([f"{i:02}" for i in [*range(12), 11]])
+    groups = named_groups(sites)
+    counts = {name: int(is_here.sum()) for name, is_here in groups}
+    own = {f"{i:02}": 1 for i in range(7)}
+    assert counts == {**own, "11": 2, "4 other sites": 4}
+    assert list(dict(named_groups(np.array(["b", "a", "b"])))) == ["a", "b"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wmh_runtime.evaluation.report.summary import format_number
 from wmh_runtime.evaluation.statistics import UNKNOWN_SITE, ScoredCase, VolumeAgreement
 from wmh_runtime.figures.plot_style import LIGHT, MARKS, figure, png
+from wmh_runtime.figures.plot_text import plot_text
 
 _LOG_SCALE_FROM = 100.0  # largest volume / smallest volume: two decades
 _WIDTH_INCHES = 6.4  # also the height of the square plot
@@ -133,19 +134,31 @@ def _scatter(
     y: NDArray[np.float64],
     legend_position: dict[str, Any],
 ) -> None:
-    """Draw a point for each case. Each site has its own color and marker."""
+    """Draw a point for each case. Each of the largest sites has its own color and marker."""
     site_of_case = np.array([case.site or UNKNOWN_SITE for case in cases])
-    sites = np.unique(site_of_case)
-    for index, site in enumerate(sites):
+    for index, (name, is_here) in enumerate(named_groups(site_of_case)):
         axes.scatter(
-            *(x[site_of_case == site], y[site_of_case == site]),
+            *(x[is_here], y[is_here]),
             s=34,
             color=LIGHT.colors[index % len(LIGHT.colors)],
-            marker=MARKS[index % len(MARKS)],
+            marker=MARKS[index],
             alpha=0.85,
             linewidths=0,
-            label=f"{site} ({np.count_nonzero(site_of_case == site)})",
+            label=f"{plot_text(name)} ({np.count_nonzero(is_here)})",
             zorder=2,
         )
     if any(case.site for case in cases):
         axes.legend(frameon=False, fontsize=10, handletextpad=0.2, **legend_position)
+
+
+def named_groups(
+    site_of_case: NDArray[np.str_],
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return name and members of each site by name; more sites than markers share the last."""
+    sites, counts = np.unique(site_of_case, return_counts=True)
+    if len(sites) <= len(MARKS):
+        return [(str(site), site_of_case == site) for site in sites]
+    own = sorted(sites[np.argsort(-counts, kind="stable")][: len(MARKS) - 1])
+    is_other = ~np.isin(site_of_case, own)
+    groups = [(str(site), site_of_case == site) for site in own]
+    return [*groups, (f"{len(sites) - len(own)} other sites", is_other)]
