@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from wmh_runtime.figures.slice_overlay import draw_slice
-from wmh_runtime.figures.slice_selection import find_window
+from wmh_runtime.figures.window import find_window
 from wmh_runtime.imageio.orientation import reorientation_to
 from wmh_runtime.phantom.head import generate_phantom
 from wmh_runtime.preprocessing.head_mask import head_mask

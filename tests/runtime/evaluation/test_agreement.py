@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image
 
 from tests.runtime.evaluation.test_statistics import case
 from wmh_runtime.evaluation.report.agreement import (
@@ -10,15 +10,6 @@ from wmh_runtime.evaluation.report.agreement import (
     draw_volumes,
     named_groups,
     volume_scale,
-)
-from wmh_runtime.evaluation.report.error_map import (
-    FALSE_COLOR,
-    FOUND_COLOR,
-    MISSED_COLOR,
-    CaseView,
-    draw_case,
-    draw_errors,
-    error_page,
 )
 from wmh_runtime.evaluation.report.summary import (
     Sources,
@@ -28,7 +19,6 @@ from wmh_runtime.evaluation.report.summary import (
     summary_text,
 )
 from wmh_runtime.evaluation.statistics import evaluate
-from wmh_runtime.figures.slice_selection import Window
 
 
 def cases_of(predicted, true, sites=("A", "B")):
@@ -69,59 +59,6 @@ def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
     picture.load()
     corners = [picture.convert("RGB").getpixel((x, y)) for x in (0, -1) for y in (0, -1)]
     assert set(corners) == {(255, 255, 255)}
-
-
-def colors_of(picture):
-    return {tuple(color) for color in np.asarray(picture).reshape(-1, 3).tolist()}
-
-
-def mixed(color, gray):
-    """Return a mixture of 75 % of a color and 25 % of a gray value."""
-    return tuple(round(0.75 * part + 0.25 * gray) for part in ImageColor.getrgb(color))
-
-
-def test_found_missed_and_false_voxels_have_their_colors():
-    """Four voxels on a black scan: found, missed, false, and background."""
-    prediction = np.array([[True, False, True, False]])
-    reference = np.array([[True, True, False, False]])
-    black = np.zeros((1, 4), np.float32)
-    picture = draw_errors(black, prediction, reference, Window(0, 1), (1, 4))
-    expected = [mixed(c, 0) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)]
-    assert [tuple(pixel) for pixel in picture[0].tolist()] == [*expected, (0, 0, 0)]
-
-
-def view(prediction, reference, slices=None):
-    head = None if slices is None else np.ones(prediction.shape, bool)
-    return CaseView("sub-1", "Dice 0.5", prediction, reference, (1.0, 2.0), slices, head)
-
-
-@pytest.mark.parametrize("with_scan", [True, False])
-def test_the_slice_with_the_most_errors_is_shown(with_scan):
-    """20 slices with one false voxel each; in the 14th, a lesion is also missed."""
-    prediction = np.zeros((20, 16, 12), bool)
-    prediction[:, 4, 4] = True
-    reference = np.zeros_like(prediction)
-    reference[13, 8:10, 8:10] = True
-    scan = np.random.default_rng(0).random((20, 16, 12), np.float32) if with_scan else None
-    band = np.asarray(draw_case(view(prediction, reference, scan))).astype(int)
-    # 75 % of yellow: high red and green, low blue.
-    is_yellow = (band[..., 0] > 170) & (band[..., 1] > 160) & (band[..., 2] < 130)
-    assert is_yellow.any()
-
-
-def test_cases_without_errors_and_without_lesions_are_drawn():
-    lesion = np.zeros((5, 16, 12), bool)
-    empty = draw_case(view(lesion, lesion))
-    lesion[2, 4:6, 4:6] = True
-    correct = draw_case(view(lesion, lesion))
-    gray = round(255 * (1 / 3) ** 1.2)  # background without a scan, with gamma
-    assert mixed(FOUND_COLOR, gray) in colors_of(correct)
-    assert mixed(FOUND_COLOR, gray) not in colors_of(empty)
-    page = error_page("The cases", [correct, empty])
-    assert page.height > correct.height + empty.height
-    assert {ImageColor.getrgb(c) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)} <= (
-        colors_of(page)
-    )
 
 
 def test_formatted_numbers():

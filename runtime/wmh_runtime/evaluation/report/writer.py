@@ -79,7 +79,7 @@ def write_report(
     ]
     all_shown = len(bands) == len(cases)
     title = "All cases" if all_shown else f"The {len(bands)} of {len(cases)} cases of lowest Dice"
-    write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, bands)))
+    write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, (), (), bands)))
     # Written last: if the summary exists, the report is complete.
     write_text_atomically(out / SUMMARY_NAME, summary_text(evaluation, sources, _PICTURES))
 
