@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.runtime.evaluation.test_statistics import case
+from wmh_runtime.evaluation.provenance import Provenance
 from wmh_runtime.evaluation.report.agreement import (
     draw_bland_altman,
     draw_volumes,
@@ -14,6 +15,7 @@ from wmh_runtime.evaluation.report.agreement import (
 from wmh_runtime.evaluation.report.summary import (
     Sources,
     case_rows,
+    format_limits,
     format_number,
     mean_and_interval,
     summary_text,
@@ -55,7 +57,7 @@ def test_axes_are_logarithmic_if_volumes_span_more_than_two_decades(volumes, sca
 )
 def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
     cases = cases_of(predicted, true)
-    picture = Image.open(io.BytesIO(draw(cases, evaluate(cases).volumes)))
+    picture = Image.open(io.BytesIO(draw(cases, evaluate(cases).volumes, "model a")))
     picture.load()
     corners = [picture.convert("RGB").getpixel((x, y)) for x in (0, -1) for y in (0, -1)]
     assert set(corners) == {(255, 255, 255)}
@@ -71,7 +73,7 @@ def test_formatted_numbers():
 
 
 def test_undefined_values_are_empty_cells():
-    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)])[0]
+    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)], {})[0]
     assert (row["name"], row["site"], row["load_band_ml"]) == ("a", "A", "2 to 5")
     assert (row["h95_mm"], row["dice"], row["reference_ml"]) == ("", "0.5", "3.5")
 
@@ -79,14 +81,18 @@ def test_undefined_values_are_empty_cells():
 def test_the_summary_lists_what_was_compared_and_what_was_not():
     cases = cases_of([1, 2, 3], [2, 2, 40])
     text = summary_text(
-        evaluate(cases), Sources("p", "r", ("sub-9: on | two\nlines",)), [("Volumes", "v.png")]
+        evaluate(cases),
+        Sources("p", "r", ("sub-9: on | two\nlines",)),
+        Provenance({}, ("a 1, threshold 0.5",), ("be careful (2 of 3 masks)",)),
+        [("Volumes", "v.png")],
     )
+    assert "- Model: a 1, threshold 0.5\n\n- **Warning:** be careful (2 of 3 masks)\n" in text
     assert "3 cases. Predictions: `p`. References: `r`." in text
     assert "| A | 2 | 0.500 [0.500, 0.500] | 4.00 | 20.0 | 0.400 | 0.500 |" in text
     assert "| 2 to 5 | 2 |" in text
     assert "| 30 and more | 1 | 0.500 | 4.00 | 20.0 | 0.400 | 0.500 |" in text
     # Differences −1, 0 and −37: their mean.
-    assert f"| Bias, prediction − reference (mL) | −{38 / 3:.2f} |" in text
+    assert f"| Bias, prediction − reference | −{38 / 3:.2f} mL |" in text
     assert "![Volumes](v.png)" in text
     assert "- sub-9: on \\| two lines\n" in text
 
@@ -94,13 +100,13 @@ def test_the_summary_lists_what_was_compared_and_what_was_not():
 @pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
 def test_sites_with_special_characters_are_drawn(draw):
     cases = cases_of([1, 2, 3, 4], [2, 2, 4, 4], sites=(r"$\x$", "_", "🧠" * 300, "\u202e"))
-    assert draw(cases, evaluate(cases).volumes).startswith(b"\x89PNG")
+    assert draw(cases, evaluate(cases).volumes, "model a").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
 def test_sixty_sites_are_drawn(draw):
     cases = cases_of(range(1, 61), range(2, 62), sites=[f"hospital {i}" for i in range(60)])
-    draw(cases, evaluate(cases).volumes)
+    draw(cases, evaluate(cases).volumes, "model a")
 
 
 def test_more_sites_than_markers_share_the_last_marker():
@@ -111,3 +117,31 @@ def test_more_sites_than_markers_share_the_last_marker():
     own = {f"{i:02}": 1 for i in range(7)}
     assert counts == {**own, "11": 2, "4 other sites": 4}
     assert list(dict(named_groups(np.array(["b", "a", "b"])))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("site", "shown"),
+    [
+        (r"$\x$", r"\$\\x\$"),
+        ("_a_b_", r"\_a_b\_"),
+        ("a|b\nc", r"a\|b c"),
+        ("<b>*", r"\<b\>\*"),
+        ("Haus 3", "Haus 3"),
+    ],
+)
+def test_a_site_is_shown_as_it_is_in_the_summary(site, shown):
+    cases = cases_of([1, 2], [2, 2], sites=(site,))
+    text = summary_text(evaluate(cases), Sources("p", "r"), Provenance({}, ("m",), ()), [])
+    assert f"\n| {shown} | 2 | 0.500" in text
+    assert "Warning" not in text
+
+
+def test_one_case_is_told_what_is_missing():
+    found = evaluate([case("a", prediction_ml=3, reference_ml=2)])
+    text = summary_text(found, Sources("p", "r"), Provenance({}, ("m",), ()), [])
+    assert "| Limits of agreement, bias ± 1.96 SD | needs 2 cases |" in text
+    assert "| R² (line of identity) | needs 2 cases of different volume |" in text
+    assert "Here is only one subject, and an interval needs two." in text
+    two = evaluate([case("a", prediction_ml=3, reference_ml=2), case("b", prediction_ml=1)])
+    # Differences 1 and 0: bias 0.5, standard deviation 1/√2, 1.96 of it 1.386.
+    assert format_limits(two.volumes) == "−0.89 to 1.89 mL"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.evaluation.report.summary import format_number
+from wmh_runtime.evaluation.report.summary import format_correlation, format_number
 from wmh_runtime.evaluation.statistics import UNKNOWN_SITE, ScoredCase, VolumeAgreement
 from wmh_runtime.figures.plot_style import LIGHT, MARKS, figure, png
 from wmh_runtime.figures.plot_text import plot_text
@@ -19,20 +19,22 @@ _LOG_SCALE_FROM = 100.0  # largest volume / smallest volume: two decades
 _WIDTH_INCHES = 6.4  # also the height of the square plot
 _HEIGHT_INCHES = 4.6
 _LEGEND_COLUMNS = 3
+_NOTE_LENGTH = 115  # characters of 8 points in one line
 
 
-def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> bytes:
+def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement, made_by: str) -> bytes:
     """Plot the predicted volume against the reference volume, with the line of identity.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
+        made_by: line about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
-    with _axes(_WIDTH_INCHES) as axes:
+    with _axes(_WIDTH_INCHES, made_by) as axes:
         both = np.concatenate([true_ml, predicted_ml])
         for axis in ("x", "y"):
             _scale(axes, axis, both)
@@ -40,26 +42,29 @@ def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> byt
         _scatter(axes, cases, true_ml, predicted_ml, {"loc": "upper left"})
         axes.set_xlabel("Reference volume (mL)")
         axes.set_ylabel("Predicted volume (mL)")
-        r_squared = format_number(agreement.r_squared, 3)
-        pearson_r = format_number(agreement.pearson_r, 3)
+        r_squared = format_correlation(agreement.r_squared)
+        pearson_r = format_correlation(agreement.pearson_r)
         title = f"R² {r_squared} · Pearson's r {pearson_r}"
         axes.set_title(title, loc="left", fontsize=11)
         return png(axes.figure)
 
 
-def draw_bland_altman(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> bytes:
+def draw_bland_altman(
+    cases: Sequence[ScoredCase], agreement: VolumeAgreement, made_by: str
+) -> bytes:
     """Plot differences of volumes against their means, with bias and limits of agreement.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
+        made_by: line about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
     means_ml = (true_ml + predicted_ml) / 2
-    with _axes(_HEIGHT_INCHES) as axes:
+    with _axes(_HEIGHT_INCHES, made_by) as axes:
         _scale(axes, "x", means_ml)
         axes.axhline(0, color=LIGHT.line, linewidth=0.6, zorder=1)
         lines = {  # a dict: equal values are drawn once
@@ -100,9 +105,11 @@ def _volumes(cases: Sequence[ScoredCase]) -> tuple[NDArray[np.float64], NDArray[
 
 
 @contextmanager
-def _axes(height_inches: float) -> Iterator[Any]:
-    """Yield the axes of a new figure."""
+def _axes(height_inches: float, made_by: str) -> Iterator[Any]:
+    """Yield the axes of a new figure, with a line below about what made the predictions."""
     with figure(_WIDTH_INCHES, height_inches) as drawn:
+        note = plot_text(made_by, _NOTE_LENGTH)
+        drawn.supxlabel(note, x=0.01, horizontalalignment="left", fontsize=8, color=LIGHT.line)
         yield drawn.add_subplot()
 
 
