@@ -300,7 +300,7 @@ def test_the_terms_in_the_names_of_variants_are_explained():
     names = {speed.name for speed in speeds}
     assert any("merged" in name for name in names)
     notes = explained_terms(speeds)
-    assert [note.split(":")[0] for note in notes] == ["merged", "int8+bf16"]
+    assert [note.split(":")[0] for note in notes] == ["views", "merged", "int8+bf16"]
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):

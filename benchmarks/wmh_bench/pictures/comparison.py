@@ -18,6 +18,7 @@ _BAR_HEIGHT = 0.66
 _MAX_DICE_AXIS_START = 0.97  # the axis starts here, or below the lowest Dice
 _LOG_FROM_RATIO = 30.0  # the axis is logarithmic if fastest / slowest is above
 _MAX_NAME_LENGTH = 100  # characters of a model's name and figures
+_VIEWS = "views: the slice mirrored and turned in eight ways; the result is their mean"
 _TERMS = {  # in the names of variants
     "view by view": "one view after another, with separate LoRA adapters",
     "merged": "adapters merged into the weights, eight views in a batch",
@@ -62,19 +63,21 @@ def draw_comparison(comparison: Comparison, theme: Theme = LIGHT) -> bytes:
         handles = [grid[0][0].barh(0, 0, color=color[device], linewidth=0) for device in devices]
         names = [plot_text(device) for device in devices]
         drawing.legend(handles, names, loc="outside upper right", frameon=False, ncols=3)
-        if notes:
-            note = "\n".join(notes)
-            drawing.supxlabel(note, x=0.01, horizontalalignment="left", fontsize=9.5)
+        note = "\n".join(notes)
+        drawing.supxlabel(note, x=0.01, horizontalalignment="left", fontsize=9.5)
         return png(drawing)
 
 
 def explained_terms(speeds: Sequence[SliceSpeed]) -> list[str]:
-    """Explain the terms that occur in the names of variants, one a line."""
+    """Explain views, and the terms that occur in the names of variants, one a line."""
     names = [speed.name for speed in speeds]
     return [
-        f"{term}: {meaning}"
-        for term, meaning in _TERMS.items()
-        if any(term in name.split(", ") for name in names)
+        _VIEWS,
+        *(
+            f"{term}: {meaning}"
+            for term, meaning in _TERMS.items()
+            if any(term in name.split(", ") for name in names)
+        ),
     ]
 
 

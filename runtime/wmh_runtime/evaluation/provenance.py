@@ -24,11 +24,10 @@ class Provenance:
     warnings: tuple[str, ...]  # each once, the most frequent first
 
     @property
-    def headline(self) -> str:
-        """One line for a picture."""
-        if len(self.models) == 1:
-            return self.models[0]
-        return f"{len(self.models)} models or settings, see the summary"
+    def notes(self) -> list[str]:
+        """One line about the models, and one about warnings if there are any; for a plot."""
+        models, warnings = (_first(lines) for lines in (self.models, self.warnings))
+        return [f"Model: {models}", *([f"Warning: {warnings}"] if warnings else [])]
 
 
 def read_provenance(masks: Mapping[str, Path]) -> Provenance:
@@ -78,3 +77,10 @@ def shortened(lines: Sequence[str], max_count: int) -> list[str]:
     if len(lines) <= max_count:
         return [*lines]
     return [*lines[: max_count - 1], f"and {len(lines) - max_count + 1} more"]
+
+
+def _first(lines: Sequence[str]) -> str:
+    """Return the first of some lines, and how many more there are; empty if there are none."""
+    if len(lines) < 2:
+        return "".join(lines)
+    return f"{lines[0]}, and {len(lines) - 1} more, see the summary"

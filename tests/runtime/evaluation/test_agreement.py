@@ -57,7 +57,9 @@ def test_axes_are_logarithmic_if_volumes_span_more_than_two_decades(volumes, sca
 )
 def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
     cases = cases_of(predicted, true)
-    picture = Image.open(io.BytesIO(draw(cases, evaluate(cases).volumes, "model a")))
+    picture = Image.open(
+        io.BytesIO(draw(cases, evaluate(cases).volumes, ["model a", "be careful"]))
+    )
     picture.load()
     corners = [picture.convert("RGB").getpixel((x, y)) for x in (0, -1) for y in (0, -1)]
     assert set(corners) == {(255, 255, 255)}
@@ -100,13 +102,13 @@ def test_the_summary_lists_what_was_compared_and_what_was_not():
 @pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
 def test_sites_with_special_characters_are_drawn(draw):
     cases = cases_of([1, 2, 3, 4], [2, 2, 4, 4], sites=(r"$\x$", "_", "🧠" * 300, "\u202e"))
-    assert draw(cases, evaluate(cases).volumes, "model a").startswith(b"\x89PNG")
+    assert draw(cases, evaluate(cases).volumes, ["model a", "be careful"]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
 def test_sixty_sites_are_drawn(draw):
     cases = cases_of(range(1, 61), range(2, 62), sites=[f"hospital {i}" for i in range(60)])
-    draw(cases, evaluate(cases).volumes, "model a")
+    draw(cases, evaluate(cases).volumes, ["model a", "be careful"])
 
 
 def test_more_sites_than_markers_share_the_last_marker():

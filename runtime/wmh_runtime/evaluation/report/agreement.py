@@ -19,22 +19,24 @@ _LOG_SCALE_FROM = 100.0  # largest volume / smallest volume: two decades
 _WIDTH_INCHES = 6.4  # also the height of the square plot
 _HEIGHT_INCHES = 4.6
 _LEGEND_COLUMNS = 3
-_NOTE_LENGTH = 115  # characters of 8 points in one line
+_NOTE_LENGTH = 110  # characters of 8 points in one line
 
 
-def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement, made_by: str) -> bytes:
+def draw_volumes(
+    cases: Sequence[ScoredCase], agreement: VolumeAgreement, notes: Sequence[str]
+) -> bytes:
     """Plot the predicted volume against the reference volume, with the line of identity.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
-        made_by: line about what made the predictions.
+        notes: lines below the plot, about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
-    with _axes(_WIDTH_INCHES, made_by) as axes:
+    with _axes(_WIDTH_INCHES, notes) as axes:
         both = np.concatenate([true_ml, predicted_ml])
         for axis in ("x", "y"):
             _scale(axes, axis, both)
@@ -50,21 +52,21 @@ def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement, made_b
 
 
 def draw_bland_altman(
-    cases: Sequence[ScoredCase], agreement: VolumeAgreement, made_by: str
+    cases: Sequence[ScoredCase], agreement: VolumeAgreement, notes: Sequence[str]
 ) -> bytes:
     """Plot differences of volumes against their means, with bias and limits of agreement.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
-        made_by: line about what made the predictions.
+        notes: lines below the plot, about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
     means_ml = (true_ml + predicted_ml) / 2
-    with _axes(_HEIGHT_INCHES, made_by) as axes:
+    with _axes(_HEIGHT_INCHES, notes) as axes:
         _scale(axes, "x", means_ml)
         axes.axhline(0, color=LIGHT.line, linewidth=0.6, zorder=1)
         lines = {  # a dict: equal values are drawn once
@@ -105,10 +107,10 @@ def _volumes(cases: Sequence[ScoredCase]) -> tuple[NDArray[np.float64], NDArray[
 
 
 @contextmanager
-def _axes(height_inches: float, made_by: str) -> Iterator[Any]:
-    """Yield the axes of a new figure, with a line below about what made the predictions."""
+def _axes(height_inches: float, notes: Sequence[str]) -> Iterator[Any]:
+    """Yield the axes of a new figure, with notes below them."""
     with figure(_WIDTH_INCHES, height_inches) as drawn:
-        note = plot_text(made_by, _NOTE_LENGTH)
+        note = "\n".join(plot_text(line, _NOTE_LENGTH) for line in notes)
         drawn.supxlabel(note, x=0.01, horizontalalignment="left", fontsize=8, color=LIGHT.line)
         yield drawn.add_subplot()
 

@@ -30,6 +30,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.orientation import reorientation_to
 from wmh_runtime.imageio.volume import Scan, require_same_grid
 from wmh_runtime.preprocessing.head_mask import head_mask
+from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
 
 METRICS_NAME = "metrics.csv"
@@ -75,13 +76,14 @@ def write_report(
     write_table_atomically(out / METRICS_NAME, case_rows(cases, made_by.settings))
     write_table_atomically(out / GROUPS_NAME, group_rows(evaluation))
     for name, draw in ((VOLUMES_NAME, draw_volumes), (BLAND_ALTMAN_NAME, draw_bland_altman)):
-        write_bytes_atomically(out / name, draw(cases, evaluation.volumes, made_by.headline))
+        write_bytes_atomically(out / name, draw(cases, evaluation.volumes, made_by.notes))
     worst = sorted(cases, key=lambda case: (case.metrics.dice, case.name))[:WORST_CASES]
     bands = [
         draw_case(_view(case, pairs[case.name], scans.get(case.name), on_warning)) for case in worst
     ]
     all_shown = len(bands) == len(cases)
-    title = "All cases" if all_shown else f"The {len(bands)} of {len(cases)} cases of lowest Dice"
+    everyone = count_noun(len(cases), "case")
+    title = everyone if all_shown else f"The {len(bands)} of {everyone} with the lowest Dice"
     models = [f"Model: {model}" for model in shortened(made_by.models, MAX_LINES)]
     warnings = shortened(made_by.warnings, MAX_LINES)
     write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, models, warnings, bands)))
