@@ -12,7 +12,7 @@ from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
 from wmh_runtime.text import count_noun
 
 _VIEWS = {"full": "eight views", "adaptive": "adaptive views", "none": "one view"}
-_UNKNOWN = "unknown model, since there is no JSON file of wmh-infer beside the mask"
+_UNKNOWN = "not stated, since there is no JSON file of wmh-infer beside the mask"
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ def test_the_report_names_model_thresholds_and_warnings_once(heads, run, run_com
     assert known.startswith("- Model: toy ")
     assert "threshold 0.75, minimum lesion size " in known
     assert known.endswith("eight views, fp32 (2 of 3 masks)")
-    assert unknown.startswith("- Model: unknown model")
+    assert unknown.startswith("- Model: not stated")
     assert unknown.endswith("(1 of 3 masks)")
     assert text.count("- **Warning:** for trying \\| only (2 of 3 masks)") == 1
     rows = rows_of(heads)
@@ -264,7 +264,7 @@ def test_the_sidecar_of_a_replaced_mask_is_not_believed(heads, run, run_command,
     assert run()[0] == 0
     text = (heads / "report" / "summary.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("- Model: ")] == [
-        "- Model: unknown model, since there is no JSON file of wmh-infer beside the mask"
+        "- Model: not stated, since there is no JSON file of wmh-infer beside the mask"
     ]
 
 

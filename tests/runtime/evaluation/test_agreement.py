@@ -2,6 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.runtime.evaluation.test_statistics import case
@@ -103,6 +105,22 @@ def test_the_summary_lists_what_was_compared_and_what_was_not():
 def test_sites_with_special_characters_are_drawn(draw):
     cases = cases_of([1, 2, 3, 4], [2, 2, 4, 4], sites=(r"$\x$", "_", "🧠" * 300, "\u202e"))
     assert draw(cases, evaluate(cases).volumes, ["model a", "be careful"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+@settings(max_examples=8)  # a plot takes half a second
+@given(
+    volumes=st.lists(
+        st.tuples(*[st.sampled_from([0.0, 1e-4, 0.3, 3.0, 250.0]) | st.floats(0, 1e5)] * 2),
+        min_size=1,
+        max_size=5,
+    ),
+    sites=st.lists(st.text(), min_size=1, max_size=3),
+)
+def test_any_volumes_and_sites_are_drawn(draw, volumes, sites):
+    predicted, true = zip(*volumes, strict=True)
+    cases = cases_of(predicted, true, sites)
+    assert draw(cases, evaluate(cases).volumes, ["model", "warning"]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])

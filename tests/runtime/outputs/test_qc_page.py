@@ -181,7 +181,7 @@ def test_arrays_of_different_shapes_are_refused() -> None:
         page_of(slices, empty_masks(slices), (0.0, 1.0), CAPTION)
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)),
     pixel_mm=st.tuples(st.floats(0.2, 8), st.floats(0.2, 8)),
