@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from wmh_runtime.figures.slice_overlay import draw_slice
-from wmh_runtime.figures.slice_selection import find_window
+from wmh_runtime.figures.window import find_window
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.phantom.head import generate_phantom
-from wmh_runtime.preprocessing.head_mask import head_mask
+from wmh_runtime.preprocessing.head_mask import find_head
 
 HEADS = (("utrecht", 41, 6.0), ("singapore", 42, 18.0), ("amsterdam", 43, 40.0))
 BELOW_TOP_MM = (115, 92, 76, 64, 52, 38)  # depth of the slices below the top of the head
@@ -32,7 +32,7 @@ def main() -> None:
         stack = np.ascontiguousarray(to_display.apply(phantom.image)).astype(np.float32)
         lesions = to_display.apply(phantom.lesions).astype(bool)
         spacing_mm = np.linalg.norm(phantom.affine[:3, :3], axis=0)[list(to_display.axes)]
-        head = head_mask(stack, float(np.prod(spacing_mm)))
+        head = find_head(stack, float(np.prod(spacing_mm))).mask
         window = find_window(stack, head)
         held = np.flatnonzero(head.any(axis=(1, 2)))
         shown = [int(held[-1] - round(depth_mm / spacing_mm[0])) for depth_mm in BELOW_TOP_MM]

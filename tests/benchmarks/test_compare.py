@@ -16,7 +16,7 @@ from wmh_bench.comparison_table import comparison_table
 from wmh_bench.environment import Environment, Model
 from wmh_bench.latency.result import Latency, LatencyRow
 from wmh_bench.machine import Machine
-from wmh_bench.pictures.comparison import draw_comparison
+from wmh_bench.pictures.comparison import draw_comparison, explained_terms
 from wmh_bench.results import read_result, schema, write_result
 from wmh_bench.throughput import Throughput
 from wmh_bench.timing.times import Times
@@ -287,6 +287,20 @@ def test_the_picture_has_a_bar_for_each_speed():
         slow, fast = (colored(left, color) for color in COLORS[:2])
         # Logarithmic from half of the lowest: log(200 / 1) / log(2 / 1) is 7.6.
         assert fast > 3 * slow > 0
+
+
+def test_names_with_special_characters_are_drawn():
+    row = latency_row(device="$\\x$ 🧠")
+    draw_comparison(compare([latency([row], model="_$\\frac{$" * 40)]))
+
+
+def test_the_terms_in_the_names_of_variants_are_explained():
+    row = latency_row(precision="int8+bf16")
+    speeds = compare([latency([row]), baseline()]).slice_speeds
+    names = {speed.name for speed in speeds}
+    assert any("merged" in name for name in names)
+    notes = explained_terms(speeds)
+    assert [note.split(":")[0] for note in notes] == ["views", "merged", "int8+bf16"]
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):

@@ -31,8 +31,9 @@ class Listener(FoldListener):
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folds")
-    recipe = small_recipe()
-    data = find_dataset(write_annotated_heads(folder / "heads", 7), recipe.channels, recipe.outputs)
+    recipe = small_recipe(outputs=["wmh", "stroke"])
+    heads = write_annotated_heads(folder / "heads", 7, outputs=("WMH", "STROKE"))
+    data = find_dataset(heads, recipe.channels, recipe.outputs)
     listener = Listener()
     evaluations = cross_validate(recipe, data, FOLDS, folder / "out", None, listener)
     return recipe, data, folder / "out", evaluations, listener
@@ -54,12 +55,14 @@ def test_every_scan_is_a_test_scan_in_exactly_one_fold(validated):
 
 def test_the_report_covers_all_scans_on_their_original_grids(validated):
     _, data, out, evaluations, _ = validated
-    assert list(evaluations) == ["wmh"]
+    assert list(evaluations) == ["wmh", "stroke"]
     assert evaluations["wmh"].overall.count == 7
     with (out / "report-wmh" / "metrics.csv").open(encoding="utf-8") as file:
         names = [row["name"] for row in csv.DictReader(file)]
     assert sorted(names) == [scan.name for scan in data.scans]
-    assert (out / "report-wmh" / "summary.md").exists()
+    for output in ("wmh", "stroke"):
+        summary = (out / f"report-{output}" / "summary.md").read_text(encoding="utf-8")
+        assert summary.startswith(f"# Evaluation of {output.upper()} masks\n")
     for scan in data.scans:
         (path,) = out.glob(f"fold-*/predictions/{scan.name}_label-WMH_mask.nii.gz")
         assert nib.load(path).shape == nib.load(scan.channels[0]).shape
@@ -81,7 +84,7 @@ def test_masks_of_another_checkpoint_are_replaced(validated, tmp_path):
     shutil.copytree(out, copied)
     metadata = load_metadata(copied / "fold-2")
     point = metadata.calibration.operating_points[0]
-    other = [point.outputs[0].model_copy(update={"threshold": 0.9})]
+    other = [output.model_copy(update={"threshold": 0.9}) for output in point.outputs]
     points = [point.model_copy(update={"outputs": other}), metadata.calibration.operating_points[1]]
     calibration = metadata.calibration.model_copy(update={"operating_points": points})
     save_metadata(copied / "fold-2", metadata.model_copy(update={"calibration": calibration}))

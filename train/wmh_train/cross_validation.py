@@ -247,7 +247,7 @@ def _report(
         cases,
         {pair.name: pair for pair in pairs},
         {scan.name: scan.channels[0] for scan in data.scans},
-        Sources(f"{out}/fold-*/{PREDICTIONS}", data.name, ()),
+        Sources(f"{out}/fold-*/{PREDICTIONS}", data.name, output=output),
         on_warning=listener.warning,
     )
     return evaluation

@@ -54,7 +54,7 @@ def _draw_threads(axes: Any, measured: Throughput, workers: list[str]) -> None:
     axes.set_title(
         f"{count_noun(measured.scans, 'scan')} in {measured.seconds:.1f} s:"
         f" {measured.views_per_s:.4g} views a second,"
-        f" {measured.share_of_backend_only:.0%} of what the device does alone",
+        f" {measured.share_of_backend_only:.0%} of the speed of the network alone",
         loc="left",
         fontsize=11,
     )
@@ -75,7 +75,7 @@ def _draw_stages(axes: Any, measured: Throughput) -> None:
     axes.set_yticks(range(len(stages)), list(stages))
     axes.set_ylim(len(stages) - 0.4, -0.6)
     axes.set_xlim(0, 1.08 * longest_s)
-    axes.set_xlabel("Seconds a scan, of the thread that does it")
+    axes.set_xlabel("Seconds per scan in each stage; predict: without waiting for the device")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 

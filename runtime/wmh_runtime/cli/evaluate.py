@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +12,19 @@ import typer
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
-from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
+from wmh_runtime.evaluation.output_names import WMH, find_outputs
+from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
 from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
     Sources,
+    format_correlation,
+    format_limits,
     format_number,
     mean_and_interval,
 )
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME, write_report
-from wmh_runtime.evaluation.scoring import Scores, score
+from wmh_runtime.evaluation.scoring import score
 from wmh_runtime.evaluation.statistics import Evaluation, evaluate
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.text import count_noun
@@ -55,38 +60,83 @@ def compare(
 
     The report has Dice, H95, AVD, lesion recall and lesion F1 as the WMH segmentation challenge
     defines them, the agreement of volumes, results by site and by lesion load, and an image of the
-    worst cases. A mask that cannot be compared is reported with the reason, and the others go on.
+    worst cases. If both sides have masks of several outputs (label-WMH, label-INFARCT, ...), each
+    output has its own report. A mask that cannot be compared is reported with the reason, and the
+    others go on.
     Exit status: 0 all masks compared, 1 some masks failed, 2 nothing could be done.
     """
-    pairing = find_pairs(predictions, references, allow_missing=allow_missing)
+    pairings = {
+        output: find_pairs(predictions, references, output=output, allow_missing=allow_missing)
+        for output in _outputs(predictions, references)
+    }
     found = discover(scans, out).scans if scans else ()
     make_writable_folder(out)
-    scan_of = match_scans(pairing.pairs, found)
-    if scans and not scan_of:
-        console.print_warning(f"{scans}: no scan belongs to a prediction")
+    failed: list[Pair] = []
+    errors: list[InputError] = []
+    for output, pairing in pairings.items():
+        scan_of = match_scans(pairing.pairs, found)
+        if scans and not scan_of:
+            console.print_warning(f"{scans}: no scan belongs to a prediction")
+        folder = out / f"label-{output.upper()}" if len(pairings) > 1 else out
+        sources = Sources(str(predictions), str(references), output=output)
+        try:
+            failed += _evaluate(pairing, scan_of, sources, folder)
+        except InputError as error:
+            errors.append(error)
+            failed += pairing.pairs
+    if len(errors) == len(pairings):
+        raise errors[0]
+    for one in errors:
+        console.print_error(str(one))
+    if failed:
+        console.print_error(f"{count_noun(len(failed), 'mask')} failed, for the reasons above")
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _outputs(predictions: Path, references: Path) -> tuple[str, ...]:
+    """Return the outputs to evaluate, and print which cannot be."""
+    if not (predictions.is_dir() and references.is_dir()):
+        return (WMH,)
+    outputs = find_outputs(predictions, references)
+    for names, where in (
+        (outputs.only_predicted, "predictions"),
+        (outputs.only_in_references, "references"),
+    ):
+        if outputs.shared and names:
+            console.print_line(f"skipped masks of {', '.join(names)}: only in the {where}")
+    return outputs.shared or (WMH,)
+
+
+def _evaluate(
+    pairing: Pairing, scan_of: Mapping[str, Path], sources: Sources, folder: Path
+) -> list[Pair]:
+    """Compare the masks of an output, and write the report; return the pairs that failed."""
     skipped = _report_unpaired(pairing)
-    console.print_line(f"{count_noun(len(pairing.pairs), 'mask')} to compare")
+    console.print_line(
+        f"{count_noun(len(pairing.pairs), f'{sources.output.upper()} mask')} to compare"
+    )
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
     for _, error in scores.failed:
         console.print_error(str(error))
     if not scores.cases:
-        raise InputError(
-            "no mask could be compared", "The errors above say why.", about=predictions
-        )
+        problem = f"no {sources.output.upper()} mask could be compared"
+        raise InputError(problem, "The errors above say why.", about=sources.predictions)
     evaluation = evaluate(scores.cases)
     skipped += [f"{pair.name}: {error}" for pair, error in scores.failed]
+    make_writable_folder(folder)
     write_report(
-        out,
+        folder,
         evaluation,
         scores.cases,
         {pair.name: pair for pair in pairing.pairs},
         scan_of,
-        Sources(str(predictions), str(references), tuple(skipped)),
+        replace(sources, not_compared=tuple(skipped)),
         on_warning=console.print_warning,
     )
-    _conclude(evaluation, scores, out)
+    _conclude(evaluation, len(scores.cases), folder)
+    return [pair for pair, _ in scores.failed]
 
 
 def _report_unpaired(pairing: Pairing) -> list[str]:
@@ -106,27 +156,17 @@ def _report_unpaired(pairing: Pairing) -> list[str]:
     return notes
 
 
-def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
+def _conclude(evaluation: Evaluation, count: int, folder: Path) -> None:
     for metric in CHALLENGE:
         average = evaluation.overall.averages[metric]
         without = f" ({average.without_value} without value)" if average.without_value else ""
         _print_figure(METRICS[metric][0], mean_and_interval(metric, average) + without)
     volumes = evaluation.volumes
-    _print_figure("Volume R²", format_number(volumes.r_squared, 3))
-    lower, upper = (
-        format_number(volumes.lower_limit_ml, 2),
-        format_number(volumes.upper_limit_ml, 2),
-    )
+    _print_figure("Volume R²", format_correlation(volumes.r_squared))
     bias = format_number(volumes.bias_ml, 2)
-    _print_figure("Volume bias", f"{bias} mL, limits of agreement {lower} to {upper} mL")
-    console.print_line(
-        f"{count_noun(len(scores.cases), 'mask')} compared. Report: {out / SUMMARY_NAME}"
-    )
-    if scores.failed:
-        console.print_error(
-            f"{count_noun(len(scores.failed), 'mask')} failed, for the reasons above"
-        )
-        raise typer.Exit(console.EXIT_SOME_FAILED)
+    limits = f"limits of agreement: {format_limits(volumes)}"
+    _print_figure("Volume bias", f"{bias} mL, {limits}")
+    console.print_line(f"{count_noun(count, 'mask')} compared. Report: {folder / SUMMARY_NAME}")
 
 
 def _print_figure(label: str, value: str) -> None:

@@ -20,10 +20,10 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
 from wmh_runtime.errors import InputError
+from wmh_runtime.evaluation.output_names import WMH, output_of
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 
-_MASK_ENDING = bids.nifti_stem(Path(bids.mask_name("", "wmh")))
 _CHALLENGE_REFERENCE = "wmh"
 _CHALLENGE_SCAN = "FLAIR"
 _PARENTS_SEARCHED = 2  # for participants.tsv: references may be in DATA/derivatives/reference
@@ -62,7 +62,9 @@ class _MaskFile:
     site: str = ""
 
 
-def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = False) -> Pairing:
+def find_pairs(
+    predictions: Path, references: Path, *, output: str = WMH, allow_missing: bool = False
+) -> Pairing:
     """Find the prediction for each reference.
 
     Args:
@@ -71,6 +73,8 @@ def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
             `wmh.nii.gz` as in the WMH challenge. Or a table, .csv or .tsv, with the columns
             `prediction` and `reference`, and optionally `subject` and `site`. Its paths are
             relative to the table; predictions may also be relative to their folder.
+        output: whose masks are compared; a table names its masks itself. In the layout of the
+            challenge there are only references of `wmh`.
         allow_missing: skip references without a prediction.
 
     Raises:
@@ -82,7 +86,7 @@ def find_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
     if references.is_file() and references.suffix.lower() in TABLE_SUFFIXES:
         pairing = _pair_by_table(predictions, references)
     elif references.is_dir():
-        pairing = _pair_by_name(predictions, references)
+        pairing = _pair_by_name(predictions, references, output)
     else:
         advice = "Give a folder of reference masks, or a .csv or .tsv table."
         raise InputError("is neither a folder nor a table", advice, about=references)
@@ -122,14 +126,14 @@ def match_scans(pairs: Iterable[Pair], scans: Iterable[Case]) -> dict[str, Path]
     return scan_of_pair
 
 
-def _pair_by_name(predictions: Path, references: Path) -> Pairing:
+def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
     if predictions.resolve() == references.resolve():
         advice = "Give two different folders."
         raise InputError("is the folder of predictions and of references", advice, about=references)
-    prediction_files = _find_masks(predictions, except_in=references)
-    reference_files = _find_masks(references, except_in=predictions)
+    prediction_files = _find_masks(predictions, output, except_in=references)
+    reference_files = _find_masks(references, output, except_in=predictions)
     if not reference_files:
-        problem = f"contains no reference mask, *{_MASK_ENDING}.nii.gz or wmh.nii.gz"
+        problem = f"contains no reference mask, {bids.mask_name('*', output)} or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
     real = references.resolve()
     sites = read_sites([real, *real.parents[:_PARENTS_SEARCHED]])
@@ -202,14 +206,14 @@ def _pair_by_table(predictions: Path, table: Path) -> Pairing:
         if not prediction.is_file():
             missing.append(prediction)
             continue
-        mask = _mask_file(prediction, relative) or _MaskFile(
+        mask = _mask_file(prediction, relative, output_of(relative.name) or WMH) or _MaskFile(
             prediction, relative.parent, bids.bids_entities(relative)
         )
         name = (mask.folder / mask.scan_id).as_posix()
         subject, site = row.get("subject") or subject_from_name(name), row.get("site", "")
         pairs[prediction] = Pair(name, mask.scan_id, subject, site, prediction, reference)
     used = {path.resolve() for pair in pairs.values() for path in (pair.prediction, pair.reference)}
-    masks = _find_masks(predictions, except_in=None)
+    masks = _find_masks(predictions, WMH, except_in=None)
     without_reference = tuple(mask.path for mask in masks if mask.path.resolve() not in used)
     return Pairing(tuple(pairs.values()), tuple(missing), without_reference)
 
@@ -221,8 +225,8 @@ def _group_by_scan_id(masks: Iterable[_MaskFile]) -> defaultdict[str, list[_Mask
     return groups
 
 
-def _find_masks(folder: Path, except_in: Path | None) -> list[_MaskFile]:
-    """Find the masks in a folder, except those in a given subfolder."""
+def _find_masks(folder: Path, output: str, except_in: Path | None) -> list[_MaskFile]:
+    """Find the masks of an output in a folder, except those in a given subfolder."""
     excluded = except_in.resolve() if except_in else None
     if excluded and not excluded.is_relative_to(folder.resolve()):
         excluded = None
@@ -233,7 +237,9 @@ def _find_masks(folder: Path, except_in: Path | None) -> list[_MaskFile]:
             continue
         subfolders[:] = (name for name in subfolders if not _is_hidden(name))
         for path in (current / name for name in names if not _is_hidden(name)):
-            mask = _mask_file(path, path.relative_to(folder)) if bids.is_nifti(path) else None
+            if not bids.is_nifti(path):
+                continue
+            mask = _mask_file(path, path.relative_to(folder), output)
             if mask and path.is_file():
                 masks.append(mask)
     return sorted(masks, key=lambda mask: mask.path)
@@ -244,14 +250,15 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _mask_file(path: Path, relative: Path) -> _MaskFile | None:
-    """Return the properties of a mask file; None if it is not named like a WMH mask."""
+def _mask_file(path: Path, relative: Path, output: str) -> _MaskFile | None:
+    """Return the properties of a mask file; None if it is not named like a mask of the output."""
+    if output_of(relative.name) != output:
+        return None
     stem = bids.nifti_stem(relative)
     if stem == _CHALLENGE_REFERENCE:
         return _file_of_scan(path, relative.parent, _CHALLENGE_SCAN)
-    if not stem.endswith(_MASK_ENDING):
-        return None
-    return _file_of_scan(path, relative.parent, stem.removesuffix(_MASK_ENDING))
+    ending = bids.nifti_stem(Path(bids.mask_name("", output)))  # the label in any case
+    return _file_of_scan(path, relative.parent, stem[: -len(ending)])
 
 
 def _file_of_scan(path: Path, folder: Path, entities: str) -> _MaskFile:

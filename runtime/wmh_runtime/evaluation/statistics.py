@@ -166,11 +166,11 @@ def volume_agreement(
     differences_ml = predicted_ml - true_ml
     bias_ml = float(differences_ml.mean())
     half_width_ml = _LIMITS_SD * float(differences_ml.std(ddof=1)) if len(true_ml) > 1 else math.nan
+    true_spread, predicted_spread = _spread(true_ml), _spread(predicted_ml)
     r_squared = pearson_r = math.nan
-    if np.ptp(true_ml) > 0:
-        spread = float(((true_ml - true_ml.mean()) ** 2).sum())
-        r_squared = 1 - float((differences_ml**2).sum()) / spread
-        if np.ptp(predicted_ml) > 0:
+    if true_spread > 0:
+        r_squared = 1 - float((differences_ml**2).sum()) / true_spread
+        if predicted_spread > 0:
             pearson_r = float(np.corrcoef(predicted_ml, true_ml)[0, 1])
     return VolumeAgreement(
         r_squared=r_squared,
@@ -179,6 +179,11 @@ def volume_agreement(
         lower_limit_ml=bias_ml - half_width_ml,
         upper_limit_ml=bias_ml + half_width_ml,
     )
+
+
+def _spread(volumes_ml: NDArray[np.float64]) -> float:
+    """Return the sum of squared deviations from the mean; 0.0 if all volumes are equal."""
+    return float(((volumes_ml - volumes_ml.mean()) ** 2).sum()) if np.ptp(volumes_ml) > 0 else 0.0
 
 
 def _groups(

@@ -1,10 +1,13 @@
-"""Pages of pictures: common colors and sizes. A page is a column of bands."""
+"""Pages of pictures: colors and sizes, bands of text, legends. A page is a column of bands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from wmh_runtime.figures.text import draw_text, text_width
 
 PAGE_COLOR = "#0f1115"
 TITLE_COLOR = "#f4f5f7"
@@ -24,7 +27,28 @@ NOTE_SIZE_PX = 16
 LETTER_SIZE_PX = 17
 LINE_SPACING = 1.5  # distance between two lines of text, relative to the font size
 
+WARNING_COLOR = "#ffc145"
+
 CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
+DISCLAIMER = "Research use only, not for diagnosis"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text on a page."""
+
+    text: str
+    size_px: int
+    color: str
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A color and its meaning."""
+
+    text: str
+    color: str
+    is_filled: bool  # False: the color is that of an outline
 
 
 def stack_bands(bands: Sequence[Image.Image]) -> Image.Image:
@@ -36,3 +60,33 @@ def stack_bands(bands: Sequence[Image.Image]) -> Image.Image:
         page.paste(band, (0, top))
         top += band.height + MARGIN_PX
     return page
+
+
+def text_band(lines: Sequence[Line]) -> Image.Image:
+    """Return a band with lines of text from its left margin; they must fit."""
+    height = sum(round(LINE_SPACING * line.size_px) for line in lines)
+    band = Image.new("RGB", (PAGE_WIDTH_PX, height), PAGE_COLOR)
+    canvas, top = ImageDraw.Draw(band), 0
+    for line in lines:
+        draw_text(canvas, (MARGIN_PX, top + line.size_px), line.text, line.size_px, line.color)
+        top += round(LINE_SPACING * line.size_px)
+    return band
+
+
+def legend_width(entries: Sequence[LegendEntry]) -> float:
+    """Return the width of a legend in pixels, with a margin on its left."""
+    swatch_px = LEGEND_SWATCH_PX + LETTER_INSET_PX
+    return sum(MARGIN_PX + swatch_px + text_width(one.text, FACT_SIZE_PX) for one in entries)
+
+
+def draw_legend(band: Image.Image, entries: Sequence[LegendEntry], baseline: int) -> None:
+    """Draw a legend at the right margin of a band, on the baseline of a line of text."""
+    canvas, x = ImageDraw.Draw(band), PAGE_WIDTH_PX - MARGIN_PX - legend_width(entries)
+    for entry in entries:
+        x += MARGIN_PX
+        swatch = (x, baseline - LEGEND_SWATCH_PX, x + LEGEND_SWATCH_PX, baseline)
+        fill = entry.color if entry.is_filled else None
+        canvas.rectangle(swatch, fill=fill, outline=entry.color, width=2)
+        x += LEGEND_SWATCH_PX + LETTER_INSET_PX
+        draw_text(canvas, (x, baseline), entry.text, FACT_SIZE_PX, FACT_COLOR)
+        x += text_width(entry.text, FACT_SIZE_PX)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from wmh_runtime.figures.plot_text import FONT
+
 # From the palette of Okabe and Ito (2008), which is safe for color-blind readers. Its yellow is too
 # light for a white background. Each color has its own marker.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -54,7 +56,9 @@ def png(figure: Any) -> bytes:
 
 def _style(theme: Theme) -> dict[str, Any]:
     return {
+        "font.family": FONT,
         "font.size": 11,
+        "text.parse_math": False,  # a dollar sign in a name is a dollar sign
         "text.color": theme.ink,
         "axes.labelcolor": theme.ink,
         "axes.titlecolor": theme.ink,

@@ -1,4 +1,4 @@
-"""Draw a slice in gray at display size, with its lesions outlined.
+"""Draw a slice in gray at display size, with outlines around regions or regions in color.
 
 The picture has the physical proportions of the slice: if its pixels are not square, the scale
 factors along rows and columns differ. The image and the mask are scaled from pixel edge to pixel
@@ -7,15 +7,19 @@ edge and so stay aligned: the image with smooth interpolation, the mask pixel by
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from wmh_runtime.figures.frame import Frame
 from wmh_runtime.figures.page import GAP_PX, MARGIN_PX, PAGE_WIDTH_PX
-from wmh_runtime.figures.slice_selection import Frame, Window
+from wmh_runtime.figures.window import Window
 
 GAMMA = 1.2  # above 1: darker mid-grays, more contrast between lesions and white matter
 MAX_CELL_HEIGHT_PX = 760
+SMALL_AREA_PX = 60  # parts of a region below it are small: about 8 x 8 pixels
+SMALL_DISTANCE_PX = 2  # between a small part and its outline
 OUTLINE_COLOR = "#ff7a1a"  # orange: differs from gray for color-blind readers too
 
 
@@ -36,11 +40,18 @@ def draw_slice(
     Returns:
         (height, width, 3) RGB.
     """
+    picture = draw_gray(intensities, window, shape_px)
+    picture[lesion_outline(stretch_mask(mask, shape_px))] = ImageColor.getrgb(OUTLINE_COLOR)
+    return picture
+
+
+def draw_gray(
+    intensities: NDArray[np.float32], window: Window, shape_px: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Draw a slice (rows, cols) in gray; return (height, width, 3) RGB."""
     height, width = shape_px
     gray = Image.fromarray(gray_from_intensities(intensities, window))
-    picture = np.array(gray.resize((width, height), Image.Resampling.BICUBIC).convert("RGB"))
-    picture[outline(stretch_mask(mask, shape_px))] = ImageColor.getrgb(OUTLINE_COLOR)
-    return picture
+    return np.array(gray.resize((width, height), Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def gray_from_intensities(intensities: NDArray[np.float32], window: Window) -> NDArray[np.uint8]:
@@ -79,18 +90,40 @@ def _coverage(count: int, count_px: int) -> NDArray[np.float32]:
     return covered.astype(np.float32)
 
 
-def outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels next to a region, by an edge or a corner, that are not in it.
+def lesion_outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return an outline of one pixel around each part of a region, outside the region.
 
-    The outline is outside the region, so even a region of one pixel stays visible.
+    Around small parts it keeps a distance. Directly beside them it would be all that one sees.
+
+    Args:
+        region: (height, width), at display size.
     """
-    rows, columns = region.shape
-    padded = np.pad(region, 1)
-    grown = np.zeros_like(region)
-    for down in range(3):
-        for across in range(3):
-            grown |= padded[down : down + rows, across : across + columns]
-    return grown & ~region
+    small = _small_parts(region)
+    return outline((region & ~small) | _grow(small, SMALL_DISTANCE_PX)) & ~region
+
+
+def _small_parts(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the connected parts of a region that are small on the page."""
+    parts = cc3d.connected_components(region, connectivity=8)
+    is_small = np.bincount(parts.reshape(-1)) < SMALL_AREA_PX
+    is_small[0] = False  # the background
+    return is_small[parts]
+
+
+def outline(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels next to a region, by an edge or a corner, that are not in it."""
+    return _grow(region, 1) & ~region
+
+
+def _grow(region: NDArray[np.bool_], distance_px: int) -> NDArray[np.bool_]:
+    """Return a region with all pixels at most so many rows and columns away."""
+    for axis in (0, 1):
+        margins = [(distance_px, distance_px) if axis == i else (0, 0) for i in (0, 1)]
+        near = np.lib.stride_tricks.sliding_window_view(
+            np.pad(region, margins), 2 * distance_px + 1, axis=axis
+        )
+        region = np.logical_or.reduce(near, axis=-1)
+    return region
 
 
 def cell_shape(frame: Frame, pixel_mm: tuple[float, float], columns: int) -> tuple[int, int]:

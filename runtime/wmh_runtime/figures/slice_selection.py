@@ -1,142 +1,128 @@
-"""Select the slices, the field of view and the intensity window of a picture.
+"""Select the slices of a picture: they show the lesions, and are spread over the head.
 
-Terms:
-    frame       the shown part of every slice: the head, the lesions and a margin
-    window      the intensities that are drawn black and white
+Every lesion is best shown in the slice with its largest area. Slices are selected one after
+another, always the one that improves most how well the lesions are shown. Then gaps are filled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
-from typing import TypeVar
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROBUST_RANGE_PERCENT = (1.0, 99.5)
 HEAD_SLICE_FRACTION = 0.2  # relative to the largest head area of all slices
-HEAD_LINE_FRACTION = 0.03  # relative to the longest row (or column) of the head; less is noise
-LESION_FRACTION = 0.75  # of the shown slices; more if there are too few slices without lesions
-MARGIN_FRACTION = 0.04  # of the height (or width) of the frame, on each side
-MAX_SAMPLES = 4_000_000  # pixels for percentiles; more would not change them
-
-PixelT = TypeVar("PixelT", bound=np.generic)
+DIFFERENT_FRACTION = 0.06  # of the stack: slices at this distance look different
+LESION_FRACTION = 0.75  # of the slices, at most: chosen for lesions; the others fill gaps
 
 
-@dataclass(frozen=True)
-class Window:
-    """Intensities drawn black (`low` and below) and white (`high` and above); low < high."""
+def select_slices(head: NDArray[np.bool_], lesions: NDArray[np.integer], count: int) -> list[int]:
+    """Select slices of the head, and slices with lesions outside the head.
 
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The shown part of every slice, as half-open pixel ranges.
-
-    The margin of a frame may be outside the slice; it is drawn as air.
-    """
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Size of the frame, (rows, columns), in pixels of the slice."""
-        return self.bottom - self.top, self.right - self.left
-
-    def crop(self, image: NDArray[PixelT], fill: float) -> NDArray[PixelT]:
-        """Return the part of an image (rows, cols) in the frame, with `fill` outside the image."""
-        rows, columns = image.shape
-        above, before = max(0, -self.top), max(0, -self.left)
-        below, after = max(0, self.bottom - rows), max(0, self.right - columns)
-        inside = image[max(0, self.top) : self.bottom, max(0, self.left) : self.right]
-        return np.pad(inside, ((above, below), (before, after)), constant_values=fill)
-
-
-def find_window(slices: NDArray[np.float32], head: NDArray[np.bool_]) -> Window:
-    """Return the window of the head; if the head has a single intensity, of head and air."""
-    for intensities in (slices[head], slices):
-        low, high = _robust_range(intensities)
-        if high > low:
-            return Window(low, high)
-    return Window(low, low + 1.0)
-
-
-def select_slices(head: NDArray[np.bool_], masks: NDArray[np.bool_], max_count: int) -> list[int]:
-    """Select slices that show the lesions, and some slices without lesions.
-
-    At least `LESION_FRACTION` of the slots are for slices with lesions, the others for slices of
-    the head without lesions. If one group does not need all its slots, the other group gets them.
-    A group with more slices than slots is divided into runs of about equal length. Of each run,
-    the slice with the largest lesion area is selected; if there are several, the one closest to
-    the middle. So the slice with the largest lesion area of all is always shown.
+    If there are not more than `count`, all are selected. Otherwise, no two selected slices are
+    closer than half of the mean distance, so that none is nearly the same as its neighbor. The
+    slice with the largest lesion area is always selected.
 
     Args:
         head: (n, rows, cols).
-        masks: (n, rows, cols), lesions.
-        max_count: maximum number of slices, at least 1.
+        lesions: (n, rows, cols), 0 or the number of a lesion from 1.
+        count: maximum number of slices, at least 1.
 
     Returns:
-        Slice indices in increasing order, at least one and at most `max_count`.
+        Slice indices in increasing order, at least one and at most `count`.
     """
-    head_area = np.count_nonzero(head, axis=(1, 2))
-    lesion_area = np.count_nonzero(masks, axis=(1, 2))
-    large = head_area >= HEAD_SLICE_FRACTION * head_area.max()
-    with_lesion = np.flatnonzero(lesion_area > 0)
-    without = np.flatnonzero(large & (lesion_area == 0))
-    slots = min(len(with_lesion), max(ceil(LESION_FRACTION * max_count), max_count - len(without)))
-    selected = _one_per_run(with_lesion, slots, lesion_area)
-    return sorted(selected + _one_per_run(without, max_count - slots, lesion_area))
+    head_areas = np.count_nonzero(head, axis=(1, 2))
+    lesion_areas = np.count_nonzero(lesions, axis=(1, 2))
+    is_large = head_areas >= HEAD_SLICE_FRACTION * head_areas.max()
+    candidates = np.flatnonzero(is_large | (lesion_areas > 0))
+    if len(candidates) <= count:
+        return candidates.tolist()
+    distance = (len(candidates) // count + 1) // 2
+    shown = _slices_for_lesions(lesions[candidates], distance, max(1, int(LESION_FRACTION * count)))
+    return candidates[_fill_gaps(shown, len(candidates), distance, count)].tolist()
 
 
-def _one_per_run(
-    candidates: NDArray[np.int_], runs: int, lesion_area: NDArray[np.int_]
-) -> list[int]:
-    edges = np.linspace(0, len(candidates), min(runs, len(candidates)) + 1).round().astype(int)
-    selected = []
-    for start, stop in pairwise(edges):
-        run = candidates[start:stop].tolist()
-        middle = (run[0] + run[-1]) / 2
-        selected.append(min(run, key=lambda index: (-lesion_area[index], abs(index - middle))))
+def slices_with_most_lesion(masks: NDArray[np.bool_], count: int) -> list[int]:
+    """Return the slices with the largest lesion areas that are far enough apart to differ.
+
+    Args:
+        masks: (n, rows, cols), lesions.
+        count: maximum number of slices.
+
+    Returns:
+        Slice indices in increasing order; empty without lesions.
+    """
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    distance = max(1, round(DIFFERENT_FRACTION * len(masks)))
+    selected: list[int] = []
+    while len(selected) < count and areas.any():
+        best = int(areas.argmax())
+        selected.append(best)
+        areas[max(0, best - distance + 1) : best + distance] = 0
+    return sorted(selected)
+
+
+@dataclass(frozen=True)
+class _Sections:
+    """Each row is the section of a lesion in a slice."""
+
+    lesion: NDArray[np.int_]
+    index: NDArray[np.int_]  # of the slice
+    area: NDArray[np.int_]  # in pixels
+    share: NDArray[np.float64]  # area / largest area of this lesion
+
+
+def _sections(lesions: NDArray[np.integer]) -> _Sections:
+    count = len(lesions)
+    in_slice = np.nonzero(lesions)
+    numbers = lesions[in_slice].astype(np.int64)
+    keys, area = np.unique(numbers * count + in_slice[0], return_counts=True)
+    lesion, index = keys // count, keys % count
+    largest = np.zeros(int(lesion.max(initial=0)) + 1)
+    np.maximum.at(largest, lesion, area)
+    return _Sections(lesion, index, area, area / largest[lesion])
+
+
+def _slices_for_lesions(lesions: NDArray[np.integer], distance: int, count: int) -> list[int]:
+    """Return the slice with the most lesion, and those that show other lesions best."""
+    sections = _sections(lesions)
+    areas = np.bincount(sections.index, sections.area, minlength=len(lesions))
+    gains = areas
+    shown_share = np.zeros(int(sections.lesion.max(initial=0)) + 1)  # best so far, by lesion
+    is_free = np.ones(len(lesions), bool)
+    selected: list[int] = []
+    while len(selected) < count and (gains * is_free).any():
+        best = max(np.flatnonzero(is_free), key=lambda index: (gains[index], areas[index]))
+        selected.append(int(best))
+        is_free[max(0, best - distance + 1) : best + distance] = False
+        here = sections.index == best
+        lesions_here = sections.lesion[here]
+        shown_share[lesions_here] = np.maximum(shown_share[lesions_here], sections.share[here])
+        improvements = np.maximum(0, sections.share - shown_share[sections.lesion])
+        gains = np.bincount(sections.index, improvements, minlength=len(lesions))
     return selected
 
 
-def find_frame(head: NDArray[np.bool_], masks: NDArray[np.bool_]) -> Frame:
-    """Return the frame around the head and all lesions, with a margin."""
-    top, bottom = _framed_range(head, masks, axis=1)
-    left, right = _framed_range(head, masks, axis=2)
-    return Frame(top, bottom, left, right)
+def _fill_gaps(selected: Sequence[int], total: int, distance: int, count: int) -> list[int]:
+    """Add slices evenly, always to the widest gap, until there are `count`.
 
-
-def _framed_range(head: NDArray[np.bool_], masks: NDArray[np.bool_], axis: int) -> tuple[int, int]:
-    """Return the half-open range of the frame along one axis of the stacks (n, rows, cols)."""
-    others = (0, 3 - axis)
-    head_counts = np.count_nonzero(head, axis=others)
-    lesion_counts = np.count_nonzero(masks, axis=others)
-    is_inside = (head_counts >= HEAD_LINE_FRACTION * head_counts.max()) | (lesion_counts > 0)
-    first, last = _extent(is_inside)
-    margin = ceil(MARGIN_FRACTION * (last - first))
-    return first - margin, last + margin
-
-
-def _extent(values: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the half-open range from the first to the last true value."""
-    indices = np.flatnonzero(values)
-    return int(indices[0]), int(indices[-1]) + 1
-
-
-def _robust_range(intensities: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the percentiles `ROBUST_RANGE_PERCENT` of the finite intensities; (0, 0) if none."""
-    step = ceil(intensities.size / MAX_SAMPLES) or 1
-    sample = intensities[..., ::step]
-    sample = sample[np.isfinite(sample)]
-    if sample.size == 0:
-        return 0.0, 0.0
-    low, high = np.percentile(sample, ROBUST_RANGE_PERCENT)
-    return float(low), float(high)
+    The first and the last slice are half a step from the ends.
+    """
+    half_step = min(total / count / 2, distance - 0.01)  # smaller: an added slice is never outside
+    edges = [-0.5 - half_step, *sorted(selected), total - 0.5 + half_step]
+    widths = np.diff(edges)
+    added = np.zeros(len(widths), int)
+    for _ in range(count - len(selected)):
+        steps = widths / (added + 2)  # after one more
+        if steps.max() < distance:
+            break
+        added[steps.argmax()] += 1
+    evenly = [
+        floor(index + 0.5)
+        for (low, high), some in zip(pairwise(edges), added, strict=True)
+        for index in np.linspace(low, high, some + 2)[1:-1]
+    ]
+    return sorted({*selected, *evenly})

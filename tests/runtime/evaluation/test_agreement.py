@@ -2,28 +2,27 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from tests.runtime.evaluation.test_statistics import case
-from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes, volume_scale
-from wmh_runtime.evaluation.report.error_map import (
-    FALSE_COLOR,
-    FOUND_COLOR,
-    MISSED_COLOR,
-    CaseView,
-    draw_case,
-    draw_errors,
-    error_page,
+from wmh_runtime.evaluation.provenance import Provenance
+from wmh_runtime.evaluation.report.agreement import (
+    draw_bland_altman,
+    draw_volumes,
+    named_groups,
+    volume_scale,
 )
 from wmh_runtime.evaluation.report.summary import (
     Sources,
     case_rows,
+    format_limits,
     format_number,
     mean_and_interval,
     summary_text,
 )
 from wmh_runtime.evaluation.statistics import evaluate
-from wmh_runtime.figures.slice_selection import Window
 
 
 def cases_of(predicted, true, sites=("A", "B")):
@@ -60,63 +59,12 @@ def test_axes_are_logarithmic_if_volumes_span_more_than_two_decades(volumes, sca
 )
 def test_every_kind_of_cohort_can_be_drawn(draw, predicted, true):
     cases = cases_of(predicted, true)
-    picture = Image.open(io.BytesIO(draw(cases, evaluate(cases).volumes)))
+    picture = Image.open(
+        io.BytesIO(draw(cases, evaluate(cases).volumes, ["model a", "be careful"]))
+    )
     picture.load()
     corners = [picture.convert("RGB").getpixel((x, y)) for x in (0, -1) for y in (0, -1)]
     assert set(corners) == {(255, 255, 255)}
-
-
-def colors_of(picture):
-    return {tuple(color) for color in np.asarray(picture).reshape(-1, 3).tolist()}
-
-
-def mixed(color, gray):
-    """Return a mixture of 75 % of a color and 25 % of a gray value."""
-    return tuple(round(0.75 * part + 0.25 * gray) for part in ImageColor.getrgb(color))
-
-
-def test_found_missed_and_false_voxels_have_their_colors():
-    """Four voxels on a black scan: found, missed, false, and background."""
-    prediction = np.array([[True, False, True, False]])
-    reference = np.array([[True, True, False, False]])
-    black = np.zeros((1, 4), np.float32)
-    picture = draw_errors(black, prediction, reference, Window(0, 1), (1, 4))
-    expected = [mixed(c, 0) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)]
-    assert [tuple(pixel) for pixel in picture[0].tolist()] == [*expected, (0, 0, 0)]
-
-
-def view(prediction, reference, slices=None):
-    head = None if slices is None else np.ones(prediction.shape, bool)
-    return CaseView("sub-1", "Dice 0.5", prediction, reference, (1.0, 2.0), slices, head)
-
-
-@pytest.mark.parametrize("with_scan", [True, False])
-def test_the_slice_with_the_most_errors_is_shown(with_scan):
-    """20 slices with one false voxel each; in the 14th, a lesion is also missed."""
-    prediction = np.zeros((20, 16, 12), bool)
-    prediction[:, 4, 4] = True
-    reference = np.zeros_like(prediction)
-    reference[13, 8:10, 8:10] = True
-    scan = np.random.default_rng(0).random((20, 16, 12), np.float32) if with_scan else None
-    band = np.asarray(draw_case(view(prediction, reference, scan))).astype(int)
-    # 75 % of yellow: high red and green, low blue.
-    is_yellow = (band[..., 0] > 170) & (band[..., 1] > 160) & (band[..., 2] < 130)
-    assert is_yellow.any()
-
-
-def test_cases_without_errors_and_without_lesions_are_drawn():
-    lesion = np.zeros((5, 16, 12), bool)
-    empty = draw_case(view(lesion, lesion))
-    lesion[2, 4:6, 4:6] = True
-    correct = draw_case(view(lesion, lesion))
-    gray = round(255 * (1 / 3) ** 1.2)  # background without a scan, with gamma
-    assert mixed(FOUND_COLOR, gray) in colors_of(correct)
-    assert mixed(FOUND_COLOR, gray) not in colors_of(empty)
-    page = error_page("The cases", [correct, empty])
-    assert page.height > correct.height + empty.height
-    assert {ImageColor.getrgb(c) for c in (FOUND_COLOR, MISSED_COLOR, FALSE_COLOR)} <= (
-        colors_of(page)
-    )
 
 
 def test_formatted_numbers():
@@ -129,7 +77,7 @@ def test_formatted_numbers():
 
 
 def test_undefined_values_are_empty_cells():
-    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)])[0]
+    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)], {})[0]
     assert (row["name"], row["site"], row["load_band_ml"]) == ("a", "A", "2 to 5")
     assert (row["h95_mm"], row["dice"], row["reference_ml"]) == ("", "0.5", "3.5")
 
@@ -137,13 +85,83 @@ def test_undefined_values_are_empty_cells():
 def test_the_summary_lists_what_was_compared_and_what_was_not():
     cases = cases_of([1, 2, 3], [2, 2, 40])
     text = summary_text(
-        evaluate(cases), Sources("p", "r", ("sub-9: on | two\nlines",)), [("Volumes", "v.png")]
+        evaluate(cases),
+        Sources("p", "r", ("sub-9: on | two\nlines",)),
+        Provenance({}, ("a 1, threshold 0.5",), ("be careful (2 of 3 masks)",)),
+        [("Volumes", "v.png")],
     )
+    assert "- Model: a 1, threshold 0.5\n\n- **Warning:** be careful (2 of 3 masks)\n" in text
     assert "3 cases. Predictions: `p`. References: `r`." in text
     assert "| A | 2 | 0.500 [0.500, 0.500] | 4.00 | 20.0 | 0.400 | 0.500 |" in text
     assert "| 2 to 5 | 2 |" in text
     assert "| 30 and more | 1 | 0.500 | 4.00 | 20.0 | 0.400 | 0.500 |" in text
     # Differences −1, 0 and −37: their mean.
-    assert f"| Bias, prediction − reference (mL) | −{38 / 3:.2f} |" in text
+    assert f"| Bias, prediction − reference | −{38 / 3:.2f} mL |" in text
     assert "![Volumes](v.png)" in text
     assert "- sub-9: on \\| two lines\n" in text
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+def test_sites_with_special_characters_are_drawn(draw):
+    cases = cases_of([1, 2, 3, 4], [2, 2, 4, 4], sites=(r"$\x$", "_", "🧠" * 300, "\u202e"))
+    assert draw(cases, evaluate(cases).volumes, ["model a", "be careful"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+@settings(max_examples=8)  # a plot takes half a second
+@given(
+    volumes=st.lists(
+        st.tuples(*[st.just(0.0) | st.floats(1e-6, 1e5)] * 2),  # from a voxel of 0.1 mm
+        min_size=1,
+        max_size=5,
+    ),
+    sites=st.lists(st.text(), min_size=1, max_size=3),
+)
+def test_any_volumes_and_sites_are_drawn(draw, volumes, sites):
+    predicted, true = zip(*volumes, strict=True)
+    cases = cases_of(predicted, true, sites)
+    assert draw(cases, evaluate(cases).volumes, ["model", "warning"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", [draw_volumes, draw_bland_altman])
+def test_sixty_sites_are_drawn(draw):
+    cases = cases_of(range(1, 61), range(2, 62), sites=[f"hospital {i}" for i in range(60)])
+    draw(cases, evaluate(cases).volumes, ["model a", "be careful"])
+
+
+def test_more_sites_than_markers_share_the_last_marker():
+    """Site 11 has two cases, sites 00 to 10 one: 11 and the first seven have their own marker."""
+    sites = np.array([f"{i:02}" for i in [*range(12), 11]])
+    groups = named_groups(sites)
+    counts = {name: int(is_here.sum()) for name, is_here in groups}
+    own = {f"{i:02}": 1 for i in range(7)}
+    assert counts == {**own, "11": 2, "4 other sites": 4}
+    assert list(dict(named_groups(np.array(["b", "a", "b"])))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("site", "shown"),
+    [
+        (r"$\x$", r"\$\\x\$"),
+        ("_a_b_", r"\_a_b\_"),
+        ("a|b\nc", r"a\|b c"),
+        ("<b>*", r"\<b\>\*"),
+        ("Haus 3", "Haus 3"),
+    ],
+)
+def test_a_site_is_shown_as_it_is_in_the_summary(site, shown):
+    cases = cases_of([1, 2], [2, 2], sites=(site,))
+    text = summary_text(evaluate(cases), Sources("p", "r"), Provenance({}, ("m",), ()), [])
+    assert f"\n| {shown} | 2 | 0.500" in text
+    assert "Warning" not in text
+
+
+def test_one_case_is_told_what_is_missing():
+    found = evaluate([case("a", prediction_ml=3, reference_ml=2)])
+    text = summary_text(found, Sources("p", "r"), Provenance({}, ("m",), ()), [])
+    assert "| Limits of agreement, bias ± 1.96 SD | needs 2 cases |" in text
+    assert "| R² (line of identity) | needs 2 cases of different volume |" in text
+    assert "Here is only one subject, and an interval needs two." in text
+    two = evaluate([case("a", prediction_ml=3, reference_ml=2), case("b", prediction_ml=1)])
+    # Differences 1 and 0: bias 0.5, standard deviation 1/√2, 1.96 of it 1.386.
+    assert format_limits(two.volumes) == "−0.89 to 1.89 mL"

@@ -73,6 +73,15 @@ def test_undefined_agreement_is_nan():
     assert (constant.r_squared, math.isnan(constant.pearson_r)) == (0, True)
 
 
+def test_volumes_that_differ_too_little_to_be_squared_have_no_correlation():
+    """1e-200 squared is less than the smallest number above 0."""
+    found = volume_agreement(ml(1, 2), ml(0, 1e-200))
+    assert math.isnan(found.r_squared)
+    assert math.isnan(found.pearson_r)
+    found = volume_agreement(ml(0, 1e-200), ml(1, 2))
+    assert math.isnan(found.pearson_r)
+
+
 def test_undefined_values_are_not_averaged_but_counted():
     found = average(ml(1, NAN, 3, 8), ["a", "b", "c", "d"])
     assert (found.mean, found.median, found.with_value, found.without_value) == (4, 3, 3, 1)

@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from wmh_runtime.files.atomic import atomic_path
+from wmh_runtime.figures.plot_style import figure, png
+from wmh_runtime.figures.plot_text import plot_text
+from wmh_runtime.files.atomic import write_bytes_atomically
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_train.loop.resume import TrainingState
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
@@ -15,7 +17,7 @@ from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "curves.png"
 TENSORBOARD_NAME = "tensorboard"
-_DOTS_PER_INCH = 120
+_WIDTH_INCHES, _HEIGHT_INCHES = 9.0, 3.6
 
 
 class HistoryWriter(LoopListener):
@@ -89,11 +91,13 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
         history: one entry per epoch, as in `TrainingState`.
         path: PNG file to write.
     """
-    from matplotlib.figure import Figure  # pyplot would open windows and keep global state
+    with figure(_WIDTH_INCHES, _HEIGHT_INCHES) as drawing:
+        _draw_history(history, *drawing.subplots(1, 2))
+        write_bytes_atomically(path, png(drawing))
 
+
+def _draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> None:
     epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=_DOTS_PER_INCH)
-    losses, scores = figure.subplots(1, 2)
     for part in history[0]["losses"]:
         values = [row["losses"][part] for row in history]
         if any(values):
@@ -105,7 +109,7 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     if len(sites) > 1:
         for site in sites:
             values = [row["validation"]["by_site"][site] for row in history]
-            scores.plot(epochs, values, marker=".", linewidth=1, label=site)
+            scores.plot(epochs, values, marker=".", linewidth=1, label=plot_text(site))
     means = [row["validation"]["mean"] for row in history]
     scores.plot(epochs, means, marker=".", linewidth=2, color="black", label="all scans")
     best = max(range(len(means)), key=means.__getitem__)
@@ -120,10 +124,6 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     )
     scores.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
     for axes in (losses, scores):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # so that a single epoch is visible
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.legend(frameon=False, fontsize="small")
-    with atomic_path(path) as partial:
-        figure.savefig(partial)

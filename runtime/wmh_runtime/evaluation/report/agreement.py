@@ -10,28 +10,33 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.evaluation.report.summary import format_number
+from wmh_runtime.evaluation.report.summary import format_correlation, format_number
 from wmh_runtime.evaluation.statistics import UNKNOWN_SITE, ScoredCase, VolumeAgreement
 from wmh_runtime.figures.plot_style import LIGHT, MARKS, figure, png
+from wmh_runtime.figures.plot_text import plot_text
 
 _LOG_SCALE_FROM = 100.0  # largest volume / smallest volume: two decades
 _WIDTH_INCHES = 6.4  # also the height of the square plot
 _HEIGHT_INCHES = 4.6
 _LEGEND_COLUMNS = 3
+_NOTE_LENGTH = 110  # characters of 8 points in one line
 
 
-def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> bytes:
+def draw_volumes(
+    cases: Sequence[ScoredCase], agreement: VolumeAgreement, notes: Sequence[str]
+) -> bytes:
     """Plot the predicted volume against the reference volume, with the line of identity.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
+        notes: lines below the plot, about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
-    with _axes(_WIDTH_INCHES) as axes:
+    with _axes(_WIDTH_INCHES, notes) as axes:
         both = np.concatenate([true_ml, predicted_ml])
         for axis in ("x", "y"):
             _scale(axes, axis, both)
@@ -39,26 +44,29 @@ def draw_volumes(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> byt
         _scatter(axes, cases, true_ml, predicted_ml, {"loc": "upper left"})
         axes.set_xlabel("Reference volume (mL)")
         axes.set_ylabel("Predicted volume (mL)")
-        r_squared = format_number(agreement.r_squared, 3)
-        pearson_r = format_number(agreement.pearson_r, 3)
+        r_squared = format_correlation(agreement.r_squared)
+        pearson_r = format_correlation(agreement.pearson_r)
         title = f"R² {r_squared} · Pearson's r {pearson_r}"
         axes.set_title(title, loc="left", fontsize=11)
         return png(axes.figure)
 
 
-def draw_bland_altman(cases: Sequence[ScoredCase], agreement: VolumeAgreement) -> bytes:
+def draw_bland_altman(
+    cases: Sequence[ScoredCase], agreement: VolumeAgreement, notes: Sequence[str]
+) -> bytes:
     """Plot differences of volumes against their means, with bias and limits of agreement.
 
     Args:
         cases: at least one.
         agreement: agreement of their volumes.
+        notes: lines below the plot, about what made the predictions.
 
     Returns:
         PNG.
     """
     true_ml, predicted_ml = _volumes(cases)
     means_ml = (true_ml + predicted_ml) / 2
-    with _axes(_HEIGHT_INCHES) as axes:
+    with _axes(_HEIGHT_INCHES, notes) as axes:
         _scale(axes, "x", means_ml)
         axes.axhline(0, color=LIGHT.line, linewidth=0.6, zorder=1)
         lines = {  # a dict: equal values are drawn once
@@ -99,9 +107,11 @@ def _volumes(cases: Sequence[ScoredCase]) -> tuple[NDArray[np.float64], NDArray[
 
 
 @contextmanager
-def _axes(height_inches: float) -> Iterator[Any]:
-    """Yield the axes of a new figure."""
+def _axes(height_inches: float, notes: Sequence[str]) -> Iterator[Any]:
+    """Yield the axes of a new figure, with notes below them."""
     with figure(_WIDTH_INCHES, height_inches) as drawn:
+        note = "\n".join(plot_text(line, _NOTE_LENGTH) for line in notes)
+        drawn.supxlabel(note, x=0.01, horizontalalignment="left", fontsize=8, color=LIGHT.line)
         yield drawn.add_subplot()
 
 
@@ -133,19 +143,31 @@ def _scatter(
     y: NDArray[np.float64],
     legend_position: dict[str, Any],
 ) -> None:
-    """Draw a point for each case. Each site has its own color and marker."""
+    """Draw a point for each case. Each of the largest sites has its own color and marker."""
     site_of_case = np.array([case.site or UNKNOWN_SITE for case in cases])
-    sites = np.unique(site_of_case)
-    for index, site in enumerate(sites):
+    for index, (name, is_here) in enumerate(named_groups(site_of_case)):
         axes.scatter(
-            *(x[site_of_case == site], y[site_of_case == site]),
+            *(x[is_here], y[is_here]),
             s=34,
             color=LIGHT.colors[index % len(LIGHT.colors)],
-            marker=MARKS[index % len(MARKS)],
+            marker=MARKS[index],
             alpha=0.85,
             linewidths=0,
-            label=f"{site} ({np.count_nonzero(site_of_case == site)})",
+            label=f"{plot_text(name)} ({np.count_nonzero(is_here)})",
             zorder=2,
         )
     if any(case.site for case in cases):
         axes.legend(frameon=False, fontsize=10, handletextpad=0.2, **legend_position)
+
+
+def named_groups(
+    site_of_case: NDArray[np.str_],
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return name and members of each site by name; more sites than markers share the last."""
+    sites, counts = np.unique(site_of_case, return_counts=True)
+    if len(sites) <= len(MARKS):
+        return [(str(site), site_of_case == site) for site in sites]
+    own = sorted(sites[np.argsort(-counts, kind="stable")][: len(MARKS) - 1])
+    is_other = ~np.isin(site_of_case, own)
+    groups = [(str(site), site_of_case == site) for site in own]
+    return [*groups, (f"{len(sites) - len(own)} other sites", is_other)]

@@ -1,4 +1,4 @@
-"""Error maps: slices with correct, missed and false lesion voxels in color.
+"""Error maps: slices with found, missed and false lesion voxels in color, beside the plain slice.
 
 There is one band per case, and one page with the worst cases.
 """
@@ -10,39 +10,48 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageColor
 
+from wmh_runtime.figures.cell import grid_band, mark_directions, numbered_cell
+from wmh_runtime.figures.frame import find_frame
 from wmh_runtime.figures.page import (
     CONVENTION,
+    DISCLAIMER,
     FACT_COLOR,
     FACT_SIZE_PX,
-    GAP_PX,
-    LEGEND_SWATCH_PX,
-    LETTER_EDGE_COLOR,
-    LETTER_INSET_PX,
-    LETTER_SIZE_PX,
-    LINE_SPACING,
     MARGIN_PX,
     NOTE_COLOR,
     NOTE_SIZE_PX,
-    PAGE_COLOR,
     PAGE_WIDTH_PX,
     TITLE_COLOR,
+    WARNING_COLOR,
+    LegendEntry,
+    Line,
+    draw_legend,
+    legend_width,
     stack_bands,
+    text_band,
 )
-from wmh_runtime.figures.slice_overlay import cell_shape, gray_from_intensities, stretch_mask
-from wmh_runtime.figures.slice_selection import Window, find_frame, find_window, select_slices
-from wmh_runtime.figures.text import draw_text, shorten_middle, text_width
+from wmh_runtime.figures.slice_overlay import cell_shape, draw_gray, stretch_mask
+from wmh_runtime.figures.slice_selection import slices_with_most_lesion
+from wmh_runtime.figures.text import shorten_middle, wrap_lines
+from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.types import Floats, Mask
 
 # From the palette of Okabe and Ito (2008), safe for color-blind readers: lightness differs too.
 FOUND_COLOR = "#56b4e9"
 MISSED_COLOR = "#f0e442"
 FALSE_COLOR = "#d55e00"
+LEGEND = (
+    LegendEntry("found", FOUND_COLOR, is_filled=True),
+    LegendEntry("missed", MISSED_COLOR, is_filled=True),
+    LegendEntry("false", FALSE_COLOR, is_filled=True),
+)
 
-COLUMNS = 4
+COLUMNS = 6
 CASE_SIZE_PX = 24
-_OPACITY = 0.75  # of the colors over the scan
+OPACITY = 0.5  # of the colors over the scan
+TEXT_WIDTH_PX = PAGE_WIDTH_PX - 2 * MARGIN_PX
 _NO_SCAN = Window(-1.0, 2.0)  # without a scan: draws intensity 0 in dark gray
 
 
@@ -60,7 +69,9 @@ class CaseView:
 
 
 def draw_case(case: CaseView) -> Image.Image:
-    """Draw a band: a line of text, below it the slices with the most wrong voxels.
+    """Draw a band: two lines of text, below them the slices with the most wrong voxels.
+
+    With a scan, each slice is drawn twice, without and with colors.
 
     Returns:
         RGB picture, `PAGE_WIDTH_PX` wide.
@@ -68,96 +79,86 @@ def draw_case(case: CaseView) -> Image.Image:
     wrong = case.prediction ^ case.reference
     either = case.prediction | case.reference
     shown = next(part for part in (wrong, either, np.ones_like(wrong)) if part.any())
-    selected = select_slices(shown, shown, COLUMNS)
+    count = COLUMNS if case.slices is None else COLUMNS // 2
     slices = case.slices if case.slices is not None else np.zeros(wrong.shape, np.float32)
     head = case.head if case.head is not None and case.head.any() else np.ones_like(wrong)
     window = _NO_SCAN if case.slices is None else find_window(slices, head)
+    selected = slices_with_most_lesion(shown, count)
     frame = find_frame(head[selected], either[selected])
-    height, width = cell_shape(frame, case.pixel_mm, COLUMNS)
-    top = round(LINE_SPACING * CASE_SIZE_PX)
-    band = Image.new("RGB", (PAGE_WIDTH_PX, top + height), PAGE_COLOR)
-    canvas = ImageDraw.Draw(band)
-    max_width = PAGE_WIDTH_PX - 2 * MARGIN_PX - text_width(case.caption, FACT_SIZE_PX) - MARGIN_PX
-    title = shorten_middle(case.title, CASE_SIZE_PX, max_width)
-    draw_text(canvas, (MARGIN_PX, CASE_SIZE_PX), title, CASE_SIZE_PX, TITLE_COLOR)
-    caption_x = MARGIN_PX + text_width(title, CASE_SIZE_PX) + MARGIN_PX
-    draw_text(canvas, (caption_x, CASE_SIZE_PX), case.caption, FACT_SIZE_PX, FACT_COLOR)
-    for column, index in enumerate(selected):
-        cell = Image.fromarray(
-            draw_errors(
-                frame.crop(slices[index], fill=0.0 if case.slices is None else window.low),
-                frame.crop(case.prediction[index], fill=False),
-                frame.crop(case.reference[index], fill=False),
-                window,
-                (height, width),
-            )
-        )
-        draw_text(
-            ImageDraw.Draw(cell),
-            (LETTER_INSET_PX, LETTER_INSET_PX + LETTER_SIZE_PX),
-            str(index + 1),
-            LETTER_SIZE_PX,
-            FACT_COLOR,
-            edge=LETTER_EDGE_COLOR,
-        )
-        band.paste(cell, (MARGIN_PX + column * (width + GAP_PX), top))
-    return band
+    shape_px = cell_shape(frame, case.pixel_mm, COLUMNS)
+    cells = []
+    for index in selected:
+        fill = 0.0 if case.slices is None else window.low
+        gray = draw_gray(frame.crop(slices[index], fill=fill), window, shape_px)
+        masks = (frame.crop(m[index], fill=False) for m in (case.prediction, case.reference))
+        pictures = [] if case.slices is None else [gray]
+        cells += [numbered_cell(one, index) for one in (*pictures, color_errors(gray, *masks))]
+    mark_directions(cells[0])
+    return _below(_case_text(case), grid_band(cells, COLUMNS))
 
 
-def draw_errors(
-    intensities: Floats,
-    prediction: Mask,
-    reference: Mask,
-    window: Window,
-    shape_px: tuple[int, int],
-) -> NDArray[np.uint8]:
-    """Draw a slice with correct, missed and false voxels in color.
+def color_errors(gray: NDArray[np.uint8], prediction: Mask, reference: Mask) -> NDArray[np.uint8]:
+    """Return a drawn slice with found, missed and false voxels in color.
 
     Args:
-        intensities: (rows, cols).
+        gray: (height, width, 3) RGB.
         prediction: (rows, cols).
         reference: (rows, cols).
-        window: intensities that are drawn black and white.
-        shape_px: (height, width) of the picture.
-
-    Returns:
-        (height, width, 3) RGB.
     """
-    height, width = shape_px
-    gray = Image.fromarray(gray_from_intensities(intensities, window))
-    picture = np.array(gray.resize((width, height), Image.Resampling.BICUBIC).convert("RGB"))
+    picture = gray.copy()
     for voxels, color in (
         (prediction & reference, FOUND_COLOR),
         (prediction & ~reference, FALSE_COLOR),
         (reference & ~prediction, MISSED_COLOR),  # last, so that missed voxels are drawn on top
     ):
-        region = stretch_mask(voxels, shape_px)
-        mixed = _OPACITY * np.array(ImageColor.getrgb(color)) + (1 - _OPACITY) * picture[region]
+        region = stretch_mask(voxels, gray.shape[:2])
+        mixed = OPACITY * np.array(ImageColor.getrgb(color)) + (1 - OPACITY) * gray[region]
         picture[region] = np.rint(mixed).astype(np.uint8)
     return picture
 
 
-def error_page(title: str, bands: Sequence[Image.Image]) -> Image.Image:
-    """Return a page: title and color legend, then the bands of the cases."""
-    header = _header(title)
-    footer = Image.new("RGB", (PAGE_WIDTH_PX, round(LINE_SPACING * NOTE_SIZE_PX)), PAGE_COLOR)
+def error_page(
+    title: str, facts: Sequence[str], warnings: Sequence[str], bands: Sequence[Image.Image]
+) -> Image.Image:
+    """Return a page: title and color legend, what was compared, then the bands of the cases.
+
+    Args:
+        title: which cases are shown.
+        facts: such as the model and the threshold, a line each.
+        warnings: sentences about what to be careful with.
+        bands: of the cases.
+    """
+    title = shorten_middle(title, FACT_SIZE_PX, TEXT_WIDTH_PX - legend_width(LEGEND))
+    header = text_band(
+        [
+            Line(title, FACT_SIZE_PX, TITLE_COLOR),
+            *_wrapped(facts, FACT_COLOR),
+            *_wrapped([f"Warning: {warning}" for warning in warnings], WARNING_COLOR),
+        ]
+    )
+    draw_legend(header, LEGEND, FACT_SIZE_PX)
     note = f"The number is that of the slice, counted from 1 at the most inferior; {CONVENTION}"
-    draw_text(ImageDraw.Draw(footer), (MARGIN_PX, NOTE_SIZE_PX), note, NOTE_SIZE_PX, NOTE_COLOR)
+    footer = text_band([Line(text, NOTE_SIZE_PX, NOTE_COLOR) for text in (note, DISCLAIMER)])
     return stack_bands([header, *bands, footer])
 
 
-def _header(title: str) -> Image.Image:
-    header = Image.new("RGB", (PAGE_WIDTH_PX, round(LINE_SPACING * FACT_SIZE_PX)), PAGE_COLOR)
-    canvas = ImageDraw.Draw(header)
-    draw_text(canvas, (MARGIN_PX, FACT_SIZE_PX), title, FACT_SIZE_PX, FACT_COLOR)
-    x = PAGE_WIDTH_PX - MARGIN_PX
-    for word, color in reversed(
-        (("found", FOUND_COLOR), ("missed", MISSED_COLOR), ("false", FALSE_COLOR))
-    ):
-        x -= round(text_width(word, FACT_SIZE_PX))
-        draw_text(canvas, (x, FACT_SIZE_PX), word, FACT_SIZE_PX, FACT_COLOR)
-        x -= LEGEND_SWATCH_PX + LETTER_INSET_PX
-        swatch = (x, FACT_SIZE_PX - LEGEND_SWATCH_PX, x + LEGEND_SWATCH_PX, FACT_SIZE_PX)
-        canvas.rectangle(swatch, fill=color)
-        x -= MARGIN_PX
-    return header
+def _wrapped(texts: Sequence[str], color: str) -> list[Line]:
+    return [
+        Line(line, FACT_SIZE_PX, color)
+        for text in texts
+        for line in wrap_lines(text.split(), " ", FACT_SIZE_PX, TEXT_WIDTH_PX)
+    ]
+
+
+def _case_text(case: CaseView) -> Image.Image:
+    title = shorten_middle(case.title, CASE_SIZE_PX, TEXT_WIDTH_PX)
+    title_line = Line(title, CASE_SIZE_PX, TITLE_COLOR)
+    return text_band([title_line, *_wrapped([case.caption], FACT_COLOR)])
+
+
+def _below(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """Return two bands as one, without a margin between them."""
+    band = Image.new("RGB", (PAGE_WIDTH_PX, upper.height + lower.height))
+    band.paste(upper, (0, 0))
+    band.paste(lower, (0, upper.height))
+    return band

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
+from wmh_runtime.evaluation.provenance import Provenance, shortened
 from wmh_runtime.evaluation.statistics import (
     Average,
     Evaluation,
@@ -14,6 +16,7 @@ from wmh_runtime.evaluation.statistics import (
     ScoredCase,
     VolumeAgreement,
 )
+from wmh_runtime.outputs.sidecar import Settings
 from wmh_runtime.text import count_noun
 
 # Metric from statistics.AVERAGED → displayed name, unit, decimals.
@@ -38,7 +41,13 @@ CONVENTION = (
 GROUPS_NAME = "groups.csv"
 _FEW_CASES = 10
 _FEW = "With so few cases, intervals and limits of agreement are too narrow to be reliable."
+_ONE_SUBJECT = "Here is only one subject, and an interval needs two."
 _NO_VALUE = "–"
+_NEEDS_TWO_CASES = "needs 2 cases"
+_NEEDS_TWO_VOLUMES = "needs 2 cases of different volume"
+# An underscore within a word is no markup, and occurs in most file names.
+_MARKUP = re.compile(r"[\\`*{}\[\]<>$|~#&]|(?<![^\W_])_|_(?![^\W_])")
+_MAX_LINES = 20  # of models, and of warnings
 
 
 @dataclass(frozen=True)
@@ -48,17 +57,38 @@ class Sources:
     predictions: str
     references: str
     not_compared: tuple[str, ...] = ()  # one line each, about one or several files
+    output: str = "wmh"
 
 
-def case_rows(cases: Sequence[ScoredCase]) -> list[dict[str, object]]:
-    """Return one row per case: name, site, load band and all metrics; NaN is an empty cell."""
+def case_rows(
+    cases: Sequence[ScoredCase], settings: Mapping[str, Settings]
+) -> list[dict[str, object]]:
+    """Return one row per case: name, site, load band, all metrics, and what made the mask.
+
+    Args:
+        cases: with their metrics; NaN is an empty cell.
+        settings: name of the case → settings of its mask; empty cells for other cases.
+    """
     return [
         {
             **{"name": case.name, "site": case.site, "load_band_ml": case.load_band},
             **_cells(asdict(case.metrics)),
+            **_settings_cells(settings.get(case.name)),
         }
         for case in cases
     ]
+
+
+def _settings_cells(settings: Settings | None) -> dict[str, object]:
+    if settings is None:
+        return dict.fromkeys(("model", "model_id", "threshold", "min_lesion_mm3"), "")
+    output = settings.output
+    return {
+        "model": settings.bundle,
+        "model_id": settings.model_id,
+        "threshold": output.threshold,
+        "min_lesion_mm3": output.min_lesion_mm3,
+    }
 
 
 def group_rows(evaluation: Evaluation) -> list[dict[str, object]]:
@@ -79,21 +109,29 @@ def group_rows(evaluation: Evaluation) -> list[dict[str, object]]:
 
 
 def summary_text(
-    evaluation: Evaluation, sources: Sources, pictures: Sequence[tuple[str, str]]
+    evaluation: Evaluation,
+    sources: Sources,
+    made_by: Provenance,
+    pictures: Sequence[tuple[str, str]],
 ) -> str:
     """Return the report as Markdown.
 
     Args:
         evaluation: the statistics.
         sources: what was compared.
+        made_by: what made the predictions.
         pictures: caption and file name of each picture.
     """
     count = evaluation.overall.count
     few = f" {_FEW}" if count < _FEW_CASES else ""
+    if math.isnan(evaluation.overall.averages["dice"].low):
+        few = f" {_ONE_SUBJECT}"
     parts = [
-        "# Evaluation of WMH masks",
+        f"# Evaluation of {sources.output.upper()} masks",
         f"{count_noun(count, 'case')}. Predictions: `{sources.predictions}`. References:"
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
+        _list(f"Model: {_escaped(model)}" for model in shortened(made_by.models, _MAX_LINES)),
+        *_warnings(made_by),
         "## All cases",
         _overall(evaluation.overall),
         f"The 95 % intervals are from a bootstrap over subjects.{few} {CONVENTION}",
@@ -105,13 +143,38 @@ def summary_text(
     parts += [
         "## By lesion load of the reference",
         _groups("Load (mL)", evaluation.by_band),
-        f"Means; for Dice with the 95 % confidence interval. All intervals are in `{GROUPS_NAME}`.",
+        f"Means; for Dice with the 95 % confidence interval. All intervals are in `{GROUPS_NAME}`."
+        f" {_NO_VALUE} means undefined: R² needs two cases of different volume.",
     ]
     for caption, name in pictures:
         parts += [f"## {caption}", f"![{caption}]({name})"]
     if sources.not_compared:
-        parts += ["## Not compared", "\n".join(f"- {_cell(line)}" for line in sources.not_compared)]
+        parts += ["## Not compared", _list(map(_escaped, sources.not_compared))]
     return "\n\n".join(parts) + "\n"
+
+
+def _warnings(made_by: Provenance) -> list[str]:
+    """Return a list of the warnings, if there are any."""
+    warnings = shortened(made_by.warnings, _MAX_LINES)
+    return [_list(f"**Warning:** {_escaped(warning)}" for warning in warnings)] if warnings else []
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def format_correlation(value: float) -> str:
+    """Format R² or Pearson's r; if it is undefined, say what is missing."""
+    return _NEEDS_TWO_VOLUMES if math.isnan(value) else format_number(value, 3)
+
+
+def format_limits(volumes: VolumeAgreement) -> str:
+    """Format limits of agreement in mL: `−0.94 to 0.51 mL`; say what is missing."""
+    if math.isnan(volumes.lower_limit_ml):
+        return _NEEDS_TWO_CASES
+    lower = format_number(volumes.lower_limit_ml, 2)
+    upper = format_number(volumes.upper_limit_ml, 2)
+    return f"{lower} to {upper} mL"
 
 
 def format_number(value: float, decimals: int) -> str:
@@ -160,13 +223,11 @@ def _overall(group: Group) -> str:
 
 
 def _volumes(volumes: VolumeAgreement) -> str:
-    lower = format_number(volumes.lower_limit_ml, 2)
-    upper = format_number(volumes.upper_limit_ml, 2)
     rows = [
-        ["R² (line of identity)", format_number(volumes.r_squared, 3)],
-        ["Pearson's r", format_number(volumes.pearson_r, 3)],
-        ["Bias, prediction − reference (mL)", format_number(volumes.bias_ml, 2)],
-        ["Limits of agreement, bias ± 1.96 SD (mL)", f"{lower} to {upper}"],
+        ["R² (line of identity)", format_correlation(volumes.r_squared)],
+        ["Pearson's r", format_correlation(volumes.pearson_r)],
+        ["Bias, prediction − reference", f"{format_number(volumes.bias_ml, 2)} mL"],
+        ["Limits of agreement, bias ± 1.96 SD", format_limits(volumes)],
     ]
     return _table(["Agreement", "Value"], rows, numeric_from=1)
 
@@ -188,7 +249,7 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
         means[0] = mean_and_interval("dice", averages[0])
         r_squared = format_number(group.volumes.r_squared, 3)
         bias_ml = format_number(group.volumes.bias_ml, 2)
-        rows.append([group.name, str(group.count), *means, r_squared, bias_ml])
+        rows.append([_escaped(group.name), str(group.count), *means, r_squared, bias_ml])
     return _table(header, rows, numeric_from=1)
 
 
@@ -196,9 +257,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from
     """Return a Markdown table; columns from `numeric_from` on are right-aligned."""
     rules = [":--" if column < numeric_from else "--:" for column in range(len(header))]
     lines = [header, rules, *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(text: str) -> str:
-    """Return text as one line that is safe in a Markdown table or list."""
-    return " ".join(text.split()).replace("|", "\\|")
+def _escaped(text: str) -> str:
+    """Return text from outside, such as a site's name, as one line that Markdown shows as it is."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))

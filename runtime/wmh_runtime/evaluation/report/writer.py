@@ -11,6 +11,7 @@ from PIL import Image
 
 from wmh_runtime.errors import WmhError
 from wmh_runtime.evaluation.pairing import Pair
+from wmh_runtime.evaluation.provenance import read_provenance, shortened
 from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes
 from wmh_runtime.evaluation.report.error_map import CaseView, draw_case, error_page
 from wmh_runtime.evaluation.report.summary import (
@@ -29,6 +30,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan, require_same_grid
 from wmh_runtime.preprocessing.head_mask import find_head
+from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
 
 METRICS_NAME = "metrics.csv"
@@ -37,6 +39,7 @@ VOLUMES_NAME = "volumes.png"
 BLAND_ALTMAN_NAME = "bland-altman.png"
 ERRORS_NAME = "errors.png"
 WORST_CASES = 6  # they fill one page
+MAX_LINES = 4  # of models, and of warnings, on the page of errors
 
 _PICTURES = (
     ("Predicted and reference volumes", VOLUMES_NAME),
@@ -69,19 +72,23 @@ def write_report(
     Raises:
         InputError: a file cannot be written.
     """
-    write_table_atomically(out / METRICS_NAME, case_rows(cases))
+    made_by = read_provenance({case.name: pairs[case.name].prediction for case in cases})
+    write_table_atomically(out / METRICS_NAME, case_rows(cases, made_by.settings))
     write_table_atomically(out / GROUPS_NAME, group_rows(evaluation))
-    write_bytes_atomically(out / VOLUMES_NAME, draw_volumes(cases, evaluation.volumes))
-    write_bytes_atomically(out / BLAND_ALTMAN_NAME, draw_bland_altman(cases, evaluation.volumes))
+    for name, draw in ((VOLUMES_NAME, draw_volumes), (BLAND_ALTMAN_NAME, draw_bland_altman)):
+        write_bytes_atomically(out / name, draw(cases, evaluation.volumes, made_by.notes))
     worst = sorted(cases, key=lambda case: (case.metrics.dice, case.name))[:WORST_CASES]
     bands = [
         draw_case(_view(case, pairs[case.name], scans.get(case.name), on_warning)) for case in worst
     ]
     all_shown = len(bands) == len(cases)
-    title = "All cases" if all_shown else f"The {len(bands)} of {len(cases)} cases of lowest Dice"
-    write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, bands)))
+    everyone = count_noun(len(cases), "case")
+    title = everyone if all_shown else f"The {len(bands)} of {everyone} with the lowest Dice"
+    models = [f"Model: {model}" for model in shortened(made_by.models, MAX_LINES)]
+    warnings = shortened(made_by.warnings, MAX_LINES)
+    write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, models, warnings, bands)))
     # Written last: if the summary exists, the report is complete.
-    write_text_atomically(out / SUMMARY_NAME, summary_text(evaluation, sources, _PICTURES))
+    write_text_atomically(out / SUMMARY_NAME, summary_text(evaluation, sources, made_by, _PICTURES))
 
 
 def _view(

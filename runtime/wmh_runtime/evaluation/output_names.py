@@ -1,0 +1,53 @@
+"""Which outputs, such as `wmh`, have masks in the folders of an evaluation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmh_runtime.files.folders import walk
+
+WMH = "wmh"
+_MASK = re.compile(r".+_label-([a-z][a-z0-9]*)_mask\.(?!json$)", re.IGNORECASE)
+_CHALLENGE_REFERENCES = ("wmh.nii", "wmh.nii.gz")
+
+
+@dataclass(frozen=True)
+class OutputNames:
+    """Names of outputs in lower case, sorted."""
+
+    shared: tuple[str, ...]  # on both sides
+    only_predicted: tuple[str, ...]
+    only_in_references: tuple[str, ...]
+
+
+def find_outputs(predictions: Path, references: Path) -> OutputNames:
+    """Find the outputs that have masks in two folders; one may be inside the other."""
+    predicted = _outputs_in(predictions, except_in=references)
+    reference = _outputs_in(references, except_in=predictions)
+    return OutputNames(
+        shared=tuple(sorted(predicted & reference)),
+        only_predicted=tuple(sorted(predicted - reference)),
+        only_in_references=tuple(sorted(reference - predicted)),
+    )
+
+
+def output_of(name: str) -> str | None:
+    """Return the output of a mask, from its file name; None if it is not such a name."""
+    if name in _CHALLENGE_REFERENCES:
+        return WMH
+    found = _MASK.match(name)
+    return found[1].lower() if found else None
+
+
+def _outputs_in(folder: Path, except_in: Path) -> set[str]:
+    excluded, found = except_in.resolve(), set()
+    for current, subfolders, names in walk(folder):
+        subfolders[:] = (
+            name
+            for name in subfolders
+            if not name.startswith(".") and (current / name).resolve() != excluded
+        )
+        found |= {output_of(name) for name in names if not name.startswith(".")}
+    return {output for output in found if output}
