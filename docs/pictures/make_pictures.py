@@ -52,7 +52,9 @@ def draw_comparison(folder: Path) -> None:
 
 def draw_timelines() -> None:
     """Draw the published run of the demo model."""
-    measured = read_result(RESULTS / "throughput-demo-onnxruntime-fp32.json")
+    measured = read_result(
+        RESULTS.parent / "xeon-2-cores" / "throughput-demo-onnxruntime-fp32.json"
+    )
     assert isinstance(measured, Throughput)
     for name, theme in (("timeline.png", LIGHT), ("timeline-dark.png", DARK)):
         (PICTURES / name).write_bytes(draw_timeline(measured, theme))
