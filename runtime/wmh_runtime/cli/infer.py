@@ -18,11 +18,12 @@ from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
 from wmh_runtime.cohort.job import Outcome, Progress
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.text import count_noun
 
@@ -39,6 +40,14 @@ def infer(
             metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
         ),
     ] = "",
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Segment exactly the images that match, whatever their names say, for example"
+            " '*_T2.nii.gz' or 'orig/FLAIR.nii.gz'. Default: the FLAIR scans, by their names.",
+        ),
+    ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -115,12 +124,13 @@ def infer(
         min_lesion_mm3=min_lesion_mm3,
     )
     opened = load_bundle(bundle)
-    with _Display(opened.manifest.warning) as display:
+    with _Display(opened.manifest.warning, out) as display:
         outcome = segment_folder(
             source,
             out,
             opened,
             options,
+            pattern=pattern,
             save_probability=probability,
             overwrite=overwrite,
             fail_fast=fail_fast,
@@ -132,9 +142,10 @@ def infer(
 class _Display(Progress):
     """Prints each scan when it is done, above a progress bar."""
 
-    def __init__(self, warning: str) -> None:
+    def __init__(self, warning: str, out: Path) -> None:
         self.total = 0  # scans, and folders that cannot be read
         self._warning = warning
+        self._out = out
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -151,8 +162,9 @@ class _Display(Progress):
     def discovered(self, found: Discovery) -> None:
         self.total = len(found.scans) + len(found.unreadable)
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
-        for reason, count in found.skipped.items():
-            console.print_line(f"skipped {count_noun(count, 'file')}: {reason}")
+        if found.skipped:
+            skipped = summarize_skipped(found.skipped)
+            console.print_line(f"skipped {skipped}: {self._out / SKIPPED_NAME}")
         if self._warning:
             console.print_warning(self._warning)
         self._shown.enter_context(console.err.status("opening the model"))

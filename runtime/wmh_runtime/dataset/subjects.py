@@ -15,7 +15,6 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
 from wmh_runtime.files.tables import read_table
 
-_CHALLENGE_SPLITS = ("training", "test")
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
 _UNKNOWN = "n/a"  # BIDS: an unknown value
 
@@ -27,15 +26,6 @@ def subject_from_name(name: str) -> str:
     """
     match = _SUBJECT.search(name)
     return match.group(1) if match else name.partition("_ses-")[0]
-
-
-def site_from_folders(folders: Path) -> str:
-    """Return the site: the names of the folders above a subject's folder, "" without any.
-
-    A first folder `training` or `test`, as in the WMH challenge, does not belong to the site.
-    """
-    parts = folders.parts
-    return "/".join(parts[1:] if parts and parts[0] in _CHALLENGE_SPLITS else parts)
 
 
 def read_sites(folders: Iterable[Path]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.figures.page import (
     CONVENTION,
     FACT_COLOR,
@@ -81,7 +81,7 @@ def qc_image(scan: Scan, result: OutputResult, sidecar: Sidecar) -> bytes:
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         QcCaption(
-            title=bids.nifti_stem(scan.path),
+            title=image_stem(scan.path),
             facts=(
                 f"{sidecar.volume_ml:.2f} mL",
                 "1 lesion" if sidecar.lesion_count == 1 else f"{sidecar.lesion_count} lesions",
