@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def compare(
     scan_of = match_scans(pairing.pairs, found)
     if scans and not scan_of:
         console.print_warning(f"{scans}: no scan belongs to a prediction")
-    skipped = _report_unpaired(pairing)
+    skipped = _report_unpaired(pairing, (predictions, references))
     console.print_line(f"{count_noun(len(pairing.pairs), 'mask')} to compare")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
@@ -89,7 +90,7 @@ def compare(
     _conclude(evaluation, scores, out)
 
 
-def _report_unpaired(pairing: Pairing) -> list[str]:
+def _report_unpaired(pairing: Pairing, folders: Sequence[Path]) -> list[str]:
     """Print which files are not compared; return the same for the report, with all names."""
     notes = []
     for noun, missing, paths in (
@@ -99,11 +100,19 @@ def _report_unpaired(pairing: Pairing) -> list[str]:
         if not paths:
             continue
         more = ", …" if len(paths) > _MAX_NAMES else ""
-        names = ", ".join(path.name for path in paths[:_MAX_NAMES])
+        names = ", ".join(_relative_name(path, folders) for path in paths[:_MAX_NAMES])
         what = f"{count_noun(len(paths), noun)} {missing}"
         console.print_line(f"skipped {what}: {names}{more}")
         notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
+
+
+def _relative_name(path: Path, folders: Sequence[Path]) -> str:
+    """Write a path relative to the folder that contains it: names alone may all be equal."""
+    for folder in folders:
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return str(path)
 
 
 def _conclude(evaluation: Evaluation, scores: Scores, out: Path) -> None:
