@@ -18,7 +18,7 @@ from wmh_runtime.dataset.image_formats import image_stem
 FLAIR = "FLAIR"
 MASK = "mask"
 
-_AGENT = "contrast-enhanced"  # FLAIR is FLAIR with and without contrast agent
+_AGENT = "contrast-enhanced"  # a contrast agent does not change what else a name says
 
 # Terms of several words become one word, before a name is split.
 _TERMS = [
@@ -68,7 +68,7 @@ _CONTRASTS = [
     ("diffusion", r"(?:ep2d)?(?:dwi|dti|dki|noddi|diff|diffusion|dmri)\d*|tracew?|e?adc(?:map)?"),
     ("diffusion", r"(?:col)?fa|md|b(?:0|500|800|1000|2000|3000)"),
     ("perfusion", r"[p3]?d?c?asl|m0scan|pwi|perf|perfusion|dsc|dce|cbf|cbv|mtt|ttp|tmax"),
-    ("angiography", r"(?:[23]d|mra)*tof(?:[23]d|mra)*|c?e?mra|mrv|angio[a-z]*|mip"),
+    ("angiography", r"(?:[a-z]*[23]d|mra)*tof(?:[23]d|mra)*|c?e?mra|mrv|angio[a-z]*|mip"),
     ("functional", r"bold|r?s?fmri|sbref|epi|ep2d|cmrr"),
     ("STIR", r"stir"),
     ("DIR or PSIR", r"3ddir|dir3d|psir"),
@@ -95,7 +95,7 @@ _MASK_FOLDER = re.compile(
     r"(?:(?:brain|lesion|wmh?|manual|ground|expert)[^a-z0-9]*)*"
     r"(?:masks?|labels?(?:tr|ts)?|segmentations?|segs?|truth|annotations?|gt)"
 )
-_STUDIES = ("pd", "ce", "fa", "md", "ct", "pet")  # in PD_001, the name of a study
+_STUDIES = ("pd", "ce", "fa", "md", "ct", "pet", "wmh", "wml")  # before a number: PD_001
 
 
 def contrast_from_names(relative: Path) -> str | None:
@@ -133,17 +133,22 @@ def _contrast_of_file(stem: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    """Split a name into words, without subjects, sessions, and what it was registered to."""
+    """Split a name into words, without what is no contrast of the image.
+
+    That is: its subject, such as `sub-FLAIR1` or `PD_001`, its session, its run, and what it was
+    registered to.
+    """
     space = _BIDS_SPACE if name.startswith("sub-") else _SPACE
-    return words_of(REGISTRATION_TARGET.sub("", space.sub("", _ENTITIES.sub("", name))))
+    words = words_of(REGISTRATION_TARGET.sub("", space.sub("", _ENTITIES.sub("", name))))
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    return [word for word, next_ in pairs if not (word in _STUDIES and next_.isdigit())]
 
 
 def _contrast_of_words(words: Sequence[str]) -> str | None:
     if any(map(_MASK_WORD.fullmatch, words)):
         return MASK
     contrast, position = _last_contrast(words)
-    start = position + 1 if contrast else int(_begins_with_number(words))
-    if any(map(_WEAK_MASK_WORD.fullmatch, words[start:])):
+    if any(map(_WEAK_MASK_WORD.fullmatch, words[position + 1 :])):
         return MASK
     return contrast
 
@@ -151,10 +156,8 @@ def _contrast_of_words(words: Sequence[str]) -> str | None:
 def _last_contrast(words: Sequence[str]) -> tuple[str | None, int]:
     """Return the contrast that the words mean, and the position of its last word."""
     found = [(label, i) for i, word in enumerate(words) if (label := _contrast_of_word(word))]
-    if found and found[0][1] == 0 and words[0] in _STUDIES and _begins_with_number(words):
-        found = found[1:]
+    found = [(label, i) for label, i in found if label != _AGENT] or found
     if any(label == FLAIR for label, _ in found):
-        found = [(label, i) for label, i in found if label != _AGENT]
         return _contrast_with_flair(words, *found[-1])
     return found[-1] if found else (None, -1)
 
@@ -172,11 +175,6 @@ def _contrast_with_flair(words: Sequence[str], last: str, position: int) -> tupl
 @cache
 def _contrast_of_word(word: str) -> str | None:
     return next((label for label, pattern in _CONTRAST_OF_WORD if pattern.fullmatch(word)), None)
-
-
-def _begins_with_number(words: Sequence[str]) -> bool:
-    """Return whether a name begins with a word and a number, such as PD 001: a subject."""
-    return len(words) > 1 and words[0].isalpha() and words[1].isdigit()
 
 
 def _is_mask_folder(name: str) -> bool:

@@ -135,14 +135,14 @@ def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Conte
 
 def _sort_file(path: Path, names: Sequence[str], content: _Content) -> None:
     """Add a file to the images or to what is skipped, unless it is not an image at all."""
-    problem = _missing_half(path, names) if is_image(path) else why_not_read(path)
+    problem = why_not_read(path) or _missing_half(path, names)
     if is_temporary(path) or not (is_image(path) or problem):
         return
     if any(part.startswith(".") for part in path.parts):
         content.skip(path, "hidden file", "hidden")
     elif problem:
         content.skip(path, "other format", problem)
-    elif path.suffix.lower() != VOXELS_SUFFIX:
+    else:
         content.images.append(path)
 
 
@@ -170,9 +170,9 @@ def _scans_by_name(content: _Content) -> list[Path]:
         if contrast is None or contrast == FLAIR:
             (flairs if contrast else unnamed).append(path)
         elif contrast == MASK:
-            content.skip(path, "mask", "a mask or a probability map, by its name")
+            content.skip(path, "mask", "a mask or a probability map, by its name or folder")
         else:
-            content.skip(path, f"{contrast} image", f"{contrast}, by its name")
+            content.skip(path, f"{contrast} image", f"{contrast}, by its name or folder")
     if flairs:
         for path in unnamed:
             reason = "its name says no contrast, and other files are FLAIR by their names"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")  # .hdr and .img are a pair
-HEADER_SUFFIX = ".hdr"
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".mgz", ".mgh")
+HEADER_SUFFIX = ".hdr"  # of a pair of files, which is named by its header
 VOXELS_SUFFIX = ".img"
 DICOM_ADVICE = "convert with dcm2niix"
 
@@ -53,7 +53,7 @@ def why_not_read(path: Path) -> str | None:
 def may_be_dicom(path: Path) -> bool:
     """Return whether a file name may be that of a DICOM file, which often has no suffix."""
     is_other = is_image(path) or why_not_read(path) is not None
-    return not is_other and not path.name.lower().endswith(_NOT_IMAGES)
+    return not is_other and not path.name.lower().endswith((*_NOT_IMAGES, VOXELS_SUFFIX))
 
 
 def is_dicom(path: Path) -> bool:

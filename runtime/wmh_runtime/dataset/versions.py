@@ -17,15 +17,17 @@ from wmh_runtime.dataset.contrast import REGISTRATION_TARGET, words_of
 from wmh_runtime.dataset.image_formats import image_stem
 
 _PROCESSING = re.compile(
-    r"brain|bet|stripped|skull|skullstrip(?:ped)?|noskull|masked|deface[d]?|cropped|crop"
+    r"brain|bet|stripped|skull|skullstrip(?:ped)?|noskull|masked|defaced?|cropped|crop"
     r"|reg|registered|coreg(?:istered)?|resampled|resliced|rigid|affine|warped|aligned|mni\d*"
     r"|std|standard|norm|normali[sz]ed|zscore|n[34]|n4itk|bias|corr|corrected|biascorr(?:ected)?|bfc"
-    r"|restore[d]?|unbiased|denoised|smoothed|reoriented|reorient|ror|preproc|preprocessed|pp"
-    r"|nd|dis[23]d|orig|raw|copy|\d+mm"
+    r"|restored?|unbiased|denoised|smoothed|reoriented|reorient|ror|preproc|preprocessed|pp"
+    r"|nd|dis[23]d|orig|raw|copy|prenorm"
 )
 _PROCESSING_ENTITIES = re.compile(r"(?<![a-z0-9])(?:space|desc|res)-[a-z0-9+]+")
 _PREFIX_OF_SCAN = re.compile(r"[mrwsu]{1,4}(?=(?:3d)?(?:t2)?flair)")  # of SPM: rFLAIR, wmT2FLAIR
-_PREFIX_OF_FILE = re.compile(r"[mrwsu]{1,4}(?=[a-z])")  # of SPM: rsub-1_FLAIR
+_PREFIX_OF_FILE = re.compile(r"[mrwsu]{1,4}(?=[a-z][a-z0-9]{2})")  # of SPM: rsub-1_FLAIR
+_VOXEL_SIZE = re.compile(r"\d+mm")  # of a processed image, if it is one: FLAIR_MNI_1mm
+_CODES = ("n3", "n4", "nd", "pp", "std", "corr", "raw")  # as the first word, these name a subject
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,17 @@ def _version(path: Path) -> _Version:
         stem, count = pattern.subn("", stem.lower())
         steps += count
     words = words_of(stem)
-    kept = [_PREFIX_OF_SCAN.sub("", word) for word in words if not _PROCESSING.fullmatch(word)]
-    steps += len(words) - len(kept) + sum(word not in words for word in kept)
+    left = [word for i, word in enumerate(words) if not _is_step(word, is_first=i == 0)]
+    kept = [_PREFIX_OF_SCAN.sub("", word) for word in left]
+    steps += len(words) - len(kept) + (kept != left)
+    if steps:
+        kept = [word for word in kept if not _VOXEL_SIZE.fullmatch(word)]
     return _Version(path, (folder, " ".join(kept)), steps)
+
+
+def _is_step(word: str, *, is_first: bool) -> bool:
+    """Return whether a word of a name is a step of processing."""
+    return bool(_PROCESSING.fullmatch(word)) and not (is_first and word in _CODES)
 
 
 def _scan_of_prefixed(scan: tuple[Path, str], scans: set[tuple[Path, str]]) -> tuple[Path, str]:
@@ -78,6 +88,6 @@ def _scan_of_prefixed(scan: tuple[Path, str], scans: set[tuple[Path, str]]) -> t
     folder, name = scan
     longest = _PREFIX_OF_FILE.match(name)
     for length in range(1, longest.end() + 1 if longest else 0):
-        if name[length:].isascii() and (folder, name[length:]) in scans:
+        if (folder, name[length:]) in scans:
             return folder, name[length:]
     return scan

@@ -620,9 +620,9 @@ def test_skipped_files_are_summarized_and_listed_with_reasons(tmp_path, infer):
     assert f"skipped 3 files (2 masks, 1 T1 image): {table}" in said
     assert table.read_text().splitlines() == [
         "path,reason",
-        'a_T1w.nii,"T1, by its name"',
-        'a_lesion.nii,"a mask or a probability map, by its name"',
-        'sub/b_mask.nii,"a mask or a probability map, by its name"',
+        'a_T1w.nii,"T1, by its name or folder"',
+        'a_lesion.nii,"a mask or a probability map, by its name or folder"',
+        'sub/b_mask.nii,"a mask or a probability map, by its name or folder"',
     ]
     infer(source=tmp_path / "scans" / "a_FLAIR.nii")
     assert not table.exists()

@@ -23,7 +23,7 @@ def discover_in(folder, out=None, pattern=None):
 
 
 NO_CONTRAST = "its name says no contrast, and other files are FLAIR by their names"
-NAMED_MASK = "a mask or a probability map, by its name"
+NAMED_MASK = "a mask or a probability map, by its name or folder"
 
 
 def test_if_some_names_are_flair_only_these_are_scans(tmp_path):
@@ -42,9 +42,9 @@ def test_another_contrast_is_never_a_scan(tmp_path):
     scans, skipped = discover_in(tmp_path)
     assert scans == ["T2_FLAIR.nii"]
     assert skipped == {
-        "a_T1w.nii.gz": "T1, by its name",
-        "FLAIR/a_T2.nii": "T2, by its name",
-        "t1-sag.nii": "T1, by its name",
+        "a_T1w.nii.gz": "T1, by its name or folder",
+        "FLAIR/a_T2.nii": "T2, by its name or folder",
+        "t1-sag.nii": "T1, by its name or folder",
         "st1ll.nii": NO_CONTRAST,
     }
 

@@ -17,7 +17,7 @@ def scans_of(*names):
     [
         *("FLAIR_brain", "rFLAIR", "mFLAIR", "wmFLAIR", "FLAIR_reg", "FLAIR_bias_corrected"),
         *("FLAIR_to_T1", "FLAIR_in_MNI", "FLAIR2T1", "FLAIR_N4", "FLAIR_brain_restore"),
-        *("FLAIR_space-T1w", "FLAIR_defaced", "FLAIR_ND", "FLAIR_1mm", "FLAIR_skull_stripped"),
+        *("FLAIR_space-T1w", "FLAIR_defaced", "FLAIR_ND", "FLAIR_MNI_1mm", "FLAIR_skull_stripped"),
     ],
 )
 def test_a_processed_image_beside_its_scan_is_a_version(name):
@@ -58,6 +58,9 @@ def test_without_the_plain_scan_the_version_with_the_fewest_steps_is_taken():
         ("FLAIR_1", "FLAIR_2"),
         ("01_FLAIR", "m01_FLAIR"),  # a subject, or the prefix of SPM: when in doubt, both
         ("P1_FLAIR", "P1_FLAIR_post"),
+        ("FLAIR_1mm", "FLAIR_3mm"),
+        ("N3_FLAIR", "N4_FLAIR"),
+        ("WM_FLAIR", "M_FLAIR"),  # initials
     ],
 )
 def test_two_acquisitions_are_two_scans(first, second):

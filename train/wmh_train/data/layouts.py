@@ -7,7 +7,9 @@
     [training/][SITE/…/]SUBJECT/wmh.nii.gz         masks of the challenge
     NAME.csv                                       table, see `table.py`
 
-The layout is detected. Hidden files, which include temporary files, are ignored.
+The layout is detected. As in `wmh-infer`, masks, images that were registered to a FLAIR scan and
+processed versions of a scan are not scans. Hidden files, which include temporary files, are
+ignored.
 """
 
 from __future__ import annotations
