@@ -12,7 +12,6 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError, WmhError
-from wmh_runtime.imageio.label_map import require_intensities
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter, require_channels
@@ -205,6 +204,5 @@ class Runner:
 def _read_scans(case: Case, channels: Sequence[str]) -> list[Scan]:
     """Read the scan of each channel."""
     scans = [read_scan(case.path)]
-    require_intensities(scans[0])
     require_channels(scans, channels)
     return scans

@@ -84,8 +84,8 @@ _CONTRAST_OF_WORD = [(label, re.compile(pattern)) for label, pattern in _CONTRAS
 
 # These words make a mask, wherever they are in a file name.
 _MASK_WORD = re.compile(
-    r".*mask(?:s|\d+)?|.*lesions?(?:map|load)?\d*|.*segmentations?\d*|segmented|segs?\d*"
-    r"|(?:a|d|wm|man|manual|auto|prob|pve|lesion|brain|tissue|tumou?r)seg\d*|[pb]les|labels?(?:tr|ts)?"
+    r".*mask(?:s|\d+)?|.*lesions?(?:map|load)?\d*|.*segmentations?\d*|segmented|.*segs?\d*"
+    r"|bianca|pve|thr\d*|bin(?:ary|arized)?|l[gp]a|[pb]les|labels?(?:tr|ts)?"
     r"|labelmap|prob(?:s|map|ability|abilities)?|groundtruth|truth|consensus|wmparc|aparc|ribbon"
 )
 # These only after the contrast, or without any: a study may have one of them as its name.

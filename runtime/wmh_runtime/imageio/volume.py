@@ -12,6 +12,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.label_map import require_intensities
 from wmh_runtime.imageio.nifti_header import (
     FORM_TOLERANCE_MM,
     Affine,
@@ -100,6 +101,8 @@ def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) 
     if lowest == highest and not allow_constant:
         problem = f"constant image (all voxels equal {lowest:g})"
         raise InputError(problem, "Give the original scan.", about=path)
+    if not allow_constant:
+        require_intensities(voxels, path)
 
 
 def require_same_grid(scan: Scan, other: Scan) -> None:
