@@ -105,7 +105,8 @@ def infer(
 ) -> None:
     """Segment white matter hyperintensities in a folder of FLAIR scans.
 
-    For each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
+    The names of files and folders tell which images are FLAIR; skipped.csv lists the others. For
+    each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
     quality-control image. For the folder: volumes.csv. A scan that cannot be used is reported with
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed or were not begun, 2 nothing could be done, 130 interrupted.

@@ -45,7 +45,7 @@ _ENTITIES = re.compile(r"(?<![a-z0-9])(?:sub|ses|run|task|dir|res|echo|part)-[a-
 _BIDS_SPACE = re.compile(r"(?<![a-z0-9])space-[a-z0-9+]+")
 _SPACE = re.compile(r"(?<![a-z0-9])space-(?!flair|da|dk)[a-z0-9+]+")  # Siemens: t2_space-flair
 
-_WEIGHTED = r"(?:[23]d|s|w|r|m|rm|wm|wip|ax|sag|cor|tra|hr|reg|inplane)*{0}(?:{1})*"
+_WEIGHTED = r"(?:[23]d|s|w|r|m|wip|ax|sag|cor|tra|hr|reg|inplane)*{0}(?:{1})*"
 _AFTER_T1 = r"w|wi|weighted|ce|c|ca|gd|gad|km|post|pre|n|map|rho|mpr|fs|se|tse|ffe|iso|[23]d|brain"
 _AFTER_T2 = r"w|wi|weighted|map|tse|fse|fs|spc|blade|iso|[23]d|brain|ffe"
 _T1_PATTERN = _WEIGHTED.format("t1", _AFTER_T1)
@@ -64,11 +64,11 @@ _CONTRASTS = [
     (_AGENT, r"gd|gad|gado|gadolinium|postcontrast|ce"),
     ("T2", _T2_PATTERN + r"|haste|ciss|fiesta|r2map|mese"),
     ("PD", r"pd|pdw|pdwi|pdmap|pdt2"),
-    ("SWI", r"swi[a-z]?|swan|qsm|minip|phase|chimap|venbold"),
+    ("SWI", r"swi[a-z]?|swan|qsm|minip|chimap|venbold"),
     ("diffusion", r"(?:ep2d)?(?:dwi|dti|dki|noddi|diff|diffusion|dmri)\d*|tracew?|e?adc(?:map)?"),
     ("diffusion", r"(?:col)?fa|md|b(?:0|500|800|1000|2000|3000)"),
     ("perfusion", r"[p3]?d?c?asl|m0scan|pwi|perf|perfusion|dsc|dce|cbf|cbv|mtt|ttp|tmax"),
-    ("angiography", r"(?:[a-z]*[23]d|mra)*tof(?:[23]d|mra)*|c?e?mra|mrv|angio[a-z]*|mip"),
+    ("angiography", r"(?:[a-z]*[23]d)?(?:mra)?tof(?:[23]d|mra)?|c?e?mra|mrv|angio[a-z]*|mip"),
     ("functional", r"bold|r?s?fmri|sbref|epi|ep2d|cmrr"),
     ("STIR", r"stir"),
     ("DIR or PSIR", r"3ddir|dir3d|psir"),
@@ -92,10 +92,12 @@ _MASK_WORD = re.compile(
 _WEAK_MASK_WORD = re.compile(r"wm(?:h|l)s?|les|rois?|gt|results?|annotations?")
 
 _MASK_FOLDER = re.compile(
-    r"(?:(?:brain|lesion|wmh?|manual|ground|expert)[^a-z0-9]*)*"
+    r"(?:(?:brain|lesion|flair|wmh?|manual|ground|expert)[^a-z0-9]*)*"
     r"(?:masks?|labels?(?:tr|ts)?|segmentations?|segs?|truth|annotations?|gt)"
 )
 _STUDIES = ("pd", "ce", "fa", "md", "ct", "pet", "wmh", "wml")  # before a number: PD_001
+# In names of folders, these are groups, sites and steps of a study.
+_NOT_IN_FOLDERS = (*_STUDIES, "gre", "mip", "csi", "diff", "perf", "survey", "calibration")
 
 
 def contrast_from_names(relative: Path) -> str | None:
@@ -114,7 +116,7 @@ def contrast_from_names(relative: Path) -> str | None:
         return MASK
     contrast = _contrast_of_file(image_stem(relative).lower())
     for folder in reversed(relative.parts[:-1]):
-        contrast = contrast or _last_contrast(_words(folder.lower()))[0]
+        contrast = contrast or _contrast_of_folder(folder.lower())
     return contrast
 
 
@@ -130,6 +132,10 @@ def _contrast_of_file(stem: str) -> str | None:
     if bids_name and (contrast := _contrast_of_words([bids_name["suffix"]])):
         return contrast
     return _contrast_of_words(_words(stem))
+
+
+def _contrast_of_folder(name: str) -> str | None:
+    return _last_contrast([word for word in _words(name) if word not in _NOT_IN_FOLDERS])[0]
 
 
 def _words(name: str) -> list[str]:

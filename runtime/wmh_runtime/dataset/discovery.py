@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from wmh_runtime.dataset.bids import DERIVATIVES
@@ -79,7 +80,7 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
     """
     if _is_file(source):
         return Discovery((Case(source, Path(source.name)),), ())
-    if pattern == "":
+    if pattern is not None and not Path(pattern).parts:
         raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about="pattern")
     content = _search(source, out, with_derivatives=pattern is not None)
     scans = _scans_by_name(content) if pattern is None else _scans_by_pattern(content, pattern)
@@ -126,16 +127,17 @@ def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Conte
             subfolders.remove(DERIVATIVES)
             reason = "results and references, not scans"
             content.skip(relative / DERIVATIVES, "derivatives folder", reason)
+        siblings = frozenset(names)
         for path in (relative / name for name in names):
-            _sort_file(path, names, content)
+            _sort_file(path, siblings, content)
         if _holds_dicom(folder, names):
             content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
     return content
 
 
-def _sort_file(path: Path, names: Sequence[str], content: _Content) -> None:
+def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
     """Add a file to the images or to what is skipped, unless it is not an image at all."""
-    problem = why_not_read(path) or _missing_half(path, names)
+    problem = why_not_read(path) or _missing_half(path, siblings)
     if is_temporary(path) or not (is_image(path) or problem):
         return
     if any(part.startswith(".") for part in path.parts):
@@ -146,19 +148,19 @@ def _sort_file(path: Path, names: Sequence[str], content: _Content) -> None:
         content.images.append(path)
 
 
-def _missing_half(path: Path, names: Sequence[str]) -> str | None:
+def _missing_half(path: Path, siblings: frozenset[str]) -> str | None:
     """Return which half of a pair of files is missing, None if both are there."""
     halves = {HEADER_SUFFIX: VOXELS_SUFFIX, VOXELS_SUFFIX: HEADER_SUFFIX}
     other = halves.get(path.suffix.lower())
-    if other is None or {path.stem + other, path.stem + other.upper()} & set(names):
+    if other is None or {path.stem + other, path.stem + other.upper()} & siblings:
         return None
     return f"its {other} file is missing"
 
 
 def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
     """Return whether there are DICOM files in a folder."""
-    files = [folder / name for name in names if may_be_dicom(Path(name))]
-    return any(map(is_dicom, files[:_MAX_DICOM_CHECKS]))
+    files = (folder / name for name in names if may_be_dicom(Path(name)))
+    return any(map(is_dicom, islice(files, _MAX_DICOM_CHECKS)))
 
 
 def _scans_by_name(content: _Content) -> list[Path]:

@@ -182,8 +182,9 @@ def test_a_pattern_alone_decides(tmp_path):
     assert discover_in(tmp_path, pattern="1/FLAIR.nii")[0] == ["1/FLAIR.nii"]
     with pytest.raises(InputError, match=r"contains no image that matches \*_T2\.nii"):
         discover_in(tmp_path, pattern="*_T2.nii")
-    with pytest.raises(InputError, match=r"pattern: is empty"):
-        discover_in(tmp_path, pattern="")
+    for empty in ("", "."):
+        with pytest.raises(InputError, match=r"pattern: is empty"):
+            discover_in(tmp_path, pattern=empty)
 
 
 def test_a_pair_of_header_and_voxels_is_one_scan(tmp_path):
