@@ -123,10 +123,15 @@ def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Conte
 
     for folder, subfolders, names in walk(source, note, except_for=out):
         relative = folder.relative_to(source)
-        if DERIVATIVES in subfolders and not with_derivatives:
-            subfolders.remove(DERIVATIVES)
-            reason = "results and references, not scans"
-            content.skip(relative / DERIVATIVES, "derivatives folder", reason)
+        for name in tuple(subfolders):
+            if name.startswith("."):
+                content.skip(relative / name, "hidden folder", "hidden")
+            elif name == DERIVATIVES and not with_derivatives:
+                reason = "results and references, not scans"
+                content.skip(relative / name, "derivatives folder", reason)
+            else:
+                continue
+            subfolders.remove(name)
         siblings = frozenset(names)
         for path in (relative / name for name in names):
             _sort_file(path, siblings, content)
@@ -140,7 +145,7 @@ def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
     problem = why_not_read(path) or _missing_half(path, siblings)
     if is_temporary(path) or not (is_image(path) or problem):
         return
-    if any(part.startswith(".") for part in path.parts):
+    if path.name.startswith("."):
         content.skip(path, "hidden file", "hidden")
     elif problem:
         content.skip(path, "other format", problem)

@@ -31,13 +31,15 @@ def subject_from_name(name: str) -> str:
 def read_sites(folders: Iterable[Path]) -> dict[str, str]:
     """Read the site of each participant from `participants.tsv`.
 
-    The table has the columns `participant_id` and `site`.
+    The table has the columns `participant_id` and `site`. A participant may be named `01` there,
+    and `sub-01` in the names of files.
 
     Args:
         folders: searched in this order; the first table found is used.
 
     Returns:
-        Participant → site, without participants of unknown site. Empty if there is no table.
+        Participant → site, also with `sub-` before the participant, without participants of
+        unknown site. Empty if there is no table.
 
     Raises:
         InputError: the table cannot be read.
@@ -45,9 +47,10 @@ def read_sites(folders: Iterable[Path]) -> dict[str, str]:
     for folder in folders:
         table = folder / PARTICIPANTS_NAME
         if table.is_file():
-            return {
+            sites = {
                 row["participant_id"]: row["site"]
                 for row in read_table(table)
                 if row.get("participant_id") and row.get("site", _UNKNOWN) not in ("", _UNKNOWN)
             }
+            return {f"sub-{subject}": site for subject, site in sites.items()} | sites
     return {}

@@ -109,6 +109,7 @@ def test_results_references_hidden_and_temporary_files_are_not_scans(tmp_path):
         "a_label-WMH_probseg.nii.gz",
         "derivatives/reference/a_FLAIR.nii.gz",
         "._a.nii.gz",
+        ".git/annex/objects/b_FLAIR.nii.gz",
         ".wmh-partial-7-ab.nii.gz",
     )
     scans, skipped = discover_in(tmp_path)
@@ -117,6 +118,7 @@ def test_results_references_hidden_and_temporary_files_are_not_scans(tmp_path):
         "a_label-WMH_mask.nii.gz": NAMED_MASK,
         "a_label-WMH_probseg.nii.gz": NAMED_MASK,
         "derivatives": "results and references, not scans",
+        ".git": "hidden",
         "._a.nii.gz": "hidden",
     }
 

@@ -165,7 +165,14 @@ def test_sites_are_read_from_the_nearest_participants_tsv(folder):
         ("sub-2", "sub-2", ""),
     }
     assert read_sites([folder / "results"]) == {}
-    assert read_sites([folder / "results", folder / "data"]) == {"sub-1": "Leipzig"}
+    assert read_sites([folder / "results", folder / "data"])["sub-1"] == "Leipzig"
+
+
+def test_participants_may_be_listed_without_sub(folder):
+    Path("participants.tsv").write_text("participant_id\tsite\n01\tUlm\nPD_001\tBern\n")
+    sites = read_sites([folder])
+    for subject, site in (("sub-01", "Ulm"), ("01", "Ulm"), ("PD_001", "Bern")):
+        assert sites[subject] == site
 
 
 def table_of(text, name="table.csv"):
