@@ -43,7 +43,7 @@ def find_processed_versions(paths: Iterable[Path]) -> dict[Path, Path]:
     If a scan has only processed versions, the one with the fewest steps takes its place.
 
     Args:
-        paths: images of one contrast, relative to the folder that is searched.
+        paths: images of one contrast, in one or several folders.
 
     Returns:
         Each processed version → the scan that takes its place.

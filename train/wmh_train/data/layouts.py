@@ -15,7 +15,7 @@ ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,15 +77,16 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
     patterns = ("*", "sub-*/anat/*", "sub-*/ses-*/anat/*")
     named_paths = [
         (entities, path)
-        for path in _scans_of_channel(data, _visible_files(data, *patterns), channels[0])
+        for path in _visible_files(data, *patterns)
         if (entities := bids.entities_of_channel(path, channels[0])) is not None
+        and _is_of_channel(contrast_from_names(path.relative_to(data)), channels[0])
     ]
     if not named_paths:
         return []
     names = sorted({name for name, _ in named_paths})
     masks = [_bids_masks(data, output, names) for output in outputs]
     sites = read_sites([data])
-    return [
+    scans = [
         AnnotatedScan(
             name=name,
             subject=(subject := subject_from_name(name)),
@@ -104,14 +105,19 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
         )
         for name, path in named_paths
     ]
+    return _without_versions(scans)
 
 
-def _scans_of_channel(data: Path, files: Iterable[Path], channel: str) -> Iterator[Path]:
-    """Yield the scans of a channel by their names, without processed versions of them."""
-    images = (path.relative_to(data) for path in files if is_image(path))
-    scans = [path for path in images if _is_of_channel(contrast_from_names(path), channel)]
-    versions = find_processed_versions(scans)
-    yield from (data / path for path in scans if path not in versions)
+def _without_versions(scans: Sequence[AnnotatedScan]) -> list[AnnotatedScan]:
+    """Leave out processed versions of a scan, unless only the version has a mask."""
+    scan_of = {scan.channels[0]: scan for scan in scans}
+    masked = {path for path in scan_of if all(mask.is_file() for mask in scan_of[path].references)}
+    versions = find_processed_versions(scan_of)
+    return [
+        scan
+        for path, scan in scan_of.items()
+        if path not in versions or (path in masked and versions[path] not in masked)
+    ]
 
 
 def _is_of_channel(contrast: str | None, channel: str) -> bool:
