@@ -60,7 +60,7 @@ def segment_folder(
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
     found = discover(source, out, pattern)
-    _require_separate_results(out, source, found)
+    _require_separate_results(out, source, pattern, found)
     progress.discovered(found)
     job = Job(
         found.scans,
@@ -88,16 +88,23 @@ def _require_output_folder(out: Path, source: Path) -> None:
         raise InputError(problem, advice, about=out)
 
 
-def _require_separate_results(out: Path, source: Path, found: Discovery) -> None:
+def _require_separate_results(
+    out: Path, source: Path, pattern: str | None, found: Discovery
+) -> None:
     """Refuse an output folder that would mix results with the scans.
 
     The output folder may be inside the source, or contain it. The results must not get into the
-    folders of the scans.
+    folders of the scans, and there must be no scans in the output folder, which is not searched.
     """
-    real_out, real_source = out.resolve(), source.resolve()
-    if not source.is_dir() or not real_source.is_relative_to(real_out):
+    if not source.is_dir():
         return
-    inner = real_source.relative_to(real_out)
-    if any(case.relative.is_relative_to(inner) for case in found.scans):
+    real_out, real_source = out.resolve(), source.resolve()
+    if real_source.is_relative_to(real_out):
+        scans, inner = found.scans, real_source.relative_to(real_out)
+    elif real_out.is_relative_to(real_source) and out.is_dir():
+        scans, inner = discover(source, None, pattern).scans, real_out.relative_to(real_source)
+    else:
+        return
+    if any(case.relative.is_relative_to(inner) for case in scans):
         problem = "as output folder would mix the results with the scans"
         raise InputError(problem, "Choose another folder, outside the scans.", about=out)

@@ -671,6 +671,15 @@ def test_results_never_get_among_the_scans(tmp_path, infer, out):
     assert sorted(path.name for path in (tmp_path / "scans").iterdir()) == ["linked", "scans"]
 
 
+def test_an_output_folder_that_holds_scans_is_refused(tmp_path, infer):
+    # The output folder is not searched: the second subject would be left out without a word.
+    for subject in ("sub-1", "sub-2"):
+        write_head(tmp_path / "scans" / subject / "FLAIR.nii")
+    status, _, errors = infer(out=tmp_path / "scans" / "sub-2")
+    assert status == 2
+    assert "sub-2: as output folder would mix the results with the scans" in errors
+
+
 def test_results_may_go_inside_or_above_the_scans(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     assert infer(out=tmp_path)[0] == 0
