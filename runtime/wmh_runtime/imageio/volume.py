@@ -62,8 +62,8 @@ def scan_from_array(voxels: NDArray[Any], affine: Affine, name: str = "array") -
         name: name of the image in messages.
 
     Raises:
-        InputError: the array is not one volume of finite real numbers, all voxels are equal, or
-            the affine is not plausible for an MRI scan in mm.
+        InputError: the array is not one volume of finite real numbers, it is a mask, or the affine
+            is not plausible for an MRI scan in mm.
     """
     return scan_from_image(Nifti1Image(np.asarray(voxels, np.float32), affine), name)
 
@@ -88,7 +88,9 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
 
 
 def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) -> None:
-    """Check that all voxels are finite and, unless allowed, that not all are equal.
+    """Check that all voxels are finite and, unless allowed, that the image is not a mask.
+
+    A mask has a single value or a few whole values.
 
     Raises:
         InputError: they are not.
