@@ -202,7 +202,7 @@ def _segment(
             raise error
         paths = output_paths(out, case.relative, outputs[0].name)
         sidecar = Sidecar.model_validate_json(paths.sidecar.read_text(encoding="utf-8"))
-        mask = read_scan(paths.mask).voxels > 0
+        mask = read_scan(paths.mask, allow_constant=True).voxels > 0
     return _Result(
         opened.description, started_s - before_load_s, ended_s - started_s, sidecar, mask
     )

@@ -47,7 +47,6 @@ from wmh_runtime.tta import Tta, first_views
 HELD_OUT_SUBJECTS = 12
 HELD_OUT_LOADS_ML = (1.0, 40.0)
 HELD_OUT_NAME = f"{HELD_OUT_SUBJECTS} phantoms that no training saw"
-NO_OUTPUT = Path(tempfile.gettempdir(), "wmh-bench-writes-nothing-here")  # for `discover`
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def measure_accuracy(
     if [output.name for output in manifest.outputs] != ["wmh"] or manifest.channels != ["flair"]:
         advice = "Give a bundle that segments WMH in FLAIR."
         raise InputError("is not a FLAIR-to-WMH bundle", advice, about=bundle.folder)
-    cases = discover(data.scans, NO_OUTPUT).scans
+    cases = discover(data.scans).scans
     result = Accuracy(
         environment=Environment.describe(Model.from_bundle(bundle)),
         data=data.name,

@@ -38,7 +38,7 @@ def phantom_probes(
         for plan in plan_cohort(len(SITES), seed, (_LESION_LOAD_ML, _LESION_LOAD_ML)):
             write_phantom(plan, Path(name))
             scan = read_scan(plan.scan_path(Path(name)))
-            reference = read_scan(plan.reference_path(Path(name)))
+            reference = read_scan(plan.reference_path(Path(name)), allow_constant=True)
             prepared = preprocess([scan] * channels, preprocessing)
             area = prepared.geometry.to_network(reference.voxels).sum(axis=(1, 2))
             largest = np.argsort(-area, kind="stable")[: -(-slices // len(SITES))]

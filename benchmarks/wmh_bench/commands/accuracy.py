@@ -11,7 +11,6 @@ import typer
 
 from wmh_bench.accuracy import (
     HELD_OUT_SUBJECTS,
-    NO_OUTPUT,
     Accuracy,
     AnnotatedData,
     held_out_phantoms,
@@ -91,7 +90,7 @@ def accuracy(
             bar.update(task, total=HELD_OUT_SUBJECTS * (1 + len(pairs)))
             annotated = temporary_phantoms(held_out_phantoms(), advance)
         else:
-            bar.update(task, total=len(discover(data, NO_OUTPUT).scans) * len(pairs))
+            bar.update(task, total=len(discover(data).scans) * len(pairs))
             annotated = nullcontext(AnnotatedData("annotated scans", data, references or data))
         with annotated as scans:
             measured = measure_accuracy(opened, scans, pairs, parse_tta(tta), advance, on_result)

@@ -38,6 +38,7 @@ _OPTION_OF_FIELD = {
     "bundle": "--bundle",
     "gpus": "--device",
     "min_lesion_mm3": "--min-lesion-mm3",
+    "pattern": "--pattern",
     "precision": "--precision",
     "runtime": "--runtime",
     "scans": "--scans",

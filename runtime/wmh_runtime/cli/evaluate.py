@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +111,7 @@ def _evaluate(
     pairing: Pairing, scan_of: Mapping[str, Path], sources: Sources, folder: Path
 ) -> list[Pair]:
     """Compare the masks of an output, and write the report; return the pairs that failed."""
-    skipped = _report_unpaired(pairing)
+    skipped = _report_unpaired(pairing, (Path(sources.predictions), Path(sources.references)))
     console.print_line(
         f"{count_noun(len(pairing.pairs), f'{sources.output.upper()} mask')} to compare"
     )
@@ -139,7 +139,7 @@ def _evaluate(
     return [pair for pair, _ in scores.failed]
 
 
-def _report_unpaired(pairing: Pairing) -> list[str]:
+def _report_unpaired(pairing: Pairing, folders: Sequence[Path]) -> list[str]:
     """Print which files are not compared; return the same for the report, with all names."""
     notes = []
     for noun, missing, paths in (
@@ -149,11 +149,19 @@ def _report_unpaired(pairing: Pairing) -> list[str]:
         if not paths:
             continue
         more = ", …" if len(paths) > _MAX_NAMES else ""
-        names = ", ".join(path.name for path in paths[:_MAX_NAMES])
+        names = ", ".join(_relative_name(path, folders) for path in paths[:_MAX_NAMES])
         what = f"{count_noun(len(paths), noun)} {missing}"
         console.print_line(f"skipped {what}: {names}{more}")
         notes.append(f"{what}: {', '.join(str(path) for path in paths)}")
     return notes
+
+
+def _relative_name(path: Path, folders: Sequence[Path]) -> str:
+    """Write a path relative to the folder that contains it: names alone may all be equal."""
+    for folder in folders:
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return str(path)
 
 
 def _conclude(evaluation: Evaluation, count: int, folder: Path) -> None:

@@ -18,11 +18,12 @@ from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
 from wmh_runtime.cohort.job import Outcome, Progress
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.text import count_noun
 
@@ -39,6 +40,14 @@ def infer(
             metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
         ),
     ] = "",
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Segment exactly the images that match, whatever their names say, for example"
+            " '*_T2.nii.gz' or 'orig/FLAIR.nii.gz'. Default: the FLAIR scans, by their names.",
+        ),
+    ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -96,7 +105,8 @@ def infer(
 ) -> None:
     """Segment white matter hyperintensities in a folder of FLAIR scans.
 
-    For each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
+    The names of files and folders tell which images are FLAIR; skipped.csv lists the others. For
+    each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
     quality-control image. For the folder: volumes.csv. A scan that cannot be used is reported with
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed or were not begun, 2 nothing could be done, 130 interrupted.
@@ -115,12 +125,13 @@ def infer(
         min_lesion_mm3=min_lesion_mm3,
     )
     opened = load_bundle(bundle)
-    with _Display(opened.manifest.warnings) as display:
+    with _Display(opened.manifest.warnings, out) as display:
         outcome = segment_folder(
             source,
             out,
             opened,
             options,
+            pattern=pattern,
             save_probability=probability,
             overwrite=overwrite,
             fail_fast=fail_fast,
@@ -132,9 +143,10 @@ def infer(
 class _Display(Progress):
     """Prints each scan when it is done, above a progress bar."""
 
-    def __init__(self, warnings: Sequence[str]) -> None:
+    def __init__(self, warnings: Sequence[str], out: Path) -> None:
         self.total = 0  # scans, and folders that cannot be read
         self._warnings = warnings  # of the model
+        self._out = out
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -151,8 +163,9 @@ class _Display(Progress):
     def discovered(self, found: Discovery) -> None:
         self.total = len(found.scans) + len(found.unreadable)
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
-        for reason, count in found.skipped.items():
-            console.print_line(f"skipped {count_noun(count, 'file')}: {reason}")
+        if found.skipped:
+            skipped = summarize_skipped(found.skipped)
+            console.print_line(f"skipped {skipped}: {self._out / SKIPPED_NAME}")
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.dataset.discovery import Discovery, Skipped
 from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
@@ -30,6 +30,7 @@ class Job:
     save_probability: bool = False
     overwrite: bool = False
     unreadable: Sequence[Case] = ()  # folders; each counts as a failure
+    skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
 

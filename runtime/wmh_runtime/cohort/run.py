@@ -22,6 +22,7 @@ from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.existing_results import require_same_settings
 from wmh_runtime.outputs.sidecar import Provenance
+from wmh_runtime.outputs.skipped_table import write_skipped
 from wmh_runtime.outputs.tables import require_replaceable, write_tables
 from wmh_runtime.text import count_noun
 
@@ -32,7 +33,7 @@ def run(
     """Segment all cases of a job. A case that fails does not stop the others.
 
     In the end, `volumes.csv` lists all results in the output folder, those of earlier runs too, and
-    `failures.csv` the failures of this run.
+    `failures.csv` the failures of this run. `skipped.csv` lists the files that are not scans.
 
     Args:
         job: what to do.
@@ -51,6 +52,7 @@ def run(
     make_writable_folder(job.out)
     with lock_folder(job.out):
         require_replaceable(job.out)
+        write_skipped(job.out, job.skipped)
         for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
             remove_temporary_files(folder, is_alone=True)
         for unreadable in job.unreadable:

@@ -7,7 +7,9 @@ from pathlib import Path
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.run import run
-from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.dataset.discovery import Discovery, discover
+from wmh_runtime.dataset.image_formats import is_image
+from wmh_runtime.errors import InputError
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
 
@@ -18,6 +20,7 @@ def segment_folder(
     bundle: Bundle,
     options: InferenceOptions | None = None,
     *,
+    pattern: str | None = None,
     save_probability: bool = False,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -33,6 +36,9 @@ def segment_folder(
         out: folder for the results; its subfolders mirror the source.
         bundle: from `load_bundle`.
         options: backend, precision, views and thresholds; None: the defaults.
+        pattern: glob; exactly the images whose path matches are scans, whatever their names say.
+            It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
+            names decide.
         save_probability: also write probability maps.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
@@ -42,8 +48,8 @@ def segment_folder(
         The scans that are done, kept from an earlier run, and failed with the reason.
 
     Raises:
-        InputError: there is no scan, the output folder cannot be used, or the options contradict
-            each other.
+        InputError: there is no scan, the output folder cannot be used or would mix results with
+            the scans, or the options contradict each other.
         BackendError: no backend can run the bundle as the options ask.
         BundleError: the bundle has no graph or no calibration for the options.
         DeviceLostError: a device failed; the same call resumes the run.
@@ -52,7 +58,9 @@ def segment_folder(
     source, out = Path(source), Path(out)
     options, progress = options or InferenceOptions(), progress or Progress()
     outputs = options.outputs(bundle)
-    found = discover(source, out)
+    _require_output_folder(out, source)
+    found = discover(source, out, pattern)
+    _require_separate_results(out, source, pattern, found)
     progress.discovered(found)
     job = Job(
         found.scans,
@@ -63,9 +71,40 @@ def segment_folder(
         save_probability=save_probability,
         overwrite=overwrite,
         unreadable=found.unreadable,
+        skipped=found.skipped,
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
     )
     with open_backends(bundle, options.backend, options.backend_options) as opened:
         progress.opened(opened)
         return run(job, opened.backends, progress)
+
+
+def _require_output_folder(out: Path, source: Path) -> None:
+    """Refuse an output folder with the name of an image: a mask file was probably meant."""
+    if is_image(out):
+        problem = "has the name of an image, expected a folder for the results"
+        advice = f"Give a folder; the mask in it is named after {source.name}."
+        raise InputError(problem, advice, about=out)
+
+
+def _require_separate_results(
+    out: Path, source: Path, pattern: str | None, found: Discovery
+) -> None:
+    """Refuse an output folder that would mix results with the scans.
+
+    The output folder may be inside the source, or contain it. The results must not get into the
+    folders of the scans, and there must be no scans in the output folder, which is not searched.
+    """
+    if not source.is_dir():
+        return
+    real_out, real_source = out.resolve(), source.resolve()
+    if real_source.is_relative_to(real_out):
+        scans, inner = found.scans, real_source.relative_to(real_out)
+    elif real_out.is_relative_to(real_source) and out.is_dir():
+        scans, inner = discover(source, None, pattern).scans, real_out.relative_to(real_source)
+    else:
+        return
+    if any(case.relative.is_relative_to(inner) for case in scans):
+        problem = "as output folder would mix the results with the scans"
+        raise InputError(problem, "Choose another folder, outside the scans.", about=out)

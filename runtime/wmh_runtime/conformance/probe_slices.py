@@ -49,8 +49,7 @@ def select_probe_scans(folder: Path) -> list[Path]:
     Raises:
         InputError: the folder has no scans.
     """
-    no_results = folder / ".wmh-nowhere"  # does not exist: there is no output folder to skip
-    paths = [scan.path for scan in discover(folder, no_results).scans]
+    paths = [scan.path for scan in discover(folder).scans]
     indices = np.linspace(0, len(paths) - 1, min(_MAX_SCANS, len(paths))).round().astype(int)
     return [paths[index] for index in indices]
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
+from wmh_runtime.dataset.image_formats import image_stem, is_image
+
 DERIVATIVES = "derivatives"
 REFERENCES = Path(DERIVATIVES) / "reference"
 DESCRIPTION_NAME = "dataset_description.json"
@@ -24,33 +25,18 @@ SIDECAR_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 _FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
-_MASK = re.compile(r"_(mask|probseg|dseg|seg)$", re.IGNORECASE)
-_OTHER_CONTRAST = re.compile(r"(?<![a-z0-9])(t1|t1w|t2|t2w|pd|pdw|dwi|adc|swi|bold)(?![a-z0-9])")
-
-
-def is_nifti(path: Path) -> bool:
-    """Return whether a file name is that of a NIfTI file."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
-
-
-def nifti_stem(path: Path) -> str:
-    """Return a NIfTI file's name without `.nii` or `.nii.gz`."""
-    for suffix in NIFTI_SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def bids_entities(path: Path) -> str:
     """Return the first part of the names of results: the scan's stem without `_FLAIR`."""
-    return _FLAIR_SUFFIX.sub("", nifti_stem(path))
+    return _FLAIR_SUFFIX.sub("", image_stem(path))
 
 
 def entities_of_channel(path: Path, channel: str) -> str | None:
     """Return the entities in the name of a channel's scan; None if it is not such a name."""
     suffix = f"_{_IMAGE_SUFFIX.get(channel, channel)}"
-    stem = nifti_stem(path)
-    return stem.removesuffix(suffix) if is_nifti(path) and stem.endswith(suffix) else None
+    stem = image_stem(path)
+    return stem.removesuffix(suffix) if is_image(path) and stem.endswith(suffix) else None
 
 
 def split_entities(name: str) -> frozenset[str]:
@@ -60,24 +46,8 @@ def split_entities(name: str) -> frozenset[str]:
 
 def is_mask_of(path: Path, output: str) -> bool:
     """Return whether a name is that of a mask of an output; further entities are allowed."""
-    *entities, suffix = nifti_stem(path).split("_")
-    return is_nifti(path) and suffix == "mask" and _label(output) in entities
-
-
-def is_mask(path: Path) -> bool:
-    """Return whether a name is that of a mask or a probability map, written by any program."""
-    return _MASK.search(nifti_stem(path)) is not None
-
-
-def mentions_flair(relative: Path) -> bool:
-    """Return whether the file name, or a folder name in the relative path, contains FLAIR."""
-    return "flair" in relative.as_posix().lower()
-
-
-def mentions_other_contrast(path: Path) -> bool:
-    """Return whether a file name contains another contrast, such as T1, and not FLAIR."""
-    name = nifti_stem(path).lower()
-    return "flair" not in name and _OTHER_CONTRAST.search(name) is not None
+    *entities, suffix = image_stem(path).split("_")
+    return is_image(path) and suffix == "mask" and _label(output) in entities
 
 
 def scan_name(entities: str, channel: str) -> str:

@@ -1,28 +1,41 @@
-"""Find the scans in a folder, and the reasons why other NIfTI files are skipped."""
+"""Find the scans in a folder, and the reasons why other files are skipped."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from wmh_runtime.dataset.bids import (
-    DERIVATIVES,
-    is_mask,
-    is_nifti,
-    mentions_flair,
-    mentions_other_contrast,
-)
+from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.contrast import FLAIR, MASK, contrast_from_names
+from wmh_runtime.dataset.image_formats import (
+    DICOM_ADVICE,
+    HEADER_SUFFIX,
+    VOXELS_SUFFIX,
+    is_dicom,
+    is_image,
+    may_be_dicom,
+    why_not_read,
+)
+from wmh_runtime.dataset.versions import find_processed_versions
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.temporary import is_temporary
+from wmh_runtime.text import count_noun
 
-_DICOM_MAGIC_OFFSET = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
-_MAX_FILES_CHECKED_FOR_DICOM = 100
-_NO_FLAIR = "no FLAIR in the file or folder name"
+_MAX_DICOM_CHECKS = 3  # files of a folder that are opened
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is not segmented, or a folder that holds no scan for this program."""
+
+    path: Path  # relative to the input folder
+    kind: str  # in the singular: mask, T1 image, hidden file, …
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -30,117 +43,176 @@ class Discovery:
     """The scans in a folder, and what was skipped."""
 
     scans: tuple[Case, ...]  # sorted by relative path
-    skipped: dict[str, int]  # reason → number of NIfTI files
+    skipped: tuple[Skipped, ...]  # sorted by relative path
     unreadable: tuple[Case, ...] = ()  # folders that cannot be read, with all scans in them
 
 
-def discover(source: Path, out: Path) -> Discovery:
+@dataclass
+class _Content:
+    """What is in a folder; all paths are relative to it."""
+
+    images: list[Path] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
+
+    def skip(self, path: Path, kind: str, reason: str) -> None:
+        """Note that a file or a folder is skipped."""
+        self.skipped.append(Skipped(path, kind, reason))
+
+
+def discover(source: Path, out: Path | None = None, pattern: str | None = None) -> Discovery:
     """Find the scans in a folder and its subfolders.
 
-    If some file or folder names contain FLAIR, only these files are scans. Always skipped: masks,
-    names with another contrast, hidden files, folders named `derivatives`, and the output folder
-    if it is inside the source. A single file is always accepted.
+    The names decide. If some files are FLAIR by their name or the names of their folders, these
+    are the scans; otherwise all images whose names say no contrast. Processed versions of a scan
+    are skipped, and so are masks, other contrasts, hidden files and folders named `derivatives`.
+    A single file is always accepted.
 
     Args:
         source: a folder, or one file.
-        out: the output folder.
+        out: output folder, which is not searched if it is inside the source.
+        pattern: if given, it alone decides: exactly the images whose relative path matches are
+            scans. A glob, compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR*`.
 
     Raises:
-        InputError: the source does not exist, cannot be read, or contains no scan.
+        InputError: the source does not exist, cannot be read, or contains no scan; or the pattern
+            is empty.
     """
+    if _is_file(source):
+        return Discovery((Case(source, Path(source.name)),), ())
+    if pattern is not None and not Path(pattern).parts:
+        raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about="pattern")
+    content = _search(source, out, with_derivatives=pattern is not None)
+    scans = _scans_by_name(content) if pattern is None else _scans_by_pattern(content, pattern)
+    if not scans:
+        raise _no_scan_error(source, content, pattern)
+
+    def cases(paths: Iterable[Path]) -> tuple[Case, ...]:
+        return tuple(Case(source / path, path) for path in sorted(paths))
+
+    skipped = sorted(content.skipped, key=lambda one: one.path)
+    return Discovery(cases(scans), tuple(skipped), cases(content.unreadable))
+
+
+def summarize_skipped(skipped: Sequence[Skipped]) -> str:
+    """Write how much was skipped: `3 files (2 masks, 1 T1 image)`."""
+    counts = Counter(one.kind for one in skipped)
+    kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    parts = ", ".join(count_noun(counts[kind], kind) for kind in kinds)
+    return f"{count_noun(len(skipped), 'file')} ({parts})"
+
+
+def _is_file(source: Path) -> bool:
+    """Return whether the source is a file; raise InputError if it is neither file nor folder."""
     try:
-        if source.is_file():
-            return Discovery((Case(source, Path(source.name)),), {})
-        if not source.is_dir():
-            advice = "Give a folder of NIfTI scans, or one file."
-            raise InputError("does not exist", advice, about=source)
+        if source.is_file() or source.is_dir():
+            return source.is_file()
     except OSError as error:
         reason = error.strerror or str(error)
         advice = "Check its permissions."
         raise InputError(f"cannot be read ({reason})", advice, about=source) from error
-    skipped: Counter[str] = Counter()
-    candidates: list[Path] = []
-    unreadable: list[Path] = []
-    for path in _find_niftis(source, unreadable):
-        relative = path.relative_to(source)
-        skip_reason = _reason_to_skip(relative, _is_in_output_folder(path, out, source))
-        if skip_reason is None:
-            candidates.append(path)
-        else:
-            skipped[skip_reason] += 1
-    flairs = [path for path in candidates if mentions_flair(path.relative_to(source))]
-    if flairs and len(flairs) < len(candidates):
-        skipped[_NO_FLAIR] = len(candidates) - len(flairs)
-    scans = sorted(flairs or candidates)
-    if not scans:
-        raise _no_scan_error(source, skipped, unreadable)
-
-    def cases(paths: Iterable[Path]) -> tuple[Case, ...]:
-        return tuple(Case(path, path.relative_to(source)) for path in paths)
-
-    return Discovery(cases(scans), dict(skipped), cases(sorted(unreadable)))
+    raise InputError("does not exist", "Give a folder of NIfTI scans, or one file.", about=source)
 
 
-def _no_scan_error(source: Path, skipped: Counter[str], unreadable: list[Path]) -> InputError:
-    problem = "contains no .nii or .nii.gz scan"
-    advice = "Check the folder, or give the scan file itself."
-    if _contains_dicom(source):
-        problem += ", but DICOM files"
-        advice = "Convert them to NIfTI first, for example with dcm2niix."
-    problem += "".join(f" (skipped {count}: {reason})" for reason, count in skipped.items())
-    if unreadable:
-        problem += f" ({unreadable[0]} cannot be read)"
-    return InputError(problem, advice, about=source)
-
-
-def _find_niftis(source: Path, unreadable: list[Path]) -> Iterator[Path]:
-    """Yield the NIfTI files in a folder and its subfolders; add unreadable folders to a list."""
+def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Content:
+    """Find the images in a folder, whatever their names say."""
+    content = _Content()
 
     def note(error: OSError) -> None:
-        unreadable.append(Path(error.filename))
+        content.unreadable.append(Path(error.filename).relative_to(source))
 
-    for path in _find_files(source, note):
-        if is_nifti(path) and not is_temporary(path):
-            yield path
-
-
-def _find_files(source: Path, on_unreadable: Callable[[OSError], None]) -> Iterator[Path]:
-    for folder, _, names in walk(source, on_unreadable):
-        yield from (folder / name for name in names)
-
-
-def _contains_dicom(source: Path) -> bool:
-    """Return whether one of the first files is DICOM. Its content decides, not its name."""
-    files = _find_files(source, lambda _: None)
-    return any(_is_dicom(path) for path in islice(files, _MAX_FILES_CHECKED_FOR_DICOM))
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        if not path.is_file():  # to open a named pipe would block
-            return False
-        with path.open("rb") as stream:
-            return stream.read(_DICOM_MAGIC_OFFSET + 4)[_DICOM_MAGIC_OFFSET:] == b"DICM"
-    except OSError:
-        return False
+    for folder, subfolders, names in walk(source, note, except_for=out):
+        relative = folder.relative_to(source)
+        for name in tuple(subfolders):
+            if name.startswith("."):
+                content.skip(relative / name, "hidden folder", "hidden")
+            elif name == DERIVATIVES and not with_derivatives:
+                reason = "results and references, not scans"
+                content.skip(relative / name, "derivatives folder", reason)
+            else:
+                continue
+            subfolders.remove(name)
+        siblings = frozenset(names)
+        for path in (relative / name for name in names):
+            _sort_file(path, siblings, content)
+        if _holds_dicom(folder, names):
+            content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
+    return content
 
 
-def _is_in_output_folder(path: Path, out: Path, source: Path) -> bool:
-    """Return whether a file is in the output folder, if that is a subfolder of the source."""
-    real_out, real_source = out.resolve(), source.resolve()
-    is_subfolder = real_out != real_source and real_out.is_relative_to(real_source)
-    return is_subfolder and path.resolve().is_relative_to(real_out)
+def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
+    """Add a file to the images or to what is skipped, unless it is not an image at all."""
+    problem = why_not_read(path) or _missing_half(path, siblings)
+    if is_temporary(path) or not (is_image(path) or problem):
+        return
+    if path.name.startswith("."):
+        content.skip(path, "hidden file", "hidden")
+    elif problem:
+        content.skip(path, "other format", problem)
+    else:
+        content.images.append(path)
 
 
-def _reason_to_skip(relative: Path, in_output_folder: bool) -> str | None:
-    if any(part.startswith(".") for part in relative.parts):
-        return "hidden"
-    if in_output_folder:
-        return "in the output folder"
-    if DERIVATIVES in relative.parts[:-1]:
-        return "in a derivatives folder"
-    if is_mask(relative):
-        return "a mask or a probability map"
-    if mentions_other_contrast(relative):
-        return "another contrast in the file name"
-    return None
+def _missing_half(path: Path, siblings: frozenset[str]) -> str | None:
+    """Return which half of a pair of files is missing, None if both are there."""
+    halves = {HEADER_SUFFIX: VOXELS_SUFFIX, VOXELS_SUFFIX: HEADER_SUFFIX}
+    other = halves.get(path.suffix.lower())
+    if other is None or {path.stem + other, path.stem + other.upper()} & siblings:
+        return None
+    return f"its {other} file is missing"
+
+
+def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
+    """Return whether there are DICOM files in a folder."""
+    files = (folder / name for name in names if may_be_dicom(Path(name)))
+    return any(map(is_dicom, islice(files, _MAX_DICOM_CHECKS)))
+
+
+def _scans_by_name(content: _Content) -> list[Path]:
+    """Return the images that are scans by their names; note why the others are skipped."""
+    flairs: list[Path] = []
+    unnamed: list[Path] = []  # the names say no contrast
+    for path in content.images:
+        contrast = contrast_from_names(path)
+        if contrast is None or contrast == FLAIR:
+            (flairs if contrast else unnamed).append(path)
+        elif contrast == MASK:
+            content.skip(path, "mask", "a mask or a probability map, by its name or folder")
+        else:
+            content.skip(path, f"{contrast} image", f"{contrast}, by its name or folder")
+    if flairs:
+        for path in unnamed:
+            reason = "its name says no contrast, and other files are FLAIR by their names"
+            content.skip(path, "unknown image", reason)
+    scans = flairs or unnamed
+    versions = find_processed_versions(scans)
+    for path, scan in versions.items():
+        content.skip(path, "processed version", f"another version of {scan.as_posix()}")
+    return [path for path in scans if path not in versions]
+
+
+def _scans_by_pattern(content: _Content, pattern: str) -> list[Path]:
+    for path in content.images:
+        if not path.match(pattern):
+            content.skip(path, "other image", "does not match the pattern")
+    return [path for path in content.images if path.match(pattern)]
+
+
+def _no_scan_error(source: Path, content: _Content, pattern: str | None) -> InputError:
+    problem = "contains no NIfTI scan"
+    advice = "Check the folder, or give the scan file itself."
+    if pattern is not None and content.images:
+        problem = f"contains no image that matches {pattern}"
+        advice = "Change the pattern."
+    elif any(DICOM_ADVICE in one.reason for one in content.skipped):
+        problem += ", but DICOM files"
+        advice = "Convert them to NIfTI first, for example with dcm2niix."
+    elif content.images:
+        advice = "Give a pattern that matches the scans, or the scan file itself."
+    if content.skipped:
+        first = content.skipped[0]
+        problem += f" (skipped {summarize_skipped(content.skipped)},"
+        problem += f" the first is {first.path.as_posix()}: {first.reason})"
+    if content.unreadable:
+        problem += f" ({content.unreadable[0]} cannot be read)"
+    return InputError(problem, advice, about=source)

@@ -15,7 +15,6 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
 from wmh_runtime.files.tables import read_table
 
-_CHALLENGE_SPLITS = ("training", "test")
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
 _UNKNOWN = "n/a"  # BIDS: an unknown value
 
@@ -29,25 +28,18 @@ def subject_from_name(name: str) -> str:
     return match.group(1) if match else name.partition("_ses-")[0]
 
 
-def site_from_folders(folders: Path) -> str:
-    """Return the site: the names of the folders above a subject's folder, "" without any.
-
-    A first folder `training` or `test`, as in the WMH challenge, does not belong to the site.
-    """
-    parts = folders.parts
-    return "/".join(parts[1:] if parts and parts[0] in _CHALLENGE_SPLITS else parts)
-
-
 def read_sites(folders: Iterable[Path]) -> dict[str, str]:
     """Read the site of each participant from `participants.tsv`.
 
-    The table has the columns `participant_id` and `site`.
+    The table has the columns `participant_id` and `site`. A participant may be named `01` there,
+    and `sub-01` in the names of files.
 
     Args:
         folders: searched in this order; the first table found is used.
 
     Returns:
-        Participant → site, without participants of unknown site. Empty if there is no table.
+        Participant → site, also with `sub-` before the participant, without participants of
+        unknown site. Empty if there is no table.
 
     Raises:
         InputError: the table cannot be read.
@@ -55,9 +47,10 @@ def read_sites(folders: Iterable[Path]) -> dict[str, str]:
     for folder in folders:
         table = folder / PARTICIPANTS_NAME
         if table.is_file():
-            return {
+            sites = {
                 row["participant_id"]: row["site"]
                 for row in read_table(table)
                 if row.get("participant_id") and row.get("site", _UNKNOWN) not in ("", _UNKNOWN)
             }
+            return {f"sub-{subject}": site for subject, site in sites.items()} | sites
     return {}

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from wmh_runtime.dataset import challenge
+from wmh_runtime.dataset.image_formats import image_stem, is_image
 from wmh_runtime.files.folders import walk
 
 WMH = "wmh"
 _MASK = re.compile(r".+_label-([a-z][a-z0-9]*)_mask\.(?!json$)", re.IGNORECASE)
-_CHALLENGE_REFERENCES = ("wmh.nii", "wmh.nii.gz")
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,16 @@ def find_outputs(predictions: Path, references: Path) -> OutputNames:
 
 def output_of(name: str) -> str | None:
     """Return the output of a mask, from its file name; None if it is not such a name."""
-    if name in _CHALLENGE_REFERENCES:
+    path = Path(name)
+    if is_image(path) and image_stem(path) == challenge.REFERENCE_STEM:
         return WMH
     found = _MASK.match(name)
     return found[1].lower() if found else None
 
 
 def _outputs_in(folder: Path, except_in: Path) -> set[str]:
-    excluded, found = except_in.resolve(), set()
-    for current, subfolders, names in walk(folder):
-        subfolders[:] = (
-            name
-            for name in subfolders
-            if not name.startswith(".") and (current / name).resolve() != excluded
-        )
+    found: set[str | None] = set()
+    for _, subfolders, names in walk(folder, except_for=except_in):
+        subfolders[:] = (name for name in subfolders if not name.startswith("."))
         found |= {output_of(name) for name in names if not name.startswith(".")}
     return {output for output in found if output}

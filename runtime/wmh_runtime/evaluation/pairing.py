@@ -4,30 +4,29 @@ Terms:
 
     scan_id      names the scan of a mask: `sub-1` for `sub-1_label-WMH_mask.nii.gz`. In the layout
                  of the WMH challenge it is the folder of the subject: `Utrecht/0` for
-                 `Utrecht/0/wmh.nii.gz` and `Utrecht/0/pre/FLAIR_label-WMH_mask.nii.gz`
+                 `Utrecht/0/wmh.nii.gz` and `Utrecht/0/orig/FLAIR_label-WMH_mask.nii.gz`
     prediction   a mask to evaluate
     reference    the mask drawn by raters
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from wmh_runtime.dataset import bids
+from wmh_runtime.dataset import bids, challenge
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
+from wmh_runtime.dataset.image_formats import image_stem, is_image
+from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, output_of
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 
-_CHALLENGE_REFERENCE = "wmh"
-_CHALLENGE_SCAN = "FLAIR"
 _PARENTS_SEARCHED = 2  # for participants.tsv: references may be in DATA/derivatives/reference
-_CHALLENGE_FOLDERS = ("pre", "orig")  # scans after and before bias field correction
 _USE_A_TABLE = "Give a table as references, with the columns prediction and reference."
 
 
@@ -135,8 +134,7 @@ def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
     if not reference_files:
         problem = f"contains no reference mask, {bids.mask_name('*', output)} or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
-    real = references.resolve()
-    sites = read_sites([real, *real.parents[:_PARENTS_SEARCHED]])
+    sites = _sites_near(references)
     predictions_by_id = _group_by_scan_id(prediction_files)
     references_by_id = _group_by_scan_id(reference_files)
     pairs, without_prediction = [], []
@@ -188,6 +186,8 @@ def _pair_by_table(predictions: Path, table: Path) -> Pairing:
         found = f"the columns {', '.join(rows[0])}" if rows else "no rows"
         problem = f"has {found}, expected the columns prediction and reference"
         raise InputError(problem, "Name the columns in the first line.", about=table)
+    sites, real = _sites_near(table.parent), _real_paths()
+    folder = predictions.resolve()
     pairs: dict[Path, Pair] = {}
     missing = []
     for row in rows:
@@ -206,16 +206,60 @@ def _pair_by_table(predictions: Path, table: Path) -> Pairing:
         if not prediction.is_file():
             missing.append(prediction)
             continue
-        mask = _mask_file(prediction, relative, output_of(relative.name) or WMH) or _MaskFile(
-            prediction, relative.parent, bids.bids_entities(relative)
-        )
-        name = (mask.folder / mask.scan_id).as_posix()
-        subject, site = row.get("subject") or subject_from_name(name), row.get("site", "")
-        pairs[prediction] = Pair(name, mask.scan_id, subject, site, prediction, reference)
-    used = {path.resolve() for pair in pairs.values() for path in (pair.prediction, pair.reference)}
+        within = relative
+        if real(prediction).is_relative_to(folder):
+            within = real(prediction).relative_to(folder)
+        pairs[prediction] = _pair_of_row(row, prediction, within, reference, sites)
+    used = {real(path) for pair in pairs.values() for path in (pair.prediction, pair.reference)}
     masks = _find_masks(predictions, WMH, except_in=None)
-    without_reference = tuple(mask.path for mask in masks if mask.path.resolve() not in used)
-    return Pairing(tuple(pairs.values()), tuple(missing), without_reference)
+    without_reference = tuple(mask.path for mask in masks if real(mask.path) not in used)
+    return Pairing(_with_unique_names(pairs.values()), tuple(missing), without_reference)
+
+
+def _pair_of_row(
+    row: Mapping[str, str],
+    prediction: Path,
+    relative: Path,
+    reference: Path,
+    sites: Mapping[str, str],
+) -> Pair:
+    """Return the pair of a row of a table.
+
+    Args:
+        row: with the column `site`, that is the site; without it, names tell the site.
+        prediction: the mask to evaluate.
+        relative: its path relative to the folder of predictions, or to the table.
+        reference: the reference mask.
+        sites: site of each subject, from `participants.tsv`.
+    """
+    mask = _mask_file(prediction, relative, output_of(relative.name) or WMH) or _MaskFile(
+        prediction, relative.parent, bids.bids_entities(relative)
+    )
+    name = (mask.folder / mask.scan_id).as_posix()
+    subject = row.get("subject") or subject_from_name(name)
+    site = row["site"] if "site" in row else sites.get(subject) or mask.site
+    return Pair(name, mask.scan_id, subject, site, prediction, reference)
+
+
+def _with_unique_names(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """Return the pairs; those of one name get the paths of their predictions as names."""
+    pairs = tuple(pairs)
+    counts = Counter(pair.name for pair in pairs)
+    return tuple(
+        pair if counts[pair.name] == 1 else replace(pair, name=pair.prediction.as_posix())
+        for pair in pairs
+    )
+
+
+def _sites_near(folder: Path) -> dict[str, str]:
+    real = folder.resolve()
+    return read_sites([real, *real.parents[:_PARENTS_SEARCHED]])
+
+
+def _real_paths() -> Callable[[Path], Path]:
+    """Return a function that resolves the folder of a file, each folder once."""
+    resolve = cache(Path.resolve)
+    return lambda path: resolve(path.parent) / path.name
 
 
 def _group_by_scan_id(masks: Iterable[_MaskFile]) -> defaultdict[str, list[_MaskFile]]:
@@ -227,19 +271,11 @@ def _group_by_scan_id(masks: Iterable[_MaskFile]) -> defaultdict[str, list[_Mask
 
 def _find_masks(folder: Path, output: str, except_in: Path | None) -> list[_MaskFile]:
     """Find the masks of an output in a folder, except those in a given subfolder."""
-    excluded = except_in.resolve() if except_in else None
-    if excluded and not excluded.is_relative_to(folder.resolve()):
-        excluded = None
     masks = []
-    for current, subfolders, names in walk(folder):
-        if excluded and current.resolve().is_relative_to(excluded):
-            subfolders.clear()
-            continue
+    for current, subfolders, names in walk(folder, except_for=except_in):
         subfolders[:] = (name for name in subfolders if not _is_hidden(name))
         for path in (current / name for name in names if not _is_hidden(name)):
-            if not bids.is_nifti(path):
-                continue
-            mask = _mask_file(path, path.relative_to(folder), output)
+            mask = _mask_file(path, path.relative_to(folder), output) if is_image(path) else None
             if mask and path.is_file():
                 masks.append(mask)
     return sorted(masks, key=lambda mask: mask.path)
@@ -254,17 +290,16 @@ def _mask_file(path: Path, relative: Path, output: str) -> _MaskFile | None:
     """Return the properties of a mask file; None if it is not named like a mask of the output."""
     if output_of(relative.name) != output:
         return None
-    stem = bids.nifti_stem(relative)
-    if stem == _CHALLENGE_REFERENCE:
-        return _file_of_scan(path, relative.parent, _CHALLENGE_SCAN)
-    ending = bids.nifti_stem(Path(bids.mask_name("", output)))  # the label in any case
+    stem = image_stem(relative)
+    if stem == challenge.REFERENCE_STEM:
+        return _file_of_scan(path, relative.parent, challenge.SCAN_STEM)
+    ending = image_stem(Path(bids.mask_name("", output)))  # the label in any case
     return _file_of_scan(path, relative.parent, stem[: -len(ending)])
 
 
 def _file_of_scan(path: Path, folder: Path, entities: str) -> _MaskFile:
     """Return the properties of a file from its folder and the entities in its name."""
-    if entities != _CHALLENGE_SCAN:
+    if entities != challenge.SCAN_STEM:
         return _MaskFile(path, folder, entities)
-    subject_folder = folder.parent if folder.name in _CHALLENGE_FOLDERS else folder
-    site = site_from_folders(subject_folder.parent)
-    return _MaskFile(path, Path(), subject_folder.as_posix(), site)
+    subject = challenge.subject_folder(folder)
+    return _MaskFile(path, Path(), subject.as_posix(), challenge.site_from_folders(subject.parent))

@@ -49,23 +49,44 @@ def make_writable_folder(folder: Path) -> None:
 
 
 def walk(
-    folder: Path, on_unreadable: Callable[[OSError], None] = lambda _: None
+    folder: Path,
+    on_unreadable: Callable[[OSError], None] = lambda _: None,
+    except_for: Path | None = None,
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk through a folder and its subfolders. Links are followed; each folder is visited once.
+    """Walk through a folder and its subfolders, in sorted order.
+
+    Links are followed, and each is a folder of its own: two links to one folder are two folders.
+    Only a link to a folder that contains it is not followed, as this would never end.
 
     Args:
         folder: the top folder.
         on_unreadable: called with the error for each folder that cannot be read.
+        except_for: a folder that is not visited. It is ignored if it does not exist or is the top
+            folder.
 
     Yields:
         The same as `os.walk`: a folder, the names of its subfolders and the names of its files.
-        The list of subfolders can be sorted or shortened in place to change the walk.
+        The list of subfolders can be shortened in place to change the walk.
     """
-    seen: set[Path] = set()
+    branch: list[tuple[Path, object]] = []  # the folders above, and their identities
+    excluded = _identity(except_for) if except_for and except_for.is_dir() else None
     for current, subfolders, names in os.walk(folder, onerror=on_unreadable, followlinks=True):
-        real = Path(current).resolve()
-        if real in seen:
+        path = Path(current)
+        while branch and branch[-1][0] != path.parent:
+            branch.pop()
+        identity = _identity(path)
+        if identity in [above for _, above in branch] or (branch and identity == excluded):
             subfolders.clear()
             continue
-        seen.add(real)
-        yield Path(current), subfolders, names
+        branch.append((path, identity))
+        subfolders.sort()
+        yield path, subfolders, sorted(names)
+
+
+def _identity(folder: Path) -> object:
+    """Return what two paths to one folder have in common."""
+    try:
+        status = folder.stat()
+    except OSError:  # it has just been removed
+        return os.fspath(folder)
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)

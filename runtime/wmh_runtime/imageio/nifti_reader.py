@@ -50,8 +50,8 @@ def read_scan(path: Path, *, allow_constant: bool = False) -> Scan:
 
     Args:
         path: file to read.
-        allow_constant: accept an image with a single value, such as a reference mask without
-            lesions. By default such an image is an error.
+        allow_constant: accept an image with a single value or a few whole values, such as a
+            reference mask with or without lesions. By default such an image is an error.
 
     Raises:
         InputError: the file is not a usable scan.

@@ -12,6 +12,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.label_map import require_intensities
 from wmh_runtime.imageio.nifti_header import (
     FORM_TOLERANCE_MM,
     Affine,
@@ -61,8 +62,8 @@ def scan_from_array(voxels: NDArray[Any], affine: Affine, name: str = "array") -
         name: name of the image in messages.
 
     Raises:
-        InputError: the array is not one volume of finite real numbers, all voxels are equal, or
-            the affine is not plausible for an MRI scan in mm.
+        InputError: the array is not one volume of finite real numbers, it is a mask, or the affine
+            is not plausible for an MRI scan in mm.
     """
     return scan_from_image(Nifti1Image(np.asarray(voxels, np.float32), affine), name)
 
@@ -87,7 +88,9 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
 
 
 def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) -> None:
-    """Check that all voxels are finite and, unless allowed, that not all are equal.
+    """Check that all voxels are finite and, unless allowed, that the image is not a mask.
+
+    A mask has a single value or a few whole values.
 
     Raises:
         InputError: they are not.
@@ -100,6 +103,8 @@ def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) 
     if lowest == highest and not allow_constant:
         problem = f"constant image (all voxels equal {lowest:g})"
         raise InputError(problem, "Give the original scan.", about=path)
+    if not allow_constant:
+        require_intensities(voxels, path)
 
 
 def require_same_grid(scan: Scan, other: Scan) -> None:

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.qc_page import QcCaption, draw_quality_control
@@ -37,7 +37,7 @@ def qc_image(scan: Scan, head: Mask, result: OutputResult, sidecar: Sidecar) -> 
 
 def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
     return QcCaption(
-        title=bids.nifti_stem(scan.path),
+        title=image_stem(scan.path),
         facts=(
             f"{sidecar.volume_ml:.2f} mL",
             count_noun(sidecar.lesion_count, "lesion"),

@@ -8,7 +8,7 @@ from wmh_runtime.types import Floats, Mask
 
 _INNER_PERCENTILES = (2, 98)
 _MARGIN = 1.0  # inner ranges beyond the inner percentiles; tissue is hardly brighter or darker
-_MIN_NEIGHBORS = 5  # of 8 that are not extreme; fewer, and it is no single damaged voxel
+_MIN_NEIGHBORS = 7  # of 8 that are not extreme; fewer, and it is no single damaged voxel
 
 
 def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:

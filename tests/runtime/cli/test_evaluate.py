@@ -216,7 +216,7 @@ def test_a_table_names_pairs_and_sites(heads, run_command):
     assert "skipped 2 predictions without a reference" in said
     # One cube of three: Dice 2 · 8 / (8 + 24).
     row = rows_of(heads)[0]
-    assert (row["name"], row["site"], row["dice"]) == ("results/sub-00", "Ulm", "0.5")
+    assert (row["name"], row["site"], row["dice"]) == ("sub-00", "Ulm", "0.5")
 
 
 @pytest.mark.parametrize("library", ["scipy", "matplotlib"])

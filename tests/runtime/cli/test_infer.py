@@ -18,6 +18,7 @@ from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
+from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
 
 CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
@@ -239,7 +240,7 @@ def test_batches_change_no_mask(tmp_path, infer):
 def test_nothing_usable_is_status_two(tmp_path, infer):
     (tmp_path / "scans").mkdir()
     status, _, errors = infer()
-    assert (status, "contains no .nii" in errors) == (2, True)
+    assert (status, "contains no NIfTI scan" in errors) == (2, True)
     (tmp_path / "scans" / "a.nii").write_text("hello")
     status, _, errors = infer()
     assert (status, "a.nii: is not a NIfTI image" in errors) == (2, True)
@@ -606,3 +607,90 @@ def test_every_result_carries_the_warning_of_its_model(tmp_path, infer, toy_bund
     assert row["warnings"] == "Not for patients"
     made_with = ("tta", "precision", "backend")
     assert [row[name] for name in made_with] == [record["settings"][name] for name in made_with]
+
+
+def test_skipped_files_are_summarized_and_listed_with_reasons(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii")
+    for name in ("a_T1w.nii", "a_lesion.nii", "sub/b_mask.nii", "notes.txt"):
+        (tmp_path / "scans" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "scans" / name).touch()
+    status, said, _ = infer()
+    table = tmp_path / "out" / SKIPPED_NAME
+    assert status == 0
+    assert f"skipped 3 files (2 masks, 1 T1 image): {table}" in said
+    assert table.read_text().splitlines() == [
+        "path,reason",
+        'a_T1w.nii,"T1, by its name or folder"',
+        'a_lesion.nii,"a mask or a probability map, by its name or folder"',
+        'sub/b_mask.nii,"a mask or a probability map, by its name or folder"',
+    ]
+    infer(source=tmp_path / "scans" / "a_FLAIR.nii")
+    assert not table.exists()
+
+
+def test_a_pattern_decides_where_names_do_not(tmp_path, infer):
+    for name in ("a_FLAIR.nii", "a_T2.nii", "b_T2.nii"):
+        write_head(tmp_path / "scans" / name)
+    assert infer("--pattern", "*_T2.nii")[0] == 0
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a_T2.nii", "b_T2.nii"]
+    status, _, errors = infer("--pattern", "*_T3.nii")
+    assert (status, "contains no image that matches *_T3.nii" in errors) == (2, True)
+    status, _, errors = infer("--pattern", "")
+    assert (status, "--pattern: is empty" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("labels", [2, 6])
+def test_a_mask_is_a_mask_whatever_its_name(tmp_path, infer, labels):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii")
+    image = nib.load(write_head(tmp_path / "scans" / "b_FLAIR.nii"))
+    voxels = np.zeros(image.shape, np.int16)
+    voxels[4:20, 6:26] = (np.arange(20) % labels)[:, None]  # as large as a head
+    nib.save(nib.Nifti1Image(voxels, image.affine), tmp_path / "scans" / "b_FLAIR.nii")
+    status, _, errors = infer()
+    assert status == 1
+    assert "b_FLAIR.nii: is a mask or a label map: all of its voxels are 0, 1" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a_FLAIR.nii"]
+
+
+def test_an_output_folder_named_like_an_image_is_refused(tmp_path, infer):
+    scan = write_head(tmp_path / "scans" / "a.nii.gz")
+    status, _, errors = infer(source=scan, out=tmp_path / "mask.nii.gz")
+    assert status == 2
+    assert "mask.nii.gz: has the name of an image, expected a folder" in errors
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+@pytest.mark.parametrize("out", [".", "..", "linked"])
+def test_results_never_get_among_the_scans(tmp_path, infer, out):
+    # `..` contains the source, and scans/scans/a.nii would have its result in scans.
+    write_head(tmp_path / "scans" / "scans" / "a.nii")
+    (tmp_path / "scans" / "linked").symlink_to(tmp_path / "scans")
+    status, _, errors = infer(out=tmp_path / "scans" / out)
+    assert status == 2
+    assert "would mix the results with the scans. Choose another folder" in errors
+    assert sorted(path.name for path in (tmp_path / "scans").iterdir()) == ["linked", "scans"]
+
+
+def test_an_output_folder_that_holds_scans_is_refused(tmp_path, infer):
+    # The output folder is not searched: the second subject would be left out without a word.
+    for subject in ("sub-1", "sub-2"):
+        write_head(tmp_path / "scans" / subject / "FLAIR.nii")
+    status, _, errors = infer(out=tmp_path / "scans" / "sub-2")
+    assert status == 2
+    assert "sub-2: as output folder would mix the results with the scans" in errors
+
+
+def test_results_may_go_inside_or_above_the_scans(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    assert infer(out=tmp_path)[0] == 0
+    assert infer(out=tmp_path / "scans" / "results")[0] == 0
+    assert infer(out=tmp_path / "scans" / "results")[0] == 0
+    assert len(rows_of(tmp_path / "scans" / "results")) == 1
+
+
+def test_two_links_to_one_folder_have_two_results(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-01" / "FLAIR.nii")
+    (tmp_path / "scans" / "sub-02").symlink_to("sub-01")
+    assert infer()[0] == 0
+    scans = [row["scan"] for row in rows_of(tmp_path / "out")]
+    assert scans == ["sub-01/FLAIR.nii", "sub-02/FLAIR.nii"]

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
+from wmh_runtime.dataset.challenge import site_from_folders
+from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
 from wmh_runtime.files.tables import read_table
@@ -164,7 +165,14 @@ def test_sites_are_read_from_the_nearest_participants_tsv(folder):
         ("sub-2", "sub-2", ""),
     }
     assert read_sites([folder / "results"]) == {}
-    assert read_sites([folder / "results", folder / "data"]) == {"sub-1": "Leipzig"}
+    assert read_sites([folder / "results", folder / "data"])["sub-1"] == "Leipzig"
+
+
+def test_participants_may_be_listed_without_sub(folder):
+    Path("participants.tsv").write_text("participant_id\tsite\n01\tUlm\nPD_001\tBern\n")
+    sites = read_sites([folder])
+    for subject, site in (("sub-01", "Ulm"), ("01", "Ulm"), ("PD_001", "Bern")):
+        assert sites[subject] == site
 
 
 def table_of(text, name="table.csv"):
@@ -185,8 +193,8 @@ def test_a_table_defines_the_pairs(folder):
         ", ../results/sub-2_label-WMH_mask.nii, ../drawn/b.nii, late\n"
     )
     assert [(pair.name, pair.scan_id, pair.subject, pair.site) for pair in found.pairs] == [
-        ("../results/one", "one", "../results/one", "Leipzig"),
-        ("../results/sub-2", "sub-2", "sub-2", ""),
+        ("one", "one", "one", "Leipzig"),
+        ("sub-2", "sub-2", "sub-2", ""),
     ]
     assert [pair.reference.name for pair in found.pairs] == ["a.nii.gz", "b.nii"]
     assert [path.name for path in found.without_reference] == ["sub-3_label-WMH_mask.nii"]
@@ -205,13 +213,13 @@ def test_a_table_may_name_subjects(folder):
         "prediction,reference,subject\n../results/a.nii,../drawn/a.nii,anna\n"
         "../results/b.nii,../drawn/b.nii,\n"
     )
-    assert [pair.subject for pair in found.pairs] == ["anna", "../results/b"]
+    assert [pair.subject for pair in found.pairs] == ["anna", "b"]
 
 
 def test_a_tsv_is_separated_by_tabs(folder):
     create("results/a, b.nii", "drawn/a.nii")
     found = table_of("prediction\treference\n../results/a, b.nii\t../drawn/a.nii\n", "table.tsv")
-    assert [pair.name for pair in found.pairs] == ["../results/a, b"]
+    assert [pair.name for pair in found.pairs] == ["a, b"]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_reference_on_another_grid_than_its_scan_is_refused(tmp_path):
     voxels[1, 2, 1] = 1
     moved = AFFINE.copy()
     moved[2, 3] += 4  # one slice higher
-    scan = read_scan(write(tmp_path / "scan.nii.gz", voxels))
+    scan = read_scan(write(tmp_path / "scan.nii.gz", voxels), allow_constant=True)
     assert read_reference(write(tmp_path / "same.nii.gz", voxels), scan).lesion.sum() == 1
     with pytest.raises(
         InputError, match=r"moved\.nii\.gz: is not on the grid of scan\.nii\.gz: .* 4\.0 mm apart"

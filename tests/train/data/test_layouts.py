@@ -120,6 +120,37 @@ def test_the_error_names_both_files_of_a_scan(tmp_path):
         find_dataset(tmp_path, ["flair"], ["wmh"])
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sub-2_lesion_FLAIR", "sub-2_T1_to_FLAIR", "sub-2_T1_FLAIR", "rsub-2_FLAIR"),
+        *("sub-2_space-MNI_FLAIR", "sub-2_brain_FLAIR"),
+    ],
+)
+def test_masks_other_contrasts_and_processed_versions_are_not_scans(tmp_path, name):
+    touch(tmp_path, "sub-2_FLAIR.nii.gz", "derivatives/sub-2_label-WMH_mask.nii.gz")
+    touch(tmp_path, f"{name}.nii.gz")
+    dataset = find_dataset(tmp_path, ["flair"], ["wmh"])
+    assert [scan.name for scan in dataset.scans] == ["sub-2"]
+    assert dataset.unannotated == ()
+
+
+def test_a_version_is_a_scan_if_only_the_version_has_a_mask(tmp_path):
+    mask = "derivatives/sub-1_space-MNI_label-WMH_mask.nii.gz"
+    touch(tmp_path, "sub-1_FLAIR.nii.gz", "sub-1_space-MNI_FLAIR.nii.gz", mask)
+    dataset = find_dataset(tmp_path, ["flair"], ["wmh"])
+    assert [scan.name for scan in dataset.scans] == ["sub-1_space-MNI"]
+    touch(tmp_path, "derivatives/sub-1_label-WMH_mask.nii.gz")
+    assert [scan.name for scan in find_dataset(tmp_path, ["flair"], ["wmh"]).scans] == ["sub-1"]
+
+
+def test_a_version_of_a_scan_is_a_scan_where_it_is_alone(tmp_path):
+    mask = "derivatives/sub-1_space-MNI_label-WMH_mask.nii.gz"
+    touch(tmp_path, "sub-1_space-MNI_FLAIR.nii.gz", "sub-1_space-FLAIR_T1w.nii.gz", mask)
+    (scan,) = find_dataset(tmp_path, ["flair"], ["wmh"]).scans
+    assert scan.channels[0].name == "sub-1_space-MNI_FLAIR.nii.gz"
+
+
 CHALLENGE = [
     f"{subject}/{file}"
     for subject in ("Utrecht/0", "Amsterdam/GE3T/100")

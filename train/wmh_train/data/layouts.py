@@ -7,7 +7,9 @@
     [training/][SITE/…/]SUBJECT/wmh.nii.gz         masks of the challenge
     NAME.csv                                       table, see `table.py`
 
-The layout is detected. Hidden files, which include temporary files, are ignored.
+The layout is detected. As in `wmh-infer`, masks, images that were registered to a FLAIR scan and
+processed versions of a scan are not scans. Hidden files, which include temporary files, are
+ignored.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from wmh_runtime.dataset import bids
-from wmh_runtime.dataset.subjects import read_sites, site_from_folders, subject_from_name
+from wmh_runtime.dataset import bids, challenge
+from wmh_runtime.dataset.contrast import FLAIR, MASK, contrast_from_names
+from wmh_runtime.dataset.image_formats import image_stem, is_image
+from wmh_runtime.dataset.subjects import read_sites, subject_from_name
+from wmh_runtime.dataset.versions import find_processed_versions
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
@@ -74,13 +79,14 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
         (entities, path)
         for path in _visible_files(data, *patterns)
         if (entities := bids.entities_of_channel(path, channels[0])) is not None
+        and _is_of_channel(contrast_from_names(path.relative_to(data)), channels[0])
     ]
     if not named_paths:
         return []
     names = sorted({name for name, _ in named_paths})
     masks = [_bids_masks(data, output, names) for output in outputs]
     sites = read_sites([data])
-    return [
+    scans = [
         AnnotatedScan(
             name=name,
             subject=(subject := subject_from_name(name)),
@@ -99,11 +105,29 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
         )
         for name, path in named_paths
     ]
+    return _without_versions(scans)
+
+
+def _without_versions(scans: Sequence[AnnotatedScan]) -> list[AnnotatedScan]:
+    """Leave out processed versions of a scan, unless only the version has a mask."""
+    scan_of = {scan.channels[0]: scan for scan in scans}
+    masked = {path for path in scan_of if all(mask.is_file() for mask in scan_of[path].references)}
+    versions = find_processed_versions(scan_of)
+    return [
+        scan
+        for path, scan in scan_of.items()
+        if path not in versions or (path in masked and versions[path] not in masked)
+    ]
+
+
+def _is_of_channel(contrast: str | None, channel: str) -> bool:
+    """Return whether an image of a contrast can be of a channel; only FLAIR has many names."""
+    return contrast == FLAIR if channel == "flair" else contrast != MASK
 
 
 def _is_result(path: Path) -> bool:
     """Return whether a mask is a result of `wmh-infer`, with its sidecar, and not a reference."""
-    return (path.parent / f"{bids.nifti_stem(path)}.json").exists() and is_written_by_us(path)
+    return (path.parent / f"{image_stem(path)}.json").exists() and is_written_by_us(path)
 
 
 def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path]:
@@ -117,7 +141,7 @@ def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path
     for path in _visible_files(data, f"{bids.DERIVATIVES}/**/*"):
         if not bids.is_mask_of(path, output) or _is_result(path):
             continue
-        mask_entities = bids.split_entities(bids.nifti_stem(path))
+        mask_entities = bids.split_entities(image_stem(path))
         matching = [name for name in names if entities[name] <= mask_entities]
         most = max((len(entities[name]) for name in matching), default=0)
         for name in matching:
@@ -136,18 +160,18 @@ def _find_challenge(
     for folder in _visible_folders(data):
         relative = folder.relative_to(data)
         subject = relative.parent
-        if relative.name != "pre" or not subject.name:
+        if relative.name != challenge.BIAS_CORRECTED or not subject.name:
             continue
-        for path in sorted(folder.glob(f"{channels[0].upper()}.nii*")):
-            if not bids.is_nifti(path):
+        for path in sorted(folder.glob(f"{challenge.channel_stem(channels[0])}.*")):
+            if not is_image(path):
                 continue
-            others = (folder / f"{other.upper()}.nii.gz" for other in channels[1:])
+            others = (folder / f"{challenge.channel_stem(other)}.nii.gz" for other in channels[1:])
             masks = (folder.parent / f"{output}.nii.gz" for output in outputs)
             scans.append(
                 AnnotatedScan(
                     name=subject.as_posix(),
                     subject=subject.as_posix(),
-                    site=site_from_folders(subject.parent) or data.resolve().name,
+                    site=challenge.site_from_folders(subject.parent) or data.resolve().name,
                     channels=(path, *map(_existing_file, others)),
                     references=tuple(map(_existing_file, masks)),
                 )
@@ -199,8 +223,9 @@ def _no_annotated_scan(data: Path, scans: Sequence[AnnotatedScan], channel: str)
             about=data,
         )
     suffix = bids.scan_name("", channel).removeprefix("_").removesuffix(".nii.gz")
+    patterns = _SCAN_PATTERNS.format(suffix, challenge.channel_stem(channel))
     return RecipeError(
-        f"contains no scan; searched for {_SCAN_PATTERNS.format(suffix, channel.upper())}",
+        f"contains no scan; searched for {patterns}",
         "Create scans with wmh-phantom, or list your files in a .csv table.",
         about=data,
     )
