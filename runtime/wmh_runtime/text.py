@@ -9,4 +9,15 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{plural}"
 
 
+def install_advice(extras: str) -> str:
+    """Return the sentence that says how to install optional libraries.
+
+    It works wherever this package is installed, from a folder or from a wheel.
+
+    Args:
+        extras: of this package that install them, separated by commas.
+    """
+    return f'Run: pip install "wmh-lora[{extras}]"'
+
+
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."

@@ -55,12 +55,9 @@ class OpenVinoBackend(CpuBackend):
 
     def _open(self) -> None:
         self._free: SimpleQueue[Any] = SimpleQueue()  # idle inference requests
-        try:
-            import openvino
-        except ImportError as error:
-            raise BackendError(
-                "is not installed", self.install_advice(), about="OpenVINO"
-            ) from error
+        self.require_installed()
+        import openvino
+
         if self.precision not in (*self.supported_precisions(), *self.emulated_precisions):
             raise BackendError("this CPU has no bfloat16", "Use fp32 or int8.", about=self.name)
         # OpenVINO sets up its numpy types at their first use. Two threads at once may deadlock.

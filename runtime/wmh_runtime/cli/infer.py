@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress as Bar
 
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
@@ -168,7 +169,8 @@ class _Display(Progress):
         for reason in opened.rejected:
             console.print_warning(reason)
         if opened.backends[0].device == "cpu" and which("nvidia-smi"):
-            console.print_line("this machine has a GPU: docs/gpu.md says how to use it")
+            advice = CudaProviderBackend.install_advice()
+            console.print_line(f"this machine has a GPU, which is not used. To use it: {advice}")
         self._bar: Bar = self._shown.enter_context(console.progress_bar())
         self._task = self._bar.add_task("segmenting", total=self.total)
 
