@@ -18,8 +18,9 @@ from wmh_runtime.conformance.reference_outputs import (
     compute_reference_outputs,
     load_reference_outputs,
 )
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.precision import STORED_PRECISION, GraphPrecision
+from wmh_runtime.text import install_advice
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
 
@@ -82,10 +83,7 @@ def verify(
         InputError: the scans cannot be used.
     """
     if not backends:
-        raise BackendError(
-            "no backend is installed",
-            "Run: pip install onnxruntime, or pip install openvino",
-        )
+        raise NotInstalledError("no backend is installed", install_advice("cpu"))
     references = [load_reference_outputs(bundle)]
     has_onnxruntime = OnnxRuntimeBackend in installed_backends()
     scan_backend = OnnxRuntimeBackend if has_onnxruntime else backends[0]
