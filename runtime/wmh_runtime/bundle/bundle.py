@@ -131,7 +131,7 @@ def _find_folder(name_or_folder: str | Path) -> Path:
     raise BundleError(
         problem,
         f"Give a folder written by wmh-export, or one of: {', '.join(shipped_bundles())}.",
-        about=name_or_folder,
+        about=name_or_folder or folder,
     )
 
 
