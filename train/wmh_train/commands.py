@@ -112,12 +112,13 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
             f" {counts.trained_share:.1%}",
         ),
         ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
-        ("operations", f"{cost.flops_per_view / 1e9:.1f} GFLOP per view of a slice"),
+        ("operations", f"{cost.flops_per_view / 1e9:.1f} GFLOP per view of a slice, as exported"),
         (
             "training memory",
             f"about {cost.training_bytes / 1e9:.1f} GB with micro-batches of"
             f" {recipe.schedule.micro_batch_size} slices",
         ),
+        ("training time", "depends on the computer: wmh-train fit shows it after its first steps"),
     ]
 
 

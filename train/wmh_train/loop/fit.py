@@ -21,6 +21,7 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
 from wmh_train.cost import require_memory
@@ -159,10 +160,10 @@ def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
 def _identity(
     recipe: Recipe, split: Split, pretrained: PretrainedWeights | None, keys: dict[str, str]
 ) -> str:
-    """Return a hash of all inputs of a training."""
+    """Return a hash of all inputs of a training, without default values."""
     parts = (
-        recipe.model_dump_json(),
-        split.model_dump_json(),
+        json_without_defaults(recipe),
+        json_without_defaults(split),
         pretrained.identity.sha256 if pretrained is not None else "",
         *(f"{name} {key}" for name, key in sorted(keys.items())),
     )
