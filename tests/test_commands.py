@@ -37,6 +37,7 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     status, output, errors = run_command(export, "build", run, "--out", bundle)
     assert status == 0, errors
     assert "mask Dice 1.0000" in output
+    assert f"Next: wmh-infer SCANS RESULTS --bundle {bundle}\n" in output
     status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle)
     assert status == 0, errors
     mask = nib.load(tmp_path / "out" / "sub-02_label-WMH_mask.nii.gz")

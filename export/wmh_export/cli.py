@@ -81,6 +81,7 @@ def build(
         console.print_warning(warning_text)
     for reason in result.skipped_precisions:
         console.print_error(reason)
+    console.print_line(f"Next: wmh-infer SCANS RESULTS --bundle {out}")
     if result.skipped_precisions:
         raise typer.Exit(console.EXIT_SOME_FAILED)
 

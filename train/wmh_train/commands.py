@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from rich.progress import Progress as Bar
@@ -39,8 +40,7 @@ def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path
         )
     if is_main_process():
         _print_result(metadata, out)
-        option = f" --pretrained {pretrained}" if pretrained is not None else ""
-        console.print_line(f"Next: wmh-train calibrate {out} --data {data}{option}")
+        _print_next(f"wmh-train calibrate {out} --data {data}", pretrained)
 
 
 def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
@@ -56,6 +56,7 @@ def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
             checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
         )
     _print_calibration(calibration)
+    _print_next(f"wmh-export build {checkpoint} --out bundles/{checkpoint.name}", pretrained)
 
 
 def cross_validate(
@@ -148,6 +149,11 @@ def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
     )
 
 
+def _print_next(command: str, pretrained: Path | None) -> None:
+    option = f" --pretrained {pretrained}" if pretrained is not None else ""
+    console.print_line(f"Next: {command}{option}")
+
+
 def _print_calibration(calibration: Calibration) -> None:
     for point in calibration.operating_points:
         for output, dice, f1 in zip(
@@ -163,6 +169,9 @@ def _print_calibration(calibration: Calibration) -> None:
         console.print_warning(warning)
 
 
+_ESTIMATE_AFTER_STEPS = 3  # after the first one
+
+
 class _FitDisplay(FitListener):
     """Shows progress bars for preprocessing and training, and prints a line per epoch."""
 
@@ -170,6 +179,8 @@ class _FitDisplay(FitListener):
         self._bar = bar
         self._preprocessing = bar.add_task("preprocessing", total=None, visible=False)
         self._training = bar.add_task("training", total=None, visible=False)
+        self._first_step: tuple[int, float] | None = None  # its number, and when it was done
+        self._has_estimate = False
 
     def preprocessing(self, done: int, total: int) -> None:
         self._bar.update(self._preprocessing, completed=done, total=total, visible=done < total)
@@ -187,6 +198,24 @@ class _FitDisplay(FitListener):
             total=report.steps,
             visible=True,
             description=f"training, loss {report.losses['total']:.3f}",
+        )
+        self._estimate(report)
+
+    def _estimate(self, report: StepReport) -> None:
+        """Print the time of a step and of the training, once; the first step is slower."""
+        now = time.monotonic()
+        if self._first_step is None:
+            self._first_step = report.step, now
+        first, began = self._first_step
+        steps = report.step - first
+        if self._has_estimate or steps < _ESTIMATE_AFTER_STEPS:
+            return
+        self._has_estimate = True
+        seconds_per_step = (now - began) / steps
+        minutes_left = seconds_per_step * (report.steps - report.step) / 60
+        console.print_line(
+            f"a step takes {seconds_per_step:.2g} s; about {minutes_left:.0f} min left,"
+            " and the time of the validations"
         )
 
     def epoch(self, report: EpochReport) -> None:

@@ -36,6 +36,7 @@ from wmh_train.loop.checkpoint_writer import (
 from wmh_train.loop.distributed import open_accelerator, processes_per_device
 from wmh_train.loop.history import HistoryWriter
 from wmh_train.loop.resume import ResumeFile, TrainingState
+from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.pretrained import PretrainedWeights
@@ -116,6 +117,8 @@ def fit(
         return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
+    if accelerator.is_main_process and (warning := schedule_warning(recipe)):
+        listener.warning(warning)
     require_memory(recipe, accelerator.device, processes_per_device(accelerator))
     state = resume_file.load(identity, accelerator.num_processes)
     training, validation = _open_slices(
