@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
-    schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29}
+    schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29.5}
     recipe = write_toml(tmp_path / "small.toml", SMALL_RECIPE | {"schedule": schedule})
     data = write_annotated_heads(tmp_path / "data", 8)
     run, bundle = tmp_path / "run", tmp_path / "bundle"

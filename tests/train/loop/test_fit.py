@@ -71,7 +71,7 @@ def with_schedule(**changes) -> Recipe:
 
 def test_training_improves_dice_and_reports_progress(heads, cache, tmp_path):
     listener = Listener()
-    recipe = with_schedule(epochs=20, restart_epochs=19)
+    recipe = with_schedule(epochs=20, restart_epochs=19.5)
     metadata = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     assert listener.preprocessed[-1] == (8, 8)
     assert listener.lines == [
