@@ -4,7 +4,8 @@ DEMO := .venv-demo/bin
 BIN := .venv/bin
 PIP := pip install --quiet --disable-pip-version-check
 # The version of PYTHON; it names the files that mark a complete environment.
-VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PRINT_VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+VERSION := $(shell $(PYTHON) $(PRINT_VERSION))
 # As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
@@ -25,13 +26,13 @@ python:
 
 # Another Python than before: the environment is made again.
 .venv-demo/.done-$(VERSION): pyproject.toml constraints.txt | python
-	@test -e $@ || rm -rf .venv-demo
+	@test "$$($(DEMO)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv-demo
 	$(PYTHON) -m venv .venv-demo
 	$(DEMO)/$(PIP) --editable '.[cpu]'
 	@touch $@
 
 .venv/.done-$(VERSION): pyproject.toml constraints.txt | python
-	@test -e $@ || rm -rf .venv
+	@test "$$($(BIN)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,dev]'
 	@touch $@

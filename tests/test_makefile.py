@@ -14,6 +14,7 @@ case "$2" in
     *exit*) exit {too_old} ;;
     venv)
         mkdir -p "$3/bin"
+        ln -sf "$0" "$3/bin/python"
         for program in pip wmh-phantom wmh-infer; do
             printf '#!/bin/sh\\n' > "$3/bin/$program"
             chmod +x "$3/bin/$program"
@@ -66,12 +67,11 @@ def test_the_demo_ends_with_the_commands_for_own_scans(make_demo):
 
 def test_another_python_makes_the_environment_again(make_demo, tmp_path):
     leftover = tmp_path / ".venv-demo" / "leftover"
-    leftover.parent.mkdir()
-    leftover.touch()  # of an installation that failed
     assert make_demo("3.11").returncode == 0
-    assert not leftover.exists()
     leftover.touch()
+    (tmp_path / "pyproject.toml").touch()  # newer than the environment
     assert make_demo("3.11").returncode == 0
-    assert leftover.exists()  # the same environment
+    assert leftover.exists()  # the same environment, updated
+    (tmp_path / ".venv-demo" / ".done-3.11").unlink()  # as after an installation that failed
     assert make_demo("3.12").returncode == 0
     assert not leftover.exists()
