@@ -20,4 +20,5 @@ def install_advice(extras: str) -> str:
     return f'Run: pip install "wmh-lora[{extras}]"'
 
 
+SHORT_INTENDED_USE = "Research use only, not for diagnosis"  # in pictures
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."

@@ -35,11 +35,11 @@ def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
     bundle: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
         ),
-    ] = "",
+    ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -102,7 +102,7 @@ def infer(
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed or were not begun, 2 nothing could be done, 130 interrupted.
     """
-    if not bundle:  # typer's own message would not mention the demo
+    if bundle is None:  # typer's own message would not mention the demo
         advice = "Give a folder from wmh-export, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="bundle")
     options = InferenceOptions(

@@ -189,9 +189,8 @@ def _select_gpus(options: BackendOptions) -> tuple[type[Device], Sequence[int]]:
     indices = options.gpus or (0,)
     models = {device.gpu_by_index(index).name for index in indices}
     if len(models) > 1:
-        problem = (
-            f"are of several models ({', '.join(sorted(models))}), whose results differ slightly"
-        )
+        names = ", ".join(sorted(models))
+        problem = f"the GPUs are of several models ({names}), whose results differ slightly"
         raise BackendError(problem, "Use one model at a time.", about="gpus")
     return device, indices
 

@@ -43,6 +43,7 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
 from wmh_runtime.preprocessing.head_mask import head_mask
+from wmh_runtime.text import SHORT_INTENDED_USE
 
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 WARNING_COLOR = "#ffc145"
@@ -52,7 +53,6 @@ MAX_ROWS = 4
 FACT_SEPARATOR = " · "
 
 NO_LESION = "none with lesions"
-DISCLAIMER = "Research use only, not for diagnosis"
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _footer(masks: NDArray[np.bool_], picks: Sequence[int]) -> Image.Image:
         CONVENTION,
     ]
     lines = wrap_lines(notes, FACT_SEPARATOR, NOTE_SIZE_PX, PAGE_WIDTH_PX - 2 * MARGIN_PX)
-    return _lines([(line, NOTE_SIZE_PX, NOTE_COLOR) for line in [*lines, DISCLAIMER]])
+    return _lines([(line, NOTE_SIZE_PX, NOTE_COLOR) for line in [*lines, SHORT_INTENDED_USE]])
 
 
 def _grid(

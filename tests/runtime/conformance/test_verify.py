@@ -172,7 +172,10 @@ def test_verify_command_with_wrong_options_is_one_line(toy_bundle, run_command, 
         (("verify", "FOLDER"), "is a folder without manifest.json. Give a folder written by"),
         (("verify", ""), "error: .: is a folder without manifest.json."),
         (("inspect", "FOLDER/none"), "none: is not a bundle folder."),
-        (("verify", "FOLDER/two", "--scans", "FOLDER/scans"), "--scans: have one channel, this"),
+        (
+            ("verify", "FOLDER/two", "--scans", "FOLDER/scans"),
+            "--scans: the scans have one channel",
+        ),
         (("verify", "FOLDER/two", "--scans", "FOLDER/none"), "none: does not exist."),
     ],
 )

@@ -248,7 +248,9 @@ def test_impossible_options_are_one_line(bundle, gpus, name, wanted, says):
 
 def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
     monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
-    with pytest.raises(BackendError, match=r"gpus: are of several models \(RTX 4060, RTX 4090"):
+    with pytest.raises(
+        BackendError, match=r"gpus: the GPUs are of several models \(RTX 4060, RTX 4090"
+    ):
         name_and_rest(bundle, "onnxruntime-cuda", BackendOptions(8, "fp32", gpus=(0, 1)))
 
 
