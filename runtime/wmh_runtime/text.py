@@ -9,6 +9,11 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{plural}"
 
 
+def uncapitalize(sentence: str) -> str:
+    """Return a sentence to use after a comma."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def install_advice(extras: str) -> str:
     """Return the sentence that says how to install optional libraries.
 

@@ -25,7 +25,7 @@ from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_ba
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
-from wmh_runtime.text import count_noun
+from wmh_runtime.text import count_noun, uncapitalize
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
@@ -169,8 +169,8 @@ class _Display(Progress):
         for reason in opened.rejected:
             console.print_warning(reason)
         if opened.backends[0].device == "cpu" and which("nvidia-smi"):
-            advice = CudaProviderBackend.install_advice()
-            console.print_line(f"this machine has a GPU, which is not used. To use it: {advice}")
+            advice = uncapitalize(CudaProviderBackend.install_advice())
+            console.print_line(f"this machine has a GPU, which is not used. To use it, {advice}")
         self._bar: Bar = self._shown.enter_context(console.progress_bar())
         self._task = self._bar.add_task("segmenting", total=self.total)
 

@@ -10,6 +10,7 @@ from wmh_runtime.inference.backend_factory import (
     BackendOptions,
     backend_factories,
 )
+from wmh_runtime.text import uncapitalize
 
 
 def is_expected(refusal: WmhError) -> bool:
@@ -77,5 +78,5 @@ def _remedy(options: BackendOptions, refusals: Mapping[str, WmhError]) -> str:
     if not steps:
         return most_general.remedy
     no_gpu = (refusal for refusal in refusals.values() if isinstance(refusal, NoGpuError))
-    with_gpu = next(no_gpu, most_general)
-    return f"To run on the CPU, {' and '.join(steps)}. With an NVIDIA GPU: {with_gpu.remedy}"
+    with_gpu = uncapitalize(next(no_gpu, most_general).remedy)
+    return f"To run on the CPU, {' and '.join(steps)}. With an NVIDIA GPU, {with_gpu}"

@@ -93,7 +93,7 @@ def test_without_a_fitting_engine_the_error_says_how_to_build_one(bundle, gpus):
 NO_CUDA = "onnxruntime-cuda: the installed ONNX Runtime has no CUDAExecutionProvider"
 NO_TENSORRT = "onnxruntime-tensorrt: the installed ONNX Runtime has no TensorrtExecutionProvider"
 INSTALL_CUDA = (
-    'With an NVIDIA GPU: Run: pip uninstall onnxruntime onnxruntime-gpu. Run: pip install "wmh-lora'
+    'With an NVIDIA GPU, run: pip uninstall onnxruntime onnxruntime-gpu. Run: pip install "wmh-lora'
     '[cuda]"'
 )
 
@@ -172,7 +172,7 @@ def test_without_a_gpu_the_error_advises_to_check_the_driver(bundle, gpus):
     assert str(raised.value) == (
         "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda,"
         " onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run on the CPU, choose"
-        " precision fp32. With an NVIDIA GPU: Check the driver with nvidia-smi."
+        " precision fp32. With an NVIDIA GPU, check the driver with nvidia-smi."
     )
 
 
