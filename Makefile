@@ -3,10 +3,13 @@ PYTHON ?= python3
 DEMO := .venv-demo/bin
 BIN := .venv/bin
 PIP := pip install --quiet --disable-pip-version-check
+# The version of PYTHON; it names the files that mark a complete environment.
+PRINT_VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+VERSION := $(shell $(PYTHON) $(PRINT_VERSION))
 # As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help demo test check format demo-bundle clean
+.PHONY: help python demo test check format demo-bundle clean
 
 help:
 	@echo "make demo         segment three synthetic heads, in an environment without torch"
@@ -16,17 +19,25 @@ help:
 	@echo "make demo-bundle  train, export and measure the demo bundle again (about 40 minutes)"
 	@echo "make clean        remove what the other targets made"
 
-.venv-demo/.done: pyproject.toml constraints.txt
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or later is needed; $(PYTHON) is $(or $(VERSION),missing)."; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+
+# Another Python than before: the environment is made again.
+.venv-demo/.done-$(VERSION): pyproject.toml constraints.txt | python
+	@test "$$($(DEMO)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv-demo
 	$(PYTHON) -m venv .venv-demo
 	$(DEMO)/$(PIP) --editable '.[cpu]'
 	@touch $@
 
-.venv/.done: pyproject.toml constraints.txt
+.venv/.done-$(VERSION): pyproject.toml constraints.txt | python
+	@test "$$($(BIN)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,dev]'
 	@touch $@
 
-demo: .venv-demo/.done
+demo: .venv-demo/.done-$(VERSION)
 	rm -rf demo
 	$(DEMO)/wmh-phantom demo/scans --subjects 3 --seed 7
 	$(DEMO)/wmh-infer demo/scans demo/results --bundle demo --probability
@@ -34,8 +45,13 @@ demo: .venv-demo/.done
 	@echo "masks     demo/results/*_mask.nii.gz"
 	@echo "table     demo/results/volumes.csv"
 	@echo "pictures  demo/results/*_qc.png"
+	@echo
+	@echo "To try it on your own folder of FLAIR scans (on patients, the demo model's masks mean nothing):"
+	@echo
+	@echo "    . $(DEMO)/activate"
+	@echo "    wmh-infer FOLDER results --bundle demo"
 
-check: .venv/.done
+check: .venv/.done-$(VERSION)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -44,14 +60,14 @@ check: .venv/.done
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-format: .venv/.done
+format: .venv/.done-$(VERSION)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
 DEMO_RESULTS := benchmarks/results/epyc-2-cores/accuracy-demo.json
 DEMO_WARNING := "Demo model, trained on made-up heads: on scans of patients its masks mean nothing"
-demo-bundle: .venv/.done
+demo-bundle: .venv/.done-$(VERSION)
 	rm -rf runs/demo
 	$(BIN)/wmh-phantom runs/demo/phantoms --subjects 200 --seed 1 --loads-ml 0.5 60
 	$(BIN)/wmh-train fit tiny --data runs/demo/phantoms --out runs/demo/checkpoint

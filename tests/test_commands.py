@@ -1,5 +1,7 @@
 """The commands in the order of a user: train, calibrate, export, segment."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
-    schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29}
+    schedule = SMALL_RECIPE["schedule"] | {"epochs": 30, "restart_epochs": 29.5}
     recipe = write_toml(tmp_path / "small.toml", SMALL_RECIPE | {"schedule": schedule})
     data = write_annotated_heads(tmp_path / "data", 8)
     run, bundle = tmp_path / "run", tmp_path / "bundle"
@@ -35,6 +37,7 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     status, output, errors = run_command(export, "build", run, "--out", bundle)
     assert status == 0, errors
     assert "mask Dice 1.0000" in output
+    assert f"Next: wmh-infer SCANS RESULTS --bundle {bundle}\n" in output
     status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle)
     assert status == 0, errors
     mask = nib.load(tmp_path / "out" / "sub-02_label-WMH_mask.nii.gz")
@@ -59,11 +62,83 @@ def test_no_file_names_a_path_of_a_developers_machine():
             assert not [word for word in forbidden if word in text], relative
 
 
-def test_a_missing_library_is_reported_in_one_line(run_command, monkeypatch):
-    from wmh_export.cli import main
+BASE_INSTALL = """
+import contextlib, importlib, io, json, sys
+for name in ("torch", "segment_anything", "peft", "accelerate", "monai", "safetensors", "onnx",
+             "onnxscript", "onnxruntime", "openvino", "cuda", "tensorrt", "tensorrt_rtx", "scipy",
+             "matplotlib", "tensorboard"):
+    sys.modules[name] = None  # importing it raises ImportError
+results = []
+for launcher, function, *arguments in json.load(sys.stdin):
+    sys.argv = ["wmh", *arguments]
+    status, out, err = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            getattr(importlib.import_module(launcher), function)()
+        except SystemExit as stop:
+            status = stop.code or 0
+    results.append([status, out.getvalue(), err.getvalue()])
+print(json.dumps(results))
+"""
+INFER, PHANTOM, EVALUATE = (
+    ("wmh_runtime.cli.launcher", function) for function in ("infer", "phantom", "evaluate")
+)
+TRAIN, EXPORT, BENCH = (
+    (f"{package}.launcher", "main") for package in ("wmh_train", "wmh_export", "wmh_bench")
+)
 
-    monkeypatch.setitem(sys.modules, "wmh_export.build", None)
-    status, _, errors = run_command(main, "build", "run", "--out", "bundle")
-    assert status == 2
-    assert "is not installed" in errors
-    assert "pip install '.[cpu,export]'" in errors
+
+def run_with_base_install(commands, folder):
+    """Run commands where no optional library is installed; return status, output and errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_INSTALL],
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+    )
+    return json.loads(done.stdout)
+
+
+def test_help_needs_no_optional_library(tmp_path):
+    subcommands = [
+        *((TRAIN, name) for name in ("fit", "calibrate", "cross-validate", "describe", "recipe")),
+        *((EXPORT, name) for name in ("build", "engines", "verify", "inspect")),
+        *((BENCH, name) for name in ("latency", "throughput", "accuracy", "baseline", "compare")),
+    ]
+    helps = [(*command, "--help") for command in (INFER, PHANTOM, EVALUATE, TRAIN, EXPORT, BENCH)]
+    helps += [(*command, name, "--help") for command, name in subcommands]
+    for call, (status, output, errors) in zip(
+        helps, run_with_base_install(helps, tmp_path), strict=True
+    ):
+        assert (status, errors) == (0, ""), call
+        assert "Usage:" in output, call
+
+
+MISSING = [
+    ((*EVALUATE, "masks", "references", "--out", "report"), "scipy is not", "eval"),
+    ((*TRAIN, "fit", "tiny", "--data", "data", "--out", "run"), "torch is not", "train"),
+    ((*TRAIN, "calibrate", "run", "--data", "data"), "torch is not", "train"),
+    ((*TRAIN, "describe", "tiny"), "torch is not", "train"),
+    ((*EXPORT, "build", "run", "--out", "bundle"), "onnxruntime is not", "cpu,export"),
+    ((*EXPORT, "verify", "demo"), "no backend is", "cpu"),
+    ((*BENCH, "latency", "demo"), "onnx is not", "bench"),
+    ((*BENCH, "compare", "a.json", "--out", "comparison"), "onnx is not", "bench"),
+    ((*BENCH, "baseline", "run"), "torch is not", "cpu,export"),
+]
+
+
+def test_a_missing_library_is_reported_in_one_line(tmp_path):
+    results = run_with_base_install([command for command, _, _ in MISSING], tmp_path)
+    for (command, missing, extras), (status, _, errors) in zip(MISSING, results, strict=True):
+        says = f'error: {missing} installed. Run: pip install "wmh-lora[{extras}]"\n'
+        assert (status, errors) == (2, says), command
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_needs_no_optional_library_runs_without_any(tmp_path):
+    commands = [(*TRAIN, "recipe", "tiny"), (*EXPORT, "inspect", "demo")]
+    for status, output, errors in run_with_base_install(commands, tmp_path):
+        assert (status, errors) == (0, "")
+        assert len(output.splitlines()) > 5

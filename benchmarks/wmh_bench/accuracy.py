@@ -38,6 +38,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.backend_factory import BackendOptions
 from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.machine import available_cores
+from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_cohort
 from wmh_runtime.precision import Precision
 from wmh_runtime.schema import StrictModel
@@ -169,6 +170,7 @@ def measure_accuracy(
         advice = "Give a bundle that segments WMH in FLAIR."
         raise InputError("is not a FLAIR-to-WMH bundle", advice, about=bundle.folder)
     cases = discover(data.scans).scans
+    unsegmented = _references_without_scan(cases, data.references)
     result = Accuracy(
         environment=Environment.describe(Model.from_bundle(bundle)),
         data=data.name,
@@ -177,6 +179,8 @@ def measure_accuracy(
         rows=[],
         skipped={},
     )
+    if unsegmented:
+        result.skipped["references without a scan"] = count_noun(len(unsegmented), "reference")
     missing_backends: set[str] = set()
     for backend, precision in backend_precisions:
         if backend in missing_backends:
@@ -200,6 +204,27 @@ def measure_accuracy(
                     result.threshold_dice.update(_threshold_dice(data, cases, out))
         on_result(result)
     return result
+
+
+def _references_without_scan(cases: Sequence[Case], references: Path) -> tuple[Path, ...]:
+    """Pair scans and references by the names that the masks will have, before a scan is segmented.
+
+    Raises:
+        InputError: no reference belongs to a scan, or a reference to several.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        for case in cases:
+            mask = output_paths(Path(name), case.relative, "wmh").mask
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            mask.touch()
+        try:
+            return find_pairs(Path(name), references, allow_missing=True).without_prediction
+        except InputError as error:
+            if not str(error.about).startswith(name):
+                raise
+            problem = "contains no reference mask whose name is that of a scan"
+            advice = "Name a mask as its scan: sub-1_label-WMH_mask.nii.gz for sub-1_FLAIR.nii.gz."
+            raise InputError(problem, advice, about=references) from error
 
 
 class _ScanCounter(Progress):
@@ -228,7 +253,7 @@ def _measure(
         outcome = run(job, [device], _ScanCounter(on_scan))
     for _, error in outcome.failed:
         raise error
-    pairing = find_pairs(out, data.references)
+    pairing = find_pairs(out, data.references, allow_missing=True)
     scores = score(pairing.pairs, on_pair=lambda: None)
     for _, error in scores.failed:
         raise error
@@ -262,7 +287,7 @@ def _case_accuracy(case: ScoredCase, number: int, data: AnnotatedData) -> CaseAc
 
 def _threshold_dice(data: AnnotatedData, cases: Sequence[Case], out: Path) -> dict[str, float]:
     """Return the Dice of the best intensity threshold of each phantom."""
-    pairs = find_pairs(out, data.references).pairs
+    pairs = find_pairs(out, data.references, allow_missing=True).pairs
     scan_of = match_scans(pairs, cases)
     best_dice = {}
     for pair in pairs:

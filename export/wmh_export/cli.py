@@ -1,6 +1,6 @@
 """`wmh-export`: build a bundle from a calibrated checkpoint, add engines, verify and inspect it.
 
-`verify` and `inspect` need neither PyTorch nor ONNX. `build` and `engines` import them when called.
+Only `build` needs PyTorch and ONNX. They are imported when it is called.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from typing import Annotated
 
 import typer
 
+from wmh_export.engines.build_engines import build_engines
+from wmh_export.engines.compiler import load_tensorrt_by_name
 from wmh_export.inspect import describe_bundle, describe_engine
-from wmh_runtime.backends.registry import find_backend, installed_backends
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import select_probe_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
 from wmh_runtime.errors import InputError
+from wmh_runtime.inference.candidates import list_candidates
 from wmh_runtime.text import count_noun
 
 app = console.command_line("Export a checkpoint to a bundle that agrees with the trained network.")
@@ -79,6 +81,7 @@ def build(
         console.print_warning(warning_text)
     for reason in result.skipped_precisions:
         console.print_error(reason)
+    console.print_line(f"Next: wmh-infer SCANS RESULTS --bundle {out}")
     if result.skipped_precisions:
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
@@ -113,18 +116,14 @@ def engines(
 
     rtx builds for any GPUs and needs none; tensorrt builds for the GPU of this machine.
     """
-    build_engines = console.load_module("wmh_export.engines.build_engines", extras="cpu,export")
-    compiler = console.load_module("wmh_export.engines.compiler", extras="cpu,export")
     opened = load_bundle(bundle)
     if opened.folder != bundle:
         problem = "is a bundle of this program and cannot be changed"
         raise InputError(problem, f"Copy it first from {opened.folder}.", about=bundle)
-    tensorrt = compiler.load_tensorrt_by_name(runtime)
+    tensorrt = load_tensorrt_by_name(runtime)
     target_list = [target.strip().lower() for target in targets.split(",") if target.strip()]
     with console.steps() as on_step:
-        built = build_engines.build_engines(
-            opened, tensorrt, target_list, _parse_profile(slices), on_step
-        )
+        built = build_engines(opened, tensorrt, target_list, _parse_profile(slices), on_step)
     for engine in built:
         console.print_line(describe_engine(opened, engine))
 
@@ -144,8 +143,12 @@ def _parse_profile(slices: str) -> BatchProfile:
 def verify(
     bundle: _Bundle,
     backend: Annotated[
-        str, typer.Option(help="onnxruntime or openvino. Default: all that are installed.")
+        str, typer.Option(help="As in wmh-infer. Default: all for CPUs that are installed.")
     ] = "",
+    device: Annotated[
+        int | None,
+        typer.Option(min=0, help="GPU index, from 0, for a backend that runs on GPUs."),
+    ] = None,
     scans: Annotated[
         Path | None,
         typer.Option(
@@ -154,21 +157,22 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Check hashes and schema, and compare the graphs on this machine with the trained network.
+    """Check hashes and schema, and compare a bundle on this machine with the trained network.
 
-    Exit status: 0 all graphs agree, 1 a graph differs and the manifest does not say so, 2 the
+    Exit status: 0 all results agree, 1 a result differs and the manifest does not say so, 2 the
     bundle cannot be used.
     """
     opened = load_bundle(bundle)
     opened.verify_engines()
+    gpus = () if device is None else (device,)
+    candidates = list_candidates(opened, backend, gpus)
     manifest = opened.manifest
     console.print_line(f"{manifest.name}, model {manifest.model_id}")
     console.print_line(f"{len(manifest.files)} files match the manifest")
-    backends = [find_backend(backend)] if backend else installed_backends()
     selected = _select_scans(scans)
     measured = verify_bundle(
         opened,
-        backends,
+        candidates,
         selected,
         lambda parity: console.print_line(str(parity)),
         console.print_warning,
@@ -192,9 +196,11 @@ def verify(
         console.print_line(
             "fp16 was emulated on this CPU; wmh-infer compares it again on a GPU, at first use"
         )
-    if engines := manifest.engines:
+    kinds = dict.fromkeys(engine.kind for engine in manifest.engines)
+    if others := [kind for kind in kinds if kind != backend.lower()]:
         console.print_line(
-            f"{count_noun(len(engines), 'engine')} not executed: verify runs ONNX graphs only"
+            f"engines of {' and '.join(others)} were not executed: on a computer with their GPU,"
+            " name them with --backend"
         )
 
 

@@ -1,4 +1,4 @@
-"""Entry point of `wmh-export`. Reports a missing library in one line instead of a traceback."""
+"""Entry point of `wmh-export`. Ctrl-C while loading is one line."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from wmh_runtime.cli import console
 
 def main() -> None:
     """Run the command line."""
-    console.run_module("wmh_export.cli", extras="cpu,export")
+    console.run_module("wmh_export.cli")

@@ -25,6 +25,8 @@ from wmh_runtime.errors import (
     DeviceLostError,
     InputError,
     InterruptionError,
+    NoGpuError,
+    NotInstalledError,
     WmhError,
 )
 
@@ -45,6 +47,8 @@ __all__ = [
     "InferenceOptions",
     "InputError",
     "InterruptionError",
+    "NoGpuError",
+    "NotInstalledError",
     "Outcome",
     "OutputResult",
     "Progress",

@@ -19,6 +19,14 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def json_without_defaults(model: BaseModel) -> str:
+    """Return stored data as JSON to hash. A new optional field then changes no existing hash.
+
+    So the default of a field must never change.
+    """
+    return model.model_dump_json(exclude_defaults=True)
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """Name each refused value and the expected one. Of many problems, describe the first three."""
     problems = error.errors(include_url=False)

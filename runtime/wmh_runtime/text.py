@@ -9,4 +9,21 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{plural}"
 
 
+def uncapitalize(sentence: str) -> str:
+    """Return a sentence to use after a comma."""
+    return sentence[:1].lower() + sentence[1:]
+
+
+def install_advice(extras: str) -> str:
+    """Return the sentence that says how to install optional libraries.
+
+    It works wherever this package is installed, from a folder or from a wheel.
+
+    Args:
+        extras: of this package that install them, separated by commas.
+    """
+    return f'Run: pip install "wmh-lora[{extras}]"'
+
+
+SHORT_INTENDED_USE = "Research use only, not for diagnosis"  # in pictures
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."

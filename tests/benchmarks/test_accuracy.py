@@ -121,6 +121,31 @@ def test_scans_without_a_reference_are_counted(toy_bundle, heads):
     assert measured.skipped == {"scans without a reference": "1 scan"}
 
 
+def test_references_without_a_scan_are_counted(toy_bundle, heads, run_command):
+    (heads / "sub-01_FLAIR.nii.gz").unlink()
+    options = ("--backend", "onnxruntime", "--precision", "fp32")
+    status, output, errors = run_command(main, "accuracy", toy_bundle, heads, *options)
+    assert status == 0, errors
+    assert "2 scans" in output
+    assert "skipped references without a scan: 1 reference" in output
+
+
+def test_names_that_do_not_match_are_an_error_before_a_scan_is_segmented(
+    toy_bundle, heads, monkeypatch
+):
+    for mask in (heads / "derivatives" / "reference").glob("*.nii.gz"):
+        mask.rename(mask.with_name(f"sub-other{mask.name}"))
+    monkeypatch.setattr(accuracy, "run", None)  # would fail if it were called
+    data = AnnotatedData("cubes", heads, heads)
+    call = (load_bundle(toy_bundle), data, [("onnxruntime", "fp32")], "full", nothing, nothing)
+    with pytest.raises(InputError) as raised:
+        measure_accuracy(*call)
+    assert str(raised.value) == (
+        f"{heads}: contains no reference mask whose name is that of a scan. Name a mask as its"
+        " scan: sub-1_label-WMH_mask.nii.gz for sub-1_FLAIR.nii.gz."
+    )
+
+
 @pytest.mark.parametrize("error", [InterruptionError("stopped"), DeviceLostError("is lost")])
 def test_an_error_that_ends_a_run_ends_the_measurement(toy_bundle, heads, monkeypatch, error):
     def end(*_):

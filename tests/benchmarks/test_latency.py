@@ -8,6 +8,7 @@ import pytest
 from tests.runtime.gpus import install_fake_gpus, with_engines
 from wmh_bench.ceilings.matmul_ceiling import Ceiling
 from wmh_bench.cli import main
+from wmh_bench.commands.latency import _estimate
 from wmh_bench.environment import Model
 from wmh_bench.latency import combination, isolated, measure
 from wmh_bench.latency.combination import Combination, LatencyOptions
@@ -206,3 +207,14 @@ def test_options_without_anything_to_measure_are_refused(toy_bundle, run_command
     status, _, errors = run_command(main, "latency", toy_bundle, *options)
     assert status == 2
     assert message in errors
+
+
+def test_the_estimate_counts_processes_and_timings():
+    # 20 combinations and 10 ceilings: (2 · 20 + 10) · 6 s of timing, and 30 starts of 3 s: 390 s.
+    combinations = [
+        Combination(f"backend {number}", "fp32", views, 1)
+        for number in range(10)
+        for views in (1, 8)
+    ]
+    assert _estimate(combinations, 6).startswith("20 combinations to measure, each in its own")
+    assert "at least 7 min" in _estimate(combinations, 6)

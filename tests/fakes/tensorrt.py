@@ -20,6 +20,10 @@ class ProfilingVerbosity:
     DETAILED = "detailed"
 
 
+class LayerType:
+    SOFTMAX = "Softmax"
+
+
 class _Profile:
     def set_shape(self, name, min, opt, max):  # noqa: A002 - TensorRT's names
         self.shapes = {name: (min, opt, max)}
@@ -88,8 +92,10 @@ class OnnxParser:
             self._network.model = onnx.load(path, load_external_data=False)
         except Exception:  # TensorRT returns a status instead
             return False
-        inputs = self._network.model.graph.input
-        self._network.get_input = lambda i: SimpleNamespace(name=inputs[i].name)
+        graph = self._network.model.graph
+        self._network.get_input = lambda i: SimpleNamespace(name=graph.input[i].name)
+        self._network.num_layers = len(graph.node)
+        self._network.get_layer = lambda i: SimpleNamespace(type=graph.node[i].op_type)
         return True
 
     def get_error(self, index):

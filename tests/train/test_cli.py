@@ -1,5 +1,7 @@
 """The commands of wmh-train, with files as input and output."""
 
+import re
+
 from tests.toys import write_annotated_heads
 from tests.training_toys import SMALL_RECIPE, lora_recipe, write_small_pretrained, write_toml
 from wmh_train.checkpoint import load_metadata
@@ -11,23 +13,31 @@ def test_describe_prints_the_cost_of_the_method(run_command):
     assert status == 0
     assert "7.05 M of 94.3 M, 7.5%" in out
     assert "512 × 512 pixels of 0.5 mm" in out
+    assert "209.0 GFLOP per view of a slice, as exported" in out
+    assert "wmh-train fit shows it after its first steps" in out
 
 
 def test_fit_then_calibrate(run_command, tmp_path):
     heads = write_annotated_heads(tmp_path / "heads", 8)
     (heads / "derivatives" / "reference" / "sub-07_label-WMH_mask.nii.gz").unlink()
-    recipe = write_toml(tmp_path / "mine.toml", SMALL_RECIPE)
+    schedule = SMALL_RECIPE["schedule"] | {"restart_epochs": 50}
+    recipe = write_toml(tmp_path / "mine.toml", SMALL_RECIPE | {"schedule": schedule})
     run = tmp_path / "run"
     status, out, err = run_command(main, "fit", recipe, "--data", heads, "--out", run)
     assert status == 0, err
     assert "skipped 1 scan without a reference mask, such as sub-07" in err
+    assert "warning: the learning rate is still 100% of its highest value at the end" in err
     assert "starting at step 0 on 1 × cpu" in out
     assert "epoch 2/2: loss" in out
+    before_the_first_epoch, _, _ = out.partition("epoch 1/2")
+    assert re.search(r"a step takes \S+ s; about 0 min left", before_the_first_epoch)
+    assert out.count("a step takes") == 1
     assert f"Next: wmh-train calibrate {run} --data {heads}" in out
     status, out, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 0, err
     assert "wmh, 8 views: threshold" in out
     assert "wmh, 1 view: threshold" in out
+    assert f"Next: wmh-export build {run} --out bundles/run\n" in out
     assert load_metadata(run).calibration is not None
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2
@@ -49,10 +59,11 @@ def test_a_frozen_encoder_is_trained_and_calibrated_with_its_pretrained_weights(
     status, _, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 2
     assert "needs the pretrained weights pretrained.pth, which it does not contain" in err
-    status, _, err = run_command(
+    status, out, err = run_command(
         main, "calibrate", run, "--data", heads, "--pretrained", pretrained
     )
     assert status == 0, err
+    assert f"Next: wmh-export build {run} --out bundles/run --pretrained {pretrained}\n" in out
 
 
 def test_cross_validate_reports_on_all_scans(run_command, tmp_path):

@@ -1,9 +1,11 @@
 import copy
+import json
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.conftest import REPOSITORY
 from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import stored_tensors
@@ -56,6 +58,14 @@ def test_operations_of_a_convolution():
     # A second channel adds 3×3 kernels to 16 channels of the adapter and to 4 of the detail branch,
     # at S = 64.
     assert added == 2 * 64 * 64 * 9 * (16 + 4)
+
+
+@pytest.mark.parametrize("name", ["wmh-lora", "wmh-lora-budget"])
+def test_operations_are_those_of_the_exported_graph(name):
+    """LoRA is merged there, so both recipes give the same graph."""
+    counts = json.loads((REPOSITORY / "benchmarks" / "counts.json").read_text(encoding="utf-8"))
+    flops = estimate_footprint(load_recipe(name)).flops_per_view
+    assert flops / 1e9 == pytest.approx(counts["gflop_per_view"], abs=1e-3)
 
 
 def test_gradient_checkpointing_needs_less_memory():

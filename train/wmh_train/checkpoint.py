@@ -186,6 +186,8 @@ def load_metadata(folder: Path) -> CheckpointMetadata:
         raise RecipeError(
             "is not a checkpoint folder", "Give the output folder of wmh-train fit.", about=folder
         ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError("is not a text file", "Copy the checkpoint again.", about=path) from error
     except ValidationError as error:
         raise RecipeError(
             f"is not a checkpoint of this version: {describe_validation_error(error)}",

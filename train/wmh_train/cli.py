@@ -1,32 +1,14 @@
-"""The commands of `wmh-train`."""
+"""`wmh-train`: the command line. PyTorch is imported when a command runs, not for its help."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress as Bar
 
-from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.cli import console
-from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
-from wmh_runtime.evaluation.statistics import ScoredCase
-from wmh_runtime.text import count_noun
-from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
-from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
-from wmh_train.cost import Footprint, estimate_footprint
-from wmh_train.cross_validation import FoldListener, report_name
-from wmh_train.cross_validation import cross_validate as train_folds
-from wmh_train.data.annotated import Dataset
-from wmh_train.data.layouts import find_dataset
-from wmh_train.data.split import split_scans
-from wmh_train.loop.distributed import is_main_process, require_one_process
-from wmh_train.loop.fit import FitData, FitListener
-from wmh_train.loop.fit import fit as train
-from wmh_train.loop.training_loop import EpochReport, StepReport
-from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
-from wmh_train.recipe.recipe import Recipe, load_recipe
+from wmh_train.recipe.recipe import load_recipe
 from wmh_train.recipe.template import recipe_to_toml
 
 app = console.command_line("Train a WMH segmentation network and calibrate it.")
@@ -55,18 +37,7 @@ def fit(
     cache: _Cache = None,
 ) -> None:
     """Train a network and write its checkpoint."""
-    loaded = load_recipe(recipe)
-    dataset = _find_scans(data, loaded)
-    split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
-    fit_data = FitData(dataset.name, dataset.scans, split)
-    with console.progress_bar() as bar:
-        metadata = train(
-            loaded, fit_data, out, _read_weights(pretrained), _FitDisplay(bar), cache=cache
-        )
-    if is_main_process():
-        _print_result(metadata, out)
-        option = f" --pretrained {pretrained}" if pretrained is not None else ""
-        console.print_line(f"Next: wmh-train calibrate {out} --data {data}{option}")
+    _commands().fit(recipe, data, out, pretrained, cache)
 
 
 @app.command()
@@ -76,17 +47,7 @@ def calibrate(
     pretrained: _Pretrained = None,
 ) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
-    require_one_process("calibration")
-    metadata = load_metadata(checkpoint)
-    if not metadata.finished:
-        console.print_warning(f"this training is not finished; calibrating epoch {metadata.epoch}")
-    dataset = _find_scans(data, metadata.recipe)
-    with console.progress_bar() as bar:
-        task = bar.add_task("calibrating", total=len(metadata.split.validation))
-        calibration = calibrate_checkpoint(
-            checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
-        )
-    _print_calibration(calibration)
+    _commands().calibrate(checkpoint, data, pretrained)
 
 
 @app.command("cross-validate")
@@ -99,33 +60,16 @@ def cross_validate(
     cache: _Cache = None,
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
-    loaded = load_recipe(recipe)
-    dataset = _find_scans(data, loaded)
-    with console.progress_bar() as bar:
-        evaluations = train_folds(
-            loaded,
-            dataset,
-            folds,
-            out,
-            _read_weights(pretrained),
-            _FoldDisplay(bar),
-            cache=cache,
-        )
-    for output, evaluation in evaluations.items():
-        dice = evaluation.overall.averages["dice"]
-        console.print_line(
-            f"{output}: mean Dice {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}] over"
-            f" {evaluation.overall.count} scans, each segmented by a network not trained on it."
-            f" Report: {out / report_name(output) / SUMMARY_NAME}"
-        )
+    _commands().cross_validate(recipe, data, out, folds, pretrained, cache)
 
 
 @app.command()
 def describe(recipe: _RecipeName) -> None:
-    """Print the cost of a recipe: parameters, checkpoint, operations, memory."""
-    loaded = load_recipe(recipe)
-    for name, value in _description(loaded, estimate_footprint(loaded)):
-        console.print_line(f"{name:<22} {value}")
+    """Print the size of a recipe's network, and the memory and operations of its training.
+
+    The time depends on the computer. `wmh-train fit` shows the time left after its first steps.
+    """
+    _commands().describe(recipe)
 
 
 @app.command("recipe")
@@ -134,156 +78,9 @@ def print_recipe(recipe: _RecipeName) -> None:
     console.print_line(recipe_to_toml(load_recipe(recipe)).rstrip())
 
 
-def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
-    counts, preprocessing = cost.parameters, recipe.preprocessing
-    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
-    return [
-        ("recipe", recipe.name),
-        (
-            "slices",
-            f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
-            f" {preprocessing.pixel_size_mm:g} mm, field of view {side_mm:g} mm",
-        ),
-        ("parameters", f"{counts.total:>12,}"),
-        ("  frozen", f"{counts.frozen:>12,}"),
-        ("  encoder, trained", f"{counts.encoder:>12,}"),
-        ("  LoRA", f"{counts.lora:>12,}"),
-        ("  channel adapter", f"{counts.adapter:>12,}"),
-        ("  decoder", f"{counts.decoder:>12,}"),
-        (
-            "trained",
-            f"{counts.trained:>12,}  {counts.trained / 1e6:.2f} M of {counts.total / 1e6:.1f} M,"
-            f" {counts.trained_share:.1%}",
-        ),
-        ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
-        ("operations", f"{cost.flops_per_view / 1e9:.1f} GFLOP per view of a slice"),
-        (
-            "training memory",
-            f"about {cost.training_bytes / 1e9:.1f} GB with micro-batches of"
-            f" {recipe.schedule.micro_batch_size} slices",
-        ),
-    ]
-
-
-def _find_scans(data: Path, recipe: Recipe) -> Dataset:
-    dataset = find_dataset(data, recipe.channels, recipe.outputs)
-    if is_main_process():
-        if dataset.unannotated:
-            console.print_warning(
-                f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
-                f" such as {dataset.unannotated[0]}"
-            )
-        for note in dataset.notes:
-            console.print_warning(note)
-    return dataset
-
-
-def _read_weights(pretrained: Path | None) -> PretrainedWeights | None:
-    return None if pretrained is None else read_pretrained(pretrained)
-
-
-def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
-    counts = metadata.provenance
-    console.print_line(
-        f"{counts.trained_parameters:,} of {counts.parameters:,} parameters trained. Best epoch"
-        f" {metadata.epoch}, validation Dice {metadata.validation.mean:.3f}."
-        f" Checkpoint: {out} ({weights_path(out, metadata).stat().st_size / 1e6:.1f} MB)"
-    )
-
-
-def _print_calibration(calibration: Calibration) -> None:
-    for point in calibration.operating_points:
-        for output, dice, f1 in zip(
-            point.outputs, point.mean_dice, point.mean_lesion_f1, strict=True
-        ):
-            console.print_line(
-                f"{output.name}, {count_noun(point.views, 'view')}: threshold"
-                f" {output.threshold:g}, minimum"
-                f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
-                f" on {count_noun(calibration.scans, 'validation scan')}"
-            )
-    for warning in sweep_warnings(calibration):
-        console.print_warning(warning)
-
-
-class _FitDisplay(FitListener):
-    """Shows progress bars for preprocessing and training, and prints a line per epoch."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._preprocessing = bar.add_task("preprocessing", total=None, visible=False)
-        self._training = bar.add_task("training", total=None, visible=False)
-
-    def preprocessing(self, done: int, total: int) -> None:
-        self._bar.update(self._preprocessing, completed=done, total=total, visible=done < total)
-
-    def warning(self, line: str) -> None:
-        console.print_warning(line)
-
-    def info(self, line: str) -> None:
-        console.print_line(line)
-
-    def step(self, report: StepReport) -> None:
-        self._bar.update(
-            self._training,
-            completed=report.step,
-            total=report.steps,
-            visible=True,
-            description=f"training, loss {report.losses['total']:.3f}",
-        )
-
-    def epoch(self, report: EpochReport) -> None:
-        losses, validation = report.losses, report.validation
-        parts = ", ".join(
-            f"{name} {value:.3f}" for name, value in losses.items() if name != "total" and value
-        )
-        sites = ", ".join(f"{site} {value:.3f}" for site, value in validation.by_site.items())
-        console.print_line(
-            f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
-            f" validation Dice {validation.mean:.3f}"
-            + (f" ({sites})" if len(validation.by_site) > 1 else "")
-            + (", best so far" if report.is_best else "")
-            + f", {report.seconds / 60:.1f} min, about {_minutes_left(report):.0f} min left"
-        )
-
-
-def _minutes_left(report: EpochReport) -> float:
-    return report.seconds / 60 / report.epoch * (report.epochs - report.epoch)
-
-
-class _FoldDisplay(FoldListener):
-    """Shows the training of each fold, then a progress bar for calibration and test."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None, visible=False)
-
-    def fold(self, fold: int, folds: int) -> FitListener:
-        console.print_line(f"fold {fold} of {folds}")
-        return _FitDisplay(self._bar)
-
-    def calibrating(self, done: int, total: int) -> None:
-        self._show("calibrating", done, total)
-
-    def calibrated(self, calibration: Calibration) -> None:
-        _print_calibration(calibration)
-
-    def testing(self, done: int, total: int) -> None:
-        self._show("segmenting the test scans", done, total)
-
-    def scored(self, output: str, cases: list[ScoredCase]) -> None:
-        mean = sum(case.metrics.dice for case in cases) / len(cases)
-        console.print_line(
-            f"{output}: mean Dice {mean:.3f} on {count_noun(len(cases), 'test scan')} of this fold"
-        )
-
-    def warning(self, line: str) -> None:
-        console.print_warning(line)
-
-    def _show(self, description: str, done: int, total: int) -> None:
-        self._bar.update(
-            self._task, description=description, completed=done, total=total, visible=done < total
-        )
+def _commands() -> Any:
+    """Return the module that does the work."""
+    return console.load_module("wmh_train.commands", extras="train")
 
 
 def main() -> None:

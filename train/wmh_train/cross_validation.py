@@ -23,7 +23,7 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.schema import StrictModel
+from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import load_metadata, load_network, pretrained_file
@@ -178,11 +178,13 @@ def _predict(
         for scan in scans
     }
     inputs_path = folder / PREDICTIONS / _INPUTS_NAME
-    inputs = _PredictionInputs(
-        weights_sha256=metadata.weights_sha256,
-        outputs=outputs,
-        scan_keys={scan.name: scan_key(scan, metadata.recipe.preprocessing) for scan in scans},
-    ).model_dump_json(indent=2)
+    inputs = json_without_defaults(
+        _PredictionInputs(
+            weights_sha256=metadata.weights_sha256,
+            outputs=outputs,
+            scan_keys={scan.name: scan_key(scan, metadata.recipe.preprocessing) for scan in scans},
+        )
+    )
     if inputs_path.exists() and inputs_path.read_text(encoding="utf-8") == inputs:
         return masks
     pretrained_path = pretrained_file(metadata, pretrained)

@@ -1,4 +1,4 @@
-"""Entry point of `wmh-train`. It imports no heavy library, so a missing one gives a clear error."""
+"""Entry point of `wmh-train`. Ctrl-C while loading is one line."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from wmh_runtime.cli import console
 
 
 def main() -> None:
-    """Run the command line, or say which packages to install."""
-    console.run_module("wmh_train.cli", extras="cpu,train")
+    """Run the command line."""
+    console.run_module("wmh_train.cli")

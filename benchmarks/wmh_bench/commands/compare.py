@@ -29,7 +29,7 @@ def compare(
     comparison = compare_results([read_result(path) for path in results], folders)
     if not (comparison.slice_speeds or comparison.folder_speeds):
         advice = "Add results of latency, throughput or baseline."
-        raise InputError("contain no speed", advice, about="the results")
+        raise InputError("no result contains a speed", advice)
     make_writable_folder(out)
     text = comparison_table(comparison)
     write_text_atomically(out / "comparison.md", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,7 +23,7 @@ from wmh_bench.commands.options import (
     print_skipped,
     require_writable,
 )
-from wmh_bench.latency.combination import LatencyOptions
+from wmh_bench.latency.combination import Combination, LatencyOptions
 from wmh_bench.latency.isolated import Failure
 from wmh_bench.latency.measure import list_combinations, measure_latency
 from wmh_bench.latency.result import Latency, LatencyRow
@@ -37,6 +39,7 @@ _HEADER = (
     *("load s", "first s", "host MB", "GPU MB", "Dice", ""),
 )
 _ROW = "{:>9} {:>8} {:>9} {:>8} {:>8} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}  {}"
+_START_S = 3.0  # of a process, with its libraries
 _SLICES_PER_SCAN = 48  # 2-D FLAIR with slices of 3 mm, as at two of the three challenge sites
 
 
@@ -82,6 +85,7 @@ def latency(
         raise InputError("nothing is left to measure", "Leave out --backend or --precision.")
     require_writable(results)
     options = LatencyOptions(seconds, slices_per_scan, threads, device)
+    console.print_line(_estimate(combinations, seconds))
     with console.progress_bar() as bar:
         task = bar.add_task("measuring", total=len(combinations))
 
@@ -109,6 +113,19 @@ def latency(
         measured = measure_latency(opened, combinations, options, on_result)
     if not measured.rows:
         raise BackendError("nothing could be measured", "See the reasons above.")
+
+
+def _estimate(combinations: Sequence[Combination], min_duration_s: float) -> str:
+    """Say how long the measurement takes at least."""
+    ceilings = {(one.backend, one.precision) for one in combinations}
+    # Latency and speed of each combination, the speed of matrix products for each ceiling.
+    timed = 2 * len(combinations) + len(ceilings)
+    processes = len(combinations) + len(ceilings)
+    least_s = timed * min_duration_s + processes * _START_S
+    return (
+        f"{count_noun(len(combinations), 'combination')} to measure, each in its own process: at"
+        f" least {math.ceil(least_s / 60)} min, longer for a large network or a busy machine"
+    )
 
 
 def _print_row(row: LatencyRow) -> None:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
-
-import onnx
 
 from wmh_export.engines.compiler import RTX_TARGETS, compile_graph
 from wmh_runtime.backends.gpu.device import Gpu
@@ -126,15 +123,9 @@ def _compile(
         profile=profile,
         build_seconds=round(seconds, 1),
         fused_attention_layers=compiled.fused_attention_layers,
-        attention_layers=_count_attention_layers(path),
+        attention_layers=compiled.attention_layers,
     )
     return engine, compiled.plan
-
-
-def _count_attention_layers(graph: Path) -> int:
-    """Count the softmax nodes: every attention layer has one, and no other layer has any."""
-    nodes = onnx.load(graph, load_external_data=False).graph.node
-    return sum(node.op_type == "Softmax" for node in nodes)
 
 
 def _scale_profile(profile: BatchProfile, factor: int) -> BatchProfile:

@@ -48,10 +48,11 @@ def load_tensorrt_by_name(name: str) -> TensorRtLibrary:
 
 @dataclass(frozen=True)
 class CompiledEngine:
-    """A serialized engine and the lines of its build log."""
+    """A serialized engine, the lines of its build log, and how many layers are attention."""
 
     plan: bytes
     log: list[str]
+    attention_layers: int
 
     @property
     def fused_attention_layers(self) -> int:
@@ -105,7 +106,13 @@ def compile_graph(
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ExportError(f"{tensorrt.kind} built no engine: {log.reason}", about=graph)
-    return CompiledEngine(bytes(plan), log.lines)
+    return CompiledEngine(bytes(plan), log.lines, _count_attention_layers(module, network))
+
+
+def _count_attention_layers(module: Any, network: Any) -> int:
+    """Count the softmax layers: every attention layer has one, and no other layer has any."""
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    return sum(layer.type == module.LayerType.SOFTMAX for layer in layers)
 
 
 @contextmanager

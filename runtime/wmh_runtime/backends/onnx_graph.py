@@ -11,6 +11,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.machine import available_cores
 from wmh_runtime.precision import Precision
+from wmh_runtime.text import install_advice
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
 
@@ -61,12 +62,13 @@ class OnnxBackend(BlockingBackend):
     def require_installed(cls) -> None:
         """Raise NotInstalledError if the library is missing."""
         if find_spec(cls.library) is None:
-            raise NotInstalledError("is not installed", cls.install_advice(), about=cls.name)
+            problem = f"the library {cls.library} is not installed"
+            raise NotInstalledError(problem, cls.install_advice(), about=cls.name)
 
     @classmethod
     def install_advice(cls) -> str:
         """Return the sentence that says how to install the library."""
-        return f"Run in the project's folder: pip install '.[{cls.extras}]'"
+        return install_advice(cls.extras)
 
     @classmethod
     def supported_precisions(cls) -> tuple[Precision, ...]:

@@ -52,11 +52,9 @@ def open_session(graph: Path, threads: int | None = None) -> Any:
     Raises:
         BackendError: ONNX Runtime is not installed, or rejects the graph.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        advice = OnnxRuntimeBackend.install_advice()
-        raise BackendError("is not installed", advice, about="ONNX Runtime") from error
+    OnnxRuntimeBackend.require_installed()
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: the warnings are about its own optimizer

@@ -68,8 +68,15 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
 
         if cls.provider not in onnxruntime.get_available_providers():
             problem = f"the installed ONNX Runtime has no {cls.provider}"
-            remedy = f"Run: pip uninstall onnxruntime. {cls.install_advice()}"
-            raise NotInstalledError(problem, remedy, about=cls.name)
+            raise NotInstalledError(problem, cls.install_advice(), about=cls.name)
+
+    @classmethod
+    def install_advice(cls) -> str:
+        """Return the sentence that says how to install ONNX Runtime for GPUs.
+
+        It replaces ONNX Runtime for CPUs, which is a package of the same files.
+        """
+        return f"Run: pip uninstall onnxruntime onnxruntime-gpu. {super().install_advice()}"
 
     @property
     def versions(self) -> dict[str, str]:
@@ -83,20 +90,22 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
         """Return the execution providers with their options, the preferred one first."""
 
     def _open(self) -> None:
-        self._session = self._open_session()
-        self._gpu = self._open_device(self._gpu_index)
-        self.device = self._gpu.gpu.name
-        try:
+        with contextlib.ExitStack() as taken:  # frees what was taken if a step fails
+            taken.callback(self._set_log_level, _WARNINGS)
+            taken.callback(self._free_session)
+            self._session = self._open_session()
+            self._gpu = self._open_device(self._gpu_index)
+            taken.callback(self._gpu.close)
+            self.device = self._gpu.gpu.name
             with self._gpu.activate():
                 self._bind()
-        except BaseException:
-            self._close()
-            raise
+            self._taken = taken.pop_all()
 
     def _close(self) -> None:
+        self._taken.close()
+
+    def _free_session(self) -> None:
         self._binding = self._session = None
-        self._gpu.close()
-        self._set_log_level(_WARNINGS)
 
     @staticmethod
     def _set_log_level(level: int) -> None:

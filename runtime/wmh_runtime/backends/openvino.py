@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.errors import BackendError
+from wmh_runtime.files.links import without_links
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats
 
@@ -51,12 +55,9 @@ class OpenVinoBackend(CpuBackend):
 
     def _open(self) -> None:
         self._free: SimpleQueue[Any] = SimpleQueue()  # idle inference requests
-        try:
-            import openvino
-        except ImportError as error:
-            raise BackendError(
-                "is not installed", self.install_advice(), about="OpenVINO"
-            ) from error
+        self.require_installed()
+        import openvino
+
         if self.precision not in (*self.supported_precisions(), *self.emulated_precisions):
             raise BackendError("this CPU has no bfloat16", "Use fp32 or int8.", about=self.name)
         # OpenVINO sets up its numpy types at their first use. Two threads at once may deadlock.
@@ -67,14 +68,26 @@ class OpenVinoBackend(CpuBackend):
             "INFERENCE_NUM_THREADS": self._threads,
         }
         try:
-            core = openvino.Core()
-            model = core.read_model(self._graph)
-            model.reshape([self.batch_size, *self.shape.input_shape])
-            compiled = core.compile_model(model, _DEVICE, options)
+            with self._without_links() as graph:
+                compiled = self._compile(openvino.Core(), graph, options)
             for _ in range(self.num_streams):
                 self._free.put(compiled.create_infer_request())
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise BackendError(f"OpenVINO rejects the graph: {error}", about=self._graph) from error
+
+    def _compile(self, core: Any, graph: Path, options: dict[str, Any]) -> Any:
+        model = core.read_model(graph)
+        model.reshape([self.batch_size, *self.shape.input_shape])
+        return core.compile_model(model, _DEVICE, options)
+
+    @contextmanager
+    def _without_links(self) -> Iterator[Path]:
+        """Yield the path of the graph, with its weights beside it: OpenVINO refuses links."""
+        content = self._graph.read_bytes()  # it names its weights file
+        beside = sorted(self._graph.parent.iterdir())
+        weights = [path for path in beside if path.name.encode() in content]
+        with without_links([self._graph, *weights]) as folder:
+            yield folder / self._graph.name
 
     def _close(self) -> None:
         self._free = SimpleQueue()

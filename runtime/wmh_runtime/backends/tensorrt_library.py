@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmh_runtime.errors import BackendError, NotInstalledError
+from wmh_runtime.text import install_advice
 from wmh_runtime.types import EngineKind
 
 _FIRST_STRONGLY_TYPED = 11
@@ -32,20 +33,22 @@ def load_tensorrt(kind: EngineKind) -> TensorRtLibrary:
     Raises:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
-    library = TensorRtLibrary(kind, _import(MODULES[kind], extra=kind))
+    library = TensorRtLibrary(kind, _import(kind))
     require_strong_types(library)
     return library
 
 
-def _import(module: str, extra: str) -> Any:
+def _import(kind: EngineKind) -> Any:
+    module = MODULES[kind]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        advice = f"Run in the project's folder: pip install '.[{extra}]'"
-        raise NotInstalledError("is not installed", advice, about=module) from error
+        problem = f"the library {module} is not installed"
+        raise NotInstalledError(problem, install_advice(kind), about=kind) from error
     except ImportError as error:
+        problem = f"the library {module} cannot be loaded ({error})"
         advice = "Install it again, with the libraries that it needs."
-        raise BackendError(f"cannot be loaded ({error})", advice, about=module) from error
+        raise BackendError(problem, advice, about=kind) from error
 
 
 def require_strong_types(library: TensorRtLibrary) -> None:
@@ -58,7 +61,7 @@ def require_strong_types(library: TensorRtLibrary) -> None:
     if library.kind == "tensorrt" and major < _FIRST_STRONGLY_TYPED:
         raise BackendError(
             f"is version {library.version}, {_FIRST_STRONGLY_TYPED} or later is needed",
-            "Run in the project's folder: pip install '.[tensorrt]'",
+            install_advice("tensorrt"),
             about="tensorrt",
         )
 

@@ -8,8 +8,9 @@
     ├── reference_outputs.npz    probe slices, and the trained network's outputs for them
     └── MODEL_CARD.md
 
-Opening a bundle checks the SHA-256 of every file that the manifest lists. It rejects paths that
-lead out of the folder. Nothing in a bundle is unpickled or executed as code.
+Opening a bundle checks the SHA-256 of every file that the manifest lists. A file may be a link, as
+in the cache of a model hub: its content counts. A path in the manifest that leads out of the folder
+is rejected. Nothing in a bundle is unpickled or executed as code.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pydantic import ValidationError
 
@@ -75,7 +76,7 @@ class Bundle:
         """Check the SHA-256 of one file.
 
         Raises:
-            BundleError: the file is missing, changed, or outside the bundle.
+            BundleError: the file is missing or changed, or its path leads out of the bundle.
         """
         _verify(self.folder, file)
 
@@ -96,7 +97,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
 
     Raises:
         BundleError: the bundle is missing, incomplete, changed or of another schema version, or
-            lists a file outside its folder.
+            lists a path outside its folder.
     """
     try:
         folder = _find_folder(name_or_folder)
@@ -140,7 +141,7 @@ def _find_folder(name_or_folder: str | Path) -> Path:
     raise BundleError(
         problem,
         f"Give a folder written by wmh-export, or one of: {', '.join(shipped_bundles())}.",
-        about=name_or_folder,
+        about=name_or_folder or folder,
     )
 
 
@@ -172,7 +173,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _verify(folder: Path, file: File) -> None:
     path = folder / file.path
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if _leads_out(file.path):
         problem = f"lists {file.path}, which is outside the bundle"
         raise BundleError(problem, "Do not use this bundle.", about=folder)
     if not path.is_file():
@@ -184,6 +185,15 @@ def _verify(folder: Path, file: File) -> None:
             "The file was changed, or is incomplete. Copy the bundle again.",
             about=path,
         )
+
+
+def _leads_out(path: str) -> bool:
+    """Return whether a path of the manifest is absolute or goes up, on any system.
+
+    Windows paths take both kinds of slashes, so they cover those of other systems.
+    """
+    parts = PureWindowsPath(path)
+    return bool(parts.anchor) or ".." in parts.parts
 
 
 def _is_desktop_file(path: Path, folder: Path) -> bool:

@@ -7,10 +7,11 @@ import io
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import typer
 from rich.console import Console
@@ -26,7 +27,9 @@ from rich.progress import (
 from rich.text import Text
 
 from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
-from wmh_runtime.text import INTENDED_USE
+from wmh_runtime.text import INTENDED_USE, install_advice
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 _LINE_EVERY_S = 60.0  # without a terminal that shows a bar
 _SPEED_OVER_S = 600.0  # steps may take a minute: the remaining time is estimated from ten minutes
@@ -105,29 +108,42 @@ def _with_option(error: WmhError) -> str:
     return str(WmhError(error.problem, error.remedy, about=option)) if option else str(error)
 
 
-def run_module(name: str, extras: str = "cpu", needs: Sequence[str] = ()) -> None:
-    """Run the `main` of a module; if a library is missing, say what to install.
-
-    Args:
-        name: of the module.
-        extras: of this package that install what the module needs, separated by commas.
-        needs: libraries that the module imports only when it uses them.
-    """
-    load_module(name, extras, needs).main()
+def run_module(name: str) -> None:
+    """Run the `main` of a module, which needs no optional library; exit on Ctrl-C."""
+    load_module(name, extras="cpu").main()
 
 
-def load_module(name: str, extras: str, needs: Sequence[str] = ()) -> Any:
+def load_module(name: str, extras: str) -> Any:
     """Import a module that needs optional libraries; exit if one is missing, or on Ctrl-C.
 
     Args:
         name: of the module.
         extras: of this package that install what the module needs, separated by commas.
-        needs: libraries that the module imports only when it uses them.
     """
     with require_extra(extras):
-        for library in needs:
-            importlib.import_module(library)
         return importlib.import_module(name)
+
+
+def needs(extras: str, *libraries: str) -> Callable[[_Command], _Command]:
+    """Decorate a command: before it runs, check that optional libraries are installed.
+
+    Its help is shown without them.
+
+    Args:
+        extras: of this package that install the libraries, separated by commas.
+        libraries: names of Python modules.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def checked(*arguments: Any, **options: Any) -> Any:
+            for library in libraries:
+                load_module(library, extras)
+            return command(*arguments, **options)
+
+        return cast(_Command, checked)
+
+    return decorate
 
 
 @contextmanager
@@ -140,9 +156,7 @@ def require_extra(extras: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        print_error(
-            f"{error.name} is not installed. Run in the project's folder: pip install '.[{extras}]'"
-        )
+        print_error(f"{error.name} is not installed. {install_advice(extras)}")
         sys.exit(EXIT_NOTHING_RAN)
     except KeyboardInterrupt:
         print_error("interrupted; nothing was begun.")

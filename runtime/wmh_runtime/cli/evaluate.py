@@ -35,7 +35,9 @@ _LABEL_WIDTH = 16
 app = console.command_line("Compare WMH masks with reference masks.")
 
 
+# Segmenting needs neither, so they are imported where they are used.
 @app.command(**console.ONLY_COMMAND)
+@console.needs("eval", "scipy", "matplotlib")
 def compare(
     predictions: Annotated[Path, typer.Argument(help="Folder of masks, as wmh-infer writes it.")],
     references: Annotated[

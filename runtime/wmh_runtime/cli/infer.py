@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress as Bar
 
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
@@ -25,7 +26,7 @@ from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
-from wmh_runtime.text import count_noun
+from wmh_runtime.text import count_noun, uncapitalize
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
@@ -35,11 +36,11 @@ def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
     bundle: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
         ),
-    ] = "",
+    ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
@@ -111,7 +112,7 @@ def infer(
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed or were not begun, 2 nothing could be done, 130 interrupted.
     """
-    if not bundle:  # typer's own message would not mention the demo
+    if bundle is None:  # typer's own message would not mention the demo
         advice = "Give a folder from wmh-export, or: --bundle demo."
         raise InputError("is missing: it says which model to use", advice, about="bundle")
     options = InferenceOptions(
@@ -181,7 +182,8 @@ class _Display(Progress):
         for reason in opened.rejected:
             console.print_warning(reason)
         if opened.backends[0].device == "cpu" and which("nvidia-smi"):
-            console.print_line("this machine has a GPU: docs/gpu.md says how to use it")
+            advice = uncapitalize(CudaProviderBackend.install_advice())
+            console.print_line(f"this machine has a GPU, which is not used. To use it, {advice}")
         self._bar: Bar = self._shown.enter_context(console.progress_bar())
         self._task = self._bar.add_task("segmenting", total=self.total)
 

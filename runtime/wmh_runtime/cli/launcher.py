@@ -1,4 +1,4 @@
-"""Entry points of the commands. A missing library, or Ctrl-C while loading, is one line."""
+"""Entry points of the commands. Ctrl-C while loading is one line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,5 @@ def phantom() -> None:
 
 
 def evaluate() -> None:
-    """Run `wmh-eval`, or say what to install."""
-    # They are imported where they are used, so that segmenting needs neither.
-    console.run_module("wmh_runtime.cli.evaluate", extras="cpu,eval", needs=("scipy", "matplotlib"))
+    """Run `wmh-eval`."""
+    console.run_module("wmh_runtime.cli.evaluate")

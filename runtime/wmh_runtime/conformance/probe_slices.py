@@ -72,7 +72,7 @@ def scan_probes(
         InputError: a scan cannot be read, or the network has several channels.
     """
     if channels != 1:
-        problem = f"have one channel, this network takes {channels}"
+        problem = f"the scans have one channel, this network takes {channels}"
         raise InputError(problem, "Run without scans.", about="scans")
     slices_per_scan = -(-_MAX_SLICES // len(scans))
     parts: list[ProbeSlices] = []

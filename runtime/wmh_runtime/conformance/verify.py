@@ -1,4 +1,4 @@
-"""Verification: execute all graphs of a bundle here and compare with the reference outputs."""
+"""Verification: execute a bundle here and compare with the reference outputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.registry import installed_backends
@@ -18,8 +19,9 @@ from wmh_runtime.conformance.reference_outputs import (
     compute_reference_outputs,
     load_reference_outputs,
 )
-from wmh_runtime.errors import BackendError
+from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.precision import STORED_PRECISION, GraphPrecision
+from wmh_runtime.text import install_advice
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
 
@@ -33,6 +35,30 @@ class GraphFile:
     path: Path
     precision: GraphPrecision
     views: Views
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backend to compare with the trained network. It is not open yet."""
+
+    backend: Backend
+    views: Views  # that its graph averages
+
+
+def executions(
+    graph: GraphFile, shape: NetworkShape, backends: Sequence[type[CpuBackend]]
+) -> Iterator[CpuBackend]:
+    """Yield each backend in each precision that executes a graph here; none of them is open.
+
+    Args:
+        graph: the graph to execute.
+        shape: channels, outputs and slice size of the network.
+        backends: installed backends.
+    """
+    for backend in backends:
+        for precision in (*backend.supported_precisions(), *backend.emulated_precisions):
+            if STORED_PRECISION[precision] == graph.precision:
+                yield backend(graph.path, shape, precision=precision)
 
 
 def measure_graph(
@@ -52,58 +78,60 @@ def measure_graph(
     Raises:
         BackendError: the execution failed, or the reference outputs contain no lesion.
     """
-    for backend in backends:
-        for precision in (*backend.supported_precisions(), *backend.emulated_precisions):
-            if STORED_PRECISION[precision] == graph.precision:
-                with backend(graph.path, shape, precision=precision) as candidate:
-                    for reference in references:
-                        yield measure_parity(reference, candidate, graph.views)
+    for backend in executions(graph, shape, backends):
+        yield from _measure(Candidate(backend, graph.views), references)
 
 
 def verify(
     bundle: Bundle,
-    backends: Sequence[type[CpuBackend]],
+    candidates: Sequence[Candidate],
     scans: Sequence[Path],
     on_measured: Callable[[Parity], None],
     on_warning: Callable[[str], None],
 ) -> list[Parity]:
-    """Execute every graph of a bundle on this machine and compare with the reference outputs.
+    """Execute a bundle on this machine and compare with the reference outputs.
 
     Args:
         bundle: an open bundle.
-        backends: installed backends to execute with.
+        candidates: backends to execute it with.
         scans: scan files, may be empty. The bundle has no reference outputs for scans. So the
-            float32 graph of one view gives them, with ONNX Runtime if it is installed.
+            float32 graph of one view gives them, on the CPU, with ONNX Runtime if it is installed.
         on_measured: called with each measurement.
         on_warning: called with a sentence if the scans cannot be compared.
+
+    Returns:
+        All measurements, at least one.
 
     Raises:
         BackendError: the execution failed, or no backend is installed.
         InputError: the scans cannot be used.
     """
-    if not backends:
-        raise BackendError(
-            "no backend is installed",
-            "Run: pip install onnxruntime, or pip install openvino",
-        )
+    if not candidates:
+        raise NotInstalledError("no backend is installed", install_advice("cpu"))
     references = [load_reference_outputs(bundle)]
-    has_onnxruntime = OnnxRuntimeBackend in installed_backends()
-    scan_backend = OnnxRuntimeBackend if has_onnxruntime else backends[0]
+    own_reference = ""  # library that computed the reference outputs of the scans
     if scans:
+        scan_backend, *_ = installed_backends() or [OnnxRuntimeBackend]
         scan_reference = _compute_scan_reference(bundle, scan_backend, scans)
         if scan_reference.has_lesions:
+            own_reference = scan_backend.name
             references.append(scan_reference)
         else:
             on_warning("no lesion is found in the scans: compared on phantoms only")
     measured = []
-    for graph in bundle.manifest.graphs:
-        file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
-        for parity in measure_graph(file, bundle.manifest.network_shape, references, backends):
-            if parity.data == "scans" and parity.key == (scan_backend.name, "fp32", 1):
+    for candidate in candidates:
+        for parity in _measure(candidate, references):
+            if parity.data == "scans" and parity.key == (own_reference, "fp32", 1):
                 continue  # this would compare the graph with itself
             on_measured(parity)
             measured.append(parity)
     return measured
+
+
+def _measure(candidate: Candidate, references: Sequence[ReferenceOutputs]) -> Iterator[Parity]:
+    with candidate.backend as backend:
+        for reference in references:
+            yield measure_parity(reference, backend, candidate.views)
 
 
 def _compute_scan_reference(

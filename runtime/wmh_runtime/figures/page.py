@@ -30,7 +30,6 @@ LINE_SPACING = 1.5  # distance between two lines of text, relative to the font s
 WARNING_COLOR = "#ffc145"
 
 CONVENTION = "patient's right (R) on the left, anterior (A) at the top"
-DISCLAIMER = "Research use only, not for diagnosis"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class BackendFactory:
     name: str
     precisions: tuple[Precision, ...]
     is_gpu: bool
+    require_installed: Callable[[], object]  # raises NotInstalledError or BackendError
     build: Callable[[Bundle, BackendOptions], list[BuiltBackend]]  # one for each device
 
     def require_compatible(self, options: BackendOptions) -> None:
@@ -78,15 +79,33 @@ class BackendFactory:
 def backend_factories() -> list[BackendFactory]:
     """Return all kinds of backends, the fastest first."""
     engines = [
-        BackendFactory(kind, (ENGINE_PRECISION,), True, partial(_build_engines, kind))
+        BackendFactory(
+            kind,
+            (ENGINE_PRECISION,),
+            True,
+            partial(load_tensorrt, kind),
+            partial(_build_engines, kind),
+        )
         for kind in ENGINE_KINDS
     ]
     gpu = [
-        BackendFactory(kind.name, kind.precisions, True, partial(_build_gpu_backends, kind))
+        BackendFactory(
+            kind.name,
+            kind.precisions,
+            True,
+            kind.require_installed,
+            partial(_build_gpu_backends, kind),
+        )
         for kind in GPU_BACKENDS
     ]
     cpu = [
-        BackendFactory(kind.name, kind.precisions, False, partial(_build_cpu_backend, kind))
+        BackendFactory(
+            kind.name,
+            kind.precisions,
+            False,
+            kind.require_installed,
+            partial(_build_cpu_backend, kind),
+        )
         for kind in reversed(CPU_BACKENDS)
     ]
     return [*engines, *gpu, *cpu]
@@ -124,8 +143,8 @@ def _build_engines(kind: EngineKind, bundle: Bundle, options: BackendOptions) ->
 def _build_gpu_backends(
     kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, options: BackendOptions
 ) -> list[BuiltBackend]:
-    graph = bundle.graph(views=options.views, precision=options.precision)
     kind.require_installed()
+    graph = bundle.graph(views=options.views, precision=options.precision)
     device, indices = _select_gpus(options)
     return [
         BuiltBackend(
@@ -170,9 +189,8 @@ def _select_gpus(options: BackendOptions) -> tuple[type[Device], Sequence[int]]:
     indices = options.gpus or (0,)
     models = {device.gpu_by_index(index).name for index in indices}
     if len(models) > 1:
-        problem = (
-            f"are of several models ({', '.join(sorted(models))}), whose results differ slightly"
-        )
+        names = ", ".join(sorted(models))
+        problem = f"the GPUs are of several models ({names}), whose results differ slightly"
         raise BackendError(problem, "Use one model at a time.", about="gpus")
     return device, indices
 

@@ -10,20 +10,13 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.acceptance import check_acceptance
-from wmh_runtime.errors import (
-    BackendError,
-    BundleError,
-    InputError,
-    NoGpuError,
-    NotInstalledError,
-    WmhError,
-)
+from wmh_runtime.errors import BackendError, BundleError, InputError, WmhError
 from wmh_runtime.inference.backend_factory import (
-    ENGINE_PRECISION,
     BackendFactory,
     BackendOptions,
     backend_factories,
 )
+from wmh_runtime.inference.refusals import is_expected, no_backend_error
 from wmh_runtime.precision import Precision
 from wmh_runtime.tta import Views
 
@@ -80,8 +73,7 @@ def build_unverified(bundle: Bundle, name: str, options: BackendOptions) -> Sequ
         BackendError: it is not installed, or cannot be used here.
         BundleError: the bundle has no graph or engine for it.
     """
-    factory = _factory(parse_backend(name))
-    factory.require_compatible(options)
+    factory = _factory(name, options)
     return [built.backend for built in factory.build(bundle, options)]
 
 
@@ -106,13 +98,15 @@ def open_backends(bundle: Bundle, name: str, options: BackendOptions) -> Iterato
         if name == AUTO:
             yield _open_fastest(bundle, options, stack)
         else:
-            factory = _factory(name)
-            factory.require_compatible(options)
-            yield _open(bundle, factory, options, stack)
+            yield _open(bundle, _factory(name, options), options, stack)
 
 
-def _factory(name: str) -> BackendFactory:
+def _factory(name: str, options: BackendOptions) -> BackendFactory:
+    """Return the backend that the user named, if it is installed and fits the options."""
+    name = parse_backend(name)
     (factory,) = (factory for factory in backend_factories() if factory.name == name)
+    factory.require_installed()
+    factory.require_compatible(options)
     return factory
 
 
@@ -132,28 +126,13 @@ def _open_fastest(bundle: Bundle, options: BackendOptions, stack: ExitStack) -> 
                 continue
             stack.push(attempt.pop_all())
             return opened
-    for refusal in refusals.values():
-        if not isinstance(refusal, NotInstalledError):
-            raise refusal
-    *_, last = ["these options exclude each other", *refusals.values()]
-    needs_gpu = bool(options.gpus) or options.precision == ENGINE_PRECISION
-    where, advice = "", ""
-    if needs_gpu:
-        where = " on a GPU"
-        advice = (
-            "docs/gpu.md says what a GPU needs. Without a GPU, do not choose one, and take another"
-            " precision than fp16."
-        )
-    problem = f"no installed backend computes in {options.precision}{where}: {last}"
-    raise BackendError(problem, advice, about="backend")
+    raise no_backend_error(options, refusals)
 
 
 def _surprising(refusals: Mapping[str, WmhError]) -> list[str]:
     """Report backends that are installed and have their GPU, but cannot be used."""
     return [
-        f"{name} is not used: {error}"
-        for name, error in refusals.items()
-        if not isinstance(error, (NotInstalledError, NoGpuError))
+        f"{name} is not used: {error}" for name, error in refusals.items() if not is_expected(error)
     ]
 
 

@@ -45,7 +45,7 @@ def select_engine(
     max_slices = -(-batch_size // (len(VIEWS) // views))  # wmh-export counts those of eight views
     if max_slices > _DEFAULT_MAX_SLICES:
         settings.append(f"slices 1,{max_slices},{max_slices}")
-    advice = f"Build one with wmh-export engines: {', '.join(settings)}."
+    advice = f"Build an engine with wmh-export engines: {', '.join(settings)}."
     raise BundleError(problem, advice, about=bundle.folder)
 
 

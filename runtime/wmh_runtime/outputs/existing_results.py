@@ -101,6 +101,8 @@ def _differences(before: Settings, current: Settings, any_backend: bool) -> list
     old, new = before.model_dump(), current.model_dump()
     if any_backend:
         del new["backend"], new["device"]
+    if old["tta"] != new["tta"]:
+        del new["empty_slice_threshold"]  # it follows from the views
     old |= old.pop("output")
     new |= new.pop("output")
     return [f"{key} ({old[key]}, now {new[key]})" for key in new if old.get(key) != new[key]]

@@ -18,7 +18,6 @@ from wmh_runtime.figures.cell import grid_band, mark_directions, numbered_cell
 from wmh_runtime.figures.frame import Frame, find_frame
 from wmh_runtime.figures.page import (
     CONVENTION,
-    DISCLAIMER,
     FACT_COLOR,
     FACT_SIZE_PX,
     MARGIN_PX,
@@ -40,6 +39,7 @@ from wmh_runtime.figures.slice_selection import select_slices, slices_with_most_
 from wmh_runtime.figures.text import shorten_middle, wrap_lines
 from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.postprocessing.lesions import label_components
+from wmh_runtime.text import SHORT_INTENDED_USE
 
 COLUMNS = 6
 ROWS = 4
@@ -186,4 +186,5 @@ def _footer(masks: NDArray[np.bool_], shown: Sequence[int]) -> Image.Image:
         CONVENTION,
     ]
     lines = wrap_lines(notes, FACT_SEPARATOR, NOTE_SIZE_PX, TEXT_WIDTH_PX)
-    return text_band([Line(line, NOTE_SIZE_PX, NOTE_COLOR) for line in [*lines, DISCLAIMER]])
+    lines.append(SHORT_INTENDED_USE)
+    return text_band([Line(line, NOTE_SIZE_PX, NOTE_COLOR) for line in lines])

@@ -25,7 +25,12 @@ _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
 class Settings(StrictModel):
-    """What decides a result besides the scan: equal settings and versions give equal masks."""
+    """What decides a result besides the scan.
+
+    On one machine, equal settings and versions give equal masks. The number of threads, the batch
+    size and the model of the processor may change the last digits of a probability, and so single
+    voxels at the threshold. They are not settings: a run with other ones keeps existing results.
+    """
 
     model_id: str
     bundle: str

@@ -69,7 +69,7 @@ def test_the_engine_is_compiled_for_this_gpu(monkeypatch, kind):
 
     def compile_graph(*_, **target):
         targets.append(target)
-        return CompiledEngine(b"engine of slices", [])
+        return CompiledEngine(b"engine of slices", [], 0)
 
     monkeypatch.setattr(matmul_ceiling, "compile_graph", compile_graph)
     ceiling = measure_ceiling(kind, "fp16", None, 0)

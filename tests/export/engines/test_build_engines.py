@@ -306,7 +306,7 @@ class TestSelectEngine:
     def test_an_engine_that_does_not_match_is_rejected(self, opened, changes, message):
         with pytest.raises(BundleError, match=message) as raised:
             select_engine(opened, **self.request(**changes))
-        assert "Build one with wmh-export engines: runtime" in str(raised.value)
+        assert "Build an engine with wmh-export engines: runtime" in str(raised.value)
 
     def test_an_altered_or_missing_engine_is_an_error_only_when_used(self, opened, run_command):
         eight_view = opened.manifest.engines[1]

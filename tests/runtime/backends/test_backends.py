@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
 from torch import nn
 
+from tests.fakes import onnxruntime_gpu
 from tests.runtime.gpus import DEVICES, has_gpu, install_fake_gpus
 from tests.toys import TOY_SIZE_PX
 from tests.training_toys import small_recipe
@@ -17,6 +19,7 @@ from wmh_runtime.backends import onnx_graph, registry, tensorrt_engine
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.backends.gpu import driver as gpu_driver
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.backends.registry import GPU_BACKENDS, find_backend, installed_backends
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
@@ -228,7 +231,7 @@ def test_error_for_a_broken_graph_is_one_line(tmp_path, backend):
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend, OpenVinoBackend])
 def test_missing_library_error_says_how_to_install(toy_bundle, monkeypatch, backend):
     monkeypatch.setitem(sys.modules, backend.name, None)
-    with pytest.raises(BackendError, match=r"is not installed\. Run in the project's folder: pip"):
+    with pytest.raises(BackendError, match=r'is not installed\. Run: pip install "wmh-lora\[cpu'):
         backend.from_bundle(load_bundle(toy_bundle)).__enter__()
 
 
@@ -238,7 +241,7 @@ def test_backend_names_ignore_case():
 
 def test_find_backend_says_how_to_install(monkeypatch):
     monkeypatch.setattr(onnx_graph, "find_spec", lambda name: None)
-    with pytest.raises(NotInstalledError, match=r"openvino: is not installed\. .*openvino\]'"):
+    with pytest.raises(NotInstalledError, match=r"openvino is not installed\. .*openvino\]"):
         find_backend("openvino")
 
 
@@ -309,3 +312,36 @@ def test_openvino_sets_up_numpy_types_before_two_threads_use_it(toy_bundle, monk
     monkeypatch.setattr(openvino, "Type", RecordingType())
     with OpenVinoBackend.from_bundle(load_bundle(toy_bundle)):
         assert threads == [threading.current_thread().name]
+
+
+def test_onnxruntime_frees_its_session_and_logs_again_if_the_device_fails(toy_bundle, monkeypatch):
+    install_fake_gpus(monkeypatch)
+    graph = load_bundle(toy_bundle).folder / "graphs" / "8-view.fp32.onnx"
+
+    def no_device(index):
+        raise BackendError(f"there is no GPU {index}")
+
+    def no_memory(*_):
+        raise BackendError("too little free memory")
+
+    class FullDevice(DEVICES["fake"]):
+        allocate = no_memory
+
+    opened = []
+
+    class Session(onnxruntime_gpu.InferenceSession):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            opened.append(weakref.ref(self))
+
+    monkeypatch.setattr(onnxruntime_gpu, "InferenceSession", Session)
+    for device in (no_device, FullDevice):
+        backend = CudaProviderBackend(graph, SHAPE, device)
+        with pytest.raises(BackendError):
+            backend.__enter__()
+        assert onnxruntime_gpu.state.severity == 2  # warnings, the default
+        assert opened.pop()() is None
+    graph.write_bytes(b"not a graph")
+    with pytest.raises(BackendError, match="rejects the graph"):
+        CudaProviderBackend(graph, SHAPE, DEVICES["fake"]).__enter__()
+    assert onnxruntime_gpu.state.severity == 2

@@ -246,8 +246,8 @@ def test_any_thread_can_use_an_activated_device(device):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("cuda.bindings", "cuda-bindings: is not installed"),
-        ("pycuda", r"pip install '\.\[pycuda\]'"),
+        ("cuda.bindings", "cuda-bindings is not installed"),
+        ("pycuda", r'pip install "wmh-lora\[pycuda\]"'),
     ],
 )
 def test_missing_library_error_says_how_to_install(monkeypatch, module, message):
@@ -266,8 +266,23 @@ def test_without_a_driver_no_gpu_can_be_used(monkeypatch):
             kind.list_gpus()
 
 
-def test_pycuda_is_preferred_if_it_is_installed(monkeypatch):
-    monkeypatch.setattr(driver, "find_spec", lambda name: name)
-    assert driver.device_type() is PyCudaDevice
-    monkeypatch.setattr(driver, "find_spec", lambda name: None)
-    assert driver.device_type() is CudaDevice  # its error says how to install it
+@pytest.mark.parametrize(
+    ("installed", "kind"),
+    [
+        (["cuda.bindings", "pycuda"], CudaDevice),
+        (["cuda.bindings"], CudaDevice),
+        (["pycuda"], PyCudaDevice),
+        ([], CudaDevice),  # its error says how to install it
+    ],
+)
+@pytest.mark.parametrize("has_cuda_package", [True, False])
+def test_pycuda_is_used_only_if_it_alone_is_installed(
+    monkeypatch, installed, kind, has_cuda_package
+):
+    def find_spec(name):
+        if name == "cuda.bindings" and name not in installed and not has_cuda_package:
+            raise ModuleNotFoundError("No module named 'cuda'")
+        return name if name in installed else None
+
+    monkeypatch.setattr(driver, "find_spec", find_spec)
+    assert driver.device_type() is kind

@@ -225,7 +225,7 @@ def test_a_missing_library_is_reported_before_any_work(library, heads, run, monk
     status, said, errors = run()
     assert (status, said) == (2, "")
     assert f"{library} is not installed" in errors
-    assert "pip install '.[cpu,eval]'" in errors
+    assert 'pip install "wmh-lora[eval]"' in errors
     assert not (heads / "report").exists()
 
 

@@ -64,5 +64,5 @@ def test_four_evenly_spaced_scans_are_selected(tmp_path):
 def test_unusable_scans_raise_an_error(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         select_probe_scans(tmp_path / "none")
-    with pytest.raises(InputError, match="scans: have one channel, this network takes 2"):
+    with pytest.raises(InputError, match="scans: the scans have one channel, this network takes 2"):
         scan_probes([tmp_path], PREPROCESSING, channels=2)

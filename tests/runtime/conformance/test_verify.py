@@ -6,11 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from tests.toys import TOY_SIZE_PX, perfect_parity, write_head
+from tests.runtime.gpus import install_fake_gpus, with_engines
+from tests.toys import TOY_SIZE_PX, perfect_parity, write_head, write_toy_bundle
 from wmh_export.cli import main
+from wmh_runtime.backends import tensorrt_engine
 from wmh_runtime.backends.fake import FakeBackend
+from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
+from wmh_runtime.backends.tensorrt_engine import EngineBackend
 from wmh_runtime.bundle.bundle import Bundle, load_bundle
 from wmh_runtime.bundle.parity_record import TOLERANCES, Tolerance
 from wmh_runtime.cli.infer import main as infer
@@ -18,6 +22,8 @@ from wmh_runtime.conformance import acceptance
 from wmh_runtime.conformance.acceptance import check_acceptance
 from wmh_runtime.conformance.verify import verify
 from wmh_runtime.errors import BackendError
+from wmh_runtime.inference import backend_factory
+from wmh_runtime.inference.candidates import list_candidates
 from wmh_runtime.types import NetworkShape
 
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
@@ -25,8 +31,8 @@ SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 def test_verify_executes_every_graph_with_every_backend(toy_bundle):
     calls = []
-    backends = [OnnxRuntimeBackend, OpenVinoBackend]
-    measured = verify(load_bundle(toy_bundle), backends, [], calls.append, calls.append)
+    bundle = load_bundle(toy_bundle)
+    measured = verify(bundle, list_candidates(bundle, "", ()), [], calls.append, calls.append)
     assert calls == measured
     assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
     assert {p.backend.split()[0] for p in measured} == {"onnxruntime", "openvino"}
@@ -41,12 +47,12 @@ def ignore(_message):
 
 def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeypatch):
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=3)
-    both = [OnnxRuntimeBackend, OpenVinoBackend]
+    bundle = load_bundle(toy_bundle)
     execute = OpenVinoBackend._execute
     monkeypatch.setattr(
         OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.5)
     )
-    measured = verify(load_bundle(toy_bundle), both, [scan], ignore, ignore)
+    measured = verify(bundle, list_candidates(bundle, "", ()), [scan], ignore, ignore)
     on_scans = {(p.library, p.precision, p.views): p for p in measured if p.data == "scans"}
     assert ("onnxruntime", "fp32", 1) not in on_scans  # would compare the graph with itself
     assert not on_scans["onnxruntime", "fp32", 8].violation
@@ -56,7 +62,9 @@ def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeyp
 def test_scans_without_lesions_are_skipped_with_a_warning(toy_bundle, tmp_path):
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
     warned = []
-    measured = verify(load_bundle(toy_bundle), [OnnxRuntimeBackend], [scan], ignore, warned.append)
+    bundle = load_bundle(toy_bundle)
+    candidates = list_candidates(bundle, "onnxruntime", ())
+    measured = verify(bundle, candidates, [scan], ignore, warned.append)
     assert warned == ["no lesion is found in the scans: compared on phantoms only"]
     assert {p.data for p in measured} == {"phantoms"}
 
@@ -89,6 +97,103 @@ def test_verify_command_rejects_an_unknown_backend(toy_bundle, run_command):
     status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "cuda")
     assert status == 2
     assert "there is no backend cuda" in errors
+
+
+GPU_BACKENDS = {  # with the precisions that it is compared in
+    "rtx": ["fp16"],
+    "tensorrt": ["fp16"],
+    "onnxruntime-cuda": ["fp32", "fp16"],
+    "onnxruntime-tensorrt": ["fp16"],
+}
+
+
+@pytest.mark.parametrize("name", GPU_BACKENDS)
+def test_verify_command_on_a_gpu(toy_bundle, run_command, name, monkeypatch, tmp_path):
+    monkeypatch.setattr(backend_factory, "device_type", lambda: CudaDevice)
+    monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
+    install_fake_gpus(monkeypatch)
+    with_engines(with_engines(load_bundle(toy_bundle), "rtx"), "tensorrt")
+    call = (main, "verify", toy_bundle, "--backend", name.upper(), "--device")
+    status, output, errors = run_command(*call, 1)
+    assert (status, errors) == (0, "")
+    compared = [line for line in output.splitlines() if "mask Dice 1.0000" in line]
+    expected = [f"{precision}, {views}" for precision in GPU_BACKENDS[name] for views in "18"]
+    assert [line[:7] for line in compared] == expected
+    assert all(f"{name} " in line and " on Fake" in line for line in compared)
+    assert f"{len(expected)} comparisons within tolerance" in output
+    unused = [kind for kind in ("rtx", "tensorrt") if kind != name]
+    assert f"engines of {' and '.join(unused)} were not executed" in output
+    status, _, errors = run_command(*call, 2)
+    assert (status, errors.split(".")[0]) == (2, "error: --device: there is no GPU 2")
+
+
+def test_verify_command_fails_if_an_engine_differs(toy_bundle, run_command, monkeypatch, tmp_path):
+    monkeypatch.setattr(backend_factory, "device_type", lambda: CudaDevice)
+    monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
+    install_fake_gpus(monkeypatch)
+    with_engines(load_bundle(toy_bundle), "rtx")
+    submit = EngineBackend._submit
+    monkeypatch.setattr(
+        EngineBackend, "_submit", lambda self, batch: lambda: 0.5 * submit(self, batch)()
+    )
+    status, _, errors = run_command(main, "verify", toy_bundle, "--backend", "rtx")
+    assert status == 1
+    assert "fp16 on rtx" in errors
+    assert "mask Dice is 0.0000, at least 0.999 is required" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--device", 0), "--device: CPU backends take no GPU. Leave it out, or choose another"),
+        (("--backend", "openvino", "--device", 0), "--device: CPU backends take no GPU."),
+        (("--backend", "auto"), "--backend: there is no backend auto. Choose from: rtx, tensorrt"),
+        (("--backend", "rtx"), "has no 8-view fp16 graph, only 1-view fp32, 8-view fp32."),
+        (("--backend", "tensorrt"), "has no 8-view fp16 graph"),
+    ],
+)
+def test_verify_command_with_wrong_options_is_one_line(toy_bundle, run_command, options, says):
+    status, output, errors = run_command(main, "verify", toy_bundle, *options)
+    assert (status, output) == (2, "")
+    assert says in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("build", "FOLDER/none", "--out", "FOLDER/out"), "none: is not a checkpoint folder."),
+        (("build", "FOLDER/bundle", "--out", "FOLDER/out"), "bundle: is not a checkpoint folder."),
+        (("build", "FOLDER/binary", "--out", "FOLDER/out"), "checkpoint.json: is not a text file."),
+        (("build", "FOLDER/none", "--out", "FOLDER"), "already exists. Choose another folder"),
+        (("engines", "FOLDER", "--runtime", "rtx"), "is a folder without manifest.json."),
+        (("engines", "FOLDER/none", "--runtime", "rtx"), "none: is not a bundle folder."),
+        (("verify", "FOLDER/none"), "none: is not a bundle folder. Give a folder written by"),
+        (("verify", "FOLDER"), "is a folder without manifest.json. Give a folder written by"),
+        (("verify", ""), "error: .: is a folder without manifest.json."),
+        (("inspect", "FOLDER/none"), "none: is not a bundle folder."),
+        (
+            ("verify", "FOLDER/two", "--scans", "FOLDER/scans"),
+            "--scans: the scans have one channel",
+        ),
+        (("verify", "FOLDER/two", "--scans", "FOLDER/none"), "none: does not exist."),
+    ],
+)
+def test_export_commands_on_wrong_input_are_one_line(
+    toy_bundle, tmp_path, run_command, monkeypatch, arguments, says
+):
+    write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "checkpoint.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    call = [argument.replace("FOLDER", str(tmp_path)) for argument in arguments]
+    status, _, errors = run_command(main, *call)
+    assert status == 2
+    assert says in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_verify_and_inspect_run_without_pytorch_and_onnx(toy_bundle):

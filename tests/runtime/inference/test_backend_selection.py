@@ -1,6 +1,7 @@
 """Which backend executes: the one that was named, or the fastest that can, and why."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.conformance import acceptance
-from wmh_runtime.errors import BackendError, BundleError, InputError
+from wmh_runtime.errors import BackendError, BundleError, InputError, NotInstalledError
 from wmh_runtime.inference import backend_factory
 from wmh_runtime.inference.backend_factory import BackendOptions
-from wmh_runtime.inference.backend_selection import open_backends
+from wmh_runtime.inference.backend_selection import build_unverified, open_backends
 
 FP32 = BackendOptions(views=8, precision="fp32")
 FP16 = BackendOptions(views=8, precision="fp16")
@@ -82,19 +83,120 @@ def test_without_a_fitting_engine_the_error_says_how_to_build_one(bundle, gpus):
     bundle = type(bundle)(bundle.folder, manifest.model_copy(update={"engines": other}))
     onnxruntime_gpu.state.falls_back = True
     with pytest.raises(
-        BundleError,
-        match=r"this GPU is sm89\. Build one with wmh-export engines: runtime",
+        BackendError,
+        match=r"engine was built for sm120, this GPU is sm89; tensorrt: .*\."
+        r" Build an engine with wmh-export engines: runtime rtx, targets sm89\.$",
     ):
         name_and_rest(bundle, "auto", FP16)
 
 
+NO_CUDA = "onnxruntime-cuda: the installed ONNX Runtime has no CUDAExecutionProvider"
+NO_TENSORRT = "onnxruntime-tensorrt: the installed ONNX Runtime has no TensorrtExecutionProvider"
+INSTALL_CUDA = (
+    'With an NVIDIA GPU, run: pip uninstall onnxruntime onnxruntime-gpu. Run: pip install "wmh-lora'
+    '[cuda]"'
+)
+
+
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
 @pytest.mark.parametrize(
-    "wanted", [FP16, BackendOptions(8, "fp32", gpus=(0,))], ids=["fp16", "device"]
+    ("options", "missing", "says"),
+    [
+        (
+            BackendOptions(8, "fp32", gpus=(0,)),
+            (),
+            f"gpus: no backend computes in fp32 on GPU 0 here ({NO_CUDA})."
+            f" To run on the CPU, give no GPU index. {INSTALL_CUDA}",
+        ),
+        (
+            FP16,
+            (),
+            "precision: no backend computes in fp16 here (rtx: the library tensorrt_rtx is not"
+            " installed; tensorrt: the library tensorrt is not installed;"
+            f" {NO_CUDA}; {NO_TENSORRT}). To run on the CPU, choose precision fp32. {INSTALL_CUDA}",
+        ),
+        (
+            BackendOptions(8, "fp16", gpus=(0, 1)),
+            ("onnxruntime",),
+            "gpus: no backend computes in fp16 on GPU 0, 1 here (rtx: the library tensorrt_rtx is"
+            " not installed; tensorrt: the library tensorrt is not installed; onnxruntime-cuda,"
+            " onnxruntime-tensorrt: the library onnxruntime is not installed). To run on the CPU,"
+            f" give no GPU index and choose precision fp32. {INSTALL_CUDA}",
+        ),
+        (
+            FP32,
+            ("onnxruntime", "openvino"),
+            "backend: no backend computes in fp32 here (onnxruntime-cuda, onnxruntime: the library"
+            " onnxruntime is not installed; openvino: the library openvino is not installed)."
+            ' Run: pip install "wmh-lora[cpu]"',
+        ),
+        (
+            BackendOptions(8, "bf16"),
+            ("onnxruntime", "openvino"),
+            "precision: no backend computes in bf16 here (openvino: the library openvino is not"
+            ' installed). Run: pip install "wmh-lora[cpu,openvino]"',
+        ),
+        (
+            BackendOptions(8, "int8", gpus=(0,)),
+            (),
+            "gpus: no backend computes in int8 on GPU 0. Choose another precision: fp16, fp32.",
+        ),
+        (
+            BackendOptions(8, "fp16", threads=2),
+            (),
+            "precision: no backend computes in fp16 on the CPU."
+            " Choose another precision: fp32, bf16, int8, int8+bf16.",
+        ),
+        (
+            BackendOptions(8, "fp32", gpus=(0,), threads=2),
+            (),
+            "gpus: a backend runs either on GPUs or on CPU threads. Choose one of them.",
+        ),
+    ],
 )
-def test_options_for_a_gpu_do_not_fall_back_to_the_cpu(bundle, wanted, monkeypatch):
-    with pytest.raises(BackendError, match=r"no GPU can be used|is not? installed|has no CUDA"):
-        name_and_rest(bundle, "auto", wanted)
+def test_without_a_fitting_backend_the_error_names_wish_reasons_and_remedy(
+    bundle, options, missing, says, monkeypatch
+):
+    for module in ("tensorrt_rtx", "tensorrt", *missing):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendError) as raised:
+        name_and_rest(bundle, "auto", options)
+    assert str(raised.value) == says
+
+
+def test_without_a_gpu_the_error_advises_to_check_the_driver(bundle, gpus):
+    no_device = cuda_runtime.cudaError_t.cudaErrorNoDevice
+    cuda_runtime.failures["cudaGetDeviceCount"] = no_device
+    with pytest.raises(BackendError) as raised:
+        name_and_rest(bundle, "auto", FP16)
+    assert str(raised.value) == (
+        "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda,"
+        " onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run on the CPU, choose"
+        " precision fp32. With an NVIDIA GPU, check the driver with nvidia-smi."
+    )
+
+
+@pytest.mark.parametrize(
+    "open_backend",
+    [lambda *args: open_backends(*args).__enter__(), build_unverified],
+    ids=["open", "build"],
+)
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("rtx", "tensorrt_rtx"),
+        ("tensorrt", "tensorrt"),
+        ("onnxruntime-cuda", "onnxruntime"),
+        ("openvino", "openvino"),
+    ],
+)
+def test_a_backend_that_is_not_installed_says_so_before_anything_else(
+    bundle, open_backend, name, module, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    impossible = BackendOptions(8, "fp32" if name in ("rtx", "tensorrt") else "fp16", threads=2)
+    with pytest.raises(NotInstalledError, match=f"{name}: the library {module} is not installed"):
+        open_backend(bundle, name, impossible)
 
 
 @pytest.mark.parametrize("name", ["rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"])
@@ -146,7 +248,9 @@ def test_impossible_options_are_one_line(bundle, gpus, name, wanted, says):
 
 def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
     monkeypatch.setattr(cuda_runtime, "names", [b"RTX 4060", b"RTX 4090"])
-    with pytest.raises(BackendError, match=r"gpus: are of several models \(RTX 4060, RTX 4090"):
+    with pytest.raises(
+        BackendError, match=r"gpus: the GPUs are of several models \(RTX 4060, RTX 4090"
+    ):
         name_and_rest(bundle, "onnxruntime-cuda", BackendOptions(8, "fp32", gpus=(0, 1)))
 
 

@@ -330,3 +330,17 @@ def test_the_error_names_a_missing_file(scans, tmp_path):
     scans[0].references[0].unlink()
     with pytest.raises(InputError, match=r"sub-00_label-WMH_mask\.nii\.gz: cannot be read"):
         open_cache(scans, PREPROCESSING, tmp_path / "cache")
+
+
+class LaterPreprocessing(Preprocessing):
+    """The preprocessing of a later version, with a new optional field."""
+
+    novelty: int = 0
+
+
+def test_a_new_optional_field_of_the_preprocessing_keeps_the_cache(scans):
+    settings = {"pixel_size_mm": 4, "size_px": 32, "clip_percentiles": (0, 100)}
+    key = scan_key(scans[0], Preprocessing(**settings))
+    assert scan_key(scans[0], LaterPreprocessing(**settings)) == key
+    assert scan_key(scans[0], LaterPreprocessing(**settings, novelty=1)) != key
+    assert scan_key(scans[0], Preprocessing(**settings | {"size_px": 64})) != key

@@ -14,6 +14,7 @@ from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, lora_recipe, small_recipe, write_small_pretrained
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata, load_network
+from wmh_train.loop import fit as fit_module
 from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import Losses
@@ -70,7 +71,7 @@ def with_schedule(**changes) -> Recipe:
 
 def test_training_improves_dice_and_reports_progress(heads, cache, tmp_path):
     listener = Listener()
-    recipe = with_schedule(epochs=20, restart_epochs=19)
+    recipe = with_schedule(epochs=20, restart_epochs=19.5)
     metadata = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     assert listener.preprocessed[-1] == (8, 8)
     assert listener.lines == [
@@ -315,3 +316,25 @@ def test_processes_that_are_not_connected_are_detected(monkeypatch):
     monkeypatch.setattr("wmh_train.loop.distributed.Accelerator", lambda **_: one_process)
     with pytest.raises(RecipeError, match="2 processes were launched, but accelerate found 1"):
         open_accelerator(small_recipe())
+
+
+class LaterSchedule(ScheduleSettings):
+    novelty: int = 0
+
+
+class LaterRecipe(Recipe):
+    """The recipe of a later version, with new optional fields, one of them in a table."""
+
+    schedule: LaterSchedule = LaterSchedule()
+    novelty: int = 0
+
+
+def test_new_optional_fields_of_the_recipe_keep_the_identity_of_a_training(heads):
+    split = fit_data(heads, small_recipe()).split
+    settings = small_recipe().model_dump()
+    identity = fit_module._identity(Recipe(**settings), split, None, {})
+    assert fit_module._identity(LaterRecipe(**settings), split, None, {}) == identity
+    changed = LaterRecipe(**settings, novelty=1)
+    assert fit_module._identity(changed, split, None, {}) != identity
+    changed = LaterRecipe(**settings | {"schedule": settings["schedule"] | {"novelty": 1}})
+    assert fit_module._identity(changed, split, None, {}) != identity

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from tests.training_toys import small_recipe
-from wmh_train.loop.schedule import learning_rate
-from wmh_train.recipe.recipe import OptimizerSettings, ScheduleSettings
+from wmh_train.loop.schedule import learning_rate, schedule_warning
+from wmh_train.recipe.recipe import (
+    OptimizerSettings,
+    ScheduleSettings,
+    load_recipe,
+    shipped_recipes,
+)
 
 
 def recipe(*, highest, lowest, warmup, restart):
@@ -51,3 +56,30 @@ def test_every_step_equals_that_of_pytorchs_schedulers():
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert learning_rate(0, 3, recipe(highest=1.0, lowest=0.0, warmup=0, restart=1)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("warmup", "restart", "percent"),
+    [
+        (1, 8, 0),  # nine epochs: the training ends with the first cycle
+        (1, 4, 0),  # or with the second
+        (1, 12, 25),  # after two thirds of it: (1 + cos(2π / 3)) / 2
+        (1, 24, 75),  # after a third: (1 + cos(π / 3)) / 2
+        (1, 6, 75),  # after a third of the second
+        (1, 800, 100),
+    ],
+)
+def test_a_learning_rate_that_is_high_at_the_end_is_warned_of(warmup, restart, percent):
+    settings = recipe(highest=1.0, lowest=0.0, warmup=warmup, restart=restart)
+    warning = schedule_warning(settings)
+    if percent < 60:
+        assert warning == ""
+    else:
+        assert f"still {percent}% of its highest value at the end" in warning
+        assert f"epochs is 9, schedule.restart_epochs {restart}; set" in warning
+        assert warning.endswith("set schedule.restart_epochs to 8")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_shipped_recipes_end_at_a_low_learning_rate(name):
+    assert schedule_warning(load_recipe(name)) == ""

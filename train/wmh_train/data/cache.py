@@ -32,7 +32,7 @@ from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
-from wmh_runtime.schema import StrictModel
+from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
 
 _FORMAT = 1  # increase it if the same scan and preprocessing give different files
@@ -149,10 +149,12 @@ def open_cache(
 def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
     """Return a hash of the preprocessing and the content of a scan's files, not of their names.
 
+    Preprocessing is hashed without default values.
+
     Raises:
         InputError: a file cannot be read.
     """
-    parts = [f"format {_FORMAT}", preprocessing.model_dump_json()]
+    parts = [f"format {_FORMAT}", json_without_defaults(preprocessing)]
     for kind, paths in (("image", scan.channels), ("mask", scan.references)):
         for path in paths:
             try:

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
 from wmh_train.cost import require_memory
@@ -35,6 +36,7 @@ from wmh_train.loop.checkpoint_writer import (
 from wmh_train.loop.distributed import open_accelerator, processes_per_device
 from wmh_train.loop.history import HistoryWriter
 from wmh_train.loop.resume import ResumeFile, TrainingState
+from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.pretrained import PretrainedWeights
@@ -115,6 +117,8 @@ def fit(
         return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
+    if accelerator.is_main_process and (warning := schedule_warning(recipe)):
+        listener.warning(warning)
     require_memory(recipe, accelerator.device, processes_per_device(accelerator))
     state = resume_file.load(identity, accelerator.num_processes)
     training, validation = _open_slices(
@@ -159,10 +163,10 @@ def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
 def _identity(
     recipe: Recipe, split: Split, pretrained: PretrainedWeights | None, keys: dict[str, str]
 ) -> str:
-    """Return a hash of all inputs of a training."""
+    """Return a hash of all inputs of a training, without default values."""
     parts = (
-        recipe.model_dump_json(),
-        split.model_dump_json(),
+        json_without_defaults(recipe),
+        json_without_defaults(split),
         pretrained.identity.sha256 if pretrained is not None else "",
         *(f"{name} {key}" for name, key in sorted(keys.items())),
     )

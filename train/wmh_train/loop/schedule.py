@@ -6,6 +6,9 @@ import math
 
 from wmh_train.recipe.recipe import Recipe
 
+_HIGH_AT_END = 0.6  # share of the highest learning rate
+_MANY_STEPS = 1000  # per epoch, to compute the last learning rate before their number is known
+
 
 def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Return the learning rate of an optimizer step.
@@ -26,3 +29,18 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     period = max(1, round(schedule.restart_epochs * steps_per_epoch))
     t = (step - warmup) % period
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * t / period)) / 2
+
+
+def schedule_warning(recipe: Recipe) -> str:
+    """Return a warning if the training ends at a high learning rate; empty if it does not."""
+    schedule = recipe.schedule
+    last = learning_rate(schedule.epochs * _MANY_STEPS - 1, _MANY_STEPS, recipe)
+    share = last / recipe.optimizer.learning_rate
+    if share <= _HIGH_AT_END:
+        return ""
+    cycle = schedule.epochs - schedule.warmup_epochs
+    return (
+        f"the learning rate is still {share:.0%} of its highest value at the end of the training:"
+        f" schedule.epochs is {schedule.epochs}, schedule.restart_epochs"
+        f" {schedule.restart_epochs:g}; set schedule.restart_epochs to {cycle:g}"
+    )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.text import install_advice
 from wmh_train.recipe.recipe import EncoderSettings
 
 _PRIVATE_NAME = "_wmh_segment_anything_modeling"
@@ -89,7 +90,7 @@ def modeling() -> ModuleType:
     """
     package = importlib.util.find_spec("segment_anything")
     if package is None or package.origin is None:
-        raise RecipeError("segment-anything is not installed", "Run: pip install segment-anything")
+        raise RecipeError("segment-anything is not installed", install_advice("train"))
     folder = package.origin.removesuffix("__init__.py") + "modeling"
     spec = importlib.util.spec_from_file_location(
         _PRIVATE_NAME, f"{folder}/__init__.py", submodule_search_locations=[folder]

@@ -39,8 +39,8 @@ class CudaDevice(Device):
         try:
             from cuda.bindings import runtime
         except ImportError as error:
-            advice = "Run: pip install cuda-bindings"
-            raise NotInstalledError("is not installed", advice, about="cuda-bindings") from error
+            problem, advice = "cuda-bindings is not installed", "Run: pip install cuda-bindings"
+            raise NotInstalledError(problem, advice) from error
         status, count = runtime.cudaGetDeviceCount()
         if status != runtime.cudaError_t.cudaSuccess or not count:
             raise NoGpuError(

@@ -10,8 +10,19 @@ from wmh_runtime.backends.gpu.pycuda import PyCudaDevice
 
 
 def device_type() -> type[Device]:
-    """Return the device class of PyCUDA if PyCUDA is installed, else that of cuda-bindings."""
-    return PyCudaDevice if find_spec("pycuda") is not None else CudaDevice
+    """Return the device class of cuda-bindings; that of PyCUDA if PyCUDA alone is installed.
+
+    PyCUDA has no CUDA graphs, and other programs may have installed it.
+    """
+    only_pycuda = _is_installed("pycuda") and not _is_installed("cuda.bindings")
+    return PyCudaDevice if only_pycuda else CudaDevice
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that would contain it
+        return False
 
 
 def find_gpus() -> list[Gpu]:

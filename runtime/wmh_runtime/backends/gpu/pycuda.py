@@ -10,6 +10,7 @@ import numpy as np
 
 from wmh_runtime.backends.gpu.device import Device, Event, Gpu
 from wmh_runtime.errors import BackendError, DeviceLostError, NoGpuError, NotInstalledError
+from wmh_runtime.text import install_advice
 from wmh_runtime.types import Floats
 
 
@@ -144,8 +145,7 @@ def _load_driver() -> Any:
     try:
         import pycuda.driver as cuda
     except ImportError as error:
-        advice = "Run in the project's folder: pip install '.[pycuda]'"
-        raise NotInstalledError("is not installed", advice, about="pycuda") from error
+        raise NotInstalledError("PyCUDA is not installed", install_advice("pycuda")) from error
     try:
         cuda.init()
     except cuda.Error as error:

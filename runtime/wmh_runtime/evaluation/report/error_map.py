@@ -16,7 +16,6 @@ from wmh_runtime.figures.cell import grid_band, mark_directions, numbered_cell
 from wmh_runtime.figures.frame import find_frame
 from wmh_runtime.figures.page import (
     CONVENTION,
-    DISCLAIMER,
     FACT_COLOR,
     FACT_SIZE_PX,
     MARGIN_PX,
@@ -36,6 +35,7 @@ from wmh_runtime.figures.slice_overlay import cell_shape, draw_gray, stretch_mas
 from wmh_runtime.figures.slice_selection import slices_with_most_lesion
 from wmh_runtime.figures.text import shorten_middle, wrap_lines
 from wmh_runtime.figures.window import Window, find_window
+from wmh_runtime.text import SHORT_INTENDED_USE
 from wmh_runtime.types import Floats, Mask
 
 # From the palette of Okabe and Ito (2008), safe for color-blind readers: lightness differs too.
@@ -138,7 +138,8 @@ def error_page(
     )
     draw_legend(header, LEGEND, FACT_SIZE_PX)
     note = f"The number is that of the slice, counted from 1 at the most inferior; {CONVENTION}"
-    footer = text_band([Line(text, NOTE_SIZE_PX, NOTE_COLOR) for text in (note, DISCLAIMER)])
+    notes = (note, SHORT_INTENDED_USE)
+    footer = text_band([Line(text, NOTE_SIZE_PX, NOTE_COLOR) for text in notes])
     return stack_bands([header, *bands, footer])
 
 

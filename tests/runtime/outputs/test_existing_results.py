@@ -1,0 +1,28 @@
+"""The settings that differ are named in words of the user."""
+
+from wmh_runtime.outputs.existing_results import _differences
+from wmh_runtime.outputs.sidecar import Settings
+from wmh_runtime.postprocessing.lesions import Output
+
+
+def settings(**changes):
+    facts = {
+        "model_id": "1",
+        "bundle": "toy",
+        "output": Output(name="wmh", threshold=0.5, min_lesion_mm3=3),
+        "backend": "openvino",
+        "device": "cpu",
+        "precision": "fp32",
+        "tta": "full",
+    }
+    return Settings(**facts | changes)
+
+
+def test_the_threshold_of_empty_slices_is_named_only_if_it_alone_differs():
+    adaptive = settings(tta="adaptive", empty_slice_threshold=0.0235)
+    assert _differences(adaptive, settings(), any_backend=False) == ["tta (adaptive, now full)"]
+    assert _differences(settings(), adaptive, any_backend=True) == ["tta (full, now adaptive)"]
+    other = settings(tta="adaptive", empty_slice_threshold=0.03)
+    assert _differences(adaptive, other, any_backend=False) == [
+        "empty_slice_threshold (0.0235, now 0.03)"
+    ]

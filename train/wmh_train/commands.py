@@ -1,0 +1,272 @@
+"""What the commands of `wmh-train` do, and what they print."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.progress import Progress as Bar
+
+from wmh_runtime.bundle.manifest import Calibration
+from wmh_runtime.cli import console
+from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
+from wmh_runtime.evaluation.statistics import ScoredCase
+from wmh_runtime.text import count_noun
+from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
+from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
+from wmh_train.cost import Footprint, estimate_footprint
+from wmh_train.cross_validation import FoldListener, report_name
+from wmh_train.cross_validation import cross_validate as train_folds
+from wmh_train.data.annotated import Dataset
+from wmh_train.data.layouts import find_dataset
+from wmh_train.data.split import split_scans
+from wmh_train.loop.distributed import is_main_process, require_one_process
+from wmh_train.loop.fit import FitData, FitListener
+from wmh_train.loop.fit import fit as train
+from wmh_train.loop.training_loop import EpochReport, StepReport
+from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
+from wmh_train.recipe.recipe import Recipe, load_recipe
+
+
+def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path | None) -> None:
+    """Train a network and write its checkpoint."""
+    loaded = load_recipe(recipe)
+    dataset = _find_scans(data, loaded)
+    split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
+    fit_data = FitData(dataset.name, dataset.scans, split)
+    with console.progress_bar() as bar:
+        metadata = train(
+            loaded, fit_data, out, _read_weights(pretrained), _FitDisplay(bar), cache=cache
+        )
+    if is_main_process():
+        _print_result(metadata, out)
+        _print_next(f"wmh-train calibrate {out} --data {data}", pretrained)
+
+
+def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
+    """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
+    require_one_process("calibration")
+    metadata = load_metadata(checkpoint)
+    if not metadata.finished:
+        console.print_warning(f"this training is not finished; calibrating epoch {metadata.epoch}")
+    dataset = _find_scans(data, metadata.recipe)
+    with console.progress_bar() as bar:
+        task = bar.add_task("calibrating", total=len(metadata.split.validation))
+        calibration = calibrate_checkpoint(
+            checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
+        )
+    _print_calibration(calibration)
+    _print_next(f"wmh-export build {checkpoint} --out bundles/{checkpoint.name}", pretrained)
+
+
+def cross_validate(
+    recipe: str, data: Path, out: Path, folds: int, pretrained: Path | None, cache: Path | None
+) -> None:
+    """Train, calibrate and test one network per fold, and report the scores of all scans."""
+    loaded = load_recipe(recipe)
+    dataset = _find_scans(data, loaded)
+    with console.progress_bar() as bar:
+        evaluations = train_folds(
+            loaded,
+            dataset,
+            folds,
+            out,
+            _read_weights(pretrained),
+            _FoldDisplay(bar),
+            cache=cache,
+        )
+    for output, evaluation in evaluations.items():
+        dice = evaluation.overall.averages["dice"]
+        console.print_line(
+            f"{output}: mean Dice {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}] over"
+            f" {evaluation.overall.count} scans, each segmented by a network not trained on it."
+            f" Report: {out / report_name(output) / SUMMARY_NAME}"
+        )
+
+
+def describe(recipe: str) -> None:
+    """Print the cost of a recipe: parameters, checkpoint, operations, memory."""
+    loaded = load_recipe(recipe)
+    for name, value in _description(loaded, estimate_footprint(loaded)):
+        console.print_line(f"{name:<22} {value}")
+
+
+def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
+    counts, preprocessing = cost.parameters, recipe.preprocessing
+    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
+    return [
+        ("recipe", recipe.name),
+        (
+            "slices",
+            f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
+            f" {preprocessing.pixel_size_mm:g} mm, field of view {side_mm:g} mm",
+        ),
+        ("parameters", f"{counts.total:>12,}"),
+        ("  frozen", f"{counts.frozen:>12,}"),
+        ("  encoder, trained", f"{counts.encoder:>12,}"),
+        ("  LoRA", f"{counts.lora:>12,}"),
+        ("  channel adapter", f"{counts.adapter:>12,}"),
+        ("  decoder", f"{counts.decoder:>12,}"),
+        (
+            "trained",
+            f"{counts.trained:>12,}  {counts.trained / 1e6:.2f} M of {counts.total / 1e6:.1f} M,"
+            f" {counts.trained_share:.1%}",
+        ),
+        ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
+        ("operations", f"{cost.flops_per_view / 1e9:.1f} GFLOP per view of a slice, as exported"),
+        (
+            "training memory",
+            f"about {cost.training_bytes / 1e9:.1f} GB with micro-batches of"
+            f" {recipe.schedule.micro_batch_size} slices",
+        ),
+        ("training time", "depends on the computer: wmh-train fit shows it after its first steps"),
+    ]
+
+
+def _find_scans(data: Path, recipe: Recipe) -> Dataset:
+    dataset = find_dataset(data, recipe.channels, recipe.outputs)
+    if is_main_process():
+        if dataset.unannotated:
+            console.print_warning(
+                f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
+                f" such as {dataset.unannotated[0]}"
+            )
+        for note in dataset.notes:
+            console.print_warning(note)
+    return dataset
+
+
+def _read_weights(pretrained: Path | None) -> PretrainedWeights | None:
+    return None if pretrained is None else read_pretrained(pretrained)
+
+
+def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
+    counts = metadata.provenance
+    console.print_line(
+        f"{counts.trained_parameters:,} of {counts.parameters:,} parameters trained. Best epoch"
+        f" {metadata.epoch}, validation Dice {metadata.validation.mean:.3f}."
+        f" Checkpoint: {out} ({weights_path(out, metadata).stat().st_size / 1e6:.1f} MB)"
+    )
+
+
+def _print_next(command: str, pretrained: Path | None) -> None:
+    option = f" --pretrained {pretrained}" if pretrained is not None else ""
+    console.print_line(f"Next: {command}{option}")
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    for point in calibration.operating_points:
+        for output, dice, f1 in zip(
+            point.outputs, point.mean_dice, point.mean_lesion_f1, strict=True
+        ):
+            console.print_line(
+                f"{output.name}, {count_noun(point.views, 'view')}: threshold"
+                f" {output.threshold:g}, minimum"
+                f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
+                f" on {count_noun(calibration.scans, 'validation scan')}"
+            )
+    for warning in sweep_warnings(calibration):
+        console.print_warning(warning)
+
+
+_ESTIMATE_AFTER_STEPS = 3  # after the first one
+
+
+class _FitDisplay(FitListener):
+    """Shows progress bars for preprocessing and training, and prints a line per epoch."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._preprocessing = bar.add_task("preprocessing", total=None, visible=False)
+        self._training = bar.add_task("training", total=None, visible=False)
+        self._first_step: tuple[int, float] | None = None  # its number, and when it was done
+        self._has_estimate = False
+
+    def preprocessing(self, done: int, total: int) -> None:
+        self._bar.update(self._preprocessing, completed=done, total=total, visible=done < total)
+
+    def warning(self, line: str) -> None:
+        console.print_warning(line)
+
+    def info(self, line: str) -> None:
+        console.print_line(line)
+
+    def step(self, report: StepReport) -> None:
+        self._bar.update(
+            self._training,
+            completed=report.step,
+            total=report.steps,
+            visible=True,
+            description=f"training, loss {report.losses['total']:.3f}",
+        )
+        self._estimate(report)
+
+    def _estimate(self, report: StepReport) -> None:
+        """Print the time of a step and of the training, once; the first step is slower."""
+        now = time.monotonic()
+        if self._first_step is None:
+            self._first_step = report.step, now
+        first, began = self._first_step
+        steps = report.step - first
+        if self._has_estimate or steps < _ESTIMATE_AFTER_STEPS:
+            return
+        self._has_estimate = True
+        seconds_per_step = (now - began) / steps
+        minutes_left = seconds_per_step * (report.steps - report.step) / 60
+        console.print_line(
+            f"a step takes {seconds_per_step:.2g} s; about {minutes_left:.0f} min left,"
+            " and the time of the validations"
+        )
+
+    def epoch(self, report: EpochReport) -> None:
+        losses, validation = report.losses, report.validation
+        parts = ", ".join(
+            f"{name} {value:.3f}" for name, value in losses.items() if name != "total" and value
+        )
+        sites = ", ".join(f"{site} {value:.3f}" for site, value in validation.by_site.items())
+        console.print_line(
+            f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
+            f" validation Dice {validation.mean:.3f}"
+            + (f" ({sites})" if len(validation.by_site) > 1 else "")
+            + (", best so far" if report.is_best else "")
+            + f", {report.seconds / 60:.1f} min, about {_minutes_left(report):.0f} min left"
+        )
+
+
+def _minutes_left(report: EpochReport) -> float:
+    return report.seconds / 60 / report.epoch * (report.epochs - report.epoch)
+
+
+class _FoldDisplay(FoldListener):
+    """Shows the training of each fold, then a progress bar for calibration and test."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None, visible=False)
+
+    def fold(self, fold: int, folds: int) -> FitListener:
+        console.print_line(f"fold {fold} of {folds}")
+        return _FitDisplay(self._bar)
+
+    def calibrating(self, done: int, total: int) -> None:
+        self._show("calibrating", done, total)
+
+    def calibrated(self, calibration: Calibration) -> None:
+        _print_calibration(calibration)
+
+    def testing(self, done: int, total: int) -> None:
+        self._show("segmenting the test scans", done, total)
+
+    def scored(self, output: str, cases: list[ScoredCase]) -> None:
+        mean = sum(case.metrics.dice for case in cases) / len(cases)
+        console.print_line(
+            f"{output}: mean Dice {mean:.3f} on {count_noun(len(cases), 'test scan')} of this fold"
+        )
+
+    def warning(self, line: str) -> None:
+        console.print_warning(line)
+
+    def _show(self, description: str, done: int, total: int) -> None:
+        self._bar.update(
+            self._task, description=description, completed=done, total=total, visible=done < total
+        )
