@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -12,10 +13,9 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
-from wmh_runtime.cohort.scan_memory import MORE_MEMORY
 from wmh_runtime.cohort.shutdown import GracefulShutdown
-from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
+from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
@@ -29,7 +29,7 @@ from wmh_runtime.text import count_noun
 def run(
     job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = ignore_span
 ) -> Outcome:
-    """Segment all cases of a job. A case that fails does not stop the others.
+    """Segment all cases of a job. A case that fails does not stop the others, whatever it raises.
 
     In the end, `volumes.csv` lists all results in the output folder, those of earlier runs too, and
     `failures.csv` the failures of this run.
@@ -93,7 +93,7 @@ def _run_cases(
         for running in runner.advance(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
-            _report(running, progress, outcome)
+            _report(running, progress, outcome, job.out)
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):
@@ -107,7 +107,7 @@ def _run_cases(
         raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
 
 
-def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
+def _report(running: RunningCase, progress: Progress, outcome: Outcome, out: Path) -> None:
     """Report that a case made progress, is done or has failed."""
     case = running.case
     if not running.result.done():
@@ -117,16 +117,7 @@ def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
     if error is None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)
-    elif isinstance(error, (WmhError, MemoryError)) and not isinstance(error, DeviceLostError):
-        failure = _about_case(error, case)
+    elif isinstance(error, Exception) and not isinstance(error, DeviceLostError):
+        failure = case_failure(error, case.path, out)
         outcome.failed.append((case, failure))
         progress.failed(case, failure)
-
-
-def _about_case(error: WmhError | MemoryError, case: Case) -> WmhError:
-    """Return an error that names its scan, without the traceback, which would keep its voxels."""
-    if isinstance(error, MemoryError):
-        return InputError("does not fit into memory", MORE_MEMORY, about=case.path)
-    if error.about is None or not isinstance(error, InputError):
-        return type(error)(f"{error}", about=case.path)
-    return type(error)(error.problem, error.remedy, about=error.about)

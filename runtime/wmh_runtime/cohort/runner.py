@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import DeviceLostError, InputError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter, require_channels
@@ -70,7 +70,7 @@ class Runner:
         self.segmenter = segmenter
         self.provenance = provenance
         self.on_span = on_span
-        self.fatal: BaseException | None = None  # what stops the run: a lost device, or a bug
+        self.fatal: BaseException | None = None  # what stops the run, such as a lost device
         self._pool = pool
         self._max_cases = max_cases(len(segmenter.backends))
         self._memory = MemoryBudget()
@@ -175,7 +175,7 @@ class Runner:
         self._changed.set()
 
     def _fail(self, running: RunningCase, error: BaseException) -> None:
-        if isinstance(error, DeviceLostError) or not isinstance(error, (WmhError, MemoryError)):
+        if isinstance(error, DeviceLostError) or not isinstance(error, Exception):
             self.fatal = self.fatal or error
         running.result.set_exception(error)
 

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import threading
 import time
 import weakref
@@ -25,6 +26,7 @@ from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError
+from wmh_runtime.files.case_failure import LOG_NAME
 
 
 @dataclass
@@ -97,7 +99,7 @@ class World:
         if scan.fails == "memory":
             raise MemoryError
         if scan.fails == "bug":
-            raise ZeroDivisionError
+            raise ZeroDivisionError("half a\nvoxel")
         return scan
 
     def preprocess(self, scans, _):
@@ -288,12 +290,65 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
     assert used_late == []
 
 
-def test_an_unexpected_exception_stops_the_run(world):
-    # The first case is slow, so the bug of the second is known long before it is reported.
-    scans = [FakeScan(0, write_s=0.5), FakeScan(1, fails="bug"), *map(FakeScan, range(2, 60))]
-    with pytest.raises(ZeroDivisionError):
-        world.run(scans)
-    assert sum(scan.written is not None for scan in scans) <= 5
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(36, "File name too long"),
+            r"\(File name too long\)\. Shorten the name",
+        ),
+        (PermissionError(13, "Permission denied"), r"cannot be processed \(Permission denied\)"),
+        (OSError(40, "Too many levels of symbolic links"), r"Remove the link"),
+        (OSError("no number"), r"cannot be processed \(no number\)"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["read_grid", "read_scan", "write_results"])
+def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, message, stage):
+    normal = getattr(runner_module, stage)
+
+    def refuse(first, *others, **options):
+        if getattr(first, "number", None) == 0 or getattr(first, "name", None) == "0":
+            raise error
+        return normal(first, *others, **options)
+
+    monkeypatch.setattr(runner_module, stage, refuse)
+    outcome = world.run([FakeScan(0), FakeScan(1), FakeScan(2)])
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 2
+    assert isinstance(world.progress.errors[0], InputError)
+    assert re.search(message, str(world.progress.errors[0]))
+    assert not (world.out / LOG_NAME).exists()
+
+
+def test_a_bug_fails_its_case_only_and_its_traceback_is_logged(world):
+    outcome = world.run([FakeScan(0, fails="bug"), FakeScan(1), FakeScan(2, fails="bug")])
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 1
+    log = world.out / LOG_NAME
+    assert str(world.progress.errors[0]) == (
+        "0: unexpected error (ZeroDivisionError: half a voxel). This is a bug of this program."
+        f" Report it with the end of {log}."
+    )
+    text = log.read_text(encoding="utf-8")
+    assert text.count("Traceback (most recent call last)") == 2
+    assert "ZeroDivisionError: half a\nvoxel" in text
+    assert "in read" in text  # the function that raised it
+
+
+def test_a_log_that_cannot_be_written_is_said(world):
+    (world.out / LOG_NAME).mkdir(parents=True)
+    world.run([FakeScan(0, fails="bug"), FakeScan(1)])
+    assert "errors.log cannot be written (Is a directory)" in str(world.progress.errors[0])
+    assert world.progress.reported == [0, 1]
+
+
+def test_a_request_to_exit_stops_the_run(world, monkeypatch):
+    def leave(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(runner_module, "preprocess", leave)
+    with pytest.raises(SystemExit):
+        world.run([FakeScan(number) for number in range(60)])
 
 
 def test_no_more_cases_are_processed_than_memory_holds(world):
