@@ -230,7 +230,7 @@ def _measure(
     for _, error in outcome.failed:
         raise error
     pairing = find_pairs(out, data.references)
-    scores = score(pairing.pairs, on_pair=lambda: None)
+    scores = score(pairing.pairs, lambda: None, out)
     for _, error in scores.failed:
         raise error
     evaluation = evaluate(scores.cases)

@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
+from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.text import INTENDED_USE
 
 _LINE_EVERY_S = 60.0  # without a terminal that shows a bar
@@ -95,6 +96,9 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_SOME_FAILED)
     except WmhError as error:
         print_error(_with_option(error))
+        sys.exit(EXIT_NOTHING_RAN)
+    except OSError as error:  # where no case is at fault, such as a folder without permission
+        print_error(str(input_error(error, "cannot be used", error.filename or "a file")))
         sys.exit(EXIT_NOTHING_RAN)
 
 

@@ -68,7 +68,7 @@ def compare(
     console.print_line(f"{count_noun(len(pairing.pairs), 'mask')} to compare")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
-        scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
+        scores = score(pairing.pairs, lambda: bar.advance(task), out)
     for _, error in scores.failed:
         console.print_error(str(error))
     if not scores.cases:

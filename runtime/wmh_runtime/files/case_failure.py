@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import textwrap
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +42,15 @@ def case_failure(error: Exception, about: Path, log_folder: Path) -> WmhError:
             return input_error(error, "cannot be processed", about)
         case _:
             return _unexpected(error, about, log_folder / LOG_NAME)
+
+
+@contextmanager
+def as_failure_of(about: Path, log_folder: Path) -> Iterator[None]:
+    """Raise what the block raises as the failure of a case, see `case_failure`."""
+    try:
+        yield
+    except Exception as error:
+        raise case_failure(error, about, log_folder) from None
 
 
 def _unexpected(error: Exception, about: Path, log: Path) -> UnexpectedError:

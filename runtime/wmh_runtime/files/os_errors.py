@@ -22,7 +22,7 @@ _REMEDIES = {
 _OTHER_REMEDY = "Check the folder, its permissions and the disk."
 
 
-def input_error(error: OSError, problem: str, path: Path) -> InputError:
+def input_error(error: OSError, problem: str, path: Path | str) -> InputError:
     """Return an error about a file or folder, with the reason and a remedy.
 
     Args:

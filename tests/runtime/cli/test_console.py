@@ -37,6 +37,21 @@ def test_ctrl_c_while_loading_is_reported_in_one_line(tmp_path, monkeypatch, cap
     assert "interrupted; nothing was begun" in capsys.readouterr().err
 
 
+def test_an_error_of_the_system_is_one_line(run_command, tmp_path):
+    app = console.command_line("Open.")
+
+    @app.command()
+    def look():
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    status, _, errors = run_command(lambda: console.run(app))
+    assert status == 2
+    assert errors == (
+        f"error: {tmp_path}: cannot be used (Permission denied). Check the permissions, and that no"
+        " other program has the file open.\n"
+    )
+
+
 def test_ctrl_c_without_a_handler_is_reported_in_one_line(run_command):
     app = console.command_line("Wait.")
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.toys import write_annotated_heads
 from wmh_runtime.cli.launcher import evaluate
+from wmh_runtime.evaluation import scoring
 
 REPORT = {
     "bland-altman.png",
@@ -226,3 +227,21 @@ def test_a_missing_library_is_reported_before_any_work(library, heads, run, monk
     assert f"{library} is not installed" in errors
     assert "pip install '.[cpu,eval]'" in errors
     assert not (heads / "report").exists()
+
+
+def test_a_bug_met_with_one_pair_is_logged_and_the_others_go_on(heads, run, monkeypatch):
+    compare = scoring.compare_masks
+    calls = iter([True])
+
+    def fail_once(*arguments):
+        if next(calls, False):
+            raise IndexError("slice 7")
+        return compare(*arguments)
+
+    monkeypatch.setattr(scoring, "compare_masks", fail_once)
+    status, said, errors = run()
+    assert status == 1
+    assert "2 masks compared" in said
+    assert f"{mask_of(heads, 'sub-00')}: unexpected error (IndexError: slice 7)" in errors
+    assert "Traceback" not in errors
+    assert "slice 7" in (heads / "report" / "errors.log").read_text(encoding="utf-8")
