@@ -229,6 +229,16 @@ def test_a_missing_library_is_reported_before_any_work(library, heads, run, monk
     assert not (heads / "report").exists()
 
 
+def test_masks_in_another_order_of_voxels_are_compared(heads, run):
+    path = mask_of(heads, "sub-01")
+    image = nib.load(path)
+    to_ras = nib.as_closest_canonical(image)  # stored as LPS
+    assert nib.aff2axcodes(image.affine) != nib.aff2axcodes(to_ras.affine)
+    nib.save(to_ras, path)
+    assert run("--scans", heads / "heads")[0] == 0
+    assert [float(row["dice"]) for row in rows_of(heads)] == [1, 1, 1]
+
+
 def test_a_bug_met_with_one_pair_is_logged_and_the_others_go_on(heads, run, monkeypatch):
     compare = scoring.compare_masks
     calls = iter([True])
