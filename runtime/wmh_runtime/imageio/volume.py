@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import (
-    FORM_TOLERANCE_MM,
     Affine,
     Shape,
     SpacingMm,
     largest_corner_distance_mm,
-    placement_from_header,
+    require_real_numbers,
     shape_from_header,
     spacing_mm_from_affine,
 )
+from wmh_runtime.imageio.placement import FORM_TOLERANCE_MM, placement_from_header
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,9 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
         InputError: see `scan_from_array`.
     """
     path = Path(name or image.get_filename() or "image")
-    header = Nifti1Image(np.empty(image.shape, np.uint8), image.affine, image.header).header
+    without_voxels = np.broadcast_to(np.uint8(0), image.shape)
+    header = Nifti1Image(without_voxels, image.affine, image.header).header
+    require_real_numbers(image.get_data_dtype(), path)
     shape = shape_from_header(header, path)
     placement = placement_from_header(header, shape, path)
     voxels = np.asarray(image.dataobj, np.float32).reshape(shape)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
 from wmh_runtime.text import count_noun
@@ -47,7 +47,7 @@ def find_existing_results(
         problem = f"has a result that this version cannot read, {paths[0].sidecar.name}"
         raise InputError(problem, _REPLACE, about=scan)
     try:
-        input_sha256 = sha256_file(scan)
+        input_sha256 = sha256_of_image(scan)
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):

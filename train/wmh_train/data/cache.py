@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
+from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.schema import StrictModel
 from wmh_train.data.annotated import AnnotatedScan
@@ -156,7 +158,7 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
     """
     parts = [f"format {_FORMAT}", preprocessing.model_dump_json()]
     for kind, paths in (("image", scan.channels), ("mask", scan.references)):
-        for path in paths:
+        for path in itertools.chain.from_iterable(map(image_files, paths)):
             try:
                 stat = path.stat()
                 parts.append(f"{kind} {_sha256_once(path, stat.st_size, stat.st_mtime_ns)}")
