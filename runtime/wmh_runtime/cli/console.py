@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -53,9 +54,21 @@ EXIT_SOME_FAILED = 1
 EXIT_NOTHING_RAN = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more, as in `… | head -1`.
+
+    The results are files: the work goes on. Rich would exit.
+    """
+
+    def on_broken_pipe(self) -> None:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - not a path
+            os.dup2(nowhere.fileno(), self.file.fileno())
+
+
 # File names may contain anything: nothing in a line is taken for markup or emoji.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
+out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
 _live_bars: list[Progress] = []
 
 # For a program with a single command: typer takes these from the command, not from the app.
