@@ -86,7 +86,7 @@ def _run_cases(
 
     with (
         GracefulShutdown(on_request, progress.aborted) as shutdown,
-        ThreadPoolExecutor(max_cases(len(backends)), "case") as pool,
+        ThreadPoolExecutor(max_cases(len(backends), job.threads), "case") as pool,
         Segmenter(job.model, backends, on_span) as segmenter,
     ):
         runner = Runner(job, segmenter, provenance, pool, on_span)

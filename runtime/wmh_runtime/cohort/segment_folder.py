@@ -42,8 +42,8 @@ def segment_folder(
         The scans that are done, kept from an earlier run, and failed with the reason.
 
     Raises:
-        InputError: there is no scan, the output folder cannot be used, or the options contradict
-            each other.
+        InputError: there is no scan, the output folder cannot be used, the bundle takes several
+            images of each subject, or the options contradict each other.
         BackendError: no backend can run the bundle as the options ask.
         BundleError: the bundle has no graph or no calibration for the options.
         DeviceLostError: a device failed; the same call resumes the run.
@@ -65,6 +65,7 @@ def segment_folder(
         unreadable=found.unreadable,
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
+        threads=options.threads,
     )
     with open_backends(bundle, options.backend, options.backend_options) as opened:
         progress.opened(opened)

@@ -483,7 +483,9 @@ def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     status, _, errors = infer(bundle=bundle)
     assert status == 2
-    assert "this bundle takes 2 (flair, t1)" in errors
+    (line,) = errors.splitlines()
+    assert line.startswith(f"error: {bundle}: takes 2 images of each subject (flair, t1).")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_any_work(tmp_path, infer, monkeypatch):

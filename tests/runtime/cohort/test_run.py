@@ -413,6 +413,30 @@ def test_an_exception_of_the_listener_stops_the_run(world):
     assert sum(scan.written is not None for scan in world.scans.values()) < 10
 
 
+@pytest.mark.parametrize(
+    ("devices", "threads", "cores", "most"),
+    [
+        (1, None, 2, 3),  # one on the device, one before and one after it
+        (1, None, 16, 9),  # four before and four after it
+        (2, None, 16, 18),
+        (1, 1, 16, 1),
+        (1, 2, 16, 2),
+        (1, 6, 16, 6),
+        (1, 16, 4, 9),
+        (2, 1, 16, 2),  # one on each device: its thread waits
+    ],
+)
+def test_the_number_of_threads_bounds_the_cases(monkeypatch, devices, threads, cores, most):
+    monkeypatch.setattr(runner_module, "available_cores", lambda: cores)
+    assert runner_module.max_cases(devices, threads) == most
+
+
+def test_with_one_thread_one_case_is_processed_at_a_time(world):
+    outcome = world.run([FakeScan(number, read_s=0.01) for number in range(8)], threads=1)
+    assert len(outcome.done) == 8
+    assert max(world.peaks) == 1
+
+
 def test_after_the_first_failure_no_more_cases_are_begun(world):
     scans = [FakeScan(0, fails="read"), *(FakeScan(n, write_s=0.02) for n in range(1, 40))]
     outcome = world.run(scans, fail_fast=True)
