@@ -185,6 +185,9 @@ class _Display(Progress):
         console.print_error(str(error))
         self._advance()
 
+    def warned(self, line: str) -> None:
+        console.print_warning(line)
+
     def stopping(self, running: int) -> None:
         finishing = f"finishing {count_noun(running, 'scan')}" if running else "stopping"
         console.print_warning(f"{finishing}; press Ctrl-C again to stop at once")

@@ -84,6 +84,9 @@ class Progress:
     def failed(self, case: Case, error: WmhError) -> None:
         """A case could not be segmented."""
 
+    def warned(self, line: str) -> None:
+        """There is something to know about the output folder."""
+
     def aborted(self) -> None:
         """The user asked again. The run waits for the devices only; this may be called again."""
 

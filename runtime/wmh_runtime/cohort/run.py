@@ -20,7 +20,7 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
-from wmh_runtime.outputs.existing_results import require_same_settings
+from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
 from wmh_runtime.outputs.sidecar import Provenance
 from wmh_runtime.outputs.tables import require_replaceable, write_tables
 from wmh_runtime.text import count_noun
@@ -67,7 +67,9 @@ def run(
             with suppress(InputError):  # what stopped the run is reported instead
                 write_tables(job.out, outcome.failed)
             raise
-        write_tables(job.out, outcome.failed)
+        if sidecars := write_tables(job.out, outcome.failed):
+            missing = "They are not in the table: segment these scans again, with overwriting."
+            progress.warned(f"{job.out}: {unreadable_results(sidecars)}. {missing}")
     return outcome
 
 

@@ -70,7 +70,9 @@ def require_same_settings(
     *,
     any_backend: bool,
 ) -> None:
-    """Refuse an output folder in which every result was made with other settings.
+    """Refuse an output folder in which no result was made with these settings.
+
+    Results that cannot be read are of another version of this program, and so of other settings.
 
     Args:
         out: the folder.
@@ -82,18 +84,28 @@ def require_same_settings(
         InputError: there are results, and none of them has these settings.
     """
     others: Counter[str] = Counter()
+    unreadable: list[Path] = []
     for paths in scans:
         for to, current in zip(paths, settings, strict=True):
             if (sidecar := read_sidecar(to.sidecar)) is None:
+                unreadable += [to.sidecar] if to.sidecar.is_file() else []
                 continue
             differences = _differences(sidecar.settings, current, any_backend)
             if not differences:
                 return  # one is enough: no more files are read
             others[", ".join(differences)] += 1
+    if unreadable:
+        raise InputError(unreadable_results(unreadable), _REPLACE_ALL, about=out)
     if others:
         ((differences_of_most, count),) = others.most_common(1)
         problem = f"has {count_noun(count, 'result')} with other settings: {differences_of_most}"
         raise InputError(problem, _REPLACE_ALL, about=out)
+
+
+def unreadable_results(sidecars: Sequence[Path]) -> str:
+    """Say how many results cannot be read."""
+    count = count_noun(len(sidecars), "result")
+    return f"has {count} that this version cannot read, such as {sidecars[0].name}"
 
 
 def _differences(before: Settings, current: Settings, any_backend: bool) -> list[str]:

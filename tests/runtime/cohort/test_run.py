@@ -83,7 +83,7 @@ class World:
             patch.setattr(runner_module, name, fake)
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
-        patch.setattr(run_module, "write_tables", lambda *_: None)
+        patch.setattr(run_module, "write_tables", lambda *_: [])
 
     def of(self, path):
         return self.scans[int(path.name)]
