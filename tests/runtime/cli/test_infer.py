@@ -137,6 +137,62 @@ def test_one_bad_scan_is_reported_and_the_others_are_segmented(tmp_path, infer):
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii.gz", "d.nii"]
 
 
+def test_a_name_too_long_for_its_results_fails_alone(tmp_path, infer):
+    # The longest name of a file is 255 bytes, and `_label-WMH_mask.json` is longer than `.nii.gz`.
+    long = "a" * 241 + ".nii.gz"
+    write_head(tmp_path / "scans" / long)
+    for name in "bc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    status, _, errors = infer()
+    assert status == 1
+    (line, summary) = errors.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'scans' / long}: ")
+    assert "(File name too long). Shorten the name" in line
+    assert summary.startswith("error: 1 scan failed")
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii", "c.nii"]
+    with (tmp_path / "out" / FAILURES_NAME).open(encoding="utf-8") as file:
+        assert [row["scan"] for row in csv.DictReader(file)] == [long]
+
+
+def test_a_result_folder_without_permission_fails_its_scans_only(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "closed" / "a.nii")
+    write_head(tmp_path / "scans" / "open" / "b.nii")
+    stat = Path.stat
+
+    def deny(path, **options):  # as the system does for a folder of another user
+        if "closed" in path.parts and "out" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    status, _, errors = infer()
+    assert status == 1
+    assert "closed/a.nii: cannot be processed (Permission denied). Check the perm" in errors
+    assert "Traceback" not in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["open/b.nii"]
+
+
+def test_a_link_to_itself_fails_alone(tmp_path, infer):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.nii").symlink_to("a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    status, _, errors = infer()
+    assert status == 1
+    assert "a.nii: cannot be read (Too many levels of symbolic links). Remove the link" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii"]
+
+
+def test_a_scan_with_little_contrast_on_a_large_offset_does_not_end_the_run(tmp_path, infer):
+    # Float32 has steps of 0.0625 at one million: 160 gray levels.
+    path = write_head(tmp_path / "scans" / "a.nii")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) / 30 + 1e6, image.affine), path)
+    write_head(tmp_path / "scans" / "b.nii")
+    status, _, errors = infer()
+    assert (status, errors) == (0, "")
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
 def test_the_first_failure_can_be_the_end(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     (tmp_path / "scans" / "b.nii").write_bytes(b"")
