@@ -28,7 +28,8 @@ def otsu_threshold(values: NDArray[np.floating[Any]]) -> float:
     top = np.percentile(values, _HISTOGRAM_TOP_PERCENTILE)
     if top == values.min():  # almost no bright voxels: do not cut them off
         top = values.max()
-    counts, edges = np.histogram(np.minimum(values, top), bins=_HISTOGRAM_BINS)
+    # In float64, because the edges of bins may differ by less than float32 can.
+    counts, edges = np.histogram(np.minimum(values, top, dtype=np.float64), bins=_HISTOGRAM_BINS)
     centers = (edges[:-1] + edges[1:]) / 2
     dark = np.cumsum(counts)[:-1].astype(np.float64)
     bright = values.size - dark
