@@ -71,7 +71,8 @@ def infer(
         ),
     ] = "full",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: one per core.")
+        int | None,
+        typer.Option(min=1, help="CPU threads, for all of the work. Default: one per core."),
     ] = None,
     batch: Annotated[
         int | None,

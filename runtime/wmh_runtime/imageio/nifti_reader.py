@@ -86,7 +86,7 @@ def read_grid(path: Path) -> tuple[Shape, Affine]:
 def is_written_by_us(path: Path) -> bool:
     """Return whether `write_on_grid_of` wrote a file. Its header then has a mark."""
     try:
-        with path.open("rb") as file:
+        with _open_file(path) as file:
             header = header_from_bytes(_first_bytes(_decompressed(file)[0]), path)
     except (*_READ_ERRORS, InputError):
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
-from wmh_runtime.outputs.paths import OutputPaths
+from wmh_runtime.outputs.paths import OutputPaths, is_file
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
 from wmh_runtime.text import count_noun
 
@@ -88,7 +88,7 @@ def require_same_settings(
     for paths in scans:
         for to, current in zip(paths, settings, strict=True):
             if (sidecar := read_sidecar(to.sidecar)) is None:
-                unreadable += [to.sidecar] if _is_file(to.sidecar) else []
+                unreadable += [to.sidecar] if is_file(to.sidecar) else []
                 continue
             differences = _differences(sidecar.settings, current, any_backend)
             if not differences:
@@ -100,13 +100,6 @@ def require_same_settings(
         ((differences_of_most, count),) = others.most_common(1)
         problem = f"has {count_noun(count, 'result')} with other settings: {differences_of_most}"
         raise InputError(problem, _REPLACE_ALL, about=out)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission, or too long a name: the scan itself will fail with the reason
-        return False
 
 
 def unreadable_results(sidecars: Sequence[Path]) -> str:

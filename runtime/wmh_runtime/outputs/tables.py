@@ -12,6 +12,7 @@ from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
 from wmh_runtime.files.tables import write_table_atomically
+from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.sidecar import Sidecar, is_unreadable_sidecar, read_sidecar
 
 VOLUMES_NAME = "volumes.csv"
@@ -76,7 +77,7 @@ def _write_or_remove(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
 def _volumes(out: Path) -> tuple[list[dict[str, str]], list[Path]]:
     """Return a row for each result in the output folder, and the sidecars that cannot be read."""
     rows, unreadable = [], []
-    for path in sorted(out.rglob(f"*{bids.SIDECAR_SUFFIX}")):
+    for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             rows.append(_row(sidecar, path.relative_to(out)))
         elif is_unreadable_sidecar(path):

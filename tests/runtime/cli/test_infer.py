@@ -717,6 +717,18 @@ def test_a_damaged_record_does_not_end_the_run(tmp_path, infer, content):
     assert "has 1 result that this version cannot read, such as b_label-WMH_mask.json" in errors
 
 
+def test_pipes_among_the_results_do_not_block_the_run(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "a_label-WMH_mask.nii.gz")
+    os.mkfifo(tmp_path / "out" / "c_label-WMH_mask.json")
+    status, _, errors = infer()
+    assert status == 1
+    assert "a.nii: would replace files that this program did not write" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii"]
+
+
 def test_the_other_file_of_a_pair_belongs_to_the_input(tmp_path, infer):
     write_head(tmp_path / "a.nii")
     image = nib.load(tmp_path / "a.nii")
