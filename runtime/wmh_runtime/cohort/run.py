@@ -92,10 +92,13 @@ def _run_cases(
         Segmenter(job.model, backends, on_span) as segmenter,
     ):
         runner = Runner(job, segmenter, provenance, pool, on_span)
-        for running in runner.advance(
+        for running, is_done in runner.advance(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
-            _report(running, progress, outcome, job.out)
+            if is_done:
+                _report(running, progress, outcome, job.out)
+            else:
+                progress.predicted(running.case, running.share)
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):
@@ -110,12 +113,8 @@ def _run_cases(
 
 
 def _report(running: RunningCase, progress: Progress, outcome: Outcome, out: Path) -> None:
-    """Report that a case made progress, is done or has failed."""
-    case = running.case
-    if not running.result.done():
-        progress.predicted(case, running.share)
-        return
-    error = running.result.exception()
+    """Report that a case is done or has failed."""
+    case, error = running.case, running.result.exception()
     if error is None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)

@@ -111,11 +111,14 @@ class Runner:
                 save_probability=self.job.save_probability,
             )
 
-    def advance(self, should_stop: Callable[[], bool]) -> Iterator[RunningCase]:
-        """Yield each case when it is done, in order; and the first one when it made progress.
+    def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
+        """Yield each case once when it is done, in order; and the first one when it made progress.
 
         Args:
             should_stop: no more cases are begun once it returns true, or `fatal` is set.
+
+        Yields:
+            A case, and whether it is done. If it is not, it may be done a moment later.
         """
         cases = map(self._take_up, self.job.cases)
         following, reported_share = next(cases, None), 0.0
@@ -126,7 +129,7 @@ class Runner:
             first = self._running[0] if self._running else None
             if first and first.result.done():
                 reported_share = 0.0
-                yield self._running.popleft()
+                yield self._running.popleft(), True
             elif following and self._has_room_for(following):
                 self._running.append(following)
                 if not following.result.done():
@@ -134,7 +137,7 @@ class Runner:
                 following = next(cases, None)
             elif first and first.share > reported_share:
                 reported_share = first.share
-                yield first
+                yield first, False
             else:
                 self._changed.wait(_CHECK_SIGNALS_S)
 

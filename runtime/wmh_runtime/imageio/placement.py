@@ -59,7 +59,7 @@ def placement_from_header(header: Nifti1Header, shape: Shape, path: Path) -> Pla
     """
     with header_errors(path):  # also ignores overflows, which follow from invalid values
         forms = _coded_forms(header) or {"header": np.asarray(header.get_base_affine(), np.float64)}
-        problems = {name: _problem(affine) for name, affine in forms.items()}
+        problems = {name: _problem(name, affine) for name, affine in forms.items()}
         valid = {name: affine for name, affine in forms.items() if not problems[name]}
         unit = _UNITS_NOT_MM.get(int(header["xyzt_units"]) % 8)
         if not valid:
@@ -97,10 +97,10 @@ def _qform_or_nan(header: Nifti1Header) -> Affine:
         return np.full((4, 4), np.nan)
 
 
-def _problem(affine: Affine) -> str:
+def _problem(name: str, affine: Affine) -> str:
     """Say what is wrong with the affine of a form; empty if nothing is."""
     if not np.isfinite(affine).all():
-        return "has NaN or infinite values, or is no rotation"
+        return "has NaN or infinite values" + (", or no rotation" if name == "qform" else "")
     spacing_mm = spacing_mm_from_affine(affine)
     if not all(MIN_SPACING_MM <= size <= MAX_SPACING_MM for size in spacing_mm):
         expected = f"{MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm"

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import weakref
+from concurrent.futures import wait
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -449,6 +450,21 @@ def test_progress_of_the_first_case_is_reported(world):
     world.run([FakeScan(0, slices=4, write_s=0.2)], FakeBackend(world.shape, 1))
     assert world.progress.shares == sorted(world.progress.shares)
     assert world.progress.shares[-1] == 1
+
+
+def test_a_case_that_ends_while_its_progress_is_reported_is_reported_once(world, monkeypatch):
+    advance = runner_module.Runner.advance
+
+    def advance_slowly(runner, should_stop):
+        for running, is_done in advance(runner, should_stop):
+            wait([running.result], timeout=5)
+            yield running, is_done
+
+    monkeypatch.setattr(runner_module.Runner, "advance", advance_slowly)
+    outcome = world.run([FakeScan(number, slices=4) for number in range(3)])
+    assert world.progress.shares
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 3
 
 
 def test_every_stage_is_traced_even_if_it_fails(world):

@@ -215,7 +215,7 @@ BAD_SFORMS = {
     "too large": (scale_sform(30), "has a voxel size of 0.7 × 0.9 × 93 mm"),
 }
 BAD_QFORMS = {
-    "no rotation": (set_field("quatern_b", 2), "has NaN or infinite values, or is no rotation"),
+    "no rotation": (set_field("quatern_b", 2), "has NaN or infinite values, or no rotation"),
     "nan": (set_field("qoffset_x", np.nan), "has NaN or infinite values"),
     "zero": (set_field("pixdim", 0, 3), "has a voxel size of 0.7 × 0.9 × 0 mm"),
     "all zero": (set_field("pixdim", 0), "has a voxel size of 0 × 0 × 0 mm"),
