@@ -145,6 +145,30 @@ def device_waits(
     _write(results, measured)
 
 
+@app.command("odd-inputs")
+def odd_inputs(
+    count: Annotated[int, typer.Option(min=1, help="Number of files.")] = 20000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other files.")] = 0,
+) -> None:
+    """Run damaged and odd files through the runner. Exit status: 0 no fault, 1 some faults."""
+    from benchmarks.dev.odd_inputs import check_odd_inputs
+
+    with console.progress_bar() as bar:
+        task = bar.add_task("running odd files", total=count)
+        checked = check_odd_inputs(
+            load_bundle("demo"), count, seed=seed, on_files=lambda n: bar.advance(task, n)
+        )
+    console.print_line(
+        f"{checked.files} files: {checked.segmented} segmented, {checked.refused} refused in one"
+        f" line, {checked.skipped} skipped"
+    )
+    for fault in checked.faults:
+        console.print_error(fault)
+    if checked.faults:
+        console.print_line(checked.log)
+        raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
 @app.command("speed-up")
 def speed_up(
     scan: Annotated[Path, typer.Argument(help="A FLAIR scan.")],

@@ -16,7 +16,6 @@ Only the decoder is trained, on features of phantoms that are computed once.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.dev.surrogate_training import SurrogateListener, compute_features, train_decoder
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
+from wmh_runtime.machine import available_cores
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
 from wmh_train.calibration.calibrate import calibrate_checkpoint
@@ -206,8 +206,7 @@ def _write_phantoms(folder: Path, counts: PhantomCounts, listener: SurrogateList
     if missing:
         for path in (path for plan in missing for path in plan.paths(folder)):
             path.unlink(missing_ok=True)  # scan without mask, or mask without scan
-        workers = os.cpu_count() or 1
-        write_cohort(missing, folder, workers=workers, on_written=listener.advance)
+        write_cohort(missing, folder, workers=available_cores(), on_written=listener.advance)
     return folder
 
 

@@ -254,7 +254,7 @@ def _measure(
     for _, error in outcome.failed:
         raise error
     pairing = find_pairs(out, data.references, allow_missing=True)
-    scores = score(pairing.pairs, on_pair=lambda: None)
+    scores = score(pairing.pairs, lambda: None, out)
     for _, error in scores.failed:
         raise error
     evaluation = evaluate(scores.cases)

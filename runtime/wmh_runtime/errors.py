@@ -9,7 +9,8 @@
     │   └── DeviceLostError     the GPU failed and cannot be used again in this process
     ├── RecipeError             a training recipe or its data cannot be used
     ├── ExportError             a checkpoint could not be exported as a bundle
-    └── InterruptionError       the run was stopped on request and can be resumed
+    ├── InterruptionError       the run was stopped on request and can be resumed
+    └── UnexpectedError         a bug of this program, met with one scan or mask
 
 Every message is one line: the file or option, what was found, what was expected, what to do.
 """
@@ -71,3 +72,7 @@ class ExportError(WmhError):
 
 class InterruptionError(WmhError):
     """The user or the system stopped the run. It can be resumed."""
+
+
+class UnexpectedError(WmhError):
+    """A bug of this program, met with one scan or mask. The others are not affected."""

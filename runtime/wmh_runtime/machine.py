@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from wmh_runtime.control_groups import cpu_limit_cores, memory_left_bytes
+
 _CPU_INFO = Path("/proc/cpuinfo")
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUP = Path("/proc/self/cgroup")
 
 
 def cpu_name() -> str:
@@ -20,10 +20,13 @@ def cpu_name() -> str:
 
 
 def available_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of CPU cores that this process may use, at least 1.
+
+    A container or a cluster job with a limit of 2.5 cores can use 3 of them at a time.
+    """
+    on_linux = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
+    return math.ceil(max(1.0, min(cores, cpu_limit_cores())))
 
 
 def cpu_info() -> dict[str, str]:
@@ -37,30 +40,6 @@ def cpu_info() -> dict[str, str]:
 def free_bytes() -> int:
     """Return the memory in bytes that this process can still use.
 
-    This is the free memory of the machine, or less if a container or a cluster job has a limit
-    (Linux control groups version 2, including all parent groups).
+    This is the free memory of the machine, or less in a container or a cluster job with a limit.
     """
-    free = int(psutil.virtual_memory().available)
-    for group in _own_groups():
-        with suppress(OSError, ValueError):  # no limit: the file says "max" or does not exist
-            limit = int((group / "memory.max").read_text(encoding="ascii"))
-            used = int((group / "memory.current").read_text(encoding="ascii"))
-            free = min(free, limit - used + _reclaimable_bytes(group))
-    return free
-
-
-def _own_groups() -> list[Path]:
-    """Return the control group of this process and all parent groups."""
-    try:
-        lines = _OWN_GROUP.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    group = _CONTROL_GROUPS / own
-    return [group, *(parent for parent in group.parents if parent.is_relative_to(_CONTROL_GROUPS))]
-
-
-def _reclaimable_bytes(group: Path) -> int:
-    """Return the memory of a group that holds cached files only. Linux frees it when needed."""
-    lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-    return int(dict(line.split() for line in lines).get("inactive_file", 0))
+    return int(min(psutil.virtual_memory().available, memory_left_bytes()))

@@ -90,7 +90,7 @@ def test_memory_grows_by_the_activations_of_each_slice():
 
 
 def test_a_training_that_does_not_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("wmh_train.cost._free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr("wmh_train.cost.free_bytes", lambda: 1_000_000)
     with pytest.raises(
         RecipeError, match=r"needs about .* GB on cpu, 0\.0 GB are free.*micro_batch_size"
     ):
@@ -99,7 +99,7 @@ def test_a_training_that_does_not_fit_into_memory_is_refused(monkeypatch):
 
 def test_processes_share_the_memory_of_a_machine(monkeypatch):
     needed = estimate_footprint(small_recipe()).training_bytes
-    monkeypatch.setattr("wmh_train.cost._free_bytes", lambda device: int(1.5 * needed))
+    monkeypatch.setattr("wmh_train.cost.free_bytes", lambda: int(1.5 * needed))
     require_memory(small_recipe(), torch.device("cpu"), processes_per_device=1)
     with pytest.raises(RecipeError):
         require_memory(small_recipe(), torch.device("cpu"), processes_per_device=2)

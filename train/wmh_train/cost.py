@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.machine import free_bytes
 from wmh_train.checkpoint import stored_bytes
 from wmh_train.model.network import ParameterCounts, WmhNetwork, parameter_counts
 from wmh_train.recipe.recipe import Recipe
@@ -79,7 +79,7 @@ def require_memory(recipe: Recipe, device: torch.device, processes_per_device: i
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return free_bytes()
 
 
 def _forward_cost(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from wmh_runtime.evaluation.report.writer import write_report
 from wmh_runtime.evaluation.scoring import score
 from wmh_runtime.evaluation.statistics import Evaluation, ScoredCase, evaluate
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
@@ -195,11 +196,12 @@ def _predict(
         Segmenter(model, [backend]) as segmenter,
     ):
         for done, scan in enumerate(scans, start=1):
-            channels, _ = scan.load()
-            results = segmenter.segment(channels).results
-            for path, result in zip(masks[scan.name], results, strict=True):
-                make_writable_folder(path.parent)
-                write_on_grid_of(channels[0], result.mask, path)
+            with as_failure_of(scan.channels[0], folder):
+                channels, _ = scan.load()
+                results = segmenter.segment(channels).results
+                for path, result in zip(masks[scan.name], results, strict=True):
+                    make_writable_folder(path.parent)
+                    write_on_grid_of(channels[0], result.mask, path)
             listener.testing(done, len(scans))
     write_text_atomically(inputs_path, inputs)
     return masks
@@ -223,7 +225,7 @@ def _pair(scan: AnnotatedScan, mask: Path, k: int) -> Pair:
 
 
 def _score_pairs(pairs: list[Pair], folder: Path) -> list[ScoredCase]:
-    scores = score(pairs, on_pair=lambda: None)
+    scores = score(pairs, lambda: None, folder)
     if scores.failed:
         _, error = scores.failed[0]
         raise RecipeError(

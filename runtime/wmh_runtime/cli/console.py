@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
+from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.text import INTENDED_USE, install_advice
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -56,9 +58,21 @@ EXIT_SOME_FAILED = 1
 EXIT_NOTHING_RAN = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more, as in `… | head -1`.
+
+    The results are files: the work goes on. Rich would exit.
+    """
+
+    def on_broken_pipe(self) -> None:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - not a path
+            os.dup2(nowhere.fileno(), self.file.fileno())
+
+
 # File names may contain anything: nothing in a line is taken for markup or emoji.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
+out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
 _live_bars: list[Progress] = []
 
 # For a program with a single command: typer takes these from the command, not from the app.
@@ -99,6 +113,9 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_SOME_FAILED)
     except WmhError as error:
         print_error(_with_option(error))
+        sys.exit(EXIT_NOTHING_RAN)
+    except OSError as error:  # where no case is at fault, such as a folder without permission
+        print_error(str(input_error(error, "cannot be used", error.filename or "a file")))
         sys.exit(EXIT_NOTHING_RAN)
 
 

@@ -117,9 +117,10 @@ def _evaluate(
     console.print_line(
         f"{count_noun(len(pairing.pairs), f'{sources.output.upper()} mask')} to compare"
     )
+    make_writable_folder(folder)
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
-        scores = score(pairing.pairs, on_pair=lambda: bar.advance(task))
+        scores = score(pairing.pairs, lambda: bar.advance(task), folder)
     for _, error in scores.failed:
         console.print_error(str(error))
     if not scores.cases:
@@ -127,7 +128,6 @@ def _evaluate(
         raise InputError(problem, "The errors above say why.", about=sources.predictions)
     evaluation = evaluate(scores.cases)
     skipped += [f"{pair.name}: {error}" for pair, error in scores.failed]
-    make_writable_folder(folder)
     write_report(
         folder,
         evaluation,

@@ -81,7 +81,8 @@ def infer(
         ),
     ] = "full",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: one per core.")
+        int | None,
+        typer.Option(min=1, help="CPU threads, for all of the work. Default: one per core."),
     ] = None,
     batch: Annotated[
         int | None,
@@ -199,6 +200,9 @@ class _Display(Progress):
     def failed(self, case: Case, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         console.print_error(str(error))
         self._advance()
+
+    def warned(self, line: str) -> None:
+        console.print_warning(line)
 
     def stopping(self, running: int) -> None:
         finishing = f"finishing {count_noun(running, 'scan')}" if running else "stopping"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError
+from wmh_runtime.machine import available_cores
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
 from wmh_runtime.text import count_noun
 
@@ -46,7 +46,7 @@ def phantom(
         write_cohort(
             plans,
             folder,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or available_cores(),
             on_written=lambda: bar.advance(task),
         )
     console.print_line(

@@ -9,7 +9,7 @@ from pathlib import Path
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, Skipped
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
 from wmh_runtime.outputs.paths import OutputPaths, output_paths
@@ -20,7 +20,11 @@ from wmh_runtime.tta import Tta
 
 @dataclass(frozen=True)
 class Job:
-    """What to do."""
+    """What to do.
+
+    Raises:
+        InputError: the bundle takes several images of each case.
+    """
 
     cases: Sequence[Case]
     out: Path
@@ -33,6 +37,16 @@ class Job:
     skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
+    threads: int | None = None  # CPU threads for all of the work; None: one per core
+
+    def __post_init__(self) -> None:
+        """Refuse a bundle of several channels: a case is one scan; InputError."""
+        if len(channels := self.bundle.manifest.channels) > 1:
+            problem = f"takes {len(channels)} images of each subject ({', '.join(channels)})"
+            remedy = (
+                "For a folder of FLAIR scans use a bundle of one channel; for this one, Segmenter."
+            )
+            raise InputError(problem, remedy, about=self.bundle.folder)
 
     @property
     def model(self) -> SegmentationModel:
@@ -70,6 +84,9 @@ class Progress:
 
     def failed(self, case: Case, error: WmhError) -> None:
         """A case could not be segmented."""
+
+    def warned(self, line: str) -> None:
+        """There is something to know about the output folder."""
 
     def aborted(self) -> None:
         """The user asked again. The run waits for the devices only; this may be called again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -12,15 +13,14 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
-from wmh_runtime.cohort.scan_memory import MORE_MEMORY
 from wmh_runtime.cohort.shutdown import GracefulShutdown
-from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
+from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
-from wmh_runtime.outputs.existing_results import require_same_settings
+from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
 from wmh_runtime.outputs.sidecar import Provenance
 from wmh_runtime.outputs.skipped_table import write_skipped
 from wmh_runtime.outputs.tables import require_replaceable, write_tables
@@ -30,7 +30,7 @@ from wmh_runtime.text import count_noun
 def run(
     job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = ignore_span
 ) -> Outcome:
-    """Segment all cases of a job. A case that fails does not stop the others.
+    """Segment all cases of a job. A case that fails does not stop the others, whatever it raises.
 
     In the end, `volumes.csv` lists all results in the output folder, those of earlier runs too, and
     `failures.csv` the failures of this run. `skipped.csv` lists the files that are not scans.
@@ -69,7 +69,9 @@ def run(
             with suppress(InputError):  # what stopped the run is reported instead
                 write_tables(job.out, outcome.failed)
             raise
-        write_tables(job.out, outcome.failed)
+        if sidecars := write_tables(job.out, outcome.failed):
+            missing = "They are not in the table: segment these scans again, with overwriting."
+            progress.warned(f"{job.out}: {unreadable_results(sidecars)}. {missing}")
     return outcome
 
 
@@ -88,14 +90,17 @@ def _run_cases(
 
     with (
         GracefulShutdown(on_request, progress.aborted) as shutdown,
-        ThreadPoolExecutor(max_cases(len(backends)), "case") as pool,
+        ThreadPoolExecutor(max_cases(len(backends), job.threads), "case") as pool,
         Segmenter(job.model, backends, on_span) as segmenter,
     ):
         runner = Runner(job, segmenter, provenance, pool, on_span)
-        for running in runner.advance(
+        for running, is_done in runner.advance(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
-            _report(running, progress, outcome)
+            if is_done:
+                _report(running, progress, outcome, job.out)
+            else:
+                progress.predicted(running.case, running.share)
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):
@@ -109,26 +114,13 @@ def _run_cases(
         raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
 
 
-def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
-    """Report that a case made progress, is done or has failed."""
-    case = running.case
-    if not running.result.done():
-        progress.predicted(case, running.share)
-        return
-    error = running.result.exception()
+def _report(running: RunningCase, progress: Progress, outcome: Outcome, out: Path) -> None:
+    """Report that a case is done or has failed."""
+    case, error = running.case, running.result.exception()
     if error is None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)
-    elif isinstance(error, (WmhError, MemoryError)) and not isinstance(error, DeviceLostError):
-        failure = _about_case(error, case)
+    elif isinstance(error, Exception) and not isinstance(error, DeviceLostError):
+        failure = case_failure(error, case.path, out)
         outcome.failed.append((case, failure))
         progress.failed(case, failure)
-
-
-def _about_case(error: WmhError | MemoryError, case: Case) -> WmhError:
-    """Return an error that names its scan, without the traceback, which would keep its voxels."""
-    if isinstance(error, MemoryError):
-        return InputError("does not fit into memory", MORE_MEMORY, about=case.path)
-    if error.about is None or not isinstance(error, InputError):
-        return type(error)(f"{error}", about=case.path)
-    return type(error)(error.problem, error.remedy, about=error.about)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import DeviceLostError, InputError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
-from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.inference.segmenter import Segmenter, require_channels
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
 from wmh_runtime.outputs.existing_results import find_existing_results
@@ -28,10 +27,17 @@ _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
 
 
-def max_cases(devices: int) -> int:
-    """Return how many cases are processed at a time: one on each device, and some around it."""
-    around = max(1, min(_CASES_BEFORE_A_DEVICE * devices, available_cores() // 2))
-    return devices + 2 * around
+def max_cases(devices: int, threads: int | None) -> int:
+    """Return how many cases are processed at a time: one on each device, and some around it.
+
+    Args:
+        devices: how many there are.
+        threads: that may work at a time. A thread whose case is on a device waits. None: one per
+            core, and at least two more than devices, so that no device waits.
+    """
+    around = max(1, min(_CASES_BEFORE_A_DEVICE * devices, (threads or available_cores()) // 2))
+    most = devices + 2 * around
+    return most if threads is None else max(devices, min(most, threads))
 
 
 @dataclass(eq=False)
@@ -70,9 +76,9 @@ class Runner:
         self.segmenter = segmenter
         self.provenance = provenance
         self.on_span = on_span
-        self.fatal: BaseException | None = None  # what stops the run: a lost device, or a bug
+        self.fatal: BaseException | None = None  # what stops the run, such as a lost device
         self._pool = pool
-        self._max_cases = max_cases(len(segmenter.backends))
+        self._max_cases = max_cases(len(segmenter.backends), job.threads)
         self._memory = MemoryBudget()
         self._running: deque[RunningCase] = deque()  # in the order of the cases
         self._changed = threading.Event()  # a case made progress
@@ -88,16 +94,16 @@ class Runner:
             self._changed.set()
 
         with stage("read"):
-            scans = _read_scans(running.case, model.channels)
+            scan = read_scan(running.case.path)
         with stage("preprocess"):
-            preprocessed = preprocess(scans, model.preprocessing)
+            preprocessed = preprocess([scan], model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         with stage("postprocess"):
             segmentation = postprocess(prediction, preprocessed, model.outputs)
         with stage("write"):
             return write_results(
-                scans[0],
+                scan,
                 segmentation,
                 self.provenance,
                 running.paths,
@@ -105,11 +111,14 @@ class Runner:
                 save_probability=self.job.save_probability,
             )
 
-    def advance(self, should_stop: Callable[[], bool]) -> Iterator[RunningCase]:
-        """Yield each case when it is done, in order; and the first one when it made progress.
+    def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
+        """Yield each case once when it is done, in order; and the first one when it made progress.
 
         Args:
             should_stop: no more cases are begun once it returns true, or `fatal` is set.
+
+        Yields:
+            A case, and whether it is done. If it is not, it may be done a moment later.
         """
         cases = map(self._take_up, self.job.cases)
         following, reported_share = next(cases, None), 0.0
@@ -120,7 +129,7 @@ class Runner:
             first = self._running[0] if self._running else None
             if first and first.result.done():
                 reported_share = 0.0
-                yield self._running.popleft()
+                yield self._running.popleft(), True
             elif following and self._has_room_for(following):
                 self._running.append(following)
                 if not following.result.done():
@@ -128,7 +137,7 @@ class Runner:
                 following = next(cases, None)
             elif first and first.share > reported_share:
                 reported_share = first.share
-                yield first
+                yield first, False
             else:
                 self._changed.wait(_CHECK_SIGNALS_S)
 
@@ -173,7 +182,7 @@ class Runner:
         self._changed.set()
 
     def _fail(self, running: RunningCase, error: BaseException) -> None:
-        if isinstance(error, DeviceLostError) or not isinstance(error, (WmhError, MemoryError)):
+        if isinstance(error, DeviceLostError) or not isinstance(error, Exception):
             self.fatal = self.fatal or error
         running.result.set_exception(error)
 
@@ -197,10 +206,3 @@ class Runner:
             save_probability=job.save_probability,
             any_backend=job.any_backend,
         )
-
-
-def _read_scans(case: Case, channels: Sequence[str]) -> list[Scan]:
-    """Read the scan of each channel."""
-    scans = [read_scan(case.path)]
-    require_channels(scans, channels)
-    return scans

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.case_failure import MORE_MEMORY
 from wmh_runtime.imageio.nifti_header import Affine, Shape
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.machine import free_bytes
 from wmh_runtime.types import NetworkShape
-
-MORE_MEMORY = "Close other programs, or use a machine with more memory."
 
 _FLOAT_BYTES = 4
 # Measured from reading to writing, and a fifth more; see benchmarks/README.md.

@@ -49,7 +49,8 @@ def segment_folder(
 
     Raises:
         InputError: there is no scan, the output folder cannot be used or would mix results with
-            the scans, or the options contradict each other.
+            the scans, the bundle takes several images of each subject, or the options contradict
+            each other.
         BackendError: no backend can run the bundle as the options ask.
         BundleError: the bundle has no graph or no calibration for the options.
         DeviceLostError: a device failed; the same call resumes the run.
@@ -74,6 +75,7 @@ def segment_folder(
         skipped=found.skipped,
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
+        threads=options.threads,
     )
     with open_backends(bundle, options.backend, options.backend_options) as opened:
         progress.opened(opened)

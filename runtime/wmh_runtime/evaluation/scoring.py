@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wmh_runtime.errors import WmhError
 from wmh_runtime.evaluation.metrics import LESION_THRESHOLD, compare_masks
 from wmh_runtime.evaluation.pairing import Pair
-from wmh_runtime.evaluation.reference_masks import Reference, reference_from_labels
+from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.evaluation.statistics import ScoredCase
+from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.volume import Scan, require_same_grid
+from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.types import Mask
 
 
@@ -32,19 +34,20 @@ class Scores:
     failed: list[tuple[Pair, WmhError]] = field(default_factory=list)
 
 
-def score(pairs: Iterable[Pair], on_pair: Callable[[], None]) -> Scores:
+def score(pairs: Iterable[Pair], on_pair: Callable[[], None], log_folder: Path) -> Scores:
     """Compare every pair of masks.
 
     Args:
         pairs: pairs of files.
         on_pair: called after each pair, to show progress.
+        log_folder: for the traceback of an unexpected error.
     """
     scores = Scores()
     for pair in pairs:
         try:
             scores.cases.append(score_pair(pair))
-        except WmhError as error:
-            scores.failed.append((pair, error))
+        except Exception as error:
+            scores.failed.append((pair, case_failure(error, pair.prediction, log_folder)))
         on_pair()
     return scores
 
@@ -57,12 +60,12 @@ def score_pair(pair: Pair) -> ScoredCase:
 
 
 def read_masks(pair: Pair) -> Masks:
-    """Read the files of a pair.
+    """Read the files of a pair; both are in the order of voxels of the reference.
 
     Raises:
-        InputError: a file cannot be read, the grids differ, or the reference has an unknown label.
+        InputError: a file cannot be read, the grids differ, or the reference has other values than
+            a reference mask.
     """
     reference = read_scan(pair.reference, allow_constant=True)
-    prediction = read_scan(pair.prediction, allow_constant=True)
-    require_same_grid(prediction, reference)
-    return Masks(prediction.voxels >= LESION_THRESHOLD, reference_from_labels(reference), reference)
+    prediction = on_grid_of(read_scan(pair.prediction, allow_constant=True), reference)
+    return Masks(prediction.voxels >= LESION_THRESHOLD, reference_from_mask(reference), reference)

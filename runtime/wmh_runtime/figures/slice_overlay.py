@@ -56,9 +56,11 @@ def draw_gray(
 
 def gray_from_intensities(intensities: NDArray[np.float32], window: Window) -> NDArray[np.uint8]:
     """Return gray values from 0 to 255, same shape; NaN becomes black."""
-    fraction = (np.nan_to_num(intensities, nan=window.low) - window.low) / (
-        window.high - window.low
-    )
+    # In float64: the width of a window may be too small, or an intensity too large, for float32.
+    width = max(window.high - window.low, np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):
+        above_low = np.nan_to_num(intensities.astype(np.float64), nan=window.low) - window.low
+        fraction = above_low / width
     gray: NDArray[np.uint8] = np.rint(255 * np.clip(fraction, 0.0, 1.0) ** GAMMA).astype(np.uint8)
     return gray
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.files.temporary import temporary_path_beside
-
-_REMEDIES = {
-    errno.ENOENT: "Create the folder first.",
-    errno.ENOTDIR: "Choose another path; a part of this one is a file, not a folder.",
-    errno.EISDIR: "Choose another name; this one is a folder.",
-    errno.EACCES: "Check the permissions, and that no other program has the file open.",
-    errno.ENOSPC: "Free some space, or write to another disk.",
-    errno.EROFS: "Write to another disk; this one is read-only.",
-}
-_OTHER_REMEDY = "Check the folder, its permissions and the disk."
 
 
 @contextmanager
@@ -39,7 +28,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(final)
     except OSError as error:
-        raise _input_error("cannot be written", error, final) from error
+        raise input_error(error, "cannot be written", final) from error
     finally:
         with suppress(OSError):  # report the original error, not this one
             temporary.unlink(missing_ok=True)
@@ -91,13 +80,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _input_error("cannot be replaced", error, path) from error
-
-
-def _input_error(problem: str, error: OSError, path: Path) -> InputError:
-    reason = error.strerror or str(error)
-    remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
-    return InputError(f"{problem} ({reason})", remedy, about=path)
+        raise input_error(error, "cannot be replaced", path) from error
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -31,7 +31,7 @@ def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
             the ID of a running process is then from an earlier process with the same ID.
     """
     prefix = temporary_prefix()
-    for path in folder.glob(f"{prefix}*"):
+    for path in _temporary_files(folder, prefix):
         process_id = path.name.removeprefix(prefix).partition("-")[0]
         if not process_id.isdigit():
             continue
@@ -42,6 +42,13 @@ def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
         else:
             with suppress(OSError):  # another process has removed it
                 path.unlink()
+
+
+def _temporary_files(folder: Path, prefix: str) -> list[Path]:
+    try:
+        return list(folder.glob(f"{prefix}*"))
+    except OSError:  # the folder has too long a name, or cannot be read: nothing is in it
+        return []
 
 
 TEMPORARY_PREFIX = ".wmh-partial-"

@@ -1,11 +1,9 @@
-"""The NIfTI header: read it, check it, and make a header for results.
+"""The NIfTI header: read it, check shape and data type, and make a header for results.
 
 Terms of the NIfTI standard:
 
     header  the first 348 bytes (NIfTI-1) or 540 bytes (NIfTI-2) of the file
-    qform   voxel index to RAS+ mm, stored as voxel sizes, rotation and shift
-    sform   voxel index to RAS+ mm, stored as an affine matrix
-    coded   qform_code or sform_code is above 0; a form that is not coded must not be used
+    pair    an image in two files, .hdr with the header and .img with the voxels
 
 All header fields are checked before memory is allocated for voxels.
 """
@@ -21,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
@@ -33,16 +31,19 @@ Shape = tuple[int, int, int]
 SpacingMm = tuple[float, float, float]
 
 PROGRAM_MARK = b"wmh-lora"  # stored in `descrip` of every file that this program writes
-HEADER_BYTES = 540  # the longer of the two headers
+SHORT_HEADER_BYTES, LONG_HEADER_BYTES = 348, 540  # of NIfTI-1 and NIfTI-2
 MAX_VOXELS = 2**30  # 1024³: more than any MRI scan has; 4 GiB as float32
-MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 20.0
-FORM_TOLERANCE_MM = 0.1  # qform and sform agree if no voxel moves by more than this
-SPACING_TOLERANCE = 0.01  # relative; volumes then differ by 3 % at most
-_MIN_DETERMINANT = 1e-3  # of the unit axes: 1 if perpendicular, 0 if in one plane
 _NIBABEL_ERROR_LEVEL = 40  # nibabel's level for headers that it cannot repair
-_UNITS_NOT_MM = {1: "meters", 3: "micrometers"}  # xyzt_units modulo 8; 2 is mm, 0 is unknown
 _WHOLE_SCAN = "Give the whole scan, not a single slice."
-_CONVERT_AGAIN = "Convert the original data again, for example with dcm2niix."
+CONVERT_AGAIN = "Convert the original data again, for example with dcm2niix."
+# Where the magic bytes are in the header, and what they say.
+_MAGIC = (
+    (slice(344, 348), b"n+1\0", Nifti1Header),
+    (slice(344, 348), b"ni1\0", Nifti1PairHeader),
+    (slice(4, 8), b"n+2\0", Nifti2Header),
+    (slice(4, 8), b"ni2\0", Nifti2PairHeader),
+)
+_ANALYZE_MAGIC = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")  # the number 348, in both byte orders
 
 # The fields that define the grid; only these are copied to results. Others, such as descrip,
 # aux_file, db_name and the header extensions, may contain patient data.
@@ -79,27 +80,26 @@ class Layout:
         return self.offset_bytes + self.voxel_bytes
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Position of the voxels in the patient."""
-
-    affine: Affine  # (4, 4), voxel index to RAS+ mm
-    warnings: tuple[str, ...]
+def is_long_header(head: bytes) -> bool:
+    """Return whether the first 8 bytes are those of a NIfTI-2 header, which is longer."""
+    return head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def header_from_bytes(head: bytes, path: Path) -> Nifti1Header:
     """Parse the first bytes of an uncompressed file, without repairs and header extensions.
 
+    Returns:
+        A header whose class says what the image is: NIfTI-1 or NIfTI-2, a single file or a pair.
+
     Raises:
-        InputError: they are not the header of a single-file NIfTI-1 or NIfTI-2 image.
+        InputError: they are not the header of a NIfTI image.
     """
-    if head[344:348] == b"n+1\0":
-        return Nifti1Header(head[: Nifti1Header.sizeof_hdr], check=False)
-    if head[4:8] == b"n+2\0" and len(head) >= Nifti2Header.sizeof_hdr:
-        return Nifti2Header(head[: Nifti2Header.sizeof_hdr], check=False)
-    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        problem = "is one half of a NIfTI pair (.hdr and .img), expected a single file"
-        raise InputError(problem, "Convert the pair to one .nii.gz file.", about=path)
+    for where, magic, header_class in _MAGIC:
+        if head[where] == magic and len(head) >= header_class.sizeof_hdr:
+            return header_class(head[: header_class.sizeof_hdr], check=False)
+    if head[:4] in _ANALYZE_MAGIC:
+        problem = "is an Analyze 7.5 image, which stores no orientation: left and right are unknown"
+        raise InputError(problem, CONVERT_AGAIN, about=path)
     problem = "is not a NIfTI image: it has no NIfTI header"
     raise InputError(problem, "Give a .nii or .nii.gz file.", about=path)
 
@@ -115,20 +115,20 @@ def shape_from_header(header: Nifti1Header, path: Path) -> Shape:
         problem = f"has {n_axes} dimensions, expected a volume (x, y, z)"
         raise InputError(problem, _WHOLE_SCAN, about=path)
     x, y, z, *further = sizes[:n_axes]
-    n_volumes = math.prod(further)
-    if n_volumes != 1:
-        sizes_text = _times((x, y, z, *further))
+    n_volumes = math.prod(size or 1 for size in further)  # some programs write 0 for 1
+    if n_volumes != 1 or min(further, default=1) < 0:
+        sizes_text = times((x, y, z, *further))
         problem = f"contains {n_volumes} volumes ({sizes_text} voxels), expected one"
         remedy = "Extract one volume, for example the first: fslroi INPUT OUTPUT 0 1"
         raise InputError(problem, remedy, about=path)
     if min(x, y, z) < 2:
-        problem = f"has {_times((x, y, z))} voxels, expected at least 2 along each axis"
+        problem = f"has {times((x, y, z))} voxels, expected at least 2 along each axis"
         raise InputError(problem, _WHOLE_SCAN, about=path)
     if x * y * z > MAX_VOXELS:
         problem = (
-            f"has {_times((x, y, z))} voxels according to its header, expected at most {MAX_VOXELS}"
+            f"has {times((x, y, z))} voxels according to its header, expected at most {MAX_VOXELS}"
         )
-        remedy = f"The header is probably damaged. {_CONVERT_AGAIN}"
+        remedy = f"The header is probably damaged. {CONVERT_AGAIN}"
         raise InputError(problem, remedy, about=path)
     return x, y, z
 
@@ -136,18 +136,15 @@ def shape_from_header(header: Nifti1Header, path: Path) -> Shape:
 def repaired_copy(header: Nifti1Header, path: Path) -> Nifti1Header:
     """Copy a header and repair it as nibabel does on loading: invalid codes, pixdim[0].
 
+    Voxel sizes of 0 stay 0; nibabel would make them 1 mm.
+
     Raises:
-        InputError: the header cannot be repaired, or its voxel sizes are not those of an MRI scan
-            in mm.
+        InputError: the header cannot be repaired.
     """
-    unit = _UNITS_NOT_MM.get(int(header["xyzt_units"]) % 8)
-    if unit:
-        problem = f"has lengths in {unit}, expected millimeters"
-        raise InputError(problem, _CONVERT_AGAIN, about=path)
-    _check_spacing(_spacing_from_pixdim(header), path)  # nibabel would repair 0 mm to 1 mm
     repaired = header.copy()
-    with _header_errors(path):
+    with header_errors(path):
         repaired.check_fix(logger=_logger, error_level=_NIBABEL_ERROR_LEVEL)
+        repaired["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     return repaired
 
 
@@ -157,50 +154,48 @@ def layout_from_header(header: Nifti1Header, shape: Shape, path: Path) -> Layout
     Raises:
         InputError: the values are not integers or real numbers, or begin inside the header.
     """
-    with _header_errors(path):
+    with header_errors(path):
         dtype = header.get_data_dtype()
         slope, intercept = header.get_slope_inter()
-    if dtype.kind == "c":
-        remedy = "Compute the magnitude image first."
-        raise InputError("contains complex numbers, expected real numbers", remedy, about=path)
-    if dtype.kind not in "iuf":
-        remedy = "Give the original scan, not a color image of it."
-        raise InputError("contains colors, expected one number per voxel", remedy, about=path)
-    lowest_offset = header.single_vox_offset
+    require_real_numbers(dtype, path)
+    lowest_offset = header.single_vox_offset if header.is_single else header.pair_vox_offset
     if not lowest_offset <= float(header["vox_offset"]) < math.inf:
         problem = f"has its voxels at byte {header['vox_offset']}, expected {lowest_offset} or more"
-        raise InputError(problem, _CONVERT_AGAIN, about=path)
+        raise InputError(problem, CONVERT_AGAIN, about=path)
     offset_bytes = int(header["vox_offset"])
     if slope is None:  # a slope of 0 or NaN means: no scaling
         slope, intercept = 1.0, 0.0
     return Layout(shape, dtype, offset_bytes, slope, intercept)
 
 
-def placement_from_header(header: Nifti1Header, shape: Shape, path: Path) -> Placement:
-    """Read the affine: the sform if coded, else the qform if coded, else only the voxel sizes.
-
-    Raises:
-        InputError: the affine is not finite or not invertible, or has implausible voxel sizes.
-    """
-    with _header_errors(path):
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-        _check_affine(affine, path)
-        return Placement(affine, tuple(_placement_warnings(header, affine, shape)))
+def require_real_numbers(dtype: np.dtype[np.generic], path: Path) -> None:
+    """Raise InputError if voxels are complex numbers or colors."""
+    if dtype.kind == "c":
+        remedy = "Compute the magnitude image first."
+        raise InputError("contains complex numbers, expected real numbers", remedy, about=path)
+    if dtype.kind not in "iuf":
+        remedy = "Give the original scan, not a color image of it."
+        raise InputError("contains colors, expected one number per voxel", remedy, about=path)
 
 
 def header_on_same_grid(
     header: Nifti1Header, dtype: DTypeLike, value_range: tuple[float, float]
 ) -> Nifti1Header:
-    """Make a header for results. It has the grid fields of the input bit for bit, and no others.
+    """Make the header of a single file. It has the grid fields of the input, and no others.
+
+    They are copied bit for bit, except that a number of volumes of 0 becomes 1.
 
     Args:
         header: header of the input, as stored.
         dtype: dtype of the results, which are stored without scaling, little-endian.
         value_range: smallest and largest value, the default display window of viewers.
     """
-    result = type(header)(endianness="<")
+    header_class = Nifti2Header if isinstance(header, Nifti2Header) else Nifti1Header
+    result = header_class(endianness="<")
     for field in _GRID_FIELDS:
         result[field] = header[field]
+    n_axes = int(header["dim"][0])
+    result["dim"][4 : n_axes + 1] = 1
     result.set_data_dtype(dtype)
     result["scl_slope"], result["scl_inter"] = 1, 0
     result["cal_min"], result["cal_max"] = value_range
@@ -224,68 +219,15 @@ def largest_corner_distance_mm(first: Affine, second: Affine, shape: Shape) -> f
 
 
 @contextmanager
-def _header_errors(path: Path) -> Iterator[None]:
+def header_errors(path: Path) -> Iterator[None]:
     """Turn errors of nibabel about the header into an InputError; ignore numpy overflows."""
     try:
         with np.errstate(all="ignore"):
             yield
     except (HeaderDataError, ValueError, OverflowError) as error:
-        raise InputError(f"has an invalid header: {error}", _CONVERT_AGAIN, about=path) from error
+        raise InputError(f"has an invalid header: {error}", CONVERT_AGAIN, about=path) from error
 
 
-def _spacing_from_pixdim(header: Nifti1Header) -> SpacingMm:
-    x, y, z = (abs(float(size)) for size in header["pixdim"][1:4])
-    return x, y, z
-
-
-def _check_affine(affine: Affine, path: Path) -> None:
-    if not np.isfinite(affine).all():
-        raise InputError("has an affine with NaN or infinite values", _CONVERT_AGAIN, about=path)
-    spacing_mm = spacing_mm_from_affine(affine)
-    _check_spacing(spacing_mm, path)
-    if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < _MIN_DETERMINANT:
-        problem = "has an affine that cannot be inverted: the voxel axes lie in one plane"
-        raise InputError(problem, _CONVERT_AGAIN, about=path)
-
-
-def _check_spacing(spacing_mm: SpacingMm, path: Path) -> None:
-    if not all(MIN_SPACING_MM <= size <= MAX_SPACING_MM for size in spacing_mm):  # NaN included
-        expected = f"{MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm"
-        problem = (
-            f"has a voxel size of {_times(spacing_mm)} mm, expected {expected} along each axis"
-        )
-        raise InputError(problem, _CONVERT_AGAIN, about=path)
-
-
-def _placement_warnings(header: Nifti1Header, affine: Affine, shape: Shape) -> Iterator[str]:
-    """Yield warnings about an unreliable orientation or voxel size."""
-    sform_coded, qform_coded = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    if not sform_coded and not qform_coded:
-        yield "no orientation is coded in the header: left and right may be exchanged"
-    if sform_coded and qform_coded:
-        distance_mm = largest_corner_distance_mm(affine, _qform_or_nan(header), shape)
-        if math.isnan(distance_mm):
-            yield "the qform is invalid: the sform is used"
-        elif distance_mm > FORM_TOLERANCE_MM:
-            yield f"qform and sform disagree by up to {distance_mm:.1f} mm: the sform is used"
-    spacing_mm, pixdim_mm = spacing_mm_from_affine(affine), _spacing_from_pixdim(header)
-    if not np.allclose(spacing_mm, pixdim_mm, rtol=SPACING_TOLERANCE, atol=0):
-        yield (
-            f"the header's voxel size is {_times(pixdim_mm)} mm, that of its affine "
-            f"{_times(spacing_mm)} mm: the affine is used"
-        )
-
-
-def _qform_or_nan(header: Nifti1Header) -> Affine:
-    """Return the affine of the qform; all NaN if the stored quaternion is not a rotation."""
-    invalid = np.full((4, 4), np.nan)
-    try:
-        qform = np.asarray(header.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError):
-        return invalid
-    return qform if np.isfinite(qform).all() else invalid
-
-
-def _times(values: tuple[float, ...]) -> str:
+def times(values: tuple[float, ...]) -> str:
     """Format sizes: 0.7 × 0.9 × 3.1."""
     return " × ".join(f"{value:g}" for value in values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def write_on_grid_of(
     if not path.name.endswith((".nii", ".nii.gz")):
         remedy = "Use a name that ends in .nii.gz or .nii."
         raise InputError("is not a NIfTI file name", remedy, about=path)
-    if path.resolve() == scan.path.resolve():
+    if os.path.realpath(path) == os.path.realpath(scan.path):  # never fails, unlike Path.resolve
         raise InputError("would overwrite the scan", "Choose another output file.", about=path)
     value_range = float(voxels.min()), float(voxels.max())
     header = header_on_same_grid(scan.header, voxels.dtype, value_range)

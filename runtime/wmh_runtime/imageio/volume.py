@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from numpy.typing import NDArray
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.label_map import require_intensities
 from wmh_runtime.imageio.nifti_header import (
-    FORM_TOLERANCE_MM,
     Affine,
     Shape,
     SpacingMm,
     largest_corner_distance_mm,
-    placement_from_header,
+    require_real_numbers,
     shape_from_header,
     spacing_mm_from_affine,
 )
+from wmh_runtime.imageio.placement import FORM_TOLERANCE_MM, placement_from_header
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,9 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
         InputError: see `scan_from_array`.
     """
     path = Path(name or image.get_filename() or "image")
-    header = Nifti1Image(np.empty(image.shape, np.uint8), image.affine, image.header).header
+    without_voxels = np.broadcast_to(np.uint8(0), image.shape)
+    header = Nifti1Image(without_voxels, image.affine, image.header).header
+    require_real_numbers(image.get_data_dtype(), path)
     shape = shape_from_header(header, path)
     placement = placement_from_header(header, shape, path)
     voxels = np.asarray(image.dataobj, np.float32).reshape(shape)
@@ -107,18 +110,57 @@ def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) 
         require_intensities(voxels, path)
 
 
-def require_same_grid(scan: Scan, other: Scan) -> None:
-    """Check that two scans have the same voxel grid.
+def on_grid_of(scan: Scan, other: Scan) -> Scan:
+    """Return a scan in the order of voxels of another one on the same grid. No value is changed.
+
+    Programs store the same voxels in different orders, for example from left to right or from
+    right to left. Then the axes are permuted and flipped.
 
     Raises:
-        InputError: the shapes differ, or a voxel position differs by more than 0.1 mm.
+        InputError: in no order are all voxels within 0.1 mm of those of the other scan.
     """
-    if scan.shape == other.shape:
-        distance_mm = largest_corner_distance_mm(scan.affine, other.affine, scan.shape)
-        if distance_mm <= FORM_TOLERANCE_MM:
-            return
-        difference = f"voxels are up to {distance_mm:.1f} mm apart"
+    to_other = _reordering(scan, other)
+    if to_other is None:
+        difference = f"{scan.shape} voxels of {_mm(scan)}, expected {other.shape} of {_mm(other)}"
     else:
-        difference = f"{scan.shape} voxels, expected {other.shape}"
+        reordered = _reordered(scan, to_other)
+        distance_mm = largest_corner_distance_mm(reordered.affine, other.affine, other.shape)
+        if distance_mm <= FORM_TOLERANCE_MM:
+            is_same = (to_other == np.eye(3)).all()
+            return scan if is_same else replace(reordered, header=other.header)
+        difference = f"voxels are up to {distance_mm:.1f} mm apart"
     problem = f"is not on the grid of {other.path.name}: {difference}"
     raise InputError(problem, "Resample one to the grid of the other first.", about=scan.path)
+
+
+def _reordering(scan: Scan, other: Scan) -> NDArray[np.int_] | None:
+    """Find the permutation and flips of the axes that fit best.
+
+    Returns:
+        (3, 3): entry [i, j] is ±1 if axis j of `scan` is axis i of `other`, else 0. None: the shape
+        would be another one.
+    """
+    directions = [one.affine[:3, :3] / one.spacing_mm for one in (other, scan)]
+    cosines = np.linalg.solve(*directions)
+    best = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[range(3), axes])))
+    if tuple(scan.shape[axis] for axis in best) != other.shape:
+        return None
+    to_other = np.zeros((3, 3), int)
+    to_other[range(3), best] = np.where(cosines[range(3), best] < 0, -1, 1)
+    return to_other
+
+
+def _reordered(scan: Scan, to_other: NDArray[np.int_]) -> Scan:
+    axes = abs(to_other).argmax(axis=1)
+    is_flipped = to_other.sum(axis=1) < 0
+    steps = tuple(slice(None, None, -1 if flip else 1) for flip in is_flipped)
+    voxels = scan.voxels.transpose(axes)[steps]
+    affine = scan.affine.copy()
+    affine[:3, :3] = scan.affine[:3, :3] @ to_other.T
+    first_voxel = np.where(is_flipped, np.array(voxels.shape) - 1, 0) @ abs(to_other)
+    affine[:3, 3] += scan.affine[:3, :3] @ first_voxel
+    return replace(scan, voxels=np.asfortranarray(voxels), affine=affine)
+
+
+def _mm(scan: Scan) -> str:
+    return " × ".join(f"{size:.3g}" for size in scan.spacing_mm) + " mm"

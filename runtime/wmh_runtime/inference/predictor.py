@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -40,7 +40,7 @@ class _Request:
     prediction: Prediction
     remaining: int  # views that have not come back
     other_views: dict[int, dict[View, Floats]] = field(default_factory=dict)  # by slice
-    result: Future[Prediction] = field(default_factory=Future)
+    result: Future[Prediction] = field(default_factory=Future)  # cancelled: nobody waits for it
 
     def accept(self, index: int, view: View, probability: Floats) -> None:
         """Store one view of a slice; the eight are summed in a fixed order, for equal bits."""
@@ -133,7 +133,11 @@ class Predictor:
             if count == 0:
                 return prediction
             self._requests.put(request)
-        return request.result.result()
+        try:
+            return request.result.result()
+        except BaseException:  # such as Ctrl-C: the slices that remain are not run
+            request.result.cancel()
+            raise
 
     def _serve(self, worker: _Worker) -> None:
         def is_stopped() -> bool:
@@ -145,7 +149,7 @@ class Predictor:
             self._stop(error)
         assert self._error is not None
         for request in worker.begun:
-            request.result.set_exception(_copy(self._error))
+            _set_error(request, self._error)
 
     def _stop(self, error: BaseException) -> None:
         with self._lock:
@@ -153,7 +157,7 @@ class Predictor:
             with suppress(queue.Empty):
                 while True:
                     if (request := self._requests.get_nowait()) is not None:
-                        request.result.set_exception(_copy(self._error))
+                        _set_error(request, self._error)
             for _ in self._threads:  # wakes each of them
                 self._requests.put(None)
 
@@ -208,6 +212,8 @@ class _Worker:
                 return
             if request is None:
                 return
+            if request.result.cancelled():
+                continue
             self.begun.add(request)
             self._first_views.extend((request, i, _FIRST_VIEW) for i in range(len(request.slices)))
 
@@ -216,47 +222,64 @@ class _Worker:
         return [(self._other_views or self._first_views).popleft() for _ in range(count)]
 
     def _submit(self, batch: list[_View]) -> None:
-        batch = [view for view in batch if view[0] in self.begun]  # without scans that failed
+        batch = [view for view in batch if self._is_awaited(view[0])]
         if not batch:
             return
         began_s = time.perf_counter()
         try:
             images = [view.apply(request.slices[index]) for request, index, view in batch]
             self._in_flight.append((batch, self._backend.submit(images), began_s))
-        except (BackendError, MemoryError) as error:
+        except Exception as error:
             self._fail(batch, error)
+
+    def _is_awaited(self, request: _Request) -> bool:
+        """Say whether a scan has neither failed nor been cancelled."""
+        if request.result.cancelled():
+            self.begun.discard(request)
+        return request in self.begun
 
     def _collect(self, batch: list[_View], collect: WaitForBatch, began_s: float) -> None:
         try:
-            outputs = collect()
-        except (BackendError, MemoryError) as error:
+            outputs = list(zip(batch, collect(), strict=True))
+            began_s, self._collected_s = max(began_s, self._collected_s), time.perf_counter()
+            span = Span("predict", threading.current_thread().name, began_s, self._collected_s)
+            self._on_span(span)
+        except Exception as error:
             self._fail(batch, error)
             return
-        began_s, self._collected_s = max(began_s, self._collected_s), time.perf_counter()
-        span = Span("predict", threading.current_thread().name, began_s, self._collected_s)
-        self._on_span(span)
-        for (request, index, view), probability in zip(batch, outputs, strict=True):
-            if request not in self.begun:  # it has failed in another batch
-                continue
-            request.prediction.seconds += span.seconds / len(batch)
+        for view, probability in outputs:
+            if self._is_awaited(view[0]):
+                view[0].prediction.seconds += span.seconds / len(batch)
+                self._accept(view, probability)
+        for request in {request: None for request, _, _ in batch if request in self.begun}:
+            self._report(request)
+
+    def _accept(self, one_view: _View, probability: Floats) -> None:
+        """Store one view; ask for the other seven if it shows that they are needed."""
+        request, index, view = one_view
+        try:
             request.accept(index, view, probability)
             if view is _FIRST_VIEW and self._needs_all_views and self._needs_all_views(probability):
                 request.prediction.slices_in_all_views += 1
                 request.remaining += len(_OTHER_VIEWS)
                 self._other_views.extend((request, index, other) for other in _OTHER_VIEWS)
-        for request in {request: None for request, _, _ in batch if request in self.begun}:
-            views = len(request.slices) + len(_OTHER_VIEWS) * request.prediction.slices_in_all_views
-            try:
-                request.on_progress((views - request.remaining) / views)
-            except BaseException as error:  # concerns this scan only
-                self.begun.remove(request)
-                request.result.set_exception(error)
-                continue
-            if request.remaining == 0:
-                self.begun.remove(request)
+        except Exception as error:  # concerns this scan only
+            self._give_up(request, error)
+
+    def _report(self, request: _Request) -> None:
+        """Report the progress of a scan, and its prediction if that is complete."""
+        views = len(request.slices) + len(_OTHER_VIEWS) * request.prediction.slices_in_all_views
+        try:
+            request.on_progress((views - request.remaining) / views)
+        except BaseException as error:  # concerns this scan only
+            self._give_up(request, error)
+            return
+        if request.remaining == 0:
+            self.begun.remove(request)
+            with suppress(InvalidStateError):  # cancelled at this moment
                 request.result.set_result(request.prediction)
 
-    def _fail(self, batch: list[_View], error: BackendError | MemoryError) -> None:
+    def _fail(self, batch: list[_View], error: Exception) -> None:
         """Run each scan of a failed batch alone; a scan that fails alone is lost."""
         if isinstance(error, DeviceLostError):
             raise error
@@ -264,10 +287,21 @@ class _Worker:
         if len(requests) > 1:
             self._retries.extend([v for v in batch if v[0] is one] for one in requests)
         elif (request := batch[0][0]) in self.begun:
-            self.begun.remove(request)
-            request.result.set_exception(_copy(error))
+            self._give_up(request, error)
+
+    def _give_up(self, request: _Request, error: BaseException) -> None:
+        self.begun.remove(request)
+        _set_error(request, error)
+
+
+def _set_error(request: _Request, error: BaseException) -> None:
+    with suppress(InvalidStateError):  # it is cancelled
+        request.result.set_exception(_copy(error))
 
 
 def _copy(error: BaseException) -> BaseException:
     """Return an error for one scan: its own traceback, which keeps no other scan in memory."""
-    return copy.copy(error).with_traceback(None)
+    try:
+        return copy.copy(error).with_traceback(None)
+    except Exception:  # its class cannot be copied
+        return error

@@ -156,7 +156,7 @@ class Segmenter:
             images = [images[channel] for channel in channels]
         elif not isinstance(images, list | tuple):
             images = [cast(Image, images)]
-        require_channels(images, channels)
+        _require_channels(images, channels)
         return [_scan_from(image) for image in images]
 
 
@@ -171,7 +171,7 @@ def _scan_from(image: Image) -> Scan:
     raise InputError(problem, "For an array, use scan_from_array.", about="image")
 
 
-def require_channels(images: Sequence[object], channels: Sequence[str]) -> None:
+def _require_channels(images: Sequence[object], channels: Sequence[str]) -> None:
     """Refuse too few or too many images; InputError."""
     if len(images) != len(channels):
         raise InputError(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.outputs.paths import OutputPaths
+from wmh_runtime.imageio.image_files import sha256_of_image
+from wmh_runtime.outputs.paths import OutputPaths, is_file
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
 from wmh_runtime.text import count_noun
 
@@ -47,7 +47,7 @@ def find_existing_results(
         problem = f"has a result that this version cannot read, {paths[0].sidecar.name}"
         raise InputError(problem, _REPLACE, about=scan)
     try:
-        input_sha256 = sha256_file(scan)
+        input_sha256 = sha256_of_image(scan)
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
@@ -70,7 +70,9 @@ def require_same_settings(
     *,
     any_backend: bool,
 ) -> None:
-    """Refuse an output folder in which every result was made with other settings.
+    """Refuse an output folder in which no result was made with these settings.
+
+    Results that cannot be read are of another version of this program, and so of other settings.
 
     Args:
         out: the folder.
@@ -82,18 +84,28 @@ def require_same_settings(
         InputError: there are results, and none of them has these settings.
     """
     others: Counter[str] = Counter()
+    unreadable: list[Path] = []
     for paths in scans:
         for to, current in zip(paths, settings, strict=True):
             if (sidecar := read_sidecar(to.sidecar)) is None:
+                unreadable += [to.sidecar] if is_file(to.sidecar) else []
                 continue
             differences = _differences(sidecar.settings, current, any_backend)
             if not differences:
                 return  # one is enough: no more files are read
             others[", ".join(differences)] += 1
+    if unreadable:
+        raise InputError(unreadable_results(unreadable), _REPLACE_ALL, about=out)
     if others:
         ((differences_of_most, count),) = others.most_common(1)
         problem = f"has {count_noun(count, 'result')} with other settings: {differences_of_most}"
         raise InputError(problem, _REPLACE_ALL, about=out)
+
+
+def unreadable_results(sidecars: Sequence[Path]) -> str:
+    """Say how many results cannot be read."""
+    count = count_noun(len(sidecars), "result")
+    return f"has {count} that this version cannot read, such as {sidecars[0].name}"
 
 
 def _differences(before: Settings, current: Settings, any_backend: bool) -> list[str]:

@@ -29,6 +29,17 @@ class OutputPaths:
         return self.probability.exists() or self.picture.exists()
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; also False where that cannot be known.
+
+    Without permission, or with too long a name, `Path.is_file` raises. To open a pipe would block.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     """Name the files of one output.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Sidecar(StrictModel):
     schema_version: Literal[2] = 2
     Description: str
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
-    Sources: list[str]
+    Sources: list[str] = Field(min_length=1)
     input_sha256: str
     settings: Settings
     volume_ml: float
@@ -149,3 +150,17 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
+
+
+def is_unreadable_sidecar(path: Path) -> bool:
+    """Return whether a file is a sidecar that is damaged, or of another version of this program.
+
+    A JSON file of another program, such as a BIDS sidecar, is not.
+    """
+    if read_sidecar(path) is not None:
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(content, dict) and "schema_version" in content

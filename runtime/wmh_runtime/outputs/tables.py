@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
 from wmh_runtime.files.tables import write_table_atomically
-from wmh_runtime.outputs.sidecar import read_sidecar
+from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.outputs.sidecar import Sidecar, is_unreadable_sidecar, read_sidecar
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
@@ -35,56 +37,76 @@ def require_replaceable(out: Path) -> None:
             ) from error
 
 
-def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
+def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> list[Path]:
     """Write both tables. If one cannot be written, the other still is.
+
+    `volumes.csv` has a row for each result in the folder, whichever run made it. A scan that failed
+    in this run has a row in `failures.csv` only, even if it has a result of an earlier run. A table
+    without rows is removed.
 
     Args:
         out: output folder.
         failed: the cases that failed in this run, each with the reason.
 
+    Returns:
+        Sidecars that cannot be read: their results are in no table.
+
     Raises:
         InputError: a table cannot be written.
     """
+    failures = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
+    failed_scans = {row["scan"] for row in failures}
+    volumes, unreadable = _volumes(out)
     with ExitStack() as both:
-        both.callback(_write_volumes, out)
-        both.callback(_write_failures, out, failed)
+        both.callback(_write_or_remove, out / FAILURES_NAME, failures)
+        both.callback(
+            _write_or_remove,
+            out / VOLUMES_NAME,
+            [row for row in volumes if row["scan"] not in failed_scans],
+        )
+    return unreadable
 
 
-def _write_volumes(out: Path) -> None:
-    """Write one row for each result in the output folder."""
-    rows = sorted(_volumes(out), key=lambda row: (row["scan"], row["output"]))
+def _write_or_remove(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
     if rows:
-        write_table_atomically(out / VOLUMES_NAME, rows)
-
-
-def _write_failures(out: Path, failed: Sequence[tuple[Case, Exception]]) -> None:
-    """Write one row for each failure; without failures there is no table."""
-    rows = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
-    if rows:
-        write_table_atomically(out / FAILURES_NAME, rows)
+        write_table_atomically(table, rows)
     else:
-        remove(out / FAILURES_NAME)
+        remove(table)
 
 
-def _volumes(out: Path) -> Iterator[dict[str, str]]:
-    for path in out.rglob(f"*{bids.SIDECAR_SUFFIX}"):
-        sidecar = read_sidecar(path)
-        if sidecar is None:
-            continue
-        settings = sidecar.settings
-        folder, output = path.parent.relative_to(out), settings.output
-        yield {
-            "scan": (folder / sidecar.Sources[0]).as_posix(),
-            "output": output.name,
-            "volume_ml": f"{sidecar.volume_ml:.4f}",
-            "lesion_count": str(sidecar.lesion_count),
-            "threshold": f"{output.threshold:g}",
-            "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
-            "bundle": settings.bundle,
-            "model_id": settings.model_id,
-            "tta": settings.tta,
-            "precision": settings.precision,
-            "backend": settings.backend,
-            "mask": path.relative_to(out).with_suffix(".nii.gz").as_posix(),
-            "warnings": " | ".join(sidecar.warnings),
-        }
+def _volumes(out: Path) -> tuple[list[dict[str, str]], list[Path]]:
+    """Return a row for each result in the output folder, and the sidecars that cannot be read."""
+    rows, unreadable = [], []
+    for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
+        if (sidecar := read_sidecar(path)) is not None:
+            rows.append(_row(sidecar, path.relative_to(out)))
+        elif is_unreadable_sidecar(path):
+            unreadable.append(path)
+    return sorted(rows, key=lambda row: (row["scan"], row["output"])), unreadable
+
+
+def _row(sidecar: Sidecar, relative: Path) -> dict[str, str]:
+    """Return the row of a result. How it was made comes after what was found."""
+    settings, output = sidecar.settings, sidecar.settings.output
+    scan = relative.parent / sidecar.Sources[0]
+    largest_mm3 = max((lesion.volume_mm3 for lesion in sidecar.lesions), default=0.0)
+    return {
+        "scan": scan.as_posix(),
+        "subject": subject_from_name(bids.bids_entities(scan)),
+        "output": output.name,
+        "volume_ml": f"{sidecar.volume_ml:.4f}",
+        "lesion_count": str(sidecar.lesion_count),
+        "largest_lesion_mm3": f"{largest_mm3:g}",
+        "threshold": f"{output.threshold:g}",
+        "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
+        "bundle": settings.bundle,
+        "model_id": settings.model_id,
+        "tta": settings.tta,
+        "precision": settings.precision,
+        "backend": settings.backend,
+        "device": settings.device,
+        "version": sidecar.versions.get("wmh-lora", ""),
+        "input_sha256": sidecar.input_sha256,
+        "mask": relative.with_suffix(".nii.gz").as_posix(),
+        "warnings": " | ".join(sidecar.warnings),
+    }

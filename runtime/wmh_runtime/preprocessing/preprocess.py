@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
-from wmh_runtime.imageio.volume import Scan, require_same_grid
+from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
@@ -95,15 +95,14 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     The head is found in the first channel. It determines the crop and the slices to segment.
 
     Args:
-        channels: C scans on the same grid.
+        channels: C scans on the same grid; the axes of the voxels may be in another order.
         preprocessing: settings from the bundle or the recipe.
 
     Raises:
         InputError: the channels are not on the same grid, or no slice shows a head.
     """
     first = channels[0]
-    for other in channels[1:]:
-        require_same_grid(other, first)
+    channels = [first, *(on_grid_of(other, first) for other in channels[1:])]
     reorientation = axial_reorientation(first.affine)
     spacing_mm = np.array(first.spacing_mm)[list(reorientation.axes)]
     stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]

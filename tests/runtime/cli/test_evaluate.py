@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.toys import write_annotated_heads
 from wmh_runtime.cli.launcher import evaluate, infer
+from wmh_runtime.evaluation import scoring
 
 REPORT = {
     "bland-altman.png",
@@ -337,3 +338,31 @@ def test_if_no_output_can_be_compared_the_status_says_so(heads, run):
             shutil.copy(name, name.with_name(name.name.replace("WMH", "A")))
     status, _, errors = run()
     assert (status, "no A mask could be compared" in errors) == (2, True)
+
+
+def test_masks_in_another_order_of_voxels_are_compared(heads, run):
+    path = mask_of(heads, "sub-01")
+    image = nib.load(path)
+    to_ras = nib.as_closest_canonical(image)  # stored as LPS
+    assert nib.aff2axcodes(image.affine) != nib.aff2axcodes(to_ras.affine)
+    nib.save(to_ras, path)
+    assert run("--scans", heads / "heads")[0] == 0
+    assert [float(row["dice"]) for row in rows_of(heads)] == [1, 1, 1]
+
+
+def test_a_bug_met_with_one_pair_is_logged_and_the_others_go_on(heads, run, monkeypatch):
+    compare = scoring.compare_masks
+    calls = iter([True])
+
+    def fail_once(*arguments):
+        if next(calls, False):
+            raise IndexError("slice 7")
+        return compare(*arguments)
+
+    monkeypatch.setattr(scoring, "compare_masks", fail_once)
+    status, said, errors = run()
+    assert status == 1
+    assert "2 masks compared" in said
+    assert f"{mask_of(heads, 'sub-00')}: unexpected error (IndexError: slice 7)" in errors
+    assert "Traceback" not in errors
+    assert "slice 7" in (heads / "report" / "errors.log").read_text(encoding="utf-8")

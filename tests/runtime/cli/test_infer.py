@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
@@ -135,6 +136,62 @@ def test_one_bad_scan_is_reported_and_the_others_are_segmented(tmp_path, infer):
     assert infer()[0] == 0
     assert not (tmp_path / "out" / FAILURES_NAME).exists()
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii.gz", "d.nii"]
+
+
+def test_a_name_too_long_for_its_results_fails_alone(tmp_path, infer):
+    # The longest name of a file is 255 bytes, and `_label-WMH_mask.json` is longer than `.nii.gz`.
+    long = "a" * 241 + ".nii.gz"
+    write_head(tmp_path / "scans" / long)
+    for name in "bc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    status, _, errors = infer()
+    assert status == 1
+    (line, summary) = errors.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'scans' / long}: ")
+    assert "(File name too long). Shorten the name" in line
+    assert summary.startswith("error: 1 scan failed")
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii", "c.nii"]
+    with (tmp_path / "out" / FAILURES_NAME).open(encoding="utf-8") as file:
+        assert [row["scan"] for row in csv.DictReader(file)] == [long]
+
+
+def test_a_result_folder_without_permission_fails_its_scans_only(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "closed" / "a.nii")
+    write_head(tmp_path / "scans" / "open" / "b.nii")
+    stat = Path.stat
+
+    def deny(path, **options):  # as the system does for a folder of another user
+        if "closed" in path.parts and "out" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    status, _, errors = infer()
+    assert status == 1
+    assert "closed/a.nii: cannot be processed (Permission denied). Check the perm" in errors
+    assert "Traceback" not in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["open/b.nii"]
+
+
+def test_a_link_to_itself_fails_alone(tmp_path, infer):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.nii").symlink_to("a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    status, _, errors = infer()
+    assert status == 1
+    assert "a.nii: cannot be read (Too many levels of symbolic links). Remove the link" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii"]
+
+
+def test_a_scan_with_little_contrast_on_a_large_offset_does_not_end_the_run(tmp_path, infer):
+    # Float32 has steps of 0.0625 at one million: 160 gray levels.
+    path = write_head(tmp_path / "scans" / "a.nii")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) / 30 + 1e6, image.affine), path)
+    write_head(tmp_path / "scans" / "b.nii")
+    status, _, errors = infer()
+    assert (status, errors) == (0, "")
+    assert len(rows_of(tmp_path / "out")) == 2
 
 
 def test_the_first_failure_can_be_the_end(tmp_path, infer):
@@ -484,7 +541,9 @@ def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
     write_head(tmp_path / "scans" / "a.nii")
     status, _, errors = infer(bundle=bundle)
     assert status == 2
-    assert "this bundle takes 2 (flair, t1)" in errors
+    (line,) = errors.splitlines()
+    assert line.startswith(f"error: {bundle}: takes 2 images of each subject (flair, t1).")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_any_work(tmp_path, infer, monkeypatch):
@@ -554,8 +613,133 @@ def test_the_table_tells_of_every_finished_result_whatever_this_run_did(tmp_path
     infer()
     infer("--overwrite", source=tmp_path / "scans" / "a.nii")
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "b.nii"]
-    infer("--threshold", "0.9")  # refused for both: what is finished stays
+    infer("--threshold", "0.9")  # the folder is refused: what is finished stays
     assert [row["threshold"] for row in rows_of(tmp_path / "out")] == ["0.75", "0.75"]
+
+
+def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
+    write_head(tmp_path / "scans" / "site" / "sub-7_ses-2_FLAIR.nii.gz", lesions=2)
+    infer("--tta", "none", "--min-lesion-mm3", "30")
+    ((row),) = rows_of(tmp_path / "out")
+    sidecar = read_json(tmp_path / "out" / "site" / "sub-7_ses-2_label-WMH_mask.json")
+    assert row == {
+        "scan": "site/sub-7_ses-2_FLAIR.nii.gz",
+        "subject": "sub-7",
+        "output": "wmh",
+        "volume_ml": f"{2 * CUBE_ML:.4f}",
+        "lesion_count": "2",
+        "largest_lesion_mm3": "640",
+        "threshold": "0.8",
+        "min_lesion_mm3": "30",
+        "bundle": "toy",
+        "model_id": sidecar["settings"]["model_id"],
+        "tta": "none",
+        "precision": "fp32",
+        "backend": "onnxruntime",
+        "device": "cpu",
+        "version": version("wmh-lora"),
+        "input_sha256": sidecar["input_sha256"],
+        "mask": "site/sub-7_ses-2_label-WMH_mask.nii.gz",
+        "warnings": sidecar["warnings"][0] if sidecar["warnings"] else "",
+    }
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_scan_that_failed_in_this_run_is_in_one_table_only(tmp_path, infer):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    write_head(tmp_path / "scans" / "b.nii", seed=1)  # another input than that of its result
+    status, _, errors = infer()
+    assert status == 1
+    assert "b.nii: has a result of another input" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a.nii", "c.nii"]
+    with (tmp_path / "out" / FAILURES_NAME).open(encoding="utf-8") as file:
+        assert [row["scan"] for row in csv.DictReader(file)] == ["b.nii"]
+
+
+def test_a_table_of_an_earlier_run_does_not_outlive_its_results(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    for path in (tmp_path / "out").glob("a_*"):
+        path.unlink()
+    (tmp_path / "scans" / "a.nii").write_bytes(b"")
+    assert infer()[0] == 2
+    assert not (tmp_path / "out" / VOLUMES_NAME).exists()
+    assert (tmp_path / "out" / FAILURES_NAME).exists()
+
+
+def make_unreadable(path):
+    content = read_json(path)
+    path.write_text(json.dumps(content | {"schema_version": 1}), encoding="utf-8")
+
+
+def test_results_that_this_version_cannot_read_are_counted(tmp_path, infer):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    for name in "ab":
+        make_unreadable(tmp_path / "out" / f"{name}_label-WMH_mask.json")
+    (tmp_path / "out" / "x_mask.json").write_text('{"Type": "Lesion"}')  # of another program
+    status, _, errors = infer(source=tmp_path / "scans" / "c.nii")
+    assert status == 0
+    assert "has 2 results that this version cannot read, such as a_label-WMH_mask.json" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["c.nii"]
+    assert infer("--overwrite")[0] == 0
+    assert len(rows_of(tmp_path / "out")) == 3
+
+
+def test_a_folder_of_results_that_this_version_cannot_read_is_refused_before_anything(
+    tmp_path, infer
+):
+    for name in "ab":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    for name in "ab":
+        make_unreadable(tmp_path / "out" / f"{name}_label-WMH_mask.json")
+    write_head(tmp_path / "scans" / "c.nii")
+    status, _, errors = infer()
+    assert status == 2
+    assert "has 2 results that this version cannot read" in errors
+    assert "Use the overwrite option" in errors
+    assert not list((tmp_path / "out").glob("c_*"))
+
+
+@pytest.mark.parametrize("content", ['{"schema_version": 2}', "[" * 100_000, "\x00", '{"a": 1'])
+def test_a_damaged_record_does_not_end_the_run(tmp_path, infer, content):
+    write_head(tmp_path / "scans" / "a.nii")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b_label-WMH_mask.json").write_text(content)
+    status, _, errors = infer()
+    assert status == 0
+    assert "has 1 result that this version cannot read, such as b_label-WMH_mask.json" in errors
+
+
+def test_pipes_among_the_results_do_not_block_the_run(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    write_head(tmp_path / "scans" / "b.nii")
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "a_label-WMH_mask.nii.gz")
+    os.mkfifo(tmp_path / "out" / "c_label-WMH_mask.json")
+    status, _, errors = infer()
+    assert status == 1
+    assert "a.nii: would replace files that this program did not write" in errors
+    assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii"]
+
+
+def test_the_other_file_of_a_pair_belongs_to_the_input(tmp_path, infer):
+    write_head(tmp_path / "a.nii")
+    image = nib.load(tmp_path / "a.nii")
+    nib.save(nib.Nifti1Pair(image.get_fdata(dtype=np.float32), image.affine), tmp_path / "a.img")
+    assert infer(source=tmp_path / "a.hdr")[0] == 0
+    assert "by earlier runs" in infer(source=tmp_path / "a.hdr")[1]
+    nib.save(
+        nib.Nifti1Pair(image.get_fdata(dtype=np.float32) + 1, image.affine), tmp_path / "a.img"
+    )
+    assert "has a result of another input" in infer(source=tmp_path / "a.hdr")[2]
 
 
 def test_a_table_that_cannot_be_replaced_is_reported_before_any_work(tmp_path, infer):

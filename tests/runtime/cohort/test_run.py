@@ -2,9 +2,11 @@
 
 import copy
 import gc
+import re
 import threading
 import time
 import weakref
+from concurrent.futures import wait
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +27,7 @@ from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError
+from wmh_runtime.files.case_failure import LOG_NAME
 
 
 @dataclass
@@ -81,7 +84,7 @@ class World:
             patch.setattr(runner_module, name, fake)
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
-        patch.setattr(run_module, "write_tables", lambda *_: None)
+        patch.setattr(run_module, "write_tables", lambda *_: [])
 
     def of(self, path):
         return self.scans[int(path.name)]
@@ -97,7 +100,7 @@ class World:
         if scan.fails == "memory":
             raise MemoryError
         if scan.fails == "bug":
-            raise ZeroDivisionError
+            raise ZeroDivisionError("half a\nvoxel")
         return scan
 
     def preprocess(self, scans, _):
@@ -288,12 +291,65 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
     assert used_late == []
 
 
-def test_an_unexpected_exception_stops_the_run(world):
-    # The first case is slow, so the bug of the second is known long before it is reported.
-    scans = [FakeScan(0, write_s=0.5), FakeScan(1, fails="bug"), *map(FakeScan, range(2, 60))]
-    with pytest.raises(ZeroDivisionError):
-        world.run(scans)
-    assert sum(scan.written is not None for scan in scans) <= 5
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(36, "File name too long"),
+            r"\(File name too long\)\. Shorten the name",
+        ),
+        (PermissionError(13, "Permission denied"), r"cannot be processed \(Permission denied\)"),
+        (OSError(40, "Too many levels of symbolic links"), r"Remove the link"),
+        (OSError("no number"), r"cannot be processed \(no number\)"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["read_grid", "read_scan", "write_results"])
+def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, message, stage):
+    normal = getattr(runner_module, stage)
+
+    def refuse(first, *others, **options):
+        if getattr(first, "number", None) == 0 or getattr(first, "name", None) == "0":
+            raise error
+        return normal(first, *others, **options)
+
+    monkeypatch.setattr(runner_module, stage, refuse)
+    outcome = world.run([FakeScan(0), FakeScan(1), FakeScan(2)])
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 2
+    assert isinstance(world.progress.errors[0], InputError)
+    assert re.search(message, str(world.progress.errors[0]))
+    assert not (world.out / LOG_NAME).exists()
+
+
+def test_a_bug_fails_its_case_only_and_its_traceback_is_logged(world):
+    outcome = world.run([FakeScan(0, fails="bug"), FakeScan(1), FakeScan(2, fails="bug")])
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 1
+    log = world.out / LOG_NAME
+    assert str(world.progress.errors[0]) == (
+        "0: unexpected error (ZeroDivisionError: half a voxel). This is a bug of this program."
+        f" Report it with the end of {log}."
+    )
+    text = log.read_text(encoding="utf-8")
+    assert text.count("Traceback (most recent call last)") == 2
+    assert "ZeroDivisionError: half a\nvoxel" in text
+    assert "in read" in text  # the function that raised it
+
+
+def test_a_log_that_cannot_be_written_is_said(world):
+    (world.out / LOG_NAME).mkdir(parents=True)
+    world.run([FakeScan(0, fails="bug"), FakeScan(1)])
+    assert "errors.log cannot be written (Is a directory)" in str(world.progress.errors[0])
+    assert world.progress.reported == [0, 1]
+
+
+def test_a_request_to_exit_stops_the_run(world, monkeypatch):
+    def leave(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(runner_module, "preprocess", leave)
+    with pytest.raises(SystemExit):
+        world.run([FakeScan(number) for number in range(60)])
 
 
 def test_no_more_cases_are_processed_than_memory_holds(world):
@@ -358,6 +414,30 @@ def test_an_exception_of_the_listener_stops_the_run(world):
     assert sum(scan.written is not None for scan in world.scans.values()) < 10
 
 
+@pytest.mark.parametrize(
+    ("devices", "threads", "cores", "most"),
+    [
+        (1, None, 2, 3),  # one on the device, one before and one after it
+        (1, None, 16, 9),  # four before and four after it
+        (2, None, 16, 18),
+        (1, 1, 16, 1),
+        (1, 2, 16, 2),
+        (1, 6, 16, 6),
+        (1, 16, 4, 9),
+        (2, 1, 16, 2),  # one on each device: its thread waits
+    ],
+)
+def test_the_number_of_threads_bounds_the_cases(monkeypatch, devices, threads, cores, most):
+    monkeypatch.setattr(runner_module, "available_cores", lambda: cores)
+    assert runner_module.max_cases(devices, threads) == most
+
+
+def test_with_one_thread_one_case_is_processed_at_a_time(world):
+    outcome = world.run([FakeScan(number, read_s=0.01) for number in range(8)], threads=1)
+    assert len(outcome.done) == 8
+    assert max(world.peaks) == 1
+
+
 def test_after_the_first_failure_no_more_cases_are_begun(world):
     scans = [FakeScan(0, fails="read"), *(FakeScan(n, write_s=0.02) for n in range(1, 40))]
     outcome = world.run(scans, fail_fast=True)
@@ -370,6 +450,21 @@ def test_progress_of_the_first_case_is_reported(world):
     world.run([FakeScan(0, slices=4, write_s=0.2)], FakeBackend(world.shape, 1))
     assert world.progress.shares == sorted(world.progress.shares)
     assert world.progress.shares[-1] == 1
+
+
+def test_a_case_that_ends_while_its_progress_is_reported_is_reported_once(world, monkeypatch):
+    advance = runner_module.Runner.advance
+
+    def advance_slowly(runner, should_stop):
+        for running, is_done in advance(runner, should_stop):
+            wait([running.result], timeout=5)
+            yield running, is_done
+
+    monkeypatch.setattr(runner_module.Runner, "advance", advance_slowly)
+    outcome = world.run([FakeScan(number, slices=4) for number in range(3)])
+    assert world.progress.shares
+    assert world.progress.reported == [0, 1, 2]
+    assert len(outcome.done) == 3
 
 
 def test_every_stage_is_traced_even_if_it_fails(world):

@@ -189,10 +189,80 @@ def test_if_qform_and_sform_disagree_the_sform_is_used_with_a_warning(
     assert scan.warnings == ("qform and sform disagree by up to 3.2 mm: the sform is used",)
 
 
-def test_an_invalid_qform_with_a_valid_sform_gives_a_warning(tmp_path: Path) -> None:
-    scan = read_scan(save(tmp_path / "scan.nii", edit=set_field("quatern_b", 2)))
+def zero_sform(header: Any) -> None:
+    for row in ("srow_x", "srow_y", "srow_z"):
+        header[row] = 0
+
+
+def flat_sform(header: Any) -> None:  # x and y run the same way
+    header["srow_x"], header["srow_y"], header["srow_z"] = [1, 1, 0, 0], [0] * 4, [0, 0, 3, 0]
+
+
+def scale_sform(factor: float) -> Callable[[Any], None]:
+    def scale(header: Any) -> None:  # along z only
+        for row in ("srow_x", "srow_y", "srow_z"):
+            header[row][2] *= factor
+
+    return scale
+
+
+BAD_SFORMS = {
+    "zero": (zero_sform, "has a voxel size of 0 × 0 × 0 mm"),
+    "flat": (flat_sform, "cannot be inverted: the voxel axes lie in one plane"),
+    "nan": (set_field("srow_y", np.nan, 1), "has NaN or infinite values"),
+    "infinite": (set_field("srow_z", np.inf, 3), "has NaN or infinite values"),
+    "too small": (scale_sform(0.02), "has a voxel size of 0.7 × 0.9 × 0.062 mm"),
+    "too large": (scale_sform(30), "has a voxel size of 0.7 × 0.9 × 93 mm"),
+}
+BAD_QFORMS = {
+    "no rotation": (set_field("quatern_b", 2), "has NaN or infinite values, or no rotation"),
+    "nan": (set_field("qoffset_x", np.nan), "has NaN or infinite values"),
+    "zero": (set_field("pixdim", 0, 3), "has a voxel size of 0.7 × 0.9 × 0 mm"),
+    "all zero": (set_field("pixdim", 0), "has a voxel size of 0 × 0 × 0 mm"),
+    "too large": (set_field("pixdim", 21, 1), "has a voxel size of 21 × 0.9 × 3.1 mm"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_SFORMS)
+def test_a_bad_sform_with_a_good_qform_gives_a_warning(tmp_path: Path, bad: str) -> None:
+    edit, problem = BAD_SFORMS[bad]
+    path = save(tmp_path / "scan.nii", edit=edit)
+    scan = read_scan(path)
+    np.testing.assert_allclose(scan.affine, oblique_affine(), atol=1e-5)
+    (warning,) = scan.warnings
+    assert warning.startswith(f"the sform {problem}")
+    assert warning.endswith(": the qform is used")
+    write_on_grid_of(scan, scan.voxels, tmp_path / "map.nii")
+    np.testing.assert_array_equal(read_scan(tmp_path / "map.nii").affine, scan.affine)
+
+
+@pytest.mark.parametrize("bad", BAD_QFORMS)
+def test_a_bad_qform_with_a_good_sform_gives_a_warning(tmp_path: Path, bad: str) -> None:
+    edit, problem = BAD_QFORMS[bad]
+    scan = read_scan(save(tmp_path / "scan.nii", edit=edit))
     np.testing.assert_allclose(scan.affine, oblique_affine(), atol=1e-6)
-    assert scan.warnings == ("the qform is invalid: the sform is used",)
+    assert scan.warnings[0].startswith(f"the qform {problem}")
+    assert scan.warnings[0].endswith(": the sform is used")
+
+
+@pytest.mark.parametrize("bad", BAD_SFORMS)
+@pytest.mark.parametrize("other", ["not coded", "bad"])
+def test_a_bad_sform_without_a_good_qform_is_refused(tmp_path: Path, bad: str, other: str) -> None:
+    edit, problem = BAD_SFORMS[bad]
+
+    def both(header: Any) -> None:
+        edit(header)
+        if other == "bad":
+            header["quatern_b"] = 2
+
+    path = save(tmp_path / "scan.nii", qform_code=int(other == "bad"), edit=both)
+    assert_refused(path, f"its sform {problem}")
+
+
+@pytest.mark.parametrize("bad", BAD_QFORMS)
+def test_a_bad_qform_without_an_sform_is_refused(tmp_path: Path, bad: str) -> None:
+    edit, problem = BAD_QFORMS[bad]
+    assert_refused(save(tmp_path / "scan.nii", sform_code=0, edit=edit), f"its qform {problem}")
 
 
 def test_voxel_sizes_that_contradict_the_sform_give_a_warning(tmp_path: Path) -> None:
@@ -385,7 +455,7 @@ def test_a_file_without_permission_is_refused(
 
     path = save(tmp_path / "scan.nii")
     monkeypatch.setattr(Path, "open", deny)
-    assert_refused(path, "cannot be read (Permission denied)", "Check its permissions")
+    assert_refused(path, "cannot be read (Permission denied)", "Check the permissions")
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
@@ -402,9 +472,12 @@ def test_text_renamed_is_refused(tmp_path: Path, text: bytes) -> None:
     assert_refused(tmp_path / "scan.nii.gz", "is not a NIfTI image")
 
 
-def test_half_of_a_pair_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "scan.hdr", edit=set_field("magic", b"ni1"))
-    assert_refused(path, "is one half of a NIfTI pair", "Convert the pair")
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_analyze_images_are_refused_because_they_have_no_orientation(
+    tmp_path: Path, order: str
+) -> None:
+    path = save(tmp_path / "scan.hdr", endianness=order, edit=set_field("magic", b""))
+    assert_refused(path, "is an Analyze 7.5 image, which stores no orientation", "dcm2niix")
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 2, 5, 100, 200, -9, -8, -1])
@@ -565,50 +638,66 @@ def test_a_volume_that_needs_too_much_memory_is_refused(
 
 @pytest.mark.parametrize("size_mm", [0.0, 0.05, 21.0, 1e30, np.nan, np.inf])
 @pytest.mark.parametrize("axis", [1, 2, 3])
-@pytest.mark.parametrize("sform_code", [0, 1])
+@pytest.mark.parametrize("qform_code", [0, 1])
 def test_an_implausible_voxel_size_is_refused(
-    tmp_path: Path, size_mm: float, axis: int, sform_code: int
+    tmp_path: Path, size_mm: float, axis: int, qform_code: int
 ) -> None:
     edit = set_field("pixdim", size_mm, axis)
-    path = save(tmp_path / "scan.nii", sform_code=sform_code, edit=edit)
-    assert_refused(path, "has a voxel size of", "expected 0.1 to 20 mm along each axis")
+    path = save(tmp_path / "scan.nii", qform_code=qform_code, sform_code=0, edit=edit)
+    problem = "has a voxel size of" if np.isfinite(size_mm) else "has NaN or infinite values"
+    assert_refused(path, f"its {'qform' if qform_code else 'header'} {problem}")
 
 
-@pytest.mark.parametrize("factor", [0.02, 30.0])
-def test_an_implausible_voxel_size_in_the_sform_is_refused(tmp_path: Path, factor: float) -> None:
-    def scale(header: Any) -> None:  # 3.1 mm become 0.062 mm or 93 mm
-        for row in ("srow_x", "srow_y", "srow_z"):
-            header[row][2] *= factor
+def test_voxel_sizes_and_shape_of_axes_that_are_not_there_are_ignored(tmp_path: Path) -> None:
+    def edit(header: Any) -> None:
+        header["pixdim"][4:] = [0, -1, np.nan, np.inf]
+        header["dim"][4:] = [7, 0, -3, 9]
 
-    size_mm = f"{3.1 * factor:g} mm"
-    assert_refused(save(tmp_path / "scan.nii", edit=scale), size_mm, "expected 0.1 to 20 mm")
+    assert read_scan(save(tmp_path / "scan.nii", edit=edit)).warnings == ()
 
 
-@pytest.mark.parametrize("unit", ["meter", "micron"])
-def test_lengths_in_other_units_are_refused(tmp_path: Path, unit: str) -> None:
-    path = save(tmp_path / "scan.nii", edit=lambda header: header.set_xyzt_units(unit))
-    assert_refused(path, "expected millimeters")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("field", ["srow_x", "srow_z"])
-@pytest.mark.parametrize("column", [0, 3])
-def test_an_affine_that_is_not_finite_is_refused(
-    tmp_path: Path, value: float, field: str, column: int
+@pytest.mark.parametrize("n_axes", [4, 5, 6, 7])
+@pytest.mark.parametrize("further", [(0, 0, 0, 0), (1, 0, 1, 0), (1, 1, 1, 1)])
+def test_further_axes_of_length_0_count_as_one_volume(
+    tmp_path: Path, n_axes: int, further: tuple[int, ...]
 ) -> None:
-    path = save(tmp_path / "scan.nii", edit=set_field(field, value, column))
-    assert_refused(path, "affine with NaN or infinite values")
+    def edit(header: Any) -> None:
+        header["dim"][0], header["dim"][4:] = n_axes, further
+        header["pixdim"][4:] = 0
+
+    scan = read_scan(save(tmp_path / "scan.nii", edit=edit))
+    np.testing.assert_array_equal(scan.voxels, counting())
+    write_on_grid_of(scan, scan.voxels, tmp_path / "map.nii")
+    written = nib.load(tmp_path / "map.nii")
+    assert written.shape == (*SHAPE, *[1] * (n_axes - 3))
+    np.testing.assert_array_equal(written.get_fdata().reshape(SHAPE), counting())
 
 
-def test_a_singular_affine_is_refused(tmp_path: Path) -> None:
-    def flatten(header: Any) -> None:  # x and y run the same way
-        header["srow_x"], header["srow_y"], header["srow_z"] = (
-            [1, 1, 0, 0],
-            [0, 0, 0, 0],
-            [0, 0, 3, 0],
-        )
+def test_a_negative_number_of_volumes_is_refused(tmp_path: Path) -> None:
+    def edit(header: Any) -> None:
+        header["dim"][0], header["dim"][4:6] = 5, [-1, -1]
 
-    assert_refused(save(tmp_path / "scan.nii", edit=flatten), "axes lie in one plane")
+    assert_refused(save(tmp_path / "scan.nii", edit=edit), "contains 1 volumes (5 × 4 × 3 × -1")
+
+
+@pytest.mark.parametrize(("unit", "name"), [("meter", "meters"), ("micron", "micrometers")])
+def test_another_unit_with_voxel_sizes_in_mm_gives_a_warning(
+    tmp_path: Path, unit: str, name: str
+) -> None:
+    path = save(tmp_path / "scan.nii", edit=lambda header: header.set_xyzt_units(unit))
+    (warning,) = read_scan(path).warnings
+    assert warning == (
+        f"the header has lengths in {name}, but voxels of 0.7 × 0.9 × 3.1: mm are assumed"
+    )
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3)])
+def test_lengths_in_another_unit_are_refused(tmp_path: Path, unit: str, factor: float) -> None:
+    affine = np.diag([factor, factor, factor, 1]) @ oblique_affine()
+    path = save(
+        tmp_path / "scan.nii", affine=affine, edit=lambda header: header.set_xyzt_units(unit)
+    )
+    assert_refused(path, "has lengths in m", "expected millimeters")
 
 
 @pytest.mark.parametrize("value", [2.0, np.nan, np.inf, 1e38])

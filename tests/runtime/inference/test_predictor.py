@@ -1,5 +1,6 @@
 """Many scans share the batches of a device; each gets its own slices back, whatever fails."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -249,6 +250,83 @@ def test_what_the_progress_callback_raises_fails_its_scan_only():
             predictor.predict(scan(5, 0), refuse)
         prediction = predictor.predict(scan(3, 1))
     np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
+
+
+def test_what_the_trace_callback_raises_does_not_end_the_device():
+    refused = iter([True])
+
+    def refuse_once(span):
+        if next(refused, False):
+            raise RuntimeError("no more")
+
+    with CornerBackend(2) as backend, Predictor([backend], on_span=refuse_once) as predictor:
+        with pytest.raises(RuntimeError, match="no more"):
+            predictor.predict(scan(1, 0))
+        prediction = predictor.predict(scan(3, 1))
+    np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
+
+
+class OddError(Exception):
+    """An exception that cannot be copied, because it needs two arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} {two}")
+
+
+@pytest.mark.parametrize("where", ["submit", "execute", "shape", "count", "views"])
+def test_a_bug_met_with_one_scan_fails_that_scan_only(where):
+    class Buggy(CornerBackend):
+        def submit(self, squares):
+            is_first = squares[0].flat[0] < 2000
+            if where == "submit" and is_first:
+                raise OddError(1, 2)
+            collect = super().submit(squares)
+            if where == "count" and is_first:
+                return lambda: collect()[:-1]
+            return (lambda: np.zeros((1, 7, 7))) if where == "shape" and is_first else collect
+
+        def _execute(self, batch):
+            if where == "execute" and (batch < 2000).all():
+                raise ZeroDivisionError
+            return super()._execute(batch)
+
+    def needs_all_views(output):
+        if where == "views" and output.flat[1] < 2000:
+            raise KeyError("threshold")
+        return False
+
+    with Buggy(1) as backend, Predictor([backend], needs_all_views) as predictor:
+        with pytest.raises((OddError, ZeroDivisionError, ValueError, KeyError)):
+            predictor.predict(scan(2, 0))
+        prediction = predictor.predict(scan(3, 1))
+    np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
+
+
+def test_a_scan_that_nobody_waits_for_runs_no_more_slices():
+    # Ctrl-C interrupts the wait for the result; here a signal handler does the same.
+    class Interrupting(CornerBackend):
+        def _execute(self, batch):
+            if not begin.is_set():
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+                begin.wait(5)
+            return super()._execute(batch)
+
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+
+    begin = threading.Event()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with Interrupting(1) as backend, Predictor([backend]) as predictor:
+            with pytest.raises(KeyboardInterrupt):
+                predictor.predict(scan(50, 0))
+            begin.set()
+            prediction = predictor.predict(scan(3, 1))
+        np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    # Two batches may be on the device, and one more may be on its way.
+    assert len(backend.batches) <= 3 + 3
 
 
 def test_a_predictor_that_is_not_open_says_so():

@@ -8,7 +8,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import scan_from_array
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.preprocessing.preprocess import Preprocessing
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.types import NetworkShape
 
 PREPROCESSING = Preprocessing(pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100))
@@ -125,6 +125,19 @@ def test_channels_on_different_grids_are_refused(tmp_path):
     second = read_scan(write_head(tmp_path / "b.nii", affine=np.diag([4, 4, 5, 1])))
     with pytest.raises(InputError, match=r"b\.nii: is not on the grid of a\.nii"):
         segment(first, second)
+
+
+def test_channels_in_another_order_of_voxels_give_the_same_mask(tmp_path):
+    import nibabel as nib
+
+    first = read_scan(write_head(tmp_path / "a.nii"))
+    image = nib.load(write_head(tmp_path / "b.nii", seed=1))  # stored as LPS
+    nib.save(nib.as_closest_canonical(image), tmp_path / "ras.nii")
+    second, ras = read_scan(tmp_path / "b.nii"), read_scan(tmp_path / "ras.nii")
+    assert np.any(second.voxels != ras.voxels)
+    model = SegmentationModel(["flair", "t1"], PREPROCESSING, [])
+    slices = [preprocess([first, other], model.preprocessing).slices for other in (second, ras)]
+    np.testing.assert_array_equal(*slices)
 
 
 def test_slices_without_head_are_not_executed(tmp_path):

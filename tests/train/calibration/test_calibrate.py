@@ -8,11 +8,12 @@ import pytest
 from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, small_recipe
 from wmh_runtime.bundle.manifest import OperatingPoint
-from wmh_runtime.errors import RecipeError
+from wmh_runtime.errors import RecipeError, UnexpectedError
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
 from wmh_train.calibration.threshold_sweep import MIN_LESIONS_MM3, THRESHOLDS
 from wmh_train.checkpoint import CalibrationWithSweep, load_metadata
+from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.loop.fit import FitListener, fit
 
 
@@ -79,6 +80,14 @@ def test_a_changed_mask_is_refused(trained, tmp_path):
     # The content of the files matters, not their path.
     shutil.copy(first.references[0], changed_mask)
     calibrate_checkpoint(tmp_path / "run", scans, None, lambda: None)
+
+
+def test_a_bug_met_with_one_scan_names_the_scan(trained, monkeypatch):
+    folder, data = trained
+    monkeypatch.setattr(AnnotatedScan, "load", lambda scan: 1 / 0)
+    with pytest.raises(UnexpectedError, match=r"FLAIR.*: unexpected error \(ZeroDivisionError"):
+        calibrate_checkpoint(folder, data.scans, None, lambda: None)
+    (folder / "errors.log").unlink()
 
 
 def test_a_network_without_lesions_gives_only_that_warning():

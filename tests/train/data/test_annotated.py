@@ -41,6 +41,27 @@ def test_a_scan_without_lesion_is_accepted(scan):
     assert not scan.load()[1][0].lesion.any()
 
 
+def mirror(path):
+    """Store the same voxels from the other side, and with the last axis first."""
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[:3, 3] += 23 * affine[:3, 0]
+    affine[:3, 0] *= -1
+    voxels = np.asarray(image.dataobj)[::-1].transpose(2, 0, 1)
+    nib.save(nib.Nifti1Image(voxels, affine[:, [2, 0, 1, 3]]), path)
+
+
+def test_masks_and_channels_in_another_order_of_voxels_give_the_same(scan):
+    before = scan.load()
+    mirror(scan.references[0])
+    mirror(scan.channels[1])
+    after = scan.load()
+    for one, other in zip(before[0], after[0], strict=True):
+        np.testing.assert_array_equal(one.voxels, other.voxels)
+    np.testing.assert_array_equal(before[1][0].lesion, after[1][0].lesion)
+    np.testing.assert_array_equal(before[1][0].ignored, after[1][0].ignored)
+
+
 def test_a_mask_on_another_grid_is_refused(scan):
     move(scan.references[0], axis=0)
     with pytest.raises(InputError, match=r"wmh\.nii\.gz: is not on the grid of FLAIR"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads, write_head
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, UnexpectedError
 from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.files.hashing import sha256_file
@@ -179,6 +179,17 @@ def test_all_unusable_scans_are_reported_together(scans, tmp_path):
     with pytest.raises(InputError, match=names):
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
     assert len(folders(tmp_path / "cache")) == 1  # the valid scan is already cached
+
+
+def test_a_bug_met_with_one_scan_is_reported_with_the_scan(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "preprocess", lambda *_: 1 / 0)
+    with pytest.raises(UnexpectedError) as raised:
+        fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
+    assert str(raised.value).startswith(
+        f"{scans[0].channels[0]}: unexpected error (ZeroDivisionError: division by zero); 2 more"
+    )
+    log = (tmp_path / "cache" / "errors.log").read_text(encoding="utf-8")
+    assert log.count("Traceback") == 3
 
 
 def test_a_file_is_hashed_once_and_again_after_a_change(scans, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.bundle.manifest import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
@@ -44,6 +45,7 @@ def calibrate(
     recipe: Recipe,
     scans: list[AnnotatedScan],
     on_scan: Callable[[], None],
+    log_folder: Path,
 ) -> CalibrationWithSweep:
     """Select threshold and minimum lesion size, for eight views and for one view.
 
@@ -56,9 +58,11 @@ def calibrate(
         recipe: recipe of the network.
         scans: validation scans.
         on_scan: called after each scan.
+        log_folder: for the traceback of an unexpected error.
 
     Raises:
         InputError: a scan cannot be read.
+        UnexpectedError: a scan meets a bug of this program.
     """
     sweeps: dict[Views, list[list[ThresholdSweep]]] = {views: [] for views in _VIEWS}
     statistics: list[list[SliceStatistics]] = []
@@ -70,12 +74,13 @@ def calibrate(
             for views in _VIEWS
         }
         for scan in scans:
-            channels, references = scan.load()
-            voxel_volume_mm3 = channels[0].voxel_volume_mm3
-            probabilities = {
-                views: [result.probability for result in segmenter.segment(channels).results]
-                for views, segmenter in segmenters.items()
-            }
+            with as_failure_of(scan.channels[0], log_folder):
+                channels, references = scan.load()
+                voxel_volume_mm3 = channels[0].voxel_volume_mm3
+                probabilities = {
+                    views: [result.probability for result in segmenter.segment(channels).results]
+                    for views, segmenter in segmenters.items()
+                }
             for views, by_output in probabilities.items():
                 sweeps[views].append(
                     [
@@ -138,7 +143,7 @@ def calibrate_checkpoint(
     metadata = load_metadata(folder)
     validation = _validation_scans(metadata, scans, folder)
     network = move_to_device(load_network(folder, metadata, pretrained))
-    calibration = calibrate(network, metadata.recipe, validation, on_scan)
+    calibration = calibrate(network, metadata.recipe, validation, on_scan, folder)
     save_metadata(folder, metadata.model_copy(update={"calibration": calibration}))
     return calibration
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.volume import Scan, require_same_grid
+from wmh_runtime.imageio.volume import Scan, on_grid_of
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,14 @@ class AnnotatedScan:
     references: tuple[Path, ...]  # one per output
 
     def load(self) -> tuple[list[Scan], list[Reference]]:
-        """Read the channels and the reference masks, all on the grid of the first channel.
+        """Read the channels and the reference masks, in the order of the first one's voxels.
 
         Raises:
             InputError: a file cannot be read, a mask contains an unknown label, or grids differ.
         """
-        scans = [read_scan(path) for path in self.channels]
-        for other in scans[1:]:
-            require_same_grid(other, scans[0])
-        return scans, [read_reference(path, scans[0]) for path in self.references]
+        first, *others = [read_scan(path) for path in self.channels]
+        scans = [first, *(on_grid_of(other, first) for other in others)]
+        return scans, [read_reference(path, first) for path in self.references]
 
 
 @dataclass(frozen=True)

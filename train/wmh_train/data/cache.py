@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.files.atomic import atomic_folder
+from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
+from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
@@ -105,15 +108,16 @@ def fill_cache(
 
     Raises:
         InputError: a scan cannot be read or contains no head, or the cache cannot be written.
+        UnexpectedError: a scan meets a bug of this program; the log is in the cache folder.
     """
     make_folder(folder)
     remove_temporary_files(folder)
-    errors: list[InputError] = []
+    errors: list[WmhError] = []
     for scan in scans:
         try:
             _find_or_write(scan, preprocessing, folder, len(scans))
-        except InputError as error:
-            errors.append(error)
+        except Exception as error:
+            errors.append(case_failure(error, scan.channels[0], folder))
         on_scan()
     if errors:
         raise _combine(errors)
@@ -156,7 +160,7 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
     """
     parts = [f"format {_FORMAT}", json_without_defaults(preprocessing)]
     for kind, paths in (("image", scan.channels), ("mask", scan.references)):
-        for path in paths:
+        for path in itertools.chain.from_iterable(map(image_files, paths)):
             try:
                 stat = path.stat()
                 parts.append(f"{kind} {_sha256_once(path, stat.st_size, stat.st_mtime_ns)}")
@@ -250,14 +254,14 @@ def _open_array(path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _combine(errors: list[InputError]) -> InputError:
+def _combine(errors: list[WmhError]) -> WmhError:
     """Return the first error, with the files of the other errors added."""
     first, *others = errors
     if not others:
         return first
     names = ", ".join(str(error.about) for error in others)
     problem = f"{first.problem}; {len(others)} more cannot be used: {names}"
-    return InputError(problem, first.remedy, about=first.about)
+    return type(first)(problem, first.remedy, about=first.about)
 
 
 def _write_error(error: OSError, folder: Path, scan_bytes: int, scan_count: int) -> InputError:

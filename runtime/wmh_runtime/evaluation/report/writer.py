@@ -28,7 +28,7 @@ from wmh_runtime.files.atomic import write_bytes_atomically, write_text_atomical
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.orientation import axial_reorientation
-from wmh_runtime.imageio.volume import Scan, require_same_grid
+from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Floats
@@ -119,8 +119,7 @@ def _view(
 def _slices(path: Path, grid: Scan, on_warning: Callable[[str], None]) -> Floats | None:
     """Read the slices of a scan in display order. If not possible, warn and return None."""
     try:
-        scan = read_scan(path)
-        require_same_grid(scan, grid)
+        scan = on_grid_of(read_scan(path), grid)
     except WmhError as error:
         on_warning(f"scan not drawn: {error}")
         return None

@@ -1,0 +1,70 @@
+"""Turn what one case has raised into its failure, in one line. So the other cases can go on.
+
+An error that is neither of this project nor of the system is a bug of this program. Its traceback
+is appended to a log in the output folder.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from wmh_runtime.errors import InputError, UnexpectedError, WmhError
+from wmh_runtime.files.os_errors import input_error
+
+LOG_NAME = "errors.log"
+MORE_MEMORY = "Close other programs, or use a machine with more memory."
+
+_MAX_CHARACTERS = 200  # of the text of an unexpected error
+
+
+def case_failure(error: Exception, about: Path, log_folder: Path) -> WmhError:
+    """Return the failure of a case. It keeps no traceback, which would keep the voxels.
+
+    Args:
+        error: what was raised.
+        about: file of the case; an error of this project may name another one.
+        log_folder: for the traceback of an unexpected error.
+    """
+    match error:
+        case InputError(about=named) if named is not None:
+            return type(error)(error.problem, error.remedy, about=named)
+        case WmhError():
+            return type(error)(f"{error}", about=about)
+        case MemoryError():
+            return InputError("does not fit into memory", MORE_MEMORY, about=about)
+        case OSError():
+            return input_error(error, "cannot be processed", about)
+        case _:
+            return _unexpected(error, about, log_folder / LOG_NAME)
+
+
+@contextmanager
+def as_failure_of(about: Path, log_folder: Path) -> Iterator[None]:
+    """Raise what the block raises as the failure of a case, see `case_failure`."""
+    try:
+        yield
+    except Exception as error:
+        raise case_failure(error, about, log_folder) from None
+
+
+def _unexpected(error: Exception, about: Path, log: Path) -> UnexpectedError:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    shown = textwrap.shorten(text, _MAX_CHARACTERS, placeholder=" …")
+    try:
+        _append(log, f"{about}\n{''.join(traceback.format_exception(error))}")
+        remedy = f"This is a bug of this program. Report it with the end of {log}."
+    except OSError as reason:
+        remedy = f"This is a bug of this program. {log} cannot be written ({reason.strerror})."
+    return UnexpectedError(f"unexpected error ({shown})", remedy, about=about)
+
+
+def _append(log: Path, entry: str) -> None:
+    time = datetime.now().astimezone().isoformat(timespec="seconds")
+    with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"{time} wmh-lora {version('wmh-lora')} {entry}\n")
