@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
@@ -95,6 +95,8 @@ class Runner:
 
         with stage("read"):
             scan = read_scan(running.case.path)
+            if warnings := running.case.warnings:
+                scan = replace(scan, warnings=(*warnings, *scan.warnings))
         with stage("preprocess"):
             preprocessed = preprocess([scan], model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)

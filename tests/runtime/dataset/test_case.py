@@ -1,0 +1,19 @@
+from pathlib import Path
+
+import pytest
+
+from wmh_runtime.dataset.case import Case
+
+
+def warnings_of(relative):
+    return Case(Path("/data", relative), Path(relative)).warnings
+
+
+@pytest.mark.parametrize("relative", ["sub-1_FLAIR.nii.gz", "patient1.nii.gz", "FLAIR/1.nii"])
+def test_a_flair_or_an_unknown_image_has_no_warning(relative):
+    assert warnings_of(relative) == ()
+
+
+@pytest.mark.parametrize("relative", ["sub-1_T1w.nii.gz", "T1/patient1.nii.gz"])
+def test_another_contrast_has_a_warning(relative):
+    assert warnings_of(relative) == ("its name says T1, but the model is for FLAIR",)
