@@ -25,6 +25,7 @@ from wmh_runtime.errors import (
     DeviceLostError,
     InputError,
     InterruptionError,
+    UnexpectedError,
     WmhError,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "Scan",
     "Segmentation",
     "Segmenter",
+    "UnexpectedError",
     "WmhError",
     "load_bundle",
     "scan_from_array",
