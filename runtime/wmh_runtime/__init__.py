@@ -27,6 +27,7 @@ from wmh_runtime.errors import (
     InterruptionError,
     NoGpuError,
     NotInstalledError,
+    UnexpectedError,
     WmhError,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "Scan",
     "Segmentation",
     "Segmenter",
+    "UnexpectedError",
     "WmhError",
     "load_bundle",
     "scan_from_array",

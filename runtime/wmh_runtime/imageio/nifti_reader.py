@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import image_files, sha256_of_image
 from wmh_runtime.imageio.mgh_header import is_mgh, nifti_header_from_mgh
 from wmh_runtime.imageio.nifti_header import (
@@ -33,17 +31,13 @@ from wmh_runtime.imageio.nifti_header import (
     shape_from_header,
 )
 from wmh_runtime.imageio.placement import Placement, placement_from_header
+from wmh_runtime.imageio.read_errors import COPY_AGAIN, READ_ERRORS, read_errors
 from wmh_runtime.imageio.volume import Scan, check_values
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_GZIP_RATIO = 1032  # the largest compression ratio of deflate
 _NO_FURTHER_GZIP = "Not a gzipped file"  # Python's words for junk after a whole gzip stream
 _CHUNK_BYTES = 2**20
-_COPY_AGAIN = "Copy or convert the file again."
-
-# Exceptions while a file is read: disk error, truncated file, invalid compressed data (a wrong
-# checksum is an OSError), not enough memory.
-_READ_ERRORS = (OSError, EOFError, zlib.error, MemoryError)
 
 
 def read_scan(path: Path, *, allow_constant: bool = False) -> Scan:
@@ -64,7 +58,7 @@ def read_scan(path: Path, *, allow_constant: bool = False) -> Scan:
     image = _read_header(path)
     with _open_file(image.voxels_path) as file:
         voxels, warnings = _read_voxels(file, image, path)
-    with _read_errors(path):
+    with read_errors(path):
         sha256 = sha256_of_image(path)
     check_values(voxels, allow_constant, path)
     placement = image.placement
@@ -88,29 +82,19 @@ def is_written_by_us(path: Path) -> bool:
     try:
         with _open_file(path) as file:
             header = header_from_bytes(_first_bytes(_decompressed(file)[0]), path)
-    except (*_READ_ERRORS, InputError):
+    except (*READ_ERRORS, InputError):
         return False
     return bytes(header["descrip"]).rstrip(b"\0") == PROGRAM_MARK
 
 
 @contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    """Turn errors while a file is opened or read into an InputError."""
-    try:
-        yield
-    except _READ_ERRORS as error:
-        problem, remedy = _explain_read_error(error)
-        raise InputError(problem, remedy, about=path) from error
-
-
-@contextmanager
 def _open_file(path: Path) -> Iterator[BufferedReader]:
-    with _read_errors(path):
+    with read_errors(path):
         if path.exists() and not path.is_file():
             raise InputError("is not a regular file", "Give a .nii or .nii.gz file.", about=path)
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise InputError("is empty (0 bytes)", _COPY_AGAIN, about=path)
+                raise InputError("is empty (0 bytes)", COPY_AGAIN, about=path)
             yield file
 
 
@@ -226,24 +210,4 @@ def _truncated(actual_bytes: int, layout: Layout, path: Path) -> InputError:
         f"is truncated: at most {actual_bytes} bytes of uncompressed data, "
         f"expected {layout.end_bytes} according to its header"
     )
-    return InputError(problem, _COPY_AGAIN, about=path)
-
-
-def _explain_read_error(error: BaseException) -> tuple[str, str]:
-    """Return the problem and the remedy for an exception in `_READ_ERRORS`."""
-    match error:
-        case FileNotFoundError(filename=str(name)) if Path(name).is_symlink():
-            return "is a link to a file that does not exist", "Fix or remove the link."
-        case FileNotFoundError():
-            return "does not exist", "Check the path."
-        case EOFError():
-            return "is truncated: the compressed data end too early", _COPY_AGAIN
-        case gzip.BadGzipFile() | zlib.error():
-            return f"is damaged ({error})", _COPY_AGAIN
-        case MemoryError():
-            return "does not fit into memory", "Use a machine with more memory."
-        case OSError():
-            found = input_error(error, "cannot be read", "")
-            return found.problem, found.remedy
-        case _:
-            raise AssertionError(f"not a read error: {error!r}")
+    return InputError(problem, COPY_AGAIN, about=path)

@@ -24,6 +24,7 @@ from wmh_runtime.imageio.nifti_header import (
     spacing_mm_from_affine,
 )
 from wmh_runtime.imageio.placement import FORM_TOLERANCE_MM, placement_from_header
+from wmh_runtime.imageio.read_errors import read_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
         name: name of the image in messages. Empty: its file name.
 
     Raises:
-        InputError: see `scan_from_array`.
+        InputError: see `scan_from_array`; or the file of the image cannot be read.
     """
     path = Path(name or image.get_filename() or "image")
     without_voxels = np.broadcast_to(np.uint8(0), image.shape)
@@ -85,7 +86,8 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
     require_real_numbers(image.get_data_dtype(), path)
     shape = shape_from_header(header, path)
     placement = placement_from_header(header, shape, path)
-    voxels = np.asarray(image.dataobj, np.float32).reshape(shape)
+    with read_errors(path), np.errstate(over="ignore"):  # the values are checked below
+        voxels = np.asarray(image.dataobj, np.float32).reshape(shape)
     check_values(voxels, allow_constant=False, path=path)
     return Scan(path, voxels, placement.affine, header, sha256="", warnings=placement.warnings)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import shutil
 
 import nibabel as nib
@@ -193,3 +194,20 @@ def test_the_hash_of_a_pair_changes_with_either_file(tmp_path):
         hashes.add(sha256_of_image(tmp_path / "scan.hdr"))
         shutil.copy(tmp_path / "kept", tmp_path / f"scan.{suffix}")
     assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_an_image_of_nibabel_whose_file_is_cut_off_is_refused(tmp_path, name):
+    noise = np.random.default_rng(0).normal(size=(20, 20, 20))
+    nib.save(nib.Nifti1Image(noise, AFFINE), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / name))):
+        scan_from_image(nib.load(tmp_path / name))
+
+
+def test_an_image_of_nibabel_with_values_beyond_float32_is_refused():
+    voxels = VOXELS.astype(np.float64)
+    voxels[0, 0, 0] = 1e300
+    with pytest.raises(InputError, match="1 of 60 voxels are NaN, infinite or too large"):
+        scan_from_image(nib.Nifti1Image(voxels, AFFINE))
