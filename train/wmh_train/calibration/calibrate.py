@@ -49,9 +49,8 @@ def calibrate(
 ) -> CalibrationWithSweep:
     """Select threshold and minimum lesion size, for eight views and for one view.
 
-    The selection maximizes (1 − w) · mean Dice + w · mean lesion F1, with w from the recipe. Of
-    equal scores, the smallest threshold and size are selected. Also compute the empty-slice
-    thresholds of adaptive TTA.
+    The selection maximizes mean Dice. Of equal values, the smallest threshold and size are
+    selected. Also compute the empty-slice thresholds of adaptive TTA.
 
     Args:
         network: network, loaded from its checkpoint.
