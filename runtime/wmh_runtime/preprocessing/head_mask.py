@@ -7,6 +7,7 @@ padded with any value, and if a few voxels have extreme values.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cc3d
@@ -19,8 +20,10 @@ _HISTOGRAM_BINS = 512
 _ROBUST_PERCENTILES = (1.0, 99.0)  # a few very dark or bright voxels would stretch the range
 _MIN_COMPONENT_MM3 = 1000.0  # smaller bright components are specks in the air
 _DARK_HEAD_FRACTION = 0.4  # of Otsu's threshold; fat-suppressed scalp is brighter than this
-_NOISE_MARGIN = 4.0  # times the lower quartile of the dark class: 3 σ of Rayleigh noise in air
-_AIR_SHARE = 0.8  # of the surface; 0.95 or more on whole heads, 0.5 or less on extracted brains
+_NOISE_MARGIN = 2.6  # times the median of the surface: 3 σ of Rayleigh noise in air
+_CLEARED_RANGE = 0.25  # of the robust range: background that far below tissue is cleared air
+_BOX_SHARE = 0.9  # of the box around the measured voxels
+_AIR_SHARE = 0.6  # of the surface: 0.95 or more in scans as acquired, 0.5 or less of brains
 _MAX_UNKNOWN_SHARE = 0.5  # of the sides of the image; more, and the head is not told from air
 
 
@@ -36,9 +39,11 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
     """Find the head in a stack (slices, rows, columns), including dark regions inside it.
 
     Constant background is no head. If the surface of what remains is dark, it is a head in air,
-    and the voxels brighter than air are taken. Otherwise the background was removed, as in a
-    brain-extracted scan, and all that remains is taken. In both cases, components smaller than
-    1 cm³ are dropped, and every pixel is added that has such voxels on all four sides in its slice.
+    and the voxels brighter than air are taken: brighter than a fraction of Otsu's threshold, which
+    is itself often above a fat-suppressed scalp, and than the noise. Otherwise
+    the background was removed, as in a brain-extracted scan, and all that remains is taken. In both
+    cases, components smaller than 1 cm³ are dropped, and every pixel is added that has such voxels
+    on all four sides in its slice.
 
     Args:
         stack: (slices, rows, columns), any intensity scale.
@@ -51,7 +56,8 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
         otsu = otsu_threshold(relative[measured])
         surface = relative[_surface(measured)]
         if np.mean(surface <= _DARK_HEAD_FRACTION * otsu) >= _AIR_SHARE:
-            bright = measured & (relative > _air_threshold(relative[measured], otsu))
+            noise = _noise_level(surface) if _is_box(measured) else 0.0
+            bright = measured & (relative > min(otsu, max(_DARK_HEAD_FRACTION * otsu, noise)))
         else:
             warnings = _no_air_warnings(measured)
     min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
@@ -72,11 +78,16 @@ def otsu_threshold(values: Floats) -> float:
     sums = np.cumsum(counts * centers)
     mean_dark = sums[:-1] / np.maximum(dark, 1)
     mean_bright = (sums[-1] - sums[:-1]) / np.maximum(bright, 1)
-    return float(edges[1 + np.argmax(dark * bright * (mean_dark - mean_bright) ** 2)])
+    variance = dark * bright * (mean_dark - mean_bright) ** 2
+    best = np.flatnonzero(variance == variance.max())  # several, if no value is in between
+    return float(edges[1 + best[best.size // 2]])
 
 
 def _relative_intensity(stack: Floats, measured: Mask) -> Floats | None:
-    """Scale intensities to [0, 1] in the robust range of the measured voxels; None if constant."""
+    """Scale intensities to [0, 1] in the robust range of the measured voxels; None if constant.
+
+    If air was cleared to a value just below the others, such as 0, the range begins there.
+    """
     values = stack[measured]
     if values.size == 0:
         return None
@@ -85,21 +96,29 @@ def _relative_intensity(stack: Floats, measured: Mask) -> Floats | None:
         low, high = float(values.min()), float(values.max())
     if low == high:
         return None
+    below = stack[~measured & (stack <= low)]
+    if below.size and low - float(below.max()) <= _CLEARED_RANGE * (high - low):
+        low = float(below.max())
     relative = np.empty(stack.shape, np.float32)
     for out, one in zip(relative, stack, strict=True):  # in float64, one slice at a time
         out[...] = np.clip((one.astype(np.float64) - low) / (high - low), 0, 1)
     return relative
 
 
-def _air_threshold(values: Floats, otsu: float) -> float:
-    """Return the relative intensity below which a voxel may be air.
+def _noise_level(surface: Floats) -> float:
+    """Return the highest relative intensity of noise in air, from a surface that is mostly air."""
+    return _NOISE_MARGIN * float(np.median(surface))
 
-    Otsu's threshold separates dark from bright tissue and is often above a fat-suppressed scalp.
-    So the air threshold is a fraction of it, but at least the noise level and at most Otsu's
-    threshold.
+
+def _is_box(measured: Mask) -> bool:
+    """Return whether the measured voxels fill a box, so that the surface is air only.
+
+    They do not if a scanner or a program has cleared the air: what is left of it at the surface
+    is mixed with the skin.
     """
-    noise = _NOISE_MARGIN * float(np.quantile(values[values <= otsu], 0.25))
-    return min(otsu, max(_DARK_HEAD_FRACTION * otsu, noise))
+    extents = (measured.any(axis) for axis in ((1, 2), (0, 2), (0, 1)))
+    box = math.prod(np.ptp(np.flatnonzero(extent)) + 1 for extent in extents)
+    return bool(np.count_nonzero(measured) >= _BOX_SHARE * box)
 
 
 def _surface(measured: Mask) -> Mask:

@@ -20,6 +20,7 @@ from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
+_HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
 
 
 class Preprocessing(StrictModel):
@@ -134,8 +135,25 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         warnings=(
             *(warning for scan in channels for warning in scan.warnings),
             *found.warnings,
+            *_size_warnings(head, (float(spacing_mm[1]), float(spacing_mm[2]))),
             *_crop_warnings(head, resampler, preprocessing),
         ),
+    )
+
+
+def _size_warnings(head: Mask, spacing_mm: tuple[float, float]) -> tuple[str, ...]:
+    """Warn if the head is too small or too large in the slices: the voxel size may be wrong."""
+    sizes_mm = [
+        float(np.ptp(np.flatnonzero(head.any(axis=axes))) + 1) * mm
+        for axes, mm in zip(((0, 2), (0, 1)), spacing_mm, strict=True)
+    ]
+    lowest, highest = _HEAD_SIZE_MM
+    if lowest <= min(sizes_mm) and max(sizes_mm) <= highest:
+        return ()
+    rows_mm, columns_mm = sizes_mm
+    return (
+        f"the head measures {rows_mm:.0f} × {columns_mm:.0f} mm in the slices, expected"
+        f" {lowest:.0f} to {highest:.0f} mm: check the voxel size",
     )
 
 

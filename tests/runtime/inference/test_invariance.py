@@ -105,3 +105,10 @@ def test_z_scoring_within_the_head_does_not_change_the_mask(original, background
 def test_min_max_scaling_does_not_change_the_mask(original):
     low, high = original.voxels.min(), original.voxels.max()
     assert original.dice_of(2 * (original.voxels - low) / (high - low) - 1) >= 0.99
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.07])
+def test_air_that_was_cleared_hardly_changes_the_head(original, share):
+    low, high = np.percentile(original.voxels, (0.5, 99.5))
+    cleared = np.where(original.voxels < low + share * (high - low), 0, original.voxels)
+    assert dice_of_masks(original.segment(cleared).head, original.head) >= 0.97

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,3 +101,14 @@ def test_z_scoring_within_the_head_does_not_change_it(background):
 def test_tiny_contrast_on_a_large_offset_is_found():
     # Noise of 2 on 10⁶, where float32 has steps of 1/16.
     assert dice(head_of(1e6 + HEAD_IN_NOISE / 10), HEAD) > 0.99
+
+
+@pytest.mark.parametrize("share", [0.03, 0.05, 0.1, 0.15])
+def test_air_that_was_cleared_does_not_change_the_head(share):
+    # Noise in the air reaches 0.15 of the intensity of the head: all or a part of it is cleared.
+    cleared = np.where(share * 400 > HEAD_IN_NOISE, 0, HEAD_IN_NOISE)
+    assert dice(head_of(cleared), HEAD) >= 0.98
+
+
+def test_few_gray_levels_do_not_change_the_head():
+    assert dice(head_of(np.round(HEAD_IN_NOISE / 400 * 20)), HEAD) >= 0.98

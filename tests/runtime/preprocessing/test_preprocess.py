@@ -17,7 +17,8 @@ def scans(*volumes):
 def head(shape=(90, 20, 34), empty=5):
     """A bright block in the middle of the volume, absent from the `empty` lowest slices."""
     volume = np.zeros(shape, np.float32)
-    volume[20:70, empty:, 8:26] = 100 + np.arange(18)
+    texture = np.arange(50)[:, None, None] % 7  # no line of a head has a single value
+    volume[20:70, empty:, 8:26] = 100 + np.arange(18) + texture
     return volume
 
 
@@ -65,6 +66,13 @@ def test_a_head_larger_than_the_field_of_view_is_cropped_with_a_warning():
     (warning,) = preprocessed.warnings
     assert "of the head lies outside the network's 32 mm field" in warning
     assert preprocess(scans(head()), PREPROCESSING).warnings == ()
+
+
+def test_a_head_of_impossible_size_has_a_warning():
+    # Voxels of 0.6 mm instead of 1.2, and 1.55 instead of 3.1: 50 rows × 0.6 = 30 mm.
+    half = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
+    (warning,) = preprocess([as_scan(head(), half)], PREPROCESSING).warnings
+    assert warning.startswith("the head measures 30 × 28 mm in the slices, expected 50 to 300 mm")
 
 
 def test_an_image_without_a_head_is_refused():
