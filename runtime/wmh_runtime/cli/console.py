@@ -230,7 +230,7 @@ class _Progress(Progress):
 def progress_bar() -> Iterator[Progress]:
     """Show progress with the remaining time, on the error stream."""
     bar = _Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),

@@ -95,7 +95,7 @@ class Runner:
 
         with stage("read"):
             scan = read_scan(running.case.path)
-            if warnings := running.case.warnings:
+            if warnings := running.case.warnings(model.channels[0]):
                 scan = replace(scan, warnings=(*warnings, *scan.warnings))
         with stage("preprocess"):
             preprocessed = preprocess([scan], model.preprocessing)

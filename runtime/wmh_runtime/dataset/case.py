@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.dataset.contrast import FLAIR, contrast_from_names
+from wmh_runtime.dataset.contrast import contrast_from_names
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,13 @@ class Case:
     path: Path
     relative: Path  # to the input folder; results get the same relative path
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A warning if the names say that the image is no FLAIR; empty otherwise."""
+    def warnings(self, channel: str) -> tuple[str, ...]:
+        """Return a warning if the names say another contrast than that of the model.
+
+        Args:
+            channel: of the model, such as `flair` or `t1`.
+        """
         contrast = contrast_from_names(self.relative)
-        if contrast in (None, FLAIR):
+        if contrast is None or contrast.lower() == channel:
             return ()
-        return (f"its name says {contrast}, but the model is for FLAIR",)
+        return (f"its name says {contrast}, but the model is for {channel.upper()}",)

@@ -14,7 +14,7 @@ _SAMPLED_VOXELS = 4096  # enough to see that there are more
 
 
 def require_intensities(voxels: NDArray[np.float32], path: Path) -> None:
-    """Check that an image is not a mask or a label map: a few whole values and nothing else.
+    """Check that an image is not a mask or a label map: a few values and nothing else.
 
     Args:
         voxels: (x, y, z), finite.
@@ -28,7 +28,6 @@ def require_intensities(voxels: NDArray[np.float32], path: Path) -> None:
         values = np.unique(flat[::step])
         if values.size > _MAX_LABELS:
             return
-    if np.array_equal(values, np.round(values)):
-        shown = ", ".join(f"{value:g}" for value in values)
-        problem = f"is a mask or a label map: all of its voxels are {shown}"
-        raise InputError(problem, "Give the scan itself.", about=path)
+    shown = ", ".join(f"{value:g}" for value in values)
+    problem = f"is a mask or a label map: all of its voxels are {shown}"
+    raise InputError(problem, "Give the scan itself.", about=path)

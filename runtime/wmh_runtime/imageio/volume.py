@@ -67,7 +67,10 @@ def scan_from_array(voxels: NDArray[Any], affine: Affine, name: str = "array") -
         InputError: the array is not one volume of finite real numbers, it is a mask, or the affine
             is not plausible for an MRI scan in mm.
     """
-    return scan_from_image(Nifti1Image(np.asarray(voxels, np.float32), affine), name)
+    voxels = np.asarray(voxels)
+    require_real_numbers(voxels.dtype, Path(name))
+    with np.errstate(over="ignore"):  # the values are checked below
+        return scan_from_image(Nifti1Image(voxels.astype(np.float32), affine), name)
 
 
 def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
@@ -95,7 +98,7 @@ def scan_from_image(image: SpatialImage, name: str = "") -> Scan:
 def check_values(voxels: NDArray[np.float32], allow_constant: bool, path: Path) -> None:
     """Check that all voxels are finite and, unless allowed, that the image is not a mask.
 
-    A mask has a single value or a few whole values.
+    A mask has a single value or a few values.
 
     Raises:
         InputError: they are not.

@@ -10,6 +10,7 @@ import copy
 import queue
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -213,6 +214,7 @@ class _Worker:
             if request is None:
                 return
             if request.result.cancelled():
+                del request  # and its slices, while the next one is waited for
                 continue
             self.begun.add(request)
             self._first_views.extend((request, i, _FIRST_VIEW) for i in range(len(request.slices)))
@@ -300,8 +302,13 @@ def _set_error(request: _Request, error: BaseException) -> None:
 
 
 def _copy(error: BaseException) -> BaseException:
-    """Return an error for one scan: its own traceback, which keeps no other scan in memory."""
+    """Return an error for one scan: its own traceback, which keeps no other scan in memory.
+
+    A note has the traceback of the original as text.
+    """
     try:
-        return copy.copy(error).with_traceback(None)
+        copied = copy.copy(error).with_traceback(None)
     except Exception:  # its class cannot be copied
         return error
+    copied.__notes__ = ["".join(traceback.format_exception(error))]  # the list may be shared
+    return copied

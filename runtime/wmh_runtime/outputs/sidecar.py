@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.schema import StrictModel
@@ -146,6 +147,8 @@ class Sidecar(StrictModel):
 
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar in a file; None if it is not one of this version."""
+    if not is_file(path):  # to open a pipe would block
+        return None
     try:
         return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):

@@ -724,8 +724,11 @@ def test_pipes_among_the_results_do_not_block_the_run(tmp_path, infer):
     (tmp_path / "out").mkdir()
     os.mkfifo(tmp_path / "out" / "a_label-WMH_mask.nii.gz")
     os.mkfifo(tmp_path / "out" / "c_label-WMH_mask.json")
+    write_head(tmp_path / "scans" / "d.nii")
+    os.mkfifo(tmp_path / "out" / "d_label-WMH_mask.json")
     status, _, errors = infer()
     assert status == 1
+    assert "d.nii: has a result that this version cannot read" in errors
     assert "a.nii: would replace files that this program did not write" in errors
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["b.nii"]
 

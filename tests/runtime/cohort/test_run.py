@@ -221,8 +221,7 @@ def test_a_lost_device_ends_the_run_and_finished_predictions_are_written(world):
     backend = Refusing(world.shape, 5, DeviceLostError("fell off the bus"))
     with pytest.raises(DeviceLostError, match=r"fell off the bus: stopped after (\d+) of 50 scans"):
         world.run(scans, backend)
-    # The threads of the cases reach the predictor in any order: a later case may be finished too.
-    assert world.progress.reported[:5] == [0, 1, 2, 3, 4]
+    # The threads of the cases reach the predictor in any order: any other case may be finished.
     assert 5 not in world.progress.reported
     written = [scan.number for scan in scans if scan.written is not None]
     assert written == world.progress.reported

@@ -5,8 +5,8 @@ import pytest
 from wmh_runtime.dataset.case import Case
 
 
-def warnings_of(relative):
-    return Case(Path("/data", relative), Path(relative)).warnings
+def warnings_of(relative, channel="flair"):
+    return Case(Path("/data", relative), Path(relative)).warnings(channel)
 
 
 @pytest.mark.parametrize("relative", ["sub-1_FLAIR.nii.gz", "patient1.nii.gz", "FLAIR/1.nii"])
@@ -16,4 +16,5 @@ def test_a_flair_or_an_unknown_image_has_no_warning(relative):
 
 @pytest.mark.parametrize("relative", ["sub-1_T1w.nii.gz", "T1/patient1.nii.gz"])
 def test_another_contrast_has_a_warning(relative):
+    assert warnings_of(relative, "t1") == ()
     assert warnings_of(relative) == ("its name says T1, but the model is for FLAIR",)

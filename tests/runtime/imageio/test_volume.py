@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.toys import as_scan
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.volume import on_grid_of
+from wmh_runtime.imageio.volume import on_grid_of, scan_from_array
 
 SHAPE = (4, 5, 6)
 
@@ -89,3 +89,8 @@ def test_another_shape_is_refused_with_both_grids():
     says = r"\(4, 5, 7\) voxels of 1 × 2 × 2.5 mm, expected \(4, 5, 6\) of 1 × 2 × 3 mm"
     with pytest.raises(InputError, match=says):
         on_grid_of(other, counted(np.diag([1.0, 2, 3, 1])))
+
+
+def test_an_array_of_complex_numbers_is_refused():
+    with pytest.raises(InputError, match="complex"):
+        scan_from_array(np.full((3, 4, 5), 1 + 2j), np.eye(4))

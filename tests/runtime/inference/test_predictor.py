@@ -302,6 +302,17 @@ def test_a_bug_met_with_one_scan_fails_that_scan_only(where):
     np.testing.assert_array_equal(prediction.probability, corner(scan(3, 1)))
 
 
+def test_the_error_of_a_scan_says_where_a_bug_is():
+    class Buggy(CornerBackend):
+        def submit(self, squares):
+            return squares[99]
+
+    with Buggy(1) as backend, Predictor([backend]) as predictor:
+        with pytest.raises(IndexError) as raised:
+            predictor.predict(scan(2, 0))
+    assert "return squares[99]" in "".join(raised.value.__notes__)
+
+
 def test_a_scan_that_nobody_waits_for_runs_no_more_slices():
     # Ctrl-C interrupts the wait for the result; here a signal handler does the same.
     class Interrupting(CornerBackend):
