@@ -307,9 +307,12 @@ def test_the_error_of_a_scan_says_where_a_bug_is():
         def submit(self, squares):
             return squares[99]
 
-    with Buggy(1) as backend, Predictor([backend]) as predictor:
-        with pytest.raises(IndexError) as raised:
-            predictor.predict(scan(2, 0))
+    with (
+        Buggy(1) as backend,
+        Predictor([backend]) as predictor,
+        pytest.raises(IndexError) as raised,
+    ):
+        predictor.predict(scan(2, 0))
     assert "return squares[99]" in "".join(raised.value.__notes__)
 
 
