@@ -77,7 +77,7 @@ def build(
         for parity in graph.parity:
             console.print_line(str(parity))
     console.print_line(f"Bundle {manifest.model_id} in {out}")
-    for warning_text in result.warnings:
+    for warning_text in (*manifest.warnings, *result.warnings):
         console.print_warning(warning_text)
     for reason in result.skipped_precisions:
         console.print_error(reason)

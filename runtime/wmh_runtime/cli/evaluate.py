@@ -14,6 +14,7 @@ from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
+from wmh_runtime.evaluation.provenance import are_exchanged
 from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
@@ -118,6 +119,11 @@ def _evaluate(
         f"{count_noun(len(pairing.pairs), f'{sources.output.upper()} mask')} to compare"
     )
     make_writable_folder(folder)
+    pairs = pairing.pairs
+    if are_exchanged([one.prediction for one in pairs], [one.reference for one in pairs]):
+        console.print_warning(
+            "wmh-infer made the references, and not the predictions: are the folders exchanged?"
+        )
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, lambda: bar.advance(task), folder)

@@ -168,6 +168,9 @@ class _Display(Progress):
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
             console.print_line(f"skipped {skipped}: {self._out / SKIPPED_NAME}")
+        if unnamed := sum(case.contrast is None for case in found.scans):
+            names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
+            console.print_line(f"{names}: taken as FLAIR")
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))

@@ -15,13 +15,17 @@ class Case:
     path: Path
     relative: Path  # to the input folder; results get the same relative path
 
+    @property
+    def contrast(self) -> str | None:
+        """The contrast that the names say, None if they say none."""
+        return contrast_from_names(self.relative)
+
     def warnings(self, channel: str) -> tuple[str, ...]:
         """Return a warning if the names say another contrast than that of the model.
 
         Args:
             channel: of the model, such as `flair` or `t1`.
         """
-        contrast = contrast_from_names(self.relative)
-        if contrast is None or contrast.lower() == channel:
+        if self.contrast is None or self.contrast.lower() == channel:
             return ()
-        return (f"its name says {contrast}, but the model is for {channel.upper()}",)
+        return (f"its name says {self.contrast}, but the model is for {channel.upper()}",)

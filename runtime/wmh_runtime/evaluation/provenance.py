@@ -48,6 +48,15 @@ def read_provenance(masks: Mapping[str, Path]) -> Provenance:
     )
 
 
+def are_exchanged(predictions: Sequence[Path], references: Sequence[Path]) -> bool:
+    """Return whether wmh-infer made the references, and none of the predictions."""
+
+    def any_of(masks: Sequence[Path]) -> bool:
+        return any(_sidecar_of(mask) is not None for mask in masks)
+
+    return any_of(references) and not any_of(predictions)
+
+
 def _sidecar_of(mask: Path) -> Sidecar | None:
     """Return the sidecar of a mask; None if the mask is not of wmh-infer, or has none."""
     stem = mask.name.removesuffix(".gz").removesuffix(".nii")

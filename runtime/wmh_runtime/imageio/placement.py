@@ -111,6 +111,11 @@ def _problem(name: str, affine: Affine) -> str:
 
 
 def _form_warnings(valid: Mapping[str, Affine], shape: Shape) -> Iterator[str]:
+    if any(np.array_equal(affine, np.eye(4)) for affine in valid.values()):
+        yield (
+            "the affine is the identity: the header was probably lost, and the voxel size, the"
+            " volume, and left and right may be wrong"
+        )
     if "header" in valid:
         yield "no orientation is coded in the header: left and right may be exchanged"
     if len(valid) == 2:

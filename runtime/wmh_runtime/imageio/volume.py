@@ -134,7 +134,7 @@ def on_grid_of(scan: Scan, other: Scan) -> Scan:
             is_same = (to_other == np.eye(3)).all()
             return scan if is_same else replace(reordered, header=other.header)
         difference = f"voxels are up to {distance_mm:.1f} mm apart"
-    problem = f"is not on the grid of {other.path.name}: {difference}"
+    problem = f"is not on the grid of {other.path}: {difference}"
     raise InputError(problem, "Resample one to the grid of the other first.", about=scan.path)
 
 

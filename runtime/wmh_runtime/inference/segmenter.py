@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ class SegmentationModel:
     preprocessing: Preprocessing
     outputs: Sequence[Output]  # K, with the thresholds and minimum lesion sizes to use
     empty_slice_thresholds: Sequence[float] = ()  # K probabilities; empty: not adaptive
+    warnings: Sequence[str] = ()  # of the model, about every result
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, outputs: Sequence[Output], tta: Tta) -> Self:
@@ -56,7 +57,13 @@ class SegmentationModel:
         empty_slice_thresholds = (
             [manifest.empty_slice_threshold(output) for output in outputs] if is_adaptive else []
         )
-        return cls(manifest.channels, manifest.preprocessing, outputs, empty_slice_thresholds)
+        return cls(
+            manifest.channels,
+            manifest.preprocessing,
+            outputs,
+            empty_slice_thresholds,
+            manifest.warnings,
+        )
 
     @property
     def needs_all_views(self) -> Callable[[Floats], bool] | None:
@@ -144,7 +151,8 @@ class Segmenter:
         """
         preprocessed = preprocess(self._scans(images), self.model.preprocessing)
         prediction = self.predictor.predict(preprocessed.slices, on_progress)
-        return postprocess(prediction, preprocessed, self.model.outputs)
+        segmentation = postprocess(prediction, preprocessed, self.model.outputs)
+        return replace(segmentation, warnings=(*self.model.warnings, *segmentation.warnings))
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan]:
         """Return the scans in the order of the channels."""

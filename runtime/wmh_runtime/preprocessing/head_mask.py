@@ -24,6 +24,7 @@ _NOISE_MARGIN = 2.6  # times the median of the surface: 3 σ of Rayleigh noise i
 _CLEARED_RANGE = 0.25  # of the robust range: background that far below tissue is cleared air
 _BOX_SHARE = 0.9  # of the box around the measured voxels
 _AIR_SHARE = 0.6  # of the surface: 0.95 or more in scans as acquired, 0.5 or less of brains
+_BRIGHT_SURFACE = 0.75  # relative intensity; 0.2 to 0.5 of brains
 _MAX_UNKNOWN_SHARE = 0.5  # of the sides of the image; more, and the head is not told from air
 
 
@@ -59,9 +60,11 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
             noise = _noise_level(surface) if _is_box(measured) else 0.0
             bright = measured & (relative > min(otsu, max(_DARK_HEAD_FRACTION * otsu, noise)))
         else:
-            warnings = _no_air_warnings(measured)
+            warnings = _no_air_warnings(measured, float(np.median(surface)))
     min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
-    bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
+    bright = cc3d.dust(
+        _without_single_pixels(bright), threshold=min_component_voxels, connectivity=26
+    )
     return Head(_enclosed(np.ascontiguousarray(bright, dtype=bool)), warnings)
 
 
@@ -133,13 +136,28 @@ def _surface(measured: Mask) -> Mask:
     return measured & ~inner
 
 
-def _no_air_warnings(measured: Mask) -> tuple[str, ...]:
-    """Warn if there is no background either."""
+def _without_single_pixels(mask: Mask) -> Mask:
+    """Drop pixels with fewer than two neighbors in their slice, such as one beside the head."""
+    neighbors = np.zeros(mask.shape, np.uint8)
+    neighbors[:, 1:] += mask[:, :-1]
+    neighbors[:, :-1] += mask[:, 1:]
+    neighbors[:, :, 1:] += mask[:, :, :-1]
+    neighbors[:, :, :-1] += mask[:, :, 1:]
+    return mask & (neighbors >= 2)
+
+
+def _no_air_warnings(measured: Mask, surface: float) -> tuple[str, ...]:
+    """Warn if the surface is bright, or if there is no background either."""
+    if surface > _BRIGHT_SURFACE:
+        return ("the border of the image is brighter than its middle: is it inverted?",)
     sides = [measured[:, 0], measured[:, -1], measured[:, :, 0], measured[:, :, -1]]
     share = np.mean(np.concatenate([side.ravel() for side in sides]))
     if share <= _MAX_UNKNOWN_SHARE:
         return ()
-    return (f"no air is found around the head: it fills {share:.0%} of the sides of the image",)
+    return (
+        f"no air is found around the head, which fills {share:.0%} of the sides of the image:"
+        " check that the image shows a whole head",
+    )
 
 
 def _enclosed(mask: Mask) -> Mask:

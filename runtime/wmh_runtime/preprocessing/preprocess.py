@@ -172,4 +172,7 @@ def _crop_warnings(
     if outside == 0:
         return ()
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
-    return (f"{outside:.2%} of the head lies outside the network's {side_mm:.0f} mm field",)
+    return (
+        f"{outside:.2%} of the head lies outside the network's {side_mm:.0f} mm field:"
+        " lesions there are not found",
+    )

@@ -366,3 +366,13 @@ def test_a_bug_met_with_one_pair_is_logged_and_the_others_go_on(heads, run, monk
     assert f"{mask_of(heads, 'sub-00')}: unexpected error (IndexError: slice 7)" in errors
     assert "Traceback" not in errors
     assert "slice 7" in (heads / "report" / "errors.log").read_text(encoding="utf-8")
+
+
+def test_exchanged_folders_have_a_warning(heads, run_command, toy_bundle):
+    segment(heads, run_command, toy_bundle)
+    references = heads / "heads" / "derivatives" / "reference"
+    folders = (references, heads / "results")
+    _, _, errors = run_command(evaluate, *folders, "--out", heads / "report")
+    assert "made the references, and not the predictions: are the folders exchanged?" in errors
+    _, _, errors = run_command(evaluate, *reversed(folders), "--out", heads / "other")
+    assert "exchanged" not in errors

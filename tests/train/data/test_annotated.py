@@ -64,11 +64,11 @@ def test_masks_and_channels_in_another_order_of_voxels_give_the_same(scan):
 
 def test_a_mask_on_another_grid_is_refused(scan):
     move(scan.references[0], axis=0)
-    with pytest.raises(InputError, match=r"wmh\.nii\.gz: is not on the grid of FLAIR"):
+    with pytest.raises(InputError, match=r"wmh\.nii\.gz: is not on the grid of .*FLAIR"):
         scan.load()
 
 
 def test_a_channel_on_another_grid_is_refused(scan):
     move(scan.channels[1], axis=2)
-    with pytest.raises(InputError, match=r"T1\.nii\.gz: is not on the grid of FLAIR"):
+    with pytest.raises(InputError, match=r"T1\.nii\.gz: is not on the grid of .*FLAIR"):
         scan.load()

@@ -331,7 +331,7 @@ def test_warnings_of_a_scan_are_kept(scans, tmp_path):
 def test_the_error_names_a_scan_without_head(scans, tmp_path):
     image = nib.load(scans[0].channels[0])
     voxels = np.zeros(image.shape, np.float32)
-    voxels[3, 3, 3] = 0.5
+    voxels[3, 3:13, 3] = range(1, 11)  # one line of 40 mm
     nib.save(nib.Nifti1Image(voxels, image.affine), scans[0].channels[0])
     with pytest.raises(InputError, match=r"sub-00_FLAIR\.nii\.gz: no axial slice"):
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)

@@ -43,6 +43,9 @@ _FEW_CASES = 10
 _FEW = "With so few cases, intervals and limits of agreement are too narrow to be reliable."
 _ONE_SUBJECT = "Here is only one subject, and an interval needs two."
 _NO_VALUE = "–"
+_INCOMPLETE = (
+    "**Some masks were not compared, see the end: the scores of the others may be biased.**"
+)
 _NEEDS_TWO_CASES = "needs 2 cases"
 _NEEDS_TWO_VOLUMES = "needs 2 cases of different volume"
 # An underscore within a word is no markup, and occurs in most file names.
@@ -130,6 +133,7 @@ def summary_text(
         f"# Evaluation of {sources.output.upper()} masks",
         f"{count_noun(count, 'case')}. Predictions: `{sources.predictions}`. References:"
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
+        *([_INCOMPLETE] if sources.not_compared else []),
         _list(f"Model: {_escaped(model)}" for model in shortened(made_by.models, _MAX_LINES)),
         *_warnings(made_by),
         "## All cases",
