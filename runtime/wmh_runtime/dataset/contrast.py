@@ -33,7 +33,8 @@ _TERMS = [
 
 # A registered image keeps its contrast: "T1_to_FLAIR" and "T12FLAIR" are T1.
 _TARGET = (
-    r"(?:3d)?(?:(?:t2[^a-z0-9]?)?flair|t[12]|mprage|pd|dwi|swi|mni|std|standard|template)[a-z0-9]*"
+    r"(?:3d)?(?:(?:t2[^a-z0-9]?)?flair|t[12]|mprage|pd|dwi|swi"
+    r"|mni(?:152)?(?!\d)|std|standard|template)[a-z0-9]*"
 )
 _BEFORE_TARGET = (
     r"(?:(?<![a-z0-9])(?:into|onto|to|in|on)[^a-z0-9]+|(?<=t1|1w|2w|ir|ge|pd)(?:to|2)[^a-z0-9]*)"
@@ -125,6 +126,11 @@ def words_of(name: str) -> list[str]:
     for pattern, word in _TERMS:
         name = pattern.sub(word, name.lower())
     return re.findall(r"[a-z0-9]+", name)
+
+
+def is_flair(word: str) -> bool:
+    """Return whether a word of a name, in lower case, stands for FLAIR."""
+    return _contrast_of_word(word) == FLAIR
 
 
 def _contrast_of_file(stem: str) -> str | None:

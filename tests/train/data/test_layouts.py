@@ -124,7 +124,7 @@ def test_the_error_names_both_files_of_a_scan(tmp_path):
     "name",
     [
         *("sub-2_lesion_FLAIR", "sub-2_T1_to_FLAIR", "sub-2_T1_FLAIR", "rsub-2_FLAIR"),
-        *("sub-2_space-MNI_FLAIR", "sub-2_brain_FLAIR"),
+        *("sub-2_space-MNI_FLAIR",),
     ],
 )
 def test_masks_other_contrasts_and_processed_versions_are_not_scans(tmp_path, name):
