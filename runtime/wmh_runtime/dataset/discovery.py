@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.contrast import FLAIR, MASK, contrast_from_names
+from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import (
     DICOM_ADVICE,
     HEADER_SUFFIX,
@@ -21,6 +21,7 @@ from wmh_runtime.dataset.image_formats import (
     why_not_read,
 )
 from wmh_runtime.dataset.versions import find_processed_versions
+from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.temporary import is_temporary
@@ -171,11 +172,14 @@ def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
 def _scans_by_name(content: _Content) -> list[Path]:
     """Return the images that are scans by their names; note why the others are skipped."""
     flairs: list[Path] = []
+    in_doubt: list[Path] = []  # FLAIR or not: segmented with a warning
     unnamed: list[Path] = []  # the names say no contrast
     for path in content.images:
         contrast = contrast_from_names(path)
         if contrast is None or contrast == FLAIR:
             (flairs if contrast else unnamed).append(path)
+        elif contrast in IN_DOUBT:
+            in_doubt.append(path)
         elif contrast == MASK:
             content.skip(path, "mask", "a mask or a probability map, by its name or folder")
         else:
@@ -184,7 +188,7 @@ def _scans_by_name(content: _Content) -> list[Path]:
         for path in unnamed:
             reason = "its name says no contrast, and other files are FLAIR by their names"
             content.skip(path, "unknown image", reason)
-    scans = flairs or unnamed
+    scans = (flairs or unnamed) + in_doubt
     versions = find_processed_versions(scans)
     for path, scan in versions.items():
         content.skip(path, "processed version", f"another version of {scan.as_posix()}")

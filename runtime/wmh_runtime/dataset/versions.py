@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.dataset import challenge
-from wmh_runtime.dataset.contrast import REGISTRATION_TARGET, is_flair, words_of
 from wmh_runtime.dataset.image_formats import image_stem
+from wmh_runtime.dataset.name_words import without_target, words_of
+from wmh_runtime.dataset.vocabulary import is_flair
 
 _PROCESSING = re.compile(
     r"brain|bet|stripped|skull|skullstrip(?:ped)?|noskull|masked|defaced?|cropped|crop"
@@ -69,7 +70,9 @@ def _version(path: Path) -> _Version:
         steps = challenge.SCAN_FOLDERS.index(folder.name)
         folder = challenge.subject_folder(folder)
     stem, steps = _without_entities(stem.lower(), steps)
-    words = words_of(stem)
+    all_words = words_of(stem)
+    words = without_target(all_words)
+    steps += words != all_words
     before, after = _split_at_flair(words)
     kept = [_PREFIX_OF_SCAN.sub("", word) for word in before]
     steps += kept != before
@@ -84,7 +87,7 @@ def _without_entities(stem: str, steps: int) -> tuple[str, int]:
     """Return the stem without what names a version of a file, and the steps with these."""
     is_bids = _PREFIX_OF_FILE.sub("", stem, count=1).startswith("sub-")
     entities = _ENTITIES_OF_BIDS if is_bids else _ENTITIES_OF_SCAN
-    for pattern in (_PREFIX_OF_FILE, REGISTRATION_TARGET, entities):
+    for pattern in (_PREFIX_OF_FILE, entities):
         stem, count = pattern.subn("", stem)
         steps += count
     return stem, steps

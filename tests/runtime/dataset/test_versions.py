@@ -18,7 +18,7 @@ def scans_of(*names):
         *("FLAIR_brain", "rFLAIR", "mFLAIR", "wmFLAIR", "FLAIR_reg", "FLAIR_bias_corrected"),
         *("FLAIR_to_T1", "FLAIR_in_MNI", "FLAIR2T1", "FLAIR_N4", "FLAIR_brain_restore"),
         *("FLAIR_space-T1w", "FLAIR_defaced", "FLAIR_ND", "FLAIR_MNI_1mm", "FLAIR_skull_stripped"),
-        *("FLAIR_MNI", "FLAIR_MNI152"),
+        *("FLAIR_MNI", "FLAIR_MNI152", "FLAIR_reg_T1", "FLAIR_T1w_space", "FLAIR_T1_aligned"),
     ],
 )
 def test_a_processed_image_beside_its_scan_is_a_version(name):

@@ -123,7 +123,7 @@ def test_the_error_names_both_files_of_a_scan(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("sub-2_lesion_FLAIR", "sub-2_T1_to_FLAIR", "sub-2_T1_FLAIR", "rsub-2_FLAIR"),
+        *("sub-2_mask_FLAIR", "sub-2_T1_to_FLAIR", "sub-2_T1_FLAIR", "rsub-2_FLAIR"),
         *("sub-2_space-MNI_FLAIR",),
     ],
 )
