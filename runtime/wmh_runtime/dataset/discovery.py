@@ -45,6 +45,7 @@ class Discovery:
 
     scans: tuple[Case, ...]  # sorted by relative path
     skipped: tuple[Skipped, ...]  # sorted by relative path
+    images: tuple[Case, ...] = ()  # all images, whatever their names say; sorted
     unreadable: tuple[Case, ...] = ()  # folders that cannot be read, with all scans in them
 
 
@@ -80,7 +81,8 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
             is empty.
     """
     if _is_file(source):
-        return Discovery((Case(source, Path(source.name)),), ())
+        scan = Case(source, Path(source.name))
+        return Discovery((scan,), (), (scan,))
     if pattern is not None and not Path(pattern).parts:
         raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about="pattern")
     content = _search(source, out, with_derivatives=pattern is not None)
@@ -92,7 +94,7 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
         return tuple(Case(source / path, path) for path in sorted(paths))
 
     skipped = sorted(content.skipped, key=lambda one: one.path)
-    return Discovery(cases(scans), tuple(skipped), cases(content.unreadable))
+    return Discovery(cases(scans), tuple(skipped), cases(content.images), cases(content.unreadable))
 
 
 def summarize_skipped(skipped: Sequence[Skipped]) -> str:
