@@ -13,11 +13,10 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import (
     DICOM_ADVICE,
-    HEADER_SUFFIX,
-    VOXELS_SUFFIX,
     is_dicom,
     is_image,
     may_be_dicom,
+    names_of_other_half,
     why_not_read,
 )
 from wmh_runtime.dataset.versions import find_processed_versions
@@ -158,11 +157,10 @@ def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
 
 def _missing_half(path: Path, siblings: frozenset[str]) -> str | None:
     """Return which half of a pair of files is missing, None if both are there."""
-    halves = {HEADER_SUFFIX: VOXELS_SUFFIX, VOXELS_SUFFIX: HEADER_SUFFIX}
-    other = halves.get(path.suffix.lower())
-    if other is None or {path.stem + other, path.stem + other.upper()} & siblings:
+    others = names_of_other_half(path.name)
+    if not others or not siblings.isdisjoint(others):
         return None
-    return f"its {other} file is missing"
+    return f"its {Path(others[0]).suffix.lower()} file is missing"
 
 
 def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:

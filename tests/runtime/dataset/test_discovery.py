@@ -211,6 +211,27 @@ def test_a_pair_of_header_and_voxels_is_one_scan(tmp_path):
     assert skipped == {"b.hdr": "its .img file is missing", "d.img": "its .hdr file is missing"}
 
 
+def test_the_files_of_a_pair_may_be_gzipped(tmp_path):
+    create(
+        tmp_path,
+        "a.hdr",
+        "a.img.gz",
+        "b.hdr.gz",
+        "b.img.gz",
+        "c.hdr.gz",
+        "c.img",
+        "d.HDR",
+        "d.IMG.GZ",
+    )
+    create(tmp_path, "e.hdr.gz", "f.img.gz")
+    scans, skipped = discover_in(tmp_path)
+    assert scans == ["a.hdr", "b.hdr.gz", "c.hdr.gz", "d.HDR"]
+    assert skipped == {
+        "e.hdr.gz": "its .img file is missing",
+        "f.img.gz": "its .hdr file is missing",
+    }
+
+
 def test_images_in_other_formats_are_named(tmp_path):
     create(tmp_path, "a.nii", "a.nrrd", "b.nii (1).gz", "c.zip", "d.MHA", "a.json", "notes.docx")
     scans, skipped = discover_in(tmp_path)
