@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wmh_runtime.cli import console
-from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
@@ -72,12 +72,12 @@ def compare(
         output: find_pairs(predictions, references, output=output, allow_missing=allow_missing)
         for output in _outputs(predictions, references)
     }
-    found = discover(scans, out).scans if scans else ()
+    found = discover(scans, out) if scans else Discovery((), ())
     make_writable_folder(out)
     failed: list[Pair] = []
     errors: list[InputError] = []
     for output, pairing in pairings.items():
-        scan_of = match_scans(pairing.pairs, found)
+        scan_of = match_scans(pairing.pairs, found.scans, found.images)
         if scans and not scan_of:
             console.print_warning(f"{scans}: no scan belongs to a prediction")
         folder = out / f"label-{output.upper()}" if len(pairings) > 1 else out

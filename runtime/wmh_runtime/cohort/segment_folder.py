@@ -10,6 +10,7 @@ from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
 
@@ -97,6 +98,7 @@ def _require_separate_results(
 
     The output folder may be inside the source, or contain it. The results must not get into the
     folders of the scans, and there must be no scans in the output folder, which is not searched.
+    The results of an earlier run, which a pattern may match, are not scans.
     """
     if not source.is_dir():
         return
@@ -107,6 +109,8 @@ def _require_separate_results(
         scans, inner = discover(source, None, pattern).scans, real_out.relative_to(real_source)
     else:
         return
-    if any(case.relative.is_relative_to(inner) for case in scans):
+    if any(
+        case.relative.is_relative_to(inner) and not is_written_by_us(case.path) for case in scans
+    ):
         problem = "as output folder would mix the results with the scans"
         raise InputError(problem, "Choose another folder, outside the scans.", about=out)

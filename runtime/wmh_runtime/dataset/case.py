@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.dataset.contrast import contrast_from_names
+from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Case:
         return contrast_from_names(self.relative)
 
     def warnings(self, channel: str) -> tuple[str, ...]:
-        """Return a warning if the names say another contrast than that of the model.
+        """Return a warning if the names say, or may say, another contrast than the model's.
 
         Args:
             channel: of the model, such as `flair` or `t1`.
         """
         if self.contrast is None or self.contrast.lower() == channel:
             return ()
+        if self.contrast in IN_DOUBT and channel == "flair":
+            return (f"its name says {self.contrast}: check that it is a T2-weighted FLAIR scan",)
         return (f"its name says {self.contrast}, but the model is for {channel.upper()}",)

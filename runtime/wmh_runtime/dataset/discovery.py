@@ -10,17 +10,17 @@ from pathlib import Path
 
 from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.contrast import FLAIR, MASK, contrast_from_names
+from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import (
     DICOM_ADVICE,
-    HEADER_SUFFIX,
-    VOXELS_SUFFIX,
     is_dicom,
     is_image,
     may_be_dicom,
+    names_of_other_half,
     why_not_read,
 )
 from wmh_runtime.dataset.versions import find_processed_versions
+from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.files.temporary import is_temporary
@@ -44,6 +44,7 @@ class Discovery:
 
     scans: tuple[Case, ...]  # sorted by relative path
     skipped: tuple[Skipped, ...]  # sorted by relative path
+    images: tuple[Case, ...] = ()  # all images, whatever their names say; sorted
     unreadable: tuple[Case, ...] = ()  # folders that cannot be read, with all scans in them
 
 
@@ -79,7 +80,8 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
             is empty.
     """
     if _is_file(source):
-        return Discovery((Case(source, Path(source.name)),), ())
+        scan = Case(source, Path(source.name))
+        return Discovery((scan,), (), (scan,))
     if pattern is not None and not Path(pattern).parts:
         raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about="pattern")
     content = _search(source, out, with_derivatives=pattern is not None)
@@ -91,7 +93,7 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
         return tuple(Case(source / path, path) for path in sorted(paths))
 
     skipped = sorted(content.skipped, key=lambda one: one.path)
-    return Discovery(cases(scans), tuple(skipped), cases(content.unreadable))
+    return Discovery(cases(scans), tuple(skipped), cases(content.images), cases(content.unreadable))
 
 
 def summarize_skipped(skipped: Sequence[Skipped]) -> str:
@@ -155,11 +157,10 @@ def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
 
 def _missing_half(path: Path, siblings: frozenset[str]) -> str | None:
     """Return which half of a pair of files is missing, None if both are there."""
-    halves = {HEADER_SUFFIX: VOXELS_SUFFIX, VOXELS_SUFFIX: HEADER_SUFFIX}
-    other = halves.get(path.suffix.lower())
-    if other is None or {path.stem + other, path.stem + other.upper()} & siblings:
+    others = names_of_other_half(path.name)
+    if not others or not siblings.isdisjoint(others):
         return None
-    return f"its {other} file is missing"
+    return f"its {Path(others[0]).suffix.lower()} file is missing"
 
 
 def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
@@ -171,11 +172,14 @@ def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
 def _scans_by_name(content: _Content) -> list[Path]:
     """Return the images that are scans by their names; note why the others are skipped."""
     flairs: list[Path] = []
+    in_doubt: list[Path] = []  # FLAIR or not: segmented with a warning
     unnamed: list[Path] = []  # the names say no contrast
     for path in content.images:
         contrast = contrast_from_names(path)
         if contrast is None or contrast == FLAIR:
             (flairs if contrast else unnamed).append(path)
+        elif contrast in IN_DOUBT:
+            in_doubt.append(path)
         elif contrast == MASK:
             content.skip(path, "mask", "a mask or a probability map, by its name or folder")
         else:
@@ -184,7 +188,7 @@ def _scans_by_name(content: _Content) -> list[Path]:
         for path in unnamed:
             reason = "its name says no contrast, and other files are FLAIR by their names"
             content.skip(path, "unknown image", reason)
-    scans = flairs or unnamed
+    scans = (flairs or unnamed) + in_doubt
     versions = find_processed_versions(scans)
     for path, scan in versions.items():
         content.skip(path, "processed version", f"another version of {scan.as_posix()}")

@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".mgz", ".mgh")
-HEADER_SUFFIX = ".hdr"  # of a pair of files, which is named by its header
-VOXELS_SUFFIX = ".img"
+# A pair of files is named by its header, .hdr; the voxels are in the .img file beside it.
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mgz", ".mgh")
 DICOM_ADVICE = "convert with dcm2niix"
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _DICOM_MAGIC_OFFSET = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
 _OTHER_FORMATS = (
     *(".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mif", ".mif.gz", ".par", ".rec", ".xml.rec"),
-    *(".head", ".brik", ".brik.gz", ".hdr.gz", ".img.gz"),
+    *(".head", ".brik", ".brik.gz"),
 )
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tar.gz", ".tgz", ".nii.bz2", ".nii.xz")
 _NOT_IMAGES = (
     *(".json", ".csv", ".tsv", ".txt", ".md", ".log", ".xml", ".html", ".pdf", ".yaml", ".yml"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".bval", ".bvec", ".mat", ".xls", ".xlsx", ".py"),
 )
+_PAIR = re.compile(r"\.(hdr|img)(?:\.gz)?$", re.IGNORECASE)
+_OTHER_HALF = {"hdr": "img", "img": "hdr", "HDR": "IMG", "IMG": "HDR"}
+_VOXELS_SUFFIXES = (".img", ".img.gz")
 _MISNAMED_NIFTI = re.compile(r"\.nii\b")  # scan.nii (1).gz, scan.nii.gz.part
 
 
@@ -35,6 +37,20 @@ def image_stem(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
+
+
+def names_of_other_half(name: str) -> tuple[str, ...]:
+    """Return the names that the other file of a pair may have; none if it is not of a pair."""
+    match = _PAIR.search(name)
+    if match is None:
+        return ()
+    other = _OTHER_HALF.get(match[1], _OTHER_HALF[match[1].lower()])
+    return tuple(f"{name[: match.start()]}.{other}{gz}" for gz in ("", ".gz", ".GZ"))
+
+
+def is_header(name: str) -> bool:
+    """Return whether a file name of a pair is that of its header."""
+    return not name.lower().endswith(_VOXELS_SUFFIXES)
 
 
 def why_not_read(path: Path) -> str | None:
@@ -53,7 +69,7 @@ def why_not_read(path: Path) -> str | None:
 def may_be_dicom(path: Path) -> bool:
     """Return whether a file name may be that of a DICOM file, which often has no suffix."""
     is_other = is_image(path) or why_not_read(path) is not None
-    return not is_other and not path.name.lower().endswith((*_NOT_IMAGES, VOXELS_SUFFIX))
+    return not is_other and not path.name.lower().endswith((*_NOT_IMAGES, *_VOXELS_SUFFIXES))
 
 
 def is_dicom(path: Path) -> bool:

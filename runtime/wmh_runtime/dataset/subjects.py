@@ -15,7 +15,7 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
 from wmh_runtime.files.tables import read_table
 
-_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
+_SUBJECT = re.compile(r"(?:^|[/_])[mrwsu]{0,4}(sub-[A-Za-z0-9]+)")  # also of SPM: rsub-1
 _UNKNOWN = "n/a"  # BIDS: an unknown value
 
 

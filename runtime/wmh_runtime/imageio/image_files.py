@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
-_PAIR = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
-_OTHER_HALF = {"hdr": "img", "img": "hdr", "HDR": "IMG", "IMG": "HDR"}
+from wmh_runtime.dataset.image_formats import is_header, names_of_other_half
 
 
 def image_files(path: Path) -> tuple[Path, ...]:
@@ -16,15 +14,11 @@ def image_files(path: Path) -> tuple[Path, ...]:
     Args:
         path: either file of a pair, or a single file.
     """
-    match = _PAIR.search(path.name)
-    if match is None:
-        return (path,)
-    stem, kind = path.name[: match.start()], match[1]
-    candidates = (path.with_name(f"{stem}.{_other_half(kind)}{gz}") for gz in ("", ".gz"))
+    candidates = map(path.with_name, names_of_other_half(path.name))
     other = next((candidate for candidate in candidates if candidate.is_file()), None)
     if other is None:
         return (path,)
-    return (path, other) if kind.lower() == "hdr" else (other, path)
+    return (path, other) if is_header(path.name) else (other, path)
 
 
 def sha256_of_image(path: Path) -> str:
@@ -39,7 +33,3 @@ def sha256_of_image(path: Path) -> str:
             while chunk := stream.read(2**20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _other_half(kind: str) -> str:
-    return _OTHER_HALF.get(kind, _OTHER_HALF[kind.lower()])

@@ -205,6 +205,16 @@ def test_errors_are_drawn_over_the_scan(heads, run):
     assert share_of_empty_grid() < without / 3
 
 
+def test_the_scan_of_a_prediction_may_be_a_processed_version(heads, run):
+    for folder in (heads / "results", heads / "heads" / "derivatives" / "reference"):
+        for path in folder.glob("*_mask.nii.gz"):
+            path.rename(folder / path.name.replace("_label", "_FLAIR_brain_label"))
+    for path in (heads / "heads").glob("*_FLAIR.nii.gz"):
+        shutil.copy(path, path.with_name(path.name.replace("_FLAIR", "_FLAIR_brain")))
+    status, _, errors = run("--scans", heads / "heads")
+    assert (status, errors) == (0, "")  # otherwise: no scan belongs to a prediction
+
+
 def test_a_table_names_pairs_and_sites(heads, run_command):
     table = heads / "pairs.csv"
     table.write_text(

@@ -826,6 +826,17 @@ def test_a_pattern_decides_where_names_do_not(tmp_path, infer):
     assert (status, "--pattern: is empty" in errors) == (2, True)
 
 
+def test_a_run_with_a_pattern_is_resumed_in_an_output_folder_within_the_source(tmp_path, infer):
+    # The pattern matches the results of the first run, too.
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    for _ in range(2):
+        assert infer("--pattern", "*.nii.gz", out=tmp_path / "scans" / "out")[0] == 0
+    assert [row["scan"] for row in rows_of(tmp_path / "scans" / "out")] == ["a_FLAIR.nii.gz"]
+    write_head(tmp_path / "scans" / "out" / "b_FLAIR.nii.gz")
+    status, _, errors = infer("--pattern", "*.nii.gz", out=tmp_path / "scans" / "out")
+    assert (status, "would mix the results with the scans" in errors) == (2, True)
+
+
 @pytest.mark.parametrize("labels", [2, 6])
 def test_a_mask_is_a_mask_whatever_its_name(tmp_path, infer, labels):
     write_head(tmp_path / "scans" / "a_FLAIR.nii")

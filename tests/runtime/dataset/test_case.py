@@ -18,3 +18,9 @@ def test_a_flair_or_an_unknown_image_has_no_warning(relative):
 def test_another_contrast_has_a_warning(relative):
     assert warnings_of(relative, "t1") == ()
     assert warnings_of(relative) == ("its name says T1, but the model is for FLAIR",)
+
+
+def test_a_name_that_may_not_mean_flair_has_a_warning():
+    ask = "check that it is a T2-weighted FLAIR scan"
+    assert warnings_of("P1/T1/P1_T1_FLAIR.nii.gz") == (f"its name says T1 FLAIR: {ask}",)
+    assert warnings_of("MartinFLAIR.nii") == (f"its name says FLAIR within another word: {ask}",)

@@ -72,11 +72,45 @@ NAMES = {
         "T2_FLAIR_orig_defaced.nii",
         "FLAIR_masked.nii",
         "T1_T2_FLAIR.nii",
+        "P1_T2_FLAIR.nii",
+        "FLAIR_reg_T1.nii",
+        "FLAIR_coreg_T1.nii",
+        "FLAIR_regT1.nii",
+        "FLAIR_warped_T1.nii",
+        "FLAIR_T1_aligned.nii",
+        "FLAIR_T1w_space.nii",
+        "FLAIR_MPRAGEspace.nii",
+        "FLAIR_EPI_corrected.nii",
+        "FLAIR_PET_MR.nii",
+        "FLAIR_Smith_MD.nii",
+        "T2_FLAIR_reg.nii",
+        "t2_tirm_tra_dark-fluid_reg.nii",
+        "t2_space_flair.nii",
+        "T2_FLAIR_space.nii",
+        "regFLAIR.nii",
+        "P12FLAIR.nii",
+        "MSSEG_001_FLAIR.nii",
+        "WMHSeg_01_FLAIR.nii",
+        "MSLesion01_FLAIR.nii",
+        "lesion_01_FLAIR.nii",
+        "AX_T2_FLAIR_LESION_PROTOCOL.nii",
+        "FLAIR_nomask.nii",
+        "FLAIR_without_lesion.nii",
+        "HI-RES-FLAIR.nii",
+        "Ax-Hi-Res-FLAIR.nii",
+        "3D-DIR-FLAIR.nii",
+        "Gradient-Echo-FLAIR.nii",
     ],
     "T1": [
         "sub-19_space-FLAIR_T1w.nii.gz",
         "T1_to_FLAIR.nii",
         "T1_in_FLAIR.nii",
+        "T1onFLAIR.nii",
+        "T1inFLAIR.nii",
+        "T1regFLAIR.nii",
+        "T1reg2FLAIR.nii",
+        "T1brain2FLAIR.nii",
+        "T1_to_T2_FLAIR.nii",
         "reg_3DT1_to_FLAIR.nii.gz",
         "T12FLAIR.nii",
         "T1toFLAIR.nii",
@@ -102,6 +136,10 @@ NAMES = {
     ],
     "T1 FLAIR": [
         "Ax_T1_FLAIR.nii",
+        "P1/T1/P1_T1_FLAIR.nii.gz",
+        "ST1_FLAIR.nii",
+        "RT1_FLAIR.nii",
+        "T1FLAIR.nii",
         "t1_tirm_tra_dark-fluid.nii",
         "Sag_T1_CUBE_FLAIR.nii",
     ],
@@ -115,6 +153,10 @@ NAMES = {
         "t2_tse_tra_512.nii",
         "t2_space_sag_p2_iso.nii",
         "T2_to_FLAIR.nii",
+        "T22FLAIR.nii",
+        "T2_2_FLAIR.nii",
+        "T2_FLAIRspace.nii",
+        "T2_regFLAIR.nii",
         "sub-1_T2w.nii.gz",
         "T2W_TSE.nii",
     ],
@@ -138,6 +180,7 @@ NAMES = {
         "SWI.nii",
         "Ax_SWAN.nii",
         "SWIp.nii",
+        "SWI_FLAIR_space.nii",
     ],
     "diffusion": [
         "DWI.nii",
@@ -145,6 +188,7 @@ NAMES = {
         "ADC.nii",
         "ep2d_diff_4scan_trace_p2_ADC.nii",
         "DTI_FA.nii",
+        "rDWI_FLAIR.nii",
         "FLAIR_to_DWI/x_b1000.nii",
     ],
     "perfusion": [
@@ -199,12 +243,29 @@ NAMES = {
         "training01_01_mask1.nii",
         "BraTS-GLI-00000-000-seg.nii.gz",
         "c1FLAIR.nii",
+        "p1FLAIR.nii",
+        "mwp1FLAIR.nii",
+        "smwc1FLAIR.nii",
+        "mwp1sub-1_FLAIR.nii",
+        "FLAIR_WMHprob.nii",
+        "FLAIR_WMHmap.nii",
+        "FLAIR_pvwmh.nii",
+        "FLAIR_dWMH.nii",
+        "FLAIR_CSF.nii",
+        "FLAIR_heatmap.nii",
+        "lesion2FLAIR.nii",
         "FLAIR_bianca_output.nii.gz",
         "FLAIR_samseg.mgz",
         "FLAIR_pve_1.nii.gz",
         "FLAIR_bin_thr05.nii.gz",
         "result.nii.gz",
         "T1_lesion_mask_filled.nii",
+    ],
+    "non-FLAIR": [
+        "non-FLAIR.nii",
+    ],
+    "FLAIR within another word": [
+        "MartinFLAIR.nii",
     ],
     None: [
         "PD_001.nii",
@@ -214,6 +275,7 @@ NAMES = {
         "WMH_001.nii",
         "sub-FLAIR01.nii",
         "PD012.nii",
+        "MSSEG_001.nii",
         "scan.nii.gz",
         "MS_012.nii",
         "subject_T2DM_3.nii",
@@ -245,6 +307,42 @@ def test_the_case_of_letters_does_not_matter():
         assert contrast_from_names(Path(name.upper())) == contrast_from_names(Path(name.lower()))
 
 
-@pytest.mark.parametrize("part", ["rm", "mra2d", "w3d", "t1", "t1w", "lesion", "sub-1_", "_to_t1"])
-def test_long_names_take_no_time(part):
-    contrast_from_names(Path(part * (240 // len(part)) + "_.nii"))  # would otherwise never end
+CONTRASTS = (
+    "T1 T1w 3DT1 MPRAGE MP2RAGE BRAVO FSPGR TFE T2 T2w T2star GRE HASTE PD PDw SWI SWAN QSM DWI DTI"
+    " ADC FA MD b1000 ASL pCASL PWI DSC CBF TOF MRA BOLD fMRI EPI STIR PSIR MTR CT CTA PET FDG"
+)
+REGISTERED_TO_FLAIR = (
+    *("{}toFLAIR", "{}2FLAIR", "{}onFLAIR", "{}inFLAIR", "{}regFLAIR", "{}reg2FLAIR"),
+    *("{}_coreg_FLAIR", "{}_reg_FLAIR", "{}_to_FLAIR", "{}_warped_FLAIR", "{}_regFLAIR"),
+    *("{}_FLAIRspace", "{}brain2FLAIR", "sub1_{}2FLAIR", "{}_to_T2_FLAIR", "{}toT2FLAIR"),
+)
+
+
+@pytest.mark.parametrize("registered", REGISTERED_TO_FLAIR)
+@pytest.mark.parametrize("contrast", CONTRASTS.split())
+def test_an_image_that_was_registered_to_flair_keeps_its_contrast(contrast, registered):
+    assert contrast_from_names(Path(f"{registered.format(contrast)}.nii")) == contrast_from_names(
+        Path(f"{contrast}.nii")
+    )
+
+
+@pytest.mark.parametrize(
+    "registered",
+    ["FLAIRto{}", "FLAIR2{}", "FLAIR_coreg_{}", "FLAIR_reg_{}", "FLAIR_to_{}", "FLAIR_{}space"],
+)
+@pytest.mark.parametrize("contrast", CONTRASTS.split())
+def test_a_flair_scan_that_was_registered_stays_flair(contrast, registered):
+    assert contrast_from_names(Path(f"{registered.format(contrast)}.nii")) == "FLAIR"
+
+
+PARTS = [
+    *("rm", "mra2d", "w3d", "t1", "t1w", "t2w", "2d", "n3", "cor", "fse", "lesion", "wmhmap"),
+    *("sub-1_", "_to_t1", "t1to", "reg2", "t1_reg_", "p1"),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_long_names_take_no_time(part):  # they would otherwise never end
+    many = part * (120 // len(part))
+    for name in (f"{many}{many}_", f"{many}flair{many}x", f"{many}flairx"):
+        contrast_from_names(Path(f"{name}.nii"))

@@ -55,6 +55,21 @@ def test_an_image_that_was_registered_to_flair_is_not_flair(tmp_path):
     assert discover_in(tmp_path)[0] == ["x.nii"]
 
 
+def test_t1_may_be_a_time_point_so_no_scan_is_lost(tmp_path):
+    names = [
+        f"{subject}/{t}/{subject}_{t}_FLAIR.nii.gz"
+        for subject in ("P1", "P2")
+        for t in ("T1", "T2")
+    ]
+    create(tmp_path, *names)
+    assert discover_in(tmp_path) == (names, {})
+
+
+def test_scans_without_a_contrast_are_not_lost_beside_one_in_doubt(tmp_path):
+    create(tmp_path, "Ax_T1_FLAIR.nii", "scan.nii")
+    assert discover_in(tmp_path) == (["Ax_T1_FLAIR.nii", "scan.nii"], {})
+
+
 def test_a_subject_is_not_a_contrast(tmp_path):
     names = ["PD_001.nii", "PD_002/scan.nii", "T1D_023.nii", "sub-FLAIR01.nii"]
     create(tmp_path, *names, "sub-FLAIR01_T1w.nii")
@@ -194,6 +209,27 @@ def test_a_pair_of_header_and_voxels_is_one_scan(tmp_path):
     scans, skipped = discover_in(tmp_path)
     assert scans == ["a.hdr", "c.HDR", "e.mgz", "f.mgh"]
     assert skipped == {"b.hdr": "its .img file is missing", "d.img": "its .hdr file is missing"}
+
+
+def test_the_files_of_a_pair_may_be_gzipped(tmp_path):
+    create(
+        tmp_path,
+        "a.hdr",
+        "a.img.gz",
+        "b.hdr.gz",
+        "b.img.gz",
+        "c.hdr.gz",
+        "c.img",
+        "d.HDR",
+        "d.IMG.GZ",
+    )
+    create(tmp_path, "e.hdr.gz", "f.img.gz")
+    scans, skipped = discover_in(tmp_path)
+    assert scans == ["a.hdr", "b.hdr.gz", "c.hdr.gz", "d.HDR"]
+    assert skipped == {
+        "e.hdr.gz": "its .img file is missing",
+        "f.img.gz": "its .hdr file is missing",
+    }
 
 
 def test_images_in_other_formats_are_named(tmp_path):

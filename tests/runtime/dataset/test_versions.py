@@ -18,6 +18,7 @@ def scans_of(*names):
         *("FLAIR_brain", "rFLAIR", "mFLAIR", "wmFLAIR", "FLAIR_reg", "FLAIR_bias_corrected"),
         *("FLAIR_to_T1", "FLAIR_in_MNI", "FLAIR2T1", "FLAIR_N4", "FLAIR_brain_restore"),
         *("FLAIR_space-T1w", "FLAIR_defaced", "FLAIR_ND", "FLAIR_MNI_1mm", "FLAIR_skull_stripped"),
+        *("FLAIR_MNI", "FLAIR_MNI152", "FLAIR_reg_T1", "FLAIR_T1w_space", "FLAIR_T1_aligned"),
     ],
 )
 def test_a_processed_image_beside_its_scan_is_a_version(name):
@@ -61,10 +62,36 @@ def test_without_the_plain_scan_the_version_with_the_fewest_steps_is_taken():
         ("FLAIR_1mm", "FLAIR_3mm"),
         ("N3_FLAIR", "N4_FLAIR"),
         ("WM_FLAIR", "M_FLAIR"),  # initials
+        ("ms001_FLAIR", "s001_FLAIR"),
+        ("us001", "s001"),
+        ("smith_FLAIR", "mith_FLAIR"),
+        ("subject_n3_FLAIR", "subject_n4_FLAIR"),
+        ("subject_n3", "subject_n4"),
+        ("patient_ND_FLAIR", "patient_PP_FLAIR"),
+        ("FLAIR_MNI001", "FLAIR_MNI002"),  # not the space of MNI
+        ("FLAIR_in_MNI001", "FLAIR_in_MNI002"),
+        ("res-1_FLAIR", "res-2_FLAIR"),  # not an entity of BIDS: no subject comes first
+        ("usub01_FLAIR", "sub01_FLAIR"),
+        ("brain_FLAIR", "FLAIR"),
     ],
 )
 def test_two_acquisitions_are_two_scans(first, second):
     assert len(scans_of(f"{first}.nii", f"{second}.nii")) == 2
+
+
+STUDIES = (
+    "MNI STD CORR RAW BRAIN BET REG N3 N4 ND PP NORM ORIG COPY BIAS SMOOTH RIGID WMH MS SUB RES"
+    " SPACE DESC T1 T2 MSSEG"
+)
+
+
+@pytest.mark.parametrize("study", STUDIES.split())
+@pytest.mark.parametrize(
+    "name", ["{0}001_FLAIR", "{0}_001_FLAIR", "{0}-001_FLAIR", "X_{0}001_FLAIR", "{0}001"]
+)
+def test_two_subjects_are_two_scans_whatever_the_study_is_called(study, name):
+    first = name.format(study)
+    assert len(scans_of(f"{first}.nii", f"{first.replace('001', '002')}.nii")) == 2
 
 
 def test_two_files_of_one_name_are_not_versions():

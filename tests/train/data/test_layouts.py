@@ -123,8 +123,8 @@ def test_the_error_names_both_files_of_a_scan(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("sub-2_lesion_FLAIR", "sub-2_T1_to_FLAIR", "sub-2_T1_FLAIR", "rsub-2_FLAIR"),
-        *("sub-2_space-MNI_FLAIR", "sub-2_brain_FLAIR"),
+        *("sub-2_mask_FLAIR", "sub-2_T1_to_FLAIR", "rsub-2_FLAIR"),
+        *("sub-2_space-MNI_FLAIR",),
     ],
 )
 def test_masks_other_contrasts_and_processed_versions_are_not_scans(tmp_path, name):
@@ -141,7 +141,41 @@ def test_a_version_is_a_scan_if_only_the_version_has_a_mask(tmp_path):
     dataset = find_dataset(tmp_path, ["flair"], ["wmh"])
     assert [scan.name for scan in dataset.scans] == ["sub-1_space-MNI"]
     touch(tmp_path, "derivatives/sub-1_label-WMH_mask.nii.gz")
-    assert [scan.name for scan in find_dataset(tmp_path, ["flair"], ["wmh"]).scans] == ["sub-1"]
+    scans = find_dataset(tmp_path, ["flair"], ["wmh"]).scans
+    assert [(s.name, s.subject) for s in scans] == [
+        ("sub-1", "sub-1"),
+        ("sub-1_space-MNI", "sub-1"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["T1_to", "mask", "CT_in"])
+def test_a_scan_with_its_own_mask_is_never_left_out(tmp_path, name):
+    touch(tmp_path, f"{name}_FLAIR.nii.gz", f"derivatives/{name}_label-WMH_mask.nii.gz")
+    touch(tmp_path, *FLAT)
+    dataset = find_dataset(tmp_path, ["flair"], ["wmh"])
+    assert {scan.name for scan in dataset.scans} == {"a", name}
+
+
+def test_what_is_left_out_is_noted_with_the_reason(tmp_path):
+    touch(
+        tmp_path, *FLAT, "a_T2_to_FLAIR.nii.gz", "ra_mask_FLAIR.nii.gz", "a_space-MNI_FLAIR.nii.gz"
+    )
+    touch(tmp_path, "sub-1_FLAIR.nii.gz", "rsub-1_FLAIR.nii.gz")
+    assert find_dataset(tmp_path, ["flair"], ["wmh"]).notes == (
+        "skipped a_T2_to_FLAIR.nii.gz: T2, by its name or folder",
+        "skipped ra_mask_FLAIR.nii.gz: mask, by its name or folder",
+        "skipped rsub-1_FLAIR.nii.gz: another version of sub-1_FLAIR.nii.gz",
+    )
+
+
+def test_an_image_with_the_prefix_of_spm_is_of_the_same_subject(tmp_path):
+    for name in ("sub-1", "rsub-1"):
+        touch(tmp_path, f"{name}_FLAIR.nii.gz", f"derivatives/{name}_label-WMH_mask.nii.gz")
+    scans = find_dataset(tmp_path, ["flair"], ["wmh"]).scans
+    assert [(scan.name, scan.subject) for scan in scans] == [
+        ("rsub-1", "sub-1"),
+        ("sub-1", "sub-1"),
+    ]
 
 
 def test_a_version_of_a_scan_is_a_scan_where_it_is_alone(tmp_path):

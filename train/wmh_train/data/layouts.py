@@ -8,8 +8,8 @@
     NAME.csv                                       table, see `table.py`
 
 The layout is detected. As in `wmh-infer`, masks, images that were registered to a FLAIR scan and
-processed versions of a scan are not scans. Hidden files, which include temporary files, are
-ignored.
+processed versions of a scan are not scans, unless they have a mask of their own. Hidden files,
+which include temporary files, are ignored.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from wmh_runtime.dataset import bids, challenge
-from wmh_runtime.dataset.contrast import FLAIR, MASK, contrast_from_names
+from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import image_stem, is_image
 from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.dataset.versions import find_processed_versions
+from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
@@ -54,7 +55,8 @@ def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) ->
     if data.is_file():
         scans, notes = scans_of_table(data, channels, outputs)
     elif data.is_dir():
-        scans = _find_bids(data, channels, outputs) or _find_challenge(data, channels, outputs)
+        scans, notes = _find_bids(data, channels, outputs)
+        scans = scans or _find_challenge(data, channels, outputs)
     else:
         raise RecipeError("does not exist", "Give a folder of scans or a table.", about=data)
     scans = sorted(scans, key=lambda scan: scan.name)
@@ -73,16 +75,17 @@ def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) ->
     return Dataset(_dataset_name(data), tuple(annotated), unannotated, tuple(notes))
 
 
-def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> list[AnnotatedScan]:
+def _find_bids(
+    data: Path, channels: Sequence[str], outputs: Sequence[str]
+) -> tuple[list[AnnotatedScan], list[str]]:
     patterns = ("*", "sub-*/anat/*", "sub-*/ses-*/anat/*")
     named_paths = [
         (entities, path)
         for path in _visible_files(data, *patterns)
         if (entities := bids.entities_of_channel(path, channels[0])) is not None
-        and _is_of_channel(contrast_from_names(path.relative_to(data)), channels[0])
     ]
     if not named_paths:
-        return []
+        return [], []
     names = sorted({name for name, _ in named_paths})
     masks = [_bids_masks(data, output, names) for output in outputs]
     sites = read_sites([data])
@@ -105,24 +108,30 @@ def _find_bids(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> l
         )
         for name, path in named_paths
     ]
-    return _without_versions(scans)
+    return _without_others(scans, data, channels[0])
 
 
-def _without_versions(scans: Sequence[AnnotatedScan]) -> list[AnnotatedScan]:
-    """Leave out processed versions of a scan, unless only the version has a mask."""
-    scan_of = {scan.channels[0]: scan for scan in scans}
-    masked = {path for path in scan_of if all(mask.is_file() for mask in scan_of[path].references)}
-    versions = find_processed_versions(scan_of)
-    return [
-        scan
-        for path, scan in scan_of.items()
-        if path not in versions or (path in masked and versions[path] not in masked)
-    ]
+def _without_others(
+    scans: Sequence[AnnotatedScan], data: Path, channel: str
+) -> tuple[list[AnnotatedScan], list[str]]:
+    """Leave out other contrasts and processed versions, unless they have a mask; note why."""
+    masked = {s.channels[0] for s in scans if all(mask.is_file() for mask in s.references)}
+    reasons: dict[Path, str] = {}
+    for path in (scan.channels[0] for scan in scans):
+        contrast = contrast_from_names(path.relative_to(data))
+        if path not in masked and not _is_of_channel(contrast, channel):
+            reasons[path] = f"{contrast or 'no contrast'}, by its name or folder"
+    scan_of = {s.channels[0]: s for s in scans if s.channels[0] not in reasons}
+    for path, scan in find_processed_versions(scan_of).items():
+        if path not in masked:
+            reasons[path] = f"another version of {scan.relative_to(data).as_posix()}"
+    notes = [f"skipped {path.relative_to(data).as_posix()}: {why}" for path, why in reasons.items()]
+    return [scan for scan in scans if scan.channels[0] not in reasons], notes
 
 
 def _is_of_channel(contrast: str | None, channel: str) -> bool:
     """Return whether an image of a contrast can be of a channel; only FLAIR has many names."""
-    return contrast == FLAIR if channel == "flair" else contrast != MASK
+    return contrast in (FLAIR, *IN_DOUBT) if channel == "flair" else contrast != MASK
 
 
 def _is_result(path: Path) -> bool:
@@ -141,7 +150,7 @@ def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path
     for path in _visible_files(data, f"{bids.DERIVATIVES}/**/*"):
         if not bids.is_mask_of(path, output) or _is_result(path):
             continue
-        mask_entities = bids.split_entities(image_stem(path))
+        mask_entities = bids.split_entities(image_stem(path).removesuffix("_mask"))
         matching = [name for name in names if entities[name] <= mask_entities]
         most = max((len(entities[name]) for name in matching), default=0)
         for name in matching:
