@@ -202,7 +202,7 @@ def test_the_command_prints_the_accuracy_that_it_writes(toy_bundle, heads, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--card", "--backend", "openvino"), "--card: needs the phantoms"),
+        (("--card", "--backend", "openvino"), "--card: needs onnxruntime in fp32"),
         (("--backend", "rtx", "--precision", "fp32"), "nothing is left to measure"),
         (("--precision", "int8", "--backend", "onnxruntime"), "nothing could be measured"),
     ],
