@@ -61,10 +61,9 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
             bright = measured & (relative > min(otsu, max(_DARK_HEAD_FRACTION * otsu, noise)))
         else:
             warnings = _no_air_warnings(measured, float(np.median(surface)))
+        bright = _without_damaged_pixels(bright, relative)
     min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
-    bright = cc3d.dust(
-        _without_single_pixels(bright), threshold=min_component_voxels, connectivity=26
-    )
+    bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
     return Head(_enclosed(np.ascontiguousarray(bright, dtype=bool)), warnings)
 
 
@@ -136,14 +135,17 @@ def _surface(measured: Mask) -> Mask:
     return measured & ~inner
 
 
-def _without_single_pixels(mask: Mask) -> Mask:
-    """Drop pixels with fewer than two neighbors in their slice, such as one beside the head."""
+def _without_damaged_pixels(mask: Mask, relative: Floats) -> Mask:
+    """Drop extreme pixels with fewer than two neighbors in their slice.
+
+    One beside the head would change the middle of the head.
+    """
     neighbors = np.zeros(mask.shape, np.uint8)
     neighbors[:, 1:] += mask[:, :-1]
     neighbors[:, :-1] += mask[:, 1:]
     neighbors[:, :, 1:] += mask[:, :, :-1]
     neighbors[:, :, :-1] += mask[:, :, 1:]
-    return mask & (neighbors >= 2)
+    return mask & ((neighbors >= 2) | ((relative > 0) & (relative < 1)))
 
 
 def _no_air_warnings(measured: Mask, surface: float) -> tuple[str, ...]:
