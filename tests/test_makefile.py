@@ -36,7 +36,7 @@ def make_demo(tmp_path):
         too_old = int(tuple(map(int, version.split("."))) < (3, 11))
         python.write_text(PYTHON.format(version=version, too_old=too_old))
         python.chmod(0o755)
-        command = ["make", "demo", f"PYTHON={python}"]
+        command = ["make", "--no-print-directory", "demo", f"PYTHON={python}"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     return run
@@ -51,7 +51,7 @@ def test_a_python_that_is_too_old_is_named_before_anything_is_installed(make_dem
 
 
 def test_a_python_that_does_not_exist_is_named(make_demo, tmp_path):
-    command = ["make", "demo", "PYTHON=python9"]
+    command = ["make", "--no-print-directory", "demo", "PYTHON=python9"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert "Python 3.11 or later is needed; python9 is missing." in done.stdout

@@ -158,14 +158,15 @@ def as_scan(voxels, affine, name="memory.nii") -> Scan:
 def write_head(path: Path, *, lesions: int = 1, affine=None, seed: int = 0) -> Path:
     """Write a head of 24 × 30 × 6 voxels of 4 × 4 × 5 mm, with lesions of 2 × 2 × 2 voxels.
 
-    Lesions are more than 8 mm from the surface. The ventricle is dark, so that tissue without
-    lesions is close to the mean.
+    Lesions are more than 8 mm from the surface. A head without lesions has a dark ventricle, so
+    that its noise is not taken for lesions.
     """
     rng = np.random.default_rng(seed)
     voxels = rng.normal(0, 2, (24, 30, 6)).clip(0)
     x, y = np.ogrid[:24, :30]
     voxels[((x - 12) / 10) ** 2 + ((y - 15) / 12) ** 2 <= 1] += 100
-    voxels[11:14, 19:23] = 5
+    if not lesions:
+        voxels[11:14, 19:23] = 5
     for lesion in range(lesions):
         voxels[10:12, 6 + 4 * lesion : 8 + 4 * lesion, 2:4] = 300
     if affine is None:

@@ -70,7 +70,7 @@ def test_a_changed_mask_is_refused(trained, tmp_path):
     changed_mask = tmp_path / "mask.nii.gz"
     image = nib.load(first.references[0])
     labels = np.asarray(image.dataobj).copy()
-    labels[8, 6, 2] = 0  # a voxel of its first cube
+    labels[10, 6, 2] = 0  # a voxel of its first cube
     nib.save(nib.Nifti1Image(labels, image.affine), changed_mask)
     scans = [replace(s, references=(changed_mask,)) if s == first else s for s in data.scans]
     message = f"the scan or mask {first.name} has changed since the training"
