@@ -15,7 +15,7 @@ from wmh_runtime.types import NetworkShape
 _FLOAT_BYTES = 4
 # Measured from reading to writing, and a fifth more; see benchmarks/README.md.
 _COPIES_OF_SQUARES = 1.2  # of the input and output of the network
-_COPIES_OF_VOXELS = 18.0
+_COPIES_OF_VOXELS = 8.0
 _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
 
 

@@ -76,11 +76,11 @@ class _Sections:
 
 
 def _sections(lesions: NDArray[np.integer]) -> _Sections:
-    count = len(lesions)
-    in_slice = np.nonzero(lesions)
-    numbers = lesions[in_slice].astype(np.int64)
-    keys, area = np.unique(numbers * count + in_slice[0], return_counts=True)
-    lesion, index = keys // count, keys % count
+    # Slice by slice: the indices of all lesion voxels at once could take more than the scan.
+    counts = [np.unique(one[one > 0], return_counts=True) for one in lesions]
+    lesion = np.concatenate([numbers for numbers, _ in counts]).astype(np.int64)
+    area = np.concatenate([pixels for _, pixels in counts])
+    index = np.repeat(np.arange(len(lesions)), [len(numbers) for numbers, _ in counts])
     largest = np.zeros(int(lesion.max(initial=0)) + 1)
     np.maximum.at(largest, lesion, area)
     return _Sections(lesion, index, area, area / largest[lesion])

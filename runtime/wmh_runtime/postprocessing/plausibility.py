@@ -64,7 +64,7 @@ def _eroded(mask: Mask, axis: int, margin: int) -> Mask:
     """Keep the voxels with `margin` voxels of the mask on both sides along an axis."""
     widths = [(0, 0)] * mask.ndim
     widths[axis] = (margin + 1, margin)
-    totals = np.cumsum(np.pad(mask, widths), axis=axis, dtype=np.int32)
+    totals = np.cumsum(np.pad(mask, widths), axis=axis, dtype=np.int16)  # an axis has fewer voxels
     ends = np.arange(2 * margin + 1, totals.shape[axis])
     in_window = totals.take(ends, axis) - totals.take(ends - 2 * margin - 1, axis)
     eroded: Mask = in_window == 2 * margin + 1
