@@ -1,34 +1,68 @@
 """Fixtures: a small network and its bundle, exported once for all tests of a folder."""
 
+import hashlib
 import os
 import shutil
 from contextlib import suppress
+from pathlib import Path
 
+import onnx
 import pytest
 
+from tests.coarse_phantoms import coarse_phantoms
 from tests.networks import TWO, write_checkpoint
 from tests.training_toys import small_recipe
-from wmh_export import phantom_probes
+from wmh_export import graph_exporter, phantom_probes
 from wmh_export.build import build
+from wmh_runtime.files.atomic import atomic_path
+
+
+def _folder_of_the_run(tmp_path_factory) -> Path:
+    """Return a folder that all worker processes of a test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_traces(tmp_path_factory):
+    """Trace each network once per test run. Most builds of the tests are of the same network."""
+    folder = _folder_of_the_run(tmp_path_factory) / "trace-cache"
+    folder.mkdir(exist_ok=True)
+    trace = graph_exporter.trace
+
+    def trace_once(module, channels, size_px):
+        tensors = module.state_dict()
+        key = hashlib.sha256(f"{module} {channels} {size_px} {sorted(tensors)}".encode())
+        for name in sorted(tensors):
+            key.update(tensors[name].numpy().tobytes())
+        path = folder / key.hexdigest()
+        if path.exists():
+            return onnx.load(path)
+        model = trace(module, channels, size_px)
+        with atomic_path(path) as partial:
+            onnx.save(model, partial)
+        return model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_exporter, "trace", trace_once)
+        yield trace
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cached_phantoms(tmp_path_factory):
-    """Use phantoms of one site instead of three, and make each phantom once per test run.
+    """Use coarse phantoms of one site instead of three, and make each once per test run.
 
     Every build needs the same phantoms, and they take most of the time of a small build. All
     processes of a run share them.
     """
     own_folder, write_phantom = tmp_path_factory.mktemp("phantoms"), phantom_probes.write_phantom
-    run_folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        run_folder = run_folder.parent  # shared by all worker processes
-    cache = run_folder / "phantom-cache"
+    cache = _folder_of_the_run(tmp_path_factory) / "phantom-cache"
 
     def copy_phantom(plan, folder):
         cached = cache / str(plan.seed)
         if not cached.exists():
-            write_phantom(plan, own_folder / cached.name)
+            with coarse_phantoms():
+                write_phantom(plan, own_folder / cached.name)
             with suppress(OSError):  # another process was faster
                 cache.mkdir(exist_ok=True)
                 (own_folder / cached.name).rename(cached)

@@ -1,5 +1,7 @@
 """Networks in which all parameters matter, and checkpoints of them."""
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,12 @@ def briefly_trained(recipe: Recipe) -> WmhNetwork:
 
     The masks of a random network change at the slightest difference. Those of this network do not.
     """
+    return copy.deepcopy(_briefly_trained_once(recipe.model_dump_json()))
+
+
+@cache
+def _briefly_trained_once(recipe_json: str) -> WmhNetwork:
+    recipe = Recipe.model_validate_json(recipe_json)
     return train_briefly(perturbed_network(recipe), recipe)
 
 

@@ -17,6 +17,7 @@ from wmh_bench.latency.result import Latency
 from wmh_bench.throughput import Throughput
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.schema import describe_validation_error
 
 Result = Latency | Throughput | Accuracy | Baseline
@@ -37,7 +38,7 @@ def read_result(path: Path) -> Result:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
+        problem = f"cannot be read ({reason_of(error)})"
         raise InputError(problem, "Give results of wmh-bench.", about=path) from error
     except ValidationError as error:
         problem = f"is not a result of wmh-bench: {describe_validation_error(error)}"

@@ -31,6 +31,7 @@ from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.files.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, load_network
@@ -112,7 +113,7 @@ def build(
             )
             builder.build(network, scans)
     except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
+        problem = f"cannot be written ({reason_of(error)})"
         about = error.filename or out
         raise ExportError(problem, "Check the folder and the disk.", about=about) from error
     return BuildResult(load_bundle(out), builder.skipped_precisions, builder.warnings)

@@ -1,9 +1,9 @@
 import pytest
 
-from tests.bundle_fixtures import built, bundle, cached_phantoms, checkpoint
+from tests.bundle_fixtures import built, bundle, cached_phantoms, cached_traces, checkpoint
 from tests.toys import write_toy_bundle
 
-__all__ = ["built", "bundle", "cached_phantoms", "checkpoint"]
+__all__ = ["built", "bundle", "cached_phantoms", "cached_traces", "checkpoint"]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The baseline measurement. With a GPU, all variants are measured."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tests.benchmarks.test_compare import environment
 from tests.networks import perturbed_network, random_slices, write_checkpoint
 from tests.runtime.gpus import install_fake_gpus, with_engines
 from tests.training_toys import lora_recipe, metadata_of, small_recipe
-from wmh_bench.baseline import measure, runtime_variants
+from wmh_bench.baseline import measure, runtime_variants, torch_ceilings
 from wmh_bench.baseline.attention import ScaledDotProductAttention
 from wmh_bench.baseline.expected import ExpectedOutputs
 from wmh_bench.baseline.measure import BaselineInputs, measure_baseline
@@ -32,6 +34,17 @@ CPU = torch.device("cpu")
 
 def nothing(*_):
     pass
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Measure for a moment only, multiply small matrices, and compile no C++."""
+    monkeypatch.setattr(measure, "MIN_DURATION_S", 0.1)
+    monkeypatch.setattr(torch_ceilings, "_MIN_DURATION_S", 0.01)
+    monkeypatch.setattr(torch_ceilings, "_MATRIX_SIZE", {"cpu": 64, "cuda": 8192})
+    if not torch.cuda.is_available():
+        compile_quickly = partial(torch.compile, backend="aot_eager")
+        monkeypatch.setattr(torch, "compile", compile_quickly)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +81,13 @@ def test_the_reference_method_comes_first_with_one_slice_per_batch(network, devi
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile
-def test_all_variants_agree_on_a_cpu(tmp_path, monkeypatch):
+def test_all_variants_agree_on_a_cpu(tmp_path, monkeypatch, brief):
     reported, steps = [], []
     checkpoint = write_checkpoint(tmp_path / "checkpoint", small_recipe())
     network = load_network(checkpoint, load_metadata(checkpoint), None)
     variants = list(torch_variants(network, merge(network), [1], CPU))
     compiled = [one for one in variants if one.is_compiled]
-    variants = [one for one in variants if one not in compiled[1:]]  # half a minute each
+    variants = [one for one in variants if one not in compiled[1:]]
     monkeypatch.setattr(measure, "torch_variants", lambda *_: variants)
     measured = measure_baseline(
         *(BaselineInputs(checkpoint, None, None), CPU, [1], 2),
@@ -222,7 +235,7 @@ def test_engines_and_providers_are_timed(toy_bundle, monkeypatch):
     assert gpus.enqueued > 0  # of the engines
 
 
-def test_a_variant_that_fails_is_skipped_with_the_reason(tmp_path, monkeypatch):
+def test_a_variant_that_fails_is_skipped_with_the_reason(tmp_path, monkeypatch, brief):
     def fail(self, source):
         raise RuntimeError("no memory\nand much more")
 
@@ -267,7 +280,7 @@ def test_invalid_options_are_refused(run_command, tmp_path, monkeypatch, options
     assert (status, message in errors) == (2, True), errors
 
 
-def test_the_command_prints_the_results_that_it_writes(tmp_path, run_command, monkeypatch):
+def test_the_command_prints_the_results_that_it_writes(tmp_path, run_command, monkeypatch, brief):
     checkpoint = write_checkpoint(tmp_path / "checkpoint", small_recipe())
     one = list(torch_variants(*[perturbed_network(small_recipe())] * 2, [1], CPU))[:1]
     monkeypatch.setattr(measure, "torch_variants", lambda *_: one)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from tests.coarse_phantoms import coarse_phantoms
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
@@ -11,7 +12,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (plan,) = plan_cohort(1, 7, (20, 20))
-    write_phantom(plan, tmp_path / "scans")
+    with coarse_phantoms():
+        write_phantom(plan, tmp_path / "scans")
     assert (tmp_path / "scans" / "sub-7000_FLAIR.nii.gz").exists()
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert len(blocks) == 5

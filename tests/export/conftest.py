@@ -1,3 +1,3 @@
-from tests.bundle_fixtures import built, bundle, cached_phantoms, checkpoint
+from tests.bundle_fixtures import built, bundle, cached_phantoms, cached_traces, checkpoint
 
-__all__ = ["built", "bundle", "cached_phantoms", "checkpoint"]
+__all__ = ["built", "bundle", "cached_phantoms", "cached_traces", "checkpoint"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.coarse_phantoms import coarse_phantoms
 from tests.networks import (
     briefly_trained,
     calibrated_metadata_of,
@@ -132,7 +133,10 @@ def test_two_channels_and_two_outputs(bundle, tmp_path):
     assert not np.array_equal(results[0].probability, results[1].probability)
 
 
-def test_the_same_checkpoint_in_another_folder_gives_the_same_bytes(bundle, checkpoint, tmp_path):
+def test_the_same_checkpoint_in_another_folder_gives_the_same_bytes(
+    bundle, checkpoint, tmp_path, monkeypatch, cached_traces
+):
+    monkeypatch.setattr(graph_exporter, "trace", cached_traces)  # itself, without the cache
     elsewhere = tmp_path / "another" / "folder"
     shutil.copytree(checkpoint, elsewhere)
     again = build(elsewhere, tmp_path / "again", ignore).bundle
@@ -309,14 +313,15 @@ def test_no_bundle_if_lora_is_not_merged(tmp_path, monkeypatch):
 def test_a_network_with_one_channel_is_also_compared_on_scans(tmp_path):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)
-    write_phantom(plan, tmp_path / "scans")  # in place of a patient's scan
+    with coarse_phantoms():
+        write_phantom(plan, tmp_path / "scans")  # in place of a patient's scan
     built = build(run, tmp_path / "bundle", ignore, scans=[plan.scan_path(tmp_path / "scans")])
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
-    # Of 16 slices, every other one is for calibration; the rest measure parity.
-    assert manifest.quantization.calibration_slices == {"phantoms": 12, "scans": 8}
-    assert {p.slices for p in manifest.graphs[0].parity if p.data == "scans"} == {8}
+    # Of 12 slices, every other one is for calibration; the rest measure parity.
+    assert manifest.quantization.calibration_slices == {"phantoms": 12, "scans": 6}
+    assert {p.slices for p in manifest.graphs[0].parity if p.data == "scans"} == {6}
     # The bundle contains slices of phantoms only.
     assert len(load_reference_outputs(built.bundle).probes) == 8
 

@@ -17,7 +17,7 @@ def test_describe_prints_the_cost_of_the_method(run_command):
     assert "wmh-train fit shows it after its first steps" in out
 
 
-def test_fit_then_calibrate(run_command, tmp_path):
+def test_fit_then_calibrate(run_command, tmp_path, monkeypatch):
     heads = write_annotated_heads(tmp_path / "heads", 8)
     (heads / "derivatives" / "reference" / "sub-07_label-WMH_mask.nii.gz").unlink()
     schedule = SMALL_RECIPE["schedule"] | {"restart_epochs": 50}
@@ -38,7 +38,15 @@ def test_fit_then_calibrate(run_command, tmp_path):
     assert "wmh, 8 views: threshold" in out
     assert "wmh, 1 view: threshold" in out
     assert f"Next: wmh-export build {run} --out bundles/run\n" in out
-    assert load_metadata(run).calibration is not None
+    calibration = load_metadata(run).calibration
+    assert calibration is not None
+    points = [
+        point.model_copy(update={"mean_dice": [0.0]}) for point in calibration.operating_points
+    ]
+    without_lesions = calibration.model_copy(update={"operating_points": points})
+    monkeypatch.setattr("wmh_train.commands.calibrate_checkpoint", lambda *_: without_lesions)
+    status, out, err = run_command(main, "calibrate", run, "--data", heads)
+    assert ("no lesion is found at any threshold" in err, "Next:" in out) == (True, False)
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2
     assert "contains a checkpoint of another training: its " in err

@@ -56,6 +56,8 @@ def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
             checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
         )
     _print_calibration(calibration)
+    if not all(any(point.mean_dice) for point in calibration.operating_points):
+        return  # the warning says that it has to be trained longer
     _print_next(f"wmh-export build {checkpoint} --out bundles/{checkpoint.name}", pretrained)
 
 

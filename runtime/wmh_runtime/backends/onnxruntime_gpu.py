@@ -20,6 +20,7 @@ from wmh_runtime.backends.onnx_graph import OnnxBackend
 from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.files.user_cache import user_cache_folder
 from wmh_runtime.precision import Precision
+from wmh_runtime.text import uncapitalize
 from wmh_runtime.types import Floats, NetworkShape
 
 _CUDA = "CUDAExecutionProvider"
@@ -76,7 +77,8 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
 
         It replaces ONNX Runtime for CPUs, which is a package of the same files.
         """
-        return f"Run: pip uninstall onnxruntime onnxruntime-gpu. {super().install_advice()}"
+        then = uncapitalize(super().install_advice())
+        return f"Run: pip uninstall onnxruntime onnxruntime-gpu; then {then}"
 
     @property
     def versions(self) -> dict[str, str]:

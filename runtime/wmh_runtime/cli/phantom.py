@@ -25,7 +25,8 @@ def phantom(
         int, typer.Option(min=0, help="Random seed: another seed gives other heads.")
     ] = 0,
     loads_ml: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest lesion load, mL.")
+        tuple[float, float],
+        typer.Option(metavar="LOWEST HIGHEST", help="Smallest and largest lesion load, mL."),
     ] = (1.0, 40.0),
     workers: Annotated[
         int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
 
 LOCK_NAME = ".wmh-lock"
 
@@ -27,7 +28,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         advice = "Wait for it to end, or choose another output folder."
         raise InputError("another run writes to it", advice, about=folder) from error
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         problem = f"cannot be locked ({reason})"
         raise InputError(problem, "Choose a folder on another disk.", about=folder) from error
     try:

@@ -24,6 +24,7 @@ PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
+_MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
 
 
@@ -48,6 +49,12 @@ def is_mask_of(path: Path, output: str) -> bool:
     """Return whether a name is that of a mask of an output; further entities are allowed."""
     *entities, suffix = image_stem(path).split("_")
     return is_image(path) and suffix == "mask" and _label(output) in entities
+
+
+def output_of_mask(path: Path) -> str | None:
+    """Return the output, such as `wmh`, in the name of a mask; None if it is not such a name."""
+    match = _MASK.search(image_stem(path)) if is_image(path) else None
+    return match[1].lower() if match else None
 
 
 def scan_name(entities: str, channel: str) -> str:

@@ -22,7 +22,8 @@ from wmh_runtime.dataset.image_formats import (
 from wmh_runtime.dataset.versions import find_processed_versions
 from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.folders import walk
+from wmh_runtime.files.folders import is_hidden, walk
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.text import count_noun
 
@@ -110,7 +111,7 @@ def _is_file(source: Path) -> bool:
         if source.is_file() or source.is_dir():
             return source.is_file()
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         advice = "Check its permissions."
         raise InputError(f"cannot be read ({reason})", advice, about=source) from error
     raise InputError("does not exist", "Give a folder of NIfTI scans, or one file.", about=source)
@@ -123,10 +124,14 @@ def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Conte
     def note(error: OSError) -> None:
         content.unreadable.append(Path(error.filename).relative_to(source))
 
-    for folder, subfolders, names in walk(source, note, except_for=out):
+    def skip_loop(folder: Path) -> None:
+        reason = "a link to a folder that contains it"
+        content.skip(folder.relative_to(source), "link", reason)
+
+    for folder, subfolders, names in walk(source, note, except_for=out, on_loop=skip_loop):
         relative = folder.relative_to(source)
         for name in tuple(subfolders):
-            if name.startswith("."):
+            if is_hidden(name):
                 content.skip(relative / name, "hidden folder", "hidden")
             elif name == DERIVATIVES and not with_derivatives:
                 reason = "results and references, not scans"
@@ -147,7 +152,7 @@ def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
     problem = why_not_read(path) or _missing_half(path, siblings)
     if is_temporary(path) or not (is_image(path) or problem):
         return
-    if path.name.startswith("."):
+    if is_hidden(path.name):
         content.skip(path, "hidden file", "hidden")
     elif problem:
         content.skip(path, "other format", problem)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.dataset import challenge
+from wmh_runtime.dataset import bids, challenge
 from wmh_runtime.dataset.image_formats import image_stem, is_image
-from wmh_runtime.files.folders import walk
+from wmh_runtime.files.folders import is_hidden, walk
 
 WMH = "wmh"
-_MASK = re.compile(r".+_label-([a-z][a-z0-9]*)_mask\.(?!json$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,12 @@ def output_of(name: str) -> str | None:
     path = Path(name)
     if is_image(path) and image_stem(path) == challenge.REFERENCE_STEM:
         return WMH
-    found = _MASK.match(name)
-    return found[1].lower() if found else None
+    return bids.output_of_mask(path)
 
 
 def _outputs_in(folder: Path, except_in: Path) -> set[str]:
     found: set[str | None] = set()
     for _, subfolders, names in walk(folder, except_for=except_in):
-        subfolders[:] = (name for name in subfolders if not name.startswith("."))
-        found |= {output_of(name) for name in names if not name.startswith(".")}
+        subfolders[:] = (name for name in subfolders if not is_hidden(name))
+        found |= {output_of(name) for name in names if not is_hidden(name)}
     return {output for output in found if output}

@@ -23,7 +23,7 @@ from wmh_runtime.dataset.image_formats import image_stem, is_image
 from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, output_of
-from wmh_runtime.files.folders import walk
+from wmh_runtime.files.folders import is_hidden, walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 
 _PARENTS_SEARCHED = 2  # for participants.tsv: references may be in DATA/derivatives/reference
@@ -89,6 +89,8 @@ def find_pairs(
     else:
         advice = "Give a folder of reference masks, or a .csv or .tsv table."
         raise InputError("is neither a folder nor a table", advice, about=references)
+    if not pairing.pairs and pairing.without_prediction and pairing.without_reference:
+        raise _no_pair_error(pairing, predictions, references)
     if pairing.without_prediction and not allow_missing:
         missing = len(pairing.without_prediction)
         raise InputError(
@@ -100,6 +102,21 @@ def find_pairs(
     if not pairing.pairs:
         raise InputError("contains no prediction to compare", _USE_A_TABLE, about=predictions)
     return pairing
+
+
+def _no_pair_error(pairing: Pairing, predictions: Path, references: Path) -> InputError:
+    """Return the error if there are masks on both sides, but none belong together."""
+    first = pairing.without_prediction[0], pairing.without_reference[0]
+    names = [
+        path.relative_to(folder) if path.is_relative_to(folder) else path
+        for path, folder in zip(first, (references, predictions), strict=True)
+    ]
+    problem = (
+        f"has no prediction of the same name as a reference; the first reference is {names[0]},"
+        f" the first prediction {names[1]}"
+    )
+    advice = "Give the folders in which both have the same relative path, or a table of pairs."
+    return InputError(problem, advice, about=predictions)
 
 
 def match_scans(
@@ -287,17 +304,12 @@ def _find_masks(folder: Path, output: str, except_in: Path | None) -> list[_Mask
     """Find the masks of an output in a folder, except those in a given subfolder."""
     masks = []
     for current, subfolders, names in walk(folder, except_for=except_in):
-        subfolders[:] = (name for name in subfolders if not _is_hidden(name))
-        for path in (current / name for name in names if not _is_hidden(name)):
+        subfolders[:] = (name for name in subfolders if not is_hidden(name))
+        for path in (current / name for name in names if not is_hidden(name)):
             mask = _mask_file(path, path.relative_to(folder), output) if is_image(path) else None
             if mask and path.is_file():
                 masks.append(mask)
     return sorted(masks, key=lambda mask: mask.path)
-
-
-def _is_hidden(name: str) -> bool:
-    """Return whether a file is hidden; temporary files are, too."""
-    return name.startswith(".")
 
 
 def _mask_file(path: Path, relative: Path, output: str) -> _MaskFile | None:

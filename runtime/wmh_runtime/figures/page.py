@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from wmh_runtime.figures.text import draw_text, text_width
+from wmh_runtime.figures.text import draw_text, text_width, wrap_lines
 
 PAGE_COLOR = "#0f1115"
 TITLE_COLOR = "#f4f5f7"
@@ -17,6 +17,7 @@ LETTER_EDGE_COLOR = "#000000"
 
 PAGE_WIDTH_PX = 1500
 MARGIN_PX = 24
+TEXT_WIDTH_PX = PAGE_WIDTH_PX - 2 * MARGIN_PX
 GAP_PX = 6
 LETTER_INSET_PX = 6
 LEGEND_SWATCH_PX = 14
@@ -70,6 +71,23 @@ def text_band(lines: Sequence[Line]) -> Image.Image:
         draw_text(canvas, (MARGIN_PX, top + line.size_px), line.text, line.size_px, line.color)
         top += round(LINE_SPACING * line.size_px)
     return band
+
+
+def wrapped_lines(
+    parts: Sequence[str], color: str, size_px: int = FACT_SIZE_PX, separator: str = " "
+) -> list[Line]:
+    """Return lines that fit between the margins, broken between parts: words, or short facts."""
+    lines = wrap_lines(parts, separator, size_px, TEXT_WIDTH_PX)
+    return [Line(line, size_px, color) for line in lines]
+
+
+def warning_lines(warnings: Sequence[str]) -> list[Line]:
+    """Return the lines of warnings, each beginning with a new line."""
+    return [
+        line
+        for warning in warnings
+        for line in wrapped_lines(f"Warning: {warning}".split(), WARNING_COLOR)
+    ]
 
 
 def legend_width(entries: Sequence[LegendEntry]) -> float:

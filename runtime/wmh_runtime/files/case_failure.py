@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wmh_runtime.errors import InputError, UnexpectedError, WmhError
-from wmh_runtime.files.os_errors import input_error
+from wmh_runtime.files.os_errors import input_error, reason_of
 
 LOG_NAME = "errors.log"
 MORE_MEMORY = "Close other programs, or use a machine with more memory."
@@ -60,7 +60,7 @@ def _unexpected(error: Exception, about: Path, log: Path) -> UnexpectedError:
         _append(log, f"{about}\n{''.join(traceback.format_exception(error))}")
         remedy = f"This is a bug of this program. Report it with the end of {log}."
     except OSError as reason:
-        remedy = f"This is a bug of this program. {log} cannot be written ({reason.strerror})."
+        remedy = f"This is a bug of this program. {log} cannot be written ({reason_of(reason)})."
     return UnexpectedError(f"unexpected error ({shown})", remedy, about=about)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import TEMPORARY_PREFIX
 
 
@@ -24,7 +25,7 @@ def make_folder(folder: Path) -> None:
         raise InputError("is a file, not a folder", advice, about=folder) from error
     except OSError as error:
         raise InputError(
-            f"cannot be created ({error.strerror or error})", "Choose another folder.", about=folder
+            f"cannot be created ({reason_of(error)})", "Choose another folder.", about=folder
         ) from error
 
 
@@ -42,16 +43,22 @@ def make_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"cannot be written to ({error.strerror or error})",
+            f"cannot be written to ({reason_of(error)})",
             "Check its permissions and the disk, or choose another folder.",
             about=folder,
         ) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden; temporary files are, too."""
+    return name.startswith(".")
 
 
 def walk(
     folder: Path,
     on_unreadable: Callable[[OSError], None] = lambda _: None,
     except_for: Path | None = None,
+    on_loop: Callable[[Path], None] = lambda _: None,
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Walk through a folder and its subfolders, in sorted order.
 
@@ -63,6 +70,7 @@ def walk(
         on_unreadable: called with the error for each folder that cannot be read.
         except_for: a folder that is not visited. It is ignored if it does not exist or is the top
             folder.
+        on_loop: called with each link to a folder that contains it.
 
     Yields:
         The same as `os.walk`: a folder, the names of its subfolders and the names of its files.
@@ -75,8 +83,11 @@ def walk(
         while branch and branch[-1][0] != path.parent:
             branch.pop()
         identity = _identity(path)
-        if identity in [above for _, above in branch] or (branch and identity == excluded):
+        is_loop = identity in [above for _, above in branch]
+        if is_loop or (branch and identity == excluded):
             subfolders.clear()
+            if is_loop:
+                on_loop(path)
             continue
         branch.append((path, identity))
         subfolders.sort()

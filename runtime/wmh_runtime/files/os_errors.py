@@ -22,6 +22,11 @@ _REMEDIES = {
 _OTHER_REMEDY = "Check the folder, its permissions and the disk."
 
 
+def reason_of(error: Exception) -> str:
+    """Return why the operating system refused, such as "Permission denied"."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def input_error(error: OSError, problem: str, path: Path | str) -> InputError:
     """Return an error about a file or folder, with the reason and a remedy.
 
@@ -30,6 +35,5 @@ def input_error(error: OSError, problem: str, path: Path | str) -> InputError:
         problem: what could not be done, such as "cannot be written".
         path: the file or folder.
     """
-    reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
-    return InputError(f"{problem} ({reason})", remedy, about=path)
+    return InputError(f"{problem} ({reason_of(error)})", remedy, about=path)

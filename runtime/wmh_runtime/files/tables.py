@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.os_errors import reason_of
 
 
 def write_table_atomically(
@@ -30,7 +31,10 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a table with column names in the first line, `.tsv` with tabs, others with commas.
+    """Read a table with column names in the first line.
+
+    A `.tsv` has tabs between the cells. In others it is what the first line has most of: commas,
+    semicolons (spreadsheet programs of many countries) or tabs.
 
     Returns:
         One mapping, column → cell, for each row that is not empty. Spaces around cells are
@@ -39,12 +43,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         InputError: the file cannot be read as a table of UTF-8 text.
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = list(csv.reader(file, delimiter=delimiter)) or [[]]
+        text = path.read_text(encoding="utf-8-sig")
+        first_line = text.partition("\n")[0]
+        delimiters = ("\t",) if path.suffix.lower() == ".tsv" else (",", ";", "\t")
+        delimiter = max(delimiters, key=first_line.count)
+        header, *rows = list(csv.reader(io.StringIO(text), delimiter=delimiter)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        problem = f"cannot be read ({reason_of(error)})"
         raise InputError(problem, "Save the table as UTF-8 text.", about=path) from error
     columns = [column.strip() for column in header]
     blank = [""] * len(columns)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.case_failure import MORE_MEMORY
 from wmh_runtime.files.os_errors import input_error
 
 COPY_AGAIN = "Copy or convert the file again."
@@ -40,7 +41,7 @@ def _explain_read_error(error: BaseException) -> tuple[str, str]:
         case gzip.BadGzipFile() | zlib.error():
             return f"is damaged ({error})", COPY_AGAIN
         case MemoryError():
-            return "does not fit into memory", "Use a machine with more memory."
+            return "does not fit into memory", MORE_MEMORY
         case OSError():
             found = input_error(error, "cannot be read", "")
             return found.problem, found.remedy

@@ -22,6 +22,7 @@ from wmh_runtime.imageio.nifti_header import (
     require_real_numbers,
     shape_from_header,
     spacing_mm_from_affine,
+    times,
 )
 from wmh_runtime.imageio.placement import FORM_TOLERANCE_MM, placement_from_header
 from wmh_runtime.imageio.read_errors import read_errors
@@ -126,7 +127,10 @@ def on_grid_of(scan: Scan, other: Scan) -> Scan:
     """
     to_other = _reordering(scan, other)
     if to_other is None:
-        difference = f"{scan.shape} voxels of {_mm(scan)}, expected {other.shape} of {_mm(other)}"
+        found, expected = (
+            f"{times(one.shape)} voxels of {times(one.spacing_mm)} mm" for one in (scan, other)
+        )
+        difference = f"{found}, expected {expected}"
     else:
         reordered = _reordered(scan, to_other)
         distance_mm = largest_corner_distance_mm(reordered.affine, other.affine, other.shape)
@@ -165,7 +169,3 @@ def _reordered(scan: Scan, to_other: NDArray[np.int_]) -> Scan:
     first_voxel = np.where(is_flipped, np.array(voxels.shape) - 1, 0) @ abs(to_other)
     affine[:3, 3] += scan.affine[:3, :3] @ first_voxel
     return replace(scan, voxels=np.asfortranarray(voxels), affine=affine)
-
-
-def _mm(scan: Scan) -> str:
-    return " × ".join(f"{size:.3g}" for size in scan.spacing_mm) + " mm"

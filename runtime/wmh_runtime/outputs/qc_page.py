@@ -19,24 +19,23 @@ from wmh_runtime.figures.frame import Frame, find_frame
 from wmh_runtime.figures.page import (
     CONVENTION,
     FACT_COLOR,
-    FACT_SIZE_PX,
-    MARGIN_PX,
     NOTE_COLOR,
     NOTE_SIZE_PX,
-    PAGE_WIDTH_PX,
+    TEXT_WIDTH_PX,
     TITLE_COLOR,
     TITLE_SIZE_PX,
-    WARNING_COLOR,
     LegendEntry,
     Line,
     draw_legend,
     legend_width,
     stack_bands,
     text_band,
+    warning_lines,
+    wrapped_lines,
 )
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR, cell_shape, draw_slice
 from wmh_runtime.figures.slice_selection import select_slices, slices_with_most_lesion
-from wmh_runtime.figures.text import shorten_middle, wrap_lines
+from wmh_runtime.figures.text import shorten_middle
 from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.text import SHORT_INTENDED_USE
@@ -44,7 +43,6 @@ from wmh_runtime.text import SHORT_INTENDED_USE
 COLUMNS = 6
 ROWS = 4
 LARGE_SLICES = 2  # shown large, each without and with outline
-TEXT_WIDTH_PX = PAGE_WIDTH_PX - 2 * MARGIN_PX
 FACT_SEPARATOR = " · "
 NO_LESION = "none with lesions"
 
@@ -134,18 +132,12 @@ def _header(caption: QcCaption, *, any_lesion: bool) -> Image.Image:
     """Title with the legend beside it, then the facts, then the warnings."""
     legend = [LESION_LEGEND] if any_lesion else []
     title_width = TEXT_WIDTH_PX - legend_width(legend)
-    warnings = [
-        line
-        for warning in caption.warnings
-        for line in wrap_lines(f"Warning: {warning}".split(), " ", FACT_SIZE_PX, TEXT_WIDTH_PX)
-    ]
-    fact_lines = wrap_lines(caption.facts, FACT_SEPARATOR, FACT_SIZE_PX, TEXT_WIDTH_PX)
     title = shorten_middle(caption.title, TITLE_SIZE_PX, title_width)
     band = text_band(
         [
             Line(title, TITLE_SIZE_PX, TITLE_COLOR),
-            *(Line(line, FACT_SIZE_PX, FACT_COLOR) for line in fact_lines),
-            *(Line(line, FACT_SIZE_PX, WARNING_COLOR) for line in warnings),
+            *wrapped_lines(caption.facts, FACT_COLOR, separator=FACT_SEPARATOR),
+            *warning_lines(caption.warnings),
         ]
     )
     draw_legend(band, legend, TITLE_SIZE_PX)
@@ -185,6 +177,5 @@ def _footer(masks: NDArray[np.bool_], shown: Sequence[int]) -> Image.Image:
         *(about_lesions if total else [NO_LESION]),
         CONVENTION,
     ]
-    lines = wrap_lines(notes, FACT_SEPARATOR, NOTE_SIZE_PX, TEXT_WIDTH_PX)
-    lines.append(SHORT_INTENDED_USE)
-    return text_band([Line(line, NOTE_SIZE_PX, NOTE_COLOR) for line in lines])
+    lines = wrapped_lines(notes, NOTE_COLOR, NOTE_SIZE_PX, FACT_SEPARATOR)
+    return text_band([*lines, Line(SHORT_INTENDED_USE, NOTE_SIZE_PX, NOTE_COLOR)])

@@ -91,6 +91,7 @@ class Sidecar(StrictModel):
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
     Sources: list[str] = Field(min_length=1)
     input_sha256: str
+    mask_sha256: str = Field(description="of the mask file when it was written")
     settings: Settings
     volume_ml: float
     lesion_count: int
@@ -115,6 +116,8 @@ class Sidecar(StrictModel):
         settings: Settings,
         provenance: Provenance,
         seconds: Mapping[str, float],
+        *,
+        mask_sha256: str,
     ) -> Sidecar:
         """Describe one output of a segmentation; the model's warnings come first."""
         lesions = result.lesions
@@ -125,6 +128,7 @@ class Sidecar(StrictModel):
             SpatialReference="orig",
             Sources=[scan.path.name],
             input_sha256=scan.sha256,
+            mask_sha256=mask_sha256,
             settings=settings,
             volume_ml=round(lesions.volume_ml, 4),
             lesion_count=lesions.count,

@@ -11,6 +11,8 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.sidecar import Sidecar, is_unreadable_sidecar, read_sidecar
@@ -31,7 +33,7 @@ def require_replaceable(out: Path) -> None:
                 path.open("ab").close()
         except OSError as error:
             raise InputError(
-                f"cannot be replaced ({error.strerror or error})",
+                f"cannot be replaced ({reason_of(error)})",
                 "Close it in other programs, or choose another output folder.",
                 about=path,
             ) from error
@@ -79,13 +81,25 @@ def _volumes(out: Path) -> tuple[list[dict[str, str]], list[Path]]:
     rows, unreadable = [], []
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
-            rows.append(_row(sidecar, path.relative_to(out)))
+            mask = path.with_suffix(".nii.gz")
+            rows.append(_row(sidecar, path.relative_to(out), _changes(mask, sidecar)))
         elif is_unreadable_sidecar(path):
             unreadable.append(path)
     return sorted(rows, key=lambda row: (row["scan"], row["output"])), unreadable
 
 
-def _row(sidecar: Sidecar, relative: Path) -> dict[str, str]:
+def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
+    """Return a warning if a mask is not as it was written, such as one corrected by hand."""
+    try:
+        if sha256_file(mask) == sidecar.mask_sha256:
+            return []
+        problem = "the mask was changed after it was written"
+    except OSError as error:
+        problem = f"the mask cannot be read ({reason_of(error)})"
+    return [f"{problem}; volume and lesions are those of the mask as it was written"]
+
+
+def _row(sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> dict[str, str]:
     """Return the row of a result. How it was made comes after what was found."""
     settings, output = sidecar.settings, sidecar.settings.output
     scan = relative.parent / sidecar.Sources[0]
@@ -108,5 +122,5 @@ def _row(sidecar: Sidecar, relative: Path) -> dict[str, str]:
         "version": sidecar.versions.get("wmh-lora", ""),
         "input_sha256": sidecar.input_sha256,
         "mask": relative.with_suffix(".nii.gz").as_posix(),
-        "warnings": " | ".join(sidecar.warnings),
+        "warnings": " | ".join([*changes, *sidecar.warnings]),
     }

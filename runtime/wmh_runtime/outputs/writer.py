@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.sidecar import Provenance, Sidecar
-from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
-from wmh_runtime.types import Mask
+from wmh_runtime.postprocessing.postprocess import Segmentation
 
 
 def write_results(
@@ -39,29 +39,23 @@ def write_results(
     """
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
-        sidecar = Sidecar.from_result(scan, segmentation, result, settings, provenance, seconds)
-        _write_output(
-            scan, segmentation.head, result, sidecar, to, save_probability=save_probability
+        make_folder(to.mask.parent)
+        remove(to.sidecar)
+        write_on_grid_of(scan, result.mask, to.mask)
+        if save_probability:
+            write_on_grid_of(scan, result.probability, to.probability)
+        else:
+            remove(to.probability)
+        sidecar = Sidecar.from_result(
+            scan,
+            segmentation,
+            result,
+            settings,
+            provenance,
+            seconds,
+            mask_sha256=sha256_file(to.mask),
         )
+        write_bytes_atomically(to.picture, qc_image(scan, segmentation.head, result, sidecar))
+        write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
         sidecars.append(sidecar)
     return sidecars
-
-
-def _write_output(
-    scan: Scan,
-    head: Mask,
-    result: OutputResult,
-    sidecar: Sidecar,
-    to: OutputPaths,
-    *,
-    save_probability: bool,
-) -> None:
-    make_folder(to.mask.parent)
-    remove(to.sidecar)
-    write_on_grid_of(scan, result.mask, to.mask)
-    if save_probability:
-        write_on_grid_of(scan, result.probability, to.probability)
-    else:
-        remove(to.probability)
-    write_bytes_atomically(to.picture, qc_image(scan, head, result, sidecar))
-    write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.dev import surrogate_model
 from benchmarks.dev.surrogate_model import PhantomCounts, make_surrogate_model
 from benchmarks.dev.surrogate_training import SurrogateListener
+from tests.coarse_phantoms import coarse_phantoms
 from tests.training_toys import lora_recipe
 from wmh_train.checkpoint import load_metadata, load_network
 
@@ -28,7 +29,8 @@ class StageCounter(SurrogateListener):
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("surrogate")
     stages = StageCounter()
-    return out, make_surrogate_model(out, stages, RECIPE, COUNTS), stages
+    with coarse_phantoms():
+        return out, make_surrogate_model(out, stages, RECIPE, COUNTS), stages
 
 
 def test_the_result_is_a_calibrated_checkpoint(made):

@@ -644,6 +644,23 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
     }
 
 
+def test_the_row_of_a_mask_that_was_changed_by_hand_says_so(tmp_path, infer):
+    for name in "abc":
+        write_head(tmp_path / "scans" / f"{name}.nii")
+    infer()
+    mask = tmp_path / "out" / "b_label-WMH_mask.nii.gz"
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
+    infer()
+    changed = "the mask was changed after it was written; volume and lesions are those of the mask"
+    rows = rows_of(tmp_path / "out")
+    assert [changed in row["warnings"] for row in rows] == [False, True, False]
+    mask.unlink()
+    infer("--overwrite", source=tmp_path / "scans" / "a.nii")
+    row = rows_of(tmp_path / "out")[1]
+    assert "the mask cannot be read (No such file or directory)" in row["warnings"]
+
+
 def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -160,7 +160,9 @@ def test_linked_folders_are_searched_once_even_in_a_loop(tmp_path):
     create(tmp_path / "scans", "a.nii.gz")
     (tmp_path / "scans" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "scans")
-    assert discover_in(tmp_path / "scans")[0] == ["a.nii.gz", "link/b.nii.gz"]
+    scans, skipped = discover_in(tmp_path / "scans")
+    assert scans == ["a.nii.gz", "link/b.nii.gz"]
+    assert skipped == {"link/loop": "a link to a folder that contains it"}
 
 
 def test_an_unreadable_folder_is_reported(tmp_path, monkeypatch):

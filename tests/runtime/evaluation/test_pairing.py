@@ -116,6 +116,17 @@ def test_a_reference_without_a_prediction_is_an_error_unless_allowed(folder):
     assert [path.name[:5] for path in found.without_reference] == ["sub-9"]
 
 
+def test_folders_of_different_levels_are_refused_with_an_example_of_both(folder):
+    create("references/Utrecht/0/wmh.nii.gz", "results/0/orig/FLAIR_label-WMH_mask.nii.gz")
+    message = (
+        r"results: has no prediction of the same name as a reference; the first reference is"
+        r" Utrecht/0/wmh\.nii\.gz, the first prediction 0/orig/FLAIR_label-WMH_mask\.nii\.gz\."
+    )
+    for allow_missing in (False, True):
+        with pytest.raises(InputError, match=message):
+            pairs(allow_missing=allow_missing)
+
+
 def test_references_inside_the_folder_of_predictions_are_not_predictions(folder):
     create(
         "data/sub-1_label-WMH_mask.nii.gz", "data/derivatives/reference/sub-1_label-WMH_mask.nii.gz"

@@ -93,8 +93,8 @@ def test_without_a_fitting_engine_the_error_says_how_to_build_one(bundle, gpus):
 NO_CUDA = "onnxruntime-cuda: the installed ONNX Runtime has no CUDAExecutionProvider"
 NO_TENSORRT = "onnxruntime-tensorrt: the installed ONNX Runtime has no TensorrtExecutionProvider"
 INSTALL_CUDA = (
-    'With an NVIDIA GPU, run: pip uninstall onnxruntime onnxruntime-gpu. Run: pip install "wmh-lora'
-    '[cuda]"'
+    "With an NVIDIA GPU, run: pip uninstall onnxruntime onnxruntime-gpu; then run: pip install"
+    ' "wmh-lora[cuda]"'
 )
 
 

@@ -128,8 +128,10 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_different_ones(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [4, 6])  # within the first epoch, and at its last step
+@pytest.mark.parametrize(
+    ("stop_signal", "step"),
+    [(signal.SIGINT, 4), (signal.SIGTERM, 6)],  # within the first epoch, and at its last step
+)
 def test_a_training_stopped_by_a_signal_resumes_to_the_same_weights(
     heads, cache, tmp_path, stop_signal, step
 ):

@@ -32,6 +32,7 @@ from wmh_runtime.files.atomic import atomic_folder
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
 from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
@@ -165,7 +166,7 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
                 stat = path.stat()
                 parts.append(f"{kind} {_sha256_once(path, stat.st_size, stat.st_mtime_ns)}")
             except OSError as error:
-                problem = f"cannot be read ({error.strerror or error})"
+                problem = f"cannot be read ({reason_of(error)})"
                 raise InputError(problem, "Check the file.", about=path) from error
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -187,7 +188,7 @@ def _find_or_write(
     try:
         remove_folder(path)
     except OSError as error:
-        problem = f"is damaged and cannot be removed ({error.strerror or error})"
+        problem = f"is damaged and cannot be removed ({reason_of(error)})"
         raise InputError(problem, "Remove this folder.", about=path) from error
     return path, _write(scan, preprocessing, path, scan_count)
 
@@ -272,5 +273,5 @@ def _write_error(error: OSError, folder: Path, scan_bytes: int, scan_count: int)
             "Free disk space or use another folder for the cache.",
             about=folder,
         )
-    problem = f"cannot be written ({error.strerror or error})"
+    problem = f"cannot be written ({reason_of(error)})"
     return InputError(problem, "Check permissions and disk.", about=folder)

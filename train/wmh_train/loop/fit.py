@@ -247,7 +247,7 @@ def _describe_slices(slices: CachedSlices) -> str:
     sites = Counter(scan.site for scan in slices.scans if scan.site)
     by_site = ", ".join(f"{site} {count}" for site, count in sorted(sites.items()))
     return (
-        f"{len(slices.scans)} scans{f' ({by_site})' if by_site else ''},"
+        f"{count_noun(len(slices.scans), 'scan')}{f' ({by_site})' if by_site else ''},"
         f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
     )
 

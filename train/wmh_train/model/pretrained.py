@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.schema import StrictModel
 
 _ENCODER = "image_encoder."
@@ -68,7 +69,7 @@ def read_pretrained(path: Path) -> PretrainedWeights:
     try:
         sha256 = sha256_file(path)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise InputError(f"cannot be read ({reason})", _ADVICE, about=path) from error
     pretrained = PretrainedWeights(path, PretrainedIdentity(name=path.name, sha256=sha256))
     pretrained.read()

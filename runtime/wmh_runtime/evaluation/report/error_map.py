@@ -18,22 +18,23 @@ from wmh_runtime.figures.page import (
     CONVENTION,
     FACT_COLOR,
     FACT_SIZE_PX,
-    MARGIN_PX,
     NOTE_COLOR,
     NOTE_SIZE_PX,
     PAGE_WIDTH_PX,
+    TEXT_WIDTH_PX,
     TITLE_COLOR,
-    WARNING_COLOR,
     LegendEntry,
     Line,
     draw_legend,
     legend_width,
     stack_bands,
     text_band,
+    warning_lines,
+    wrapped_lines,
 )
 from wmh_runtime.figures.slice_overlay import cell_shape, draw_gray, stretch_mask
 from wmh_runtime.figures.slice_selection import slices_with_most_lesion
-from wmh_runtime.figures.text import shorten_middle, wrap_lines
+from wmh_runtime.figures.text import shorten_middle
 from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.text import SHORT_INTENDED_USE
 from wmh_runtime.types import Floats, Mask
@@ -51,7 +52,6 @@ LEGEND = (
 COLUMNS = 6
 CASE_SIZE_PX = 24
 OPACITY = 0.5  # of the colors over the scan
-TEXT_WIDTH_PX = PAGE_WIDTH_PX - 2 * MARGIN_PX
 _NO_SCAN = Window(-1.0, 2.0)  # without a scan: draws intensity 0 in dark gray
 
 
@@ -132,8 +132,8 @@ def error_page(
     header = text_band(
         [
             Line(title, FACT_SIZE_PX, TITLE_COLOR),
-            *_wrapped(facts, FACT_COLOR),
-            *_wrapped([f"Warning: {warning}" for warning in warnings], WARNING_COLOR),
+            *(line for fact in facts for line in wrapped_lines(fact.split(), FACT_COLOR)),
+            *warning_lines(warnings),
         ]
     )
     draw_legend(header, LEGEND, FACT_SIZE_PX)
@@ -143,18 +143,10 @@ def error_page(
     return stack_bands([header, *bands, footer])
 
 
-def _wrapped(texts: Sequence[str], color: str) -> list[Line]:
-    return [
-        Line(line, FACT_SIZE_PX, color)
-        for text in texts
-        for line in wrap_lines(text.split(), " ", FACT_SIZE_PX, TEXT_WIDTH_PX)
-    ]
-
-
 def _case_text(case: CaseView) -> Image.Image:
     title = shorten_middle(case.title, CASE_SIZE_PX, TEXT_WIDTH_PX)
     title_line = Line(title, CASE_SIZE_PX, TITLE_COLOR)
-    return text_band([title_line, *_wrapped([case.caption], FACT_COLOR)])
+    return text_band([title_line, *wrapped_lines(case.caption.split(), FACT_COLOR)])
 
 
 def _below(upper: Image.Image, lower: Image.Image) -> Image.Image:

@@ -106,7 +106,7 @@ def _view(
         f" {metrics.reference_ml:.2f} mL in the reference"
     )
     return CaseView(
-        title=f"{case.name}, {case.site}" if case.site else case.name,
+        title=case.name if case.site in case.name else f"{case.name}, {case.site}",
         caption=caption,
         prediction=to_display.apply(masks.prediction & ~masks.reference.ignored),
         reference=to_display.apply(masks.reference.lesion),
