@@ -1,4 +1,4 @@
-"""Fixtures: a small network and its bundle, exported once for all tests of a folder."""
+"""Fixtures: a small network and its bundle, exported once for all tests of a module."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def _folder_of_the_run(tmp_path_factory) -> Path:
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def cached_traces(tmp_path_factory):
     """Trace each network once per test run. Most builds of the tests are of the same network."""
     folder = _folder_of_the_run(tmp_path_factory) / "trace-cache"
@@ -48,7 +48,7 @@ def cached_traces(tmp_path_factory):
         yield trace
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def cached_phantoms(tmp_path_factory):
     """Use coarse phantoms of one site instead of three, and make each once per test run.
 
@@ -75,17 +75,17 @@ def cached_phantoms(tmp_path_factory):
     patch.undo()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A calibrated checkpoint of a briefly trained network with two channels and two outputs."""
     return write_checkpoint(tmp_path_factory.mktemp("run"), small_recipe(**TWO))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def built(tmp_path_factory, checkpoint):
     return build(checkpoint, tmp_path_factory.mktemp("out") / "bundle", lambda step: None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bundle(built):
     return built.bundle

@@ -17,6 +17,15 @@ def test_describe_prints_the_cost_of_the_method(run_command):
     assert "wmh-train fit shows it after its first steps" in out
 
 
+def calibrate_to(calibration, dice, monkeypatch):
+    """Let the next calibrations give a mean Dice."""
+    points = [
+        point.model_copy(update={"mean_dice": [dice]}) for point in calibration.operating_points
+    ]
+    changed = calibration.model_copy(update={"operating_points": points})
+    monkeypatch.setattr("wmh_train.commands.calibrate_checkpoint", lambda *_: changed)
+
+
 def test_fit_then_calibrate(run_command, tmp_path, monkeypatch):
     heads = write_annotated_heads(tmp_path / "heads", 8)
     (heads / "derivatives" / "reference" / "sub-07_label-WMH_mask.nii.gz").unlink()
@@ -37,23 +46,21 @@ def test_fit_then_calibrate(run_command, tmp_path, monkeypatch):
     assert status == 0, err
     assert "wmh, 8 views: threshold" in out
     assert "wmh, 1 view: threshold" in out
-    assert f"Next: wmh-export build {run} --out bundles/run\n" in out
     calibration = load_metadata(run).calibration
     assert calibration is not None
-    points = [
-        point.model_copy(update={"mean_dice": [0.0]}) for point in calibration.operating_points
-    ]
-    without_lesions = calibration.model_copy(update={"operating_points": points})
-    monkeypatch.setattr("wmh_train.commands.calibrate_checkpoint", lambda *_: without_lesions)
-    status, out, err = run_command(main, "calibrate", run, "--data", heads)
-    assert ("no lesion is found at any threshold" in err, "Next:" in out) == (True, False)
+    for dice in (0.0, 0.5):
+        calibrate_to(calibration, dice, monkeypatch)
+        status, out, err = run_command(main, "calibrate", run, "--data", heads)
+        assert status == 0
+        assert ("no lesion is found at any threshold" in err) == (dice == 0)
+        assert (f"Next: wmh-export build {run} --out bundles/run\n" in out) == (dice > 0)
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2
     assert "contains a checkpoint of another training: its " in err
 
 
 def test_a_frozen_encoder_is_trained_and_calibrated_with_its_pretrained_weights(
-    run_command, tmp_path
+    run_command, tmp_path, monkeypatch
 ):
     heads = write_annotated_heads(tmp_path / "heads", 6)
     pretrained = write_small_pretrained(tmp_path / "pretrained.pth")
@@ -67,10 +74,11 @@ def test_a_frozen_encoder_is_trained_and_calibrated_with_its_pretrained_weights(
     status, _, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 2
     assert "needs the pretrained weights pretrained.pth, which it does not contain" in err
-    status, out, err = run_command(
-        main, "calibrate", run, "--data", heads, "--pretrained", pretrained
-    )
+    command = (main, "calibrate", run, "--data", heads, "--pretrained", pretrained)
+    status, out, err = run_command(*command)
     assert status == 0, err
+    calibrate_to(load_metadata(run).calibration, 0.5, monkeypatch)
+    _, out, _ = run_command(*command)
     assert f"Next: wmh-export build {run} --out bundles/run --pretrained {pretrained}\n" in out
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.coarse_phantoms import coarse_phantoms
 from tests.toys import write_head
 from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.conformance.probe_slices import scan_probes, select_probe_scans
@@ -16,19 +17,21 @@ PREPROCESSING = Preprocessing(pixel_size_mm=4.0, size_px=64)
 
 @pytest.fixture(scope="module")
 def probes():
-    return phantom_probes(PARITY_SEED, PREPROCESSING, channels=2, slices=7)
+    with coarse_phantoms():
+        return phantom_probes(PARITY_SEED, PREPROCESSING, channels=2, slices=7)
 
 
 def test_phantom_probes_alternate_between_sites(probes):
     assert probes.slices.shape == (7, 2, 64, 64)
     assert probes.slices.dtype == np.float32
     np.testing.assert_array_equal(probes.slices[:, 0], probes.slices[:, 1])
-    # The slice thickness is 3 mm at all sites: 4 mm · 4 mm · 3 mm = 0.048 mL.
-    np.testing.assert_allclose(probes.pixel_ml, 0.048)
+    # The coarse slices are 6 mm thick at all sites: 4 mm · 4 mm · 6 mm = 0.096 mL.
+    np.testing.assert_allclose(probes.pixel_ml, 0.096)
 
 
 def test_another_seed_gives_other_slices(probes):
-    other = phantom_probes(CALIBRATION_SEED, PREPROCESSING, channels=2, slices=7)
+    with coarse_phantoms():
+        other = phantom_probes(CALIBRATION_SEED, PREPROCESSING, channels=2, slices=7)
     assert np.abs(other.slices - probes.slices).mean() > 0.1
 
 

@@ -86,7 +86,7 @@ def test_another_grid_is_refused(affine, says):
 
 def test_another_shape_is_refused_with_both_grids():
     other = as_scan(np.zeros((4, 5, 7)), np.diag([1, 2, 2.5, 1]), "other.nii")
-    says = r"\(4, 5, 7\) voxels of 1 × 2 × 2.5 mm, expected \(4, 5, 6\) of 1 × 2 × 3 mm"
+    says = r"4 × 5 × 7 voxels of 1 × 2 × 2\.5 mm, expected 4 × 5 × 6 voxels of 1 × 2 × 3 mm"
     with pytest.raises(InputError, match=says):
         on_grid_of(other, counted(np.diag([1.0, 2, 3, 1])))
 

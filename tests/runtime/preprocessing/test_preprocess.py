@@ -83,7 +83,7 @@ def test_an_image_without_a_head_is_refused():
 
 
 def test_channels_of_different_shapes_are_refused():
-    with pytest.raises(InputError, match=r"grid of memory\.nii: \(90, 21, 34\) voxels"):
+    with pytest.raises(InputError, match=r"grid of memory\.nii: 90 × 21 × 34 voxels"):
         preprocess(scans(head(), head((90, 21, 34))), PREPROCESSING)
 
 

@@ -1,5 +1,10 @@
-"""A training in a separate process that can be killed. Run by test_resume.py."""
+"""Trainings in processes that can be killed. Run by test_resume.py.
 
+With arguments, it is one training. Without, each line of the input has the arguments of one as
+JSON. It runs in a fork, so that the libraries are imported only once; the exit status is printed.
+"""
+
+import json
 import os
 import signal
 import sys
@@ -75,5 +80,18 @@ def main(heads, pretrained, out, cache, moment, precision, threads):
     )
 
 
+def serve():
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            main(*json.loads(line))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if arguments := sys.argv[1:]:
+        main(*arguments)
+    else:
+        serve()

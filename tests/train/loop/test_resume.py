@@ -1,5 +1,6 @@
 """A training that is killed and resumed has the same result as an uninterrupted one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from wmh_train.loop.resume import ResumeFile, TrainingState, sha256_of_tensors
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.training_loop import StepReport
 
+WORKER = "tests.train.loop.fit_worker"
 NEVER = "never"
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -50,11 +52,34 @@ def launch(processes, *module_and_arguments):
     )
 
 
-def train(inputs, out, moment, processes, precision, threads):
+def train_in_two_processes(inputs, out, moment):
     heads, pretrained, cache = inputs
-    arguments = (heads, pretrained, out, cache, moment, precision, threads)
-    ended = launch(processes, "tests.train.loop.fit_worker", *arguments)
+    arguments = (heads, pretrained, out, cache, moment, "no", 1)
+    ended = launch(2, WORKER, *arguments)
     assert (ended.returncode == 0) == (moment == NEVER), ended.stderr
+
+
+@pytest.fixture(scope="module")
+def train(inputs):
+    """A function that trains in a fork of one process, on two threads in bfloat16."""
+    heads, pretrained, cache = inputs
+    worker = subprocess.Popen(
+        [sys.executable, "-m", WORKER],
+        cwd=REPOSITORY,
+        env=os.environ | ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def train(out, moment):
+        arguments = (heads, pretrained, out, cache, moment, "bf16", 2)
+        worker.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+        worker.stdin.flush()
+        assert (int(worker.stdout.readline()) == 0) == (moment == NEVER)
+
+    with worker:  # closes its input in the end, and waits for it
+        yield train
 
 
 def train_by_command(inputs, recipe, out, processes):
@@ -94,12 +119,11 @@ def assert_equal_results(killed, uninterrupted, recipe):
 # slices, this is 6 steps per epoch.
 
 
-def test_a_training_killed_at_any_moment_ends_with_the_same_weights(inputs, tmp_path):
-    options = (1, "bf16", 2)  # processes, precision, threads
-    train(inputs, tmp_path / "uninterrupted", NEVER, *options)
+def test_a_training_killed_at_any_moment_ends_with_the_same_weights(train, tmp_path):
+    train(tmp_path / "uninterrupted", NEVER)
     # While the state or the checkpoint is written in the first epoch, and at the last step.
     for moment in ("saving", "writing", "18", NEVER):
-        train(inputs, tmp_path / "killed", moment, *options)
+        train(tmp_path / "killed", moment)
         left = list((tmp_path / "killed").glob(".wmh-partial-*.pt"))
         assert len(left) == (moment == "saving")
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("bf16"))
@@ -111,11 +135,11 @@ def test_two_killed_processes_end_with_the_weights_of_an_uninterrupted_command(i
         output.count("starting at step 0 on 2 × cpu, precision no") == 1
     )  # only the main process prints
     # One process gets a signal in the first epoch, and both are killed in the second.
-    train(inputs, tmp_path / "killed", "stop3", 2, "no", 1)
+    train_in_two_processes(inputs, tmp_path / "killed", "stop3")
     state = torch.load(tmp_path / "killed" / "resume.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 4)  # both stop after the next step
     for moment in ("8", NEVER):
-        train(inputs, tmp_path / "killed", moment, 2, "no", 1)
+        train_in_two_processes(inputs, tmp_path / "killed", moment)
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("no"))
 
 
