@@ -69,9 +69,16 @@ def run(
             with suppress(InputError):  # what stopped the run is reported instead
                 write_tables(job.out, outcome.failed)
             raise
-        if sidecars := write_tables(job.out, outcome.failed):
+        doubtful = write_tables(job.out, outcome.failed)
+        if sidecars := doubtful.unreadable:
             missing = "They are not in the table: segment these scans again, with overwriting."
             progress.warned(f"{job.out}: {unreadable_results(sidecars)}. {missing}")
+        if masks := doubtful.changed:
+            count = count_noun(len(masks), "mask")
+            progress.warned(
+                f"{job.out}: {count} changed or removed since written, such as {masks[0].name}:"
+                " the table has volume and lesions as they were before"
+            )
     return outcome
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
-from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
+from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
 _VIEWS = {"full": "eight views", "adaptive": "adaptive views", "none": "one view"}
+_THEN_CHANGED = ", then changed by hand"
 _UNKNOWN = "not stated, since there is no JSON file of wmh-infer beside the mask"
 
 
@@ -19,7 +20,7 @@ _UNKNOWN = "not stated, since there is no JSON file of wmh-infer beside the mask
 class Provenance:
     """What made the predictions of an evaluation."""
 
-    settings: Mapping[str, Settings]  # name of the case → settings, if known
+    settings: Mapping[str, Settings]  # name of the case → settings, if they alone made the mask
     models: tuple[str, ...]  # one line for each model with its settings, the most frequent first
     warnings: tuple[str, ...]  # each once, the most frequent first
 
@@ -38,11 +39,17 @@ def read_provenance(masks: Mapping[str, Path]) -> Provenance:
     """
     sidecars = {name: _sidecar_of(mask) for name, mask in masks.items()}
     known = {name: sidecar for name, sidecar in sidecars.items() if sidecar is not None}
+    unchanged = {name for name, sidecar in known.items() if is_as_written(masks[name], sidecar)}
     total = len(masks)
-    models = Counter(_model(known[name].settings) if name in known else _UNKNOWN for name in masks)
+    models = Counter(
+        _model(known[name].settings) + ("" if name in unchanged else _THEN_CHANGED)
+        if name in known
+        else _UNKNOWN
+        for name in masks
+    )
     warnings = Counter(text for sidecar in known.values() for text in {*sidecar.warnings})
     return Provenance(
-        settings={name: sidecar.settings for name, sidecar in known.items()},
+        settings={name: known[name].settings for name in masks if name in unchanged},
         models=_with_counts(models, total),
         warnings=_with_counts(warnings, total),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import OutputPaths, is_file
-from wmh_runtime.outputs.sidecar import Settings, Sidecar, read_sidecar
+from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
 _REPLACE = "Use the overwrite option to replace it, or choose another output folder."
@@ -34,7 +34,8 @@ def find_existing_results(
         any_backend: results of another backend or device, in the same precision, are kept.
 
     Raises:
-        InputError: there is a result of another input or with other settings.
+        InputError: there is a result of another input or with other settings, or a mask that was
+            changed by hand would be replaced.
     """
     for to in paths:
         if not to.sidecar.exists() and to.hold_foreign_files:
@@ -57,10 +58,15 @@ def find_existing_results(
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
-        files = [to.mask, to.picture, *([to.probability] if save_probability else [])]
-        if not all(path.exists() for path in files):
-            return None
-    return sidecars
+    files = [path for to in paths for path in (to.mask, to.picture)]
+    files += [to.probability for to in paths if save_probability]
+    if all(path.exists() for path in files):
+        return sidecars
+    for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
+        if is_file(to.mask) and not is_as_written(to.mask, sidecar):
+            problem = f"has a mask that was changed by hand, {to.mask.name}"
+            raise InputError(problem, _REPLACE, about=scan)
+    return None
 
 
 def require_same_settings(

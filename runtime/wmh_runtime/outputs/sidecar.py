@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.postprocessing.lesions import Output
@@ -157,6 +158,15 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
+
+
+def is_as_written(mask: Path, sidecar: Sidecar) -> bool:
+    """Return whether a mask is as this program wrote it, and was not changed by hand.
+
+    Raises:
+        OSError: the mask cannot be read.
+    """
+    return sha256_file(mask) == sidecar.mask_sha256
 
 
 def is_unreadable_sidecar(path: Path) -> bool:

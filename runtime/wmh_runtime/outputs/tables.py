@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
@@ -11,11 +12,15 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
-from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.outputs.paths import is_file
-from wmh_runtime.outputs.sidecar import Sidecar, is_unreadable_sidecar, read_sidecar
+from wmh_runtime.outputs.sidecar import (
+    Sidecar,
+    is_as_written,
+    is_unreadable_sidecar,
+    read_sidecar,
+)
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
@@ -39,7 +44,15 @@ def require_replaceable(out: Path) -> None:
             ) from error
 
 
-def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> list[Path]:
+@dataclass
+class DoubtfulResults:
+    """Results that the tables of a folder tell nothing about, or not the whole truth."""
+
+    unreadable: list[Path] = field(default_factory=list)  # sidecars; they are in no table
+    changed: list[Path] = field(default_factory=list)  # masks that are not as they were written
+
+
+def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> DoubtfulResults:
     """Write both tables. If one cannot be written, the other still is.
 
     `volumes.csv` has a row for each result in the folder, whichever run made it. A scan that failed
@@ -50,15 +63,12 @@ def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> list[Pa
         out: output folder.
         failed: the cases that failed in this run, each with the reason.
 
-    Returns:
-        Sidecars that cannot be read: their results are in no table.
-
     Raises:
         InputError: a table cannot be written.
     """
     failures = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
     failed_scans = {row["scan"] for row in failures}
-    volumes, unreadable = _volumes(out)
+    volumes, doubtful = _volumes(out)
     with ExitStack() as both:
         both.callback(_write_or_remove, out / FAILURES_NAME, failures)
         both.callback(
@@ -66,7 +76,7 @@ def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> list[Pa
             out / VOLUMES_NAME,
             [row for row in volumes if row["scan"] not in failed_scans],
         )
-    return unreadable
+    return doubtful
 
 
 def _write_or_remove(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
@@ -76,22 +86,24 @@ def _write_or_remove(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
         remove(table)
 
 
-def _volumes(out: Path) -> tuple[list[dict[str, str]], list[Path]]:
-    """Return a row for each result in the output folder, and the sidecars that cannot be read."""
-    rows, unreadable = [], []
+def _volumes(out: Path) -> tuple[list[dict[str, str]], DoubtfulResults]:
+    """Return a row for each result in the output folder, and which are doubtful."""
+    rows, doubtful = [], DoubtfulResults()
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             mask = path.with_suffix(".nii.gz")
-            rows.append(_row(sidecar, path.relative_to(out), _changes(mask, sidecar)))
+            if changes := _changes(mask, sidecar):
+                doubtful.changed.append(mask)
+            rows.append(_row(sidecar, path.relative_to(out), changes))
         elif is_unreadable_sidecar(path):
-            unreadable.append(path)
-    return sorted(rows, key=lambda row: (row["scan"], row["output"])), unreadable
+            doubtful.unreadable.append(path)
+    return sorted(rows, key=lambda row: (row["scan"], row["output"])), doubtful
 
 
 def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
     """Return a warning if a mask is not as it was written, such as one corrected by hand."""
     try:
-        if sha256_file(mask) == sidecar.mask_sha256:
+        if is_as_written(mask, sidecar):
             return []
         problem = "the mask was changed after it was written"
     except OSError as error:

@@ -28,6 +28,7 @@ from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError
 from wmh_runtime.files.case_failure import LOG_NAME
+from wmh_runtime.outputs.tables import DoubtfulResults
 
 
 @dataclass
@@ -84,7 +85,7 @@ class World:
             patch.setattr(runner_module, name, fake)
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
-        patch.setattr(run_module, "write_tables", lambda *_: [])
+        patch.setattr(run_module, "write_tables", lambda *_: DoubtfulResults())
 
     def of(self, path):
         return self.scans[int(path.name)]
