@@ -14,7 +14,7 @@ from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
-from wmh_runtime.evaluation.provenance import are_exchanged
+from wmh_runtime.evaluation.provenance import are_exchanged, read_provenance
 from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
@@ -32,6 +32,7 @@ from wmh_runtime.text import count_noun
 
 _MAX_NAMES = 3  # of files; the report has all
 _LABEL_WIDTH = 16
+EXCHANGED = "wmh-infer made the references, and not the predictions: are the folders exchanged?"
 
 app = console.command_line("Compare WMH masks with reference masks.")
 
@@ -72,6 +73,10 @@ def compare(
         output: find_pairs(predictions, references, output=output, allow_missing=allow_missing)
         for output in _outputs(predictions, references)
     }
+    for folder in (predictions, references, *([scans] if scans else [])):
+        if out.resolve() == folder.resolve():
+            problem = "as folder for the report would mix it with masks or scans"
+            raise InputError(problem, "Choose another folder.", about=out)
     found = discover(scans, out) if scans else Discovery((), ())
     make_writable_folder(out)
     failed: list[Pair] = []
@@ -121,9 +126,8 @@ def _evaluate(
     make_writable_folder(folder)
     pairs = pairing.pairs
     if are_exchanged([one.prediction for one in pairs], [one.reference for one in pairs]):
-        console.print_warning(
-            "wmh-infer made the references, and not the predictions: are the folders exchanged?"
-        )
+        console.print_warning(EXCHANGED)
+        skipped.append(f"Warning: {EXCHANGED}")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, lambda: bar.advance(task), folder)
@@ -143,6 +147,10 @@ def _evaluate(
         replace(sources, not_compared=tuple(skipped)),
         on_warning=console.print_warning,
     )
+    compared = {case.name for case in scores.cases}
+    made_by = read_provenance({p.name: p.prediction for p in pairs if p.name in compared})
+    for warning in made_by.warnings:
+        console.print_warning(warning)
     _conclude(evaluation, len(scores.cases), folder)
     return [pair for pair, _ in scores.failed]
 

@@ -167,10 +167,10 @@ class _Display(Progress):
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
-            console.print_line(f"skipped {skipped}: {self._out / SKIPPED_NAME}")
+            console.print_line(f"skipped {skipped}, see {SKIPPED_NAME} in the results")
         if unnamed := sum(case.contrast is None for case in found.scans):
             names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
-            console.print_line(f"{names}: taken as FLAIR")
+            console.print_line(f"{names}: taken as FLAIR; of another contrast, masks are wrong")
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))

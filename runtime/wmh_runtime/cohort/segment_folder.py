@@ -7,7 +7,7 @@ from pathlib import Path
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.run import run
-from wmh_runtime.dataset.discovery import Discovery, discover
+from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
@@ -61,8 +61,8 @@ def segment_folder(
     options, progress = options or InferenceOptions(), progress or Progress()
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
+    _require_separate_results(out, source, pattern)
     found = discover(source, out, pattern)
-    _require_separate_results(out, source, pattern, found)
     progress.discovered(found)
     job = Job(
         found.scans,
@@ -91,9 +91,7 @@ def _require_output_folder(out: Path, source: Path) -> None:
         raise InputError(problem, advice, about=out)
 
 
-def _require_separate_results(
-    out: Path, source: Path, pattern: str | None, found: Discovery
-) -> None:
+def _require_separate_results(out: Path, source: Path, pattern: str | None) -> None:
     """Refuse an output folder that would mix results with the scans.
 
     The output folder may be inside the source, or contain it. The results must not get into the
@@ -104,13 +102,14 @@ def _require_separate_results(
         return
     real_out, real_source = out.resolve(), source.resolve()
     if real_source.is_relative_to(real_out):
-        scans, inner = found.scans, real_source.relative_to(real_out)
+        inner = real_source.relative_to(real_out)
     elif real_out.is_relative_to(real_source) and out.is_dir():
-        scans, inner = discover(source, None, pattern).scans, real_out.relative_to(real_source)
+        inner = real_out.relative_to(real_source)
     else:
         return
     if any(
-        case.relative.is_relative_to(inner) and not is_written_by_us(case.path) for case in scans
+        case.relative.is_relative_to(inner) and not is_written_by_us(case.path)
+        for case in discover(source, None, pattern).scans
     ):
         problem = "as output folder would mix the results with the scans"
         raise InputError(problem, "Choose another folder, outside the scans.", about=out)

@@ -165,6 +165,9 @@ def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
     if not reference_files:
         problem = f"contains no reference mask, {bids.mask_name('*', output)} or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
+    if not prediction_files:
+        problem = f"contains no mask named {bids.mask_name('*', output)}"
+        raise InputError(problem, f"Give a folder of results. {_USE_A_TABLE}", about=predictions)
     sites = _sites_near(references)
     predictions_by_id = _group_by_scan_id(prediction_files)
     references_by_id = _group_by_scan_id(reference_files)

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.metrics import LESION_THRESHOLD, compare_masks
 from wmh_runtime.evaluation.pairing import Pair
 from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.files.case_failure import case_failure
+from wmh_runtime.imageio.label_map import find_labels
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.types import Mask
+
+_ROUNDING = 1e-3  # of interpolated probabilities
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,20 @@ def read_masks(pair: Pair) -> Masks:
     """Read the files of a pair; both are in the order of voxels of the reference.
 
     Raises:
-        InputError: a file cannot be read, the grids differ, or the reference has other values than
-            a reference mask.
+        InputError: a file cannot be read, the grids differ, or one has other values than a mask.
     """
     reference = read_scan(pair.reference, allow_constant=True)
     prediction = on_grid_of(read_scan(pair.prediction, allow_constant=True), reference)
+    _require_mask(prediction)
     return Masks(prediction.voxels >= LESION_THRESHOLD, reference_from_mask(reference), reference)
+
+
+def _require_mask(prediction: Scan) -> None:
+    """Refuse an image that is neither a mask nor a probability map, such as a scan."""
+    lowest, highest = float(prediction.voxels.min()), float(prediction.voxels.max())
+    if lowest < 0 or highest > 1 + _ROUNDING:
+        if find_labels(prediction.voxels) is not None:
+            return
+        problem = f"is not a mask: it has values from {lowest:g} to {highest:g}"
+        advice = "Give a mask, or a probability map with values from 0 to 1."
+        raise InputError(problem, advice, about=prediction.path)

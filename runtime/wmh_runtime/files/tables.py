@@ -37,8 +37,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     semicolons (spreadsheet programs of many countries) or tabs.
 
     Returns:
-        One mapping, column → cell, for each row that is not empty. Spaces around cells are
-        removed. Missing cells at the end of a row are empty.
+        One mapping, column → cell, for each row that is not empty. Names of columns are in lower
+        case. Spaces around cells are removed. Missing cells at the end of a row are empty.
 
     Raises:
         InputError: the file cannot be read as a table of UTF-8 text.
@@ -52,7 +52,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = f"cannot be read ({reason_of(error)})"
         raise InputError(problem, "Save the table as UTF-8 text.", about=path) from error
-    columns = [column.strip() for column in header]
+    columns = [column.strip().lower() for column in header]
     blank = [""] * len(columns)
     return [
         dict(zip(columns, [*map(str.strip, row), *blank], strict=False)) for row in rows if any(row)

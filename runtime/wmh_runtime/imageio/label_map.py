@@ -23,11 +23,20 @@ def require_intensities(voxels: NDArray[np.float32], path: Path) -> None:
     Raises:
         InputError: it is.
     """
+    labels = find_labels(voxels)
+    if labels is None:
+        return
+    shown = ", ".join(f"{value:g}" for value in labels)
+    problem = f"is a mask or a label map: all of its voxels are {shown}"
+    raise InputError(problem, "Give the scan itself.", about=path)
+
+
+def find_labels(voxels: NDArray[np.float32]) -> list[float] | None:
+    """Return the values of a mask or a label map, in ascending order; None if it is neither."""
     flat = voxels.ravel(order="K")
     for step in (1 + flat.size // _SAMPLED_VOXELS, 1):
         values = np.unique(flat[::step])
         if values.size > _MAX_LABELS:
-            return
-    shown = ", ".join(f"{value:g}" for value in values)
-    problem = f"is a mask or a label map: all of its voxels are {shown}"
-    raise InputError(problem, "Give the scan itself.", about=path)
+            return None
+    found: list[float] = values.tolist()
+    return found

@@ -386,3 +386,45 @@ def test_exchanged_folders_have_a_warning(heads, run_command, toy_bundle):
     assert "made the references, and not the predictions: are the folders exchanged?" in errors
     _, _, errors = run_command(evaluate, *reversed(folders), "--out", heads / "other")
     assert "exchanged" not in errors
+
+
+def test_a_scan_is_not_accepted_as_a_prediction(heads, run):
+    shutil.copy(heads / "heads" / "sub-01_FLAIR.nii.gz", mask_of(heads, "sub-01"))
+    status, _, errors = run()
+    assert status == 1
+    assert "sub-01_label-WMH_mask.nii.gz: is not a mask: it has values from " in errors
+    assert {row["name"] for row in rows_of(heads)} == {"sub-00", "sub-02"}
+
+
+def test_masks_of_0_and_255_and_probabilities_are_predictions(heads, run):
+    for name, factor in (("sub-00", 255), ("sub-01", 0.9)):
+        image = nib.load(mask_of(heads, name))
+        scaled = (image.get_fdata() * factor).astype(np.float32)
+        nib.save(nib.Nifti1Image(scaled, image.affine), mask_of(heads, name))
+    assert run()[0] == 0
+    assert [float(row["dice"]) for row in rows_of(heads)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("folder", ["results", "heads/derivatives/reference", "heads"])
+def test_a_report_among_masks_or_scans_is_refused(heads, run_command, folder):
+    references = heads / "heads" / "derivatives" / "reference"
+    before = sorted(heads.rglob("*"))
+    options = ("--out", heads / folder, "--scans", heads / "heads")
+    status, _, errors = run_command(evaluate, heads / "results", references, *options)
+    assert (status, "would mix it with masks or scans" in errors) == (2, True)
+    assert sorted(heads.rglob("*")) == before
+
+
+def test_a_mask_that_was_changed_by_hand_is_not_credited_to_the_model(
+    heads, run, run_command, toy_bundle
+):
+    shutil.rmtree(heads / "results")
+    run_command(infer, heads / "heads", heads / "results", "--bundle", toy_bundle)
+
+    image = nib.load(mask_of(heads, "sub-01"))
+    cleared = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine, image.header)
+    nib.save(cleared, mask_of(heads, "sub-01"))  # a viewer keeps the header
+    assert run()[0] == 0
+    assert [row["model"] for row in rows_of(heads)] == ["toy", "", "toy"]
+    summary = (heads / "report" / "summary.md").read_text(encoding="utf-8")
+    assert ", then changed by hand (1 of 3 masks)" in summary

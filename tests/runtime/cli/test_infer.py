@@ -651,7 +651,9 @@ def test_the_row_of_a_mask_that_was_changed_by_hand_says_so(tmp_path, infer):
     mask = tmp_path / "out" / "b_label-WMH_mask.nii.gz"
     image = nib.load(mask)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
-    infer()
+    _, _, errors = infer()
+    warned = "1 mask changed or removed since written, such as b_label-WMH_mask.nii.gz: the table"
+    assert warned in errors
     changed = "the mask was changed after it was written; volume and lesions are those of the mask"
     rows = rows_of(tmp_path / "out")
     assert [changed in row["warnings"] for row in rows] == [False, True, False]
@@ -659,6 +661,22 @@ def test_the_row_of_a_mask_that_was_changed_by_hand_says_so(tmp_path, infer):
     infer("--overwrite", source=tmp_path / "scans" / "a.nii")
     row = rows_of(tmp_path / "out")[1]
     assert "the mask cannot be read (No such file or directory)" in row["warnings"]
+
+
+def test_a_mask_that_was_changed_by_hand_is_not_replaced_unless_asked(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer()
+    mask = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
+    changed = mask.read_bytes()
+    (tmp_path / "out" / "a_label-WMH_qc.png").unlink()
+    for options in ((), ("--probability",)):  # each has to segment the scan again
+        status, _, errors = infer(*options)
+        assert (status, mask.read_bytes()) == (2, changed)
+        assert "has a mask that was changed by hand, a_label-WMH_mask.nii.gz" in errors
+    assert infer("--overwrite")[0] == 0
+    assert mask.read_bytes() != changed
 
 
 def read_json(path):
@@ -821,7 +839,7 @@ def test_skipped_files_are_summarized_and_listed_with_reasons(tmp_path, infer):
     status, said, _ = infer()
     table = tmp_path / "out" / SKIPPED_NAME
     assert status == 0
-    assert f"skipped 3 files (2 masks, 1 T1 image): {table}" in said
+    assert "skipped 3 files (2 masks, 1 T1 image), see skipped.csv in the results" in said
     assert table.read_text().splitlines() == [
         "path,reason",
         'a_T1w.nii,"T1, by its name or folder"',

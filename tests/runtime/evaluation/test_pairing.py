@@ -127,6 +127,12 @@ def test_folders_of_different_levels_are_refused_with_an_example_of_both(folder)
             pairs(allow_missing=allow_missing)
 
 
+def test_a_folder_without_predictions_is_named(folder):
+    create("references/a_label-WMH_mask.nii", "results/a_FLAIR.nii")
+    with pytest.raises(InputError, match=r"results: contains no mask named \*_label-WMH_mask"):
+        pairs(allow_missing=True)
+
+
 def test_references_inside_the_folder_of_predictions_are_not_predictions(folder):
     create(
         "data/sub-1_label-WMH_mask.nii.gz", "data/derivatives/reference/sub-1_label-WMH_mask.nii.gz"

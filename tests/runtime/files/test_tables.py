@@ -7,7 +7,7 @@ from wmh_runtime.files.tables import read_table
     ("name", "text"),
     [
         ("a.csv", "name,flair\none,a b.nii\n"),
-        ("a.csv", "name;flair\r\none;a b.nii\r\n"),
+        ("a.csv", "Name;FLAIR\r\none;a b.nii\r\n"),
         ("a.csv", "\ufeffname;flair\none;a b.nii\n"),
         ("a.csv", "name\tflair\none\ta b.nii\n"),
         ("a.tsv", "name\tflair\none\ta b.nii\n"),
