@@ -41,6 +41,36 @@ def fit(
 
 
 @app.command()
+def synthesise(
+    label_maps: Annotated[
+        Path, typer.Argument(help="Folder of label maps with FreeSurfer's numbers, at 1 mm.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the data set. An unfinished one is continued.")
+    ],
+    lesion_masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks of real lesions in the space of the MNI template."),
+    ] = None,
+    heads: Annotated[int, typer.Option(min=1, help="Number of heads.")] = 100,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: another seed gives other heads.")
+    ] = 0,
+    recipe: Annotated[
+        str, typer.Option(help="Recipe with the ranges, in its table [synthesis].")
+    ] = "tiny",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")
+    ] = None,
+) -> None:
+    """Make synthetic heads with FLAIR, T1, lesion masks and regions, to train on.
+
+    Scans are written to OUT, masks to OUT/derivatives/reference.
+    """
+    _commands().synthesise(label_maps, out, lesion_masks, heads, seed, recipe, workers)
+
+
+@app.command()
 def calibrate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder, the output of fit.")],
     data: _Data,

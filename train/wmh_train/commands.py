@@ -9,8 +9,10 @@ from rich.progress import Progress as Bar
 
 from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.cli import console
+from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
 from wmh_runtime.evaluation.statistics import ScoredCase
+from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
@@ -26,6 +28,7 @@ from wmh_train.loop.fit import fit as train
 from wmh_train.loop.training_loop import EpochReport, StepReport
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe, load_recipe
+from wmh_train.synthesis.cohort import Sources, find_images, write_heads
 
 
 def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path | None) -> None:
@@ -41,6 +44,33 @@ def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path
     if is_main_process():
         _print_result(metadata, out)
         _print_next(f"wmh-train calibrate {out} --data {data}", pretrained)
+
+
+def synthesise(
+    label_maps: Path,
+    out: Path,
+    lesion_masks: Path | None,
+    heads: int,
+    seed: int,
+    recipe: str,
+    workers: int | None,
+) -> None:
+    """Write a data set of synthetic heads."""
+    masks = find_images(lesion_masks) if lesion_masks is not None else []
+    sources = Sources(find_images(label_maps), masks)
+    settings = load_recipe(recipe).synthesis
+    with console.progress_bar() as bar:
+        task = bar.add_task("making heads", total=heads)
+        write_heads(
+            sources,
+            settings,
+            out,
+            heads=heads,
+            seed=seed,
+            workers=workers or available_cores(),
+            on_written=lambda: bar.advance(task),
+        )
+    console.print_line(f"{count_noun(heads, 'head')} in {out}, masks in {out / REFERENCES}")
 
 
 def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:

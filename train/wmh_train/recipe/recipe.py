@@ -22,6 +22,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.postprocessing.lesions import OutputName
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel, describe_validation_error
+from wmh_train.recipe.synthesis import SynthesisSettings
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 
@@ -216,6 +217,7 @@ class Recipe(StrictModel):
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
 
     @field_validator("channels", "outputs")
     @classmethod

@@ -1,0 +1,110 @@
+"""The ranges from which a synthetic head is drawn: the table `[synthesis]` of a recipe.
+
+Signals are relative to white matter, which is 1. Where nothing else is said, a value is drawn
+evenly from its range.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from wmh_runtime.schema import StrictModel
+
+
+def _check_order(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] <= value[1]:
+        raise ValueError("expected lowest ≤ highest")
+    return value
+
+
+Interval = Annotated[tuple[float, float], AfterValidator(_check_order)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AnatomySettings(StrictModel):
+    """Shape and position of the head."""
+
+    tilt_degrees: tuple[float, float, float] = Field(
+        default=(9, 4, 5), description="standard deviations: pitch, roll and yaw of the slices"
+    )
+    scale: Interval = Field(default=(0.88, 1.13), description="of each axis: heads differ in size")
+    elastic_mm: Interval = Field(default=(0, 5.5), description="largest local displacement")
+    ventricles_mm: Interval = Field(
+        default=(-1.5, 4.5), description="walls of the lateral ventricles move outward: atrophy"
+    )
+    ventricles_share: Share = Field(default=0.45, description="of heads with changed ventricles")
+    neck_mm: Interval = Field(default=(0, 45), description="neck below the brain in the scan")
+
+
+class LesionSettings(StrictModel):
+    """Lesions: how many, where, how bright."""
+
+    without_share: Share = Field(default=0.25, description="of heads without any lesion")
+    real_share: Share = Field(default=0.35, description="of heads with shapes of real masks")
+    own_share: Share = Field(default=0.2, description="of heads with the label map's own lesions")
+    load_ml: Interval = Field(
+        default=(0.2, 90), description="of lesions that are made, evenly in log scale"
+    )
+    contrast: Interval = Field(
+        default=(0.25, 1.0), description="above white matter, evenly in log scale"
+    )
+    edge_mm: Interval = Field(default=(0.35, 1.1), description="blur of the border")
+    dark_core_share: Share = Field(
+        default=0.2, description="of heads whose large lesions are dark inside: old infarcts"
+    )
+
+
+class SignalSettings(StrictModel):
+    """Signals of the tissues in FLAIR, and structures that are bright but no lesion."""
+
+    cortex: Interval = Field(default=(1.02, 1.36), description="brighter than white matter")
+    fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
+    fat: Interval = Field(
+        default=(0.12, 4.0), description="with and without fat suppression, evenly in log scale"
+    )
+    texture: Interval = Field(default=(0.005, 0.04), description="smooth variation in a tissue")
+    dirty_white: Interval = Field(
+        default=(0, 0.14), description="diffuse brightness around the ventricles, no lesion"
+    )
+    islands_share: Share = Field(
+        default=0.6, description="of heads with bright spots at the cortex that are no lesions"
+    )
+    rim_share: Share = Field(
+        default=0.6, description="of heads with a bright lining of the ventricles, a normal finding"
+    )
+    flow_share: Share = Field(
+        default=0.45, description="of heads with bright flow in the fluid, an artifact"
+    )
+
+
+class AcquisitionSettings(StrictModel):
+    """The scanner: voxels, coil, noise, motion."""
+
+    isotropic_share: Share = Field(
+        default=0.4, description="of 3-D scans; others have thick slices"
+    )
+    thickness_mm: Interval = Field(default=(2.5, 7), description="distance of thick slices")
+    gap_share: Interval = Field(default=(0, 0.25), description="of the distance, not imaged")
+    pixel_mm: Interval = Field(default=(0.7, 1.15), description="within slices")
+    blur_mm: Interval = Field(default=(0.3, 1.1), description="standard deviation within slices")
+    brain_only_share: Share = Field(
+        default=0.35, description="of scans after a program removed the skull"
+    )
+    brain_margin_mm: Interval = Field(
+        default=(-0.5, 8), description="what such a program leaves around the brain"
+    )
+    bias: Interval = Field(default=(0, 0.25), description="smooth shading, relative")
+    noise: Interval = Field(default=(0.005, 0.09), description="standard deviation, evenly in log")
+    ghost_share: Share = Field(default=0.12, description="of scans with motion ghosts")
+    gamma: Interval = Field(default=(0.8, 1.25), description="exponent of the stored values")
+
+
+class SynthesisSettings(StrictModel):
+    """All ranges."""
+
+    anatomy: AnatomySettings = AnatomySettings()
+    lesions: LesionSettings = LesionSettings()
+    signals: SignalSettings = SignalSettings()
+    acquisition: AcquisitionSettings = AcquisitionSettings()

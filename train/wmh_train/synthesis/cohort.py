@@ -1,0 +1,129 @@
+"""Write a data set of synthetic heads, in the layout that `wmh-train fit` reads."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wmh_runtime.dataset import bids
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.atomic import atomic_path, write_text_atomically
+from wmh_runtime.files.folders import make_folder, make_writable_folder
+from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_train.recipe.synthesis import SynthesisSettings
+from wmh_train.synthesis.anatomy import LabelMap, read_label_map
+from wmh_train.synthesis.head import SyntheticHead, synthesise_head
+from wmh_train.synthesis.lesions import RealMask, read_real_mask
+
+DATA_SET_NAME = "synthetic heads"
+_SCANNER_CODE = 1
+_SUFFIXES = (".nii.gz", ".nii", ".mgz")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files that heads are made from."""
+
+    label_maps: Sequence[Path]
+    lesion_masks: Sequence[Path] = ()
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the images of a folder, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    images = sorted(path for path in folder.glob("*") if path.name.endswith(_SUFFIXES))
+    if not images:
+        raise InputError("contains no image", "Give a folder of .nii.gz files.", about=folder)
+    return images
+
+
+def write_heads(
+    sources: Sources,
+    settings: SynthesisSettings,
+    folder: Path,
+    *,
+    heads: int,
+    seed: int,
+    workers: int,
+    on_written: Callable[[], None],
+) -> None:
+    """Write synthetic heads that are not there yet: scans, masks, and a description.
+
+    Args:
+        sources: label maps and masks of real lesions in the space of the MNI template.
+        settings: ranges.
+        folder: of the data set; created if missing. A run that was stopped is continued.
+        heads: how many the data set has in the end.
+        seed: of the data set.
+        workers: number of processes.
+        on_written: called after each head, also if it was there.
+
+    Raises:
+        InputError: a file cannot be read or written.
+    """
+    make_writable_folder(folder)
+    remove_temporary_files(folder)
+    make_folder(folder / bids.REFERENCES)
+    description = {
+        "Name": DATA_SET_NAME,
+        "BIDSVersion": "1.10.0",
+        "GeneratedBy": [{"Name": "wmh-train synthesise", "Version": version("wmh-lora")}],
+        "Synthesis": settings.model_dump(mode="json") | {"seed": seed},
+    }
+    write_text_atomically(folder / bids.DESCRIPTION_NAME, json.dumps(description, indent=2) + "\n")
+    arguments = [(folder, settings, seed, number) for number in range(heads)]
+    with get_context("spawn").Pool(workers, _start_worker, (sources,)) as pool:
+        for _ in pool.imap(_write_head, arguments):
+            on_written()
+
+
+def head_name(seed: int, number: int) -> str:
+    """Return the BIDS name of a head."""
+    return f"sub-{seed}x{number:05d}"
+
+
+_maps: list[LabelMap] = []
+_masks: list[RealMask] = []
+
+
+def _start_worker(sources: Sources) -> None:
+    """Read the sources once in each process. Ctrl-C is handled by the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _maps.extend(map(read_label_map, sources.label_maps))
+    _masks.extend(map(read_real_mask, sources.lesion_masks))
+
+
+def _write_head(arguments: tuple[Path, SynthesisSettings, int, int]) -> None:
+    folder, settings, seed, number = arguments
+    name = head_name(seed, number)
+    scan = folder / bids.scan_name(name, "flair")
+    if scan.exists():  # it is written last
+        return
+    head = synthesise_head(_maps, _masks, settings, seed=seed, number=number)
+    for output, mask in head.masks.items():
+        _save(mask, head, folder / bids.REFERENCES / bids.mask_name(name, output))
+    _save(head.t1, head, folder / bids.scan_name(name, "t1"))
+    _save(head.flair, head, scan)
+
+
+def _save(voxels: NDArray[np.generic], head: SyntheticHead, path: Path) -> None:
+    image = nib.Nifti1Image(voxels, head.affine)
+    image.set_sform(head.affine, _SCANNER_CODE)
+    image.set_qform(head.affine, _SCANNER_CODE)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as partial:
+        nib.save(image, partial)
