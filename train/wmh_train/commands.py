@@ -43,6 +43,8 @@ def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path
         )
     if is_main_process():
         _print_result(metadata, out)
+        if metadata.validation.mean == 0:
+            console.print_warning("no lesion is found in the validation scans: train longer")
         _print_next(f"wmh-train calibrate {out} --data {data}", pretrained)
 
 

@@ -57,7 +57,11 @@ def accuracy(
     tta: Annotated[str, typer.Option(help="As in wmh-infer.")] = "full",
     card: Annotated[
         bool,
-        typer.Option("--card", help="Also write the accuracy to the bundle and its model card."),
+        typer.Option(
+            "--card",
+            help="Also write the accuracy to the bundle and its model card. The scans must have"
+            " taken no part in training and calibration.",
+        ),
     ] = False,
     results: ResultsOption = None,
 ) -> None:

@@ -202,7 +202,10 @@ class Manifest(StrictModel):
                 )
         if self.accuracy is None:
             warnings.append("the accuracy of this model has not been measured on other scans")
-        elif self.accuracy.mean_dice < _LOW_DICE:
+        elif self.accuracy.scans < _FEW_SCANS:
+            scans = count_noun(self.accuracy.scans, "scan")
+            warnings.append(f"the accuracy of this model was measured on {scans} only")
+        if self.accuracy is not None and self.accuracy.mean_dice < _LOW_DICE:
             warnings.append(
                 f"this model is inaccurate: on {self.accuracy.data} it has a mean Dice of"
                 f" {self.accuracy.mean_dice:.2f}"

@@ -173,6 +173,8 @@ def require_real_numbers(dtype: np.dtype[np.generic], path: Path) -> None:
     if dtype.kind == "c":
         remedy = "Compute the magnitude image first."
         raise InputError("contains complex numbers, expected real numbers", remedy, about=path)
+    if dtype.kind == "b":
+        raise InputError("is a mask of true and false", "Give the scan itself.", about=path)
     if dtype.kind not in "iuf":
         remedy = "Give the original scan, not a color image of it."
         raise InputError("contains colors, expected one number per voxel", remedy, about=path)

@@ -68,6 +68,11 @@ def scan_from_array(voxels: NDArray[Any], affine: Affine, name: str = "array") -
         InputError: the array is not one volume of finite real numbers, it is a mask, or the affine
             is not plausible for an MRI scan in mm.
     """
+    shape = np.shape(affine)
+    if shape != (4, 4):
+        problem = f"has an affine of shape {shape}, expected (4, 4)"
+        advice = "Give the affine from voxel index to RAS+ mm, as nibabel has it."
+        raise InputError(problem, advice, about=name)
     voxels = np.asarray(voxels)
     require_real_numbers(voxels.dtype, Path(name))
     with np.errstate(over="ignore"):  # the values are checked below

@@ -85,7 +85,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._is_closed = False
         self._error: BaseException | None = BackendError(  # why nothing is accepted
-            "the predictor is not open", "Use it in a with statement."
+            "the segmenter is not open", "Use it in a with statement."
         )
         workers = [_Worker(one, self._requests, needs_all_views, on_span) for one in backends]
         self._threads = [
@@ -108,7 +108,7 @@ class Predictor:
     ) -> None:
         """Stop the threads after the batches in flight. Scans that still wait fail."""
         self._is_closed = True
-        self._stop(BackendError("the predictor is closed"))
+        self._stop(BackendError("the segmenter is closed", "Use it within its with statement."))
         for thread in self._threads:
             thread.join()
 

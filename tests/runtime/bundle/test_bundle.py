@@ -191,6 +191,8 @@ def test_a_model_warns_of_its_weaknesses_by_itself(toy_bundle):
     assert warnings_of(manifest) == [
         "the accuracy of this model has not been measured on other scans"
     ]
+    few = accuracy.model_copy(update={"scans": 2})
+    assert warnings_of(manifest, few) == ["the accuracy of this model was measured on 2 scans only"]
     weak = accuracy.model_copy(update={"mean_dice": 0.434})
     assert warnings_of(manifest, weak) == [
         "this model is inaccurate: on toy scans it has a mean Dice of 0.43"

@@ -91,6 +91,17 @@ def test_another_shape_is_refused_with_both_grids():
         on_grid_of(other, counted(np.diag([1.0, 2, 3, 1])))
 
 
+@pytest.mark.parametrize("affine", [None, np.eye(3), [1, 2, 3]])
+def test_an_affine_that_is_no_affine_is_refused(affine):
+    with pytest.raises(InputError, match=r"has an affine of shape \(.*\), expected \(4, 4\)"):
+        scan_from_array(np.arange(60.0).reshape(3, 4, 5), affine)
+
+
+def test_an_array_of_true_and_false_is_a_mask():
+    with pytest.raises(InputError, match="is a mask of true and false"):
+        scan_from_array(np.ones((3, 4, 5), bool), np.eye(4))
+
+
 def test_an_array_of_complex_numbers_is_refused():
     with pytest.raises(InputError, match="complex"):
         scan_from_array(np.full((3, 4, 5), 1 + 2j), np.eye(4))

@@ -285,6 +285,13 @@ def test_the_error_for_an_empty_folder_lists_the_expected_files(tmp_path):
         find_dataset(tmp_path / "nowhere", ["t1"], ["wmh"])
 
 
+def test_scans_in_other_folders_than_expected_are_named(tmp_path):
+    touch(tmp_path, "sub-1/sub-1_FLAIR.nii.gz", "sub-2/sub-2_FLAIR.nii.gz")
+    says = "contains 2 scans, such as sub-1/sub-1_FLAIR.nii.gz, but in other folders than"
+    with pytest.raises(RecipeError, match=says):
+        find_dataset(tmp_path, ["flair"], ["wmh"])
+
+
 def test_a_data_set_has_its_bids_name(tmp_path):
     touch(tmp_path, *FLAT)
     assert find_dataset(tmp_path, ["flair"], ["wmh"]).name == tmp_path.name

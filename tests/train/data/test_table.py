@@ -50,9 +50,11 @@ def test_names_and_subjects_come_from_the_paths_by_default(table):
 def test_rows_without_a_subject_are_reported(table):
     without = table("name,flair,wmh", *(f"{n},scans/1.nii.gz,masks/1.nii.gz" for n in "abc"))
     (note,) = find_dataset(without, ["flair"], ["wmh"]).notes
-    assert (
-        "heads.csv: 3 of 3 rows have no subject; each of them counts as a separate subject" in note
+    assert "heads.csv: 3 of 3 rows have no subject, neither in a column nor in their name" in note
+    named = table(
+        "name,flair,wmh", "sub-1_ses-1,scans/1.nii.gz,", "P2_ses-1,scans/1.nii.gz,", name="c.csv"
     )
+    assert scans_of_table(named, ["flair"], ["wmh"])[1] == []
     some = table(
         "name,subject,flair,wmh", *(f"{n},{n},scans/1.nii.gz," for n in "ab"), name="b.csv"
     )

@@ -227,12 +227,19 @@ def _no_annotated_scan(data: Path, scans: Sequence[AnnotatedScan], channel: str)
         missing = next(path for path in scans[0].references if not path.is_file())
         return RecipeError(
             f"none of {count_noun(len(scans), 'scan')} has all masks, for example"
-            f" {scans[0].name} has no {missing.name}",
-            "Add the masks.",
+            f" {scans[0].name} has no {missing.name} in {missing.parent}",
+            f"Put the masks there. {_USE_TABLE}",
             about=data,
         )
     suffix = bids.scan_name("", channel).removeprefix("_").removesuffix(".nii.gz")
     patterns = _SCAN_PATTERNS.format(suffix, challenge.channel_stem(channel))
+    if elsewhere := sorted(data.glob(f"**/*_{suffix}.nii*")):
+        return RecipeError(
+            f"contains {count_noun(len(elsewhere), 'scan')}, such as"
+            f" {elsewhere[0].relative_to(data)}, but in other folders than {patterns}",
+            f"Move them. {_USE_TABLE}",
+            about=data,
+        )
     return RecipeError(
         f"contains no scan; searched for {patterns}",
         "Create scans with wmh-phantom, or list your files in a .csv table.",

@@ -64,17 +64,22 @@ def scans_of_table(
                 references=tuple(table.parent / row[column] for column in outputs),
             )
         )
-    return scans, _subject_warnings(rows, table)
+    return scans, _subject_warnings(rows, scans, table)
 
 
-def _subject_warnings(rows: Sequence[Row], table: Path) -> list[str]:
+def _subject_warnings(
+    rows: Sequence[Row], scans: Sequence[AnnotatedScan], table: Path
+) -> list[str]:
     """Warn if scans of one subject may be in both training and test, as the column is missing."""
-    missing = sum(not row.get("subject") for row in rows)
+    missing = sum(
+        not row.get("subject") and subject_from_name(scan.name) == scan.name
+        for row, scan in zip(rows, scans, strict=True)
+    )
     if not missing:
         return []
     return [
-        f"{table}: {missing} of {count_noun(len(rows), 'row')} have no subject; each of them counts"
-        " as a separate subject, unless its name contains sub-… or …_ses-…"
+        f"{table}: {missing} of {count_noun(len(rows), 'row')} have no subject, neither in a column"
+        " nor in their name (sub-… or …_ses-…); each of them counts as a separate subject"
     ]
 
 
