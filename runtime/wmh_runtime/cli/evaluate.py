@@ -14,7 +14,7 @@ from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
-from wmh_runtime.evaluation.provenance import are_exchanged, read_provenance
+from wmh_runtime.evaluation.provenance import are_exchanged
 from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
@@ -32,7 +32,7 @@ from wmh_runtime.text import count_noun
 
 _MAX_NAMES = 3  # of files; the report has all
 _LABEL_WIDTH = 16
-EXCHANGED = "wmh-infer made the references, and not the predictions: are the folders exchanged?"
+_EXCHANGED = "wmh-infer made the references, and not the predictions: are the folders exchanged?"
 
 app = console.command_line("Compare WMH masks with reference masks.")
 
@@ -126,8 +126,8 @@ def _evaluate(
     make_writable_folder(folder)
     pairs = pairing.pairs
     if are_exchanged([one.prediction for one in pairs], [one.reference for one in pairs]):
-        console.print_warning(EXCHANGED)
-        skipped.append(f"Warning: {EXCHANGED}")
+        console.print_warning(_EXCHANGED)
+        skipped.append(f"Warning: {_EXCHANGED}")
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, lambda: bar.advance(task), folder)
@@ -138,7 +138,7 @@ def _evaluate(
         raise InputError(problem, "The errors above say why.", about=sources.predictions)
     evaluation = evaluate(scores.cases)
     skipped += [f"{pair.name}: {error}" for pair, error in scores.failed]
-    write_report(
+    made_by = write_report(
         folder,
         evaluation,
         scores.cases,
@@ -147,8 +147,6 @@ def _evaluate(
         replace(sources, not_compared=tuple(skipped)),
         on_warning=console.print_warning,
     )
-    compared = {case.name for case in scores.cases}
-    made_by = read_provenance({p.name: p.prediction for p in pairs if p.name in compared})
     for warning in made_by.warnings:
         console.print_warning(warning)
     _conclude(evaluation, len(scores.cases), folder)

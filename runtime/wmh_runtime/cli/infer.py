@@ -127,7 +127,7 @@ def infer(
         min_lesion_mm3=min_lesion_mm3,
     )
     opened = load_bundle(bundle)
-    with _Display(opened.manifest.warnings, out) as display:
+    with _Display(opened.manifest.warnings) as display:
         outcome = segment_folder(
             source,
             out,
@@ -145,10 +145,9 @@ def infer(
 class _Display(Progress):
     """Prints each scan when it is done, above a progress bar."""
 
-    def __init__(self, warnings: Sequence[str], out: Path) -> None:
+    def __init__(self, warnings: Sequence[str]) -> None:
         self.total = 0  # scans, and folders that cannot be read
         self._warnings = warnings  # of the model
-        self._out = out
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 

@@ -1,4 +1,4 @@
-"""Write masks and probability maps as NIfTI files on the grid of a scan."""
+"""Write NIfTI files: masks and probability maps on the grid of a scan, and generated images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import atomic_path
-from wmh_runtime.imageio.nifti_header import header_on_same_grid
+from wmh_runtime.imageio.nifti_header import Affine, header_on_same_grid
 from wmh_runtime.imageio.volume import Scan
 
 _GZIP_LEVEL = 6  # higher levels hardly make masks smaller
+_SCANNER_CODE = 1  # NIfTI: the affine gives scanner coordinates
 
 
 def write_on_grid_of(
@@ -53,6 +55,22 @@ def write_on_grid_of(
                 _write_image(stream, header, voxels)
         else:
             _write_image(file, header, voxels)
+
+
+def write_generated(voxels: NDArray[Any], affine: Affine, path: Path) -> None:
+    """Write an image that was not made from a scan.
+
+    Args:
+        voxels: (x, y, z).
+        affine: (4, 4), voxel index to RAS+ mm of the scanner; stored as sform and qform.
+        path: output file, ending in .nii or .nii.gz.
+    """
+    image = nib.Nifti1Image(voxels, affine)
+    image.set_sform(affine, _SCANNER_CODE)
+    image.set_qform(affine, _SCANNER_CODE)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as partial:
+        nib.save(image, partial)
 
 
 def _write_image(stream: Any, header: Any, voxels: NDArray[Any]) -> None:

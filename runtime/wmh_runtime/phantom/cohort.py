@@ -11,20 +11,19 @@ from importlib.metadata import version
 from multiprocessing import Pool
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.atomic import atomic_path, write_text_atomically
+from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
 from wmh_runtime.files.tables import read_table, write_table_atomically
+from wmh_runtime.imageio.nifti_writer import write_generated
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomProperties, generate_phantom
 from wmh_runtime.phantom.sites import SITES
 
 DATA_SET_NAME = "Procedural FLAIR phantoms made by wmh-phantom"
 _SEEDS_PER_COHORT = 1000  # cohort 7 has the heads 7000 to 7999, so cohorts share no head
-_SCANNER_CODE = 1  # NIfTI: the affine gives scanner coordinates
 _MAX_WORKERS = 61  # Windows cannot wait for more processes
 
 
@@ -164,10 +163,5 @@ def write_phantom(plan: Plan, folder: Path) -> PhantomProperties:
         (plan.reference_path(folder), phantom.lesions),
         (plan.scan_path(folder), phantom.image),
     ):
-        image = nib.Nifti1Image(voxels, phantom.affine)
-        image.set_sform(phantom.affine, _SCANNER_CODE)
-        image.set_qform(phantom.affine, _SCANNER_CODE)
-        image.header.set_xyzt_units("mm")
-        with atomic_path(path) as partial_path:
-            nib.save(image, partial_path)
+        write_generated(voxels, phantom.affine, path)
     return phantom.properties

@@ -148,8 +148,8 @@ def draw_anatomy(source: LabelMap, settings: AnatomySettings, draws: Draws) -> A
             positions[..., axis] += share * largest_mm / 2 * smooth_field(draws, shape, scale_mm)
     low, high = (corner.float() for corner in source.cerebrum)
     anatomy = Anatomy(
-        tissue=_sample(source.tissue, positions, "nearest").to(torch.uint8),
-        own_lesions=_sample(source.lesions, positions, "bilinear"),
+        tissue=sample(source.tissue, positions, "nearest").to(torch.uint8),
+        own_lesions=sample(source.lesions, positions),
         in_cerebrum=(positions - low) / (high - low),
     )
     if draws.chance(settings.ventricles_share):
@@ -165,7 +165,7 @@ def _rotation(draws: Draws, settings: AnatomySettings) -> NDArray[np.float64]:
     return np.array(about_z) @ np.array(about_y) @ np.array(about_x)
 
 
-def _sample(volume: Tensor, positions: Tensor, mode: str) -> Tensor:
+def sample(volume: Tensor, positions: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample a volume (X, Y, Z) at positions (..., 3) in voxels; 0 outside."""
     sizes = torch.tensor(volume.shape, dtype=torch.float32)
     normalized = (2 * positions + 1) / sizes - 1  # as grid_sample has it without aligned corners

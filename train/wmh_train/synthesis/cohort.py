@@ -10,23 +10,20 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.atomic import atomic_path, write_text_atomically
+from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_runtime.imageio.nifti_writer import write_generated
 from wmh_train.recipe.synthesis import SynthesisSettings
 from wmh_train.synthesis.anatomy import LabelMap, read_label_map
-from wmh_train.synthesis.head import SyntheticHead, synthesise_head
+from wmh_train.synthesis.head import synthesise_head
 from wmh_train.synthesis.lesions import RealMask, read_real_mask
 
 DATA_SET_NAME = "synthetic heads"
-_SCANNER_CODE = 1
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
 
@@ -115,15 +112,7 @@ def _write_head(arguments: tuple[Path, SynthesisSettings, int, int]) -> None:
         return
     head = synthesise_head(_maps, _masks, settings, seed=seed, number=number)
     for output, mask in head.masks.items():
-        _save(mask, head, folder / bids.REFERENCES / bids.mask_name(name, output))
-    _save(head.t1, head, folder / bids.scan_name(name, "t1"))
-    _save(head.flair, head, scan)
-
-
-def _save(voxels: NDArray[np.generic], head: SyntheticHead, path: Path) -> None:
-    image = nib.Nifti1Image(voxels, head.affine)
-    image.set_sform(head.affine, _SCANNER_CODE)
-    image.set_qform(head.affine, _SCANNER_CODE)
-    image.header.set_xyzt_units("mm")
-    with atomic_path(path) as partial:
-        nib.save(image, partial)
+        path = folder / bids.REFERENCES / bids.mask_name(name, output)
+        write_generated(mask, head.affine, path)
+    write_generated(head.t1, head.affine, folder / bids.scan_name(name, "t1"))
+    write_generated(head.flair, head.affine, scan)

@@ -9,11 +9,10 @@ import cc3d
 import nibabel as nib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wmh_train.recipe.synthesis import LesionSettings
-from wmh_train.synthesis.anatomy import Anatomy
+from wmh_train.synthesis.anatomy import Anatomy, sample
 from wmh_train.synthesis.draws import Draws
 from wmh_train.synthesis.fields import smooth_field
 from wmh_train.synthesis.tissues import Tissue
@@ -90,10 +89,7 @@ def _from_mask(anatomy: Anatomy, mask: RealMask, draws: Draws) -> Tensor:
     if draws.chance(0.5):
         positions[..., 0] *= -1
     voxels = (positions + 0.5) @ mask.to_voxels[:3, :3].T + mask.to_voxels[:3, 3]
-    sizes = torch.tensor(mask.lesions.shape, dtype=torch.float32)
-    normalized = ((2 * voxels + 1) / sizes - 1).flip(-1)
-    sampled = F.grid_sample(mask.lesions[None, None], normalized[None], align_corners=False)
-    lesions = sampled[0, 0] > draws.uniform(_REAL_LEVELS)
+    lesions = sample(mask.lesions, voxels) > draws.uniform(_REAL_LEVELS)
     if draws.chance(0.5):
         labels, count = cc3d.connected_components(lesions.numpy(), return_N=True)
         kept = draws.rng.uniform(size=count + 1) < draws.uniform(_KEPT_SHARE)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wmh_runtime.errors import WmhError
 from wmh_runtime.evaluation.pairing import Pair
-from wmh_runtime.evaluation.provenance import read_provenance, shortened
+from wmh_runtime.evaluation.provenance import Provenance, read_provenance, shortened
 from wmh_runtime.evaluation.report.agreement import draw_bland_altman, draw_volumes
 from wmh_runtime.evaluation.report.error_map import CaseView, draw_case, error_page
 from wmh_runtime.evaluation.report.summary import (
@@ -56,7 +56,7 @@ def write_report(
     scans: Mapping[str, Path],
     sources: Sources,
     on_warning: Callable[[str], None],
-) -> None:
+) -> Provenance:
     """Write the report. Existing files with the same names are replaced.
 
     Args:
@@ -68,6 +68,9 @@ def write_report(
         sources: what was compared.
         on_warning: called with a message for each scan that cannot be drawn. Its case is drawn
             without the scan.
+
+    Returns:
+        What made the predictions.
 
     Raises:
         InputError: a file cannot be written.
@@ -89,6 +92,7 @@ def write_report(
     write_bytes_atomically(out / ERRORS_NAME, _png(error_page(title, models, warnings, bands)))
     # Written last: if the summary exists, the report is complete.
     write_text_atomically(out / SUMMARY_NAME, summary_text(evaluation, sources, made_by, _PICTURES))
+    return made_by
 
 
 def _view(
