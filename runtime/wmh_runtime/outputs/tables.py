@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.contrast import contrast_from_names
 from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove
@@ -24,6 +25,7 @@ from wmh_runtime.outputs.sidecar import (
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
+_NO_CONTRAST = "not stated"  # by the names; the scan was taken as FLAIR
 
 
 def require_replaceable(out: Path) -> None:
@@ -119,6 +121,7 @@ def _row(sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> dict[str, 
     return {
         "scan": scan.as_posix(),
         "subject": subject_from_name(bids.bids_entities(scan)),
+        "contrast": contrast_from_names(scan) or _NO_CONTRAST,
         "output": output.name,
         "volume_ml": f"{sidecar.volume_ml:.4f}",
         "lesion_count": str(sidecar.lesion_count),

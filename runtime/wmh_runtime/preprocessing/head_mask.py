@@ -33,6 +33,7 @@ class Head:
     """The head in a stack of slices."""
 
     mask: Mask  # (slices, rows, columns), including dark regions inside the head; may be empty
+    background: Mask  # same shape; constant, not measured, around the head and enclosed by it
     warnings: tuple[str, ...] = ()
 
 
@@ -50,7 +51,8 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
         stack: (slices, rows, columns), any intensity scale.
         voxel_volume_mm3: volume of one voxel.
     """
-    measured = ~constant_background(stack)
+    background = constant_background(stack)
+    measured = ~background
     bright, warnings = measured, tuple[str, ...]()
     relative = _relative_intensity(stack, measured)
     if relative is not None:
@@ -64,7 +66,8 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
         bright = _without_damaged_pixels(bright, relative)
     min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
     bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
-    return Head(_enclosed(np.ascontiguousarray(bright, dtype=bool)), warnings)
+    mask = _enclosed(np.ascontiguousarray(bright, dtype=bool))
+    return Head(mask, background, warnings)
 
 
 def otsu_threshold(values: Floats) -> float:

@@ -11,24 +11,36 @@ _MARGIN = 1.0  # inner ranges beyond the inner percentiles; tissue is hardly bri
 _MIN_NEIGHBORS = 7  # of 8 that are not extreme; fewer, and it is no single damaged voxel
 
 
-def normalize(stack: Floats, head: Mask, clip_percentiles: tuple[float, float]) -> Floats:
+def normalize(
+    stack: Floats, head: Mask, background: Mask, clip_percentiles: tuple[float, float]
+) -> Floats:
     """Clip intensities to percentiles of the head, then z-score them; 0 outside the head.
 
     Single voxels with an extreme intensity are damaged. Before, they get the median of their
     neighbors: clipped only, they would look like small lesions.
 
+    Background in the head, such as a removed fissure or a hole, has no intensity of its own: in a
+    z-scored scan it may be as bright as the average. It counts as the lowest intensity, as it is
+    in a scan whose background is dark.
+
     Args:
         stack: (slices, rows, columns), any intensity scale.
-        head: same shape, with at least one voxel.
-        clip_percentiles: lower and upper, in [0, 100].
+        head: same shape, with at least one voxel that is not background.
+        background: same shape; constant, not measured.
+        clip_percentiles: lower and upper, in [0, 100], of the measured intensities.
 
     Returns:
         float32, same shape as the stack; mean 0 and standard deviation 1 in the head, or all 0
         if the head has a single intensity.
     """
-    inside = _repair(stack, head)[head].astype(np.float64)
-    low, high = np.percentile(inside, clip_percentiles)
-    inside = np.clip(inside, low, high)
+    unknown = head & background
+    if unknown.any():
+        unknown |= head & (stack == np.median(stack[unknown]))
+    known = head & ~unknown
+    repaired = _repair(stack, known)
+    low, high = np.percentile(repaired[known], clip_percentiles)
+    inside = np.clip(repaired[head].astype(np.float64), low, high)
+    inside[unknown[head]] = low
     spread = inside.std()
     normalized = np.zeros(stack.shape, np.float32)
     if spread > 0:

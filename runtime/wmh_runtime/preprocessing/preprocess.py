@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan, on_grid_of
+from wmh_runtime.preprocessing.background import constant_background
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
@@ -125,7 +126,11 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         size_px=preprocessing.size_px,
         pixel_size_mm=preprocessing.pixel_size_mm,
     )
-    normalized = [normalize(stack, head, preprocessing.clip_percentiles) for stack in stacks]
+    backgrounds = [found.background, *map(constant_background, stacks[1:])]
+    normalized = [
+        normalize(stack, head, background, preprocessing.clip_percentiles)
+        for stack, background in zip(stacks, backgrounds, strict=True)
+    ]
     slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
     return PreprocessedScan(
         scan=first,

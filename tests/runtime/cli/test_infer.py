@@ -625,6 +625,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
     assert row == {
         "scan": "site/sub-7_ses-2_FLAIR.nii.gz",
         "subject": "sub-7",
+        "contrast": "FLAIR",
         "output": "wmh",
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",
@@ -642,6 +643,14 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "mask": "site/sub-7_ses-2_label-WMH_mask.nii.gz",
         "warnings": sidecar["warnings"][0] if sidecar["warnings"] else "",
     }
+
+
+def test_the_row_of_a_result_says_whether_the_name_of_the_scan_says_its_contrast(tmp_path, infer):
+    for name in ("patient1.nii", "FLAIR/patient2.nii"):
+        write_head(tmp_path / "scans" / name)
+    infer("--pattern", "*.nii")
+    contrasts = {row["scan"]: row["contrast"] for row in rows_of(tmp_path / "out")}
+    assert contrasts == {"patient1.nii": "not stated", "FLAIR/patient2.nii": "FLAIR"}
 
 
 def test_the_row_of_a_mask_that_was_changed_by_hand_says_so(tmp_path, infer):

@@ -103,6 +103,15 @@ def test_z_scoring_within_the_head_does_not_change_the_mask(original, background
     assert original.dice_of(z_scored) >= 0.99
 
 
+@pytest.mark.parametrize("subject", ["sub-07", "sub-19"])
+def test_z_scoring_where_a_brain_is_not_0_does_not_change_the_mask(segmenter, test_data, subject):
+    scan = read_scan(test_data / f"open-ms/mni/{subject}/{subject}_space-MNI_FLAIR.nii.gz")
+    voxels = scan.voxels[:, :, 40:90]  # removed background between the lobes
+    inside = voxels[voxels != 0]
+    z_scored = np.where(voxels != 0, (voxels - inside.mean()) / inside.std(), 0)
+    assert Original(segmenter, voxels, scan.affine).dice_of(z_scored) >= 0.99
+
+
 def test_min_max_scaling_does_not_change_the_mask(original):
     low, high = original.voxels.min(), original.voxels.max()
     assert original.dice_of(2 * (original.voxels - low) / (high - low) - 1) >= 0.99

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from tests.runtime.preprocessing.heads import head_in_noise
-from wmh_runtime.preprocessing.normalization import normalize
+from wmh_runtime.preprocessing.normalization import normalize as normalize_measured
+
+
+def normalize(stack, head, clip_percentiles):
+    """Normalize a stack without background."""
+    return normalize_measured(stack, head, np.zeros_like(head), clip_percentiles)
 
 
 def test_the_normalized_head_has_mean_0_and_standard_deviation_1():
@@ -54,3 +59,14 @@ def test_a_group_of_bright_voxels_is_no_damage():
     image[1, 3:6, 4:7] = 3000
     normalized = normalize(image, np.ones(image.shape, bool), (0, 100))
     assert (normalized[1, 3:6, 4:7] == normalized.max()).all()
+
+
+@pytest.mark.parametrize("value", [-10, 0, 4])
+def test_background_in_the_head_counts_as_the_lowest_intensity(value):
+    # The last voxel is a hole: background cannot reach it. Six voxels 1, 1, 3, 5, 7, 1: mean 3,
+    # variance (4 + 4 + 0 + 4 + 16 + 4) / 6 = 16 / 3.
+    stack = np.array([[[value, 1, 3, 5, 7, value]]], np.float32)
+    background = np.array([[[True, False, False, False, False, False]]])
+    normalized = normalize_measured(stack, np.ones_like(background), background, (0, 100))
+    expected = np.array([[[-2, -2, 0, 2, 4, -2]]]) / np.sqrt(16 / 3)
+    np.testing.assert_allclose(normalized, expected, atol=1e-6)
