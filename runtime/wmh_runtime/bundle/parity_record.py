@@ -161,6 +161,11 @@ class Parity(StrictModel):
             f"volume difference {self.volume_percent:.2f} %{max_volume}",
             f"probability difference up to {self.max_abs_difference:.1e}{max_probability}",
         ]
+        is_beyond = (
+            self.mask_dice < tolerance.mask_dice or self.volume_percent > tolerance.volume_percent
+        )
+        if is_beyond and not self.violation:
+            parts.append(f"accepted: at most {_ROUNDING_PX} pixels differ, as by rounding")
         if self.not_compared:
             parts.append(f"{', '.join(self.not_compared)} not compared: both masks are empty")
         return ", ".join(parts)

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from wmh_runtime.errors import DeviceLostError, InterruptionError, WmhError
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.text import INTENDED_USE, install_advice
 
@@ -100,6 +100,8 @@ def run(app: typer.Typer) -> None:
         ):  # a name that cannot be encoded must not stop a run
             stream.reconfigure(errors="backslashreplace")
     try:
+        if "" in sys.argv[1:]:  # typer would take it for the current folder
+            raise InputError("an argument is empty", "Check the variables of your script.")
         app()
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:  # typer's, after a KeyboardInterrupt

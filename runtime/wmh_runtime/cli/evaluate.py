@@ -127,7 +127,7 @@ def _evaluate(
     pairs = pairing.pairs
     if are_exchanged([one.prediction for one in pairs], [one.reference for one in pairs]):
         console.print_warning(_EXCHANGED)
-        skipped.append(f"Warning: {_EXCHANGED}")
+        sources = replace(sources, warnings=(_EXCHANGED,))
     with console.progress_bar() as bar:
         task = bar.add_task("comparing", total=len(pairing.pairs))
         scores = score(pairing.pairs, lambda: bar.advance(task), folder)

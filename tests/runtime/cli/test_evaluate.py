@@ -384,6 +384,8 @@ def test_exchanged_folders_have_a_warning(heads, run_command, toy_bundle):
     folders = (references, heads / "results")
     _, _, errors = run_command(evaluate, *folders, "--out", heads / "report")
     assert "made the references, and not the predictions: are the folders exchanged?" in errors
+    top, _ = (heads / "report" / "summary.md").read_text(encoding="utf-8").split("## All cases")
+    assert "are the folders exchanged?" in top
     _, _, errors = run_command(evaluate, *reversed(folders), "--out", heads / "other")
     assert "exchanged" not in errors
 

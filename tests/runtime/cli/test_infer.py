@@ -593,6 +593,15 @@ def test_the_first_ctrl_c_finishes_the_running_scans_and_says_how_to_continue(
     assert len(rows_of(tmp_path / "out")) == 30
 
 
+@pytest.mark.parametrize(
+    "arguments", [("scans", ""), ("", "out"), ("scans", "out", "--device", "")]
+)
+def test_an_empty_argument_is_an_error_not_the_current_folder(run_command, arguments):
+    status, _, errors = run_command(main, *arguments)
+    assert status == 2
+    assert errors == "error: an argument is empty. Check the variables of your script.\n"
+
+
 def test_foreign_masks_are_not_replaced_without_the_overwrite_option(tmp_path, infer):
     scan = write_head(tmp_path / "scans" / "a.nii.gz")
     drawn = tmp_path / "out" / "a_label-WMH_mask.nii.gz"
@@ -866,7 +875,7 @@ def test_a_pattern_decides_where_names_do_not(tmp_path, infer):
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["a_T2.nii", "b_T2.nii"]
     status, _, errors = infer("--pattern", "*_T3.nii")
     assert (status, "contains no image that matches *_T3.nii" in errors) == (2, True)
-    status, _, errors = infer("--pattern", "")
+    status, _, errors = infer("--pattern", ".")
     assert (status, "--pattern: is empty" in errors) == (2, True)
 
 

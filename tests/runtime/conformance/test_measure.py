@@ -142,6 +142,8 @@ def test_parity_as_text():
         " volume difference 1.00 % (maximum 2 %), probability difference up to 0.0e+00"
     )
     assert "up to 0.0e+00 (maximum 0.0001)" in str(perfect_parity(precision="fp32"))
+    rounded = perfect_parity(precision="int8", mask_dice=0.941, differing_pixels=4)
+    assert str(rounded).endswith("accepted: at most 4 pixels differ, as by rounding")
 
 
 def test_recorded_violation_does_not_cover_a_larger_one():

@@ -60,6 +60,7 @@ class Sources:
     predictions: str
     references: str
     not_compared: tuple[str, ...] = ()  # one line each, about one or several files
+    warnings: tuple[str, ...] = ()  # about the comparison itself
     output: str = "wmh"
 
 
@@ -135,7 +136,7 @@ def summary_text(
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
         *([_INCOMPLETE] if sources.not_compared else []),
         _list(f"Model: {_escaped(model)}" for model in shortened(made_by.models, _MAX_LINES)),
-        *_warnings(made_by),
+        *_warnings([*sources.warnings, *made_by.warnings]),
         "## All cases",
         _overall(evaluation.overall),
         f"The 95 % intervals are from a bootstrap over subjects.{few} {CONVENTION}",
@@ -157,9 +158,9 @@ def summary_text(
     return "\n\n".join(parts) + "\n"
 
 
-def _warnings(made_by: Provenance) -> list[str]:
+def _warnings(warnings: Sequence[str]) -> list[str]:
     """Return a list of the warnings, if there are any."""
-    warnings = shortened(made_by.warnings, _MAX_LINES)
+    warnings = shortened(warnings, _MAX_LINES)
     return [_list(f"**Warning:** {_escaped(warning)}" for warning in warnings)] if warnings else []
 
 
