@@ -11,7 +11,7 @@ from tests.training_toys import metadata_of, small_recipe
 from wmh_runtime.bundle.manifest import OperatingPoint
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity
 from wmh_train.recipe.recipe import Recipe
 
@@ -21,7 +21,7 @@ TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}
 def perturbed_network(recipe: Recipe, seed: int = 0) -> WmhNetwork:
     """A network without parameters of exactly 0 or 1, also in LoRA and BatchNorm."""
     torch.manual_seed(seed)
-    network = WmhNetwork(recipe).eval()
+    network = build_network(recipe).eval()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():

@@ -35,10 +35,9 @@ from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.model.views import OneView
 from wmh_train.recipe.recipe import Recipe
-from wmh_train.torch_backend import TorchBackend
 
 _PROFILE = BatchProfile(min=1, opt=1, max=4)
 
@@ -86,8 +85,8 @@ def phantoms_to_count() -> list[Plan]:
 
 def count_export(recipe: Recipe) -> Counts:
     """Export a recipe's network with random weights in FP32 and FP16. `scans` stays empty."""
-    network = rewrite(merge(WmhNetwork(recipe)))
-    shape = TorchBackend.shape_of(recipe)
+    network = rewrite(merge(build_network(recipe)))
+    shape, encoder = recipe.network_shape, recipe.network.encoder
     graphs, weights_bytes = {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -113,7 +112,7 @@ def count_export(recipe: Recipe) -> Counts:
         gflop_per_view=round(gflop_per_view, 3),
         weights_bytes=weights_bytes,
         graphs=graphs,
-        attention_layers=recipe.network.encoder.depth,
+        attention_layers=encoder.depth if encoder is not None else 0,
         fused_attention_layers=fused,
         scans=[],
     )

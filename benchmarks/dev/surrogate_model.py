@@ -44,9 +44,10 @@ from wmh_train.data.sampling import draw_epoch
 from wmh_train.data.split import Split
 from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.validation import validation_dice
-from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained
+from wmh_train.model.sam_network import SamNetwork
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend
 
@@ -103,6 +104,7 @@ def make_surrogate_model(
     accelerator = open_accelerator(recipe)
     if not pretrained_path.exists():
         listener.stage("writing random weights", 1)
+        assert recipe.network.encoder is not None
         write_random_pretrained(pretrained_path, recipe.network.encoder, seed=recipe.schedule.seed)
         listener.advance()
     pretrained = read_pretrained(pretrained_path)
@@ -117,7 +119,7 @@ def make_surrogate_model(
 
     network = _random_network(recipe, pretrained).to(accelerator.device)
     indices = draw_epoch(
-        slices.with_lesion, recipe.data.empty_slices, seed=recipe.schedule.seed, epoch=0
+        slices.with_lesion, slices.sites, recipe.data, seed=recipe.schedule.seed, epoch=0
     )
     identity = _identity(recipe, pretrained, slices, indices)
     features = compute_features(
@@ -187,10 +189,11 @@ def surrogate_recipe(recipe: Recipe, *, quick: bool = False) -> Recipe:
     )
 
 
-def _random_network(recipe: Recipe, pretrained: PretrainedWeights) -> WmhNetwork:
+def _random_network(recipe: Recipe, pretrained: PretrainedWeights) -> SamNetwork:
     """Build the network with random adapters that change the output of the encoder."""
     torch.manual_seed(recipe.schedule.seed)
-    network = WmhNetwork(recipe, pretrained)
+    network = build_network(recipe, pretrained)
+    assert isinstance(network, SamNetwork)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if ".lora_B." in name:

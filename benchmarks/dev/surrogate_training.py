@@ -16,7 +16,7 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_train.data.cache import CachedSlices
 from wmh_train.loop.losses import SegmentationLoss
 from wmh_train.loop.schedule import learning_rate
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.sam_network import SamNetwork
 from wmh_train.recipe.recipe import Recipe
 
 
@@ -34,7 +34,7 @@ class SurrogateListener(Protocol):
 
 
 def compute_features(
-    network: WmhNetwork,
+    network: SamNetwork,
     slices: CachedSlices,
     indices: NDArray[np.int_],
     path: Path,
@@ -77,7 +77,7 @@ def compute_features(
 
 
 def train_decoder(
-    network: WmhNetwork,
+    network: SamNetwork,
     recipe: Recipe,
     slices: CachedSlices,
     indices: NDArray[np.int_],
@@ -97,7 +97,7 @@ def train_decoder(
     Returns:
         The mean loss of the last epoch.
     """
-    decoder, loss_of = network.decoder, SegmentationLoss(recipe.loss)
+    decoder, loss_of = network.decoder, SegmentationLoss(recipe.loss, len(recipe.outputs))
     device = next(decoder.parameters()).device
     optimizer = torch.optim.AdamW(decoder.parameters(), weight_decay=recipe.optimizer.weight_decay)
     schedule = recipe.schedule

@@ -32,7 +32,7 @@ from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.losses import SegmentationLoss
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.training_loop import LoopListener, StepReport, TrainingLoop
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import Recipe
 
 Loop = Literal["wmh-train", "plain"]
@@ -132,7 +132,7 @@ class _StepTimer(LoopListener):
 
 def _time_training_loop(recipe: Recipe, slices: CachedSlices, steps: int) -> list[float]:
     """Return the seconds of each step of the loop of `wmh-train fit`."""
-    loop = TrainingLoop(WmhNetwork(recipe), recipe, slices, slices, open_accelerator(recipe))
+    loop = TrainingLoop(build_network(recipe), recipe, slices, slices, open_accelerator(recipe))
     if steps >= loop.steps_per_epoch:  # the last step of an epoch is followed by validation
         raise InputError(
             f"an epoch of these scans has {loop.steps_per_epoch} steps, {steps + 1} are needed",
@@ -148,7 +148,10 @@ def _time_plain_loop(recipe: Recipe, slices: CachedSlices, steps: int) -> list[f
     """Return the seconds of each step of the plain loop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     schedule, settings = recipe.schedule, recipe.optimizer
-    network, loss_of = WmhNetwork(recipe).to(device).train(), SegmentationLoss(recipe.loss)
+    network, loss_of = (
+        build_network(recipe).to(device).train(),
+        SegmentationLoss(recipe.loss, len(recipe.outputs)),
+    )
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
     augment = _plain_augmentation(recipe)

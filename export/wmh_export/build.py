@@ -34,6 +34,7 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
+from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, load_network
 from wmh_train.model.network import WmhNetwork
 from wmh_train.torch_backend import TorchBackend
@@ -41,6 +42,10 @@ from wmh_train.torch_backend import TorchBackend
 GRAPHS_FOLDER = "graphs"
 _TOOLS = ("wmh-lora", "torch", "onnx", "onnxscript")
 _NO_LICENSE = "not stated"
+_SCALES = {
+    "z-score": "z-scored within the head, 0 outside",
+    "white-matter": "dark regions 0, white matter 1; 0 outside the head",
+}
 _PHANTOM_WARNING = "Trained on made-up heads: on scans of patients its masks mean nothing"
 # Numbers of slices. A reference output in eight views takes eight times as long as in one.
 _PARITY_SLICES, _PARITY_SLICES_IN_EIGHT_VIEWS = 8, 2
@@ -143,7 +148,7 @@ class _BundleBuilder:
         (self.folder / GRAPHS_FOLDER).mkdir()
         exporter = GraphExporter(
             rewrite(self._merge(network, references[0])),
-            TorchBackend.shape_of(self.checkpoint.recipe),
+            self.checkpoint.recipe.network_shape,
             self.folder / GRAPHS_FOLDER,
             ParityCheck(references, installed_backends()),
             self._graph_metadata(),
@@ -176,7 +181,9 @@ class _BundleBuilder:
         """
         assert self.checkpoint.calibration is not None
         outputs = self.checkpoint.calibration.outputs
+        regions = self.checkpoint.recipe.regions
         thresholds = {output.name: output.threshold for output in outputs}
+        thresholds |= dict.fromkeys(regions, REGION_THRESHOLD)
         self.on_step("computing reference outputs on phantoms")
         with TorchBackend(
             copy.deepcopy(network).double(), self.checkpoint.recipe, views=1
@@ -184,13 +191,13 @@ class _BundleBuilder:
             phantoms = self._phantom_probes(PARITY_SEED, _PARITY_SLICES)
             references = [
                 compute_reference_outputs(
-                    backend, phantoms, thresholds, _PARITY_SLICES_IN_EIGHT_VIEWS
+                    backend, phantoms, thresholds, _PARITY_SLICES_IN_EIGHT_VIEWS, len(regions)
                 )
             ]
             if scan_slices is not None:
                 self.on_step("computing reference outputs on scans")
                 reference = compute_reference_outputs(
-                    backend, scan_slices, thresholds, SCAN_SLICES_IN_EIGHT_VIEWS
+                    backend, scan_slices, thresholds, SCAN_SLICES_IN_EIGHT_VIEWS, len(regions)
                 )
                 if reference.has_lesions:
                     references.append(reference)
@@ -249,6 +256,7 @@ class _BundleBuilder:
             license=metadata.license or _NO_LICENSE,
             channels=recipe.channels,
             preprocessing=recipe.preprocessing,
+            regions=recipe.regions,
             calibration=Calibration(**calibration.model_dump(exclude={"threshold_sweep"})),
             graphs=[graph for precision in precisions for graph in precision.graphs],
             weights=[precision.weights for precision in precisions],
@@ -275,8 +283,8 @@ class _BundleBuilder:
         recipe = self.checkpoint.recipe
         return {
             "made_by": "wmh-lora",
-            "input": f"{', '.join(recipe.channels)}; z-scored within the head, 0 outside",
-            "output": f"probability of {', '.join(recipe.outputs)}",
+            "input": f"{', '.join(recipe.channels)}; {_SCALES[recipe.preprocessing.normalization]}",
+            "output": f"probability of {', '.join(recipe.targets)}",
             "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
             "plane": "axial",
         }

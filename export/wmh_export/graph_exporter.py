@@ -234,8 +234,9 @@ class GraphExporter:
         graph = self._folder / _graph_name(1, "fp32")
         with OnnxRuntimeBackend(graph, self._shape) as backend:
             probability = backend.predict(probes.slices)
+        reference = self._parity_check.references[0]
         return ReferenceOutputs(
-            probes, {1: probability}, self._parity_check.references[0].thresholds
+            probes, {1: probability}, reference.thresholds, reference.region_count
         )
 
     def _file(self, name: str) -> File:

@@ -34,7 +34,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.phantom.cohort import DATA_SET_NAME, Plan, write_phantom
 from wmh_train.checkpoint import load_metadata, load_network, save_checkpoint, save_metadata
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import read_pretrained
 from wmh_train.torch_backend import TorchBackend
 
@@ -161,7 +161,7 @@ def test_a_frozen_encoder_is_exported_with_its_pretrained_weights(tmp_path, floa
     recipe = lora_recipe()
     pretrained = read_pretrained(write_small_pretrained(tmp_path / "pretrained.pth"))
     torch.manual_seed(0)
-    network = WmhNetwork(recipe, pretrained).eval()
+    network = build_network(recipe, pretrained).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if ".lora_B." in name:

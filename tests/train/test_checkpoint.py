@@ -13,7 +13,7 @@ from wmh_train.checkpoint import (
     save_checkpoint,
     weights_path,
 )
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained
 
@@ -39,7 +39,7 @@ def pretrained(tmp_path_factory):
 def adapted(pretrained, tmp_path):
     """A perturbed network with adapters and pretrained weights, and its checkpoint."""
     recipe = lora_recipe()
-    network = perturb(WmhNetwork(recipe, pretrained)).eval()
+    network = perturb(build_network(recipe, pretrained)).eval()
     return network, save_checkpoint(tmp_path, network, metadata_of(recipe, pretrained.identity))
 
 
@@ -70,7 +70,7 @@ def test_trained_tensors_are_stored_in_float16_and_statistics_in_float32(adapted
 
 
 def test_a_trained_encoder_is_stored_completely(tmp_path):
-    network = WmhNetwork(small_recipe())
+    network = build_network(small_recipe())
     save_checkpoint(tmp_path, network, metadata_of(small_recipe()))
     assert (
         load_file(weights_path(tmp_path, load_metadata(tmp_path))).keys()
@@ -96,7 +96,7 @@ def test_missing_or_unnecessary_pretrained_weights_are_refused(adapted, pretrain
         load_network(tmp_path, metadata)
     whole = tmp_path / "whole"
     recipe = small_recipe()
-    metadata = save_checkpoint(whole, WmhNetwork(recipe), metadata_of(recipe))
+    metadata = save_checkpoint(whole, build_network(recipe), metadata_of(recipe))
     with pytest.raises(RecipeError, match=r"needs no pretrained weights\. Leave them out"):
         load_network(whole, metadata, pretrained.path)
 
@@ -113,8 +113,8 @@ def test_pretrained_weights_are_needed_only_for_a_frozen_encoder(pretrained):
 
 def test_weights_that_do_not_match_the_metadata_are_refused(tmp_path):
     recipe = small_recipe()
-    metadata = save_checkpoint(tmp_path, WmhNetwork(recipe), metadata_of(recipe))
-    other = save_checkpoint(tmp_path / "other", perturb(WmhNetwork(recipe)), metadata_of(recipe))
+    metadata = save_checkpoint(tmp_path, build_network(recipe), metadata_of(recipe))
+    other = save_checkpoint(tmp_path / "other", perturb(build_network(recipe)), metadata_of(recipe))
     weights_path(tmp_path / "other", other).replace(weights_path(tmp_path, metadata))
     with pytest.raises(RecipeError, match=r"has SHA-256 .* checkpoint\.json expects"):
         load_network(tmp_path, metadata)
@@ -122,7 +122,7 @@ def test_weights_that_do_not_match_the_metadata_are_refused(tmp_path):
 
 def test_a_checkpoint_is_valid_until_the_metadata_of_the_next_is_written(tmp_path, monkeypatch):
     recipe = small_recipe()
-    before = save_checkpoint(tmp_path, WmhNetwork(recipe), metadata_of(recipe))
+    before = save_checkpoint(tmp_path, build_network(recipe), metadata_of(recipe))
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -130,15 +130,15 @@ def test_a_checkpoint_is_valid_until_the_metadata_of_the_next_is_written(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr("wmh_train.checkpoint.save_metadata", killed)
         with pytest.raises(KeyboardInterrupt):
-            save_checkpoint(tmp_path, perturb(WmhNetwork(recipe)), metadata_of(recipe))
+            save_checkpoint(tmp_path, perturb(build_network(recipe)), metadata_of(recipe))
     load_network(tmp_path, load_metadata(tmp_path))
-    after = save_checkpoint(tmp_path, perturb(WmhNetwork(recipe)), metadata_of(recipe))
+    after = save_checkpoint(tmp_path, perturb(build_network(recipe)), metadata_of(recipe))
     assert after.weights_sha256 != before.weights_sha256
     assert list(tmp_path.glob("*.safetensors")) == [weights_path(tmp_path, after)]
 
 
 def test_weights_of_another_recipe_are_refused(tmp_path):
-    metadata = save_checkpoint(tmp_path, WmhNetwork(small_recipe()), metadata_of(small_recipe()))
+    metadata = save_checkpoint(tmp_path, build_network(small_recipe()), metadata_of(small_recipe()))
     decoder = metadata.recipe.network.decoder.model_copy(update={"detail_width": 0})
     network = metadata.recipe.network.model_copy(update={"decoder": decoder})
     recipe = metadata.recipe.model_copy(update={"network": network})
@@ -148,7 +148,7 @@ def test_weights_of_another_recipe_are_refused(tmp_path):
 
 def test_damaged_weights_are_refused(tmp_path):
     recipe = small_recipe()
-    metadata = save_checkpoint(tmp_path, WmhNetwork(recipe), metadata_of(recipe))
+    metadata = save_checkpoint(tmp_path, build_network(recipe), metadata_of(recipe))
     path = weights_path(tmp_path, metadata)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RecipeError, match=r"\.safetensors: cannot be read"):
@@ -156,7 +156,7 @@ def test_damaged_weights_are_refused(tmp_path):
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
-    network = WmhNetwork(small_recipe())
+    network = build_network(small_recipe())
     with torch.no_grad():
         network.decoder.heads[0].bias.fill_(1e5)  # the largest float16 is 65504
     with pytest.raises(RecipeError, match=r"decoder\.heads\.0\.bias does not fit into half"):

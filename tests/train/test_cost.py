@@ -10,7 +10,7 @@ from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import stored_tensors
 from wmh_train.cost import estimate_footprint, require_memory
-from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.recipe.recipe import Recipe, load_recipe
 
 
@@ -44,7 +44,7 @@ def test_counts_and_size_equal_those_of_the_built_network(lora, tmp_path):
     network = copy.deepcopy(SMALL_RECIPE["network"])
     network["encoder"]["trained"] = lora is None
     recipe = small_recipe(network=network | {"lora": lora})
-    built = WmhNetwork(recipe)
+    built = build_network(recipe)
     cost = estimate_footprint(recipe)
     assert cost.parameters == parameter_counts(built)
     save_file(stored_tensors(built), tmp_path / "stored.safetensors")
@@ -85,7 +85,7 @@ def test_memory_grows_by_the_activations_of_each_slice():
     one, two, four = bytes_of(1), bytes_of(2), bytes_of(4)
     assert four - two == pytest.approx(2 * (two - one), rel=0.01)
     # Weights, gradients and two moments in float32, and the memory of the process itself.
-    fixed = 4 * 4 * parameter_counts(WmhNetwork(small_recipe())).total + 750_000_000
+    fixed = 4 * 4 * parameter_counts(build_network(small_recipe())).total + 750_000_000
     assert one - (two - one) == pytest.approx(fixed, rel=0.001)
 
 
@@ -109,7 +109,7 @@ def test_gradient_checkpointing_does_not_change_gradients():
     gradients = []
     for recipe in (small_recipe(), with_checkpointing(small_recipe())):
         torch.manual_seed(0)
-        network = WmhNetwork(recipe).train()
+        network = build_network(recipe).train()
         image = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
         network(image).fused.square().mean().backward()
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])

@@ -30,7 +30,7 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.tta import Views
 from wmh_train.data.split import Split
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe
 
@@ -262,7 +262,7 @@ def _build_network(
                 "Leave them out: the checkpoint contains its whole encoder.",
                 about=folder,
             )
-        return WmhNetwork(metadata.recipe)
+        return build_network(metadata.recipe)
     if pretrained is None:
         raise RecipeError(
             f"needs the pretrained weights {metadata.pretrained.name}, which it does not contain",
@@ -277,4 +277,4 @@ def _build_network(
             "Give the pretrained weights of the training.",
             about=pretrained,
         )
-    return WmhNetwork(metadata.recipe, weights)
+    return build_network(metadata.recipe, weights)

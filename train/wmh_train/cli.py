@@ -15,8 +15,10 @@ app = console.command_line("Train a WMH segmentation network and calibrate it.")
 
 _RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a shipped recipe.")]
 _Data = Annotated[
-    Path,
-    typer.Option(help="Annotated scans: BIDS or WMH challenge folder, or .csv/.tsv table."),
+    list[Path],
+    typer.Option(
+        help="Annotated scans: BIDS or WMH challenge folder, or .csv/.tsv table. May be repeated."
+    ),
 ]
 _Pretrained = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import Progress as Bar
@@ -20,7 +21,7 @@ from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import FoldListener, report_name
 from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.data.annotated import Dataset
-from wmh_train.data.layouts import find_dataset
+from wmh_train.data.layouts import find_datasets
 from wmh_train.data.split import split_scans
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData, FitListener
@@ -31,7 +32,13 @@ from wmh_train.recipe.recipe import Recipe, load_recipe
 from wmh_train.synthesis.cohort import Sources, find_images, write_heads
 
 
-def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path | None) -> None:
+def fit(
+    recipe: str,
+    data: Sequence[Path],
+    out: Path,
+    pretrained: Path | None,
+    cache: Path | None,
+) -> None:
     """Train a network and write its checkpoint."""
     loaded = load_recipe(recipe)
     dataset = _find_scans(data, loaded)
@@ -45,7 +52,8 @@ def fit(recipe: str, data: Path, out: Path, pretrained: Path | None, cache: Path
         _print_result(metadata, out)
         if metadata.validation.mean == 0:
             console.print_warning("no lesion is found in the validation scans: train longer")
-        _print_next(f"wmh-train calibrate {out} --data {data}", pretrained)
+        options = " ".join(f"--data {path}" for path in data)
+        _print_next(f"wmh-train calibrate {out} {options}", pretrained)
 
 
 def synthesise(
@@ -75,7 +83,7 @@ def synthesise(
     console.print_line(f"{count_noun(heads, 'head')} in {out}, masks in {out / REFERENCES}")
 
 
-def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
+def calibrate(checkpoint: Path, data: Sequence[Path], pretrained: Path | None) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
     require_one_process("calibration")
     metadata = load_metadata(checkpoint)
@@ -94,7 +102,12 @@ def calibrate(checkpoint: Path, data: Path, pretrained: Path | None) -> None:
 
 
 def cross_validate(
-    recipe: str, data: Path, out: Path, folds: int, pretrained: Path | None, cache: Path | None
+    recipe: str,
+    data: Sequence[Path],
+    out: Path,
+    folds: int,
+    pretrained: Path | None,
+    cache: Path | None,
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
     loaded = load_recipe(recipe)
@@ -157,8 +170,8 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
     ]
 
 
-def _find_scans(data: Path, recipe: Recipe) -> Dataset:
-    dataset = find_dataset(data, recipe.channels, recipe.outputs)
+def _find_scans(data: Sequence[Path], recipe: Recipe) -> Dataset:
+    dataset = find_datasets(data, recipe.channels, recipe.outputs, recipe.regions)
     if is_main_process():
         if dataset.unannotated:
             console.print_warning(

@@ -16,8 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.machine import free_bytes
 from wmh_train.checkpoint import stored_bytes
-from wmh_train.model.network import ParameterCounts, WmhNetwork, parameter_counts
-from wmh_train.recipe.recipe import Recipe
+from wmh_train.model.network import (
+    ParameterCounts,
+    WmhNetwork,
+    build_network,
+    parameter_counts,
+)
+from wmh_train.recipe.recipe import EncoderSettings, Recipe
 
 _FLOAT_BYTES = 4
 _OPTIMIZER_FLOATS = 2  # the two moments of AdamW, per trained parameter
@@ -40,12 +45,13 @@ class Footprint:
 def estimate_footprint(recipe: Recipe) -> Footprint:
     """Estimate the cost of a recipe."""
     with torch.device("meta"):
-        network = WmhNetwork(recipe).train()
+        network = build_network(recipe).train()
     parameters = parameter_counts(network)
     slices = recipe.schedule.micro_batch_size
     activations, _ = _forward_cost(network, recipe, slices)
-    if recipe.network.encoder.gradient_checkpointing:
-        activations += _block_activations(recipe, activations)
+    encoder = recipe.network.encoder
+    if encoder is not None and encoder.gradient_checkpointing:
+        activations += _block_activations(recipe, encoder, activations)
     floats = parameters.total + parameters.trained * (1 + _OPTIMIZER_FLOATS)
     weights_bytes = _FLOAT_BYTES * floats  # with gradients and moments
     return Footprint(
@@ -91,14 +97,13 @@ def _forward_cost(network: WmhNetwork, recipe: Recipe, slices: int) -> tuple[int
         kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    size = recipe.preprocessing.size_px
     precision = _AUTOCAST.get(recipe.optimizer.mixed_precision)
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
         state = {
             name: torch.empty(tensor.shape, dtype=tensor.dtype).requires_grad_(tensor.requires_grad)
             for name, tensor in network.state_dict(keep_vars=True).items()
         }
-        image = torch.empty(slices, len(recipe.channels), size, size)
+        image = torch.empty(slices, *recipe.network_shape.input_shape)
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             torch.autocast("cpu", dtype=precision, enabled=precision is not None),
@@ -117,9 +122,11 @@ def _exported_flops(recipe: Recipe) -> int:
     """
     merged = recipe.model_copy(update={"network": recipe.network.model_copy(update={"lora": None})})
     with torch.device("meta"):
-        network = WmhNetwork(merged).eval()
+        network = build_network(merged).eval()
     _, flops = _forward_cost(network, merged, slices=1)
     encoder = recipe.network.encoder
+    if encoder is None:
+        return flops
     side = recipe.preprocessing.size_px // encoder.patch_px
     padded_side = -(-side // encoder.window_tokens) * encoder.window_tokens
     windowed_blocks = encoder.depth - len(encoder.global_blocks)
@@ -127,19 +134,20 @@ def _exported_flops(recipe: Recipe) -> int:
     return flops - 2 * windowed_blocks * (padded_side**2 - side**2) * projections
 
 
-def _block_activations(recipe: Recipe, checkpointed: int) -> int:
+def _block_activations(recipe: Recipe, encoder: EncoderSettings, checkpointed: int) -> int:
     """Return the bytes of activations of one block, on average.
 
     With gradient checkpointing, the activations of one block at a time are in memory.
 
     Args:
         recipe: recipe with gradient checkpointing.
+        encoder: of the recipe.
         checkpointed: bytes of activations that gradient checkpointing keeps.
     """
-    encoder = recipe.network.encoder.model_copy(update={"gradient_checkpointing": False})
-    network = recipe.network.model_copy(update={"encoder": encoder})
+    without = encoder.model_copy(update={"gradient_checkpointing": False})
+    network = recipe.network.model_copy(update={"encoder": without})
     plain = recipe.model_copy(update={"network": network})
     with torch.device("meta"):
-        built = WmhNetwork(plain).train()
+        built = build_network(plain).train()
     activations, _ = _forward_cost(built, plain, recipe.schedule.micro_batch_size)
     return (activations - checkpointed) // encoder.depth

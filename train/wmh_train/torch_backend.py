@@ -6,7 +6,7 @@ import torch
 
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.precision import Precision
-from wmh_runtime.types import Floats, NetworkShape
+from wmh_runtime.types import Floats
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe.recipe import Recipe
@@ -28,16 +28,11 @@ class TorchBackend(BlockingBackend):
     def __init__(
         self, network: WmhNetwork, recipe: Recipe, *, views: int = 8, batch_size: int = 1
     ) -> None:
-        super().__init__(self.shape_of(recipe), batch_size)
+        super().__init__(recipe.network_shape, batch_size)
         weight = next(network.parameters(), torch.empty(0))
         self._device, self._dtype = weight.device, weight.dtype
         self.device = self._device.type
         self._module = EightViews(network) if views > 1 else OneView(network)
-
-    @staticmethod
-    def shape_of(recipe: Recipe) -> NetworkShape:
-        """Return C, K and S of a recipe's network."""
-        return NetworkShape(len(recipe.channels), len(recipe.outputs), recipe.preprocessing.size_px)
 
     @property
     def versions(self) -> dict[str, str]:

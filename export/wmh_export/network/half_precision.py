@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wmh_runtime.errors import ExportError
 from wmh_train.model.decoder import Logits
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.unet import UNet
 
 FLOAT16_MAX = 65504.0
 _FLOAT32_MODULES = ("encoder.patch_embed", "encoder.neck")
@@ -38,17 +39,23 @@ class HalfPrecisionNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute the probability of one view."""
-        features = self.network.encoder(self.network.adapter(image))
-        logits: Logits = self.network.decoder(features, image.half())
+        logits: Logits
+        if isinstance(self.network, UNet):
+            logits = self.network(image.half())
+        else:
+            features = self.network.encoder(self.network.adapter(image))
+            logits = self.network.decoder(features, image.half())
         return torch.sigmoid(logits.fused.float())
 
 
 def to_half_precision(network: WmhNetwork) -> WmhNetwork:
     """Return a float16 copy of a merged network, with float32 layers where float16 overflows.
 
-    The adapter of the copy takes the image in float32.
+    The adapter of the copy takes the image in float32. A U-Net has no such layers.
     """
     half = copy.deepcopy(network).half()
+    if isinstance(network, UNet):
+        return half
     norms = [
         name
         for name, module in network.named_modules()

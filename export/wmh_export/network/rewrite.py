@@ -9,16 +9,19 @@ from torch import Tensor, nn
 
 from wmh_export.network.attention import Attention
 from wmh_train.model.network import WmhNetwork
+from wmh_train.model.unet import UNet
 
 
 def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhNetwork:
-    """Return a copy of a merged network whose encoder is an `Encoder`.
+    """Return a copy of a merged network; the encoder of a SAM-type network is an `Encoder`.
 
     Args:
         network: without LoRA adapters; not changed.
         attention: attention class of the new encoder.
     """
     rewritten = copy.deepcopy(network)
+    if isinstance(rewritten, UNet):
+        return rewritten
     rewritten.encoder = Encoder(rewritten.encoder, attention)
     return rewritten
 

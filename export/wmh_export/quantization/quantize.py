@@ -35,6 +35,7 @@ from wmh_runtime.types import Floats
 # in float32 come first. Manifests contain these keys.
 LAYER_GROUPS = {
     "decoder": r"decoder\b",
+    "encoder": r"encoder\.stages\b",
     "neck": r"encoder\.neck\b",
     "patches": r"(adapter|encoder\.patch_embed)\b",
     "attention": r"encoder\.blocks\.\d+\.attn/",
@@ -65,6 +66,15 @@ class Quantizer:
         self.calibration = calibration
         self._temporary_folder = temporary_folder
         self._ranges = temporary_folder / "ranges.json"
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups that have layers in this graph."""
+        return [
+            group
+            for group, pattern in LAYER_GROUPS.items()
+            if any(re.match(pattern, name) for name in self._nodes)
+        ]
 
     @cached_property
     def _bias_correction(self) -> BiasCorrection:
@@ -175,12 +185,12 @@ def search_float32_groups(
         return candidate.share_of_tolerance
 
     if try_groups([]) > _TARGET_SHARE:
+        groups = quantizer.groups
         sensitivity = {
-            group: try_groups([other for other in LAYER_GROUPS if other != group])
-            for group in LAYER_GROUPS
+            group: try_groups([other for other in groups if other != group]) for group in groups
         }
-        by_sensitivity = sorted(LAYER_GROUPS, key=lambda group: -sensitivity[group])
-        for count in range(1, len(LAYER_GROUPS) - 1):  # a single group in INT8 was tried above
+        by_sensitivity = sorted(groups, key=lambda group: -sensitivity[group])
+        for count in range(1, len(groups) - 1):  # a single group in INT8 was tried above
             if try_groups(by_sensitivity[:count]) <= _TARGET_SHARE:
                 break
     float32_groups = min(candidates, key=_Candidate.rank).float32_groups

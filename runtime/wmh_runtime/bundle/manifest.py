@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.errors import BundleError
-from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.lesions import Output, OutputName
+from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.precision import GraphPrecision
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel
@@ -159,6 +160,9 @@ class Manifest(StrictModel):
     name: str
     channels: list[str] = Field(min_length=1)
     preprocessing: Preprocessing
+    regions: list[OutputName] = Field(
+        default=[], description="regions of the brain: the outputs of the graphs after the lesions"
+    )
     calibration: Calibration
     graphs: list[Graph] = Field(min_length=1)
     weights: list[File] = Field(description="files with the weights of the graphs")
@@ -215,7 +219,8 @@ class Manifest(StrictModel):
     @property
     def network_shape(self) -> NetworkShape:
         """Channels (C), outputs (K) and slice size (S) of the graphs."""
-        return NetworkShape(len(self.channels), len(self.outputs), self.preprocessing.size_px)
+        outputs = len(self.outputs) + len(self.regions)
+        return self.preprocessing.network_shape(len(self.channels), outputs)
 
     def outputs_of(self, tta: Tta) -> list[Output]:
         """Return the outputs with thresholds and minimum lesion sizes for these views.
@@ -245,8 +250,9 @@ class Manifest(StrictModel):
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The calibrated thresholds of the K outputs, by name."""
-        return {output.name: output.threshold for output in self.outputs}
+        """The thresholds of the K outputs, by name; calibrated for lesions."""
+        lesions = {output.name: output.threshold for output in self.outputs}
+        return lesions | dict.fromkeys(self.regions, REGION_THRESHOLD)
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -272,6 +278,7 @@ class Manifest(StrictModel):
                 for point in self.calibration.operating_points
             ],
             "empty_slice_thresholds": self.calibration.empty_slice_thresholds,
+            **({"regions": self.regions} if self.regions else {}),
             "preprocessing": self.preprocessing.model_dump(exclude_defaults=True),
             "graphs": sorted(
                 [

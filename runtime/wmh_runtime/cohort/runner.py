@@ -102,7 +102,7 @@ class Runner:
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         with stage("postprocess"):
-            segmentation = postprocess(prediction, preprocessed, model.outputs)
+            segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
         with stage("write"):
             return write_results(
                 scan,

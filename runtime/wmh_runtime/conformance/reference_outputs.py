@@ -32,11 +32,13 @@ class ReferenceOutputs:
     probes: ProbeSlices
     probability: Mapping[Views, Floats]  # [n, K, S, S], first n probe slices; n differs by views
     thresholds: Mapping[str, float]  # of the K outputs, by name
+    region_count: int = 0  # of the K outputs, the last are regions, the others lesions
 
     @property
     def has_lesions(self) -> bool:
         """Whether the masks contain a lesion, both for one view and for eight."""
-        return all(self.masks(outputs).any() for outputs in self.probability.values())
+        lesions = slice(len(self.thresholds) - self.region_count)
+        return all(self.masks(outputs)[:, lesions].any() for outputs in self.probability.values())
 
     def masks(self, probability: Floats) -> Mask:
         """Threshold probabilities [n, K, S, S]."""
@@ -48,6 +50,7 @@ class ReferenceOutputs:
             self.probes.select(np.arange(count)),
             {1: self.probability[1][:count]},
             self.thresholds,
+            self.region_count,
         )
 
     def save(self, path: Path) -> None:
@@ -62,7 +65,9 @@ class ReferenceOutputs:
         write_bytes_atomically(path, stream.getvalue())
 
     @classmethod
-    def load(cls, path: Path, thresholds: Mapping[str, float]) -> ReferenceOutputs:
+    def load(
+        cls, path: Path, thresholds: Mapping[str, float], region_count: int = 0
+    ) -> ReferenceOutputs:
         """Read a file that `save` wrote, with probe slices of phantoms.
 
         Raises:
@@ -75,6 +80,7 @@ class ReferenceOutputs:
                     ProbeSlices("phantoms", slices, arrays["pixel_ml"]),
                     {views: arrays[f"views_{views}"] for views in VIEW_COUNTS},
                     thresholds,
+                    region_count,
                 )
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             problem = f"contains no reference outputs ({error})"
@@ -88,7 +94,8 @@ def load_reference_outputs(bundle: Bundle) -> ReferenceOutputs:
         BundleError: the file has another format.
     """
     manifest = bundle.manifest
-    return ReferenceOutputs.load(bundle.path_of(manifest.reference_outputs), manifest.thresholds)
+    path = bundle.path_of(manifest.reference_outputs)
+    return ReferenceOutputs.load(path, manifest.thresholds, len(manifest.regions))
 
 
 def compute_reference_outputs(
@@ -96,6 +103,7 @@ def compute_reference_outputs(
     probes: ProbeSlices,
     thresholds: Mapping[str, float],
     slices_in_eight_views: int,
+    region_count: int = 0,
 ) -> ReferenceOutputs:
     """Execute a network on probe slices, for one view and for the mean of eight views.
 
@@ -107,15 +115,18 @@ def compute_reference_outputs(
         probes: N slices.
         thresholds: thresholds of the K outputs, by name.
         slices_in_eight_views: how many of the sorted slices to execute in eight views.
+        region_count: of the K outputs, the last are regions.
     """
     one = network.predict(probes.slices)  # [N, K, S, S]
-    areas_px = _threshold(one, thresholds).sum(axis=(1, 2, 3))
+    lesions = slice(len(thresholds) - region_count)
+    areas_px = _threshold(one, thresholds)[:, lesions].sum(axis=(1, 2, 3))
     largest_first = np.argsort(-areas_px, kind="stable")
     probes, one = probes.select(largest_first), one[largest_first]
     first = probes.slices[:slices_in_eight_views]
     undone = [view.undo(network.predict(np.ascontiguousarray(view.apply(first)))) for view in VIEWS]
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
-    return ReferenceOutputs(probes, {1: _round(one), 8: _round(eight)}, thresholds)
+    probability: dict[Views, Floats] = {1: _round(one), 8: _round(eight)}
+    return ReferenceOutputs(probes, probability, thresholds, region_count)
 
 
 def _threshold(probability: Floats, thresholds: Mapping[str, float]) -> Mask:

@@ -42,6 +42,7 @@ class SegmentationModel:
     outputs: Sequence[Output]  # K, with the thresholds and minimum lesion sizes to use
     empty_slice_thresholds: Sequence[float] = ()  # K probabilities; empty: not adaptive
     warnings: Sequence[str] = ()  # of the model, about every result
+    regions: Sequence[str] = ()  # names of the outputs after those of lesions
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, outputs: Sequence[Output], tta: Tta) -> Self:
@@ -63,6 +64,7 @@ class SegmentationModel:
             outputs,
             empty_slice_thresholds,
             manifest.warnings,
+            manifest.regions,
         )
 
     @property
@@ -71,7 +73,7 @@ class SegmentationModel:
         if not self.empty_slice_thresholds:
             return None
         limits = np.array(self.empty_slice_thresholds, np.float32)[:, None, None]
-        return lambda probability: bool((probability >= limits).any())
+        return lambda probability: bool((probability[: len(limits)] >= limits).any())
 
 
 class Segmenter:
@@ -151,8 +153,9 @@ class Segmenter:
         """
         preprocessed = preprocess(self._scans(images), self.model.preprocessing)
         prediction = self.predictor.predict(preprocessed.slices, on_progress)
-        segmentation = postprocess(prediction, preprocessed, self.model.outputs)
-        return replace(segmentation, warnings=(*self.model.warnings, *segmentation.warnings))
+        model = self.model
+        segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
+        return replace(segmentation, warnings=(*model.warnings, *segmentation.warnings))
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan]:
         """Return the scans in the order of the channels."""

@@ -82,6 +82,14 @@ class Lesion(StrictModel):
 
     volume_mm3: float
     center_ras_mm: tuple[float, float, float]
+    location: str | None = Field(default=None, description="where most of it lies")
+
+
+class LocationResult(StrictModel):
+    """The lesions in one location."""
+
+    volume_ml: float
+    lesion_count: int = Field(description="of which most lies here")
 
 
 class Sidecar(StrictModel):
@@ -97,6 +105,15 @@ class Sidecar(StrictModel):
     volume_ml: float
     lesion_count: int
     lesions: list[Lesion] = Field(description="largest first")
+    regions_ml: dict[str, float] = Field(
+        default={}, description="volumes of the brain and its regions"
+    )
+    percent_of_brain: float | None = Field(
+        default=None, description="volume_ml in percent of the brain; null: not known"
+    )
+    locations: dict[str, LocationResult] = Field(
+        default={}, description="where the lesions are, by voxels"
+    )
     slices: int
     slices_executed: int = Field(
         description="the other slices show no head; their probability is 0"
@@ -121,7 +138,10 @@ class Sidecar(StrictModel):
         mask_sha256: str,
     ) -> Sidecar:
         """Describe one output of a segmentation; the model's warnings come first."""
-        lesions = result.lesions
+        lesions, burden = result.lesions, result.burden
+        where: Sequence[str | None] = burden.location_of_lesions or [None] * lesions.count
+        voxel_ml = scan.voxel_volume_mm3 / 1000
+        share = burden.percent_of_brain
         is_full, some = settings.tta == "full", segmentation.slices_in_all_views
         centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)
         return cls(
@@ -134,9 +154,24 @@ class Sidecar(StrictModel):
             volume_ml=round(lesions.volume_ml, 4),
             lesion_count=lesions.count,
             lesions=[
-                Lesion(volume_mm3=round(float(volume), 3), center_ras_mm=tuple(center))
-                for volume, center in zip(lesions.volumes_mm3, centers_mm.tolist(), strict=True)
+                Lesion(
+                    volume_mm3=round(float(volume), 3), center_ras_mm=tuple(center), location=place
+                )
+                for volume, center, place in zip(
+                    lesions.volumes_mm3, centers_mm.tolist(), where, strict=True
+                )
             ],
+            regions_ml={
+                name: round(int(np.count_nonzero(mask)) * voxel_ml, 2)
+                for name, mask in segmentation.regions.items()
+            },
+            percent_of_brain=None if share is None else round(share, 4),
+            locations={
+                name: LocationResult(
+                    volume_ml=round(found.volume_ml, 4), lesion_count=found.lesion_count
+                )
+                for name, found in burden.locations.items()
+            },
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=segmentation.slices_run if is_full else some,

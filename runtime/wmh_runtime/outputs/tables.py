@@ -22,6 +22,7 @@ from wmh_runtime.outputs.sidecar import (
     is_unreadable_sidecar,
     read_sidecar,
 )
+from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, VENTRICLES
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
@@ -113,6 +114,20 @@ def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
     return [f"{problem}; volume and lesions are those of the mask as it was written"]
 
 
+def _brain_cells(sidecar: Sidecar) -> dict[str, str]:
+    """Return volumes of regions and of lesions by location; empty cells if they are not known."""
+    share = sidecar.percent_of_brain
+    cells = {"percent_of_brain": "" if share is None else f"{share:.4f}"}
+    for region in (BRAIN, VENTRICLES):
+        volume = sidecar.regions_ml.get(region)
+        cells[f"{region}_ml"] = "" if volume is None else f"{volume:.2f}"
+    for location in LOCATIONS:
+        found = sidecar.locations.get(location)
+        cells[f"{location}_ml"] = "" if found is None else f"{found.volume_ml:.4f}"
+        cells[f"{location}_count"] = "" if found is None else str(found.lesion_count)
+    return cells
+
+
 def _row(sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> dict[str, str]:
     """Return the row of a result. How it was made comes after what was found."""
     settings, output = sidecar.settings, sidecar.settings.output
@@ -126,6 +141,7 @@ def _row(sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> dict[str, 
         "volume_ml": f"{sidecar.volume_ml:.4f}",
         "lesion_count": str(sidecar.lesion_count),
         "largest_lesion_mm3": f"{largest_mm3:g}",
+        **_brain_cells(sidecar),
         "threshold": f"{output.threshold:g}",
         "min_lesion_mm3": f"{output.min_lesion_mm3:g}",
         "bundle": settings.bundle,

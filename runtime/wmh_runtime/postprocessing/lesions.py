@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import cc3d
@@ -20,9 +21,14 @@ _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may rea
 class Lesions:
     """The lesions of one scan, largest first."""
 
-    mask: NDArray[np.uint8]  # (x, y, z), 1 in lesions
+    labels: NDArray[np.uint32]  # (x, y, z), the number of the lesion from 1, 0 outside
     volumes_mm3: NDArray[np.float64]  # (n,)
     centers_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centers of mass
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """The lesions together, (x, y, z), 1 in lesions."""
+        return (self.labels > 0).astype(np.uint8)
 
     @property
     def count(self) -> int:
@@ -41,6 +47,7 @@ def find_lesions(
     threshold: float,
     min_lesion_mm3: float,
     voxel_volume_mm3: float,
+    brain: Mask | None = None,
 ) -> Lesions:
     """Apply a threshold, and keep the 26-connected components that are large enough.
 
@@ -49,17 +56,23 @@ def find_lesions(
         threshold: in (0, 1]; a voxel at the threshold is lesion.
         min_lesion_mm3: a component of exactly this volume is kept.
         voxel_volume_mm3: of one voxel.
+        brain: (x, y, z); a component of which less than half lies in it is dropped. None: all of
+            the image.
     """
-    labels = label_components(probability >= threshold)
-    statistics = cc3d.statistics(labels)
-    volumes_mm3 = statistics["voxel_counts"][1:] * voxel_volume_mm3  # label 0 is the background
-    large_enough = is_large_enough(volumes_mm3, min_lesion_mm3)
-    mask = np.concatenate([[False], large_enough])[labels].astype(np.uint8)
-    largest_first = np.argsort(-volumes_mm3[large_enough], kind="stable")
+    components = label_components(probability >= threshold)
+    statistics = cc3d.statistics(components)
+    voxels = statistics["voxel_counts"][1:]  # label 0 is the background
+    kept = is_large_enough(voxels * voxel_volume_mm3, min_lesion_mm3)
+    if brain is not None:
+        kept &= 2 * np.bincount(components[brain], minlength=len(voxels) + 1)[1:] >= voxels
+    kept_labels = np.flatnonzero(kept)
+    order = kept_labels[np.argsort(-voxels[kept_labels].astype(np.int64), kind="stable")]
+    new_labels = np.zeros(len(voxels) + 1, np.uint32)
+    new_labels[order + 1] = np.arange(1, len(order) + 1)
     return Lesions(
-        mask=mask,
-        volumes_mm3=volumes_mm3[large_enough][largest_first],
-        centers_vox=statistics["centroids"][1:][large_enough][largest_first],
+        labels=new_labels[components],
+        volumes_mm3=voxels[order] * voxel_volume_mm3,
+        centers_vox=statistics["centroids"][1:][order],
     )
 
 

@@ -6,14 +6,20 @@ lesion: most scans of other contrasts give plausible lesions somewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Lesions
+from wmh_runtime.postprocessing.regions import BRAIN, CORTEX, WHITE
+from wmh_runtime.preprocessing.white_matter import eroded
 from wmh_runtime.types import Mask
 
 _RIM_MM = 8.0  # skin, skull and cerebrospinal fluid are about as thick
+_BRAIN_ML = (500.0, 2200.0)  # of adults, 800 to 1,800; a part of the brain is enough
+_MIN_CORTEX = 0.9  # times white matter; 1.0 to 1.4 in FLAIR, 0.6 to 0.8 in T1
 _MAX_RIM_SHARE = 0.25  # of the volume; 0.00 to 0.21 on eleven FLAIR scans, up to 1.00 on T1
 
 
@@ -45,6 +51,36 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
     return warnings
 
 
+def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list[str]:
+    """Return a warning if the regions do not look like those of a brain in FLAIR.
+
+    Args:
+        scan: the first channel.
+        head: (x, y, z).
+        regions: by name, on the same grid; may be empty.
+    """
+    if BRAIN not in regions:
+        return []
+    warnings = []
+    brain_ml = np.count_nonzero(regions[BRAIN]) * scan.voxel_volume_mm3 / 1000
+    if not _BRAIN_ML[0] <= brain_ml <= _BRAIN_ML[1]:
+        lowest, highest = _BRAIN_ML
+        warnings.append(
+            f"the brain measures {brain_ml:.0f} mL, expected {lowest:.0f} to {highest:.0f}: check"
+            " that the scan is a FLAIR of a whole brain"
+        )
+    if regions.get(CORTEX, head).any() and regions.get(WHITE, head).any():
+        cortex, white = (float(np.median(scan.voxels[regions[n]])) for n in (CORTEX, WHITE))
+        dark = float(np.percentile(scan.voxels[head], 1))
+        ratio = (cortex - dark) / (white - dark) if white > dark else np.nan
+        if not ratio >= _MIN_CORTEX:
+            warnings.append(
+                f"the cortex is darker than white matter (by {1 - ratio:.0%}), as in T1: check that"
+                " the scan is a FLAIR"
+            )
+    return warnings
+
+
 def _share_near_surface(scan: Scan, head: Mask, mask: Mask) -> float:
     """Return the share of a mask whose distance to the head's surface, within its slice, is small.
 
@@ -56,16 +92,5 @@ def _share_near_surface(scan: Scan, head: Mask, mask: Mask) -> float:
     deep, mask = head[slices], mask[slices]
     for axis in (1, 2):
         spacing_mm = scan.spacing_mm[reorientation.axes[axis]]
-        deep = _eroded(deep, axis, round(_RIM_MM / spacing_mm))
+        deep = eroded(deep, axis, round(_RIM_MM / spacing_mm))
     return 1 - np.count_nonzero(mask & deep) / np.count_nonzero(mask)
-
-
-def _eroded(mask: Mask, axis: int, margin: int) -> Mask:
-    """Keep the voxels with `margin` voxels of the mask on both sides along an axis."""
-    widths = [(0, 0)] * mask.ndim
-    widths[axis] = (margin + 1, margin)
-    totals = np.cumsum(np.pad(mask, widths), axis=axis, dtype=np.int16)  # an axis has fewer voxels
-    ends = np.arange(2 * margin + 1, totals.shape[axis])
-    in_window = totals.take(ends, axis) - totals.take(ends - 2 * margin - 1, axis)
-    eroded: Mask = in_window == 2 * margin + 1
-    return eroded

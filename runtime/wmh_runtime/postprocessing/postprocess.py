@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
-from wmh_runtime.postprocessing.plausibility import plausibility_warnings
+from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
+from wmh_runtime.postprocessing.regions import BRAIN, Burden, find_regions, measure_burden
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan
 from wmh_runtime.types import Floats, Mask, Prediction
 
@@ -21,6 +22,7 @@ class OutputResult:
     output: Output  # with the threshold and the minimum lesion size that were used
     probability: Floats  # (x, y, z), in [0, 1]
     lesions: Lesions
+    burden: Burden  # empty if the network predicts no regions
 
     @property
     def mask(self) -> NDArray[np.uint8]:
@@ -39,6 +41,7 @@ class Segmentation:
 
     results: tuple[OutputResult, ...]
     head: Mask  # (x, y, z)
+    regions: Mapping[str, Mask]  # (x, y, z), by name; empty if the network predicts none
     slice_count: int
     slices_run: int  # the other slices show no head; their probability is 0
     slices_in_all_views: int  # with adaptive views: slices that needed more than the first
@@ -55,31 +58,44 @@ class Segmentation:
 
 
 def postprocess(
-    prediction: Prediction, preprocessed: PreprocessedScan, outputs: Sequence[Output]
+    prediction: Prediction,
+    preprocessed: PreprocessedScan,
+    outputs: Sequence[Output],
+    regions: Sequence[str] = (),
 ) -> Segmentation:
     """Bring probabilities to the grid of the scan, apply thresholds, and find the lesions.
 
     Args:
         prediction: output of the network, [slices run, K, S, S].
         preprocessed: the scan.
-        outputs: K outputs with the thresholds and minimum lesion sizes to use.
+        outputs: the first of the K outputs, with the thresholds and minimum lesion sizes to use.
+        regions: names of the other outputs.
     """
-    results, warnings = [], list(preprocessed.warnings)
+    scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
+
+    def on_grid(k: int) -> Floats:  # (x, y, z)
+        return preprocessed.geometry.to_scan(prediction.probability[:, k])
+
+    region_masks = find_regions(
+        {name: on_grid(k) for k, name in enumerate(regions, start=len(outputs))}
+    )
     for k, output in enumerate(outputs):
-        on_grid = preprocessed.geometry.to_scan(prediction.probability[:, k])  # (x, y, z)
+        probability = on_grid(k)
         lesions = find_lesions(
-            on_grid,
+            probability,
             threshold=output.threshold,
             min_lesion_mm3=output.min_lesion_mm3,
-            voxel_volume_mm3=preprocessed.scan.voxel_volume_mm3,
+            voxel_volume_mm3=scan.voxel_volume_mm3,
+            brain=region_masks.get(BRAIN),
         )
-        results.append(OutputResult(output, on_grid, lesions))
-        warnings += plausibility_warnings(
-            output.name, preprocessed.scan, preprocessed.head, lesions
-        )
+        burden = measure_burden(lesions, region_masks, scan.spacing_mm)
+        results.append(OutputResult(output, probability, lesions, burden))
+        warnings += plausibility_warnings(output.name, scan, preprocessed.head, lesions)
+    warnings += region_warnings(scan, preprocessed.head, region_masks)
     return Segmentation(
         results=tuple(results),
         head=preprocessed.head,
+        regions=region_masks,
         slice_count=preprocessed.slice_count,
         slices_run=len(preprocessed.slices),
         slices_in_all_views=prediction.slices_in_all_views,

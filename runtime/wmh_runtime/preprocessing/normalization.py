@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from wmh_runtime.preprocessing.white_matter import find_levels
 from wmh_runtime.types import Floats, Mask
 
 _INNER_PERCENTILES = (2, 98)
 _MARGIN = 1.0  # inner ranges beyond the inner percentiles; tissue is hardly brighter or darker
+_HIGHEST_OF_WHITE = 3.0  # times white matter; lesions reach about 2, fat without suppression 4
 _MIN_NEIGHBORS = 7  # of 8 that are not extreme; fewer, and it is no single damaged voxel
 
 
@@ -33,19 +35,51 @@ def normalize(
         float32, same shape as the stack; mean 0 and standard deviation 1 in the head, or all 0
         if the head has a single intensity.
     """
-    unknown = head & background
-    if unknown.any():
-        unknown |= head & (stack == np.median(stack[unknown]))
-    known = head & ~unknown
+    known = _measured(stack, head, background)
     repaired = _repair(stack, known)
     low, high = np.percentile(repaired[known], clip_percentiles)
     inside = np.clip(repaired[head].astype(np.float64), low, high)
-    inside[unknown[head]] = low
+    inside[~known[head]] = low
     spread = inside.std()
     normalized = np.zeros(stack.shape, np.float32)
     if spread > 0:
         normalized[head] = (inside - inside.mean()) / spread
     return normalized
+
+
+def normalize_to_white_matter(
+    stack: Floats, head: Mask, background: Mask, spacing_mm: tuple[float, float, float]
+) -> Floats:
+    """Scale intensities so that dark regions are 0 and white matter is 1; 0 outside the head.
+
+    Damaged voxels and background are treated as by `normalize`. Unlike z-scores, the result does
+    not depend on how bright fat and skin are, and how much of them and of the neck is in the image.
+
+    Args:
+        stack: (slices, rows, columns), slices from bottom to top, any intensity scale.
+        head: same shape, with at least one voxel that is not background.
+        background: same shape; constant, not measured.
+        spacing_mm: along slices, rows and columns.
+
+    Returns:
+        float32, same shape as the stack, in [0, 3]; all 0 if the head has a single intensity.
+    """
+    known = _measured(stack, head, background)
+    repaired = _repair(stack, known)
+    dark, white = find_levels(repaired, head, known, spacing_mm)
+    normalized = np.zeros(stack.shape, np.float32)
+    if white > dark:
+        inside = repaired[known].astype(np.float64)
+        normalized[known] = np.clip((inside - dark) / (white - dark), 0, _HIGHEST_OF_WHITE)
+    return normalized
+
+
+def _measured(stack: Floats, head: Mask, background: Mask) -> Mask:
+    """Return the voxels of the head that are neither background nor holes of its value."""
+    unknown = head & background
+    if unknown.any():
+        unknown |= head & (stack == np.median(stack[unknown]))
+    return head & ~unknown
 
 
 def _repair(stack: Floats, head: Mask) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,12 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.preprocessing.background import constant_background
+from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.head_mask import find_head
-from wmh_runtime.preprocessing.normalization import normalize
+from wmh_runtime.preprocessing.normalization import normalize, normalize_to_white_matter
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.types import Floats, Mask
+from wmh_runtime.types import Floats, Mask, NetworkShape
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 _HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
@@ -29,7 +30,20 @@ class Preprocessing(StrictModel):
 
     pixel_size_mm: float = Field(gt=0)
     size_px: int = Field(gt=0, description="S: slices are S × S pixels")
-    clip_percentiles: tuple[float, float] = (0.5, 99.5)
+    normalization: Literal["z-score", "white-matter"] = "z-score"
+    clip_percentiles: tuple[float, float] = Field(default=(0.5, 99.5), description="of z-scores")
+    context_slices: int = Field(
+        default=0, ge=0, description="neighbors above and below a slice that the network sees too"
+    )
+
+    def network_shape(self, images: int, outputs: int) -> NetworkShape:
+        """Return C, K and S of a network.
+
+        Args:
+            images: per case, such as 1 for FLAIR only.
+            outputs: K.
+        """
+        return NetworkShape(images * (1 + 2 * self.context_slices), outputs, self.size_px)
 
     @field_validator("clip_percentiles")
     @classmethod
@@ -80,7 +94,7 @@ class PreprocessedScan:
     """Network input, and the conversion of network output back to the scan."""
 
     scan: Scan  # the first channel, as read
-    slices: Floats  # (n, C, S, S), z-scored, 0 outside the head
+    slices: Floats  # (n, C, S, S), normalized, 0 outside the head, with neighbors
     geometry: SliceGeometry
     head: Mask  # (x, y, z), on the grid of the scan
     warnings: tuple[str, ...]  # about the images, the head and cropping
@@ -106,12 +120,12 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     first = channels[0]
     channels = [first, *(on_grid_of(other, first) for other in channels[1:])]
     reorientation = axial_reorientation(first.affine)
-    spacing_mm = np.array(first.spacing_mm)[list(reorientation.axes)]
+    z, y, x = (float(mm) for mm in np.array(first.spacing_mm)[list(reorientation.axes)])
     stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]
 
     found = find_head(stacks[0], first.voxel_volume_mm3)
     head = found.mask
-    area_mm2 = head.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
+    area_mm2 = head.sum(axis=(1, 2)) * y * x
     head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
     if head_slices.size == 0:
         raise InputError(
@@ -121,7 +135,7 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         )
     resampler = slice_resampler(
         shape=head.shape[1:],
-        spacing_mm=(float(spacing_mm[1]), float(spacing_mm[2])),
+        spacing_mm=(y, x),
         center=_center(head),
         size_px=preprocessing.size_px,
         pixel_size_mm=preprocessing.pixel_size_mm,
@@ -129,18 +143,20 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     backgrounds = [found.background, *map(constant_background, stacks[1:])]
     normalized = [
         normalize(stack, head, background, preprocessing.clip_percentiles)
+        if preprocessing.normalization == "z-score"
+        else normalize_to_white_matter(stack, head, background, (z, y, x))
         for stack, background in zip(stacks, backgrounds, strict=True)
     ]
     slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
     return PreprocessedScan(
         scan=first,
-        slices=slices,
+        slices=with_neighbors(slices, np.arange(len(slices)), preprocessing.context_slices),
         geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
         head=reorientation.undo(head),
         warnings=(
             *(warning for scan in channels for warning in scan.warnings),
             *found.warnings,
-            *_size_warnings(head, (float(spacing_mm[1]), float(spacing_mm[2]))),
+            *_size_warnings(head, (y, x)),
             *_crop_warnings(head, resampler, preprocessing),
         ),
     )

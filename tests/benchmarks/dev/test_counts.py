@@ -11,7 +11,7 @@ from benchmarks.dev.regression_check import changed_counts
 from wmh_export.network.merge import merge
 from wmh_export.network.rewrite import rewrite
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import load_recipe
 
 COMMITTED = Path(__file__).resolve().parents[3] / "benchmarks" / "counts.json"
@@ -30,7 +30,7 @@ def test_scans_have_the_committed_counts(committed):
 
 def test_pytorch_counts_the_same_operations(committed):
     recipe = load_recipe("wmh-lora")
-    network = rewrite(merge(WmhNetwork(recipe)))
+    network = rewrite(merge(build_network(recipe)))
     image = torch.zeros(1, 1, recipe.preprocessing.size_px, recipe.preprocessing.size_px)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(image)

@@ -33,7 +33,7 @@ from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import BackendError, BundleError, ExportError
 from wmh_runtime.inference.engine_selection import select_engine
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import load_recipe
 
 SLICES = BatchProfile(min=1, opt=2, max=4)
@@ -148,7 +148,7 @@ def full_size_eight_view_graph(tmp_path_factory):
     torch.manual_seed(0)
     recipe = load_recipe("wmh-lora")
     one_view = trace(
-        HalfPrecisionNetwork(rewrite(merge(WmhNetwork(recipe)))), 1, recipe.preprocessing.size_px
+        HalfPrecisionNetwork(rewrite(merge(build_network(recipe)))), 1, recipe.preprocessing.size_px
     )
     folder = tmp_path_factory.mktemp("full-size")
     save_with_shared_weights({"8-view.onnx": with_eight_views(one_view)}, folder, "w.bin")

@@ -626,6 +626,13 @@ def test_the_table_tells_of_every_finished_result_whatever_this_run_did(tmp_path
     assert [row["threshold"] for row in rows_of(tmp_path / "out")] == ["0.75", "0.75"]
 
 
+OF_BRAIN = (
+    *("percent_of_brain", "brain_ml", "ventricles_ml"),
+    *("periventricular_ml", "periventricular_count", "deep_ml", "deep_count"),
+    *("juxtacortical_ml", "juxtacortical_count", "infratentorial_ml", "infratentorial_count"),
+)
+
+
 def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
     write_head(tmp_path / "scans" / "site" / "sub-7_ses-2_FLAIR.nii.gz", lesions=2)
     infer("--tta", "none", "--min-lesion-mm3", "30")
@@ -639,6 +646,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",
         "largest_lesion_mm3": "640",
+        **dict.fromkeys(OF_BRAIN, ""),  # this network predicts no regions
         "threshold": "0.8",
         "min_lesion_mm3": "30",
         "bundle": "toy",

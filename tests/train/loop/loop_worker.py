@@ -19,7 +19,7 @@ from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.losses import Losses
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.training_loop import LoopListener, TrainingLoop
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 
 CLIP_NORM = 0.01  # far below the gradient norms of the small network
 RECIPE = small_recipe(
@@ -64,7 +64,7 @@ def scale_and_shift(image, mean, var, weight, bias, *_):
 def mean_loss(self, logits, target):
     """A mean over slices, so the mean over micro-batches equals that over the batch."""
     total = sum(scale.square().mean() for scale in (logits.fused, *logits.scales))
-    return Losses(total, *[total.detach()] * 4)
+    return Losses(total, *[total.detach()] * 5)
 
 
 def record(training, validation, *, simplified=False):
@@ -95,7 +95,7 @@ def record(training, validation, *, simplified=False):
             recording.means.append(arguments[0].mean(dim=(0, 2, 3)))
 
     torch.manual_seed(RECIPE.schedule.seed)
-    network = WmhNetwork(RECIPE)
+    network = build_network(RECIPE)
     network.register_forward_pre_hook(recorded_network)
     first_batch_norm(network).register_forward_pre_hook(recorded_norm)
     with ExitStack() as stack:

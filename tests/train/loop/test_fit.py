@@ -20,8 +20,9 @@ from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import Losses
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.training_loop import TrainingLoop
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import read_pretrained
+from wmh_train.model.sam_network import SamNetwork
 from wmh_train.recipe.recipe import Recipe, ScheduleSettings
 
 
@@ -212,7 +213,7 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(heads, cache, tmp_
     # With a mean over slices as loss, and without BatchNorm, the batch size has no effect.
     def mean_logit(self, logits, target):
         total = logits.fused.mean()
-        return Losses(total, *[total.detach()] * 4)
+        return Losses(total, *[total.detach()] * 5)
 
     gradients = []
     clip = torch.nn.utils.clip_grad_norm_
@@ -239,14 +240,14 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(heads, cache, tmp_
 
 def test_forward_passes_have_the_micro_batch_size(heads, cache, tmp_path, monkeypatch):
     sizes = []
-    forward = WmhNetwork.forward
+    forward = SamNetwork.forward
 
     def measured(self, image):
         if self.training:
             sizes.append(len(image))
         return forward(self, image)
 
-    monkeypatch.setattr(WmhNetwork, "forward", measured)
+    monkeypatch.setattr(SamNetwork, "forward", measured)
     recipe = with_schedule(micro_batch_size=2, epochs=1)
     fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
     assert set(sizes[1:]) == {2}  # the first forward pass is the memory estimate
@@ -291,7 +292,7 @@ def test_only_adapters_and_decoder_change(heads, cache, pretrained, tmp_path):
     )
     trained = load_network(tmp_path, metadata, pretrained.path)
     torch.manual_seed(recipe.schedule.seed)
-    before = WmhNetwork(recipe, pretrained).state_dict()
+    before = build_network(recipe, pretrained).state_dict()
     frozen = {name for name, p in trained.named_parameters() if not p.requires_grad}
     for name, tensor in trained.state_dict().items():
         assert name not in frozen or torch.equal(tensor, before[name]), name

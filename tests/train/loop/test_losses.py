@@ -15,7 +15,8 @@ LN_2 = math.log(2)
 
 def loss_of(fused, target, scales=(), weights=(), boundary_weight=0.5):
     loss = SegmentationLoss(
-        LossSettings(scale_weights=list(weights), boundary_weight=boundary_weight)
+        LossSettings(scale_weights=list(weights), boundary_weight=boundary_weight),
+        lesion_outputs=target.shape[1],
     )
     return loss(Logits(fused, list(scales)), target)
 
@@ -133,13 +134,14 @@ def test_the_total_includes_the_weighted_boundary_loss():
     loss = loss_of(fused, target, scales, [0.4, 0.2, 0.1], boundary_weight=0.7)
     expected = loss.focal + loss.dice + 0.7 * loss.boundary + loss.scales
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert min(loss) > 0
+    assert loss.regions == 0
+    assert min(loss[:-1]) > 0
 
 
 def test_only_the_total_has_gradients():
     fused, scales, target = random_case(2)
     loss = loss_of(fused.requires_grad_(), target, scales, [1, 1, 1])
-    assert [part.requires_grad for part in loss] == [True, False, False, False, False]
+    assert [part.requires_grad for part in loss] == [True, *[False] * 5]
 
 
 def test_a_coarse_pixel_is_lesion_if_any_of_its_pixels_is():
@@ -198,7 +200,7 @@ def test_a_batch_of_only_ignored_pixels_has_no_loss():
     fused = torch.randn(1, 1, 4, 4, requires_grad=True)
     loss = loss_of(fused, torch.full((1, 1, 4, 4), 2), [fused], [1.0])
     loss.total.backward()
-    assert list(loss) == [0] * 5
+    assert list(loss) == [0] * 6
     assert not fused.grad.any()
 
 
@@ -247,3 +249,27 @@ def test_a_logit_that_is_not_finite_makes_the_total_not_finite(bad, label):
     assert not torch.isfinite(loss_of(invalid, target).total)
     assert not torch.isfinite(loss_of(invalid, target, boundary_weight=0).total)
     assert not torch.isfinite(loss_of(fused, target, [invalid], [0.1]).total)
+
+
+def test_regions_have_a_loss_of_their_own():
+    fused, _, target = random_case(4)  # two outputs: lesions, and one region
+    settings = LossSettings(focal_weight=3, boundary_weight=0, region_weight=0.25, scale_weights=[])
+    loss = SegmentationLoss(settings, lesion_outputs=1)(Logits(fused, []), target)
+    lesions, region = (
+        SegmentationLoss(settings, lesion_outputs=1)(Logits(fused[:, k], []), target[:, k])
+        for k in (slice(1), slice(1, 2))
+    )
+    assert loss.focal == lesions.focal
+    assert loss.regions.item() == pytest.approx(0.25 * region.total.item())
+    assert loss.total.item() == pytest.approx(lesions.total.item() + loss.regions.item())
+
+
+def test_a_region_that_is_not_annotated_has_no_gradient():
+    fused, _, target = random_case(5)
+    target[:, 1] = 2
+    settings = LossSettings(scale_weights=[])
+    loss = SegmentationLoss(settings, lesion_outputs=1)(Logits(fused.requires_grad_(), []), target)
+    loss.total.backward()
+    assert loss.regions == 0
+    assert not fused.grad[:, 1].any()
+    assert fused.grad[:, 0].any()

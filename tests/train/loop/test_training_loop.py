@@ -20,7 +20,7 @@ from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.training_loop import LoopListener, TrainingLoop
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 
 # 6 training heads with 6 slices: 12 with a lesion, and half of the 24 others. In batches of 4
 # slices, this is 6 steps per epoch.
@@ -65,7 +65,10 @@ def two_processes(folders, slices, tmp_path_factory):
 
 def batches(training):
     """Indices of the slices of each step, (STEPS, 4)."""
-    epochs = [draw_epoch(training.with_lesion, 0.5, seed=3, epoch=epoch) for epoch in range(2)]
+    epochs = [
+        draw_epoch(training.with_lesion, training.sites, RECIPE.data, seed=3, epoch=epoch)
+        for epoch in range(2)
+    ]
     return np.stack([epoch[:24] for epoch in epochs]).reshape(STEPS, 4)
 
 
@@ -163,7 +166,7 @@ def weights(network):
     ],
 )
 def test_a_gradient_that_is_not_finite_does_not_change_weights(slices, tmp_path, step, message):
-    network = WmhNetwork(RECIPE)
+    network = build_network(RECIPE)
     listener = InfiniteGradient(network, {step})
     loop = TrainingLoop(network, RECIPE, *slices, open_accelerator(RECIPE))
     resume_file = ResumeFile(tmp_path, every_s=0)
@@ -185,7 +188,7 @@ def with_scaler():
 
 def test_a_step_with_gradient_overflow_is_skipped_and_the_scale_halved(slices, tmp_path):
     state, resume_file = TrainingState("", 1), ResumeFile(tmp_path, every_s=1e9)
-    network = WmhNetwork(RECIPE)
+    network = build_network(RECIPE)
     listener = InfiniteGradient(network, {0, 1})
     loop = TrainingLoop(network, RECIPE, *slices, with_scaler())
     loop.run(state, resume_file, listener)
@@ -195,7 +198,7 @@ def test_a_step_with_gradient_overflow_is_skipped_and_the_scale_halved(slices, t
 
 def test_repeated_gradient_overflow_stops_the_training(slices, tmp_path, monkeypatch):
     monkeypatch.setattr("wmh_train.loop.training_loop._MAX_SKIPPED_STEPS", 4)
-    network = WmhNetwork(RECIPE)
+    network = build_network(RECIPE)
     listener = InfiniteGradient(network, {1, 2, *range(4, 12)})
     before = weights(network)
     loop = TrainingLoop(network, RECIPE, *slices, with_scaler())

@@ -9,7 +9,7 @@ from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.model.adapters import ChannelAdapter, add_lora
 from wmh_train.model.decoder import DetailBranch, MultiScaleDecoder
-from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.model.sam import build_image_encoder
 from wmh_train.recipe.recipe import DecoderSettings, LoraSettings, load_recipe
 
@@ -23,7 +23,7 @@ def with_lora(**lora):
 
 def test_the_tiny_recipe_is_small_and_fully_trained():
     recipe = load_recipe("tiny")
-    counts = parameter_counts(WmhNetwork(recipe))
+    counts = parameter_counts(build_network(recipe))
     assert counts.trained == counts.total <= 2_000_000
     assert counts.trained_share == 1
     assert recipe.preprocessing.size_px <= 256
@@ -61,7 +61,7 @@ def test_the_image_affects_every_scale_of_the_decoder():
 @pytest.mark.parametrize("channels", [["flair"], ["flair", "t1"]])
 @pytest.mark.parametrize("outputs", [["wmh"], ["wmh", "stroke"]])
 def test_the_network_supports_several_channels_and_outputs(channels, outputs):
-    network = WmhNetwork(small_recipe(channels=channels, outputs=outputs)).eval()
+    network = build_network(small_recipe(channels=channels, outputs=outputs)).eval()
     logits = network(torch.randn(2, len(channels), 64, 64))
     assert logits.fused.shape == (2, len(outputs), 64, 64)
     assert [scale.shape[-1] for scale in logits.scales] == [32, 64]
@@ -70,14 +70,14 @@ def test_the_network_supports_several_channels_and_outputs(channels, outputs):
 def test_a_frozen_encoder_without_lora_is_not_trained():
     network = copy.deepcopy(SMALL_RECIPE["network"])
     network["encoder"]["trained"] = False
-    frozen = WmhNetwork(small_recipe(network=network))
+    frozen = build_network(small_recipe(network=network))
     assert not any(p.requires_grad for p in frozen.encoder.parameters())
     assert all(p.requires_grad for p in frozen.decoder.parameters())
 
 
 def test_lora_adds_rank_times_inputs_plus_outputs_to_each_layer_and_nothing_else():
     # Width 16: qkv 16→48 at rank 4: 4 · 64; lin1 16→64 at rank 2: 2 · 80. Two blocks.
-    network = WmhNetwork(with_lora(ranks={"qkv": 4, "lin1": 2}))
+    network = build_network(with_lora(ranks={"qkv": 4, "lin1": 2}))
     assert parameter_counts(network).lora == 2 * (4 * 64 + 2 * 80)
     adapted = [n for n, m in network.named_modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
     assert len(adapted) == 4
@@ -85,7 +85,7 @@ def test_lora_adds_rank_times_inputs_plus_outputs_to_each_layer_and_nothing_else
 
 
 def test_lora_adapts_the_given_blocks_with_alpha_equal_to_rank():
-    network = WmhNetwork(with_lora(ranks={"proj": 4}, blocks=[1]))
+    network = build_network(with_lora(ranks={"proj": 4}, blocks=[1]))
     (layer,) = (m for m in network.modules() if isinstance(m, peft.tuners.lora.LoraLayer))
     assert layer.scaling["default"] == 1.0
 
@@ -104,13 +104,13 @@ def test_patches_that_do_not_tile_the_slice_are_refused():
 def test_segment_anything_is_imported_without_torchvision():
     import sys
 
-    WmhNetwork(small_recipe())
+    build_network(small_recipe())
     assert "torchvision" not in sys.modules
     assert "segment_anything" not in sys.modules
 
 
 def test_gradients_reach_every_trained_parameter():
-    network = WmhNetwork(with_lora(ranks={"qkv": 4, "proj": 4, "lin1": 2, "lin2": 2}))
+    network = build_network(with_lora(ranks={"qkv": 4, "proj": 4, "lin1": 2, "lin2": 2}))
     nn.init.normal_(network.encoder.base_model.model.pos_embed)
     logits = network(torch.randn(2, 1, 64, 64))
     (logits.fused.mean() + sum(scale.mean() for scale in logits.scales)).backward()

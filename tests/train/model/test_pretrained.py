@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
-from wmh_train.model.network import WmhNetwork, parameter_counts
+from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.model.pretrained import load_pretrained, read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained
 from wmh_train.model.sam import build_image_encoder
@@ -124,7 +124,7 @@ def test_adapters_are_added_to_the_pretrained_weights(pretrained_file):
     preprocessing = recipe.preprocessing.model_copy(update={"size_px": 64})
     small = recipe.model_copy(update={"network": network, "preprocessing": preprocessing})
     pretrained = read_pretrained(pretrained_file)
-    built = WmhNetwork(small, pretrained)
+    built = build_network(small, pretrained)
     layer = built.encoder.base_model.model.blocks[0].attn.qkv.base_layer
     assert torch.equal(layer.weight, pretrained.read()["blocks.0.attn.qkv.weight"])
     assert not layer.weight.requires_grad

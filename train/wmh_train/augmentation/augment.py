@@ -1,4 +1,4 @@
-"""Random augmentation of a batch of training slices: first geometry, then intensity.
+"""Random augmentation of a batch of training slices: geometry, intensity, then neighbors.
 
 MONAI has a transform for each of these changes, but for one slice at a time. All of them were
 slower than the batched code here, which has a few lines of PyTorch per change.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from wmh_train.augmentation.context import transform_context
 from wmh_train.augmentation.geometry import transform_geometry
 from wmh_train.augmentation.intensity import transform_intensity
 from wmh_train.augmentation.random_generators import SampleGenerators
@@ -21,6 +22,7 @@ def augment(
     targets: Tensor,
     settings: AugmentationSettings,
     *,
+    context_slices: int = 0,
     seed: int,
     epoch: int,
     samples: Sequence[int],
@@ -28,9 +30,10 @@ def augment(
     """Augment a batch on its device.
 
     Args:
-        images: float32 [N, C, S, S], z-scored, 0 outside the head.
+        images: float32 [N, C, S, S], normalized, 0 outside the head.
         targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
         settings: which changes, and how large.
+        context_slices: neighbors on each side of a slice, which are channels too.
         seed: seed of the training.
         epoch: index of the epoch.
         samples: N indices of the slices in the data set.
@@ -41,4 +44,5 @@ def augment(
     """
     generators = SampleGenerators(seed=seed, epoch=epoch, samples=samples)
     images, targets = transform_geometry(images, targets, settings, generators)
-    return transform_intensity(images, settings, generators), targets
+    images = transform_intensity(images, context_slices, settings, generators)
+    return transform_context(images, context_slices, settings, generators), targets

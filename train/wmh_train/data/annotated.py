@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, on_grid_of
@@ -19,6 +21,7 @@ class AnnotatedScan:
     site: str  # "" if unknown
     channels: tuple[Path, ...]
     references: tuple[Path, ...]  # one per output
+    regions: tuple[Path | None, ...] = ()  # masks of the recipe's regions; None: not annotated
 
     def load(self) -> tuple[list[Scan], list[Reference]]:
         """Read the channels and the reference masks, in the order of the first one's voxels.
@@ -29,6 +32,18 @@ class AnnotatedScan:
         first, *others = [read_scan(path) for path in self.channels]
         scans = [first, *(on_grid_of(other, first) for other in others)]
         return scans, [read_reference(path, first) for path in self.references]
+
+    def load_regions(self, grid: Scan) -> list[Reference]:
+        """Read the masks of the regions. All voxels of a region without mask are ignored.
+
+        Args:
+            grid: the first channel.
+
+        Raises:
+            InputError: a file cannot be read, a mask contains an unknown label, or grids differ.
+        """
+        unknown = Reference(np.zeros(grid.shape, np.bool_), np.ones(grid.shape, np.bool_))
+        return [read_reference(path, grid) if path else unknown for path in self.regions]
 
 
 @dataclass(frozen=True)

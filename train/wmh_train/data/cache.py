@@ -3,7 +3,7 @@
     cache/
     └── 3f0c…/            one scan, named by the hash of its files and the preprocessing
         ├── images.npy    float16 (n, C, S, S): half the size of float32, more precise than noise
-        ├── targets.npy   uint8 (n, K, S, S), with the labels of reference masks
+        ├── targets.npy   (n, S, S), the labels of K reference masks, two bits for each
         └── facts.json    which of the n slices contain a lesion, and warnings
 
 Slices without head are omitted. A file is memory-mapped only while slices are copied from it,
@@ -35,11 +35,12 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
 from wmh_runtime.imageio.image_files import image_files
+from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
 
-_FORMAT = 1  # increase it if the same scan and preprocessing give different files
+_FORMAT = 2  # increase it if the same scan and preprocessing give different files
 _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _IMAGES, _TARGETS, _METADATA = "images.npy", "targets.npy", "facts.json"
 
@@ -60,7 +61,12 @@ class CachedSlices:
     scan_of: NDArray[np.int_]  # (n,), index into `scans`
     warnings: tuple[str, ...]  # warnings for the user, each with the name of its scan
     folders: tuple[Path, ...]  # one per scan
-    size_px: int  # S
+    preprocessing: Preprocessing
+
+    @property
+    def sites(self) -> NDArray[np.str_]:
+        """The site of each slice, (n,)."""
+        return np.array([scan.site for scan in self.scans])[self.scan_of]
 
     def read(
         self, indices: Sequence[int] | NDArray[np.int_]
@@ -71,22 +77,24 @@ class CachedSlices:
             indices: (m,), indices of slices from 0 to n − 1, in any order, repeats allowed.
 
         Returns:
-            Images, float32 (m, C, S, S), z-scored, 0 outside the head; and targets, uint8
-            (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`.
+            Images, float32 (m, C, S, S), z-scored, 0 outside the head, with neighbors; and targets,
+            uint8 (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`.
 
         Raises:
             InputError: a file no longer exists.
         """
         indices = np.asarray(indices, np.intp)
         first, scan_of = self.scans[0], self.scan_of[indices]
-        square = (self.size_px, self.size_px)
-        images = np.empty((len(indices), len(first.channels), *square), np.float32)
-        targets = np.empty((len(indices), len(first.references), *square), np.uint8)
+        shape = self.preprocessing.network_shape(len(first.channels), _target_count(first))
+        images = np.empty((len(indices), *shape.input_shape), np.float32)
+        targets = np.empty((len(indices), *shape.output_shape), np.uint8)
         for scan in np.unique(scan_of):
             positions = np.flatnonzero(scan_of == scan)
             rows = indices[positions] - np.searchsorted(self.scan_of, scan)
-            images[positions] = _open_array(self.folders[scan] / _IMAGES)[rows]
-            targets[positions] = _open_array(self.folders[scan] / _TARGETS)[rows]
+            slices = _open_array(self.folders[scan] / _IMAGES)
+            images[positions] = with_neighbors(slices, rows, self.preprocessing.context_slices)
+            packed = _open_array(self.folders[scan] / _TARGETS)[rows]
+            targets[positions] = _unpack(packed, shape.outputs)
         return images, targets
 
 
@@ -147,7 +155,7 @@ def open_cache(
             for warning in metadata.warnings
         ),
         folders=tuple(path for path, _ in cached),
-        size_px=preprocessing.size_px,
+        preprocessing=preprocessing,
     )
 
 
@@ -160,7 +168,13 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
         InputError: a file cannot be read.
     """
     parts = [f"format {_FORMAT}", json_without_defaults(preprocessing)]
-    for kind, paths in (("image", scan.channels), ("mask", scan.references)):
+    parts += [f"region {k} is unknown" for k, path in enumerate(scan.regions) if path is None]
+    regions = [path for path in scan.regions if path is not None]
+    for kind, paths in (
+        ("image", scan.channels),
+        ("mask", scan.references),
+        ("region", regions),
+    ):
         for path in itertools.chain.from_iterable(map(image_files, paths)):
             try:
                 stat = path.stat()
@@ -201,11 +215,11 @@ def _read_metadata(
     try:
         metadata = _SlicesMetadata.model_validate_json((path / _METADATA).read_bytes())
         for name, dtype, depth in (
-            (_IMAGES, np.float16, len(scan.channels)),
-            (_TARGETS, np.uint8, len(scan.references)),
+            (_IMAGES, np.float16, (len(scan.channels),)),
+            (_TARGETS, _packed_dtype(_target_count(scan)), ()),
         ):
             stored = _open_array(path / name)
-            expected = (len(metadata.with_lesion), depth, size, size)
+            expected = (len(metadata.with_lesion), *depth, size, size)
             if stored.shape != expected or stored.dtype != dtype:
                 return None
     except (OSError, InputError, ValidationError):
@@ -217,27 +231,51 @@ def _write(
     scan: AnnotatedScan, preprocessing: Preprocessing, path: Path, scan_count: int
 ) -> _SlicesMetadata:
     channels, references = scan.load()
-    prepared = preprocess(channels, preprocessing)
+    prepared = preprocess(channels, preprocessing.model_copy(update={"context_slices": 0}))
     images = prepared.slices.astype(np.float16)
-    targets = np.zeros((len(images), len(references), *images.shape[2:]), np.uint8)
-    for k, reference in enumerate(references):
+    targets = np.zeros((len(images), _target_count(scan), *images.shape[2:]), np.uint8)
+    for k, reference in enumerate((*references, *scan.load_regions(channels[0]))):
         lesion = prepared.geometry.to_network(reference.lesion) >= _MIN_SHARE
         labeled = prepared.geometry.to_network(reference.lesion | reference.ignored) >= _MIN_SHARE
         targets[:, k][labeled] = OTHER_PATHOLOGY
         targets[:, k][lesion] = LESION
     metadata = _SlicesMetadata(
-        with_lesion=(targets == LESION).any(axis=(1, 2, 3)).tolist(),
+        with_lesion=(targets[:, : len(references)] == LESION).any(axis=(1, 2, 3)).tolist(),
         warnings=list(prepared.warnings),
     )
     try:
         with atomic_folder(path, keep_existing=True) as partial:
             np.save(partial / _IMAGES, images)
-            np.save(partial / _TARGETS, targets)
+            np.save(partial / _TARGETS, _pack(targets))
             (partial / _METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
     except OSError as error:
         scan_bytes = images.nbytes + targets.nbytes
         raise _write_error(error, path.parent, scan_bytes, scan_count) from error
     return metadata
+
+
+def _target_count(scan: AnnotatedScan) -> int:
+    return len(scan.references) + len(scan.regions)
+
+
+def _packed_dtype(targets: int) -> np.dtype[Any]:
+    """Return the smallest type with two bits for each target."""
+    return np.min_scalar_type(4**targets - 1)
+
+
+def _pack(targets: NDArray[np.uint8]) -> NDArray[Any]:
+    """Pack (n, K, S, S) of 0, 1 and 2 to (n, S, S): less than a third for seven targets."""
+    count = targets.shape[1]
+    packed = np.zeros((len(targets), *targets.shape[2:]), _packed_dtype(count))
+    for k in range(count):
+        packed |= targets[:, k].astype(packed.dtype) << np.array(2 * k, packed.dtype)
+    return packed
+
+
+def _unpack(packed: NDArray[Any], count: int) -> NDArray[np.uint8]:
+    """Undo `_pack` for K = `count`."""
+    shifts = np.arange(0, 2 * count, 2, dtype=packed.dtype)[:, None, None]
+    return ((packed[:, None] >> shifts) & np.array(3, packed.dtype)).astype(np.uint8)
 
 
 def _open_array(path: Path) -> NDArray[Any]:

@@ -36,7 +36,44 @@ _SCAN_PATTERNS = "NAME_{0}.nii.gz, sub-*/[ses-*/]anat/*_{0}.nii.gz or [SITE/]SUB
 _USE_TABLE = "List the files in a .csv table."
 
 
-def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) -> Dataset:
+def find_datasets(
+    folders: Sequence[Path],
+    channels: Sequence[str],
+    outputs: Sequence[str],
+    regions: Sequence[str] = (),
+) -> Dataset:
+    """Find the annotated scans of several folders or tables, sorted by name.
+
+    Args:
+        folders: at least one folder or table, see `find_dataset`.
+        channels: channels of the recipe.
+        outputs: outputs of the recipe.
+        regions: regions of the recipe.
+
+    Raises:
+        RecipeError: as `find_dataset`; or two of them contain a scan of the same name.
+        InputError: a table cannot be read.
+    """
+    parts = [find_dataset(folder, channels, outputs, regions) for folder in folders]
+    scans = sorted((scan for part in parts for scan in part.scans), key=lambda scan: scan.name)
+    for before, scan in pairwise(scans):
+        if scan.name == before.name:
+            raise RecipeError(
+                f"are both named {scan.name}: {before.channels[0]} and {scan.channels[0]}",
+                "Rename one, or list the scans in a table with the column name.",
+                about="two scans",
+            )
+    return Dataset(
+        name=" + ".join(part.name for part in parts),
+        scans=tuple(scans),
+        unannotated=tuple(name for part in parts for name in part.unannotated),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+def find_dataset(
+    data: Path, channels: Sequence[str], outputs: Sequence[str], regions: Sequence[str] = ()
+) -> Dataset:
     """Find the annotated scans of a folder or a table, sorted by name.
 
     A scan without a mask is skipped. A scan with its masks but without one of its channels is an
@@ -46,6 +83,7 @@ def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) ->
         data: folder, or .csv or .tsv table.
         channels: channels of the recipe, such as `flair`. Each file of the first one is a scan.
         outputs: outputs of the recipe, such as `wmh`.
+        regions: regions of the recipe, such as `ventricles`. A scan may lack their masks.
 
     Raises:
         RecipeError: there is no annotated scan, a file is missing, or files are ambiguous.
@@ -53,9 +91,9 @@ def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) ->
     """
     notes: list[str] = []
     if data.is_file():
-        scans, notes = scans_of_table(data, channels, outputs)
+        scans, notes = scans_of_table(data, channels, outputs, regions)
     elif data.is_dir():
-        scans, notes = _find_bids(data, channels, outputs)
+        scans, notes = _find_bids(data, channels, outputs, regions)
         scans = scans or _find_challenge(data, channels, outputs)
     else:
         raise RecipeError("does not exist", "Give a folder of scans or a table.", about=data)
@@ -76,7 +114,7 @@ def find_dataset(data: Path, channels: Sequence[str], outputs: Sequence[str]) ->
 
 
 def _find_bids(
-    data: Path, channels: Sequence[str], outputs: Sequence[str]
+    data: Path, channels: Sequence[str], outputs: Sequence[str], regions: Sequence[str]
 ) -> tuple[list[AnnotatedScan], list[str]]:
     patterns = ("*", "sub-*/anat/*", "sub-*/ses-*/anat/*")
     named_paths = [
@@ -88,6 +126,7 @@ def _find_bids(
         return [], []
     names = sorted({name for name, _ in named_paths})
     masks = [_bids_masks(data, output, names) for output in outputs]
+    region_masks = [_bids_masks(data, region, names) for region in regions]
     sites = read_sites([data])
     scans = [
         AnnotatedScan(
@@ -105,6 +144,7 @@ def _find_bids(
                 masks_of.get(name, data / bids.REFERENCES / bids.mask_name(name, output))
                 for output, masks_of in zip(outputs, masks, strict=True)
             ),
+            regions=tuple(masks_of.get(name) for masks_of in region_masks),
         )
         for name, path in named_paths
     ]

@@ -5,9 +5,9 @@
     b,    anna,    Leipzig, scans/18.nii.gz,
 
 The table has one column per channel and per output of the recipe, with paths relative to the
-table. An empty cell means that there is no mask. The columns `name`, `subject` and `site` are
-optional: by default the name is the BIDS name of the first channel's file, and the subject is taken
-from the name.
+table. An empty cell means that there is no mask. The columns of regions, and `name`, `subject` and
+`site` are optional: by default the name is the BIDS name of the first channel's file, and the
+subject is taken from the name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 def scans_of_table(
-    table: Path, channels: Sequence[str], outputs: Sequence[str]
+    table: Path, channels: Sequence[str], outputs: Sequence[str], regions: Sequence[str] = ()
 ) -> tuple[list[AnnotatedScan], list[str]]:
     """Read the scans of a table, in the order of its rows.
 
@@ -48,7 +48,7 @@ def scans_of_table(
     scans: list[AnnotatedScan] = []
     row_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=_FIRST_ROW):
-        _require_files(row, number, channels, outputs, table)
+        _require_files(row, number, channels, (*outputs, *regions), table)
         name = row.get("name") or bids.bids_entities(Path(row[channels[0]]))
         _require_name(name, number, table)
         if name in row_of:
@@ -62,6 +62,9 @@ def scans_of_table(
                 site=row.get("site") or "",
                 channels=tuple(table.parent / row[column] for column in channels),
                 references=tuple(table.parent / row[column] for column in outputs),
+                regions=tuple(
+                    table.parent / row[column] if row.get(column) else None for column in regions
+                ),
             )
         )
     return scans, _subject_warnings(rows, scans, table)
@@ -101,11 +104,11 @@ def _require_columns(rows: Sequence[Row], required: Sequence[str], table: Path) 
 
 
 def _require_files(
-    row: Row, number: int, channels: Sequence[str], outputs: Sequence[str], table: Path
+    row: Row, number: int, channels: Sequence[str], masks: Sequence[str], table: Path
 ) -> None:
-    for column in (*channels, *outputs):
-        if not row[column] and column in channels:
+    for column in (*channels, *masks):
+        if not row.get(column) and column in channels:
             raise RecipeError(f"row {number} has no {column}", "Fill it in.", about=table)
-        if row[column] and not (table.parent / row[column]).is_file():
+        if row.get(column) and not (table.parent / row[column]).is_file():
             problem = f"row {number} contains {row[column]}, which does not exist"
             raise RecipeError(problem, "Paths are relative to the table.", about=table)

@@ -84,7 +84,7 @@ class CheckpointWriter(LoopListener):
 
     def _required_weights(self) -> PretrainedIdentity | None:
         """Return the pretrained weights that the checkpoint needs; None if it has all weights."""
-        if self.pretrained is None or self.recipe.network.encoder.trained:
+        if self.pretrained is None or not self.recipe.network.needs_pretrained:
             return None
         return self.pretrained.identity
 

@@ -38,7 +38,7 @@ from wmh_train.loop.history import HistoryWriter
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
-from wmh_train.model.network import WmhNetwork
+from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 
@@ -103,7 +103,7 @@ def fit(
             too small, or the loss is not finite.
         InputError: a scan cannot be read, or `out` cannot be written.
     """
-    if pretrained is None and not recipe.network.encoder.trained:
+    if pretrained is None and recipe.network.needs_pretrained:
         raise RecipeError(
             "needs pretrained weights, because its encoder is frozen",
             "Give a file of pretrained weights, such as medsam_vit_b.pth.",
@@ -126,7 +126,7 @@ def fit(
     )
 
     torch.manual_seed(recipe.schedule.seed)
-    network = WmhNetwork(recipe, pretrained)
+    network = build_network(recipe, pretrained)
     loop = TrainingLoop(network, recipe, training, validation, accelerator)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     inputs = TrainingInputs(data.name, data.split, identity, keys)

@@ -20,18 +20,25 @@ _EDGE_SIDE_PX = 5
 class Losses(NamedTuple):
     """The total loss and its parts, float32 scalars. Only the total has gradients."""
 
-    total: Tensor  # focal + dice + boundary_weight · boundary + scales
+    total: Tensor  # focal_weight · focal + dice + boundary_weight · boundary + scales + regions
     focal: Tensor
     dice: Tensor
     boundary: Tensor  # 0 if its weight is 0
-    scales: Tensor  # Σ weight · (focal + dice) over the scales
+    scales: Tensor  # Σ weight · (focal_weight · focal + dice) over the scales
+    regions: Tensor  # region_weight · (focal_weight · focal + dice) of the regions
 
 
 class _Target(NamedTuple):
-    """Masks of lesion and background, float32 [N, K, s, s] of 0 and 1; both 0 if ignored."""
+    """Masks of lesion (or region) and background, [N, K, s, s] of 0 and 1; both 0 if ignored."""
 
     lesion: Tensor
     background: Tensor
+
+    @classmethod
+    def of(cls, target: Tensor) -> _Target:
+        """Make the masks from labels [N, K, s, s]."""
+        lesion, ignored = target == LESION, target == OTHER_PATHOLOGY
+        return cls(lesion.float(), (~lesion & ~ignored).float())
 
     @property
     def valid(self) -> Tensor:
@@ -62,13 +69,16 @@ class SegmentationLoss(nn.Module):
     elsewhere. It is not divided by the sum of w, so slices with more edge pixels weigh more.
     """
 
-    def __init__(self, settings: LossSettings) -> None:
+    def __init__(self, settings: LossSettings, lesion_outputs: int) -> None:
         super().__init__()
+        self.lesion_outputs = lesion_outputs
         self.focal = FocalLoss(
             gamma=settings.focal_gamma, alpha=settings.focal_alpha, reduction="none"
         )
         self.dice = DiceLoss(batch=True, smooth_nr=_DICE_SMOOTH, smooth_dr=_DICE_SMOOTH)
+        self.focal_weight = settings.focal_weight
         self.boundary_weight = settings.boundary_weight
+        self.region_weight = settings.region_weight
         self.scale_weights = settings.scale_weights
 
     def forward(self, logits: Logits, target: Tensor) -> Losses:
@@ -76,24 +86,31 @@ class SegmentationLoss(nn.Module):
 
         Args:
             logits: logits of the network. If one of them is not finite, the total is not finite.
-            target: [N, K, S, S] of 0 (background), 1 (lesion) and 2 (ignored), of any dtype.
+            target: [N, K, S, S] of 0 (background), 1 (lesion) and 2 (ignored), of any dtype; the
+                outputs for lesions first, then regions.
         """
-        masks = _Target(
-            lesion=(target == LESION).float(),
-            background=((target != LESION) & (target != OTHER_PATHOLOGY)).float(),
-        )
-        fused = logits.fused.float()
+        count = self.lesion_outputs
+        masks = _Target.of(target[:, :count])
+        fused = logits.fused[:, :count].float()
         focal, dice = self._focal_and_dice(fused, masks)
         boundary = scales = fused.new_zeros(())
         if self.boundary_weight:
             boundary = _boundary(fused, masks)
         for weight, scale in zip(self.scale_weights, logits.scales, strict=True):
             height, width = scale.shape[-2:]
-            scales = scales + weight * sum(
-                self._focal_and_dice(scale.float(), masks.downsample((height, width)))
-            )
-        total = focal + dice + self.boundary_weight * boundary + scales
-        return Losses(total, focal.detach(), dice.detach(), boundary.detach(), scales.detach())
+            coarse = masks.downsample((height, width))
+            scales = scales + weight * self._sum(scale[:, :count].float(), coarse)
+        regions = fused.new_zeros(())
+        if target.shape[1] > count:
+            of_regions = _Target.of(target[:, count:])
+            regions = self.region_weight * self._sum(logits.fused[:, count:].float(), of_regions)
+        lesions = self.focal_weight * focal + dice + self.boundary_weight * boundary
+        parts = (focal, dice, boundary, scales, regions)
+        return Losses(lesions + scales + regions, *(part.detach() for part in parts))
+
+    def _sum(self, logits: Tensor, target: _Target) -> Tensor:
+        focal, dice = self._focal_and_dice(logits, target)
+        return self.focal_weight * focal + dice
 
     def _focal_and_dice(self, logits: Tensor, target: _Target) -> tuple[Tensor, Tensor]:
         focal = _masked_mean(self.focal(logits, target.lesion), target.valid)

@@ -101,7 +101,7 @@ class TrainingLoop:
         self._training = training
         self._validation = validation
         self._accelerator = accelerator
-        self._loss = SegmentationLoss(recipe.loss)
+        self._loss = SegmentationLoss(recipe.loss, len(recipe.outputs))
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._interruption = GracefulShutdown()
         self._stopping = False
@@ -184,7 +184,8 @@ class TrainingLoop:
     def _draw_epoch(self, epoch: int) -> NDArray[np.int_]:
         return draw_epoch(
             self._training.with_lesion,
-            self._recipe.data.empty_slices,
+            self._training.sites,
+            self._recipe.data,
             seed=self._recipe.schedule.seed,
             epoch=epoch,
         )
@@ -218,6 +219,7 @@ class TrainingLoop:
                     images,
                     targets,
                     recipe.augmentation,
+                    context_slices=recipe.preprocessing.context_slices,
                     seed=recipe.schedule.seed,
                     epoch=epoch,
                     samples=indices.tolist(),

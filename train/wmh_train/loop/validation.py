@@ -54,7 +54,9 @@ def validation_dice(
         for start in range(0, len(own), batch_size):
             indices = own[start : start + batch_size]
             images, targets = (torch.from_numpy(array) for array in slices.read(indices))
-            fused = predict(images.to(accelerator.device)).fused
+            lesions = slice(counts.shape[1])  # the outputs after them are regions
+            fused = predict(images.to(accelerator.device)).fused[:, lesions]
+            targets = targets[:, lesions]
             scan_of = torch.from_numpy(slices.scan_of[indices]).to(accelerator.device)
             counts.index_add_(0, scan_of, _count_pixels(fused, targets.to(accelerator.device)))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()

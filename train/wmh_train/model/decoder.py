@@ -115,11 +115,16 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 def _head(inputs: int, outputs: int) -> nn.Conv2d:
-    """Build a head whose bias makes lesions improbable at first (Lin et al. 2017, section 4.1).
-
-    Without this bias, the network needs hundreds of steps to learn that most pixels are background.
-    """
     head = nn.Conv2d(inputs, outputs, kernel_size=1)
+    set_prior(head)
+    return head
+
+
+def set_prior(head: nn.Conv2d) -> None:
+    """Set the bias of a head so that lesions are improbable at first.
+
+    Source: Lin et al. 2017, section 4.1. Without it, the network needs hundreds of steps to learn
+    that most pixels are background.
+    """
     assert head.bias is not None
     nn.init.constant_(head.bias, math.log(_LESION_PRIOR / (1 - _LESION_PRIOR)))
-    return head

@@ -1,52 +1,27 @@
-"""The network, one class for all sizes: channel adapter, SAM encoder with LoRA, decoder."""
+"""Build the network of a recipe, and count its parameters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from torch import Tensor, nn
-
-from wmh_train.model.adapters import ChannelAdapter, add_lora
-from wmh_train.model.decoder import Logits, MultiScaleDecoder
-from wmh_train.model.pretrained import PretrainedWeights, load_pretrained
-from wmh_train.model.sam import build_image_encoder
+from wmh_train.model.pretrained import PretrainedWeights
+from wmh_train.model.sam_network import SamNetwork
+from wmh_train.model.unet import UNet
 from wmh_train.recipe.recipe import Recipe
 
+WmhNetwork: TypeAlias = SamNetwork | UNet  # maps slices [N, C, S, S] to `Logits`
 
-class WmhNetwork(nn.Module):
-    """Segments preprocessed slices.
+
+def build_network(recipe: Recipe, pretrained: PretrainedWeights | None = None) -> WmhNetwork:
+    """Build the network of a recipe.
 
     Args:
         recipe: defines channels, outputs, slice size and layers.
-        pretrained: weights of the encoder. None: random weights, as in all other layers.
+        pretrained: weights of a SAM-type encoder. None: random weights, as in all other layers.
     """
-
-    def __init__(self, recipe: Recipe, pretrained: PretrainedWeights | None = None) -> None:
-        super().__init__()
-        network, channels, outputs = recipe.network, len(recipe.channels), len(recipe.outputs)
-        self.adapter = ChannelAdapter(channels)
-        self.encoder = build_image_encoder(network.encoder, recipe.preprocessing.size_px)
-        if pretrained is not None:
-            load_pretrained(self.encoder, pretrained)
-        self.encoder.requires_grad_(network.encoder.trained)
-        if network.lora is not None:
-            self.encoder = add_lora(self.encoder, network.lora, network.encoder.depth)
-        self.decoder = MultiScaleDecoder(
-            network.encoder.neck_channels, network.decoder, channels=channels, outputs=outputs
-        )
-
-    def forward(self, image: Tensor) -> Logits:
-        """Segment preprocessed slices.
-
-        Args:
-            image: float32 [N, C, S, S], from `wmh_runtime.preprocessing.preprocess`.
-
-        Returns:
-            Logits at full resolution and at each scale of the decoder.
-        """
-        features = self.encoder(self.adapter(image))
-        logits: Logits = self.decoder(features, image)
-        return logits
+    shape, unet = recipe.network_shape, recipe.network.unet
+    return UNet(unet, shape) if unet else SamNetwork(recipe.network, shape, pretrained)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.postprocessing.lesions import OutputName
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel, describe_validation_error
+from wmh_runtime.types import NetworkShape
 from wmh_train.recipe.synthesis import SynthesisSettings
+
+MAX_TARGETS = 16  # outputs and regions together
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
 
@@ -40,6 +43,7 @@ def _check_factors(value: tuple[float, float]) -> tuple[float, float]:
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 Factors = Annotated[Range, AfterValidator(_check_factors)]
 
@@ -93,15 +97,40 @@ class DecoderSettings(StrictModel):
     )
 
 
-class NetworkSettings(StrictModel):
-    """Layers of the network."""
+class UNetSettings(StrictModel):
+    """A convolutional network with skip connections. All weights are trained."""
 
-    encoder: EncoderSettings
+    widths: list[PositiveInt] = Field(
+        min_length=2, description="features at S/2, S/4 and so on, for slices of S × S pixels"
+    )
+
+
+class NetworkSettings(StrictModel):
+    """Layers of the network: a SAM-type encoder with a decoder, or a U-Net."""
+
+    encoder: EncoderSettings | None = None
     lora: LoraSettings | None = None
     decoder: DecoderSettings = DecoderSettings()
+    unet: UNetSettings | None = Field(default=None, description="instead of all others")
+
+    @property
+    def needs_pretrained(self) -> bool:
+        """Whether the encoder is frozen, so that it must have been trained before."""
+        return self.encoder is not None and not self.encoder.trained
+
+    @property
+    def scale_count(self) -> int:
+        """Number of resolutions at which the network has outputs besides its final one."""
+        return len(self.decoder.widths) if self.encoder is not None else 0
 
     @model_validator(mode="after")
     def _check_decoder_and_lora(self) -> NetworkSettings:
+        if (self.encoder is None) == (self.unet is None):
+            raise ValueError("expected either a table encoder or a table unet")
+        if self.encoder is None:
+            if self.lora is not None:
+                raise ValueError("lora needs an encoder")
+            return self
         if 2 ** len(self.decoder.widths) != self.encoder.patch_px:
             raise ValueError(
                 f"{len(self.decoder.widths)} decoder widths enlarge patches by"
@@ -122,11 +151,29 @@ class DataSettings(StrictModel):
     test_share: float = Field(
         default=0.15, ge=0, lt=1, description="of the subjects; never used in training"
     )
+    epoch_slices: int | None = Field(
+        default=None,
+        gt=0,
+        description="slices drawn per epoch; by default all with a lesion, and empty_slices",
+    )
+    site_shares: dict[str, Share] = Field(
+        default={},
+        description="share of these sites in an epoch, such as synthetic = 0.6; the others share"
+        " the rest by their numbers of slices",
+    )
 
     @model_validator(mode="after")
     def _check_shares(self) -> DataSettings:
         if self.validation_share + self.test_share >= 1:
             raise ValueError("validation_share and test_share leave nothing for training")
+        return self
+
+    @model_validator(mode="after")
+    def _check_site_shares(self) -> DataSettings:
+        if self.site_shares and self.epoch_slices is None:
+            raise ValueError("site_shares needs epoch_slices")
+        if sum(self.site_shares.values()) > 1:
+            raise ValueError(f"site_shares {self.site_shares} are more than 1 together")
         return self
 
 
@@ -149,14 +196,22 @@ class AugmentationSettings(StrictModel):
     noise: Range = Field(
         default=(0.01, 0.08), description="lowest and highest, in standard deviations of the head"
     )
+    single_slice_share: Share = Field(
+        default=0.2, description="of samples in which the slice takes the place of its neighbors"
+    )
 
 
 class LossSettings(StrictModel):
-    """Focal + soft Dice + boundary loss on the fused logits, focal + soft Dice on each scale."""
+    """Focal + soft Dice + boundary loss on the fused logits, focal + soft Dice on each scale.
+
+    Regions have focal + soft Dice on the fused logits.
+    """
 
     focal_alpha: float = Field(default=0.75, gt=0, lt=1, description="weight of lesion pixels")
     focal_gamma: float = Field(default=2.0, ge=0)
+    focal_weight: float = Field(default=1.0, gt=0)
     boundary_weight: float = Field(default=0.5, ge=0)
+    region_weight: float = Field(default=0.3, ge=0, description="of the regions together")
     scale_weights: list[Annotated[float, Field(ge=0)]] = Field(
         default=[0.4, 0.3, 0.2, 0.1], description="weight of each scale, coarse to fine"
     )
@@ -209,7 +264,10 @@ class Recipe(StrictModel):
 
     name: str
     channels: list[str] = Field(default=["flair"], min_length=1)
-    outputs: list[OutputName] = Field(default=["wmh"], min_length=1)
+    outputs: list[OutputName] = Field(default=["wmh"], min_length=1, description="kinds of lesions")
+    regions: list[OutputName] = Field(
+        default=[], description="regions of the brain, predicted besides the lesions"
+    )
     preprocessing: Preprocessing
     network: NetworkSettings
     data: DataSettings = DataSettings()
@@ -219,12 +277,29 @@ class Recipe(StrictModel):
     schedule: ScheduleSettings = ScheduleSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
 
-    @field_validator("channels", "outputs")
+    @property
+    def targets(self) -> list[str]:
+        """The names of all K outputs of the network: lesions, then regions."""
+        return [*self.outputs, *self.regions]
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        """C, K and S of the network."""
+        return self.preprocessing.network_shape(len(self.channels), len(self.targets))
+
+    @field_validator("channels")
     @classmethod
     def _check_unique(cls, names: list[str]) -> list[str]:
         if len(set(names)) != len(names):
             raise ValueError(f"{names} contains a name twice")
         return names
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> Recipe:
+        self._check_unique(self.targets)
+        if len(self.targets) > MAX_TARGETS:
+            raise ValueError(f"{len(self.targets)} outputs and regions, at most {MAX_TARGETS}")
+        return self
 
     @model_validator(mode="after")
     def _check_learning_rates(self) -> Recipe:
@@ -238,7 +313,7 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _check_scale_weights(self) -> Recipe:
-        scales, weights = len(self.network.decoder.widths), len(self.loss.scale_weights)
+        scales, weights = self.network.scale_count, len(self.loss.scale_weights)
         if scales != weights:
             raise ValueError(
                 f"{weights} loss.scale_weights, expected {scales}, one per decoder width"

@@ -19,7 +19,14 @@ def _check_order(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _check_not_negative(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] < 0:
+        raise ValueError("expected 0 ≤ lowest")
+    return value
+
+
 Interval = Annotated[tuple[float, float], AfterValidator(_check_order)]
+Distances = Annotated[Interval, AfterValidator(_check_not_negative)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,8 +69,10 @@ class SignalSettings(StrictModel):
     cortex: Interval = Field(default=(1.02, 1.36), description="brighter than white matter")
     fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
     fat: Interval = Field(
-        default=(0.12, 4.0), description="with and without fat suppression, evenly in log scale"
+        default=(1.0, 4.0), description="without fat suppression, evenly in log scale"
     )
+    suppressed_fat: Interval = Field(default=(0.1, 1.0), description="evenly in log scale")
+    suppressed_share: Share = Field(default=0.4, description="of scans with fat suppression")
     texture: Interval = Field(default=(0.005, 0.04), description="smooth variation in a tissue")
     dirty_white: Interval = Field(
         default=(0, 0.14), description="diffuse brightness around the ventricles, no lesion"
@@ -92,8 +101,8 @@ class AcquisitionSettings(StrictModel):
     brain_only_share: Share = Field(
         default=0.35, description="of scans after a program removed the skull"
     )
-    brain_margin_mm: Interval = Field(
-        default=(-0.5, 8), description="what such a program leaves around the brain"
+    brain_margin_mm: Distances = Field(
+        default=(0, 8), description="what such a program leaves around the brain"
     )
     bias: Interval = Field(default=(0, 0.25), description="smooth shading, relative")
     noise: Interval = Field(default=(0.005, 0.09), description="standard deviation, evenly in log")

@@ -94,7 +94,8 @@ def paint_flair(
     fluid = draws.uniform(settings.fluid if is_suppressed else _UNSUPPRESSED_FLUID)
     signals[Tissue.VENTRICLE] = fluid
     signals[Tissue.FLUID] = fluid * draws.uniform((0.8, 1.3))
-    fat = draws.log_uniform(settings.fat)
+    has_suppressed_fat = draws.chance(settings.suppressed_share)
+    fat = draws.log_uniform(settings.suppressed_fat if has_suppressed_fat else settings.fat)
     signals[Tissue.MARROW] = fat * draws.uniform(_MARROW)
     if draws.chance(0.5):
         signals[Tissue.SKIN] = fat * draws.uniform(_SKIN)

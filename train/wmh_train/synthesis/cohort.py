@@ -16,6 +16,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
+from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.imageio.nifti_writer import write_generated
 from wmh_train.recipe.synthesis import SynthesisSettings
@@ -24,6 +25,7 @@ from wmh_train.synthesis.head import synthesise_head
 from wmh_train.synthesis.lesions import RealMask, read_real_mask
 
 DATA_SET_NAME = "synthetic heads"
+SITE = "synthetic"  # of all heads, for `data.site_shares` in a recipe
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
 
@@ -81,6 +83,9 @@ def write_heads(
         "Synthesis": settings.model_dump(mode="json") | {"seed": seed},
     }
     write_text_atomically(folder / bids.DESCRIPTION_NAME, json.dumps(description, indent=2) + "\n")
+    names = [head_name(seed, number) for number in range(heads)]
+    rows = [{"participant_id": name, "site": SITE} for name in names]
+    write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
     arguments = [(folder, settings, seed, number) for number in range(heads)]
     with get_context("spawn").Pool(workers, _start_worker, (sources,)) as pool:
         for _ in pool.imap(_write_head, arguments):

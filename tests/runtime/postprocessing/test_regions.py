@@ -1,0 +1,107 @@
+"""Where the lesions are, on a brain of which every distance is known.
+
+The brain is a row of voxels along x, 2 mm each: ventricle, white matter, cortex, cerebellum.
+"""
+
+import numpy as np
+import pytest
+
+from wmh_runtime.postprocessing.lesions import find_lesions
+from wmh_runtime.postprocessing.regions import find_regions, measure_burden
+
+SPACING_MM = (2.0, 1.0, 1.0)
+VOXEL_ML = 0.002
+#            voxel: 0 1 | 2 … 15 | 16 17 | 18 … 29
+VENTRICLES, WHITE, CORTEX, POSTERIOR = slice(0, 2), slice(2, 16), slice(16, 18), slice(18, 30)
+
+
+def row(*parts, size=40):
+    mask = np.zeros((size, 1, 1), bool)
+    for part in parts:
+        mask[part] = True
+    return mask
+
+
+REGIONS = {
+    "brain": row(slice(0, 30)),
+    "ventricles": row(VENTRICLES),
+    "cortex": row(CORTEX),
+    "posterior": row(POSTERIOR),
+}
+
+
+def lesions_of(*parts):
+    probability = row(*parts).astype(np.float32)
+    return find_lesions(
+        probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=1000 * VOXEL_ML
+    )
+
+
+def test_every_voxel_of_a_lesion_has_one_location():
+    # Voxels 2 to 6 are 2 to 10 mm from the ventricle's last voxel; 14 and 15 are 4 and 2 mm from
+    # the cortex; 7 to 13 are neither.
+    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM)
+    volumes = {name: found.volume_ml for name, found in burden.locations.items()}
+    assert volumes == pytest.approx(
+        {
+            "periventricular": 5 * VOXEL_ML,
+            "deep": 7 * VOXEL_ML,
+            "juxtacortical": 2 * VOXEL_ML,
+            "infratentorial": 0,
+        }
+    )
+    assert burden.percent_of_brain == pytest.approx(100 * 14 / 30)
+
+
+def test_a_lesion_counts_where_most_of_it_lies():
+    # Lesions of 6, 3, 2 and 1 voxels: largest first.
+    lesions = lesions_of(slice(8, 14), slice(20, 23), slice(3, 5), slice(15, 16))
+    burden = measure_burden(lesions, REGIONS, SPACING_MM)
+    expected = ["deep", "infratentorial", "periventricular", "juxtacortical"]
+    assert list(burden.location_of_lesions) == expected
+    assert {found.lesion_count for found in burden.locations.values()} == {1}
+
+
+def test_without_lesions_all_is_zero():
+    burden = measure_burden(lesions_of(), REGIONS, SPACING_MM)
+    assert burden.percent_of_brain == 0
+    assert all(found.volume_ml == found.lesion_count == 0 for found in burden.locations.values())
+
+
+def test_without_ventricles_nothing_is_periventricular():
+    regions = REGIONS | {"ventricles": row()}
+    burden = measure_burden(lesions_of(slice(2, 6)), regions, SPACING_MM)
+    assert burden.locations["deep"].volume_ml == pytest.approx(4 * VOXEL_ML)
+
+
+@pytest.mark.parametrize("missing", ["brain", "ventricles", "cortex", "posterior"])
+def test_without_a_region_locations_are_not_known(missing):
+    regions = {name: mask for name, mask in REGIONS.items() if name != missing}
+    burden = measure_burden(lesions_of(WHITE), regions, SPACING_MM)
+    assert (burden.percent_of_brain, burden.locations) == (None, {})
+
+
+def test_regions_are_those_of_the_largest_piece_of_brain():
+    probabilities = {
+        "brain": 0.5 * row(slice(0, 20), slice(30, 34)).astype(np.float32),
+        "ventricles": 0.9 * row(slice(0, 2), slice(30, 31)).astype(np.float32),
+    }
+    masks = find_regions(probabilities)
+    np.testing.assert_array_equal(masks["brain"], row(slice(0, 20)))
+    np.testing.assert_array_equal(masks["ventricles"], row(slice(0, 2)))
+
+
+def test_lesions_outside_the_brain_are_dropped():
+    # Of the first lesion half lies in the brain, of the second a third.
+    probability = row(slice(28, 32), slice(34, 37)).astype(np.float32)
+    brain = row(slice(0, 30), slice(34, 35))
+    lesions = find_lesions(
+        probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=1, brain=brain
+    )
+    np.testing.assert_array_equal(lesions.mask.astype(bool), row(slice(28, 32)))
+    assert lesions.volumes_mm3.tolist() == [4]
+
+
+def test_lesions_are_numbered_from_the_largest():
+    lesions = lesions_of(slice(2, 3), slice(5, 9), slice(11, 13))
+    assert lesions.labels.ravel()[[2, 5, 8, 11, 12]].tolist() == [3, 1, 1, 2, 2]

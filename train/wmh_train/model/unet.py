@@ -1,0 +1,104 @@
+"""The U-Net: a small convolutional network with skip connections (Ronneberger et al. 2015)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wmh_runtime.types import NetworkShape
+from wmh_train.model.decoder import Logits, set_prior
+from wmh_train.recipe.recipe import UNetSettings
+
+_FACTOR = 2  # the finest features have half of the resolution; the head restores it
+_STEM_PX = 5  # side of the first convolution
+
+
+class UNet(nn.Module):
+    """Segments preprocessed slices. All of its weights are trained.
+
+    The first convolution halves the resolution, because features at full resolution would take most
+    of the time. The head predicts four pixels for each position of the finest features.
+
+    Args:
+        settings: number of features at each resolution.
+        shape: C, K and S.
+    """
+
+    def __init__(self, settings: UNetSettings, shape: NetworkShape) -> None:
+        super().__init__()
+        self.encoder = Encoder(shape.channels, settings.widths)
+        self.decoder = Decoder(settings.widths, shape.outputs)
+
+    def forward(self, image: Tensor) -> Logits:
+        """Segment preprocessed slices.
+
+        Args:
+            image: float32 [N, C, S, S], from `wmh_runtime.preprocessing.preprocess`.
+
+        Returns:
+            Logits at full resolution only.
+        """
+        return Logits(self.decoder(self.encoder(image)), [])
+
+
+class Encoder(nn.Module):
+    """Maps [N, C, S, S] to features with sides S/2, S/4 and so on, one map for each width."""
+
+    def __init__(self, channels: int, widths: list[int]) -> None:
+        super().__init__()
+        first, *_ = widths
+        stem = _convolution(channels, first, stride=_FACTOR, side=_STEM_PX)
+        stages = [nn.Sequential(*stem, *_convolution(first, first))]
+        for finer, width in pairwise(widths):
+            halving, refinement = _convolution(finer, width, stride=2), _convolution(width, width)
+            stages.append(nn.Sequential(*halving, *refinement, *_convolution(width, width)))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Compute the features, fine to coarse."""
+        features = []
+        for stage in self.stages:
+            image = stage(image)
+            features.append(image)
+        return features
+
+
+class Decoder(nn.Module):
+    """Maps the features of the encoder to logits [N, K, S, S]."""
+
+    def __init__(self, widths: list[int], outputs: int) -> None:
+        super().__init__()
+        finest, *_ = widths
+        coarse_to_fine = list(pairwise(reversed(widths)))
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(coarser, width, kernel_size=1), nn.BatchNorm2d(width))
+            for coarser, width in coarse_to_fine
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *_convolution(2 * width, width),
+                *(_convolution(width, width) if width != finest else []),
+            )
+            for _, width in coarse_to_fine
+        )
+        self.head = nn.Conv2d(finest, outputs * _FACTOR**2, kernel_size=1)
+        set_prior(self.head)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Compute logits from features, fine to coarse."""
+        x, *skips = reversed(features)
+        for project, stage, skip in zip(self.projections, self.stages, skips, strict=True):
+            up = F.interpolate(project(x), scale_factor=2.0, mode="nearest")
+            x = stage(torch.cat([up, skip], dim=1))
+        return F.pixel_shuffle(self.head(x), _FACTOR)
+
+
+def _convolution(inputs: int, outputs: int, *, stride: int = 1, side: int = 3) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, side, stride, padding=side // 2),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
