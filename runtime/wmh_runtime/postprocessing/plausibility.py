@@ -69,7 +69,7 @@ def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list
             f"the brain measures {brain_ml:.0f} mL, expected {lowest:.0f} to {highest:.0f}: check"
             " that the scan is a FLAIR of a whole brain"
         )
-    if regions.get(CORTEX, head).any() and regions.get(WHITE, head).any():
+    if all(name in regions and regions[name].any() for name in (CORTEX, WHITE)):
         cortex, white = (float(np.median(scan.voxels[regions[n]])) for n in (CORTEX, WHITE))
         dark = float(np.percentile(scan.voxels[head], 1))
         ratio = (cortex - dark) / (white - dark) if white > dark else np.nan

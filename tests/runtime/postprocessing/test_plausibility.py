@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 from tests.toys import as_scan
 from wmh_runtime.postprocessing.lesions import find_lesions
-from wmh_runtime.postprocessing.plausibility import plausibility_warnings
+from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
 
 # Rows of 2 mm, columns of 4 mm, slices of 5 mm: 8 mm are 4 rows or 2 columns.
 AFFINE = np.diag([-4.0, -2.0, 5.0, 1.0])
@@ -49,3 +50,38 @@ def test_a_quarter_of_the_volume_may_lie_near_the_surface():
     assert warnings_of(np.s_[6:10, 20:30, 1]) == []  # column 6 of 6 to 9
     (warning,) = warnings_of(np.s_[6:9, 20:30, 1])  # column 6 of 6 to 8
     assert warning.startswith("33% of the wmh volume")
+
+
+def warnings_of_regions(cortex=120.0, brain_voxels=1000):
+    """White matter 100, cortex around it, fluid 20; a voxel has 1 mL."""
+    voxels = np.full((20, 20, 20), 20, np.float32)
+    white, shell = np.zeros(voxels.shape, bool), np.zeros(voxels.shape, bool)
+    white[5:13, 5:15, 5:15] = True
+    shell[13:15, 5:15, 5:15] = True
+    voxels[white], voxels[shell] = 100, cortex
+    brain = np.zeros(voxels.shape, bool)
+    brain.ravel()[:brain_voxels] = True
+    regions = {"brain": brain, "white": white, "cortex": shell}
+    scan = as_scan(voxels, np.diag([10.0, 10.0, 10.0, 1.0]))
+    return region_warnings(scan, np.ones(voxels.shape, bool), regions)
+
+
+def test_a_cortex_that_is_as_bright_as_in_flair_is_plausible():
+    assert warnings_of_regions(cortex=120.0) == []
+    assert warnings_of_regions(cortex=93.0) == []
+
+
+def test_a_dark_cortex_as_in_t1_is_doubtful():
+    (warning,) = warnings_of_regions(cortex=76.0)  # (76 − 20) / (100 − 20) = 0.7
+    assert warning.startswith("the cortex is darker than white matter (by 30%), as in T1")
+
+
+@pytest.mark.parametrize("millilitres", [400, 2500])
+def test_a_brain_of_impossible_size_is_doubtful(millilitres):
+    (warning,) = warnings_of_regions(brain_voxels=millilitres)
+    assert warning.startswith(f"the brain measures {millilitres} mL, expected 500 to 2200")
+
+
+def test_without_regions_nothing_is_said():
+    scan = as_scan(np.ones((2, 2, 2), np.float32), AFFINE)
+    assert region_warnings(scan, np.ones((2, 2, 2), bool), {}) == []
