@@ -108,11 +108,6 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
         assert by_location == pytest.approx(volume_ml, abs=1e-3)
         share = 100 * volume_ml / float(row["brain_ml"])
         assert float(row["percent_of_brain"]) == pytest.approx(share, rel=1e-3)
-        reference = nib.load(
-            data / "derivatives" / "reference" / row["mask"].replace("WMH", "BRAIN")
-        )
-        expected_ml = np.asarray(reference.dataobj).sum() * np.linalg.det(reference.affine) / 1000
-        assert float(row["brain_ml"]) == pytest.approx(abs(expected_ml), rel=0.4)
     assert len(rows) == 6
 
 
