@@ -9,7 +9,7 @@ VERSION := $(shell $(PYTHON) $(PRINT_VERSION))
 # As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help python demo test check format demo-bundle clean
+.PHONY: help python demo test check format demo-bundle base-bundle clean
 
 help:
 	@echo "make demo         segment three synthetic heads, in an environment without torch"
@@ -17,6 +17,7 @@ help:
 	@echo "make check        lint, types and import contracts only"
 	@echo "make format       format the code"
 	@echo "make demo-bundle  train, export and measure the demo bundle again (about 40 minutes)"
+	@echo "make base-bundle  train and export the model base again, from data that you name (hours)"
 	@echo "make clean        remove what the other targets made"
 
 python:
@@ -40,16 +41,16 @@ python:
 demo: .venv-demo/.done-$(VERSION)
 	rm -rf demo
 	$(DEMO)/wmh-phantom demo/scans --subjects 3 --seed 7
-	$(DEMO)/wmh-infer demo/scans demo/results --bundle demo --probability
+	$(DEMO)/wmh-infer demo/scans demo/results --probability
 	@echo
 	@echo "masks     demo/results/*_mask.nii.gz"
 	@echo "table     demo/results/volumes.csv"
 	@echo "pictures  demo/results/*_qc.png"
 	@echo
-	@echo "To try it on your own folder of FLAIR scans (on patients, the demo model's masks mean nothing):"
+	@echo "For your own folder of FLAIR scans:"
 	@echo
 	@echo "    . $(DEMO)/activate"
-	@echo "    wmh-infer FOLDER results --bundle demo"
+	@echo "    wmh-infer FOLDER results"
 
 check: .venv/.done-$(VERSION)
 	$(BIN)/ruff check .
@@ -77,6 +78,22 @@ demo-bundle: .venv/.done-$(VERSION)
 	rm -rf $(DEMO_BUNDLE)
 	mv runs/demo/bundle $(DEMO_BUNDLE)
 	$(BIN)/wmh-bench accuracy demo --card --results $(DEMO_RESULTS)
+
+# The data are not part of this project: see docs/training.md. REAL is a table of annotated scans.
+BASE_BUNDLE := runtime/wmh_runtime/bundles/base
+LABEL_MAPS ?= data/label-maps
+LESION_MASKS ?= data/lesion-masks
+REAL ?= data/real.csv
+base-bundle: .venv/.done-$(VERSION)
+	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads \
+		--lesion-masks $(LESION_MASKS) --heads 500 --seed 1 --recipe base
+	$(BIN)/wmh-train fit base --data runs/base/heads --data $(REAL) --out runs/base/checkpoint
+	$(BIN)/wmh-train calibrate runs/base/checkpoint --data runs/base/heads --data $(REAL)
+	rm -rf runs/base/bundle
+	$(BIN)/wmh-export build runs/base/checkpoint --out runs/base/bundle \
+		--name base --license "CC BY 4.0" --with-checkpoint
+	rm -rf $(BASE_BUNDLE)
+	mv runs/base/bundle $(BASE_BUNDLE)
 
 clean:
 	rm -rf .venv .venv-demo demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

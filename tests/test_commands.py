@@ -18,6 +18,7 @@ from wmh_export.cli import main as export
 from wmh_runtime.cli.evaluate import main as evaluate
 from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
+from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main as train
 
 __all__ = ["cached_phantoms"]
@@ -40,7 +41,9 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     status, output, _ = run_command(train, "calibrate", run, "--data", data)
     assert status == 0
     assert "mean Dice" in output
-    status, output, errors = run_command(export, "build", run, "--out", bundle, "--without-int8")
+    status, output, errors = run_command(
+        export, "build", run, "--out", bundle, "--without-int8", "--with-checkpoint"
+    )
     assert status == 0, errors
     assert "mask Dice 1.0000" in output
     assert f"Next: wmh-infer SCANS RESULTS --bundle {bundle}\n" in output
@@ -93,9 +96,10 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     for accepted, command in (
         ((0,), (train, "fit", recipe, "--data", data, "--out", run)),
         ((0,), (train, "calibrate", run, "--data", data)),
-        ((0, 1), (export, "build", run, "--out", bundle, "--without-int8")),
+        ((0, 1), (export, "build", run, "--out", bundle, "--without-int8", "--with-checkpoint")),
         ((0,), (export, "verify", bundle)),
         ((0,), (infer, data, tmp_path / "out", "--bundle", bundle)),
+        ((0,), (train, "fit", recipe, "--from", bundle, "--data", data, "--out", tmp_path / "own")),
     ):
         status, _, errors = run_command(*command)
         assert status in accepted, errors
@@ -109,6 +113,10 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
         share = 100 * volume_ml / float(row["brain_ml"])
         assert float(row["percent_of_brain"]) == pytest.approx(share, rel=1e-3)
     assert len(rows) == 6
+    first, fine_tuned = (load_metadata(folder) for folder in (run, tmp_path / "own"))
+    assert first.provenance.details["initial_weights"] == "random"
+    assert fine_tuned.provenance.details["initial_weights"] == str(bundle)
+    assert fine_tuned.provenance.details["training_loss"] < 1
 
 
 @pytest.mark.parametrize("command", [train, export, infer, evaluate, bench])

@@ -60,9 +60,7 @@ def test_a_python_that_does_not_exist_is_named(make_demo, tmp_path):
 def test_the_demo_ends_with_the_commands_for_own_scans(make_demo):
     done = make_demo("3.12")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(
-        "    . .venv-demo/bin/activate\n    wmh-infer FOLDER results --bundle demo\n"
-    )
+    assert done.stdout.endswith("    . .venv-demo/bin/activate\n    wmh-infer FOLDER results\n")
 
 
 def test_another_python_makes_the_environment_again(make_demo, tmp_path):

@@ -123,6 +123,52 @@ def training_step(
     _write(results, measured)
 
 
+@app.command("model-checks")
+def model_checks(
+    bundle: Annotated[str, typer.Argument(help="Bundle folder, or the name of a shipped one.")],
+    scans: Annotated[Path, typer.Option(help="Table or folder of annotated scans.")],
+    heads: Annotated[
+        Path | None, typer.Option(help="Folder of synthetic heads, to check regions.")
+    ] = None,
+    timed: Annotated[
+        Path | None, typer.Option(help="A scan, to time wmh-infer on two cores.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the timed scan.")] = "fp32",
+    results: _ResultsOption = None,
+) -> None:
+    """Check a bundle on real scans and synthetic heads: accuracy, invariance, regions, speed."""
+    with console.require_extra(_EXTRAS):
+        from benchmarks.dev.model_checks import (
+            ModelChecks,
+            check_regions,
+            check_scans,
+            time_one_scan,
+        )
+        from wmh_train.data.layouts import find_dataset
+    _require_writable(results)
+    opened = load_bundle(bundle)
+    regions = opened.manifest.regions
+    seconds = time_one_scan(timed, opened, precision) if timed is not None else None
+    annotated = find_dataset(scans, ["flair"], ["wmh"], regions).scans
+    made = find_dataset(heads, ["flair"], ["wmh"], regions).scans if heads is not None else ()
+    with console.progress_bar() as bar:
+        task = bar.add_task("checking", total=len(annotated) + len(made))
+        checked = ModelChecks(
+            bundle=opened.manifest.name,
+            model_id=opened.manifest.model_id,
+            tta="full",
+            scans=check_scans(opened, annotated, regions, lambda: bar.advance(task)),
+            regions=check_regions(opened, made, regions, lambda: bar.advance(task)),
+            seconds_of_one_scan=seconds,
+        )
+    for one in checked.scans:
+        console.print_line(
+            f"{one.name}: Dice {one.dice:.3f}, {one.volume_ml:.1f} mL, reference"
+            f" {one.reference_ml:.1f} mL"
+        )
+    _write(results, checked)
+
+
 @app.command("device-waits")
 def device_waits(
     scans: Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")],

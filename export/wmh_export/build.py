@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.backends.registry import installed_backends
 from wmh_runtime.bundle.bundle import (
     CARD_NAME,
+    CHECKPOINT_FOLDER,
     REFERENCE_OUTPUTS_NAME,
     Bundle,
     load_bundle,
@@ -35,7 +37,13 @@ from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, DATA_SET_NAME, PARITY_SEED, SEARCH_SEED
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
-from wmh_train.checkpoint import CheckpointMetadata, load_metadata, load_network
+from wmh_train.checkpoint import (
+    METADATA_NAME,
+    CheckpointMetadata,
+    load_metadata,
+    load_network,
+    weights_path,
+)
 from wmh_train.model.network import WmhNetwork
 from wmh_train.torch_backend import TorchBackend
 
@@ -60,6 +68,7 @@ class BundleMetadata:
     name: str = ""  # empty: the name of the recipe
     warning: str = ""  # empty: none, or a default warning if the training data are phantoms
     license: str = ""  # of the weights; empty: "not stated"
+    attributions: Sequence[str] = ()  # of what the model was made from
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ def build(
     scans: Sequence[Path] = (),
     metadata: BundleMetadata | None = None,
     with_int8: bool = True,
+    with_checkpoint: bool = False,
 ) -> BuildResult:
     """Export a checkpoint to a bundle. Writes `out` completely or not at all.
 
@@ -92,6 +102,7 @@ def build(
             INT8.
         metadata: None: the defaults.
         with_int8: whether to export INT8, which takes most of the time.
+        with_checkpoint: whether the bundle holds the trained weights too, for fine-tuning.
 
     Raises:
         RecipeError: the checkpoint cannot be read.
@@ -116,6 +127,8 @@ def build(
             builder = _BundleBuilder(
                 checkpoint_metadata, folder, on_step, metadata or BundleMetadata(), with_int8
             )
+            if with_checkpoint:
+                builder.copy_checkpoint(checkpoint)
             builder.build(network, scans)
     except OSError as error:
         problem = f"cannot be written ({reason_of(error)})"
@@ -135,6 +148,15 @@ class _BundleBuilder:
     with_int8: bool
     skipped_precisions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    checkpoint_files: list[File] = field(default_factory=list)
+
+    def copy_checkpoint(self, checkpoint: Path) -> None:
+        """Copy the trained weights and their metadata into the bundle."""
+        (self.folder / CHECKPOINT_FOLDER).mkdir()
+        for source in (checkpoint / METADATA_NAME, weights_path(checkpoint, self.checkpoint)):
+            path = f"{CHECKPOINT_FOLDER}/{source.name}"
+            shutil.copyfile(source, self.folder / path)
+            self.checkpoint_files.append(File(path=path, sha256=sha256_file(self.folder / path)))
 
     def build(self, network: WmhNetwork, scans: Sequence[Path]) -> None:
         """Write all files of the bundle."""
@@ -254,6 +276,7 @@ class _BundleBuilder:
             name=metadata.name or recipe.name,
             warning=metadata.warning or default_warning,
             license=metadata.license or _NO_LICENSE,
+            attributions=list(metadata.attributions),
             channels=recipe.channels,
             preprocessing=recipe.preprocessing,
             regions=recipe.regions,
@@ -264,6 +287,7 @@ class _BundleBuilder:
                 path=REFERENCE_OUTPUTS_NAME,
                 sha256=sha256_file(self.folder / REFERENCE_OUTPUTS_NAME),
             ),
+            checkpoint=self.checkpoint_files,
             quantization=quantization,
             skipped_precisions=self.skipped_precisions,
             training=Training(

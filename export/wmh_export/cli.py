@@ -49,9 +49,24 @@ def build(
     license_name: Annotated[
         str, typer.Option("--license", help="License of the weights, for the model card.")
     ] = "",
+    attribution: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Source and license of data that the model was made from, for the model card. May"
+            " be repeated."
+        ),
+    ] = None,
     without_int8: Annotated[
         bool,
         typer.Option("--without-int8", help="Do not export INT8, which takes most of the time."),
+    ] = False,
+    with_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--with-checkpoint",
+            help="Include the trained weights, so that others can fine-tune the model. They name"
+            " the scans of the training.",
+        ),
     ] = False,
 ) -> None:
     """Export a checkpoint to a bundle of ONNX graphs in FP32, FP16 and INT8.
@@ -69,8 +84,9 @@ def build(
             on_step,
             pretrained=pretrained,
             scans=_select_scans(scans),
-            metadata=build_module.BundleMetadata(name, warning, license_name),
+            metadata=build_module.BundleMetadata(name, warning, license_name, attribution or ()),
             with_int8=not without_int8,
+            with_checkpoint=with_checkpoint,
         )
     manifest = result.bundle.manifest
     for graph in manifest.graphs:

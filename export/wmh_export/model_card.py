@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wmh_runtime.bundle.manifest import Manifest, MeasuredAccuracy, Quantization
+from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.text import count_noun
 
 
@@ -31,6 +32,7 @@ def model_card(manifest: Manifest) -> str:
         "## Training data",
         f"{training.data}: {training.training_scans} scans for training"
         f" ({training.training_slices} slices), {training.validation_scans} for validation.",
+        *_sources(manifest.attributions),
         "## Thresholds",
         *(
             f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"
@@ -40,6 +42,7 @@ def model_card(manifest: Manifest) -> str:
                 manifest.outputs, manifest.calibration.operating_points[0].mean_dice, strict=True
             )
         ),
+        *_regions(manifest.regions),
         "## Accuracy",
         _accuracy(manifest.accuracy),
         "## Parity with the trained network",
@@ -52,6 +55,17 @@ def model_card(manifest: Manifest) -> str:
         *(f"Not included: {reason}" for reason in manifest.skipped_precisions),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _sources(attributions: Sequence[str]) -> list[str]:
+    lines = [f"- {attribution}" for attribution in attributions]
+    return ["## Sources", "\n".join(lines)] if lines else []
+
+
+def _regions(regions: Sequence[str]) -> list[str]:
+    if not regions:
+        return []
+    return ["## Regions", f"{', '.join(regions)}: probability at least {REGION_THRESHOLD:g}."]
 
 
 def _accuracy(accuracy: MeasuredAccuracy | None) -> str:

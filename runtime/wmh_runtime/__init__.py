@@ -3,7 +3,7 @@
     import nibabel
     from wmh_runtime import Segmenter, load_bundle, segment_folder
 
-    bundle = load_bundle("demo")
+    bundle = load_bundle()
     with Segmenter.from_bundle(bundle) as segmenter:
         wmh = segmenter.segment(nibabel.load("flair.nii.gz"))["wmh"]
     print(wmh.volume_ml, wmh.mask.shape, wmh.probability.max())

@@ -269,7 +269,7 @@ def test_a_bundle_of_another_network_is_refused(tmp_path, toy_bundle):
     ("options", "message"),
     [
         (("--batch", "1,x"), "--batch: is 1,x"),
-        (("--batch", ""), "--batch: is empty"),
+        (("--batch", ","), "--batch: is"),
         (("--device", "cuda"), "PyTorch finds no GPU"),
         (("--device", "tpu"), "--device: is tpu"),
     ],

@@ -10,7 +10,9 @@ from wmh_train.checkpoint import (
     load_metadata,
     load_network,
     pretrained_file,
+    read_initial_weights,
     save_checkpoint,
+    stored_tensors,
     weights_path,
 )
 from wmh_train.model.network import build_network
@@ -182,3 +184,25 @@ def test_a_checkpoint_of_version_0_1_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=problem) as raised:
         load_metadata(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_training_can_start_from_the_weights_of_a_checkpoint(tmp_path):
+    recipe = small_recipe()
+    network = perturb(build_network(recipe))
+    save_checkpoint(tmp_path, network, metadata_of(recipe))
+    started = build_network(recipe)
+    read_initial_weights(tmp_path).load_into(started)
+    for name, tensor in stored_tensors(network).items():
+        torch.testing.assert_close(started.state_dict()[name], tensor, check_dtype=False)
+
+
+def test_weights_of_another_network_are_refused_as_a_start(tmp_path):
+    save_checkpoint(tmp_path, build_network(small_recipe()), metadata_of(small_recipe()))
+    other = build_network(small_recipe(outputs=["wmh", "stroke"]))
+    with pytest.raises(RecipeError, match="has other layers than the recipe"):
+        read_initial_weights(tmp_path).load_into(other)
+
+
+def test_a_bundle_without_checkpoint_is_no_start():
+    with pytest.raises(RecipeError, match="demo: holds no weights to train from"):
+        read_initial_weights("demo")

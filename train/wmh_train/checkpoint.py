@@ -13,6 +13,7 @@ atomic step.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, load_bundle
 from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
@@ -34,7 +36,7 @@ from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe
 
-_METADATA = "checkpoint.json"
+METADATA_NAME = "checkpoint.json"
 _WEIGHTS = "model-{}.safetensors"
 _HASH_LETTERS = 12  # in the file name; the metadata contains the whole hash
 _STORED_DTYPE = torch.float16  # more precise than bfloat16: 11 bits instead of 8
@@ -160,7 +162,7 @@ def save_checkpoint(
 
 def save_metadata(folder: Path, metadata: CheckpointMetadata) -> None:
     """Write the metadata of a checkpoint. Its weights must already be in the folder."""
-    write_text_atomically(folder / _METADATA, metadata.model_dump_json(indent=2) + "\n")
+    write_text_atomically(folder / METADATA_NAME, metadata.model_dump_json(indent=2) + "\n")
 
 
 def weights_path(folder: Path, metadata: CheckpointMetadata) -> Path:
@@ -170,7 +172,7 @@ def weights_path(folder: Path, metadata: CheckpointMetadata) -> Path:
 
 def has_checkpoint(folder: Path) -> bool:
     """Return whether a folder contains the metadata of a checkpoint."""
-    return (folder / _METADATA).exists()
+    return (folder / METADATA_NAME).exists()
 
 
 def load_metadata(folder: Path) -> CheckpointMetadata:
@@ -179,7 +181,7 @@ def load_metadata(folder: Path) -> CheckpointMetadata:
     Raises:
         RecipeError: the folder has no checkpoint, or one of another version.
     """
-    path = folder / _METADATA
+    path = folder / METADATA_NAME
     try:
         return CheckpointMetadata.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -230,16 +232,7 @@ def load_network(
     """
     network = _build_network(folder, metadata, pretrained)
     path = weights_path(folder, metadata)
-    try:
-        sha256, tensors = sha256_file(path), load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
-    if sha256 != metadata.weights_sha256:
-        raise RecipeError(
-            f"has SHA-256 {sha256[:12]}…, {_METADATA} expects {metadata.weights_sha256[:12]}…",
-            "Copy the whole checkpoint folder again.",
-            about=path,
-        )
+    tensors = _read_tensors(path, metadata)
     expected = trained_tensors(network).keys()
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
@@ -250,6 +243,77 @@ def load_network(
         )
     network.load_state_dict(tensors, strict=False)  # frozen weights are already loaded
     return network.eval()
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The weights of another training, to start from."""
+
+    identity: PretrainedIdentity
+    tensors: dict[str, Tensor]
+
+    def load_into(self, network: WmhNetwork) -> None:
+        """Replace the weights of a new network.
+
+        Raises:
+            RecipeError: the network has other layers.
+        """
+        expected = trained_tensors(network)
+        differing = sorted(
+            name
+            for name in expected.keys() | self.tensors.keys()
+            if name not in expected
+            or name not in self.tensors
+            or expected[name].shape != self.tensors[name].shape
+        )
+        if differing:
+            raise RecipeError(
+                f"has other layers than the recipe ({len(differing)} differ, such as"
+                f" {differing[0]})",
+                "Use the network, channels, outputs and regions of its recipe.",
+                about=self.identity.name,
+            )
+        network.load_state_dict(self.tensors, strict=False)
+
+
+def read_initial_weights(name_or_folder: str | Path) -> InitialWeights:
+    """Read the weights of a checkpoint, or those that a bundle holds for fine-tuning.
+
+    Args:
+        name_or_folder: a checkpoint, a bundle, or the name of a bundle that comes with the program.
+
+    Raises:
+        RecipeError: there are no weights, or they are damaged.
+        BundleError: the bundle is damaged.
+    """
+    folder = Path(name_or_folder)
+    if not has_checkpoint(folder):
+        bundle = load_bundle(name_or_folder)
+        folder = bundle.folder / CHECKPOINT_FOLDER
+        if not bundle.manifest.checkpoint:
+            raise RecipeError(
+                "holds no weights to train from",
+                "Give a checkpoint, or export the bundle again with its checkpoint.",
+                about=name_or_folder,
+            )
+    metadata = load_metadata(folder)
+    tensors = _read_tensors(weights_path(folder, metadata), metadata)
+    identity = PretrainedIdentity(name=str(name_or_folder), sha256=metadata.weights_sha256)
+    return InitialWeights(identity, tensors)
+
+
+def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
+    try:
+        sha256, tensors = sha256_file(path), load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(f"cannot be read: {error}", "Train again.", about=path) from error
+    if sha256 != metadata.weights_sha256:
+        raise RecipeError(
+            f"has SHA-256 {sha256[:12]}…, {METADATA_NAME} expects {metadata.weights_sha256[:12]}…",
+            "Copy the whole checkpoint folder again.",
+            about=path,
+        )
+    return tensors
 
 
 def _build_network(

@@ -35,11 +35,19 @@ def fit(
     recipe: _RecipeName,
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. An unfinished training is resumed.")],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER|NAME",
+            help="Fine-tune: start from the weights of this checkpoint or bundle, such as base.",
+        ),
+    ] = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
 ) -> None:
     """Train a network and write its checkpoint."""
-    _commands().fit(recipe, data, out, pretrained, cache)
+    _commands().fit(recipe, data, out, start, pretrained, cache)
 
 
 @app.command()

@@ -16,7 +16,12 @@ from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
-from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
+from wmh_train.checkpoint import (
+    CheckpointMetadata,
+    load_metadata,
+    read_initial_weights,
+    weights_path,
+)
 from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import FoldListener, report_name
 from wmh_train.cross_validation import cross_validate as train_folds
@@ -36,6 +41,7 @@ def fit(
     recipe: str,
     data: Sequence[Path],
     out: Path,
+    start: str | None,
     pretrained: Path | None,
     cache: Path | None,
 ) -> None:
@@ -46,7 +52,13 @@ def fit(
     fit_data = FitData(dataset.name, dataset.scans, split)
     with console.progress_bar() as bar:
         metadata = train(
-            loaded, fit_data, out, _read_weights(pretrained), _FitDisplay(bar), cache=cache
+            loaded,
+            fit_data,
+            out,
+            _read_weights(pretrained),
+            _FitDisplay(bar),
+            cache=cache,
+            initial=read_initial_weights(start) if start is not None else None,
         )
     if is_main_process():
         _print_result(metadata, out)

@@ -6,6 +6,7 @@
     ├── graphs/weights.fp32.bin  the weights of both graphs of a precision
     ├── engines/                 graphs compiled for particular GPUs
     ├── reference_outputs.npz    probe slices, and the trained network's outputs for them
+    ├── checkpoint/              if it was included: the trained weights, for fine-tuning
     └── MODEL_CARD.md
 
 Opening a bundle checks the SHA-256 of every file that the manifest lists. A file may be a link, as
@@ -35,6 +36,8 @@ from wmh_runtime.tta import Views
 MANIFEST_NAME = "manifest.json"
 REFERENCE_OUTPUTS_NAME = "reference_outputs.npz"
 CARD_NAME = "MODEL_CARD.md"
+CHECKPOINT_FOLDER = "checkpoint"
+DEFAULT_BUNDLE = "base"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Bundle:
         return self.folder / file.path
 
 
-def load_bundle(name_or_folder: str | Path) -> Bundle:
+def load_bundle(name_or_folder: str | Path = DEFAULT_BUNDLE) -> Bundle:
     """Open a bundle by its folder, or by the name of a bundle that comes with the program.
 
     All files but the engines are verified. An engine is verified when it is used.

@@ -169,6 +169,9 @@ class Manifest(StrictModel):
     reference_outputs: File = Field(
         description="probe slices, and the trained network's outputs for them"
     )
+    checkpoint: list[File] = Field(
+        default=[], description="the trained weights and their metadata, for fine-tuning"
+    )
     engines: list[Engine] = Field(default=[], description="built by wmh-export engines")
     quantization: Quantization | None = Field(default=None, description="of the INT8 graphs")
     skipped_precisions: list[str] = Field(
@@ -180,6 +183,9 @@ class Manifest(StrictModel):
     )
     library_versions: dict[str, str] = Field(description="of the libraries that made the bundle")
     license: str
+    attributions: list[str] = Field(
+        default=[], description="sources and licenses of the data that the model was made from"
+    )
     intended_use: str = INTENDED_USE
     warning: str = Field(default="", description="a warning that every result shows")
 
@@ -257,7 +263,13 @@ class Manifest(StrictModel):
     @property
     def files(self) -> tuple[File, ...]:
         """All files that the manifest lists."""
-        return (*self.graphs, *self.weights, self.reference_outputs, *self.engines)
+        return (
+            *self.graphs,
+            *self.weights,
+            self.reference_outputs,
+            *self.checkpoint,
+            *self.engines,
+        )
 
     @property
     def model_id(self) -> str:

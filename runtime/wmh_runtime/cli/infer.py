@@ -13,14 +13,15 @@ import typer
 from rich.progress import Progress as Bar
 
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
-from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.bundle import DEFAULT_BUNDLE, load_bundle
+from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
 from wmh_runtime.cohort.job import Outcome, Progress
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
-from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.sidecar import Sidecar
@@ -36,11 +37,12 @@ def infer(
     source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
     bundle: Annotated[
-        str | None,
+        str,
         typer.Option(
-            metavar="FOLDER|demo", help="Required. The model: a folder from wmh-export, or demo."
+            metavar="FOLDER|NAME",
+            help="The model: a folder from wmh-export, or the name of a model of this package.",
         ),
-    ] = None,
+    ] = DEFAULT_BUNDLE,
     pattern: Annotated[
         str | None,
         typer.Option(
@@ -113,9 +115,6 @@ def infer(
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed or were not begun, 2 nothing could be done, 130 interrupted.
     """
-    if bundle is None:  # typer's own message would not mention the demo
-        advice = "Give a folder from wmh-export, or: --bundle demo."
-        raise InputError("is missing: it says which model to use", advice, about="bundle")
     options = InferenceOptions(
         tta=parse_tta(tta),
         precision=parse_precision(precision),
@@ -127,7 +126,7 @@ def infer(
         min_lesion_mm3=min_lesion_mm3,
     )
     opened = load_bundle(bundle)
-    with _Display(opened.manifest.warnings) as display:
+    with _Display(opened.manifest) as display:
         outcome = segment_folder(
             source,
             out,
@@ -145,9 +144,10 @@ def infer(
 class _Display(Progress):
     """Prints each scan when it is done, above a progress bar."""
 
-    def __init__(self, warnings: Sequence[str]) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.total = 0  # scans, and folders that cannot be read
-        self._warnings = warnings  # of the model
+        self._model = f"model {manifest.name}, id {manifest.model_id}"
+        self._warnings = manifest.warnings  # of the model
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -170,6 +170,7 @@ class _Display(Progress):
         if unnamed := sum(case.contrast is None for case in found.scans):
             names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
             console.print_line(f"{names}: taken as FLAIR; of another contrast, masks are wrong")
+        console.print_line(self._model)
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))
@@ -218,7 +219,7 @@ class _Display(Progress):
     def _print_result(self, name: str, sidecars: Sequence[Sidecar]) -> None:
         volumes = ", ".join(
             f"{sidecar.settings.output.name.upper()} {sidecar.volume_ml:.2f} mL"
-            f" in {count_noun(sidecar.lesion_count, 'lesion')}"
+            f" in {count_noun(sidecar.lesion_count, 'lesion')}{_of_brain(sidecar)}"
             for sidecar in sidecars
         )
         console.print_line(f"{name}: {volumes}")
@@ -229,6 +230,11 @@ class _Display(Progress):
     def _advance(self) -> None:
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
+
+
+def _of_brain(sidecar: Sidecar) -> str:
+    share = sidecar.percent_of_brain
+    return "" if share is None else f", {share:.2f} % of the brain"
 
 
 def _conclude(outcome: Outcome, total: int, out: Path) -> None:

@@ -21,7 +21,7 @@ _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may rea
 class Lesions:
     """The lesions of one scan, largest first."""
 
-    labels: NDArray[np.uint32]  # (x, y, z), the number of the lesion from 1, 0 outside
+    labels: NDArray[np.unsignedinteger]  # (x, y, z), the number of the lesion from 1, 0 outside
     volumes_mm3: NDArray[np.float64]  # (n,)
     centers_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centers of mass
 
@@ -67,7 +67,7 @@ def find_lesions(
         kept &= 2 * np.bincount(components[brain], minlength=len(voxels) + 1)[1:] >= voxels
     kept_labels = np.flatnonzero(kept)
     order = kept_labels[np.argsort(-voxels[kept_labels].astype(np.int64), kind="stable")]
-    new_labels = np.zeros(len(voxels) + 1, np.uint32)
+    new_labels = np.zeros(len(voxels) + 1, np.min_scalar_type(len(order)))
     new_labels[order + 1] = np.arange(1, len(order) + 1)
     return Lesions(
         labels=new_labels[components],

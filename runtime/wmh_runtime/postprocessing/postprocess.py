@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
 from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
-from wmh_runtime.postprocessing.regions import BRAIN, Burden, find_regions, measure_burden
+from wmh_runtime.postprocessing.regions import (
+    BRAIN,
+    REGION_THRESHOLD,
+    Burden,
+    measure_burden,
+    within_brain,
+)
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan
 from wmh_runtime.types import Floats, Mask, Prediction
 
@@ -72,15 +78,15 @@ def postprocess(
         regions: names of the other outputs.
     """
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
-
-    def on_grid(k: int) -> Floats:  # (x, y, z)
-        return preprocessed.geometry.to_scan(prediction.probability[:, k])
-
-    region_masks = find_regions(
-        {name: on_grid(k) for k, name in enumerate(regions, start=len(outputs))}
+    probabilities, geometry = prediction.probability, preprocessed.geometry
+    region_masks = within_brain(
+        {
+            name: geometry.to_scan_mask(probabilities[:, k], REGION_THRESHOLD)
+            for k, name in enumerate(regions, start=len(outputs))
+        }
     )
     for k, output in enumerate(outputs):
-        probability = on_grid(k)
+        probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
         lesions = find_lesions(
             probability,
             threshold=output.threshold,

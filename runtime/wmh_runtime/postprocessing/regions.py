@@ -50,19 +50,16 @@ class Burden:
     location_of_lesions: Sequence[str] = ()  # of each lesion, largest first
 
 
-def find_regions(probabilities: Mapping[str, Floats]) -> dict[str, Mask]:
-    """Return the mask of each region, (x, y, z).
-
-    The brain is one piece: the largest. Other regions lie in it.
+def within_brain(masks: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Keep the largest piece of the brain, and of the other regions what lies in it.
 
     Args:
-        probabilities: of each region, (x, y, z) in [0, 1].
+        masks: of each region, (x, y, z).
     """
-    masks = {name: values >= REGION_THRESHOLD for name, values in probabilities.items()}
-    if BRAIN in masks:
-        brain = cc3d.largest_k(masks[BRAIN], k=1, connectivity=6) > 0
-        masks = {name: mask & brain for name, mask in masks.items()} | {BRAIN: brain}
-    return masks
+    if BRAIN not in masks:
+        return dict(masks)
+    brain = cc3d.largest_k(masks[BRAIN], k=1, connectivity=6) > 0
+    return {name: mask & brain for name, mask in masks.items()} | {BRAIN: brain}
 
 
 def measure_burden(
@@ -78,7 +75,7 @@ def measure_burden(
     if not all(name in regions for name in _NEEDED) or not regions[BRAIN].any():
         return Burden()
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    location = _locate(lesions.mask.astype(np.bool_), regions, spacing_mm)
+    location = locate(lesions.mask.astype(np.bool_), regions, spacing_mm)
     labels = lesions.labels[location > 0]
     by_lesion = np.zeros((lesions.count + 1, len(LOCATIONS) + 1), np.int64)
     np.add.at(by_lesion, (labels, location[location > 0]), 1)
@@ -94,10 +91,16 @@ def measure_burden(
     )
 
 
-def _locate(
+def locate(
     mask: Mask, regions: Mapping[str, Mask], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.uint8]:
-    """Return the location of each voxel of a mask, from 1; 0 outside the mask."""
+    """Return the location of each voxel of a mask: its index in `LOCATIONS`, from 1; 0 outside.
+
+    Args:
+        mask: (x, y, z).
+        regions: on the same grid; brain, ventricles, cortex and posterior are needed.
+        spacing_mm: of the voxels.
+    """
     location = np.zeros(mask.shape, np.uint8)
     if not mask.any():
         return location

@@ -88,6 +88,22 @@ class SliceGeometry:
         stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
         return np.ascontiguousarray(self.reorientation.undo(stack))
 
+    def to_scan_mask(self, probabilities: Floats, threshold: float) -> Mask:
+        """Resample probabilities to the grid of the scan, and apply a threshold.
+
+        This is faster than to reorder probabilities.
+
+        Args:
+            probabilities: (n, S, S), in [0, 1].
+            threshold: above 0; a voxel at the threshold is in the mask.
+
+        Returns:
+            bool (x, y, z).
+        """
+        stack = np.zeros(self.stack_shape, np.bool_)
+        stack[self.head_slices] = self.resampler.undo(probabilities) >= threshold
+        return np.ascontiguousarray(self.reorientation.undo(stack))
+
 
 @dataclass(frozen=True)
 class PreprocessedScan:

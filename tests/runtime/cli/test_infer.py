@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.toys import write_head, write_toy_bundle
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
@@ -529,11 +530,15 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
 
 
-def test_a_missing_bundle_is_reported_in_one_line_that_names_the_demo(tmp_path, run_command):
-    status, _, errors = run_command(main, tmp_path / "scans", tmp_path / "out")
-    assert status == 2
-    assert errors.count("\n") == 1
-    assert "--bundle demo" in errors
+def test_without_a_bundle_the_model_of_this_package_is_used(tmp_path, run_command):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", "--tta", "none")
+    assert status == 0, errors
+    manifest = load_bundle("base").manifest
+    assert f"model base, id {manifest.model_id}\n" in said
+    (row,) = rows_of(tmp_path / "out")
+    assert row["bundle"] == "base"
+    assert float(row["brain_ml"]) > 0
 
 
 def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.postprocessing.lesions import find_lesions
-from wmh_runtime.postprocessing.regions import find_regions, measure_burden
+from wmh_runtime.postprocessing.regions import measure_burden, within_brain
 
 SPACING_MM = (2.0, 1.0, 1.0)
 VOXEL_ML = 0.002
@@ -82,11 +82,12 @@ def test_without_a_region_locations_are_not_known(missing):
 
 
 def test_regions_are_those_of_the_largest_piece_of_brain():
-    probabilities = {
-        "brain": 0.5 * row(slice(0, 20), slice(30, 34)).astype(np.float32),
-        "ventricles": 0.9 * row(slice(0, 2), slice(30, 31)).astype(np.float32),
-    }
-    masks = find_regions(probabilities)
+    masks = within_brain(
+        {
+            "brain": row(slice(0, 20), slice(30, 34)),
+            "ventricles": row(slice(0, 2), slice(30, 31)),
+        }
+    )
     np.testing.assert_array_equal(masks["brain"], row(slice(0, 20)))
     np.testing.assert_array_equal(masks["ventricles"], row(slice(0, 2)))
 

@@ -37,6 +37,7 @@ class TrainingInputs:
     split: Split
     identity: str  # see CheckpointMetadata
     scan_keys: dict[str, str]  # see CheckpointMetadata
+    initial_weights: str = "random"  # what the training started from
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class CheckpointWriter(LoopListener):
                 trained_parameters=counts.trained,
                 training_slices=len(self.training.with_lesion),
                 details={
-                    "initial_weights": self._initial_weights(),
+                    "initial_weights": self.inputs.initial_weights,
                     "training_loss": round(report.losses["total"], 4),
                     "minutes": round(report.seconds / 60, 1),
                     "cpu_architecture": platform.machine(),
@@ -78,9 +79,6 @@ class CheckpointWriter(LoopListener):
             ),
         )
         save_checkpoint(self.out, self.network, metadata)
-
-    def _initial_weights(self) -> str:
-        return self.pretrained.identity.name if self.pretrained is not None else "random"
 
     def _required_weights(self) -> PretrainedIdentity | None:
         """Return the pretrained weights that the checkpoint needs; None if it has all weights."""

@@ -23,7 +23,13 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
-from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
+from wmh_train.checkpoint import (
+    CheckpointMetadata,
+    InitialWeights,
+    has_checkpoint,
+    load_metadata,
+    save_metadata,
+)
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
@@ -82,6 +88,7 @@ def fit(
     listener: FitListener,
     *,
     cache: Path | None = None,
+    initial: InitialWeights | None = None,
     save_every_s: float = _SAVE_EVERY_S,
 ) -> CheckpointMetadata:
     """Train a network and write its checkpoint. An interrupted training is resumed.
@@ -93,6 +100,7 @@ def fit(
         pretrained: weights of the encoder; required if it is frozen.
         listener: receives the progress.
         cache: folder of preprocessed slices; None: a folder in `out`.
+        initial: weights of another training to start from; None: random ones.
         save_every_s: seconds between two saves of the state. It is also saved after each epoch.
 
     Returns:
@@ -110,7 +118,7 @@ def fit(
             about=recipe.name,
         )
     keys = _scan_keys(recipe, data)
-    identity = _identity(recipe, data.split, pretrained, keys)
+    identity = _identity(recipe, data.split, pretrained, keys, initial)
     resume_file = ResumeFile(out, save_every_s)
     if _is_finished(out, identity, recipe, data.split, keys):
         resume_file.remove()
@@ -127,9 +135,12 @@ def fit(
 
     torch.manual_seed(recipe.schedule.seed)
     network = build_network(recipe, pretrained)
+    if initial is not None:
+        initial.load_into(network)
     loop = TrainingLoop(network, recipe, training, validation, accelerator)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
-    inputs = TrainingInputs(data.name, data.split, identity, keys)
+    start = _initial_name(initial, pretrained)
+    inputs = TrainingInputs(data.name, data.split, identity, keys, start)
     checkpoint_writer = CheckpointWriter(out, network, recipe, pretrained, inputs, training)
     if accelerator.is_main_process:
         for warning in _validation_warnings(training, validation):
@@ -161,7 +172,11 @@ def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
 
 
 def _identity(
-    recipe: Recipe, split: Split, pretrained: PretrainedWeights | None, keys: dict[str, str]
+    recipe: Recipe,
+    split: Split,
+    pretrained: PretrainedWeights | None,
+    keys: dict[str, str],
+    initial: InitialWeights | None = None,
 ) -> str:
     """Return a hash of all inputs of a training, without default values."""
     parts = (
@@ -169,8 +184,15 @@ def _identity(
         json_without_defaults(split),
         pretrained.identity.sha256 if pretrained is not None else "",
         *(f"{name} {key}" for name, key in sorted(keys.items())),
+        *([initial.identity.sha256] if initial is not None else []),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _initial_name(initial: InitialWeights | None, pretrained: PretrainedWeights | None) -> str:
+    """Say what weights a training starts from."""
+    identities = [one.identity.name for one in (initial, pretrained) if one is not None]
+    return identities[0] if identities else "random"
 
 
 def _is_finished(
@@ -202,7 +224,7 @@ def _describe_difference(
         return "its scans or their split are different"
     if metadata.scan_keys != keys:
         return "the content of a scan or mask has changed"
-    return "its pretrained weights are different"
+    return "its pretrained or initial weights are different"
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

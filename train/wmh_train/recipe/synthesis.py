@@ -66,7 +66,7 @@ class LesionSettings(StrictModel):
 class SignalSettings(StrictModel):
     """Signals of the tissues in FLAIR, and structures that are bright but no lesion."""
 
-    cortex: Interval = Field(default=(1.02, 1.36), description="brighter than white matter")
+    cortex: Interval = Field(default=(1.02, 1.27), description="brighter than white matter")
     fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
     fat: Interval = Field(
         default=(1.0, 4.0), description="without fat suppression, evenly in log scale"

@@ -1,0 +1,218 @@
+"""Check a bundle on annotated scans: accuracy, invariance, thickness, regions and speed.
+
+Its results say whether the bundled model is fit to be shipped. Scans come from a table as for
+`wmh-train`, with the columns `name`, `site`, `flair`, `wmh` and, where there are masks, regions.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.evaluation.metrics import compare_masks
+from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.volume import Scan, scan_from_array
+from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.postprocessing.postprocess import Segmentation
+from wmh_runtime.postprocessing.regions import BRAIN, locate
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.types import Floats
+from wmh_train.data.annotated import AnnotatedScan
+
+Voxels = NDArray[Any]
+
+_OUTPUT = "wmh"
+_THICKNESSES_MM = (3.0, 5.0, 7.0)
+_MAX_ISOTROPIC_MM = 1.5  # only such scans are resliced
+_PADDING = 12  # voxels
+
+
+class ScanScore(StrictModel):
+    """The score of one scan."""
+
+    name: str
+    site: str
+    volume_ml: float
+    reference_ml: float
+    dice: float
+    h95_mm: float | None
+    lesion_recall: float
+    lesion_precision: float
+    lesion_f1: float
+    region_dice: dict[str, float]
+    by_thickness: dict[str, float]
+    invariance: dict[str, float]
+    warnings: list[str]
+
+
+class RegionScore(StrictModel):
+    """The score of the regions on one head with masks of all regions."""
+
+    name: str
+    brain_error_percent: float
+    same_location_percent: float | None
+
+
+class ModelChecks(StrictModel):
+    """All scores of a bundle."""
+
+    bundle: str
+    model_id: str
+    tta: str
+    scans: list[ScanScore]
+    regions: list[RegionScore]
+    seconds_of_one_scan: float | None
+
+
+def check_scans(
+    bundle: Bundle,
+    scans: Sequence[AnnotatedScan],
+    regions: Sequence[str],
+    on_scan: Callable[[], None],
+) -> list[ScanScore]:
+    """Score the masks of annotated scans, of the same scans changed, and resliced.
+
+    Args:
+        bundle: with an output `wmh`.
+        scans: FLAIR scans with reference masks.
+        regions: of the bundle; scans may have masks of them.
+        on_scan: called after each scan.
+    """
+    scores = []
+    with Segmenter.from_bundle(bundle, InferenceOptions()) as segmenter:
+        for annotated in scans:
+            (scan,), (reference,) = annotated.load()
+            result = segmenter.segment(scan)
+            metrics = compare_masks(result[_OUTPUT].mask, reference, scan.affine)
+            known = zip(regions, annotated.regions, annotated.load_regions(scan), strict=True)
+            scores.append(
+                ScanScore(
+                    name=annotated.name,
+                    site=annotated.site,
+                    volume_ml=result[_OUTPUT].volume_ml,
+                    reference_ml=reference.lesion.sum() * scan.voxel_volume_mm3 / 1000,
+                    dice=metrics.dice,
+                    h95_mm=metrics.h95_mm if np.isfinite(metrics.h95_mm) else None,
+                    lesion_recall=metrics.lesion_recall,
+                    lesion_precision=metrics.lesion_precision,
+                    lesion_f1=metrics.lesion_f1,
+                    region_dice={
+                        name: dice_of_masks(result.regions[name], mask.lesion)
+                        for name, path, mask in known
+                        if path is not None
+                    },
+                    by_thickness=dict(_resliced(segmenter, scan, reference)),
+                    invariance=dict(_changed(segmenter, scan, result)),
+                    warnings=list(result.warnings),
+                )
+            )
+            on_scan()
+    return scores
+
+
+def check_regions(
+    bundle: Bundle,
+    heads: Sequence[AnnotatedScan],
+    regions: Sequence[str],
+    on_scan: Callable[[], None],
+) -> list[RegionScore]:
+    """Compare brain volume, and the locations of the reference's lesions, with true regions.
+
+    Args:
+        bundle: with regions.
+        heads: with masks of all regions.
+        regions: of the bundle.
+        on_scan: called after each head.
+    """
+    scores = []
+    with Segmenter.from_bundle(bundle, InferenceOptions(tta="none")) as segmenter:
+        for head in heads:
+            (scan,), (reference,) = head.load()
+            true = dict(
+                zip(regions, [mask.lesion for mask in head.load_regions(scan)], strict=True)
+            )
+            found = segmenter.segment(scan).regions
+            lesions = reference.lesion
+            places = [locate(lesions, masks, scan.spacing_mm)[lesions] for masks in (true, found)]
+            true_voxels = np.count_nonzero(true[BRAIN])
+            scores.append(
+                RegionScore(
+                    name=head.name,
+                    brain_error_percent=100 * (found[BRAIN].sum() / max(1, true_voxels) - 1),
+                    same_location_percent=100 * float(np.mean(places[0] == places[1]))
+                    if lesions.any()
+                    else None,
+                )
+            )
+            on_scan()
+    return scores
+
+
+def time_one_scan(scan: Path, bundle: Bundle, precision: str) -> float:
+    """Return the seconds of `wmh-infer` for one scan, from its start to its end; two cores."""
+    program = "from wmh_runtime.cli.launcher import infer; infer()"
+    seconds = []
+    for _ in range(2):  # the first run fills the caches
+        with tempfile.TemporaryDirectory() as out:
+            options = ("--bundle", bundle.folder, "--precision", precision, "--threads", "2")
+            command = [sys.executable, "-c", program, scan, out, *options, "--pattern", scan.name]
+            began = time.perf_counter()
+            subprocess.run([str(part) for part in command], check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+    return seconds[-1]
+
+
+def _changed(segmenter: Segmenter, scan: Scan, result: Segmentation) -> Iterator[tuple[str, float]]:
+    """Yield the Dice of the mask of a changed scan with that of the scan itself."""
+    voxels, affine, mask = scan.voxels, scan.affine, result[_OUTPUT].mask
+
+    def dice_of(changed: Floats, affine: Affine, undo: Callable[[Voxels], Voxels]) -> float:
+        segmented = segmenter.segment(scan_from_array(changed, affine))
+        return dice_of_masks(undo(segmented[_OUTPUT].mask), mask)
+
+    top = float(np.percentile(voxels, 99))
+    yield "scaled", dice_of(3.7 * voxels, affine, lambda found: found)
+    yield "shifted", dice_of(voxels + np.float32(0.3 * top), affine, lambda found: found)
+    yield "mirrored", dice_of(voxels[::-1], affine, lambda found: found[::-1])
+    swap = np.eye(4)[[1, 0, 2, 3]]
+    yield "reoriented", dice_of(voxels.swapaxes(0, 1), affine @ swap, lambda m: m.swapaxes(0, 1))
+    offset = np.eye(4)
+    offset[:2, 3] = -_PADDING
+    widths = ((_PADDING, _PADDING), (_PADDING, _PADDING), (0, 0))
+    inside = np.s_[_PADDING:-_PADDING, _PADDING:-_PADDING]
+    yield "padded", dice_of(np.pad(voxels, widths), affine @ offset, lambda found: found[inside])
+
+
+def _resliced(
+    segmenter: Segmenter, scan: Scan, reference: Reference
+) -> Iterator[tuple[str, float]]:
+    """Yield the Dice of an isotropic scan after averaging to thicker slices along z."""
+    thickness_mm = scan.spacing_mm[2]
+    if max(scan.spacing_mm) > _MAX_ISOTROPIC_MM:
+        return
+    for mm in _THICKNESSES_MM:
+        count = round(mm / thickness_mm)
+        slabs = scan.shape[2] // count
+        affine = scan.affine @ np.diag([1.0, 1.0, count, 1.0])
+        affine[:3, 3] += (count - 1) / 2 * scan.affine[:3, 2]
+
+        def averaged(volume: Floats, count: int = count, slabs: int = slabs) -> Floats:
+            parts = volume[:, :, : slabs * count].reshape(*volume.shape[:2], slabs, count)
+            mean: Floats = parts.mean(axis=3, dtype=np.float32)
+            return mean
+
+        result = segmenter.segment(scan_from_array(averaged(scan.voxels), affine))
+        true = averaged(reference.lesion.astype(np.float32)) >= 0.5
+        yield f"{mm:g} mm", dice_of_masks(result[_OUTPUT].mask, true)
