@@ -79,7 +79,7 @@ class World:
             ),
             "read_scan": self.read,
             "preprocess": self.preprocess,
-            "postprocess": lambda prediction, preprocessed, _: (preprocessed.scan, prediction),
+            "postprocess": lambda prediction, preprocessed, *_: (preprocessed.scan, prediction),
             "write_results": self.write,
         }.items():
             patch.setattr(runner_module, name, fake)
