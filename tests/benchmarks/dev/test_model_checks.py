@@ -38,10 +38,10 @@ class Threshold:
 
 
 def test_slices_are_averaged_to_thicker_ones_at_their_centers():
-    # Along z, 1 mm each: three slabs of 3 mm; in the second, two of three voxels are lesion.
-    values = np.array([0, 0, 0, 3, 3, 0, 0, 0, 0, 9], np.float32)
+    # Along z, 1 mm each: slabs of 3 mm; of the second one, two of three voxels are lesion.
+    values = np.array([0, 0, 0, 3, 3, 0, *[0] * 14], np.float32)
     texture = 0.01 * np.arange(12, dtype=np.float32)[:, None, None]  # a mask has whole values
-    voxels = np.broadcast_to(values, (12, 12, 10)) + texture
+    voxels = np.broadcast_to(values, (12, 12, 20)) + texture
     reference = Reference(voxels >= 2, np.zeros(voxels.shape, bool))
     segmenter = Threshold()
     scores = dict(_resliced(segmenter, as_scan(voxels, np.eye(4)), reference))

@@ -1,4 +1,4 @@
-"""The demo bundle on real scans: it need not be right on them, but everything must hold."""
+"""The model of this package on real scans."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,15 @@ from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.inference.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
 def results(test_data, tmp_path_factory):
     """The seven FLAIRs, once, in one view: an eighth of the time, and it need not be right."""
     out = tmp_path_factory.mktemp("results")
-    bundle = load_bundle("demo")
+    bundle = load_bundle()
     found = discover(test_data / "open-ms", out)
     job = Job(found.scans, out, bundle, bundle.manifest.outputs, save_probability=True)
     with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
@@ -57,3 +59,22 @@ def test_no_slice_that_was_skipped_holds_lesion(test_data, results):
         skipped = ~probability.any(axis=(0, 1))
         assert skipped.any()
         assert not lesions[:, :, skipped].any()
+
+
+def test_t1_under_a_neutral_name_is_doubted_and_flair_is_not(test_data):
+    with Segmenter.from_bundle(load_bundle(), InferenceOptions(tta="none")) as segmenter:
+        for subject in ("sub-T01", "sub-T05", "sub-T08"):
+            is_doubted = {}
+            for contrast in ("T1w", "FLAIR"):
+                path = test_data / "ms3seg" / subject / f"{subject}_{contrast}.nii.gz"
+                warnings = segmenter.segment(path).warnings
+                is_doubted[contrast] = any("as in T1" in warning for warning in warnings)
+            assert is_doubted == {"T1w": True, "FLAIR": False}
+
+
+def test_the_brain_and_the_locations_of_lesions_are_known(results):
+    for path in results.rglob("*_mask.json"):
+        record = json.loads(path.read_text())
+        assert 850 < record["regions_ml"]["brain"] < 1500
+        located = sum(found["volume_ml"] for found in record["locations"].values())
+        assert located == pytest.approx(record["volume_ml"], abs=1e-3)

@@ -52,34 +52,33 @@ def test_a_quarter_of_the_volume_may_lie_near_the_surface():
     assert warning.startswith("33% of the wmh volume")
 
 
-def warnings_of_regions(cortex=120.0, brain_voxels=1000):
-    """White matter 100, cortex around it, fluid 20; a voxel has 1 mL."""
-    voxels = np.full((20, 20, 20), 20, np.float32)
-    white, shell = np.zeros(voxels.shape, bool), np.zeros(voxels.shape, bool)
-    white[5:13, 5:15, 5:15] = True
-    shell[13:15, 5:15, 5:15] = True
-    voxels[white], voxels[shell] = 100, cortex
-    brain = np.zeros(voxels.shape, bool)
-    brain.ravel()[:brain_voxels] = True
-    regions = {"brain": brain, "white": white, "cortex": shell}
-    scan = as_scan(voxels, np.diag([10.0, 10.0, 10.0, 1.0]))
-    return region_warnings(scan, np.ones(voxels.shape, bool), regions)
+def warnings_of_brain(surface, radius_mm=60.0):
+    """A ball with intensity 100 in its middle and another one within 6 mm of its surface."""
+    grid = np.indices((100, 100, 80)).T * (2, 2, 2.5) - (100, 100, 100)
+    distance_mm = np.linalg.norm(grid, axis=-1).T
+    brain = distance_mm <= radius_mm
+    voxels = np.full(brain.shape, 20, np.float32)  # fluid around it
+    voxels[brain] = 100
+    voxels[brain & (distance_mm > radius_mm - 6)] = surface
+    scan = as_scan(voxels, np.diag([2.0, 2.0, 2.5, 1.0]))
+    return region_warnings(scan, np.ones(voxels.shape, bool), {"brain": brain})
 
 
-def test_a_cortex_that_is_as_bright_as_in_flair_is_plausible():
-    assert warnings_of_regions(cortex=120.0) == []
-    assert warnings_of_regions(cortex=93.0) == []
+@pytest.mark.parametrize("surface", [120, 98])
+def test_a_brain_whose_surface_is_as_bright_as_in_flair_is_plausible(surface):
+    assert warnings_of_brain(surface) == []
 
 
-def test_a_dark_cortex_as_in_t1_is_doubtful():
-    (warning,) = warnings_of_regions(cortex=76.0)  # (76 − 20) / (100 − 20) = 0.7
-    assert warning.startswith("the cortex is darker than white matter (by 30%), as in T1")
+def test_a_brain_with_a_dark_surface_as_in_t1_is_doubtful():
+    (warning,) = warnings_of_brain(surface=76)  # (76 − 20) / (100 − 20) = 0.7
+    assert warning.startswith("the surface of the brain is darker than its middle (0.70 of it)")
 
 
-@pytest.mark.parametrize("millilitres", [400, 2500])
-def test_a_brain_of_impossible_size_is_doubtful(millilitres):
-    (warning,) = warnings_of_regions(brain_voxels=millilitres)
-    assert warning.startswith(f"the brain measures {millilitres} mL, expected 500 to 2200")
+@pytest.mark.parametrize(("radius_mm", "millilitres"), [(45, "38"), (90, "30")])
+def test_a_brain_of_impossible_size_is_doubtful(radius_mm, millilitres):
+    (warning,) = warnings_of_brain(120, radius_mm)
+    assert warning.startswith(f"the brain measures {millilitres}")
+    assert "expected 500 to 2200" in warning
 
 
 def test_without_regions_nothing_is_said():
