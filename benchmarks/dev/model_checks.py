@@ -132,13 +132,16 @@ def check_regions(
 
     Args:
         bundle: with regions.
-        heads: with masks of all regions.
+        heads: those without masks of all regions are left out.
         regions: of the bundle.
         on_scan: called after each head.
     """
     scores = []
     with Segmenter.from_bundle(bundle, InferenceOptions(tta="none")) as segmenter:
         for head in heads:
+            on_scan()
+            if None in head.regions:
+                continue
             (scan,), (reference,) = head.load()
             true = dict(
                 zip(regions, [mask.lesion for mask in head.load_regions(scan)], strict=True)
@@ -156,7 +159,6 @@ def check_regions(
                     else None,
                 )
             )
-            on_scan()
     return scores
 
 
