@@ -36,7 +36,7 @@ def draw_demo(folder: Path) -> None:
     """Segment and evaluate the three heads of `make demo`; keep two of the pictures."""
     scans, results, report = folder / "scans", folder / "results", folder / "report"
     run(BIN / "wmh-phantom", scans, "--subjects", 3, "--seed", 7)
-    run(BIN / "wmh-infer", scans, results, "--bundle", "demo", "--backend", "onnxruntime")
+    run(BIN / "wmh-infer", scans, results, "--backend", "onnxruntime")
     references = scans / "derivatives" / "reference"
     run(BIN / "wmh-eval", results, references, "--out", report, "--scans", scans)
     shutil.copy(results / "sub-7001_label-WMH_qc.png", PICTURES / "demo-qc.png")
