@@ -157,8 +157,8 @@ def model_checks(
             bundle=opened.manifest.name,
             model_id=opened.manifest.model_id,
             tta="full",
-            scans=check_scans(opened, annotated, regions, lambda: bar.advance(task)),
-            regions=check_regions(opened, made, regions, lambda: bar.advance(task)),
+            scans=check_scans(opened, annotated, lambda: bar.advance(task)),
+            regions=check_regions(opened, made, lambda: bar.advance(task)),
             seconds_of_one_scan=seconds,
         )
     for one in checked.scans:

@@ -79,18 +79,16 @@ class ModelChecks(StrictModel):
 def check_scans(
     bundle: Bundle,
     scans: Sequence[AnnotatedScan],
-    regions: Sequence[str],
     on_scan: Callable[[], None],
 ) -> list[ScanScore]:
     """Score the masks of annotated scans, of the same scans changed, and resliced.
 
     Args:
         bundle: with an output `wmh`.
-        scans: FLAIR scans with reference masks.
-        regions: of the bundle; scans may have masks of them.
+        scans: FLAIR scans with reference masks; they may have masks of the bundle's regions.
         on_scan: called after each scan.
     """
-    scores = []
+    regions, scores = bundle.manifest.regions, []
     with Segmenter.from_bundle(bundle, InferenceOptions()) as segmenter:
         for annotated in scans:
             (scan,), (reference,) = annotated.load()
@@ -125,7 +123,6 @@ def check_scans(
 def check_regions(
     bundle: Bundle,
     heads: Sequence[AnnotatedScan],
-    regions: Sequence[str],
     on_scan: Callable[[], None],
 ) -> list[RegionScore]:
     """Compare brain volume, and the locations of the reference's lesions, with true regions.
@@ -133,10 +130,9 @@ def check_regions(
     Args:
         bundle: with regions.
         heads: those without masks of all regions are left out.
-        regions: of the bundle.
         on_scan: called after each head.
     """
-    scores = []
+    regions, scores = bundle.manifest.regions, []
     with Segmenter.from_bundle(bundle, InferenceOptions(tta="none")) as segmenter:
         for head in heads:
             on_scan()

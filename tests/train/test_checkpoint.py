@@ -10,11 +10,11 @@ from wmh_train.checkpoint import (
     load_metadata,
     load_network,
     pretrained_file,
-    read_initial_weights,
     save_checkpoint,
     stored_tensors,
     weights_path,
 )
+from wmh_train.initial_weights import read_initial_weights
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained

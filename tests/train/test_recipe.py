@@ -72,3 +72,9 @@ def test_a_printed_recipe_is_complete_and_loads_as_the_same_recipe(tmp_path, nam
     assert load_recipe(path) == recipe
     assert "warmup_epochs = " in text
     assert "# slices per optimizer step" in text
+
+
+def test_the_recipe_for_fine_tuning_has_the_network_of_base():
+    base, fine_tune = load_recipe("base"), load_recipe("fine-tune")
+    for part in ("network", "preprocessing", "channels", "targets"):
+        assert getattr(fine_tune, part) == getattr(base, part)

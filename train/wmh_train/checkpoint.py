@@ -13,7 +13,6 @@ atomic step.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, load_bundle
 from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
@@ -232,7 +230,7 @@ def load_network(
     """
     network = _build_network(folder, metadata, pretrained)
     path = weights_path(folder, metadata)
-    tensors = _read_tensors(path, metadata)
+    tensors = read_tensors(folder, metadata)
     expected = trained_tensors(network).keys()
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
@@ -245,64 +243,13 @@ def load_network(
     return network.eval()
 
 
-@dataclass(frozen=True)
-class InitialWeights:
-    """The weights of another training, to start from."""
-
-    identity: PretrainedIdentity
-    tensors: dict[str, Tensor]
-
-    def load_into(self, network: WmhNetwork) -> None:
-        """Replace the weights of a new network.
-
-        Raises:
-            RecipeError: the network has other layers.
-        """
-        expected = trained_tensors(network)
-        differing = sorted(
-            name
-            for name in expected.keys() | self.tensors.keys()
-            if name not in expected
-            or name not in self.tensors
-            or expected[name].shape != self.tensors[name].shape
-        )
-        if differing:
-            raise RecipeError(
-                f"has other layers than the recipe ({len(differing)} differ, such as"
-                f" {differing[0]})",
-                "Use the network, channels, outputs and regions of its recipe.",
-                about=self.identity.name,
-            )
-        network.load_state_dict(self.tensors, strict=False)
-
-
-def read_initial_weights(name_or_folder: str | Path) -> InitialWeights:
-    """Read the weights of a checkpoint, or those that a bundle holds for fine-tuning.
-
-    Args:
-        name_or_folder: a checkpoint, a bundle, or the name of a bundle that comes with the program.
+def read_tensors(folder: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
+    """Read the stored weights of a checkpoint, by name.
 
     Raises:
-        RecipeError: there are no weights, or they are damaged.
-        BundleError: the bundle is damaged.
+        RecipeError: they are missing, damaged, or do not match the metadata.
     """
-    folder = Path(name_or_folder)
-    if not has_checkpoint(folder):
-        bundle = load_bundle(name_or_folder)
-        folder = bundle.folder / CHECKPOINT_FOLDER
-        if not bundle.manifest.checkpoint:
-            raise RecipeError(
-                "holds no weights to train from",
-                "Give a checkpoint, or export the bundle again with its checkpoint.",
-                about=name_or_folder,
-            )
-    metadata = load_metadata(folder)
-    tensors = _read_tensors(weights_path(folder, metadata), metadata)
-    identity = PretrainedIdentity(name=str(name_or_folder), sha256=metadata.weights_sha256)
-    return InitialWeights(identity, tensors)
-
-
-def _read_tensors(path: Path, metadata: CheckpointMetadata) -> dict[str, Tensor]:
+    path = weights_path(folder, metadata)
     try:
         sha256, tensors = sha256_file(path), load_file(path)
     except (OSError, SafetensorError) as error:

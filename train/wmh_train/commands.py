@@ -19,7 +19,6 @@ from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
 from wmh_train.checkpoint import (
     CheckpointMetadata,
     load_metadata,
-    read_initial_weights,
     weights_path,
 )
 from wmh_train.cost import Footprint, estimate_footprint
@@ -28,6 +27,7 @@ from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.data.annotated import Dataset
 from wmh_train.data.layouts import find_datasets
 from wmh_train.data.split import split_scans
+from wmh_train.initial_weights import read_initial_weights
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData, FitListener
 from wmh_train.loop.fit import fit as train

@@ -37,12 +37,17 @@ class ReferenceOutputs:
     @property
     def has_lesions(self) -> bool:
         """Whether the masks contain a lesion, both for one view and for eight."""
-        lesions = slice(len(self.thresholds) - self.region_count)
-        return all(self.masks(outputs)[:, lesions].any() for outputs in self.probability.values())
+        return all(self.lesion_masks(outputs).any() for outputs in self.probability.values())
 
     def masks(self, probability: Floats) -> Mask:
         """Threshold probabilities [n, K, S, S]."""
-        return _threshold(probability, self.thresholds)
+        values = np.array(list(self.thresholds.values()), np.float32)
+        masks: Mask = probability >= values[:, None, None]
+        return masks
+
+    def lesion_masks(self, probability: Floats) -> Mask:
+        """Threshold the probabilities of lesions, without those of regions."""
+        return self.masks(probability)[:, : len(self.thresholds) - self.region_count]
 
     def first(self, count: int) -> ReferenceOutputs:
         """Return the reference outputs for the first probe slices, for one view."""
@@ -118,8 +123,8 @@ def compute_reference_outputs(
         region_count: of the K outputs, the last are regions.
     """
     one = network.predict(probes.slices)  # [N, K, S, S]
-    lesions = slice(len(thresholds) - region_count)
-    areas_px = _threshold(one, thresholds)[:, lesions].sum(axis=(1, 2, 3))
+    unsorted = ReferenceOutputs(probes, {1: one}, thresholds, region_count)
+    areas_px = unsorted.lesion_masks(one).sum(axis=(1, 2, 3))
     largest_first = np.argsort(-areas_px, kind="stable")
     probes, one = probes.select(largest_first), one[largest_first]
     first = probes.slices[:slices_in_eight_views]
@@ -127,12 +132,6 @@ def compute_reference_outputs(
     eight = np.stack(undone).mean(axis=0, dtype=np.float64)
     probability: dict[Views, Floats] = {1: _round(one), 8: _round(eight)}
     return ReferenceOutputs(probes, probability, thresholds, region_count)
-
-
-def _threshold(probability: Floats, thresholds: Mapping[str, float]) -> Mask:
-    values = np.array(list(thresholds.values()), np.float32)
-    masks: Mask = probability >= values[:, None, None]
-    return masks
 
 
 def _round(probability: NDArray[np.floating]) -> Floats:

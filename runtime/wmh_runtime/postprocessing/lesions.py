@@ -90,6 +90,12 @@ def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:
     return volumes_mm3 >= min_lesion_mm3 * (1 - _ROUNDING)
 
 
+def box_around(mask: Mask) -> tuple[slice, ...]:
+    """Return the smallest box that contains a mask; one voxel if the mask is empty."""
+    extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(x.min(), x.max() + 1) if x.size else slice(1) for x in extents)
+
+
 OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]
 
 

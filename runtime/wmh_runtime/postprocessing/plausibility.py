@@ -16,7 +16,7 @@ from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Lesions
 from wmh_runtime.postprocessing.regions import BRAIN
-from wmh_runtime.preprocessing.white_matter import eroded
+from wmh_runtime.preprocessing.erosion import eroded
 from wmh_runtime.types import Mask
 
 _RIM_MM = 8.0  # skin, skull and cerebrospinal fluid are about as thick

@@ -19,10 +19,10 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.postprocessing.lesions import Lesions
+from wmh_runtime.postprocessing.lesions import Lesions, box_around
 from wmh_runtime.types import Floats, Mask
 
-BRAIN, VENTRICLES, WHITE, CORTEX, POSTERIOR = "brain", "ventricles", "white", "cortex", "posterior"
+BRAIN, VENTRICLES, CORTEX, POSTERIOR = "brain", "ventricles", "cortex", "posterior"
 
 REGION_THRESHOLD = 0.5  # of all regions
 PERIVENTRICULAR_MM = 10.0
@@ -104,7 +104,7 @@ def locate(
     location = np.zeros(mask.shape, np.uint8)
     if not mask.any():
         return location
-    box = _box_around(mask | regions[BRAIN])
+    box = box_around(mask | regions[BRAIN])
     inside = mask[box]
     near_cortex = _distance_mm(regions[CORTEX][box], spacing_mm) <= JUXTACORTICAL_MM
     near_ventricles = _distance_mm(regions[VENTRICLES][box], spacing_mm) <= PERIVENTRICULAR_MM
@@ -122,9 +122,3 @@ def _distance_mm(region: Mask, spacing_mm: tuple[float, float, float]) -> Floats
         return np.full(region.shape, np.inf, np.float32)
     distance: Floats = edt.edt(~region, anisotropy=spacing_mm)
     return distance
-
-
-def _box_around(mask: Mask) -> tuple[slice, ...]:
-    """Return the smallest box that contains a mask with at least one voxel."""
-    extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(int(x[0]), int(x[-1]) + 1) for x in extents)

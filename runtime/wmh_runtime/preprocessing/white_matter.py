@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wmh_runtime.preprocessing.erosion import eroded
 from wmh_runtime.types import Floats, Mask
 
 _BELOW_TOP_MM = (15.0, 110.0)  # the part of the head that is looked at
@@ -68,17 +69,6 @@ def _deep(head: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
         if np.count_nonzero(deep) >= _MIN_VOXELS:
             return deep
     return head
-
-
-def eroded(mask: Mask, axis: int, margin: int) -> Mask:
-    """Keep the voxels with `margin` voxels of the mask on both sides along an axis."""
-    widths = [(0, 0)] * mask.ndim
-    widths[axis] = (margin + 1, margin)
-    totals = np.cumsum(np.pad(mask, widths), axis=axis, dtype=np.int16)  # an axis has fewer voxels
-    ends = np.arange(2 * margin + 1, totals.shape[axis])
-    in_window = totals.take(ends, axis) - totals.take(ends - 2 * margin - 1, axis)
-    kept: Mask = in_window == 2 * margin + 1
-    return kept
 
 
 def _mode(values: Floats) -> float:

@@ -16,7 +16,7 @@ def heads(tmp_path_factory):
 
 
 def test_a_network_of_single_pixels_segments_changed_scans_alike(toy_bundle, heads):
-    scores = check_scans(load_bundle(toy_bundle), heads, [], lambda: None)
+    scores = check_scans(load_bundle(toy_bundle), heads, lambda: None)
     for score in scores:
         assert score.dice == pytest.approx(1)
         assert score.volume_ml == pytest.approx(score.reference_ml)

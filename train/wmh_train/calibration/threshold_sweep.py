@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wmh_runtime.evaluation.metrics import lesion_f1, ratio
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.overlap import dice
-from wmh_runtime.postprocessing.lesions import is_large_enough, label_components
+from wmh_runtime.postprocessing.lesions import box_around, is_large_enough, label_components
 from wmh_runtime.types import Mask
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(3, 19))  # 0.15 to 0.90
@@ -57,7 +57,7 @@ def sweep_thresholds(
         voxel_volume_mm3: volume of one voxel.
     """
     # All voxels outside this box are background in prediction and reference.
-    box = _box_around((probability >= THRESHOLDS[0]) | reference.lesion)
+    box = box_around((probability >= THRESHOLDS[0]) | reference.lesion)
     probability, ignored = probability[box], reference.ignored[box]
     true = label_components(reference.lesion[box]).ravel()
     true_voxels, true_lesions = float(np.count_nonzero(true)), int(true.max(initial=0))
@@ -95,9 +95,3 @@ def _label_lesions(mask: Mask, ignored: Mask) -> tuple[NDArray[Any], NDArray[np.
     lesion_of = np.zeros(int(parts.max()) + 1, np.intp)
     lesion_of[parts] = whole
     return parts, voxels[lesion_of]
-
-
-def _box_around(mask: Mask) -> tuple[slice, ...]:
-    """Return the smallest box that contains a mask; one voxel if the mask is empty."""
-    extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(x.min(), x.max() + 1) if x.size else slice(1) for x in extents)

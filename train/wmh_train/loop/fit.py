@@ -25,7 +25,6 @@ from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import (
     CheckpointMetadata,
-    InitialWeights,
     has_checkpoint,
     load_metadata,
     save_metadata,
@@ -34,6 +33,7 @@ from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.split import Split
+from wmh_train.initial_weights import InitialWeights
 from wmh_train.loop.checkpoint_writer import (
     CheckpointWriter,
     TrainingInputs,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     ValidationError,
     field_validator,
@@ -23,29 +22,12 @@ from wmh_runtime.postprocessing.lesions import OutputName
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.types import NetworkShape
+from wmh_train.recipe.intervals import Factors, PositiveInt, Range, Share
 from wmh_train.recipe.synthesis import SynthesisSettings
 
 MAX_TARGETS = 16  # outputs and regions together
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
-
-
-def _check_range(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= value[0] <= value[1]:
-        raise ValueError("expected 0 ≤ lowest ≤ highest")
-    return value
-
-
-def _check_factors(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] == 0:
-        raise ValueError("expected 0 < lowest ≤ highest; a factor of 1 changes nothing")
-    return value
-
-
-PositiveInt = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
-Factors = Annotated[Range, AfterValidator(_check_factors)]
 
 
 class EncoderSettings(StrictModel):

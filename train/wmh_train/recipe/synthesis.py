@@ -6,28 +6,10 @@ evenly from its range.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from wmh_runtime.schema import StrictModel
-
-
-def _check_order(value: tuple[float, float]) -> tuple[float, float]:
-    if not value[0] <= value[1]:
-        raise ValueError("expected lowest ≤ highest")
-    return value
-
-
-def _check_not_negative(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] < 0:
-        raise ValueError("expected 0 ≤ lowest")
-    return value
-
-
-Interval = Annotated[tuple[float, float], AfterValidator(_check_order)]
-Distances = Annotated[Interval, AfterValidator(_check_not_negative)]
-Share = Annotated[float, Field(ge=0, le=1)]
+from wmh_train.recipe.intervals import Interval, Range, Share
 
 
 class AnatomySettings(StrictModel):
@@ -101,7 +83,7 @@ class AcquisitionSettings(StrictModel):
     brain_only_share: Share = Field(
         default=0.35, description="of scans after a program removed the skull"
     )
-    brain_margin_mm: Distances = Field(
+    brain_margin_mm: Range = Field(
         default=(0, 8), description="what such a program leaves around the brain"
     )
     bias: Interval = Field(default=(0, 0.25), description="smooth shading, relative")

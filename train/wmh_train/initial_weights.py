@@ -1,0 +1,71 @@
+"""Fine-tuning: the weights of another training, from its checkpoint or its bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, load_bundle
+from wmh_runtime.errors import RecipeError
+from wmh_train.checkpoint import has_checkpoint, load_metadata, read_tensors, trained_tensors
+from wmh_train.model.network import WmhNetwork
+from wmh_train.model.pretrained import PretrainedIdentity
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The weights of another training, to start from."""
+
+    identity: PretrainedIdentity
+    tensors: dict[str, Tensor]
+
+    def load_into(self, network: WmhNetwork) -> None:
+        """Replace the weights of a new network.
+
+        Raises:
+            RecipeError: the network has other layers.
+        """
+        expected = trained_tensors(network)
+        differing = sorted(
+            name
+            for name in expected.keys() | self.tensors.keys()
+            if name not in expected
+            or name not in self.tensors
+            or expected[name].shape != self.tensors[name].shape
+        )
+        if differing:
+            raise RecipeError(
+                f"has other layers than the recipe ({len(differing)} differ, such as"
+                f" {differing[0]})",
+                "Use the network, channels, outputs and regions of its recipe.",
+                about=self.identity.name,
+            )
+        network.load_state_dict(self.tensors, strict=False)
+
+
+def read_initial_weights(name_or_folder: str | Path) -> InitialWeights:
+    """Read the weights of a checkpoint, or those that a bundle holds for fine-tuning.
+
+    Args:
+        name_or_folder: a checkpoint, a bundle, or the name of a bundle that comes with the program.
+
+    Raises:
+        RecipeError: there are no weights, or they are damaged.
+        BundleError: the bundle is damaged.
+    """
+    folder = Path(name_or_folder)
+    if not has_checkpoint(folder):
+        bundle = load_bundle(name_or_folder)
+        folder = bundle.folder / CHECKPOINT_FOLDER
+        if not bundle.manifest.checkpoint:
+            raise RecipeError(
+                "holds no weights to train from",
+                "Give a checkpoint, or export the bundle again with its checkpoint.",
+                about=name_or_folder,
+            )
+    metadata = load_metadata(folder)
+    tensors = read_tensors(folder, metadata)
+    identity = PretrainedIdentity(name=str(name_or_folder), sha256=metadata.weights_sha256)
+    return InitialWeights(identity, tensors)
