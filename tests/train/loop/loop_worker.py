@@ -67,8 +67,8 @@ def mean_loss(self, logits, target):
     return Losses(total, *[total.detach()] * 5)
 
 
-def record(training, validation, *, simplified=False):
-    """Train with RECIPE and record values. simplified: without BatchNorm, with `mean_loss`."""
+def record(training, validation, *, recipe=RECIPE, simplified=False):
+    """Train and record values. simplified: without BatchNorm, with `mean_loss`."""
     recording = Recording()
     read, clip = CachedSlices.read, nn.utils.clip_grad_norm_
 
@@ -94,8 +94,8 @@ def record(training, validation, *, simplified=False):
         if module.training:
             recording.means.append(arguments[0].mean(dim=(0, 2, 3)))
 
-    torch.manual_seed(RECIPE.schedule.seed)
-    network = build_network(RECIPE)
+    torch.manual_seed(recipe.schedule.seed)
+    network = build_network(recipe)
     network.register_forward_pre_hook(recorded_network)
     first_batch_norm(network).register_forward_pre_hook(recorded_norm)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def record(training, validation, *, simplified=False):
         if simplified:
             stack.enter_context(patch("torch.nn.functional.batch_norm", scale_and_shift))
             stack.enter_context(patch("wmh_train.loop.losses.SegmentationLoss.forward", mean_loss))
-        loop = TrainingLoop(network, RECIPE, training, validation, open_accelerator(RECIPE))
+        loop = TrainingLoop(network, recipe, training, validation, open_accelerator(recipe))
         resume_file = ResumeFile(training.folders[0].parent, every_s=1e9)
         with patch.object(resume_file, "save"):
             loop.run(TrainingState("", 1), resume_file, LoopListener())

@@ -125,6 +125,17 @@ def test_two_processes_have_the_gradients_of_one(two_processes, slices):
             assert (gradient - expected).norm() < 1e-2 * expected.norm()
 
 
+def test_batch_norm_has_fixed_statistics_after_its_epochs(slices):
+    schedule = RECIPE.schedule.model_copy(update={"batch_statistics_epochs": 0.5})
+    recording = record(*slices, recipe=RECIPE.model_copy(update={"schedule": schedule}))
+    assert len(recording.means) == STEPS_PER_EPOCH  # half of the steps, two micro-batches each
+    running = torch.zeros(len(recording.means[0]))
+    for mean in recording.means:
+        running = 0.9 * running + 0.1 * mean  # PyTorch's momentum of 0.1
+    name = next(name for name in recording.statistics if name.endswith("running_mean"))
+    torch.testing.assert_close(recording.statistics[name], running)
+
+
 def test_running_statistics_include_all_slices(two_processes):
     first, second = two_processes[False]
     name = next(name for name in first.statistics if name.endswith("running_mean"))

@@ -25,6 +25,7 @@ from wmh_train.augmentation.augment import augment
 from wmh_train.checkpoint import ValidationDice, trained_tensors
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
+from wmh_train.loop.batch_norm import average_batch_norm, fix_batch_norm
 from wmh_train.loop.losses import Losses, SegmentationLoss
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import learning_rate
@@ -197,11 +198,17 @@ class TrainingLoop:
         self._model.train()
         for index in range(state.step, per_epoch):
             step = epoch * per_epoch + index
+            if self._has_fixed_statistics(step):
+                fix_batch_norm(self._network)
             rate = learning_rate(step, per_epoch, self._recipe)
             parts = self._run_step(batches[index], epoch, step, rate)
             state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
             state.step = index + 1
             yield StepReport(step + 1, schedule.epochs * per_epoch, _by_part(parts), rate)
+
+    def _has_fixed_statistics(self, step: int) -> bool:
+        epochs = self._recipe.schedule.batch_statistics_epochs
+        return epochs is not None and step >= round(epochs * self.steps_per_epoch)
 
     def _run_step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
         """Run one optimizer step on a batch, given as indices of slices. Return the loss parts."""
@@ -241,7 +248,7 @@ class TrainingLoop:
         if self._skipped == _MAX_SKIPPED_STEPS:
             raise _divergence_error("gradient", epoch, recipe)
         self._optimizer.zero_grad()
-        self._average_batch_norm()
+        average_batch_norm(self._network, self._accelerator)
         return parts
 
     def _gradient_sync(self, enabled: bool) -> AbstractContextManager[Any]:
@@ -275,25 +282,6 @@ class TrainingLoop:
         state.seconds = seconds
         state.history.append(asdict(report) | {"validation": validation.model_dump()})
         return report
-
-    def _average_batch_norm(self) -> None:
-        """Average the running statistics of BatchNorm over the processes, so that all slices count.
-
-        This happens after each step, because DDP copies the statistics of the main process to all
-        others at the next step. So the saved state has the statistics of an uninterrupted training.
-        With more processes there are fewer updates per step, so the running averages reach back
-        further. The weights do not depend on the statistics.
-        """
-        if self._accelerator.num_processes == 1:
-            return
-        statistics = [
-            buffer
-            for name, buffer in self._network.named_buffers()
-            if name.endswith(("running_mean", "running_var"))
-        ]
-        means = self._accelerator.reduce(torch.cat(statistics), "mean")  # one reduction for all
-        for buffer, mean in zip(statistics, means.split([len(b) for b in statistics]), strict=True):
-            buffer.copy_(mean)
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:

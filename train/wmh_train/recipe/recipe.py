@@ -217,6 +217,12 @@ class ScheduleSettings(StrictModel):
     lowest_learning_rate: float = Field(
         default=1e-6, ge=0, description="at the end of a cosine cycle"
     )
+    batch_statistics_epochs: float | None = Field(
+        default=None,
+        ge=0,
+        description="after these epochs BatchNorm uses fixed statistics, as at inference; by"
+        " default it uses those of the batch to the end",
+    )
     batch_size: int = Field(default=16, gt=0, description="slices per optimizer step")
     micro_batch_size: int = Field(
         default=4, gt=0, description="slices per forward pass; gradients are accumulated"

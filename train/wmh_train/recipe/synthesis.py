@@ -34,12 +34,16 @@ class LesionSettings(StrictModel):
     real_share: Share = Field(default=0.35, description="of heads with shapes of real masks")
     own_share: Share = Field(default=0.2, description="of heads with the label map's own lesions")
     load_ml: Interval = Field(
-        default=(0.2, 90), description="of lesions that are made, evenly in log scale"
+        default=(0.2, 130), description="of lesions that are made, evenly in log scale"
     )
     contrast: Interval = Field(
         default=(0.25, 1.0), description="above white matter, evenly in log scale"
     )
-    edge_mm: Interval = Field(default=(0.35, 1.1), description="blur of the border")
+    unevenness: Interval = Field(
+        default=(0.1, 0.4), description="standard deviation of the contrast within a head, relative"
+    )
+    edge_mm: Interval = Field(default=(0.35, 1.4), description="blur of the border")
+    fading_share: Share = Field(default=0.5, description="of heads with a wide, weak border")
     dark_core_share: Share = Field(
         default=0.2, description="of heads whose large lesions are dark inside: old infarcts"
     )
@@ -55,7 +59,9 @@ class SignalSettings(StrictModel):
     )
     suppressed_fat: Interval = Field(default=(0.1, 1.0), description="evenly in log scale")
     suppressed_share: Share = Field(default=0.4, description="of scans with fat suppression")
-    texture: Interval = Field(default=(0.005, 0.04), description="smooth variation in a tissue")
+    texture: Interval = Field(
+        default=(0.01, 0.06), description="smooth variation of all tissue, fine and coarse"
+    )
     dirty_white: Interval = Field(
         default=(0, 0.14), description="diffuse brightness around the ventricles, no lesion"
     )
@@ -87,7 +93,7 @@ class AcquisitionSettings(StrictModel):
         default=(0, 8), description="what such a program leaves around the brain"
     )
     bias: Interval = Field(default=(0, 0.25), description="smooth shading, relative")
-    noise: Interval = Field(default=(0.005, 0.09), description="standard deviation, evenly in log")
+    noise: Interval = Field(default=(0.008, 0.1), description="standard deviation, evenly in log")
     ghost_share: Share = Field(default=0.12, description="of scans with motion ghosts")
     gamma: Interval = Field(default=(0.8, 1.25), description="exponent of the stored values")
 

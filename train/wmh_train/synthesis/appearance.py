@@ -66,7 +66,8 @@ _ORBIT_MM = 13.0  # around the eyes: fat
 _MUSCLE = {"flair": (0.3, 0.8), "t1": (0.35, 0.7)}
 _T1_FAT = (1.1, 2.2)
 _UNSUPPRESSED_FLUID = (0.4, 0.65)  # in a tenth of the FLAIR scans
-_LESION_FLOOR = (0.08, 0.2)  # lesions are brighter than the cortex by at least this
+_TEXTURE_SCALES_MM = (3, 12)
+_LESION_FLOOR = (0.06, 0.2)  # lesions are brighter than the cortex by at least this
 _T1_LESION = (0.05, 0.35)  # darker than white matter
 
 
@@ -101,7 +102,8 @@ def paint_flair(
         signals[Tissue.SKIN] = fat * draws.uniform(_SKIN)
     image = _paint_tissues(anatomy, signals, fat, "flair", draws)
     _add_bright_normal_tissue(image, anatomy, cortex, settings, draws)
-    image *= 1 + draws.uniform(settings.texture) * smooth_field(draws, anatomy.shape, 3)
+    for scale_mm in _TEXTURE_SCALES_MM:
+        image *= 1 + draws.uniform(settings.texture) * smooth_field(draws, anatomy.shape, scale_mm)
     contrast = draws.log_uniform(lesion_settings.contrast)
     least = (cortex - 1) * draws.uniform((0.95, 1.25)) + draws.uniform(_LESION_FLOOR)
     return _add_lesions(image, lesions, max(contrast, least), lesion_settings, fluid, draws)
@@ -171,11 +173,12 @@ def _add_lesions(
     mask = lesions.float()
     edge_mm = draws.uniform(settings.edge_mm)
     weight = (1.15 * blur(mask, (edge_mm, edge_mm, edge_mm))).clamp(0, 1)
-    if draws.chance(0.4):  # a fading border
+    if draws.chance(settings.fading_share):
         wide_mm = draws.uniform((1.5, 3))
         halo = blur(mask, (wide_mm, wide_mm, wide_mm))
         weight = torch.maximum(weight, draws.uniform((0.2, 0.5)) * halo)
-    level = contrast * (1 + 0.15 * smooth_field(draws, image.shape, 8))
+    unevenness = draws.uniform(settings.unevenness)
+    level = contrast * (1 + unevenness * smooth_field(draws, image.shape, 8)).clamp(min=0.3)
     image = image * (1 - weight) + weight * torch.maximum(image, 1 + level)
     if draws.chance(settings.dark_core_share):
         core = blur(mask, (2.5, 2.5, 2.5)) > draws.uniform((0.85, 0.95))
