@@ -103,6 +103,15 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     ):
         status, _, errors = run_command(*command)
         assert status in accepted, errors
+    assert not list((tmp_path / "out").glob("*_dseg.*"))
+    status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle, "--regions")
+    assert status == 0, errors
+    table = (tmp_path / "out" / "sub-5002_space-orig_seg-brain_dseg.tsv").read_text().splitlines()
+    assert table == ["index\tname", "1\tbrain", "2\tventricles", "3\tcortex", "4\tposterior"]
+    regions = nib.load(tmp_path / "out" / "sub-5002_space-orig_seg-brain_dseg.nii.gz")
+    assert regions.shape == nib.load(data / "sub-5002_FLAIR.nii.gz").shape
+    assert set(np.unique(regions.dataobj)) <= {0, 1, 2, 3, 4}
+    assert np.count_nonzero(regions.dataobj)
     with (tmp_path / "out" / "volumes.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     locations = ("periventricular", "deep", "juxtacortical", "infratentorial")

@@ -24,6 +24,7 @@ from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.outputs.paths import Extras
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
 from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
@@ -53,6 +54,14 @@ def infer(
     ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
+    ] = False,
+    regions: Annotated[
+        bool,
+        typer.Option(
+            "--regions",
+            help="Also write the regions of the brain, and outline brain and ventricles in the"
+            " quality-control images.",
+        ),
     ] = False,
     threshold: Annotated[
         float | None,
@@ -133,7 +142,7 @@ def infer(
             opened,
             options,
             pattern=pattern,
-            save_probability=probability,
+            extras=Extras(probability=probability, regions=regions),
             overwrite=overwrite,
             fail_fast=fail_fast,
             progress=display,

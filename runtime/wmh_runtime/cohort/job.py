@@ -12,7 +12,7 @@ from wmh_runtime.dataset.discovery import Discovery, Skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
-from wmh_runtime.outputs.paths import OutputPaths, output_paths
+from wmh_runtime.outputs.paths import NO_EXTRAS, Extras, OutputPaths, output_paths
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.tta import Tta
@@ -23,7 +23,8 @@ class Job:
     """What to do.
 
     Raises:
-        InputError: the bundle takes several images of each case.
+        InputError: the bundle takes several images of each case, or it predicts no regions, which
+            were requested.
     """
 
     cases: Sequence[Case]
@@ -31,7 +32,7 @@ class Job:
     bundle: Bundle
     outputs: Sequence[Output]  # the bundle's, or with other thresholds and minimum lesion sizes
     tta: Tta = "full"
-    save_probability: bool = False
+    extras: Extras = NO_EXTRAS
     overwrite: bool = False
     unreadable: Sequence[Case] = ()  # folders; each counts as a failure
     skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
@@ -40,7 +41,10 @@ class Job:
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
     def __post_init__(self) -> None:
-        """Refuse a bundle of several channels: a case is one scan; InputError."""
+        """Refuse what the bundle cannot do; InputError."""
+        if self.extras.regions and not self.bundle.manifest.regions:
+            advice = "Leave the option for regions out, or use a bundle that predicts them."
+            raise InputError("predicts no regions of the brain", advice, about=self.bundle.folder)
         if len(channels := self.bundle.manifest.channels) > 1:
             problem = f"takes {len(channels)} images of each subject ({', '.join(channels)})"
             remedy = (

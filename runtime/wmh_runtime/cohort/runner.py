@@ -110,7 +110,7 @@ class Runner:
                 self.provenance,
                 running.paths,
                 stage.seconds,
-                save_probability=self.job.save_probability,
+                extras=self.job.extras,
             )
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
@@ -205,6 +205,6 @@ class Runner:
             path,
             running.paths,
             self.provenance.settings,
-            save_probability=job.save_probability,
+            extras=job.extras,
             any_backend=job.any_backend,
         )

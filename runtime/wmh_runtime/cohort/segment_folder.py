@@ -13,6 +13,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
 
 
 def segment_folder(
@@ -22,7 +23,7 @@ def segment_folder(
     options: InferenceOptions | None = None,
     *,
     pattern: str | None = None,
-    save_probability: bool = False,
+    extras: Extras = NO_EXTRAS,
     overwrite: bool = False,
     fail_fast: bool = False,
     progress: Progress | None = None,
@@ -40,7 +41,7 @@ def segment_folder(
         pattern: glob; exactly the images whose path matches are scans, whatever their names say.
             It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
             names decide.
-        save_probability: also write probability maps.
+        extras: files to write besides.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
         progress: is called with the progress of the run.
@@ -70,7 +71,7 @@ def segment_folder(
         bundle,
         outputs,
         tta=options.tta,
-        save_probability=save_probability,
+        extras=extras,
         overwrite=overwrite,
         unreadable=found.unreadable,
         skipped=found.skipped,

@@ -6,6 +6,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_mask.json        its sidecar
     sub-1_label-WMH_probseg.nii.gz   probability map
     sub-1_label-WMH_qc.png           quality-control image
+    sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     derivatives/reference/           reference masks of annotated scans, under the same names
     participants.tsv                 subjects and their sites
 """
@@ -24,6 +25,7 @@ PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
+_REGIONS = "_space-orig_seg-brain_dseg"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
 
@@ -80,6 +82,16 @@ def probability_name(entities: str, output: str) -> str:
 def qc_image_name(entities: str, output: str) -> str:
     """Return the name of the quality-control image of an output."""
     return f"{entities}_{_label(output)}_qc.png"
+
+
+def regions_name(entities: str) -> str:
+    """Return the name of the segmentation of the regions of the brain."""
+    return f"{entities}{_REGIONS}.nii.gz"
+
+
+def regions_table_name(entities: str) -> str:
+    """Return the name of the table that says which number is which region."""
+    return f"{entities}{_REGIONS}.tsv"
 
 
 def _label(output: str) -> str:

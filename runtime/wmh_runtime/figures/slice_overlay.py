@@ -7,6 +7,8 @@ edge and so stay aligned: the image with smooth interpolation, the mask pixel by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ def draw_slice(
     mask: NDArray[np.bool_],
     window: Window,
     shape_px: tuple[int, int],
+    regions: Sequence[tuple[NDArray[np.bool_], str]] = (),
 ) -> NDArray[np.uint8]:
     """Draw a slice with outlined lesions.
 
@@ -36,11 +39,14 @@ def draw_slice(
         mask: (rows, cols), lesions.
         window: intensities that are drawn black and white.
         shape_px: (height, width) of the picture; it sets the proportions.
+        regions: (rows, cols) and a color, to outline below the lesions.
 
     Returns:
         (height, width, 3) RGB.
     """
     picture = draw_gray(intensities, window, shape_px)
+    for region, color in regions:
+        picture[outline(stretch_mask(region, shape_px))] = ImageColor.getrgb(color)
     picture[lesion_outline(stretch_mask(mask, shape_px))] = ImageColor.getrgb(OUTLINE_COLOR)
     return picture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
-from wmh_runtime.outputs.paths import OutputPaths, is_file
+from wmh_runtime.outputs.paths import Extras, OutputPaths, is_file
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
@@ -21,7 +21,7 @@ def find_existing_results(
     paths: Sequence[OutputPaths],
     settings: Sequence[Settings],
     *,
-    save_probability: bool,
+    extras: Extras,
     any_backend: bool,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
@@ -30,7 +30,7 @@ def find_existing_results(
         scan: the file.
         paths: of the results, for each output.
         settings: of this run, for each output.
-        save_probability: a finished scan has a probability map too.
+        extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
 
     Raises:
@@ -59,7 +59,7 @@ def find_existing_results(
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
-    files += [to.probability for to in paths if save_probability]
+    files += [path for to in paths for path in to.extra_files(extras)]
     if all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one

@@ -10,13 +10,31 @@ from wmh_runtime.imageio.nifti_reader import is_written_by_us
 
 
 @dataclass(frozen=True)
+class Extras:
+    """Files that are only written on request."""
+
+    probability: bool = False
+    regions: bool = False  # a segmentation; the pictures then show brain and ventricles, too
+
+
+NO_EXTRAS, ALL_EXTRAS = Extras(), Extras(probability=True, regions=True)
+
+
+@dataclass(frozen=True)
 class OutputPaths:
-    """The files of one output of one scan."""
+    """The files of one output of one scan. The regions are the same for all outputs."""
 
     mask: Path
     probability: Path
     picture: Path
     sidecar: Path
+    regions: Path
+    regions_table: Path
+
+    def extra_files(self, extras: Extras) -> list[Path]:
+        """Return the files that are there only because they were requested."""
+        probability = [self.probability] if extras.probability else []
+        return probability + ([self.regions, self.regions_table] if extras.regions else [])
 
     @property
     def hold_foreign_files(self) -> bool:
@@ -26,7 +44,8 @@ class OutputPaths:
         """
         if self.mask.exists():
             return not is_written_by_us(self.mask)
-        return self.probability.exists() or self.picture.exists()
+        others = (self.picture, *self.extra_files(ALL_EXTRAS))
+        return any(path.exists() for path in others)
 
 
 def is_file(path: Path) -> bool:
@@ -54,4 +73,6 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
         sidecar=folder / bids.sidecar_name(entities, output),
+        regions=folder / bids.regions_name(entities),
+        regions_table=folder / bids.regions_table_name(entities),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,14 +13,29 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.qc_page import QcCaption, draw_quality_control
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
+from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Mask
 
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 
 
-def qc_image(scan: Scan, head: Mask, result: OutputResult, sidecar: Sidecar) -> bytes:
-    """Draw the quality-control image of one output of a scan, PNG."""
+def qc_image(
+    scan: Scan,
+    head: Mask,
+    result: OutputResult,
+    regions: Mapping[str, Mask],
+    sidecar: Sidecar,
+) -> bytes:
+    """Draw the quality-control image of one output of a scan, PNG.
+
+    Args:
+        scan: that was segmented.
+        head: (x, y, z).
+        result: of the output.
+        regions: (x, y, z); brain and ventricles of them are outlined.
+        sidecar: of the output.
+    """
     to_display = axial_reorientation(scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
     slices = np.ascontiguousarray(to_display.apply(scan.voxels))
@@ -29,6 +45,7 @@ def qc_image(scan: Scan, head: Mask, result: OutputResult, sidecar: Sidecar) -> 
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         _caption(scan, result, sidecar),
+        {name: to_display.apply(regions[name]) for name in (BRAIN, VENTRICLES) if name in regions},
     )
     encoded = io.BytesIO()
     image.save(encoded, "PNG", compress_level=_PNG_LEVEL)

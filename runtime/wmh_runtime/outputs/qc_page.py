@@ -6,7 +6,7 @@ A grid of slices from inferior to superior follows, and a footer explains how to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -47,6 +47,7 @@ FACT_SEPARATOR = " · "
 NO_LESION = "none with lesions"
 
 LESION_LEGEND = LegendEntry("lesion outline", OUTLINE_COLOR, is_filled=False)
+REGION_COLORS = ("#56b4e9", "#3fbf8f")  # blue and green, in the order of the regions
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class _Stack:
     window: Window
     frame: Frame
     pixel_mm: tuple[float, float]
+    regions: Sequence[NDArray[np.bool_]]  # (n, rows, cols) each
 
     def cell(self, index: int, columns: int, *, outlined: bool = True) -> Image.Image:
         """Draw a slice in the width of a column; its number is orange if it has lesions."""
@@ -82,6 +84,10 @@ class _Stack:
             mask & outlined,
             self.window,
             cell_shape(self.frame, self.pixel_mm, columns),
+            [
+                (self.frame.crop(region[index], fill=False) & outlined, color)
+                for region, color in zip(self.regions, REGION_COLORS, strict=False)
+            ],
         )
         return numbered_cell(picture, index, OUTLINE_COLOR if mask.any() else FACT_COLOR)
 
@@ -92,6 +98,7 @@ def draw_quality_control(
     masks: NDArray[np.bool_],
     pixel_mm: tuple[float, float],
     caption: QcCaption,
+    regions: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Image.Image:
     """Draw the quality-control page of a scan.
 
@@ -102,6 +109,7 @@ def draw_quality_control(
         masks: (n, rows, cols), lesion.
         pixel_mm: (height, width) of a pixel in mm.
         caption: what the header says.
+        regions: (n, rows, cols), at most two, to outline besides the lesions; None: none.
 
     Returns:
         RGB picture, `PAGE_WIDTH_PX` wide and as high as its content. The same input gives the same
@@ -121,16 +129,22 @@ def draw_quality_control(
     large = slices_with_most_lesion(masks, LARGE_SLICES)
     shown = select_slices(head, lesions, COLUMNS * ROWS)
     frame = find_frame(head[shown + large], masks[shown + large])
-    stack = _Stack(slices, masks, find_window(slices, head), frame, pixel_mm)
-    bands = [_header(caption, any_lesion=bool(large))]
+    regions = regions or {}
+    window = find_window(slices, head)
+    stack = _Stack(slices, masks, window, frame, pixel_mm, list(regions.values()))
+    legend = [LESION_LEGEND] if large else []
+    legend += [
+        LegendEntry(name, color, is_filled=False)
+        for name, color in zip(regions, REGION_COLORS, strict=False)
+    ]
+    bands = [_header(caption, legend)]
     if large:
         bands.append(_large_slices(stack, large))
     return stack_bands([*bands, _grid(stack, shown), _footer(masks, shown)])
 
 
-def _header(caption: QcCaption, *, any_lesion: bool) -> Image.Image:
+def _header(caption: QcCaption, legend: Sequence[LegendEntry]) -> Image.Image:
     """Title with the legend beside it, then the facts, then the warnings."""
-    legend = [LESION_LEGEND] if any_lesion else []
     title_width = TEXT_WIDTH_PX - legend_width(legend)
     title = shorten_middle(caption.title, TITLE_SIZE_PX, title_width)
     band = text_band(

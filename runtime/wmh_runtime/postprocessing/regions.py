@@ -62,6 +62,21 @@ def within_brain(masks: Mapping[str, Mask]) -> dict[str, Mask]:
     return {name: mask & brain for name, mask in masks.items()} | {BRAIN: brain}
 
 
+def number_regions(regions: Mapping[str, Mask]) -> NDArray[np.uint8]:
+    """Return one volume with the number of the region of each voxel, from 1 in their order.
+
+    Where regions overlap, the later one counts. So `brain`, the first, is what is left of it.
+
+    Args:
+        regions: (x, y, z), by name; at least one.
+    """
+    masks = list(regions.values())
+    numbers = np.zeros(masks[0].shape, np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        numbers[mask] = number
+    return numbers
+
+
 def measure_burden(
     lesions: Lesions, regions: Mapping[str, Mask], spacing_mm: tuple[float, float, float]
 ) -> Burden:

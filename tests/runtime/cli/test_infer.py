@@ -428,6 +428,14 @@ def test_the_probability_map_is_added_when_asked_for_later(tmp_path, infer):
     assert (tmp_path / "out" / "a_label-WMH_probseg.nii.gz").exists()
 
 
+def test_regions_of_a_model_without_them_are_refused(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a.nii")
+    status, _, errors = infer("--regions")
+    assert status == 2
+    assert "predicts no regions of the brain" in errors
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
 def test_two_scans_of_one_name_are_both_refused_and_named(tmp_path, infer):
     write_head(tmp_path / "scans" / "a_FLAIR.nii")
     write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")

@@ -14,6 +14,7 @@ from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.outputs.paths import Extras
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def results(test_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
     bundle = load_bundle()
     found = discover(test_data / "open-ms", out)
-    job = Job(found.scans, out, bundle, bundle.manifest.outputs, save_probability=True)
+    job = Job(found.scans, out, bundle, bundle.manifest.outputs, extras=Extras(probability=True))
     with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
         outcome = run(job, [backend], Progress())
     assert (len(outcome.done), outcome.failed) == (7, [])

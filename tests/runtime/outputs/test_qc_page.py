@@ -17,7 +17,7 @@ from wmh_runtime.figures.slice_overlay import (
     outline,
     stretch_mask,
 )
-from wmh_runtime.outputs.qc_page import QcCaption, draw_quality_control
+from wmh_runtime.outputs.qc_page import REGION_COLORS, QcCaption, draw_quality_control
 
 CAPTION = QcCaption("sub-01_FLAIR", ("0.01 mL", "1 lesion", "minimum 3 mm³"))
 
@@ -96,6 +96,18 @@ def test_only_lesions_have_the_outline_color() -> None:
     masks[2, 10, 10] = True
     with_lesion = page_of(slices, masks, (1.0, 1.0), CAPTION)
     assert count_of_outline_color(with_lesion) > 0
+
+
+def test_regions_are_outlined_in_their_own_colors() -> None:
+    slices = np.random.default_rng(3).random((4, 30, 30), dtype=np.float32)
+    masks, inner = empty_masks(slices), empty_masks(slices)
+    inner[2, 8:20, 8:20] = True
+    regions = {"brain": np.ones_like(inner), "ventricles": inner}
+    for shown in (regions, {}):
+        page = draw_quality_control(slices, head_of(slices), masks, (1.0, 1.0), CAPTION, shown)
+        for color in REGION_COLORS:
+            has_color = (np.asarray(page) == ImageColor.getrgb(color)).all(axis=2)
+            assert has_color.any() == bool(shown)
 
 
 def test_a_lesion_in_the_corner_of_the_scan_has_a_complete_outline() -> None:

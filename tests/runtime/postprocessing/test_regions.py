@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.postprocessing.lesions import find_lesions
-from wmh_runtime.postprocessing.regions import measure_burden, within_brain
+from wmh_runtime.postprocessing.regions import measure_burden, number_regions, within_brain
 
 SPACING_MM = (2.0, 1.0, 1.0)
 VOXEL_ML = 0.002
@@ -35,6 +35,12 @@ def lesions_of(*parts):
     return find_lesions(
         probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=1000 * VOXEL_ML
     )
+
+
+def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
+    numbers = number_regions(REGIONS)[:, 0, 0]
+    # brain 1, ventricles 2, cortex 3, posterior 4; white matter is brain only
+    assert numbers.tolist() == [2] * 2 + [1] * 14 + [3] * 2 + [4] * 12 + [0] * 10
 
 
 def test_every_voxel_of_a_lesion_has_one_location():
