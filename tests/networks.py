@@ -13,6 +13,7 @@ from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
 from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity
+from wmh_train.model.unet import UNet
 from wmh_train.recipe.recipe import Recipe
 
 TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}
@@ -30,6 +31,13 @@ def perturbed_network(recipe: Recipe, seed: int = 0) -> WmhNetwork:
     with torch.no_grad():
         network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
     return network
+
+
+def small_unet() -> UNet:
+    """A U-Net with random weights, for slices of the small recipe."""
+    torch.manual_seed(0)
+    recipe = small_recipe(network={"unet": {"widths": [4, 8, 12]}}, loss={"scale_weights": []})
+    return build_network(recipe).eval()
 
 
 def padded_recipe() -> Recipe:

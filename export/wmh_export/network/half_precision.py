@@ -2,9 +2,9 @@
 
 The types are in the traced graph itself, as strongly typed engines require. Weights and matrix
 products are float16. LayerNorm and softmax compute in float32, because squares and exponentials
-overflow float16. The adapter, the patch embedding and the neck compute in float32 too: they are 1 %
-of the arithmetic, and their rounding errors change the masks most. Input slices and output
-probabilities are float32.
+overflow float16. The adapter, the patch embedding and the neck compute in float32 too, and the
+first and last convolution of a U-Net: they are few percent of the arithmetic, and their rounding
+errors change the masks most. Input slices and output probabilities are float32.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from wmh_train.model.unet import UNet
 
 FLOAT16_MAX = 65504.0
 _FLOAT32_MODULES = ("encoder.patch_embed", "encoder.neck")
+_UNET_FLOAT32_MODULES = ("encoder.stages.0.0", "decoder.head")  # first and last convolution
 # Normalizations, softmax and sigmoid, and the operators into which an exporter may decompose them.
 _FLOAT32_OPERATORS = (
     *("LayerNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Sigmoid"),
@@ -41,7 +42,7 @@ class HalfPrecisionNetwork(nn.Module):
         """Compute the probability of one view."""
         logits: Logits
         if isinstance(self.network, UNet):
-            logits = self.network(image.half())
+            logits = self.network(image)
         else:
             features = self.network.encoder(self.network.adapter(image))
             logits = self.network.decoder(features, image.half())
@@ -51,10 +52,13 @@ class HalfPrecisionNetwork(nn.Module):
 def to_half_precision(network: WmhNetwork) -> WmhNetwork:
     """Return a float16 copy of a merged network, with float32 layers where float16 overflows.
 
-    The adapter of the copy takes the image in float32. A U-Net has no such layers.
+    The first layer of the copy takes the image in float32.
     """
     half = copy.deepcopy(network).half()
     if isinstance(network, UNet):
+        first, last = _UNET_FLOAT32_MODULES
+        half.set_submodule(first, _Float32(network.get_submodule(first)))
+        half.set_submodule(last, _Float32(network.get_submodule(last), returns=torch.float32))
         return half
     norms = [
         name
@@ -70,13 +74,14 @@ def to_half_precision(network: WmhNetwork) -> WmhNetwork:
 class _Float32(nn.Module):
     """Runs a module of a float16 network in float32."""
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self, original: nn.Module, *, returns: torch.dtype = torch.float16) -> None:
         super().__init__()
+        self.returns = returns
         self.exact = copy.deepcopy(original)  # the name is part of the graph's bytes
 
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.exact(features.float())
-        return output.half()
+        return output.to(self.returns)
 
 
 def require_float32_operators(model: ModelProto) -> None:

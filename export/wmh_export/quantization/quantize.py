@@ -33,9 +33,8 @@ from wmh_runtime.types import Floats
 
 # Layers with the same role in every block, as patterns of node names. The groups that are cheapest
 # in float32 come first. Manifests contain these keys.
-LAYER_GROUPS = {
+SAM_LAYER_GROUPS = {
     "decoder": r"decoder\b",
-    "encoder": r"encoder\.stages\b",
     "neck": r"encoder\.neck\b",
     "patches": r"(adapter|encoder\.patch_embed)\b",
     "attention": r"encoder\.blocks\.\d+\.attn/",
@@ -44,6 +43,16 @@ LAYER_GROUPS = {
     "second MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin2/",
     "first MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin1/",
 }
+_MAX_STAGES = 8  # a slice of 1024 pixels halved so many times has 4
+UNET_LAYER_GROUPS = (
+    {"last layer": r"decoder\.head/"}
+    | {f"encoder stage {i + 1}": rf"encoder\.stages\.{i}\." for i in reversed(range(_MAX_STAGES))}
+    | {
+        f"decoder stage {i + 1}": rf"decoder\.(projections|stages)\.{i}\."
+        for i in range(_MAX_STAGES)
+    }
+)
+_UNET_NODE = "encoder.stages.0."
 _QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _CALIBRATED_OPERATORS = (*_QUANTIZED_OPERATORS, "Add")  # their activation ranges are measured
 _TARGET_SHARE = 0.85  # of the tolerance; the share varied by 0.15 between sets of slices
@@ -62,6 +71,12 @@ class Quantizer:
         self, graph: Path, calibration: Sequence[ProbeSlices], temporary_folder: Path
     ) -> None:
         self._nodes = _quantizable_nodes(onnx.load(graph, load_external_data=False).graph)
+        is_unet = any(name.startswith(_UNET_NODE) for name in self._nodes)
+        self._patterns = {
+            group: pattern
+            for group, pattern in (UNET_LAYER_GROUPS if is_unet else SAM_LAYER_GROUPS).items()
+            if any(re.match(pattern, name) for name in self._nodes)
+        }
         self._graph = graph
         self.calibration = calibration
         self._temporary_folder = temporary_folder
@@ -70,11 +85,7 @@ class Quantizer:
     @property
     def groups(self) -> list[str]:
         """The groups that have layers in this graph."""
-        return [
-            group
-            for group, pattern in LAYER_GROUPS.items()
-            if any(re.match(pattern, name) for name in self._nodes)
-        ]
+        return list(self._patterns)
 
     @cached_property
     def _bias_correction(self) -> BiasCorrection:
@@ -84,7 +95,7 @@ class Quantizer:
         """Return a QDQ graph of one view, with some layer groups left in float32.
 
         Args:
-            float32_groups: keys of `LAYER_GROUPS`.
+            float32_groups: some of `groups`.
 
         Raises:
             ExportError: ONNX Runtime cannot quantize the graph.
@@ -94,7 +105,7 @@ class Quantizer:
         return model
 
     def _quantize_without_correction(self, float32_groups: Iterable[str]) -> ModelProto:
-        patterns = [LAYER_GROUPS[group] for group in float32_groups]
+        patterns = [self._patterns[group] for group in float32_groups]
         in_float32 = re.compile("|".join(patterns) or r"(?!)")
         nodes = [name for name in self._nodes if not in_float32.match(name)]
         with (

@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from tests.networks import perturbed_network
+from tests.networks import perturbed_network, small_unet
 from tests.training_toys import small_recipe
 from wmh_export.graphs.trace import INPUT_NAME, trace
 from wmh_export.graphs.weights import save_with_shared_weights
@@ -90,6 +90,23 @@ def test_weights_are_float16_except_in_adapter_patch_embedding_and_neck():
         "encoder.neck.exact.2",
     }
     assert sum(types.get(node.input[1]) == TensorProto.FLOAT16 for node in products) > 20
+
+
+def test_the_first_and_the_last_convolution_of_a_u_net_compute_in_float32():
+    network = merge(small_unet())
+    model = trace(HalfPrecisionNetwork(network), 1, SIZE_PX)
+    types = weight_types(model)
+    of_convolutions = {
+        node.name.split("/")[0]: types[node.input[1]]
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+    in_float32 = {name for name, kind in of_convolutions.items() if kind == TensorProto.FLOAT}
+    assert in_float32 == {"encoder.stages.0.0.exact", "decoder.head.exact"}
+    assert set(of_convolutions.values()) == {TensorProto.FLOAT, TensorProto.FLOAT16}
+    image = torch.randn(1, 1, SIZE_PX, SIZE_PX)
+    expected = torch.sigmoid(network(image).fused)
+    torch.testing.assert_close(HalfPrecisionNetwork(network)(image), expected, rtol=0, atol=2e-3)
 
 
 def test_float32_layers_have_the_weights_of_the_network():

@@ -7,15 +7,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.networks import random_slices
+from tests.networks import random_slices, small_unet
 from tests.toys import perfect_parity
 from tests.training_toys import small_recipe
+from wmh_export.graphs.trace import trace
 from wmh_export.graphs.weights import save_with_shared_weights
-from wmh_export.quantization.quantize import LAYER_GROUPS, Quantizer, search_float32_groups
+from wmh_export.network.merge import merge
+from wmh_export.quantization.quantize import (
+    SAM_LAYER_GROUPS,
+    UNET_LAYER_GROUPS,
+    Quantizer,
+    search_float32_groups,
+)
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import ExportError
+from wmh_train.model.views import OneView
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
@@ -31,11 +39,25 @@ def quantized_nodes(bundle_graph) -> set[str]:
 def test_every_product_belongs_to_exactly_one_group(bundle):
     graph = onnx.load(bundle.path_of(bundle.graph(views=1, precision="fp32"))).graph
     products = [node.name for node in graph.node if node.op_type in PRODUCTS]
-    assert len(LAYER_GROUPS) <= 9
-    empty = [g for g, p in LAYER_GROUPS.items() if not any(re.match(p, name) for name in products)]
-    assert empty == ["encoder"]  # of a U-Net
+    patterns = SAM_LAYER_GROUPS.values()
+    assert len(patterns) <= 8
+    assert all(any(re.match(pattern, name) for name in products) for pattern in patterns)
     for name in products:
-        assert sum(bool(re.match(pattern, name)) for pattern in LAYER_GROUPS.values()) == 1, name
+        assert sum(bool(re.match(pattern, name)) for pattern in patterns) == 1, name
+
+
+def test_every_convolution_of_a_u_net_belongs_to_exactly_one_group(tmp_path):
+    graph = tmp_path / "unet.onnx"
+    onnx.save(trace(OneView(merge(small_unet())), 1, small_recipe().preprocessing.size_px), graph)
+    quantizer = Quantizer(graph, [], tmp_path)
+    assert quantizer.groups == [
+        *("last layer", "encoder stage 3", "encoder stage 2", "encoder stage 1"),
+        *("decoder stage 1", "decoder stage 2"),
+    ]
+    for node in onnx.load(graph).graph.node:
+        if node.op_type == "Conv":
+            matches = [p for p in UNET_LAYER_GROUPS.values() if re.match(p, node.name)]
+            assert len(matches) == 1, node.name
 
 
 def test_all_products_are_int8_except_float32_groups_positions_and_image(bundle):
@@ -46,7 +68,9 @@ def test_all_products_are_int8_except_float32_groups_positions_and_image(bundle)
     for node in graph.node:
         if node.op_type in PRODUCTS:
             is_position = re.search(r"attn/MatMul_[23]$", node.name)
-            is_left_out = any(re.match(LAYER_GROUPS[group], node.name) for group in float32_groups)
+            is_left_out = any(
+                re.match(SAM_LAYER_GROUPS[group], node.name) for group in float32_groups
+            )
             stays = is_position or is_left_out or "slices" in node.input
             assert (node.name in quantized) != stays, node.name
 
@@ -96,7 +120,7 @@ def test_layers_outside_int8_are_bf16_only_on_request(bundle):
 class FakeQuantizer:
     """Returns the groups left in float32 instead of a graph."""
 
-    groups = tuple(group for group in LAYER_GROUPS if group != "encoder")
+    groups = tuple(SAM_LAYER_GROUPS)
 
     def quantize(self, float32_groups):
         return frozenset(float32_groups)
@@ -116,7 +140,7 @@ def test_without_sensitive_groups_all_are_int8():
 
 
 def in_int8(float32_groups) -> set[str]:
-    return set(LAYER_GROUPS) - set(float32_groups)
+    return set(SAM_LAYER_GROUPS) - set(float32_groups)
 
 
 def test_a_single_sensitive_group_stays_in_float32():

@@ -30,11 +30,11 @@ class AnatomySettings(StrictModel):
 class LesionSettings(StrictModel):
     """Lesions: how many, where, how bright."""
 
-    without_share: Share = Field(default=0.25, description="of heads without any lesion")
+    without_share: Share = Field(default=0.12, description="of heads without any lesion")
     real_share: Share = Field(default=0.35, description="of heads with shapes of real masks")
     own_share: Share = Field(default=0.2, description="of heads with the label map's own lesions")
     load_ml: Interval = Field(
-        default=(0.2, 130), description="of lesions that are made, evenly in log scale"
+        default=(0.3, 130), description="of lesions that are made, evenly in log scale"
     )
     contrast: Interval = Field(
         default=(0.25, 1.0), description="above white matter, evenly in log scale"
