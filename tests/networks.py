@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tests.training_toys import metadata_of, small_recipe
-from wmh_runtime.bundle.manifest import OperatingPoint
+from wmh_runtime.bundle.manifest import OperatingPoint, ReliabilityBin
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
 from wmh_train.model.network import WmhNetwork, build_network
@@ -105,7 +105,10 @@ def calibrated_metadata_of(
     outputs = [Output(name=name, threshold=0.5, min_lesion_mm3=0) for name in recipe.outputs]
     halves = [0.5] * len(outputs)
     point = OperatingPoint(views=8, outputs=outputs, mean_dice=halves, mean_lesion_f1=halves)
-    calibration = CalibrationWithSweep(operating_points=[point], scans=1, threshold_sweep=[])
+    bins = [ReliabilityBin(voxels=9, mean_probability=0.6, lesion_share=0.85)]
+    calibration = CalibrationWithSweep(
+        operating_points=[point], scans=1, reliability=[bins], threshold_sweep=[]
+    )
     return metadata_of(recipe, pretrained).model_copy(update={"calibration": calibration})
 
 

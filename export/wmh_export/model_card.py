@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wmh_runtime.bundle.manifest import Manifest, MeasuredAccuracy, Quantization
+from wmh_runtime.bundle.manifest import Calibration, Manifest, MeasuredAccuracy, Quantization
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.text import count_noun
 
@@ -42,6 +42,7 @@ def model_card(manifest: Manifest) -> str:
                 manifest.outputs, manifest.calibration.operating_points[0].mean_dice, strict=True
             )
         ),
+        *_reliability(manifest.calibration),
         *_regions(manifest.regions),
         "## Accuracy",
         _accuracy(manifest.accuracy),
@@ -60,6 +61,25 @@ def model_card(manifest: Manifest) -> str:
 def _sources(attributions: Sequence[str]) -> list[str]:
     lines = [f"- {attribution}" for attribution in attributions]
     return ["## Sources", "\n".join(lines)] if lines else []
+
+
+def _reliability(calibration: Calibration) -> list[str]:
+    """Return a table for each output: among voxels of some probability, how many are lesion."""
+    sections = []
+    for output, bins, error in zip(
+        calibration.outputs, calibration.reliability, calibration.calibration_errors, strict=False
+    ):
+        columns = [
+            ["probability", *(f"{one.mean_probability:.2f}" for one in bins)],
+            ["---"] * (len(bins) + 1),
+            ["share of lesion", *(f"{one.lesion_share:.2f}" for one in bins)],
+        ]
+        sections += [
+            f"Calibration of `{output.name}`: the expected calibration error is {error:.3f}, over"
+            " the voxels of the validation scans with a probability of at least 0.05.",
+            "\n".join(f"| {' | '.join(cells)} |" for cells in columns),
+        ]
+    return sections
 
 
 def _regions(regions: Sequence[str]) -> list[str]:

@@ -199,6 +199,8 @@ def test_the_model_card_contains_the_measurements(bundle):
     assert "Research use only" in card
     assert "| fp16 (emulated) | 8 | onnxruntime" in card
     assert "INT8 was calibrated on slices, 12 of phantoms" in card
+    assert "the expected calibration error is 0.250" in card  # |0.6 − 0.85|, of tests.networks
+    assert "| probability | 0.60 |\n| --- | --- |\n| share of lesion | 0.85 |" in card
 
 
 def test_a_precision_that_differs_from_the_network_is_left_out_and_reported(

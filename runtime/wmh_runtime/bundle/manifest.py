@@ -37,6 +37,14 @@ class OperatingPoint(StrictModel):
     mean_lesion_f1: list[float] = Field(description="one value per output")
 
 
+class ReliabilityBin(StrictModel):
+    """Voxels of about the same probability, and how many of them are lesion."""
+
+    voxels: int
+    mean_probability: float
+    lesion_share: float
+
+
 class Calibration(StrictModel):
     """Thresholds and minimum lesion sizes, chosen on validation scans."""
 
@@ -49,11 +57,28 @@ class Calibration(StrictModel):
         " in the first view is below this everywhere",
     )
     scans: int = Field(ge=1, description="number of validation scans")
+    reliability: list[list[ReliabilityBin]] = Field(
+        default=[],
+        description="for each output, with eight views: voxels of the validation scans by their"
+        " probability, from 0.05 on",
+    )
 
     @property
     def outputs(self) -> list[Output]:
         """The outputs with thresholds and minimum lesion sizes for eight views, the default."""
         return self.operating_points[0].outputs
+
+    @property
+    def calibration_errors(self) -> list[float]:
+        """The expected calibration error of each output (Naeini et al. 2015).
+
+        The mean difference between probability and share of lesion, weighted by voxels.
+        """
+        return [
+            sum(one.voxels * abs(one.mean_probability - one.lesion_share) for one in bins)
+            / max(1, sum(one.voxels for one in bins))
+            for bins in self.reliability
+        ]
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wmh_runtime.bundle.manifest import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.case_failure import as_failure_of
@@ -15,6 +18,7 @@ from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
+from wmh_train.calibration.reliability import count_bins, reliability
 from wmh_train.calibration.threshold_sweep import (
     MIN_LESIONS_MM3,
     THRESHOLDS,
@@ -50,7 +54,8 @@ def calibrate(
     """Select threshold and minimum lesion size, for eight views and for one view.
 
     The selection maximizes mean Dice. Of equal values, the smallest threshold and size are
-    selected. Also compute the empty-slice thresholds of adaptive TTA.
+    selected. Also compute the empty-slice thresholds of adaptive TTA, and how well probabilities
+    agree with frequencies.
 
     Args:
         network: network, loaded from its checkpoint.
@@ -65,6 +70,7 @@ def calibrate(
     """
     sweeps: dict[Views, list[list[ThresholdSweep]]] = {views: [] for views in _VIEWS}
     statistics: list[list[SliceStatistics]] = []
+    counts: list[list[NDArray[np.float64]]] = []
     with ExitStack() as stack:
         segmenters = {
             views: stack.enter_context(
@@ -87,6 +93,12 @@ def calibrate(
                         for probability, reference in zip(by_output, references, strict=True)
                     ]
                 )
+            counts.append(
+                [
+                    count_bins(probability, reference)
+                    for probability, reference in zip(probabilities[8], references, strict=True)
+                ]
+            )
             to_slices = axial_reorientation(channels[0].affine).apply
             statistics.append(
                 [
@@ -111,6 +123,7 @@ def calibrate(
             )
         ],
         scans=len(scans),
+        reliability=[reliability(of_output) for of_output in zip(*counts, strict=True)],
         threshold_sweep=[
             point
             for views in _VIEWS
