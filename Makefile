@@ -12,7 +12,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .PHONY: help python demo test check format demo-bundle base-bundle clean
 
 help:
-	@echo "make demo         segment three synthetic heads, in an environment without torch"
+	@echo "make demo         segment two synthetic heads, in an environment without torch"
 	@echo "make test         lint, types, import contracts and all tests"
 	@echo "make check        lint, types and import contracts only"
 	@echo "make format       format the code"
@@ -40,8 +40,10 @@ python:
 
 demo: .venv-demo/.done-$(VERSION)
 	rm -rf demo
-	$(DEMO)/wmh-phantom demo/scans --subjects 3 --seed 7
-	$(DEMO)/wmh-infer demo/scans demo/results --probability
+	mkdir demo
+	cp -r examples demo/scans
+	$(DEMO)/wmh-phantom demo/scans --subjects 1 --seed 7
+	$(DEMO)/wmh-infer demo/scans demo/results --regions
 	@echo
 	@echo "masks     demo/results/*_mask.nii.gz"
 	@echo "table     demo/results/volumes.csv"
@@ -86,8 +88,10 @@ LESION_MASKS ?= data/lesion-masks
 REAL ?= data/real.csv
 base-bundle: .venv/.done-$(VERSION)
 	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads \
-		--lesion-masks $(LESION_MASKS) --heads 500 --seed 1 --recipe base
-	$(BIN)/wmh-train fit base --data runs/base/heads --data $(REAL) --out runs/base/checkpoint
+		--lesion-masks $(LESION_MASKS) --heads 500 --seed 1 --recipe base-synthetic
+	$(BIN)/wmh-train fit base-synthetic --data runs/base/heads --out runs/base/synthetic
+	$(BIN)/wmh-train fit base --from runs/base/synthetic \
+		--data runs/base/heads --data $(REAL) --out runs/base/checkpoint
 	$(BIN)/wmh-train calibrate runs/base/checkpoint --data runs/base/heads --data $(REAL)
 	rm -rf runs/base/bundle
 	$(BIN)/wmh-export build runs/base/checkpoint --out runs/base/bundle \

@@ -30,6 +30,7 @@ def make_demo(tmp_path):
     """Return a function that runs `make demo` with a Python of some version."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
 
     def run(version):
         python = tmp_path / f"python{version}"
