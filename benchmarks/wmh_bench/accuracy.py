@@ -19,6 +19,7 @@ from pydantic import Field
 from wmh_bench.environment import Environment, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.manifest import LoadAccuracy
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
@@ -33,7 +34,7 @@ from wmh_runtime.errors import (
 )
 from wmh_runtime.evaluation.pairing import find_pairs, match_scans
 from wmh_runtime.evaluation.scoring import score
-from wmh_runtime.evaluation.statistics import Average, ScoredCase, evaluate
+from wmh_runtime.evaluation.statistics import Average, Group, ScoredCase, evaluate
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.backend_factory import BackendOptions
 from wmh_runtime.inference.backend_selection import open_backends
@@ -104,6 +105,7 @@ class AccuracyRow(StrictModel):
     )
     volume_r_squared: float | None
     volume_bias_ml: float
+    by_load: list[LoadAccuracy] = Field(default=[])
     cases: list[CaseAccuracy]
 
 
@@ -270,9 +272,21 @@ def _measure(
         },
         volume_r_squared=_rounded(evaluation.volumes.r_squared),
         volume_bias_ml=round(evaluation.volumes.bias_ml, 3),
+        by_load=[_load_accuracy(group) for group in evaluation.by_band],
         cases=[_case_accuracy(case, i, data) for i, case in enumerate(scores.cases, start=1)],
     )
     return row, pairing.without_reference
+
+
+def _load_accuracy(group: Group) -> LoadAccuracy:
+    means = {name: _rounded(average.mean) for name, average in group.averages.items()}
+    fields = LoadAccuracy.model_fields.keys() & means.keys()
+    return LoadAccuracy(
+        load=group.name,
+        scans=group.count,
+        volume_bias_ml=round(group.volumes.bias_ml, 3),
+        **{name: means[name] for name in fields},
+    )
 
 
 def _case_accuracy(case: ScoredCase, number: int, data: AnnotatedData) -> CaseAccuracy:

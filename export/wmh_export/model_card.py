@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wmh_runtime.bundle.manifest import Calibration, Manifest, MeasuredAccuracy, Quantization
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
@@ -46,6 +46,7 @@ def model_card(manifest: Manifest) -> str:
         *_regions(manifest.regions),
         "## Accuracy",
         _accuracy(manifest.accuracy),
+        *_accuracy_by_load(manifest.accuracy),
         "## Parity with the trained network",
         "Each graph is compared with the trained network on slices with lesions. The table gives"
         " the largest difference in probability, the lowest mask Dice of an output, and the largest"
@@ -77,7 +78,7 @@ def _reliability(calibration: Calibration) -> list[str]:
         sections += [
             f"Calibration of `{output.name}`: the expected calibration error is {error:.3f}, over"
             " the voxels of the validation scans with a probability of at least 0.05.",
-            "\n".join(f"| {' | '.join(cells)} |" for cells in columns),
+            _markdown_rows(columns),
         ]
     return sections
 
@@ -101,6 +102,40 @@ def _accuracy(accuracy: MeasuredAccuracy | None) -> str:
             f" these scans with its reference mask, reaches {accuracy.threshold_mean_dice:.3f}."
         )
     return text
+
+
+_COLUMNS = {  # of the accuracy by load: title and format
+    "load": ("load, mL", ""),
+    "scans": ("scans", "d"),
+    "dice": ("Dice", ".3f"),
+    "h95_mm": ("H95, mm", ".1f"),
+    "avd_percent": ("AVD, %", ".0f"),
+    "lesion_recall": ("lesion recall", ".3f"),
+    "lesion_precision": ("lesion precision", ".3f"),
+    "lesion_f1": ("lesion F1", ".3f"),
+    "volume_bias_ml": ("volume bias, mL", "+.2f"),
+}
+
+
+def _accuracy_by_load(accuracy: MeasuredAccuracy | None) -> list[str]:
+    if accuracy is None or not accuracy.by_load:
+        return []
+    rows = [
+        [title for title, _ in _COLUMNS.values()],
+        ["---"] * len(_COLUMNS),
+        *(
+            [
+                "" if (value := getattr(row, name)) is None else format(value, form)
+                for name, (_, form) in _COLUMNS.items()
+            ]
+            for row in accuracy.by_load
+        ),
+    ]
+    return [_markdown_rows(rows)]
+
+
+def _markdown_rows(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _parity_table(manifest: Manifest) -> str:
@@ -141,4 +176,4 @@ def _quantization(quantization: Quantization | None) -> list[str]:
 
 
 def _table(*rows: Sequence[str]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return _markdown_rows([("", ""), ("---", "---"), *rows])

@@ -198,6 +198,18 @@ def test_the_command_prints_the_accuracy_that_it_writes(toy_bundle, heads, tmp_p
     assert str(tmp_path) not in results.read_text()
 
 
+def test_the_card_has_the_accuracy_by_load(toy_bundle, heads, run_command):
+    options = ("--backend", "onnxruntime", "--precision", "fp32", "--card")
+    status, _, errors = run_command(main, "accuracy", toy_bundle, heads, *options)
+    assert status == 0, errors
+    measured = load_bundle(toy_bundle).manifest.accuracy
+    (row,) = measured.by_load  # a cube has 0.64 mL
+    assert (row.load, row.scans, row.dice) == ("under 2", 3, measured.mean_dice)
+    card = (toy_bundle / CARD_NAME).read_text(encoding="utf-8")
+    assert f"| under 2 | 3 | {row.dice:.3f} | " in card
+    assert f" | {row.volume_bias_ml:+.2f} |" in card
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -140,6 +140,7 @@ def _write_to_bundle(bundle: Bundle, measured: Accuracy) -> None:
         mean_dice=round(mean_dice(row), 4),
         lowest_dice=round(min(case.dice for case in row.cases if case.dice is not None), 4),
         threshold_mean_dice=round(fmean(threshold_dice), 4) if threshold_dice else None,
+        by_load=row.by_load,
     )
     manifest = bundle.manifest.model_copy(update={"accuracy": accuracy})
     write_manifest(bundle.folder, manifest)

@@ -166,6 +166,20 @@ class Training(StrictModel):
     details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
+class LoadAccuracy(StrictModel):
+    """Mean accuracy on the scans of one range of lesion loads. null: no scan has a value."""
+
+    load: str = Field(description="the range in mL, such as 2 to 5")
+    scans: int = Field(ge=1)
+    dice: float | None
+    h95_mm: float | None
+    avd_percent: float | None
+    lesion_recall: float | None
+    lesion_precision: float | None
+    lesion_f1: float | None
+    volume_bias_ml: float = Field(description="mean of predicted minus reference volume")
+
+
 class MeasuredAccuracy(StrictModel):
     """The accuracy on annotated scans that took no part in training and calibration."""
 
@@ -176,6 +190,7 @@ class MeasuredAccuracy(StrictModel):
     threshold_mean_dice: float | None = Field(
         description="of the best intensity threshold of each scan; null: not measured"
     )
+    by_load: list[LoadAccuracy] = Field(default=[], description="from low to high loads")
 
 
 class Manifest(StrictModel):
