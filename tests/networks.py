@@ -33,11 +33,15 @@ def perturbed_network(recipe: Recipe, seed: int = 0) -> WmhNetwork:
     return network
 
 
+def small_unet_recipe() -> Recipe:
+    """The small recipe with a U-Net."""
+    return small_recipe(network={"unet": {"widths": [4, 8, 12]}}, loss={"scale_weights": []})
+
+
 def small_unet() -> UNet:
     """A U-Net with random weights, for slices of the small recipe."""
     torch.manual_seed(0)
-    recipe = small_recipe(network={"unet": {"widths": [4, 8, 12]}}, loss={"scale_weights": []})
-    return build_network(recipe).eval()
+    return build_network(small_unet_recipe()).eval()
 
 
 def padded_recipe() -> Recipe:

@@ -203,6 +203,27 @@ def test_weights_of_another_network_are_refused_as_a_start(tmp_path):
         read_initial_weights(tmp_path).load_into(other)
 
 
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"regions": ["ventricles", "brain"]}, "regions"),
+        ({"outputs": ["stroke"]}, "outputs"),
+        (
+            {"preprocessing": small_recipe().preprocessing.model_dump() | {"pixel_size_mm": 2.0}},
+            "preprocessing",
+        ),
+    ],
+)
+def test_weights_that_would_mean_something_else_are_refused_as_a_start(tmp_path, changed, named):
+    recipe = small_recipe(regions=["brain", "ventricles"])
+    save_checkpoint(tmp_path, build_network(recipe), metadata_of(recipe))
+    start = read_initial_weights(tmp_path)
+    start.require_same_task(recipe, None)
+    other = small_recipe(**{"regions": ["brain", "ventricles"]} | changed)
+    with pytest.raises(RecipeError, match=f"was trained with {named} .* the recipe has"):
+        start.require_same_task(other, None)
+
+
 def test_a_bundle_without_checkpoint_is_no_start():
     with pytest.raises(RecipeError, match="demo: holds no weights to train from"):
         read_initial_weights("demo")

@@ -190,7 +190,10 @@ def _predict(
         return masks
     pretrained_path = pretrained_file(metadata, pretrained)
     network = move_to_device(load_network(folder, metadata, pretrained_path))
-    model = SegmentationModel(metadata.recipe.channels, metadata.recipe.preprocessing, outputs)
+    recipe = metadata.recipe
+    model = SegmentationModel(
+        recipe.channels, recipe.preprocessing, outputs, regions=recipe.regions
+    )
     with (
         TorchBackend(network, metadata.recipe) as backend,
         Segmenter(model, [backend]) as segmenter,

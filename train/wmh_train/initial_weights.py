@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,16 @@ from torch import Tensor
 
 from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, load_bundle
 from wmh_runtime.errors import RecipeError
-from wmh_train.checkpoint import has_checkpoint, load_metadata, read_tensors, trained_tensors
+from wmh_train.checkpoint import (
+    CheckpointMetadata,
+    has_checkpoint,
+    load_metadata,
+    read_tensors,
+    trained_tensors,
+)
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.pretrained import PretrainedIdentity
+from wmh_train.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,43 @@ class InitialWeights:
 
     identity: PretrainedIdentity
     tensors: dict[str, Tensor]
+    origin: CheckpointMetadata  # of the training that they come from
+
+    def require_same_task(self, recipe: Recipe, pretrained: PretrainedIdentity | None) -> None:
+        """Refuse a recipe whose network would give these weights another meaning.
+
+        Args:
+            recipe: of the new training.
+            pretrained: the weights of its frozen encoder; None if there is none.
+
+        Raises:
+            RecipeError: channels, outputs, regions, preprocessing or frozen encoder differ.
+        """
+        before = self.origin.recipe
+        for name in ("channels", "outputs", "regions", "preprocessing"):
+            old, new = (getattr(one, name) for one in (before, recipe))
+            if old != new:
+                raise RecipeError(
+                    f"was trained with {name} {old}, the recipe has {new}",
+                    f"Use the same {name}.",
+                    about=self.identity.name,
+                )
+        hashes = [one.sha256 if one else "" for one in (self.origin.pretrained, pretrained)]
+        if before.network.needs_pretrained and hashes[0] != hashes[1]:
+            raise RecipeError(
+                "was trained on other weights of the frozen encoder",
+                "Give the same pretrained weights.",
+                about=self.identity.name,
+            )
+
+    def trained_on(self, scan_keys: Mapping[str, str]) -> list[str]:
+        """Return which of some scans these weights were trained on.
+
+        Args:
+            scan_keys: by name, see `CheckpointMetadata.scan_keys`.
+        """
+        keys = {self.origin.scan_keys[name] for name in self.origin.split.training}
+        return [name for name, key in scan_keys.items() if key in keys]
 
     def load_into(self, network: WmhNetwork) -> None:
         """Replace the weights of a new network.
@@ -39,7 +84,7 @@ class InitialWeights:
             raise RecipeError(
                 f"has other layers than the recipe ({len(differing)} differ, such as"
                 f" {differing[0]})",
-                "Use the network, channels, outputs and regions of its recipe.",
+                "Use the network of its recipe.",
                 about=self.identity.name,
             )
         network.load_state_dict(self.tensors, strict=False)
@@ -68,4 +113,4 @@ def read_initial_weights(name_or_folder: str | Path) -> InitialWeights:
     metadata = load_metadata(folder)
     tensors = read_tensors(folder, metadata)
     identity = PretrainedIdentity(name=str(name_or_folder), sha256=metadata.weights_sha256)
-    return InitialWeights(identity, tensors)
+    return InitialWeights(identity, tensors, metadata)

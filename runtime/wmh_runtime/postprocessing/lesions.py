@@ -24,6 +24,7 @@ class Lesions:
     labels: NDArray[np.unsignedinteger]  # (x, y, z), the number of the lesion from 1, 0 outside
     volumes_mm3: NDArray[np.float64]  # (n,)
     centers_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centers of mass
+    outside_ml: float = 0.0  # volume of those that were dropped because they lie outside the brain
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -63,8 +64,11 @@ def find_lesions(
     statistics = cc3d.statistics(components)
     voxels = statistics["voxel_counts"][1:]  # label 0 is the background
     kept = is_large_enough(voxels * voxel_volume_mm3, min_lesion_mm3)
+    outside_voxels = 0
     if brain is not None:
-        kept &= 2 * np.bincount(components[brain], minlength=len(voxels) + 1)[1:] >= voxels
+        in_brain = is_mostly_in(brain, components, statistics["voxel_counts"])[1:]
+        outside_voxels = int(voxels[kept & ~in_brain].sum())
+        kept &= in_brain
     kept_labels = np.flatnonzero(kept)
     order = kept_labels[np.argsort(-voxels[kept_labels].astype(np.int64), kind="stable")]
     new_labels = np.zeros(len(voxels) + 1, np.min_scalar_type(len(order)))
@@ -73,6 +77,7 @@ def find_lesions(
         labels=new_labels[components],
         volumes_mm3=voxels[order] * voxel_volume_mm3,
         centers_vox=statistics["centroids"][1:][order],
+        outside_ml=outside_voxels * voxel_volume_mm3 / 1000,
     )
 
 
@@ -83,6 +88,20 @@ def label_components(mask: Mask) -> NDArray[Any]:
     """
     labels: NDArray[Any] = cc3d.connected_components(mask, connectivity=26)
     return labels
+
+
+def is_mostly_in(brain: Mask, labels: NDArray[Any], voxels: NDArray[Any]) -> Mask:
+    """Say of which components at least half lies in the brain.
+
+    Args:
+        brain: (x, y, z).
+        labels: (x, y, z), from 0 to n − 1.
+        voxels: (n,), number of voxels of each label.
+
+    Returns:
+        (n,).
+    """
+    return 2 * np.bincount(labels[brain], minlength=len(voxels)) >= voxels
 
 
 def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:

@@ -25,6 +25,8 @@ _SURFACE_MM = (1.0, 4.0)  # below the surface of the brain: mostly cortex
 _MIDDLE_MM = 12.0  # below it: mostly white matter
 _DARK_PERCENTILE = 1.0
 _MIN_SURFACE = 0.96  # times the middle; 0.99 to 1.19 in 16 FLAIR scans, 0.81 to 0.94 in eleven T1
+_OUTSIDE_ML = 1.0
+_MAX_OUTSIDE_SHARE = 0.1  # of all possible lesions
 _MAX_RIM_SHARE = 0.25  # of the volume; 0.00 to 0.21 on eleven FLAIR scans, up to 1.00 on T1
 
 
@@ -37,10 +39,15 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
         head: (x, y, z).
         lesions: on the same grid.
     """
-    mask = lesions.mask.astype(bool)
+    mask, warnings = lesions.mask.astype(bool), []
+    total_ml = lesions.outside_ml + lesions.volume_ml
+    if lesions.outside_ml >= max(_OUTSIDE_ML, _MAX_OUTSIDE_SHARE * total_ml):
+        warnings.append(
+            f"{lesions.outside_ml:.1f} mL of possible {name} lesions lie outside the brain and were"
+            " left out: check the picture"
+        )
     if not mask.any():
-        return []
-    warnings = []
+        return warnings
     lesion_median, head_median = (float(np.median(scan.voxels[part])) for part in (mask, head))
     if lesion_median < head_median:
         warnings.append(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
 from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
 from wmh_runtime.postprocessing.regions import (
-    BRAIN,
     REGION_THRESHOLD,
     Burden,
+    brain_of,
     measure_burden,
     within_brain,
 )
@@ -92,9 +92,9 @@ def postprocess(
             threshold=output.threshold,
             min_lesion_mm3=output.min_lesion_mm3,
             voxel_volume_mm3=scan.voxel_volume_mm3,
-            brain=region_masks.get(BRAIN),
+            brain=brain_of(region_masks),
         )
-        burden = measure_burden(lesions, region_masks, scan.spacing_mm)
+        burden = measure_burden(lesions, region_masks, scan.spacing_mm, scan.voxel_volume_mm3)
         results.append(OutputResult(output, probability, lesions, burden))
         warnings += plausibility_warnings(output.name, scan, preprocessed.head, lesions)
     warnings += region_warnings(scan, preprocessed.head, region_masks)

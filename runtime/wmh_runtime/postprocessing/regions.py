@@ -25,6 +25,7 @@ from wmh_runtime.types import Floats, Mask
 BRAIN, VENTRICLES, CORTEX, POSTERIOR = "brain", "ventricles", "cortex", "posterior"
 
 REGION_THRESHOLD = 0.5  # of all regions
+_LEAST_PIECE = 0.1  # of the largest piece of brain; smaller ones are in neck, scalp or orbits
 PERIVENTRICULAR_MM = 10.0
 JUXTACORTICAL_MM = 4.0
 
@@ -51,34 +52,48 @@ class Burden:
 
 
 def within_brain(masks: Mapping[str, Mask]) -> dict[str, Mask]:
-    """Keep the largest piece of the brain, and of the other regions what lies in it.
+    """Keep the large pieces of the brain, and of the other regions what lies in them.
+
+    A damaged slice cuts the brain in two large pieces: both are kept.
 
     Args:
         masks: of each region, (x, y, z).
     """
     if BRAIN not in masks:
         return dict(masks)
-    brain = cc3d.largest_k(masks[BRAIN], k=1, connectivity=6) > 0
+    pieces = cc3d.connected_components(masks[BRAIN], connectivity=6)
+    voxels = np.bincount(pieces.ravel())
+    voxels[0] = 0  # the background
+    brain = (voxels > _LEAST_PIECE * voxels.max())[pieces]
     return {name: mask & brain for name, mask in masks.items()} | {BRAIN: brain}
+
+
+def brain_of(regions: Mapping[str, Mask]) -> Mask | None:
+    """Return the brain, (x, y, z); None if it is not known or nothing of it was found."""
+    brain = regions.get(BRAIN)
+    return brain if brain is not None and brain.any() else None
 
 
 def number_regions(regions: Mapping[str, Mask]) -> NDArray[np.uint8]:
     """Return one volume with the number of the region of each voxel, from 1 in their order.
 
-    Where regions overlap, the later one counts. So `brain`, the first, is what is left of it.
+    Where regions overlap, the later one counts; `brain` is what no other region covers.
 
     Args:
         regions: (x, y, z), by name; at least one.
     """
-    masks = list(regions.values())
-    numbers = np.zeros(masks[0].shape, np.uint8)
-    for number, mask in enumerate(masks, start=1):
-        numbers[mask] = number
+    numbers = np.zeros(next(iter(regions.values())).shape, np.uint8)
+    numbered = {name: number for number, name in enumerate(regions, start=1)}
+    for name in sorted(regions, key=lambda name: name != BRAIN):  # the brain first, then in order
+        numbers[regions[name]] = numbered[name]
     return numbers
 
 
 def measure_burden(
-    lesions: Lesions, regions: Mapping[str, Mask], spacing_mm: tuple[float, float, float]
+    lesions: Lesions,
+    regions: Mapping[str, Mask],
+    spacing_mm: tuple[float, float, float],
+    voxel_volume_mm3: float,
 ) -> Burden:
     """Measure the share of the brain that the lesions take, and how much is where.
 
@@ -86,10 +101,12 @@ def measure_burden(
         lesions: (x, y, z).
         regions: on the same grid; brain, ventricles, cortex and posterior are needed.
         spacing_mm: of the voxels.
+        voxel_volume_mm3: of one voxel; with a sheared affine not the product of the spacings.
     """
-    if not all(name in regions for name in _NEEDED) or not regions[BRAIN].any():
+    brain = brain_of(regions)
+    if brain is None or not all(name in regions for name in _NEEDED):
         return Burden()
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    voxel_ml = voxel_volume_mm3 / 1000
     location = locate(lesions.mask.astype(np.bool_), regions, spacing_mm)
     labels = lesions.labels[location > 0]
     by_lesion = np.zeros((lesions.count + 1, len(LOCATIONS) + 1), np.int64)
@@ -97,7 +114,7 @@ def measure_burden(
     of_lesions = by_lesion[1:, 1:].argmax(axis=1)
     voxels, counts = by_lesion.sum(axis=0)[1:], np.bincount(of_lesions, minlength=len(LOCATIONS))
     return Burden(
-        percent_of_brain=100 * lesions.volume_ml / (voxel_ml * np.count_nonzero(regions[BRAIN])),
+        percent_of_brain=100 * lesions.volume_ml / (voxel_ml * np.count_nonzero(brain)),
         locations={
             name: LocationBurden(float(voxels[i]) * voxel_ml, int(counts[i]))
             for i, name in enumerate(LOCATIONS)

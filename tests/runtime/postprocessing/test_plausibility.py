@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,23 @@ def warnings_of(lesion, lesion_intensity=300.0):
     probability[lesion] = 1
     lesions = find_lesions(probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=40)
     return plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, lesions)
+
+
+def test_what_was_left_out_outside_the_brain_is_said_if_it_is_much():
+    voxels = np.full((10, 10, 10), 100.0, np.float32)
+    probability = np.zeros(voxels.shape, np.float32)
+    probability[1:4, 1:4, 1:5] = probability[6:9, 6:9, 6:9] = 1  # 36 and 27 voxels of 40 mm³
+    brain = np.zeros(voxels.shape, bool)
+    brain[5:] = True
+    lesions = find_lesions(
+        probability, threshold=0.5, min_lesion_mm3=0, voxel_volume_mm3=40, brain=brain
+    )
+    head = np.ones(voxels.shape, bool)
+    found = plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, lesions)
+    assert found[0].startswith("1.4 mL of possible wmh lesions lie outside the brain")
+    few = replace(lesions, outside_ml=0.9)
+    found = plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, few)
+    assert not any("outside" in warning for warning in found)
 
 
 def test_bright_lesions_in_the_middle_are_plausible():

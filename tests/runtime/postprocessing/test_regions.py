@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from wmh_runtime.postprocessing.lesions import find_lesions
-from wmh_runtime.postprocessing.regions import measure_burden, number_regions, within_brain
+from wmh_runtime.postprocessing.regions import (
+    brain_of,
+    measure_burden,
+    number_regions,
+    within_brain,
+)
 
 SPACING_MM = (2.0, 1.0, 1.0)
 VOXEL_ML = 0.002
@@ -46,7 +51,7 @@ def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
 def test_every_voxel_of_a_lesion_has_one_location():
     # Voxels 2 to 6 are 2 to 10 mm from the ventricle's last voxel; 14 and 15 are 4 and 2 mm from
     # the cortex; 7 to 13 are neither.
-    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM)
+    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM, 1000 * VOXEL_ML)
     volumes = {name: found.volume_ml for name, found in burden.locations.items()}
     assert volumes == pytest.approx(
         {
@@ -62,40 +67,62 @@ def test_every_voxel_of_a_lesion_has_one_location():
 def test_a_lesion_counts_where_most_of_it_lies():
     # Lesions of 6, 3, 2 and 1 voxels: largest first.
     lesions = lesions_of(slice(8, 14), slice(20, 23), slice(3, 5), slice(15, 16))
-    burden = measure_burden(lesions, REGIONS, SPACING_MM)
+    burden = measure_burden(lesions, REGIONS, SPACING_MM, 1000 * VOXEL_ML)
     expected = ["deep", "infratentorial", "periventricular", "juxtacortical"]
     assert list(burden.location_of_lesions) == expected
     assert {found.lesion_count for found in burden.locations.values()} == {1}
 
 
 def test_without_lesions_all_is_zero():
-    burden = measure_burden(lesions_of(), REGIONS, SPACING_MM)
+    burden = measure_burden(lesions_of(), REGIONS, SPACING_MM, 1000 * VOXEL_ML)
     assert burden.percent_of_brain == 0
     assert all(found.volume_ml == found.lesion_count == 0 for found in burden.locations.values())
 
 
 def test_without_ventricles_nothing_is_periventricular():
     regions = REGIONS | {"ventricles": row()}
-    burden = measure_burden(lesions_of(slice(2, 6)), regions, SPACING_MM)
+    burden = measure_burden(lesions_of(slice(2, 6)), regions, SPACING_MM, 1000 * VOXEL_ML)
     assert burden.locations["deep"].volume_ml == pytest.approx(4 * VOXEL_ML)
 
 
 @pytest.mark.parametrize("missing", ["brain", "ventricles", "cortex", "posterior"])
 def test_without_a_region_locations_are_not_known(missing):
     regions = {name: mask for name, mask in REGIONS.items() if name != missing}
-    burden = measure_burden(lesions_of(WHITE), regions, SPACING_MM)
+    burden = measure_burden(lesions_of(WHITE), regions, SPACING_MM, 1000 * VOXEL_ML)
     assert (burden.percent_of_brain, burden.locations) == (None, {})
 
 
-def test_regions_are_those_of_the_largest_piece_of_brain():
+def test_brain_is_what_no_other_region_covers_wherever_it_is_in_the_list():
+    numbers = number_regions({"ventricles": row(VENTRICLES), "brain": row(slice(0, 30))})
+    assert numbers[:, 0, 0].tolist() == [1] * 2 + [2] * 28 + [0] * 10
+
+
+def test_small_pieces_of_brain_are_dropped():
     masks = within_brain(
         {
-            "brain": row(slice(0, 20), slice(30, 34)),
+            "brain": row(slice(0, 20), slice(30, 32)),  # 2 of 20: not above a tenth
             "ventricles": row(slice(0, 2), slice(30, 31)),
         }
     )
     np.testing.assert_array_equal(masks["brain"], row(slice(0, 20)))
     np.testing.assert_array_equal(masks["ventricles"], row(slice(0, 2)))
+
+
+def test_a_brain_that_a_damaged_slice_cuts_in_two_keeps_both_parts():
+    brain = row(slice(0, 20), slice(21, 24))  # 3 of 20
+    np.testing.assert_array_equal(within_brain({"brain": brain})["brain"], brain)
+
+
+def test_without_a_brain_nothing_is_dropped():
+    assert brain_of({"brain": row()}) is None
+    assert within_brain({"brain": row()})["brain"].sum() == 0
+
+
+def test_volumes_add_up_with_a_sheared_affine():
+    # The voxels measure half of the product of their spacings.
+    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM, 500 * VOXEL_ML)
+    total_ml = sum(found.volume_ml for found in burden.locations.values())
+    assert total_ml == pytest.approx(14 * VOXEL_ML / 2)
 
 
 def test_lesions_outside_the_brain_are_dropped():
@@ -107,6 +134,7 @@ def test_lesions_outside_the_brain_are_dropped():
     )
     np.testing.assert_array_equal(lesions.mask.astype(bool), row(slice(28, 32)))
     assert lesions.volumes_mm3.tolist() == [4]
+    assert lesions.outside_ml == 0.003
 
 
 def test_lesions_are_numbered_from_the_largest():

@@ -63,13 +63,15 @@ def test_all_scores_equal_those_of_wmh_eval(seed):
     probability = np.round(rng.random((9, 8, 7)) ** 3, 2).astype(np.float32)
     labels = rng.choice([0, 0, 0, 1, 2], size=probability.shape)
     reference = Reference(labels == 1, labels == 2)
-    sweep = sweep_thresholds(probability, reference, 1.5)
+    brain = rng.random(probability.shape) < 0.6
+    sweep = sweep_thresholds(probability, reference, 1.5, brain)
     for index in itertools.product((0, 5, 11), (0, 1, 2, 4)):
         lesions = find_lesions(
             probability,
             threshold=THRESHOLDS[index[0]],
             min_lesion_mm3=MIN_LESIONS_MM3[index[1]],
             voxel_volume_mm3=1.5,
+            brain=brain,
         )
         metrics = compare_masks(lesions.mask, reference, np.diag([1, -1, 1.5, 1]))
         assert sweep.dice[index] == pytest.approx(metrics.dice)

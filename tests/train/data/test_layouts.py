@@ -314,3 +314,9 @@ def test_results_of_wmh_infer_are_not_references(tmp_path):
     (results / "sub-00_label-WMH_mask.json").write_text("{}")
     dataset = find_dataset(tmp_path, ["flair"], ["wmh"])
     assert [scan.references[0].parent.name for scan in dataset.scans] == ["reference", "reference"]
+
+
+def test_scans_of_the_challenge_have_unknown_regions(tmp_path):
+    touch(tmp_path, *CHALLENGE)
+    for scan in find_dataset(tmp_path, ["flair"], ["wmh"], ["brain", "ventricles"]).scans:
+        assert scan.regions == (None, None)

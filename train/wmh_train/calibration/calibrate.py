@@ -15,6 +15,7 @@ from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.regions import brain_of
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
@@ -82,14 +83,18 @@ def calibrate(
             with as_failure_of(scan.channels[0], log_folder):
                 channels, references = scan.load()
                 voxel_volume_mm3 = channels[0].voxel_volume_mm3
-                probabilities = {
-                    views: [result.probability for result in segmenter.segment(channels).results]
-                    for views, segmenter in segmenters.items()
+                segmented = {
+                    views: segmenter.segment(channels) for views, segmenter in segmenters.items()
                 }
+            probabilities = {
+                views: [result.probability for result in segmentation.results]
+                for views, segmentation in segmented.items()
+            }
             for views, by_output in probabilities.items():
+                brain = brain_of(segmented[views].regions)
                 sweeps[views].append(
                     [
-                        sweep_thresholds(probability, reference, voxel_volume_mm3)
+                        sweep_thresholds(probability, reference, voxel_volume_mm3, brain)
                         for probability, reference in zip(by_output, references, strict=True)
                     ]
                 )
@@ -212,9 +217,11 @@ def _validation_scans(
 
 
 def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
-    """Build a segmenter of which only the probabilities are used, not the masks."""
+    """Build a segmenter of which probabilities and regions are used, not the lesions."""
     outputs = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
-    model = SegmentationModel(recipe.channels, recipe.preprocessing, outputs)
+    model = SegmentationModel(
+        recipe.channels, recipe.preprocessing, outputs, regions=recipe.regions
+    )
     return Segmenter(model, [backend])
 
 

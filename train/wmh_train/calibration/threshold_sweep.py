@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from wmh_runtime.evaluation.metrics import lesion_f1, ratio
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.overlap import dice
-from wmh_runtime.postprocessing.lesions import box_around, is_large_enough, label_components
+from wmh_runtime.postprocessing.lesions import (
+    box_around,
+    is_large_enough,
+    is_mostly_in,
+    label_components,
+)
 from wmh_runtime.types import Mask
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(3, 19))  # 0.15 to 0.90
@@ -44,27 +49,32 @@ def mean_sweep(sweeps: Sequence[ThresholdSweep]) -> ThresholdSweep:
 
 
 def sweep_thresholds(
-    probability: NDArray[np.float32], reference: Reference, voxel_volume_mm3: float
+    probability: NDArray[np.float32],
+    reference: Reference,
+    voxel_volume_mm3: float,
+    brain: Mask | None = None,
 ) -> ThresholdSweep:
     """Score the mask of each combination, with the same result as `compare_masks`.
 
-    Small lesions are removed first, then voxels that the reference marks as other pathology. This
-    is the order for a mask that `wmh-infer` wrote.
+    Small lesions and those outside the brain are removed first, then voxels that the reference
+    marks as other pathology. This is the order for a mask that `wmh-infer` wrote.
 
     Args:
         probability: probability map, (x, y, z).
         reference: reference masks, (x, y, z).
         voxel_volume_mm3: volume of one voxel.
+        brain: (x, y, z), as found by the network; None: not known.
     """
     # All voxels outside this box are background in prediction and reference.
     box = box_around((probability >= THRESHOLDS[0]) | reference.lesion)
     probability, ignored = probability[box], reference.ignored[box]
+    brain = None if brain is None else brain[box]
     true = label_components(reference.lesion[box]).ravel()
     true_voxels, true_lesions = float(np.count_nonzero(true)), int(true.max(initial=0))
     shape = len(THRESHOLDS), len(MIN_LESIONS_MM3)
     sweep = ThresholdSweep(dice=np.empty(shape), lesion_f1=np.empty(shape))
     for i, threshold in enumerate(THRESHOLDS):
-        predicted, voxels = _label_lesions(probability >= threshold, ignored)
+        predicted, voxels = _label_lesions(probability >= threshold, ignored, brain)
         volumes_mm3 = voxels * voxel_volume_mm3
         sizes = np.bincount(predicted, minlength=len(voxels))
         hits = np.bincount(predicted, weights=true > 0, minlength=len(voxels))
@@ -80,8 +90,10 @@ def sweep_thresholds(
     return sweep
 
 
-def _label_lesions(mask: Mask, ignored: Mask) -> tuple[NDArray[Any], NDArray[np.int_]]:
-    """Label the lesions of a mask without its ignored voxels.
+def _label_lesions(
+    mask: Mask, ignored: Mask, brain: Mask | None
+) -> tuple[NDArray[Any], NDArray[np.int_]]:
+    """Label the lesions of a mask without its ignored voxels and without those outside the brain.
 
     Returns:
         The label of each voxel, 0 for background; and for each label the number of voxels of its
@@ -89,6 +101,9 @@ def _label_lesions(mask: Mask, ignored: Mask) -> tuple[NDArray[Any], NDArray[np.
     """
     whole = label_components(mask).ravel()
     voxels = np.bincount(whole)
+    if brain is not None:
+        whole *= is_mostly_in(brain.ravel(), whole, voxels)[whole]
+        mask = (whole > 0).reshape(mask.shape)
     if not (mask & ignored).any():
         return whole, voxels
     parts = label_components(mask & ~ignored).ravel()  # a lesion may split into several parts

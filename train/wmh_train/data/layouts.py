@@ -94,7 +94,7 @@ def find_dataset(
         scans, notes = scans_of_table(data, channels, outputs, regions)
     elif data.is_dir():
         scans, notes = _find_bids(data, channels, outputs, regions)
-        scans = scans or _find_challenge(data, channels, outputs)
+        scans = scans or _find_challenge(data, channels, outputs, len(regions))
     else:
         raise RecipeError("does not exist", "Give a folder of scans or a table.", about=data)
     scans = sorted(scans, key=lambda scan: scan.name)
@@ -203,7 +203,7 @@ def _bids_masks(data: Path, output: str, names: Sequence[str]) -> dict[str, Path
 
 
 def _find_challenge(
-    data: Path, channels: Sequence[str], outputs: Sequence[str]
+    data: Path, channels: Sequence[str], outputs: Sequence[str], region_count: int
 ) -> list[AnnotatedScan]:
     scans = []
     for folder in _visible_folders(data):
@@ -223,6 +223,7 @@ def _find_challenge(
                     site=challenge.site_from_folders(subject.parent) or data.resolve().name,
                     channels=(path, *map(_existing_file, others)),
                     references=tuple(map(_existing_file, masks)),
+                    regions=(None,) * region_count,  # the challenge has no masks of regions
                 )
             )
     return scans

@@ -41,6 +41,11 @@ from wmh_train.loop.checkpoint_writer import (
 )
 from wmh_train.loop.distributed import open_accelerator, processes_per_device
 from wmh_train.loop.history import HistoryWriter
+from wmh_train.loop.input_checks import (
+    require_disjoint_split,
+    require_start,
+    validation_warnings,
+)
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
@@ -50,7 +55,6 @@ from wmh_train.recipe.recipe import Recipe
 
 CACHE_NAME = "cache"
 _SAVE_EVERY_S = 300.0
-_FEW_SCANS = 5  # warn if there are fewer validation scans
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,9 @@ def fit(
             too small, or the loss is not finite.
         InputError: a scan cannot be read, or `out` cannot be written.
     """
-    if pretrained is None and recipe.network.needs_pretrained:
-        raise RecipeError(
-            "needs pretrained weights, because its encoder is frozen",
-            "Give a file of pretrained weights, such as medsam_vit_b.pth.",
-            about=recipe.name,
-        )
+    require_start(recipe, pretrained, initial)
     keys = _scan_keys(recipe, data)
+    require_disjoint_split(data.split, keys)
     identity = _identity(recipe, data.split, pretrained, keys, initial)
     resume_file = ResumeFile(out, save_every_s)
     if _is_finished(out, identity, recipe, data.split, keys):
@@ -143,7 +143,7 @@ def fit(
     inputs = TrainingInputs(data.name, data.split, identity, keys, start)
     checkpoint_writer = CheckpointWriter(out, network, recipe, pretrained, inputs, training)
     if accelerator.is_main_process:
-        for warning in _validation_warnings(training, validation):
+        for warning in validation_warnings(training, validation, initial, keys):
             listener.warning(warning)
         listener.info(
             f"training: {_describe_slices(training)}, {loop.steps_per_epoch} steps per epoch;"
@@ -272,20 +272,6 @@ def _describe_slices(slices: CachedSlices) -> str:
         f"{count_noun(len(slices.scans), 'scan')}{f' ({by_site})' if by_site else ''},"
         f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
     )
-
-
-def _validation_warnings(training: CachedSlices, validation: CachedSlices) -> list[str]:
-    """Return warnings if the validation may be misleading."""
-    warnings = []
-    if len(validation.scans) < _FEW_SCANS:
-        warnings.append(
-            f"only {count_noun(len(validation.scans), 'validation scan')}: best epoch, threshold"
-            " and Dice may depend on chance; increase data.validation_share or give more scans"
-        )
-    sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
-    if missing := sorted(site for site in sites if site):
-        warnings.append(f"no validation scan of {', '.join(missing)}")
-    return warnings
 
 
 def _describe_start(

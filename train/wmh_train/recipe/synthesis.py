@@ -53,6 +53,10 @@ class SignalSettings(StrictModel):
     """Signals of the tissues in FLAIR, and structures that are bright but no lesion."""
 
     cortex: Interval = Field(default=(1.02, 1.27), description="brighter than white matter")
+    cortex_unevenness: Interval = Field(
+        default=(0, 0.8),
+        description="of its excess over white matter: insula and limbic cortex are brighter",
+    )
     fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
     fat: Interval = Field(
         default=(1.0, 4.0), description="without fat suppression, evenly in log scale"
@@ -63,7 +67,7 @@ class SignalSettings(StrictModel):
         default=(0.01, 0.06), description="smooth variation of all tissue, fine and coarse"
     )
     dirty_white: Interval = Field(
-        default=(0, 0.14), description="diffuse brightness around the ventricles, no lesion"
+        default=(0, 0.18), description="diffuse brightness around the ventricles, no lesion"
     )
     islands_share: Share = Field(
         default=0.6, description="of heads with bright spots at the cortex that are no lesions"

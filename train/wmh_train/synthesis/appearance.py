@@ -67,6 +67,7 @@ _MUSCLE = {"flair": (0.3, 0.8), "t1": (0.35, 0.7)}
 _T1_FAT = (1.1, 2.2)
 _UNSUPPRESSED_FLUID = (0.4, 0.65)  # in a tenth of the FLAIR scans
 _TEXTURE_SCALES_MM = (3, 12)
+_LEAST_CONTRAST = 0.3  # of a lesion, relative to the others in its head
 _LESION_FLOOR = (0.06, 0.2)  # lesions are brighter than the cortex by at least this
 _T1_LESION = (0.05, 0.35)  # darker than white matter
 
@@ -143,8 +144,11 @@ def _add_bright_normal_tissue(
     white = anatomy.tissue == Tissue.WHITE
     from_ventricles = anatomy.from_ventricles_mm
     diffuse = torch.exp(-from_ventricles / draws.uniform((4, 14)))
-    patches = 1 + 0.5 * smooth_field(draws, anatomy.shape, 12)
+    patches = (1 + 0.8 * smooth_field(draws, anatomy.shape, 12)).clamp(min=0)
     image += draws.uniform(settings.dirty_white) * diffuse * patches * white
+    cortical = anatomy.is_any((Tissue.CORTEX, Tissue.HIPPOCAMPUS))
+    areas = smooth_field(draws, anatomy.shape, draws.uniform((10, 25))).clamp(-2, 2)
+    image += (cortex - 1) * draws.uniform(settings.cortex_unevenness) * areas * cortical
     if draws.chance(settings.rim_share):
         rim = white & (from_ventricles > 0) & (from_ventricles < draws.uniform((0.7, 1.8)))
         image[rim] += draws.uniform((0.05, 0.45))
@@ -178,7 +182,8 @@ def _add_lesions(
         halo = blur(mask, (wide_mm, wide_mm, wide_mm))
         weight = torch.maximum(weight, draws.uniform((0.2, 0.5)) * halo)
     unevenness = draws.uniform(settings.unevenness)
-    level = contrast * (1 + unevenness * smooth_field(draws, image.shape, 8)).clamp(min=0.3)
+    variation = 1 + unevenness * smooth_field(draws, image.shape, 8)
+    level = contrast * variation.clamp(min=_LEAST_CONTRAST)
     image = image * (1 - weight) + weight * torch.maximum(image, 1 + level)
     if draws.chance(settings.dark_core_share):
         core = blur(mask, (2.5, 2.5, 2.5)) > draws.uniform((0.85, 0.95))

@@ -1,0 +1,100 @@
+"""Check the inputs of a training: where it starts, and whether its validation can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wmh_runtime.errors import RecipeError
+from wmh_runtime.text import count_noun
+from wmh_train.data.cache import CachedSlices
+from wmh_train.data.split import Split
+from wmh_train.initial_weights import InitialWeights
+from wmh_train.model.pretrained import PretrainedWeights
+from wmh_train.recipe.recipe import Recipe
+
+_FEW_SCANS = 5  # warn if there are fewer validation scans
+
+
+def require_start(
+    recipe: Recipe, pretrained: PretrainedWeights | None, initial: InitialWeights | None
+) -> None:
+    """Refuse weights that the network would not use, or that it lacks.
+
+    Raises:
+        RecipeError: a frozen encoder has no weights, a U-Net is given some, the initial weights are
+            of another task, or BatchNorm has no statistics.
+    """
+    if pretrained is None and recipe.network.needs_pretrained:
+        raise RecipeError(
+            "needs pretrained weights, because its encoder is frozen",
+            "Give a file of pretrained weights, such as medsam_vit_b.pth.",
+            about=recipe.name,
+        )
+    if recipe.network.unet is not None and pretrained is not None:
+        raise RecipeError(
+            "has a U-Net, which takes no pretrained encoder",
+            "Leave the pretrained weights out, or start from a checkpoint.",
+            about=recipe.name,
+        )
+    if initial is not None:
+        initial.require_same_task(recipe, pretrained.identity if pretrained else None)
+    elif recipe.schedule.batch_statistics_epochs == 0:
+        raise RecipeError(
+            "never measures the statistics of BatchNorm (schedule.batch_statistics_epochs is 0), so"
+            " it can only continue another training",
+            "Give a checkpoint or a bundle to start from.",
+            about=recipe.name,
+        )
+
+
+def require_disjoint_split(split: Split, keys: Mapping[str, str]) -> None:
+    """Refuse a scan that is used for training and for validation, under two names.
+
+    Args:
+        split: names of scans.
+        keys: hashes of scan and masks by name.
+
+    Raises:
+        RecipeError: there is one.
+    """
+    in_training = {keys[name]: name for name in split.training}
+    for name in split.validation:
+        if keys[name] in in_training:
+            raise RecipeError(
+                f"{in_training[keys[name]]} and {name} are the same scan, one for training, the"
+                " other for validation",
+                "Give it once.",
+            )
+
+
+def validation_warnings(
+    training: CachedSlices,
+    validation: CachedSlices,
+    initial: InitialWeights | None,
+    keys: Mapping[str, str],
+) -> list[str]:
+    """Return warnings if the validation may be misleading.
+
+    Args:
+        training: scans and slices.
+        validation: scans and slices.
+        initial: weights to start from; None: random ones.
+        keys: hashes of scan and masks by name.
+    """
+    warnings, names = [], [scan.name for scan in validation.scans]
+    if len(names) < _FEW_SCANS:
+        warnings.append(
+            f"only {count_noun(len(names), 'validation scan')}: best epoch, threshold"
+            " and Dice may depend on chance; increase data.validation_share or give more scans"
+        )
+    sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
+    if missing := sorted(site for site in sites if site):
+        warnings.append(f"no validation scan of {', '.join(missing)}")
+    seen = initial.trained_on({name: keys[name] for name in names}) if initial else []
+    if initial and seen:
+        warnings.append(
+            f"{initial.identity.name} was trained on {len(seen)} of the"
+            f" {count_noun(len(names), 'validation scan')}: their Dice is too high, and the"
+            " threshold may be wrong for other scans"
+        )
+    return warnings
