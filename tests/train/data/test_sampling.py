@@ -44,5 +44,11 @@ def test_an_epoch_of_a_given_size_has_the_share_of_each_site():
 
 def test_a_site_without_slices_is_refused():
     settings = DataSettings(epoch_slices=4, site_shares={"Atlantis": 0.5})
-    with pytest.raises(RecipeError, match="site without slices to train on: Atlantis"):
+    with pytest.raises(RecipeError, match="a site without scans: Atlantis"):
         draw_epoch(np.ones(100, bool), SITES, settings, seed=0, epoch=0)
+
+
+def test_a_share_of_slices_without_lesion_says_that_there_is_none():
+    settings = DataSettings(empty_slices=0, epoch_slices=4)
+    with pytest.raises(RecipeError, match="none of 3 slices contains a lesion"):
+        draw_epoch(np.zeros(3, bool), np.array(["a"] * 3), settings, seed=0, epoch=0)

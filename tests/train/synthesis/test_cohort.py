@@ -4,6 +4,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from wmh_runtime.dataset import bids
@@ -49,4 +50,54 @@ def test_the_command_writes_a_data_set_that_training_reads_and_continues_it(tmp_
 def test_a_folder_without_label_maps_is_refused(tmp_path, run_command):
     status, _, errors = run_command(main, "synthesise", tmp_path, tmp_path / "data")
     assert (status, "contains no image. Give a folder" in errors) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+def with_toy_sources(folder):
+    for name, write in (("maps", write_toy_map), ("masks", write_toy_mask)):
+        (folder / name).mkdir()
+        write(folder / name / "a.nii.gz")
+    return (main, "synthesise", folder / "maps", folder / "data", "--workers", 1)
+
+
+def test_heads_of_another_seed_are_not_mixed_in(tmp_path, run_command):
+    command = with_toy_sources(tmp_path)
+    assert run_command(*command, "--heads", 2, "--seed", 4)[0] == 0
+    status, _, errors = run_command(*command, "--heads", 2, "--seed", 5)
+    assert (status, "data: has heads of other settings, another seed" in errors) == (2, True)
+    assert run_command(*command, "--heads", 1, "--seed", 4)[0] == 0  # both keep their site
+    rows = (tmp_path / "data" / "participants.tsv").read_text().splitlines()
+    assert rows[1:] == ["sub-4x00000\tsynthetic", "sub-4x00001\tsynthetic"]
+
+
+def changed_map(path, change, zoom=1.0):
+    image = nib.load(path)
+    labels = np.asarray(image.dataobj).copy()
+    change(labels)
+    nib.save(nib.Nifti1Image(labels, image.affine @ np.diag([zoom, zoom, zoom, 1])), path)
+
+
+def without_cerebellum(labels):
+    labels[labels == 8] = 0
+
+
+def with_parcels(labels):
+    labels[labels == 3] = 1002
+
+
+@pytest.mark.parametrize(
+    ("change", "zoom", "problem"),
+    [
+        (without_cerebellum, 1.0, "has no cerebellar cortex"),
+        (with_parcels, 1.0, "has labels without a known tissue, such as 1002"),
+        (lambda labels: None, 0.7, "has voxels of 0.7 × 0.7 × 0.7 mm. Resample it to 1 mm"),
+    ],
+)
+def test_label_maps_that_would_give_wrong_heads_are_refused(
+    tmp_path, run_command, change, zoom, problem
+):
+    command = with_toy_sources(tmp_path)
+    changed_map(tmp_path / "maps" / "a.nii.gz", change, zoom)
+    status, _, errors = run_command(*command, "--heads", 1)
+    assert (status, f"a.nii.gz: {problem}" in errors) == (2, True), errors
     assert not (tmp_path / "data").exists()

@@ -58,7 +58,7 @@ def test_volumes_of_an_unchanged_head_are_those_of_the_label_map(toy_map):
     white_mm3 = 4 / 3 * np.pi * (26 * 28 * 24 - 2 * 4 * 12 * 6)
     ventricles_mm3 = 4 / 3 * np.pi * 2 * 4 * 12 * 6
     assert head.masks["white"].sum() * voxel_mm3 == pytest.approx(white_mm3, rel=0.02)
-    assert head.masks["ventricles"].sum() * voxel_mm3 == pytest.approx(ventricles_mm3, rel=0.1)
+    assert head.masks["ventricles"].sum() * voxel_mm3 == pytest.approx(ventricles_mm3, rel=0.15)
     assert head.masks["wmh"].sum() == 0
     assert head.load_ml == 0
     assert set(head.masks) == {"wmh", *REGIONS}
@@ -113,7 +113,9 @@ def test_the_highest_voxels_fill_the_volume():
 
 def test_a_real_mask_lies_where_its_brain_lies(toy_map, toy_mask):
     anatomy = draw_anatomy(toy_map, settings(anatomy=STILL).anatomy, Draws(1))
-    lesion_settings = settings(lesions={"without_share": 0, "real_share": 1}).lesions
+    lesion_settings = settings(
+        lesions={"without_share": 0, "real_share": 1, "own_share": 0}
+    ).lesions
     centers = []
     for seed in range(8):
         lesions = draw_lesions(anatomy, [toy_mask], lesion_settings, Draws(seed, 1))
@@ -161,3 +163,9 @@ def test_thick_slices_are_averages(toy_map):
     assert np.linalg.norm(head.affine[:3, :3], axis=0) == pytest.approx([1, 1, 5])
     assert nib.aff2axcodes(head.affine) == ("L", "P", "S")
     assert head.masks["white"].shape == head.flair.shape == head.t1.shape
+
+
+def test_regions_of_different_tissues_do_not_overlap(toy_map):
+    head = make(toy_map, 1, lesions={"without_share": 0, "load_ml": (20, 20)})
+    parts = [head.masks[name].astype(int) for name in ("white", "ventricles", "posterior")]
+    assert sum(parts).max() == 1

@@ -55,11 +55,13 @@ def _balance_sites(
         parts.append((others, 1 - sum(shares.values())))
     for slices, share in parts:
         total = weights[slices].sum()
-        if total == 0:
+        if total == 0 and not slices.any():
             raise RecipeError(
-                f"data.site_shares names a site without slices to train on: {', '.join(shares)}",
+                f"data.site_shares names a site without scans: {', '.join(shares)}",
                 f"The sites of the scans are: {', '.join(sorted({*sites.tolist()}))}.",
             )
+        if total == 0:
+            raise _no_lesion(int(np.count_nonzero(slices)))
         balanced[slices] = share * weights[slices] / total
     return balanced / balanced.sum()
 
@@ -71,8 +73,12 @@ def _draw_each_once(
     drawn = empty[: round(empty_slices * len(empty))]
     order = generator.permutation(np.concatenate([np.flatnonzero(with_lesion), drawn]))
     if not len(order):
-        raise RecipeError(
-            f"no slice to train on: none of {len(with_lesion)} slices contains a lesion",
-            "Check the reference masks, or increase data.empty_slices.",
-        )
+        raise _no_lesion(len(with_lesion))
     return order
+
+
+def _no_lesion(slices: int) -> RecipeError:
+    return RecipeError(
+        f"no slice to train on: none of {slices} slices contains a lesion",
+        "Check the reference masks, or increase data.empty_slices.",
+    )

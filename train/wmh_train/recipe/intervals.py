@@ -21,7 +21,7 @@ def _check_range(value: tuple[float, float]) -> tuple[float, float]:
 
 def _check_factors(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] == 0:
-        raise ValueError("expected 0 < lowest ≤ highest; a factor of 1 changes nothing")
+        raise ValueError("expected 0 < lowest ≤ highest")
     return value
 
 

@@ -6,10 +6,10 @@ evenly from its range.
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wmh_runtime.schema import StrictModel
-from wmh_train.recipe.intervals import Interval, Range, Share
+from wmh_train.recipe.intervals import Factors, Interval, Range, Share
 
 
 class AnatomySettings(StrictModel):
@@ -18,7 +18,7 @@ class AnatomySettings(StrictModel):
     tilt_degrees: tuple[float, float, float] = Field(
         default=(9, 4, 5), description="standard deviations: pitch, roll and yaw of the slices"
     )
-    scale: Interval = Field(default=(0.88, 1.13), description="of each axis: heads differ in size")
+    scale: Factors = Field(default=(0.88, 1.13), description="of each axis: heads differ in size")
     elastic_mm: Interval = Field(default=(0, 5.5), description="largest local displacement")
     ventricles_mm: Interval = Field(
         default=(-1.5, 4.5), description="walls of the lateral ventricles move outward: atrophy"
@@ -33,10 +33,10 @@ class LesionSettings(StrictModel):
     without_share: Share = Field(default=0.12, description="of heads without any lesion")
     real_share: Share = Field(default=0.35, description="of heads with shapes of real masks")
     own_share: Share = Field(default=0.2, description="of heads with the label map's own lesions")
-    load_ml: Interval = Field(
+    load_ml: Factors = Field(
         default=(0.3, 130), description="of lesions that are made, evenly in log scale"
     )
-    contrast: Interval = Field(
+    contrast: Factors = Field(
         default=(0.25, 1.0), description="above white matter, evenly in log scale"
     )
     unevenness: Interval = Field(
@@ -48,6 +48,12 @@ class LesionSettings(StrictModel):
         default=0.2, description="of heads whose large lesions are dark inside: old infarcts"
     )
 
+    @model_validator(mode="after")
+    def _check_shares(self) -> LesionSettings:
+        if self.real_share + self.own_share > 1:
+            raise ValueError("real_share and own_share are more than 1 together")
+        return self
+
 
 class SignalSettings(StrictModel):
     """Signals of the tissues in FLAIR, and structures that are bright but no lesion."""
@@ -58,10 +64,10 @@ class SignalSettings(StrictModel):
         description="of its excess over white matter: insula and limbic cortex are brighter",
     )
     fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
-    fat: Interval = Field(
+    fat: Factors = Field(
         default=(1.0, 4.0), description="without fat suppression, evenly in log scale"
     )
-    suppressed_fat: Interval = Field(default=(0.1, 1.0), description="evenly in log scale")
+    suppressed_fat: Factors = Field(default=(0.1, 1.0), description="evenly in log scale")
     suppressed_share: Share = Field(default=0.4, description="of scans with fat suppression")
     texture: Interval = Field(
         default=(0.01, 0.06), description="smooth variation of all tissue, fine and coarse"
@@ -86,9 +92,9 @@ class AcquisitionSettings(StrictModel):
     isotropic_share: Share = Field(
         default=0.4, description="of 3-D scans; others have thick slices"
     )
-    thickness_mm: Interval = Field(default=(2.5, 7), description="distance of thick slices")
+    thickness_mm: Factors = Field(default=(2.5, 7), description="distance of thick slices")
     gap_share: Interval = Field(default=(0, 0.25), description="of the distance, not imaged")
-    pixel_mm: Interval = Field(default=(0.7, 1.15), description="within slices")
+    pixel_mm: Factors = Field(default=(0.7, 1.15), description="within slices")
     blur_mm: Interval = Field(default=(0.3, 1.1), description="standard deviation within slices")
     brain_only_share: Share = Field(
         default=0.35, description="of scans after a program removed the skull"
@@ -97,9 +103,9 @@ class AcquisitionSettings(StrictModel):
         default=(0, 8), description="what such a program leaves around the brain"
     )
     bias: Interval = Field(default=(0, 0.25), description="smooth shading, relative")
-    noise: Interval = Field(default=(0.008, 0.1), description="standard deviation, evenly in log")
+    noise: Factors = Field(default=(0.008, 0.1), description="standard deviation, evenly in log")
     ghost_share: Share = Field(default=0.12, description="of scans with motion ghosts")
-    gamma: Interval = Field(default=(0.8, 1.25), description="exponent of the stored values")
+    gamma: Factors = Field(default=(0.8, 1.25), description="exponent of the stored values")
 
 
 class SynthesisSettings(StrictModel):

@@ -12,20 +12,31 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from wmh_runtime.errors import InputError
 from wmh_train.recipe.synthesis import AnatomySettings
 from wmh_train.synthesis.draws import Draws
 from wmh_train.synthesis.fields import smooth_field
-from wmh_train.synthesis.tissues import BRAIN, LESION_LABELS, VENTRICLES, Tissue, tissue_table
+from wmh_train.synthesis.tissues import (
+    BRAIN,
+    LESION_LABELS,
+    VENTRICLES,
+    Tissue,
+    tissues_of,
+    unknown_labels,
+)
 
 _LARGEST_MM = (184, 232)  # width and length of the grid: every head fits
 _ABOVE_MM = 12  # of the brain
 _COARSE = 2  # distances are computed on voxels of this size, mm
 _ELASTIC_SCALES_MM = (18, 48)  # distance of the points that are displaced
 _CEREBRUM = (Tissue.WHITE, Tissue.CORTEX)
+_NEEDED = (*_CEREBRUM, Tissue.VENTRICLE, Tissue.CEREBELLAR_CORTEX)
+_MAX_SPACING_ERROR_MM = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +57,33 @@ class LabelMap:
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """Read a label map with FreeSurfer's numbers, at 1 mm."""
-    image = nib.as_closest_canonical(nib.load(path))
-    labels = np.asarray(image.dataobj).astype(np.int64)
-    tissue = tissue_table()[np.clip(labels, 0, len(tissue_table()) - 1)]
+    """Read a label map with FreeSurfer's numbers, at 1 mm.
+
+    Raises:
+        InputError: it cannot be read, has other voxels, lacks a tissue, or has unknown labels.
+    """
+    try:
+        image = nib.as_closest_canonical(nib.load(path))
+        labels = np.asarray(image.dataobj).astype(np.int64)
+    except (OSError, ValueError, ImageFileError) as error:
+        raise InputError("cannot be read as a label map", "Copy it again.", about=path) from error
+    spacing_mm = image.header.get_zooms()
+    if max(abs(mm - 1) for mm in spacing_mm) > _MAX_SPACING_ERROR_MM:
+        found = " × ".join(f"{mm:g}" for mm in spacing_mm)
+        raise InputError(f"has voxels of {found} mm", "Resample it to 1 mm.", about=path)
+    if unknown := unknown_labels(labels):
+        raise InputError(
+            f"has labels without a known tissue, such as {unknown[0]}",
+            "Give label maps with the numbers of FreeSurfer's aseg.",
+            about=path,
+        )
+    tissue = tissues_of(labels)
+    if missing := [one for one in _NEEDED if not (tissue == one).any()]:
+        raise InputError(
+            f"has no {missing[0].name.lower().replace('_', ' ')}",
+            "Give label maps of whole brains with FreeSurfer's numbers.",
+            about=path,
+        )
     cerebrum = np.argwhere(np.isin(tissue, _CEREBRUM))
     low = np.flatnonzero((tissue == Tissue.CEREBELLAR_CORTEX).any(axis=(0, 1)))[0]
     return LabelMap(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +20,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.imageio.nifti_writer import write_generated
@@ -26,6 +31,7 @@ from wmh_train.synthesis.lesions import RealMask, read_real_mask
 
 DATA_SET_NAME = "synthetic heads"
 SITE = "synthetic"  # of all heads, for `data.site_shares` in a recipe
+_PREFIX = "sub-"
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
 
@@ -71,8 +77,42 @@ def write_heads(
         on_written: called after each head, also if it was there.
 
     Raises:
-        InputError: a file cannot be read or written.
+        InputError: a source cannot be used, the folder has heads of other settings, seed or
+            sources, a file cannot be written, or a process was ended from outside.
     """
+    for path in sources.label_maps:
+        read_label_map(path)
+    for path in sources.lesion_masks:
+        read_real_mask(path)
+    _describe(folder, settings, seed, sources)
+    present = sum(1 for _ in folder.glob(bids.scan_name(f"{_PREFIX}{seed}x*", "flair")))
+    names = [head_name(seed, number) for number in range(max(heads, present))]
+    rows = [{"participant_id": name, "site": SITE} for name in names]
+    write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (sources,)) as pool:
+        write = partial(_write_head, folder, settings, seed)
+        try:
+            for _ in pool.map(write, range(heads)):
+                on_written()
+        except BrokenProcessPool as error:
+            problem = "could not be completed: a process that makes heads was ended from outside"
+            advice = "Use fewer workers, which need less memory; the same command continues."
+            raise InputError(problem, advice, about=folder) from error
+
+
+def _describe(folder: Path, settings: SynthesisSettings, seed: int, sources: Sources) -> None:
+    """Write the description of a data set; InputError if it is there with other contents."""
+    content = [sha256_file(path) for path in (*sources.label_maps, *sources.lesion_masks)]
+    synthesis = settings.model_dump(mode="json") | {
+        "seed": seed,
+        "sources_sha256": hashlib.sha256("".join(content).encode()).hexdigest(),
+    }
+    path = folder / bids.DESCRIPTION_NAME
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if before is not None and before.get("Synthesis") != synthesis:
+        problem = "has heads of other settings, another seed or other sources"
+        raise InputError(problem, "Give another folder.", about=folder)
     make_writable_folder(folder)
     remove_temporary_files(folder)
     make_folder(folder / bids.REFERENCES)
@@ -80,21 +120,14 @@ def write_heads(
         "Name": DATA_SET_NAME,
         "BIDSVersion": "1.10.0",
         "GeneratedBy": [{"Name": "wmh-train synthesise", "Version": version("wmh-lora")}],
-        "Synthesis": settings.model_dump(mode="json") | {"seed": seed},
+        "Synthesis": synthesis,
     }
-    write_text_atomically(folder / bids.DESCRIPTION_NAME, json.dumps(description, indent=2) + "\n")
-    names = [head_name(seed, number) for number in range(heads)]
-    rows = [{"participant_id": name, "site": SITE} for name in names]
-    write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
-    arguments = [(folder, settings, seed, number) for number in range(heads)]
-    with get_context("spawn").Pool(workers, _start_worker, (sources,)) as pool:
-        for _ in pool.imap(_write_head, arguments):
-            on_written()
+    write_text_atomically(path, json.dumps(description, indent=2) + "\n")
 
 
 def head_name(seed: int, number: int) -> str:
     """Return the BIDS name of a head."""
-    return f"sub-{seed}x{number:05d}"
+    return f"{_PREFIX}{seed}x{number:05d}"
 
 
 _maps: list[LabelMap] = []
@@ -109,8 +142,7 @@ def _start_worker(sources: Sources) -> None:
     _masks.extend(map(read_real_mask, sources.lesion_masks))
 
 
-def _write_head(arguments: tuple[Path, SynthesisSettings, int, int]) -> None:
-    folder, settings, seed, number = arguments
+def _write_head(folder: Path, settings: SynthesisSettings, seed: int, number: int) -> None:
     name = head_name(seed, number)
     scan = folder / bids.scan_name(name, "flair")
     if scan.exists():  # it is written last

@@ -15,7 +15,7 @@ from wmh_train.synthesis.anatomy import LabelMap, draw_anatomy
 from wmh_train.synthesis.appearance import paint_flair, paint_t1
 from wmh_train.synthesis.draws import Draws
 from wmh_train.synthesis.lesions import RealMask, draw_lesions
-from wmh_train.synthesis.tissues import REGIONS, Tissue
+from wmh_train.synthesis.tissues import REGIONS
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -74,8 +74,7 @@ def synthesise_head(
         acquire(signal, anatomy, voxels, margin_mm, acquisition, draws) for signal in (flair, t1)
     )
     regions = {"wmh": lesions} | {
-        name: anatomy.is_any(tissues) | (lesions if Tissue.WHITE in tissues else False)
-        for name, tissues in REGIONS.items()
+        name: anatomy.is_any(tissues) for name, tissues in REGIONS.items()
     }
     affine = np.diag([*voxels.spacing_mm, 1.0]) * (-1, -1, 1, 1)
     affine[:3, 3] = -affine[:3, :3] @ (np.array(flair_values.shape) - 1) / 2

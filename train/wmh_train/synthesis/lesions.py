@@ -9,8 +9,10 @@ import cc3d
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.filebasedimages import ImageFileError
 from torch import Tensor
 
+from wmh_runtime.errors import InputError
 from wmh_train.recipe.synthesis import LesionSettings
 from wmh_train.synthesis.anatomy import Anatomy, sample
 from wmh_train.synthesis.draws import Draws
@@ -44,14 +46,22 @@ class RealMask:
 
 
 def read_real_mask(path: Path) -> RealMask:
-    """Read a lesion mask in the space of the MNI template."""
-    image = nib.load(path)
+    """Read a lesion mask in the space of the MNI template.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        image = nib.load(path)
+        voxels = np.asarray(image.dataobj)
+    except (OSError, ValueError, ImageFileError) as error:
+        raise InputError("cannot be read as a mask", "Copy it again.", about=path) from error
     low, high = np.array(MNI_CEREBRUM_MM)
     from_box = np.eye(4)
     from_box[:3, :3] = np.diag(high - low)
     from_box[:3, 3] = low
     to_voxels = np.linalg.inv(image.affine) @ from_box
-    lesions = (np.asarray(image.dataobj) > 0).astype(np.float32)
+    lesions = (voxels > 0).astype(np.float32)
     return RealMask(torch.from_numpy(lesions), torch.from_numpy(to_voxels.astype(np.float32)))
 
 

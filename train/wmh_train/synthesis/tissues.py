@@ -51,7 +51,7 @@ _LABELS = {
     Tissue.CEREBELLAR_CORTEX: (8, 47),
     Tissue.THALAMUS: (9, 48, 10, 49),
     Tissue.CAUDATE: (11, 50, 26, 58),
-    Tissue.PUTAMEN: (12, 51),
+    Tissue.PUTAMEN: (12, 51, 80),
     Tissue.PALLIDUM: (13, 52),
     Tissue.HIPPOCAMPUS: (17, 53, 18, 54),
     Tissue.BRAIN_STEM: (16, 28, 60, 512),
@@ -79,13 +79,20 @@ REGIONS: dict[str, tuple[Tissue, ...]] = {
     "posterior": POSTERIOR,
 }
 
-_HIGHEST_LABEL = 600
+_TISSUE_OF_LABEL = {label: tissue for tissue, labels in _LABELS.items() for label in labels}
 
 
-def tissue_table() -> NDArray[np.uint8]:
-    """Return the tissue of each label, (601,). Labels that are not known are soft tissue."""
-    table = np.full(_HIGHEST_LABEL + 1, Tissue.SOFT, np.uint8)
-    table[0] = Tissue.AIR
-    for tissue, labels in _LABELS.items():
-        table[list(labels)] = tissue
-    return table
+def unknown_labels(labels: NDArray[np.int64]) -> list[int]:
+    """Return the labels without a tissue, sorted. 0 is air."""
+    if labels.min() < 0:
+        return [int(labels.min())]
+    used = np.flatnonzero(np.bincount(labels.ravel()))
+    return [int(label) for label in used if label and int(label) not in _TISSUE_OF_LABEL]
+
+
+def tissues_of(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the tissue of each voxel, same shape. All labels are known."""
+    table = np.zeros(max(_TISSUE_OF_LABEL) + 1, np.uint8)
+    for label, tissue in _TISSUE_OF_LABEL.items():
+        table[label] = tissue
+    return table[labels]
