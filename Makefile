@@ -87,12 +87,14 @@ LABEL_MAPS ?= data/label-maps
 LESION_MASKS ?= data/lesion-masks
 REAL ?= data/real.csv
 base-bundle: .venv/.done-$(VERSION)
-	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads \
-		--lesion-masks $(LESION_MASKS) --heads 500 --seed 1 --recipe base-synthetic
-	$(BIN)/wmh-train fit base-synthetic --data runs/base/heads --out runs/base/synthetic
+	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads-1 \
+		--lesion-masks $(LESION_MASKS) --heads 350 --seed 1 --recipe base-synthetic
+	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads-2 \
+		--lesion-masks $(LESION_MASKS) --heads 350 --seed 2 --recipe base
+	$(BIN)/wmh-train fit base-synthetic --data runs/base/heads-1 --out runs/base/synthetic
 	$(BIN)/wmh-train fit base --from runs/base/synthetic \
-		--data runs/base/heads --data $(REAL) --out runs/base/checkpoint
-	$(BIN)/wmh-train calibrate runs/base/checkpoint --data runs/base/heads --data $(REAL)
+		--data runs/base/heads-2 --data $(REAL) --out runs/base/checkpoint
+	$(BIN)/wmh-train calibrate runs/base/checkpoint --data runs/base/heads-2 --data $(REAL)
 	rm -rf runs/base/bundle
 	$(BIN)/wmh-export build runs/base/checkpoint --out runs/base/bundle \
 		--name base --license "CC BY 4.0" --with-checkpoint

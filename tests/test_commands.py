@@ -112,6 +112,15 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     assert regions.shape == nib.load(data / "sub-5002_FLAIR.nii.gz").shape
     assert set(np.unique(regions.dataobj)) <= {0, 1, 2, 3, 4}
     assert np.count_nonzero(regions.dataobj)
+    out = tmp_path / "out"
+    status, _, errors = run_command(infer, data, out, "--bundle", bundle, "--probability")
+    assert status == 0, errors
+    assert len(list(out.glob("*_probseg.nii.gz"))) == len(list(out.glob("*_dseg.nii.gz"))) == 6
+    foreign = out / "sub-5002_space-orig_seg-brain_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(regions.shape, np.uint8), regions.affine), foreign)
+    status, _, errors = run_command(infer, data, out, "--bundle", bundle, "--regions")
+    assert (status, "would replace regions that this program did not write" in errors) == (1, True)
+    assert (np.asarray(nib.load(foreign).dataobj) == 1).all()
     with (tmp_path / "out" / "volumes.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     locations = ("periventricular", "deep", "juxtacortical", "infratentorial")
@@ -121,7 +130,7 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
         assert by_location == pytest.approx(volume_ml, abs=1e-3)
         share = 100 * volume_ml / float(row["brain_ml"])
         assert float(row["percent_of_brain"]) == pytest.approx(share, rel=1e-3)
-    assert len(rows) == 6
+    assert len(rows) == 5  # without the scan whose regions were exchanged
     first, fine_tuned = (load_metadata(folder) for folder in (run, tmp_path / "own"))
     assert first.provenance.details["initial_weights"] == "random"
     assert fine_tuned.provenance.details["initial_weights"] == str(bundle)

@@ -21,6 +21,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
@@ -128,11 +129,13 @@ def check_regions(
     """Compare brain volume, and the locations of the reference's lesions, with true regions.
 
     Args:
-        bundle: with regions.
+        bundle: if it has no regions, there is nothing to compare.
         heads: those without masks of all regions are left out.
         on_scan: called after each head.
     """
     regions, scores = bundle.manifest.regions, []
+    if BRAIN not in regions:
+        return []
     with Segmenter.from_bundle(bundle, InferenceOptions(tta="none")) as segmenter:
         for head in heads:
             on_scan()
@@ -196,21 +199,29 @@ def _changed(segmenter: Segmenter, scan: Scan, result: Segmentation) -> Iterator
 def _resliced(
     segmenter: Segmenter, scan: Scan, reference: Reference
 ) -> Iterator[tuple[str, float]]:
-    """Yield the Dice of an isotropic scan after averaging to thicker slices along z."""
-    thickness_mm = scan.spacing_mm[2]
+    """Yield the Dice of an isotropic scan after averaging to thicker axial slices."""
     if max(scan.spacing_mm) > _MAX_ISOTROPIC_MM:
         return
+    axis = axial_reorientation(scan.affine).axes[0]
     for mm in _THICKNESSES_MM:
-        count = round(mm / thickness_mm)
-        slabs = scan.shape[2] // count
-        affine = scan.affine @ np.diag([1.0, 1.0, count, 1.0])
-        affine[:3, 3] += (count - 1) / 2 * scan.affine[:3, 2]
+        count = round(mm / scan.spacing_mm[axis])
+        factors = np.ones(4)
+        factors[axis] = count
+        affine = scan.affine @ np.diag(factors)
+        affine[:3, 3] += (count - 1) / 2 * scan.affine[:3, axis]
+        result = segmenter.segment(scan_from_array(averaged(scan.voxels, axis, count), affine))
+        lesion, ignored = (
+            averaged(mask.astype(np.float32), axis, count) >= 0.5
+            for mask in (reference.lesion, reference.ignored)
+        )
+        metrics = compare_masks(result[_OUTPUT].mask, Reference(lesion, ignored), affine)
+        yield f"{mm:g} mm", metrics.dice
 
-        def averaged(volume: Floats, count: int = count, slabs: int = slabs) -> Floats:
-            parts = volume[:, :, : slabs * count].reshape(*volume.shape[:2], slabs, count)
-            mean: Floats = parts.mean(axis=3, dtype=np.float32)
-            return mean
 
-        result = segmenter.segment(scan_from_array(averaged(scan.voxels), affine))
-        true = averaged(reference.lesion.astype(np.float32)) >= 0.5
-        yield f"{mm:g} mm", dice_of_masks(result[_OUTPUT].mask, true)
+def averaged(volume: Floats, axis: int, count: int) -> Floats:
+    """Average each `count` neighbors along an axis. What is left at the end is dropped."""
+    last = np.moveaxis(volume, axis, -1)
+    slabs = last.shape[-1] // count
+    parts = last[..., : slabs * count].reshape(*last.shape[:-1], slabs, count)
+    mean: Floats = np.moveaxis(parts.mean(axis=-1, dtype=np.float32), -1, axis)
+    return np.ascontiguousarray(mean)

@@ -262,6 +262,13 @@ class Manifest(StrictModel):
             )
         return warnings
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [output.name for output in self.calibration.outputs] + self.regions
+        if len(set(names)) < len(names):
+            raise ValueError(f"{names} contains a name twice")
+        return self
+
     @property
     def network_shape(self) -> NetworkShape:
         """Channels (C), outputs (K) and slice size (S) of the graphs."""

@@ -12,7 +12,14 @@ from wmh_runtime.dataset.discovery import Discovery, Skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
-from wmh_runtime.outputs.paths import NO_EXTRAS, Extras, OutputPaths, output_paths
+from wmh_runtime.outputs.paths import (
+    NO_EXTRAS,
+    Extras,
+    OutputPaths,
+    RegionPaths,
+    output_paths,
+    region_paths,
+)
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.tta import Tta
@@ -60,6 +67,10 @@ class Job:
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
+
+    def region_paths(self, case: Case) -> RegionPaths:
+        """Name the files of a case's regions."""
+        return region_paths(self.out, case.relative)
 
 
 @dataclass

@@ -109,6 +109,7 @@ class Runner:
                 segmentation,
                 self.provenance,
                 running.paths,
+                self.job.region_paths(running.case),
                 stage.seconds,
                 extras=self.job.extras,
             )
@@ -153,8 +154,14 @@ class Runner:
         running = RunningCase(case, self.job.paths(case))
         try:
             shape, affine = read_grid(case.path)
-            network_shape = self.job.bundle.manifest.network_shape
-            needed_bytes = estimate_scan_bytes(shape, affine, network_shape)
+            manifest = self.job.bundle.manifest
+            needed_bytes = estimate_scan_bytes(
+                shape,
+                affine,
+                manifest.network_shape,
+                images=len(manifest.channels),
+                regions=len(manifest.regions),
+            )
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes
         except BaseException as error:
@@ -204,6 +211,7 @@ class Runner:
         return find_existing_results(
             path,
             running.paths,
+            job.region_paths(running.case),
             self.provenance.settings,
             extras=job.extras,
             any_backend=job.any_backend,

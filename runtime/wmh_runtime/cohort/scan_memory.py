@@ -16,6 +16,8 @@ _FLOAT_BYTES = 4
 # Measured from reading to writing, and a fifth more; see benchmarks/README.md.
 _COPIES_OF_SQUARES = 1.2  # of the input and output of the network
 _COPIES_OF_VOXELS = 8.0
+_COPIES_FOR_LOCATIONS = 3.0
+_MASK_BYTES = 1
 _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
 
 
@@ -54,15 +56,21 @@ def format_gb(count: int) -> str:
     return f"{count / 1e9:.2g}" if count < 10e9 else f"{count / 1e9:.0f}"
 
 
-def estimate_scan_bytes(shape: Shape, affine: Affine, network: NetworkShape) -> int:
+def estimate_scan_bytes(
+    shape: Shape, affine: Affine, network: NetworkShape, *, images: int, regions: int
+) -> int:
     """Estimate the memory that a scan needs from reading to writing, in bytes.
 
     Args:
         shape: voxels along each axis.
         affine: (4, 4), of the scan.
         network: C, K and S.
+        images: number of images of a case; each has as many channels as slices are seen at once.
+        regions: how many of the K outputs are regions.
     """
     slices = shape[axial_reorientation(affine).axes[0]]
     squares = slices * network.size_px**2 * (network.channels + network.outputs)
-    voxels = math.prod(shape) * max(network.channels, network.outputs)
-    return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + _COPIES_OF_VOXELS * voxels))
+    copies = _COPIES_OF_VOXELS * max(images, network.outputs - regions)
+    if regions:  # a mask for each, and distances
+        copies += regions * _MASK_BYTES / _FLOAT_BYTES + _COPIES_FOR_LOCATIONS
+    return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + copies * math.prod(shape)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
-from wmh_runtime.outputs.paths import Extras, OutputPaths, is_file
+from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
@@ -19,6 +19,7 @@ _REPLACE_ALL = "Use the overwrite option to replace them, or choose another outp
 def find_existing_results(
     scan: Path,
     paths: Sequence[OutputPaths],
+    regions: RegionPaths,
     settings: Sequence[Settings],
     *,
     extras: Extras,
@@ -29,6 +30,7 @@ def find_existing_results(
     Args:
         scan: the file.
         paths: of the results, for each output.
+        regions: where the regions are.
         settings: of this run, for each output.
         extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
@@ -37,6 +39,10 @@ def find_existing_results(
         InputError: there is a result of another input or with other settings, or a mask that was
             changed by hand would be replaced.
     """
+    if extras.regions and regions.hold_foreign_files:
+        name = regions.segmentation.name
+        problem = f"would replace regions that this program did not write ({name})"
+        raise InputError(problem, _REPLACE, about=scan)
     for to in paths:
         if not to.sidecar.exists() and to.hold_foreign_files:
             problem = f"would replace files that this program did not write ({to.mask.name} …)"
@@ -59,7 +65,8 @@ def find_existing_results(
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
-    files += [path for to in paths for path in to.extra_files(extras)]
+    files += [to.probability for to in paths if extras.probability]
+    files += [regions.segmentation, regions.table] if extras.regions else []
     if all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one

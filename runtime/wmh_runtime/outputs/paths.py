@@ -14,27 +14,20 @@ class Extras:
     """Files that are only written on request."""
 
     probability: bool = False
-    regions: bool = False  # a segmentation; the pictures then show brain and ventricles, too
+    regions: bool = False  # the pictures then show brain and ventricles, too
 
 
-NO_EXTRAS, ALL_EXTRAS = Extras(), Extras(probability=True, regions=True)
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The files of one output of one scan. The regions are the same for all outputs."""
+    """The files of one output of one scan."""
 
     mask: Path
     probability: Path
     picture: Path
     sidecar: Path
-    regions: Path
-    regions_table: Path
-
-    def extra_files(self, extras: Extras) -> list[Path]:
-        """Return the files that are there only because they were requested."""
-        probability = [self.probability] if extras.probability else []
-        return probability + ([self.regions, self.regions_table] if extras.regions else [])
 
     @property
     def hold_foreign_files(self) -> bool:
@@ -44,8 +37,20 @@ class OutputPaths:
         """
         if self.mask.exists():
             return not is_written_by_us(self.mask)
-        others = (self.picture, *self.extra_files(ALL_EXTRAS))
-        return any(path.exists() for path in others)
+        return self.probability.exists() or self.picture.exists()
+
+
+@dataclass(frozen=True)
+class RegionPaths:
+    """The regions of one scan, whatever its outputs."""
+
+    segmentation: Path
+    table: Path
+
+    @property
+    def hold_foreign_files(self) -> bool:
+        """Whether there is a segmentation that this program did not write."""
+        return self.segmentation.exists() and not is_written_by_us(self.segmentation)
 
 
 def is_file(path: Path) -> bool:
@@ -73,6 +78,18 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
         sidecar=folder / bids.sidecar_name(entities, output),
-        regions=folder / bids.regions_name(entities),
-        regions_table=folder / bids.regions_table_name(entities),
+    )
+
+
+def region_paths(out: Path, relative: Path) -> RegionPaths:
+    """Name the files of the regions.
+
+    Args:
+        out: output folder.
+        relative: path of the scan below the input folder.
+    """
+    folder, entities = out / relative.parent, bids.bids_entities(relative)
+    return RegionPaths(
+        segmentation=folder / bids.regions_name(entities),
+        table=folder / bids.regions_table_name(entities),
     )

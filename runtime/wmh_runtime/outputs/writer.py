@@ -10,11 +10,12 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.paths import ALL_EXTRAS, Extras, OutputPaths
+from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.sidecar import Provenance, Sidecar
-from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
+from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
+from wmh_runtime.types import Mask
 
 
 def write_results(
@@ -22,29 +23,35 @@ def write_results(
     segmentation: Segmentation,
     provenance: Provenance,
     paths: Sequence[OutputPaths],
+    region_paths: RegionPaths,
     seconds: Mapping[str, float],
     *,
     extras: Extras,
 ) -> list[Sidecar]:
     """Write mask, quality-control image and sidecar of each output; replace earlier ones.
 
+    Extras that an earlier run wrote are replaced too, so that none is lost or outdated.
+
     Args:
         scan: that was segmented.
         segmentation: with a result for each output.
         provenance: what made it.
         paths: for each output.
+        region_paths: of the scan.
         seconds: by stage.
         extras: what to write besides.
 
     Raises:
         InputError: a file cannot be written or replaced.
     """
+    make_folder(paths[0].mask.parent)
+    regions = _write_regions(scan, segmentation, region_paths, is_requested=extras.regions)
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
-        make_folder(to.mask.parent)
         remove(to.sidecar)
         write_on_grid_of(scan, result.mask, to.mask)
-        _write_extras(scan, segmentation, result, to, extras)
+        if extras.probability or to.probability.exists():
+            write_on_grid_of(scan, result.probability, to.probability)
         sidecar = Sidecar.from_result(
             scan,
             segmentation,
@@ -54,7 +61,6 @@ def write_results(
             seconds,
             mask_sha256=sha256_file(to.mask),
         )
-        regions = segmentation.regions if extras.regions else {}
         picture = qc_image(scan, segmentation.head, result, regions, sidecar)
         write_bytes_atomically(to.picture, picture)
         write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
@@ -62,18 +68,17 @@ def write_results(
     return sidecars
 
 
-def _write_extras(
-    scan: Scan, segmentation: Segmentation, result: OutputResult, to: OutputPaths, extras: Extras
-) -> None:
-    """Write the files that were requested; remove those of an earlier run that were not."""
-    for path in to.extra_files(ALL_EXTRAS):
-        remove(path)
-    if extras.probability:
-        write_on_grid_of(scan, result.probability, to.probability)
-    if extras.regions:
-        rows = [
-            {"index": index, "name": name}
-            for index, name in enumerate(segmentation.regions, start=1)
-        ]
-        write_table_atomically(to.regions_table, rows, delimiter="\t")
-        write_on_grid_of(scan, number_regions(segmentation.regions), to.regions)
+def _write_regions(
+    scan: Scan, segmentation: Segmentation, to: RegionPaths, *, is_requested: bool
+) -> Mapping[str, Mask]:
+    """Write the regions if they are wanted, and return those that the pictures show."""
+    regions = segmentation.regions
+    if not regions:  # those of another model are outdated
+        remove(to.segmentation)
+        remove(to.table)
+    elif is_requested or to.segmentation.exists():
+        rows = [{"index": index, "name": name} for index, name in enumerate(regions, start=1)]
+        write_on_grid_of(scan, number_regions(regions), to.segmentation)
+        write_table_atomically(to.table, rows, delimiter="\t")
+        return regions
+    return {}

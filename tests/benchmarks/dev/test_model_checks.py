@@ -37,13 +37,18 @@ class Threshold:
         self.affines = []
 
 
-def test_slices_are_averaged_to_thicker_ones_at_their_centers():
+@pytest.mark.parametrize("axis", [0, 2])  # of the array, that points up
+def test_slices_are_averaged_to_thicker_ones_at_their_centers(axis):
     # Along z, 1 mm each: slabs of 3 mm; of the second one, two of three voxels are lesion.
     values = np.array([0, 0, 0, 3, 3, 0, *[0] * 14], np.float32)
     texture = 0.01 * np.arange(12, dtype=np.float32)[:, None, None]  # a mask has whole values
     voxels = np.broadcast_to(values, (12, 12, 20)) + texture
+    voxels = np.moveaxis(voxels, 2, axis)
+    affine = np.eye(4)[:, [2, 0, 1, 3]] if axis == 0 else np.eye(4)
     reference = Reference(voxels >= 2, np.zeros(voxels.shape, bool))
     segmenter = Threshold()
-    scores = dict(_resliced(segmenter, as_scan(voxels, np.eye(4)), reference))
+    scores = dict(_resliced(segmenter, as_scan(voxels, affine), reference))
     assert scores["3 mm"] == 1
-    assert segmenter.affines[0][2].tolist() == [0, 0, 3, 1]  # the center of the first slab is at 1
+    upward = [0.0, 0, 0, 1]  # the center of the first slab is at 1
+    upward[axis] = 3
+    assert segmenter.affines[0][2].tolist() == upward

@@ -19,9 +19,19 @@ def test_the_slices_are_counted_along_the_axis_that_is_sliced():
     # 20 slices along x here: the affine says that x is superior.
     upright = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [5, 0, 0, 0], [0, 0, 0, 1]], float)
     network = NetworkShape(1, 1, 100)
-    along_x = estimate_scan_bytes((20, 200, 300), upright, network)
-    along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), network)
+    one = {"images": 1, "regions": 0}
+    along_x = estimate_scan_bytes((20, 200, 300), upright, network, **one)
+    along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), network, **one)
     assert along_x == along_z
-    more = estimate_scan_bytes((40, 200, 300), upright, network)
+    more = estimate_scan_bytes((40, 200, 300), upright, network, **one)
     assert more == 2 * along_x
-    assert estimate_scan_bytes((20, 200, 300), upright, NetworkShape(2, 1, 100)) > along_x
+    two = {"images": 2, "regions": 0}
+    assert estimate_scan_bytes((20, 200, 300), upright, NetworkShape(2, 1, 100), **two) > along_x
+
+
+def test_neighbors_and_regions_need_less_than_images_and_outputs():
+    shape, affine = (256, 256, 256), np.eye(4)
+    plain = estimate_scan_bytes(shape, affine, NetworkShape(1, 1, 224), images=1, regions=0)
+    base = estimate_scan_bytes(shape, affine, NetworkShape(3, 7, 224), images=1, regions=6)
+    images = estimate_scan_bytes(shape, affine, NetworkShape(3, 7, 224), images=3, regions=0)
+    assert plain < base < 2.5 * plain < images

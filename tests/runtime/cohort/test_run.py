@@ -73,7 +73,7 @@ class World:
         self.free = lambda: 10**9
         for name, fake in {
             "read_grid": lambda path: (path, None),
-            "estimate_scan_bytes": lambda path, *_: self.of(path).needed_bytes,
+            "estimate_scan_bytes": lambda path, *_, **__: self.of(path).needed_bytes,
             "find_existing_results": lambda path, *_, **__: (
                 [] if self.of(path).is_finished else None
             ),
