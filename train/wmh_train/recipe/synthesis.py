@@ -60,7 +60,7 @@ class SignalSettings(StrictModel):
 
     cortex: Interval = Field(default=(1.02, 1.27), description="brighter than white matter")
     cortex_unevenness: Interval = Field(
-        default=(0, 0.8),
+        default=(0, 0.6),
         description="of its excess over white matter: insula and limbic cortex are brighter",
     )
     fluid: Interval = Field(default=(0.02, 0.4), description="suppressed, not always well")
@@ -73,7 +73,7 @@ class SignalSettings(StrictModel):
         default=(0.01, 0.06), description="smooth variation of all tissue, fine and coarse"
     )
     dirty_white: Interval = Field(
-        default=(0, 0.18), description="diffuse brightness around the ventricles, no lesion"
+        default=(0, 0.12), description="diffuse brightness around the ventricles, no lesion"
     )
     islands_share: Share = Field(
         default=0.6, description="of heads with bright spots at the cortex that are no lesions"
@@ -90,14 +90,14 @@ class AcquisitionSettings(StrictModel):
     """The scanner: voxels, coil, noise, motion."""
 
     isotropic_share: Share = Field(
-        default=0.4, description="of 3-D scans; others have thick slices"
+        default=0.45, description="of 3-D scans; others have thick slices"
     )
     thickness_mm: Factors = Field(default=(2.5, 7), description="distance of thick slices")
     gap_share: Interval = Field(default=(0, 0.25), description="of the distance, not imaged")
     pixel_mm: Factors = Field(default=(0.7, 1.15), description="within slices")
     blur_mm: Interval = Field(default=(0.3, 1.1), description="standard deviation within slices")
     brain_only_share: Share = Field(
-        default=0.35, description="of scans after a program removed the skull"
+        default=0.4, description="of scans after a program removed the skull"
     )
     brain_margin_mm: Range = Field(
         default=(0, 8), description="what such a program leaves around the brain"

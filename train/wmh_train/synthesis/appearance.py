@@ -144,7 +144,7 @@ def _add_bright_normal_tissue(
     white = anatomy.tissue == Tissue.WHITE
     from_ventricles = anatomy.from_ventricles_mm
     diffuse = torch.exp(-from_ventricles / draws.uniform((4, 14)))
-    patches = (1 + 0.8 * smooth_field(draws, anatomy.shape, 12)).clamp(min=0)
+    patches = (1 + 0.5 * smooth_field(draws, anatomy.shape, 12)).clamp(0, 2)
     image += draws.uniform(settings.dirty_white) * diffuse * patches * white
     cortical = anatomy.is_any((Tissue.CORTEX, Tissue.HIPPOCAMPUS))
     areas = smooth_field(draws, anatomy.shape, draws.uniform((10, 25))).clamp(-2, 2)
