@@ -1,4 +1,4 @@
-"""Draw all pictures of the documentation again, with the demo model and the published results.
+"""Draw all pictures of the documentation again, with the model base and the published results.
 
 .venv/bin/python docs/pictures/make_pictures.py
 """
@@ -19,7 +19,8 @@ from wmh_bench.throughput import Throughput
 from wmh_runtime.figures.plot_style import DARK, LIGHT
 
 PICTURES = Path(__file__).resolve().parent
-RESULTS = PICTURES.parents[1] / "benchmarks" / "results" / "epyc-2-cores"
+REPOSITORY = PICTURES.parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results" / "epyc-2-cores"
 BIN = Path(sys.executable).parent
 
 
@@ -33,13 +34,14 @@ def main() -> None:
 
 
 def draw_demo(folder: Path) -> None:
-    """Segment and evaluate the three heads of `make demo`; keep two of the pictures."""
+    """Segment and evaluate the two heads of `make demo`; keep two of the pictures."""
     scans, results, report = folder / "scans", folder / "results", folder / "report"
-    run(BIN / "wmh-phantom", scans, "--subjects", 3, "--seed", 7)
-    run(BIN / "wmh-infer", scans, results, "--backend", "onnxruntime")
+    shutil.copytree(REPOSITORY / "examples", scans)
+    run(BIN / "wmh-phantom", scans, "--subjects", 1, "--seed", 7)
+    run(BIN / "wmh-infer", scans, results, "--backend", "onnxruntime", "--regions")
     references = scans / "derivatives" / "reference"
     run(BIN / "wmh-eval", results, references, "--out", report, "--scans", scans)
-    shutil.copy(results / "sub-7001_label-WMH_qc.png", PICTURES / "demo-qc.png")
+    Image.open(results / "sub-01_label-WMH_qc.png").save(PICTURES / "demo-qc.jpg", quality=88)
     Image.open(report / "errors.png").save(PICTURES / "evaluation.jpg", quality=88)
 
 
