@@ -71,7 +71,7 @@ def test_a_quarter_of_the_volume_may_lie_near_the_surface():
     assert warning.startswith("33% of the wmh volume")
 
 
-def warnings_of_brain(surface, radius_mm=60.0):
+def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=0.0):
     """A ball with intensity 100 in its middle and another one within 6 mm of its surface."""
     grid = np.indices((100, 100, 80)).T * (2, 2, 2.5) - (100, 100, 100)
     distance_mm = np.linalg.norm(grid, axis=-1).T
@@ -79,8 +79,11 @@ def warnings_of_brain(surface, radius_mm=60.0):
     voxels = np.full(brain.shape, 20, np.float32)  # fluid around it
     voxels[brain] = 100
     voxels[brain & (distance_mm > radius_mm - 6)] = surface
+    ventricles = distance_mm < ventricles_mm
+    voxels[ventricles] = 20
     scan = as_scan(voxels, np.diag([2.0, 2.0, 2.5, 1.0]))
-    return region_warnings(scan, np.ones(voxels.shape, bool), {"brain": brain})
+    regions = {"brain": brain, "ventricles": ventricles}
+    return region_warnings(scan, np.ones(voxels.shape, bool), regions)
 
 
 @pytest.mark.parametrize("surface", [120, 98])
@@ -91,6 +94,12 @@ def test_a_brain_whose_surface_is_as_bright_as_in_flair_is_plausible(surface):
 def test_a_brain_with_a_dark_surface_as_in_t1_is_doubtful():
     (warning,) = warnings_of_brain(surface=76)  # (76 − 20) / (100 − 20) = 0.7
     assert warning.startswith("the surface of the brain is darker than its middle (0.70 of it)")
+
+
+def test_large_ventricles_do_not_hide_a_t1():
+    # Ventricles of 45 mm radius, as dark as the fluid, fill most of what lies 12 mm deep.
+    (warning,) = warnings_of_brain(surface=76, ventricles_mm=45)
+    assert "darker than its middle (0.70 of it)" in warning
 
 
 @pytest.mark.parametrize(("radius_mm", "millilitres"), [(45, "38"), (90, "30")])
