@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wmh_runtime.bundle.manifest import Calibration, Manifest, MeasuredAccuracy, Quantization
+from wmh_runtime.bundle.manifest import (
+    LOWEST_PROBABILITY,
+    Calibration,
+    Manifest,
+    MeasuredAccuracy,
+    Quantization,
+)
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.text import count_noun
 
@@ -77,7 +83,8 @@ def _reliability(calibration: Calibration) -> list[str]:
         ]
         sections += [
             f"Calibration of `{output.name}`: the expected calibration error is {error:.3f}, over"
-            " the voxels of the validation scans with a probability of at least 0.05.",
+            " the voxels of the validation scans with a probability of at least"
+            f" {LOWEST_PROBABILITY:g}.",
             _markdown_rows(columns),
         ]
     return sections

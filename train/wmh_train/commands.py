@@ -16,11 +16,7 @@ from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
-from wmh_train.checkpoint import (
-    CheckpointMetadata,
-    load_metadata,
-    weights_path,
-)
+from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
 from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import FoldListener, report_name
 from wmh_train.cross_validation import cross_validate as train_folds

@@ -37,6 +37,9 @@ class OperatingPoint(StrictModel):
     mean_lesion_f1: list[float] = Field(description="one value per output")
 
 
+LOWEST_PROBABILITY = 0.05  # of the voxels in a reliability curve
+
+
 class ReliabilityBin(StrictModel):
     """Voxels of about the same probability, and how many of them are lesion."""
 
@@ -60,7 +63,7 @@ class Calibration(StrictModel):
     reliability: list[list[ReliabilityBin]] = Field(
         default=[],
         description="for each output, with eight views: voxels of the validation scans by their"
-        " probability, from 0.05 on",
+        f" probability, from {LOWEST_PROBABILITY:g} on",
     )
 
     @property

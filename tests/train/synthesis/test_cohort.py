@@ -101,3 +101,10 @@ def test_label_maps_that_would_give_wrong_heads_are_refused(
     status, _, errors = run_command(*command, "--heads", 1)
     assert (status, f"a.nii.gz: {problem}" in errors) == (2, True), errors
     assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path, run_command):
+    command = with_toy_sources(tmp_path)
+    (tmp_path / "maps" / "b.nii.gz").write_bytes(b"no image")
+    status, _, errors = run_command(*command, "--heads", 1)
+    assert (status, f"{tmp_path / 'maps' / 'b.nii.gz'}: " in errors) == (2, True), errors

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.bundle.manifest import ReliabilityBin
+from wmh_runtime.bundle.manifest import LOWEST_PROBABILITY, ReliabilityBin
 from wmh_runtime.evaluation.reference_masks import Reference
 
-LOWEST_PROBABILITY = 0.05
 _EDGES = (LOWEST_PROBABILITY, *(0.1 * step for step in range(1, 10)), 1.0)
 
 

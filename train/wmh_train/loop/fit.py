@@ -23,12 +23,7 @@ from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
-from wmh_train.checkpoint import (
-    CheckpointMetadata,
-    has_checkpoint,
-    load_metadata,
-    save_metadata,
-)
+from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key

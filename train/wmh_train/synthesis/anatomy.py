@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -21,6 +20,7 @@ from wmh_runtime.errors import InputError
 from wmh_train.recipe.synthesis import AnatomySettings
 from wmh_train.synthesis.draws import Draws
 from wmh_train.synthesis.fields import smooth_field
+from wmh_train.synthesis.source_images import read_source
 from wmh_train.synthesis.tissues import (
     BRAIN,
     LESION_LABELS,
@@ -62,12 +62,10 @@ def read_label_map(path: Path) -> LabelMap:
     Raises:
         InputError: it cannot be read, has other voxels, lacks a tissue, or has unknown labels.
     """
-    try:
-        image = nib.as_closest_canonical(nib.load(path))
-        labels = np.asarray(image.dataobj).astype(np.int64)
-    except (OSError, ValueError, ImageFileError) as error:
-        raise InputError("cannot be read as a label map", "Copy it again.", about=path) from error
-    spacing_mm = image.header.get_zooms()
+    voxels, affine = read_source(path)
+    to_canonical = nib.io_orientation(affine)
+    labels = nib.apply_orientation(voxels, to_canonical).astype(np.int64)
+    spacing_mm = nib.affines.voxel_sizes(affine)
     if max(abs(mm - 1) for mm in spacing_mm) > _MAX_SPACING_ERROR_MM:
         found = " × ".join(f"{mm:g}" for mm in spacing_mm)
         raise InputError(f"has voxels of {found} mm", "Resample it to 1 mm.", about=path)

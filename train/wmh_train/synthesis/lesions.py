@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cc3d
-import nibabel as nib
 import numpy as np
 import torch
-from nibabel.filebasedimages import ImageFileError
 from torch import Tensor
 
-from wmh_runtime.errors import InputError
 from wmh_train.recipe.synthesis import LesionSettings
 from wmh_train.synthesis.anatomy import Anatomy, sample
 from wmh_train.synthesis.draws import Draws
 from wmh_train.synthesis.fields import smooth_field
+from wmh_train.synthesis.source_images import read_source
 from wmh_train.synthesis.tissues import Tissue
 
 # The box of the cerebrum in the coordinates of the MNI template, mm: left, back and bottom, then
@@ -51,16 +49,12 @@ def read_real_mask(path: Path) -> RealMask:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        image = nib.load(path)
-        voxels = np.asarray(image.dataobj)
-    except (OSError, ValueError, ImageFileError) as error:
-        raise InputError("cannot be read as a mask", "Copy it again.", about=path) from error
+    voxels, affine = read_source(path)
     low, high = np.array(MNI_CEREBRUM_MM)
     from_box = np.eye(4)
     from_box[:3, :3] = np.diag(high - low)
     from_box[:3, 3] = low
-    to_voxels = np.linalg.inv(image.affine) @ from_box
+    to_voxels = np.linalg.inv(affine) @ from_box
     lesions = (voxels > 0).astype(np.float32)
     return RealMask(torch.from_numpy(lesions), torch.from_numpy(to_voxels.astype(np.float32)))
 
