@@ -11,7 +11,7 @@ _Number = TypeVar("_Number", bound=np.floating)
 
 
 def with_neighbors(
-    slices: NDArray[_Number], indices: NDArray[np.intp], context: int
+    slices: NDArray[_Number], indices: NDArray[np.intp], context: int, distance: int = 1
 ) -> NDArray[_Number]:
     """Return some slices of a scan, each with its neighbors as further channels.
 
@@ -21,10 +21,11 @@ def with_neighbors(
         slices: (n, C, S, S), all slices with head of one scan, in order.
         indices: (m,), from 0 to n − 1.
         context: neighbors on each side.
+        distance: from a slice to the next neighbor, in slices.
 
     Returns:
         (m, C · (1 + 2 · context), S, S): for each channel, from the lowest neighbor to the highest.
     """
-    offsets = np.arange(-context, context + 1)
+    offsets = distance * np.arange(-context, context + 1)
     neighbors = slices[np.clip(indices[:, None] + offsets, 0, len(slices) - 1)]
     return neighbors.swapaxes(1, 2).reshape(len(indices), -1, *slices.shape[2:])

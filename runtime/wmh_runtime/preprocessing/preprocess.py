@@ -18,6 +18,7 @@ from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize, normalize_to_white_matter
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
+from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
 
@@ -34,6 +35,9 @@ class Preprocessing(StrictModel):
     clip_percentiles: tuple[float, float] = Field(default=(0.5, 99.5), description="of z-scores")
     context_slices: int = Field(
         default=0, ge=0, description="neighbors above and below a slice that the network sees too"
+    )
+    slab_mm: float = Field(
+        default=0, ge=0, description="thinner slices are averaged with their neighbors up to this"
     )
 
     def network_shape(self, images: int, outputs: int) -> NetworkShape:
@@ -111,6 +115,7 @@ class PreprocessedScan:
 
     scan: Scan  # the first channel, as read
     slices: Floats  # (n, C, S, S), normalized, 0 outside the head, with neighbors
+    neighbor_distance: int  # from a slice to its neighbors, in slices
     geometry: SliceGeometry
     head: Mask  # (x, y, z), on the grid of the scan
     warnings: tuple[str, ...]  # about the images, the head and cropping
@@ -164,9 +169,14 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         for stack, background in zip(stacks, backgrounds, strict=True)
     ]
     slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
+    slices = average_thin_slices(slices, z, preprocessing.slab_mm)
+    neighbor_distance = slab_distance(z, preprocessing.slab_mm)
     return PreprocessedScan(
         scan=first,
-        slices=with_neighbors(slices, np.arange(len(slices)), preprocessing.context_slices),
+        slices=with_neighbors(
+            slices, np.arange(len(slices)), preprocessing.context_slices, neighbor_distance
+        ),
+        neighbor_distance=neighbor_distance,
         geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
         head=reorientation.undo(head),
         warnings=(

@@ -14,6 +14,12 @@ def test_neighbors_are_channels_from_the_lowest_to_the_highest():
     ]
 
 
+def test_neighbors_can_be_further_away():
+    slices = np.array([0, 10, 20, 30], np.float32)[:, None, None, None]
+    result = with_neighbors(slices, np.array([1, 2]), context=1, distance=2)
+    assert result[..., 0, 0].tolist() == [[0, 10, 30], [0, 20, 30]]
+
+
 def test_without_context_the_slices_stay_as_they_are():
     slices = np.arange(24, dtype=np.float16).reshape(3, 2, 2, 2)
     result = with_neighbors(slices, np.array([2, 0]), context=0)

@@ -58,6 +58,15 @@ def test_images_equal_those_of_the_runtime_preprocessing(scans, tmp_path):
         np.testing.assert_array_equal(images, prepared.astype(np.float16))
 
 
+def test_neighbors_of_averaged_thin_slices_equal_those_of_the_runtime(scans, tmp_path):
+    # The heads have slices of 5 mm: a slab of 10 mm is two slices, and so is the way to a neighbor.
+    preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1, "slab_mm": 10})
+    slices = open_cache(scans[:1], preprocessing, tmp_path)
+    prepared = preprocess(scans[0].load()[0], preprocessing)
+    assert prepared.neighbor_distance == 2
+    np.testing.assert_array_equal(slices.read(range(6))[0], prepared.slices.astype(np.float16))
+
+
 def test_slices_are_read_in_any_order_with_repeats(scans, tmp_path):
     slices = open_cache(scans, PREPROCESSING, tmp_path)
     indices = [15, 0, 8, 15, 3, 9]

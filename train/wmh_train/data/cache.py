@@ -50,6 +50,7 @@ class _SlicesMetadata(StrictModel):
 
     with_lesion: list[bool]
     warnings: list[str]
+    neighbor_distance: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class CachedSlices:
     scan_of: NDArray[np.int_]  # (n,), index into `scans`
     warnings: tuple[str, ...]  # warnings for the user, each with the name of its scan
     folders: tuple[Path, ...]  # one per scan
+    neighbor_distances: tuple[int, ...]  # one per scan, in slices
     preprocessing: Preprocessing
 
     @property
@@ -92,7 +94,9 @@ class CachedSlices:
             positions = np.flatnonzero(scan_of == scan)
             rows = indices[positions] - np.searchsorted(self.scan_of, scan)
             slices = _open_array(self.folders[scan] / _IMAGES)
-            images[positions] = with_neighbors(slices, rows, self.preprocessing.context_slices)
+            images[positions] = with_neighbors(
+                slices, rows, self.preprocessing.context_slices, self.neighbor_distances[scan]
+            )
             packed = _open_array(self.folders[scan] / _TARGETS)[rows]
             targets[positions] = _unpack(packed, shape.outputs)
         return images, targets
@@ -155,6 +159,7 @@ def open_cache(
             for warning in metadata.warnings
         ),
         folders=tuple(path for path, _ in cached),
+        neighbor_distances=tuple(metadata.neighbor_distance for _, metadata in cached),
         preprocessing=preprocessing,
     )
 
@@ -242,6 +247,7 @@ def _write(
     metadata = _SlicesMetadata(
         with_lesion=(targets[:, : len(references)] == LESION).any(axis=(1, 2, 3)).tolist(),
         warnings=list(prepared.warnings),
+        neighbor_distance=prepared.neighbor_distance,
     )
     try:
         with atomic_folder(path, keep_existing=True) as partial:
