@@ -195,6 +195,21 @@ class MeasuredAccuracy(StrictModel):
     )
     by_load: list[LoadAccuracy] = Field(default=[], description="from low to high loads")
 
+    @property
+    def warnings(self) -> list[str]:
+        """One warning if the accuracy is low or was measured on few scans, otherwise none."""
+        scans = count_noun(self.scans, "scan")
+        if self.mean_dice >= _LOW_DICE:
+            few = f"the accuracy of this model was measured on {scans} only"
+            return [few] if self.scans < _FEW_SCANS else []
+        loads = ", ".join(
+            f"{one.load} mL: {one.dice:.2f}" for one in self.by_load if one.dice is not None
+        )
+        return [
+            f"this model is inaccurate: mean Dice {self.mean_dice:.2f} on {self.data} ({scans}"
+            f"{f'; {loads}' if loads else ''}); check the masks in the pictures"
+        ]
+
 
 class Manifest(StrictModel):
     """Everything that the runtime needs to know about a model."""
@@ -245,6 +260,9 @@ class Manifest(StrictModel):
         if calibration.scans < _FEW_SCANS:
             scans = count_noun(calibration.scans, "validation scan")
             warnings.append(f"the thresholds of this model were chosen on {scans} only")
+        if self.accuracy is not None:
+            return [*warnings, *self.accuracy.warnings]
+        warnings.append("the accuracy of this model has not been measured on other scans")
         for output, dice in zip(
             self.outputs, calibration.operating_points[0].mean_dice, strict=True
         ):
@@ -253,16 +271,6 @@ class Manifest(StrictModel):
                     f"this model is inaccurate: its {output.name} masks of validation scans have"
                     f" a mean Dice of {dice:.2f}"
                 )
-        if self.accuracy is None:
-            warnings.append("the accuracy of this model has not been measured on other scans")
-        elif self.accuracy.scans < _FEW_SCANS:
-            scans = count_noun(self.accuracy.scans, "scan")
-            warnings.append(f"the accuracy of this model was measured on {scans} only")
-        if self.accuracy is not None and self.accuracy.mean_dice < _LOW_DICE:
-            warnings.append(
-                f"this model is inaccurate: on {self.accuracy.data} it has a mean Dice of"
-                f" {self.accuracy.mean_dice:.2f}"
-            )
         return warnings
 
     @model_validator(mode="after")

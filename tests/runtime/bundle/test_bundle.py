@@ -7,6 +7,7 @@ import pytest
 
 from wmh_runtime.backends.registry import CPU_BACKENDS
 from wmh_runtime.bundle.bundle import load_bundle, shipped_bundles
+from wmh_runtime.bundle.manifest import LoadAccuracy
 from wmh_runtime.errors import BundleError
 from wmh_runtime.files import links
 
@@ -193,17 +194,33 @@ def test_a_model_warns_of_its_weaknesses_by_itself(toy_bundle):
     ]
     few = accuracy.model_copy(update={"scans": 2})
     assert warnings_of(manifest, few) == ["the accuracy of this model was measured on 2 scans only"]
-    weak = accuracy.model_copy(update={"mean_dice": 0.434})
-    assert warnings_of(manifest, weak) == [
-        "this model is inaccurate: on toy scans it has a mean Dice of 0.43"
-    ]
     for dice in (0.43, float("nan")):
         points = [
             point.model_copy(update={"mean_dice": [dice]})
             for point in manifest.calibration.operating_points
         ]
-        (warning,) = warnings_of(manifest, accuracy, operating_points=points)
+        assert warnings_of(manifest, accuracy, operating_points=points) == []
+        _, warning = warnings_of(manifest, operating_points=points)
         assert warning.endswith(f"wmh masks of validation scans have a mean Dice of {dice:.2f}")
+
+
+def test_a_weak_model_warns_once_with_its_accuracy_by_load(toy_bundle):
+    manifest = load_bundle(toy_bundle).manifest
+    scores = dict.fromkeys(
+        ["h95_mm", "avd_percent", "lesion_recall", "lesion_precision", "lesion_f1"]
+    )
+    loads = [
+        LoadAccuracy(load=load, scans=1, dice=dice, volume_bias_ml=0, **scores)
+        for load, dice in (("under 2", 0.26), ("30 and more", 0.681))
+    ]
+    weak = manifest.accuracy.model_copy(update={"mean_dice": 0.434, "scans": 2, "by_load": loads})
+    assert warnings_of(manifest, weak) == [
+        "this model is inaccurate: mean Dice 0.43 on toy scans (2 scans; under 2 mL: 0.26,"
+        " 30 and more mL: 0.68); check the masks in the pictures"
+    ]
+    without_loads = weak.model_copy(update={"by_load": []})
+    (warning,) = warnings_of(manifest, without_loads)
+    assert "on toy scans (2 scans); check" in warning
 
 
 def test_missing_graph_error_lists_the_graphs(toy_bundle):
