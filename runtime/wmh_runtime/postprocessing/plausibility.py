@@ -21,6 +21,7 @@ from wmh_runtime.types import Mask
 
 _RIM_MM = 8.0  # skin, skull and cerebrospinal fluid are about as thick
 _BRAIN_ML = (500.0, 2200.0)  # of adults, 800 to 1,800; a part of the brain is enough
+_VENTRICLES_ML = (2.0, 250.0)  # lateral; 3 to 75 in 16 scans, more with hydrocephalus
 _SURFACE_MM = (1.0, 4.0)  # below the surface of the brain: mostly cortex
 _MIDDLE_MM = 12.0  # below it: mostly white matter
 _DARK_PERCENTILE = 1.0
@@ -80,6 +81,13 @@ def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list
         warnings.append(
             f"the brain measures {brain_ml:.0f} mL, expected {lowest:.0f} to {highest:.0f}: check"
             " that the scan is a FLAIR of a whole brain"
+        )
+    ventricles_ml = np.count_nonzero(regions.get(VENTRICLES, 0)) * scan.voxel_volume_mm3 / 1000
+    if VENTRICLES in regions and not _VENTRICLES_ML[0] <= ventricles_ml <= _VENTRICLES_ML[1]:
+        lowest, highest = _VENTRICLES_ML
+        warnings.append(
+            f"the lateral ventricles measure {ventricles_ml:.1f} mL, expected {lowest:.0f} to"
+            f" {highest:.0f}: check their outline (--regions) before you use volumes by location"
         )
     tissue = regions[BRAIN] & ~regions.get(VENTRICLES, np.False_)
     ratio = _surface_to_middle(scan, head, regions[BRAIN], tissue)

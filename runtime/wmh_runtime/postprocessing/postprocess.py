@@ -14,8 +14,8 @@ from wmh_runtime.postprocessing.regions import (
     REGION_THRESHOLD,
     Burden,
     brain_of,
+    clean_regions,
     measure_burden,
-    within_brain,
 )
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan
 from wmh_runtime.types import Floats, Mask, Prediction
@@ -79,7 +79,7 @@ def postprocess(
     """
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry
-    region_masks = within_brain(
+    region_masks = clean_regions(
         {
             name: geometry.to_scan_mask(probabilities[:, k], REGION_THRESHOLD)
             for k, name in enumerate(regions, start=len(outputs))

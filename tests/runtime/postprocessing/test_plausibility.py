@@ -71,7 +71,7 @@ def test_a_quarter_of_the_volume_may_lie_near_the_surface():
     assert warning.startswith("33% of the wmh volume")
 
 
-def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=0.0):
+def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=15.0):
     """A ball with intensity 100 in its middle and another one within 6 mm of its surface."""
     grid = np.indices((100, 100, 80)).T * (2, 2, 2.5) - (100, 100, 100)
     distance_mm = np.linalg.norm(grid, axis=-1).T
@@ -97,9 +97,16 @@ def test_a_brain_with_a_dark_surface_as_in_t1_is_doubtful():
 
 
 def test_large_ventricles_do_not_hide_a_t1():
-    # Ventricles of 45 mm radius, as dark as the fluid, fill most of what lies 12 mm deep.
-    (warning,) = warnings_of_brain(surface=76, ventricles_mm=45)
+    # Ventricles of 38 mm radius, as dark as the fluid, fill half of what lies 12 mm deep.
+    (warning,) = warnings_of_brain(surface=76, ventricles_mm=38)
     assert "darker than its middle (0.70 of it)" in warning
+
+
+@pytest.mark.parametrize(("radius_mm", "millilitres"), [(6, "0.9"), (41, "289")])
+def test_ventricles_of_impossible_size_are_doubtful(radius_mm, millilitres):
+    (warning,) = warnings_of_brain(120, ventricles_mm=radius_mm)
+    assert warning.startswith(f"the lateral ventricles measure {millilitres}")
+    assert "expected 2 to 250" in warning
 
 
 @pytest.mark.parametrize(("radius_mm", "millilitres"), [(45, "38"), (90, "30")])

@@ -9,9 +9,9 @@ import pytest
 from wmh_runtime.postprocessing.lesions import find_lesions
 from wmh_runtime.postprocessing.regions import (
     brain_of,
+    clean_regions,
     measure_burden,
     number_regions,
-    within_brain,
 )
 
 SPACING_MM = (2.0, 1.0, 1.0)
@@ -97,8 +97,28 @@ def test_brain_is_what_no_other_region_covers_wherever_it_is_in_the_list():
     assert numbers[:, 0, 0].tolist() == [1] * 2 + [2] * 28 + [0] * 10
 
 
+def test_where_regions_overlap_the_later_one_counts():
+    masks = {"brain": row(slice(0, 30)), "white": row(slice(2, 9)), "cortex": row(slice(8, 35))}
+    regions = clean_regions(masks)
+    assert list(regions) == ["brain", "white", "cortex"]
+    np.testing.assert_array_equal(regions["white"], row(slice(2, 8)))
+    np.testing.assert_array_equal(regions["cortex"], row(slice(8, 30)))
+    np.testing.assert_array_equal(regions["brain"], row(slice(0, 30)))
+
+
+def test_a_network_without_regions_has_none():
+    assert clean_regions({}) == {}
+
+
+def test_small_pieces_of_ventricles_are_dropped():
+    masks = {"ventricles": row(slice(0, 20), slice(30, 32), slice(35, 38))}  # 2 of 20, 3 of 20
+    np.testing.assert_array_equal(
+        clean_regions(masks)["ventricles"], row(slice(0, 20), slice(35, 38))
+    )
+
+
 def test_small_pieces_of_brain_are_dropped():
-    masks = within_brain(
+    masks = clean_regions(
         {
             "brain": row(slice(0, 20), slice(30, 32)),  # 2 of 20: not above a tenth
             "ventricles": row(slice(0, 2), slice(30, 31)),
@@ -110,12 +130,12 @@ def test_small_pieces_of_brain_are_dropped():
 
 def test_a_brain_that_a_damaged_slice_cuts_in_two_keeps_both_parts():
     brain = row(slice(0, 20), slice(21, 24))  # 3 of 20
-    np.testing.assert_array_equal(within_brain({"brain": brain})["brain"], brain)
+    np.testing.assert_array_equal(clean_regions({"brain": brain})["brain"], brain)
 
 
 def test_without_a_brain_nothing_is_dropped():
     assert brain_of({"brain": row()}) is None
-    assert within_brain({"brain": row()})["brain"].sum() == 0
+    assert clean_regions({"brain": row()})["brain"].sum() == 0
 
 
 def test_volumes_add_up_with_a_sheared_affine():
