@@ -342,7 +342,7 @@ def test_results_of_other_settings_or_input_need_overwrite(tmp_path, infer, chan
         write_head(scan, seed=1)
     status, _, errors = infer(*options)
     assert status == 2
-    assert "Use the overwrite option" in errors
+    assert "Use --overwrite" in errors
     if change == "settings":
         made = r"has 1 result with other settings: threshold \([\d.]+, now 0\.9\)"
         assert re.search(made, errors)
@@ -623,7 +623,7 @@ def test_foreign_masks_are_not_replaced_without_the_overwrite_option(tmp_path, i
     status, _, errors = infer()
     assert status == 2
     assert "that this program did not write" in errors
-    assert "Use the overwrite option" in errors
+    assert "Use --overwrite" in errors
     assert drawn.read_bytes() == scan.read_bytes()
     assert infer("--overwrite")[0] == 0
     assert drawn.read_bytes() != scan.read_bytes()
@@ -778,7 +778,7 @@ def test_a_folder_of_results_that_this_version_cannot_read_is_refused_before_any
     status, _, errors = infer()
     assert status == 2
     assert "has 2 results that this version cannot read" in errors
-    assert "Use the overwrite option" in errors
+    assert "Use --overwrite" in errors
     assert not list((tmp_path / "out").glob("c_*"))
 
 
