@@ -226,9 +226,10 @@ class _Display(Progress):
         os._exit(console.EXIT_INTERRUPTED)  # without waiting for the batches on the devices
 
     def _print_result(self, name: str, sidecars: Sequence[Sidecar]) -> None:
-        volumes = ", ".join(
+        volumes = "; ".join(
             f"{sidecar.settings.output.name.upper()} {sidecar.volume_ml:.2f} mL"
-            f" in {count_noun(sidecar.lesion_count, 'lesion')}{_of_brain(sidecar)}"
+            f" in {count_noun(sidecar.lesion_count, 'lesion')}"
+            f"{''.join(f'; {fact}' for fact in sidecar.burden_facts)}"
             for sidecar in sidecars
         )
         console.print_line(f"{name}: {volumes}")
@@ -239,11 +240,6 @@ class _Display(Progress):
     def _advance(self) -> None:
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
-
-
-def _of_brain(sidecar: Sidecar) -> str:
-    share = sidecar.percent_of_brain
-    return "" if share is None else f", {share:.2f} % of the brain"
 
 
 def _conclude(outcome: Outcome, total: int, out: Path) -> None:

@@ -155,7 +155,7 @@ class Segmenter:
         prediction = self.predictor.predict(preprocessed.slices, on_progress)
         model = self.model
         segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
-        return replace(segmentation, warnings=(*model.warnings, *segmentation.warnings))
+        return replace(segmentation, warnings=(*segmentation.warnings, *model.warnings))
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan]:
         """Return the scans in the order of the channels."""

@@ -58,6 +58,7 @@ def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
         facts=(
             f"{sidecar.volume_ml:.2f} mL",
             count_noun(sidecar.lesion_count, "lesion"),
+            *sidecar.burden_facts,
             f"threshold {result.output.threshold:g}",
             f"minimum lesion size {result.output.min_lesion_mm3:g} mm³",
             f"model {sidecar.settings.bundle}",

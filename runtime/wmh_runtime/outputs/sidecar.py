@@ -175,7 +175,7 @@ class Sidecar(StrictModel):
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=segmentation.slices_run if is_full else some,
-            warnings=[*provenance.warnings, *segmentation.warnings],
+            warnings=[*segmentation.warnings, *provenance.warnings],
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},
@@ -183,6 +183,17 @@ class Sidecar(StrictModel):
             },
             seconds={stage: round(duration, 4) for stage, duration in seconds.items()},
         )
+
+    @property
+    def burden_facts(self) -> list[str]:
+        """Share of the brain, and volume by location, in words; empty if they are not known."""
+        facts = []
+        if self.percent_of_brain is not None:
+            facts.append(f"{self.percent_of_brain:.2f} % of the brain")
+        if self.locations:
+            parts = [f"{name} {found.volume_ml:.2f}" for name, found in self.locations.items()]
+            facts.append(f"{', '.join(parts)} mL")
+        return facts
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
