@@ -69,6 +69,7 @@ class BundleMetadata:
     warning: str = ""  # empty: none, or a default warning if the training data are phantoms
     license: str = ""  # of the weights; empty: "not stated"
     attributions: Sequence[str] = ()  # of what the model was made from
+    notes: str = ""  # Markdown that the model card ends with
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,7 @@ class _BundleBuilder:
             warning=metadata.warning or default_warning,
             license=metadata.license or _NO_LICENSE,
             attributions=list(metadata.attributions),
+            notes=metadata.notes,
             channels=recipe.channels,
             preprocessing=recipe.preprocessing,
             regions=recipe.regions,

@@ -19,12 +19,15 @@ from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import select_probe_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.inference.candidates import list_candidates
 from wmh_runtime.text import count_noun
 
 app = console.command_line("Export a checkpoint to a bundle that agrees with the trained network.")
 
-_Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
+_Bundle = Annotated[
+    str, typer.Argument(help="Bundle folder, or the name of a model of this package.")
+]
 
 
 @app.command()
@@ -56,6 +59,13 @@ def build(
             " be repeated."
         ),
     ] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Markdown file that the model card ends with: what the model is for, where it"
+            " fails."
+        ),
+    ] = None,
     without_int8: Annotated[
         bool,
         typer.Option("--without-int8", help="Do not export INT8, which takes most of the time."),
@@ -84,7 +94,9 @@ def build(
             on_step,
             pretrained=pretrained,
             scans=_select_scans(scans),
-            metadata=build_module.BundleMetadata(name, warning, license_name, attribution or ()),
+            metadata=build_module.BundleMetadata(
+                name, warning, license_name, attribution or (), _read_text(notes)
+            ),
             with_int8=not without_int8,
             with_checkpoint=with_checkpoint,
         )
@@ -100,6 +112,17 @@ def build(
     console.print_line(f"Next: wmh-infer SCANS RESULTS --bundle {out}")
     if result.skipped_precisions:
         raise typer.Exit(console.EXIT_SOME_FAILED)
+
+
+def _read_text(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "not UTF-8"
+        problem = f"cannot be read ({reason})"
+        raise InputError(problem, "Give a text file in UTF-8.", about=path) from error
 
 
 def _select_scans(folder: Path | None) -> list[Path]:

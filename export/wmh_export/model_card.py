@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wmh_runtime.bundle.manifest import (
     LOWEST_PROBABILITY,
@@ -37,7 +37,8 @@ def model_card(manifest: Manifest) -> str:
         ),
         "## Training data",
         f"{training.data}: {training.training_scans} scans for training"
-        f" ({training.training_slices} slices), {training.validation_scans} for validation.",
+        f"{_by_site(training.training_sites)}, {training.training_slices} slices;"
+        f" {training.validation_scans} for validation{_by_site(training.validation_sites)}.",
         *_sources(manifest.attributions),
         "## Thresholds",
         *(
@@ -61,8 +62,14 @@ def model_card(manifest: Manifest) -> str:
         _parity_table(manifest),
         *_quantization(manifest.quantization),
         *(f"Not included: {reason}" for reason in manifest.skipped_precisions),
+        *([manifest.notes.strip()] if manifest.notes else []),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _by_site(counts: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{count} of {site}" for site, count in counts.items())
+    return f" ({parts})" if parts else ""
 
 
 def _sources(attributions: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from wmh_export import build as build_module
 from wmh_export import graph_exporter
 from wmh_export.build import BundleMetadata, build
 from wmh_export.cli import main
+from wmh_export.model_card import model_card
 from wmh_export.quantization.quantize import Quantizer
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
@@ -203,6 +204,18 @@ def test_the_model_card_contains_the_measurements(bundle):
     assert "| probability | 0.60 |\n| --- | --- |\n| share of lesion | 0.85 |" in card
 
 
+def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bundle):
+    training = bundle.manifest.training.model_copy(
+        update={"training_sites": {"Utrecht": 7, "synthetic": 3}, "training_scans": 10}
+    )
+    manifest = bundle.manifest.model_copy(
+        update={"training": training, "notes": "## Where it fails\n\nAt low loads.\n"}
+    )
+    card = model_card(manifest)
+    assert "10 scans for training (7 of Utrecht, 3 of synthetic), " in card
+    assert card.endswith("\n\n## Where it fails\n\nAt low loads.\n")
+
+
 def test_a_precision_that_differs_from_the_network_is_left_out_and_reported(
     checkpoint, tmp_path, monkeypatch, run_command
 ):
@@ -220,11 +233,17 @@ def test_a_precision_that_differs_from_the_network_is_left_out_and_reported(
 
 def test_without_int8(checkpoint, tmp_path, run_command):
     call = (main, "build", checkpoint, "--out", tmp_path / "bundle", "--without-int8")
-    status, _, errors = run_command(*call)
+    notes = tmp_path / "notes.md"
+    notes.write_bytes(b"\xff")
+    status, _, errors = run_command(*call, "--notes", notes)
+    assert (status, "notes.md: cannot be read (not UTF-8)" in errors) == (2, True)
+    notes.write_text("Fails at low loads.")
+    status, _, errors = run_command(*call, "--notes", notes)
     assert status == 0, errors
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert {graph.precision for graph in manifest.graphs} == {"fp32", "fp16"}
     assert (manifest.quantization, manifest.skipped_precisions) == (None, [])
+    assert manifest.notes == "Fails at low loads."
 
 
 def test_int8_is_left_out_if_the_search_slices_show_no_lesion(checkpoint, tmp_path, monkeypatch):

@@ -71,6 +71,8 @@ class Provenance(StrictModel):
     parameters: int
     trained_parameters: int
     training_slices: int = Field(description="number of slices of the training scans")
+    training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
+    validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     details: dict[str, Any] = Field(description="loss, time, versions")
 
 

@@ -36,6 +36,7 @@ from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, load_bundle, write_mani
 from wmh_runtime.bundle.manifest import MeasuredAccuracy
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_tta
+from wmh_runtime.dataset.bids import read_dataset_name
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.files.atomic import write_text_atomically
@@ -95,7 +96,8 @@ def accuracy(
             annotated = temporary_phantoms(held_out_phantoms(), advance)
         else:
             bar.update(task, total=len(discover(data).scans) * len(pairs))
-            annotated = nullcontext(AnnotatedData("annotated scans", data, references or data))
+            name = read_dataset_name(data) or "annotated scans"
+            annotated = nullcontext(AnnotatedData(name, data, references or data))
         with annotated as scans:
             measured = measure_accuracy(opened, scans, pairs, parse_tta(tta), advance, on_result)
     _print(measured)

@@ -164,6 +164,8 @@ class Training(StrictModel):
     training_scans: int
     validation_scans: int
     training_slices: int
+    training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
+    validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     parameters: int
     trained_parameters: int
     details: dict[str, Any] = Field(description="recipe, losses, machine")
@@ -245,6 +247,7 @@ class Manifest(StrictModel):
         default=[], description="sources and licenses of the data that the model was made from"
     )
     intended_use: str = INTENDED_USE
+    notes: str = Field(default="", description="of the author, in Markdown: the card's last part")
     warning: str = Field(default="", description="a warning that every result shows")
 
     @property

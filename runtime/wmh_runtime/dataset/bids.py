@@ -13,6 +13,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -28,6 +29,14 @@ _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 _REGIONS = "_space-orig_seg-brain_dseg"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
+
+
+def read_dataset_name(folder: Path) -> str | None:
+    """Return the name of a data set from its description; None if there is none."""
+    try:
+        return str(json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))["Name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def bids_entities(path: Path) -> str:

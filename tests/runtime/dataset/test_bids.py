@@ -35,3 +35,13 @@ def test_a_mask_is_recognized_by_its_label_and_suffix(name, expected):
 def test_mask_names_are_recognized():
     assert bids.is_mask_of(Path(bids.mask_name("a_b", "wmh")), "wmh")
     assert bids.split_entities("sub-1_ses-2") == {"ses-2", "sub-1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [('{"Name": "Cohort A"}', "Cohort A"), ("{}", None), ("[]", None), ("{", None), (None, None)],
+)
+def test_the_name_of_a_data_set_is_that_of_its_description(tmp_path, content, name):
+    if content is not None:
+        (tmp_path / "dataset_description.json").write_text(content)
+    assert bids.read_dataset_name(tmp_path) == name

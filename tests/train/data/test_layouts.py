@@ -267,7 +267,7 @@ def test_a_table_is_read_as_a_table(tmp_path):
     table = tmp_path / "heads.csv"
     table.write_text("flair,wmh\nb.nii.gz,m.nii.gz\na.nii.gz,m.nii.gz\n")
     dataset = find_dataset(table, ["flair"], ["wmh"])
-    assert dataset.name == "heads.csv"
+    assert dataset.name == "heads"
     assert [scan.name for scan in dataset.scans] == ["a", "b"]
 
 

@@ -164,7 +164,10 @@ def test_a_site_without_validation_scans_gives_a_warning(heads, cache, tmp_path)
         for scan in data.scans
     )
     listener = Listener()
-    fit(recipe, dataclasses.replace(data, scans=scans), tmp_path, None, listener, cache=cache)
+    data = dataclasses.replace(data, scans=scans)
+    metadata = fit(recipe, data, tmp_path, None, listener, cache=cache)
+    assert metadata.provenance.training_sites == {"Amsterdam": 6}
+    assert metadata.provenance.validation_sites == {"Utrecht": len(validation)}
     assert listener.warnings[-1] == "no validation scan of Amsterdam"
     assert listener.lines[0].startswith("training: 6 scans (Amsterdam 6), 36 slices")
 

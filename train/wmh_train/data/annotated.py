@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,11 @@ class AnnotatedScan:
         """
         unknown = Reference(np.zeros(grid.shape, np.bool_), np.ones(grid.shape, np.bool_))
         return [read_reference(path, grid) if path else unknown for path in self.regions]
+
+
+def count_sites(scans: Iterable[AnnotatedScan]) -> dict[str, int]:
+    """Return the number of scans of each site, by name of the site; unknown sites are left out."""
+    return dict(sorted(Counter(scan.site for scan in scans if scan.site).items()))
 
 
 @dataclass(frozen=True)

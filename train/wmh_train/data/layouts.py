@@ -14,7 +14,6 @@ which include temporary files, are ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -64,7 +63,7 @@ def find_datasets(
                 about="two scans",
             )
     return Dataset(
-        name=" + ".join(part.name for part in parts),
+        name=" + ".join(dict.fromkeys(part.name for part in parts)),
         scans=tuple(scans),
         unannotated=tuple(name for part in parts for name in part.unannotated),
         notes=tuple(note for part in parts for note in part.notes),
@@ -110,7 +109,8 @@ def find_dataset(
                 raise RecipeError("is missing", f"{scan.name} needs this file.", about=path)
     names = {scan.name for scan in annotated}
     unannotated = tuple(scan.name for scan in scans if scan.name not in names)
-    return Dataset(_dataset_name(data), tuple(annotated), unannotated, tuple(notes))
+    name = bids.read_dataset_name(data) or data.resolve().stem
+    return Dataset(name, tuple(annotated), unannotated, tuple(notes))
 
 
 def _find_bids(
@@ -248,14 +248,6 @@ def _existing_file(gzipped: Path) -> Path:
     """Return `x.nii.gz`, or `x.nii` if only that file exists."""
     plain = gzipped.with_suffix("")
     return plain if plain.is_file() and not gzipped.is_file() else gzipped
-
-
-def _dataset_name(data: Path) -> str:
-    """Return the BIDS name of a data set, otherwise the name of its folder or table."""
-    try:
-        return str(json.loads((data / bids.DESCRIPTION_NAME).read_text(encoding="utf-8"))["Name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return data.resolve().name
 
 
 def _ambiguous(data: Path, description: str, first: Path, second: Path) -> RecipeError:

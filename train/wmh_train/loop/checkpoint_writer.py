@@ -19,6 +19,7 @@ from wmh_train.checkpoint import (
     save_checkpoint,
     trained_tensors,
 )
+from wmh_train.data.annotated import count_sites
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.split import Split
 from wmh_train.loop.resume import sha256_of_tensors
@@ -50,6 +51,7 @@ class CheckpointWriter(LoopListener):
     pretrained: PretrainedWeights | None
     inputs: TrainingInputs
     training: CachedSlices
+    validation: CachedSlices
 
     def best(self, report: EpochReport) -> None:
         """Write the network with its current weights."""
@@ -68,6 +70,8 @@ class CheckpointWriter(LoopListener):
                 parameters=counts.total,
                 trained_parameters=counts.trained,
                 training_slices=len(self.training.with_lesion),
+                training_sites=count_sites(self.training.scans),
+                validation_sites=count_sites(self.validation.scans),
                 details={
                     "initial_weights": self.inputs.initial_weights,
                     "training_loss": round(report.losses["total"], 4),

@@ -10,7 +10,6 @@ out/
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from wmh_runtime.schema import json_without_defaults
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
 from wmh_train.cost import require_memory
-from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.annotated import AnnotatedScan, count_sites
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.split import Split
 from wmh_train.initial_weights import InitialWeights
@@ -136,7 +135,9 @@ def fit(
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
     inputs = TrainingInputs(data.name, data.split, identity, keys, start)
-    checkpoint_writer = CheckpointWriter(out, network, recipe, pretrained, inputs, training)
+    checkpoint_writer = CheckpointWriter(
+        out, network, recipe, pretrained, inputs, training, validation
+    )
     if accelerator.is_main_process:
         for warning in validation_warnings(training, validation, initial, keys):
             listener.warning(warning)
@@ -261,8 +262,7 @@ def _open_slices(
 
 def _describe_slices(slices: CachedSlices) -> str:
     """Describe slices: number of scans, by site, and of slices."""
-    sites = Counter(scan.site for scan in slices.scans if scan.site)
-    by_site = ", ".join(f"{site} {count}" for site, count in sorted(sites.items()))
+    by_site = ", ".join(f"{site} {count}" for site, count in count_sites(slices.scans).items())
     return (
         f"{count_noun(len(slices.scans), 'scan')}{f' ({by_site})' if by_site else ''},"
         f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
