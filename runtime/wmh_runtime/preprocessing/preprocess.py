@@ -24,6 +24,7 @@ from wmh_runtime.types import Floats, Mask, NetworkShape
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 _HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
+_MAX_OUTSIDE_SHARE = 0.001  # of the head: skin and nose
 
 
 class Preprocessing(StrictModel):
@@ -216,10 +217,10 @@ def _crop_warnings(
     """Warn if the head is larger than the network's field of view."""
     covered = np.outer(resampler.rows_back.any(axis=1), resampler.columns_back.any(axis=1))
     outside = np.count_nonzero(head & ~covered) / np.count_nonzero(head)
-    if outside == 0:
+    if outside <= _MAX_OUTSIDE_SHARE:
         return ()
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return (
-        f"{outside:.2%} of the head lies outside the network's {side_mm:.0f} mm field:"
+        f"{outside:.1%} of the head lies outside the network's {side_mm:.0f} mm field:"
         " lesions there are not found",
     )

@@ -68,6 +68,14 @@ def test_a_head_larger_than_the_field_of_view_is_cropped_with_a_warning():
     assert preprocess(scans(head()), PREPROCESSING).warnings == ()
 
 
+def test_a_few_voxels_outside_the_field_of_view_give_no_warning():
+    # The block has the rows 20 to 69, the field the rows 19 to 69: 9 of 13,518 voxels are outside.
+    volume = head()
+    volume[[19, 70], 9:12, 14:17] = 100
+    field = PREPROCESSING.model_copy(update={"pixel_size_mm": 1.2, "size_px": 51})
+    assert preprocess(scans(volume), field).warnings == ()
+
+
 def test_a_head_of_impossible_size_has_a_warning():
     # Voxels of 0.6 mm instead of 1.2, and 1.55 instead of 3.1: 50 rows × 0.6 = 30 mm.
     half = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
