@@ -158,7 +158,7 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
     resampler = slice_resampler(
         shape=head.shape[1:],
         spacing_mm=(y, x),
-        center=_center(head),
+        center=_center(head, preprocessing.size_px),
         size_px=preprocessing.size_px,
         pixel_size_mm=preprocessing.pixel_size_mm,
     )
@@ -205,10 +205,23 @@ def _size_warnings(head: Mask, spacing_mm: tuple[float, float]) -> tuple[str, ..
     )
 
 
-def _center(head: Mask) -> tuple[int, int]:
-    """Return the middle row and column of the bounding box of the head in all slices."""
-    rows, columns = (np.flatnonzero(head.any(axis=axes)) for axes in ((0, 2), (0, 1)))
-    return int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2
+def _center(head: Mask, size_px: int) -> tuple[float, float]:
+    """Return the middle row and column of the bounding box of the head in all slices.
+
+    It is moved by half a voxel towards the center of mass if otherwise pixels as large as the
+    voxels would lie between them. So a mirrored scan has exactly the mirrored slices.
+    """
+    middles = []
+    for axes in ((0, 2), (0, 1)):
+        voxels = head.sum(axis=axes)
+        first, *_, last = np.flatnonzero(voxels).tolist()
+        middle = (first + last) / 2
+        if (first + last - size_px) % 2 == 0:
+            mass = np.average(np.arange(len(voxels)), weights=voxels)
+            middle += 0.5 if mass > middle else -0.5
+        middles.append(middle)
+    rows, columns = middles
+    return rows, columns
 
 
 def _crop_warnings(

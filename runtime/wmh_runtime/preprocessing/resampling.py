@@ -37,13 +37,20 @@ class Samples:
         return self.origin_mm + self.spacing_mm * np.arange(self.count, dtype=np.float64)
 
 
-def samples_around(source: Samples, index: int, count: int, spacing_mm: float) -> Samples:
-    """Place `count` samples so that the middle one, `count // 2`, is exactly on a source sample.
+def samples_around(source: Samples, center: float, count: int, spacing_mm: float) -> Samples:
+    """Place `count` samples evenly around a position.
 
-    With equal spacings, cropping and padding are therefore bit-exact.
+    With equal spacings, cropping and padding are bit-exact if the first one is on a source sample:
+    if `center` is an index for an odd count, and midway between two for an even one.
+
+    Args:
+        source: samples.
+        center: the position, as an index of the source samples.
+        count: of samples to place.
+        spacing_mm: between them.
     """
-    center_mm = source.origin_mm + index * source.spacing_mm
-    return Samples(count, spacing_mm, center_mm - (count // 2) * spacing_mm)
+    center_mm = source.origin_mm + center * source.spacing_mm
+    return Samples(count, spacing_mm, center_mm - (count - 1) / 2 * spacing_mm)
 
 
 def resampling_matrix(source: Samples, target: Samples) -> Floats:
@@ -110,16 +117,16 @@ class SliceResampler:
 def slice_resampler(
     shape: tuple[int, int],
     spacing_mm: tuple[float, float],
-    center: tuple[int, int],
+    center: tuple[float, float],
     size_px: int,
     pixel_size_mm: float,
 ) -> SliceResampler:
-    """Return a resampler to S × S pixels, with the middle pixel on the voxel `center`.
+    """Return a resampler to S × S pixels, evenly around `center`.
 
     Args:
         shape: rows and columns of the slices.
         spacing_mm: distance between rows, and between columns.
-        center: row and column index of the voxel under the pixel (S // 2, S // 2).
+        center: row and column, indices of voxels or between them.
         size_px: S, the number of pixels along each side.
         pixel_size_mm: pixel size of the network slices, the same along rows and columns.
     """

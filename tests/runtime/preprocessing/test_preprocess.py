@@ -53,6 +53,19 @@ def test_anterior_is_up_and_left_is_on_the_right():
     assert row < 32 < column
 
 
+@pytest.mark.parametrize("columns", [18, 17])  # the middle of the head: between voxels, on one
+def test_a_mirrored_scan_has_mirrored_slices(columns):
+    volume = np.ascontiguousarray(head()[:, :, :33])
+    volume[:, :, 8 + columns :] = 0
+    volume[20:30, :, 8:11] = 0  # more of the head on one side
+    volume[30:40, 8, 9:13] = 900
+    settings = PREPROCESSING.model_copy(update={"pixel_size_mm": 3.1})
+    slices, mirrored = (
+        preprocess(scans(voxels), settings).slices for voxels in (volume, volume[:, :, ::-1])
+    )
+    np.testing.assert_allclose(mirrored, slices[..., ::-1], atol=1e-5)
+
+
 def test_channels_stay_in_their_order():
     preprocessed = preprocess(scans(head(), -head()), PREPROCESSING)
     assert preprocessed.slices.shape == (15, 2, 64, 64)

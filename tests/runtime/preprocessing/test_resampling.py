@@ -68,17 +68,17 @@ def test_oblique_scans_are_sliced_along_the_nearest_axis(degrees, axis):
 
 
 def test_equal_spacing_only_crops_and_pads():
-    # 5 samples onto 4 around sample 3: target pixel 2 is sample 3, so samples 1 to 4.
+    # 5 samples onto 4 around the middle between samples 2 and 3: samples 1 to 4.
     source = Samples(5, 0.7)
-    matrix = resampling_matrix(source, samples_around(source, 3, 4, 0.7))
+    matrix = resampling_matrix(source, samples_around(source, 2.5, 4, 0.7))
     expected = np.eye(5, dtype=np.float32)[1:5]
     np.testing.assert_array_equal(matrix, expected)
 
 
 def test_padding_is_zero():
-    # 2 samples onto 6 around sample 0: target pixel 3 is sample 0; pixels 3 and 4 are inside.
+    # 2 samples onto 6, from 3 before sample 0 on: pixels 3 and 4 are inside.
     source = Samples(2, 1.3)
-    matrix = resampling_matrix(source, samples_around(source, 0, 6, 1.3))
+    matrix = resampling_matrix(source, samples_around(source, -0.5, 6, 1.3))
     np.testing.assert_array_equal(matrix.sum(axis=1), [0, 0, 0, 1, 1, 0])
 
 
@@ -119,7 +119,8 @@ def test_constants_and_ramps_are_preserved_in_the_interior(source_mm, target_mm,
     data=st.data(),
 )
 def test_cropping_and_padding_are_undone_bit_exactly(shape, size_px, data):
-    center = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    half = (size_px - 1) / 2
+    center = tuple(data.draw(st.integers(0, n - 1)) + half % 1 for n in shape)
     resampler = slice_resampler(shape, (0.7, 0.7), center, size_px, 0.7)
     stack = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     back = resampler.undo(resampler.apply(stack))
@@ -129,8 +130,7 @@ def test_cropping_and_padding_are_undone_bit_exactly(shape, size_px, data):
 
 def _covered(count, center, size_px):
     """Return which of `count` samples are within `size_px` samples around `center`."""
-    offset = np.arange(count) - center
-    return (offset >= -(size_px // 2)) & (offset < size_px - size_px // 2)
+    return abs(np.arange(count) - center) < size_px / 2
 
 
 @given(
@@ -145,8 +145,8 @@ def test_resampling_does_not_move_a_blob(spacing_mm, pixel_mm, at):
     resampled = resampler.apply(blob[None].astype(np.float32))
     back = resampler.undo(resampled)[0]
     for axis in (0, 1):
-        # Pixel 128 is on voxel 30; positions are in mm from there.
-        resampled_mm = (_centroid(resampled[0], axis) - 128) * pixel_mm
+        # The middle between pixels 127 and 128 is on voxel 30; positions are in mm from there.
+        resampled_mm = (_centroid(resampled[0], axis) - 127.5) * pixel_mm
         original_mm = (_centroid(blob, axis) - 30) * spacing_mm[axis]
         assert abs(resampled_mm - original_mm) < 0.1 * spacing_mm[axis]
         assert abs(_centroid(back, axis) - _centroid(blob, axis)) < 0.1

@@ -40,7 +40,7 @@ from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
 
-_FORMAT = 2  # increase it if the same scan and preprocessing give different files
+_FORMAT = 3  # increase it if the same scan and preprocessing give different files
 _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _IMAGES, _TARGETS, _METADATA = "images.npy", "targets.npy", "facts.json"
 
