@@ -153,19 +153,21 @@ def _markdown_rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _parity_table(manifest: Manifest) -> str:
+    titles = ("precision", "views", "executed by", "slices", "probability", "mask Dice", "volume")
+    measured = [parity for graph in manifest.graphs for parity in graph.parity]
     rows = [
-        "| precision | views | executed by | slices | probability | mask Dice | volume |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for parity in (parity for graph in manifest.graphs for parity in graph.parity):
-        emulated = " (emulated)" if parity.emulated else ""
-        violation = " (beyond its tolerance)" if parity.violation else ""
-        rows.append(
-            f"| {parity.precision}{emulated} | {parity.views} | {parity.backend} |"
-            f" {parity.slices} of {parity.data} | {parity.max_abs_difference:.1e} |"
-            f" {parity.mask_dice:.4f} | {parity.volume_percent:.2f} %{violation} |"
+        (
+            f"{parity.precision}{' (emulated)' if parity.emulated else ''}",
+            f"{parity.views}",
+            f"{parity.backend}",
+            f"{parity.slices} of {parity.data}",
+            f"{parity.max_abs_difference:.1e}",
+            f"{parity.mask_dice:.4f}",
+            f"{parity.volume_percent:.2f} %{' (beyond its tolerance)' if parity.violation else ''}",
         )
-    return "\n".join(rows)
+        for parity in measured
+    ]
+    return _markdown_rows([titles, ["---"] * len(titles), *rows])
 
 
 def _quantization(quantization: Quantization | None) -> list[str]:
