@@ -28,6 +28,10 @@ _Cache = Annotated[
     Path | None,
     typer.Option(help="Folder for preprocessed slices. Default: the folder cache in --out."),
 ]
+_LesionMasks = Annotated[
+    Path | None,
+    typer.Option(help="Folder of masks of real lesions in the space of the MNI template."),
+]
 
 
 @app.command()
@@ -45,9 +49,17 @@ def fit(
     ] = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
+    label_maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of label maps, as for synthesise: make data.new_heads synthetic heads for"
+            " each epoch, besides the scans of --data."
+        ),
+    ] = None,
+    lesion_masks: _LesionMasks = None,
 ) -> None:
     """Train a network and write its checkpoint."""
-    _commands().fit(recipe, data, out, start, pretrained, cache)
+    _commands().fit(recipe, data, out, start, pretrained, cache, label_maps, lesion_masks)
 
 
 @app.command()
@@ -58,10 +70,7 @@ def synthesise(
     out: Annotated[
         Path, typer.Argument(help="Folder for the data set. An unfinished one is continued.")
     ],
-    lesion_masks: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks of real lesions in the space of the MNI template."),
-    ] = None,
+    lesion_masks: _LesionMasks = None,
     heads: Annotated[int, typer.Option(min=1, help="Number of heads.")] = 100,
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed: another seed gives other heads.")

@@ -11,6 +11,7 @@ from rich.progress import Progress as Bar
 from wmh_runtime.bundle.manifest import Calibration
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
+from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
 from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.machine import available_cores
@@ -30,7 +31,7 @@ from wmh_train.loop.fit import fit as train
 from wmh_train.loop.training_loop import EpochReport, StepReport
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.synthesis.cohort import Sources, find_images, write_heads
+from wmh_train.synthesis.cohort import HeadMaker, Sources, find_images
 
 
 def fit(
@@ -40,8 +41,12 @@ def fit(
     start: str | None,
     pretrained: Path | None,
     cache: Path | None,
+    label_maps: Path | None,
+    lesion_masks: Path | None,
 ) -> None:
     """Train a network and write its checkpoint."""
+    if lesion_masks is not None and label_maps is None:
+        raise InputError("is of no use alone", "Give --label-maps too.", about="--lesion-masks")
     loaded = load_recipe(recipe)
     dataset = _find_scans(data, loaded)
     split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
@@ -55,6 +60,7 @@ def fit(
             _FitDisplay(bar),
             cache=cache,
             initial=read_initial_weights(start) if start is not None else None,
+            sources=None if label_maps is None else _sources(label_maps, lesion_masks),
         )
     if is_main_process():
         _print_result(metadata, out)
@@ -74,20 +80,13 @@ def synthesise(
     workers: int | None,
 ) -> None:
     """Write a data set of synthetic heads."""
-    masks = find_images(lesion_masks) if lesion_masks is not None else []
-    sources = Sources(find_images(label_maps), masks)
-    settings = load_recipe(recipe).synthesis
-    with console.progress_bar() as bar:
+    sources, settings = _sources(label_maps, lesion_masks), load_recipe(recipe).synthesis
+    with (
+        HeadMaker(sources, settings, workers or available_cores()) as maker,
+        console.progress_bar() as bar,
+    ):
         task = bar.add_task("making heads", total=heads)
-        write_heads(
-            sources,
-            settings,
-            out,
-            heads=heads,
-            seed=seed,
-            workers=workers or available_cores(),
-            on_written=lambda: bar.advance(task),
-        )
+        maker.write(out, heads=heads, seed=seed, on_written=lambda: bar.advance(task))
     console.print_line(f"{count_noun(heads, 'head')} in {out}, masks in {out / REFERENCES}")
 
 
@@ -176,6 +175,11 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
         ),
         ("training time", "depends on the computer: wmh-train fit shows it after its first steps"),
     ]
+
+
+def _sources(label_maps: Path, lesion_masks: Path | None) -> Sources:
+    masks = find_images(lesion_masks) if lesion_masks is not None else []
+    return Sources(find_images(label_maps), masks)
 
 
 def _find_scans(data: Sequence[Path], recipe: Recipe) -> Dataset:

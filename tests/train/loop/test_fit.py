@@ -14,7 +14,7 @@ from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, lora_recipe, small_recipe, write_small_pretrained
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata, load_network
-from wmh_train.loop import fit as fit_module
+from wmh_train.identity import training_identity
 from wmh_train.loop.distributed import open_accelerator
 from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import Losses
@@ -338,9 +338,9 @@ class LaterRecipe(Recipe):
 def test_new_optional_fields_of_the_recipe_keep_the_identity_of_a_training(heads):
     split = fit_data(heads, small_recipe()).split
     settings = small_recipe().model_dump()
-    identity = fit_module._identity(Recipe(**settings), split, None, {})
-    assert fit_module._identity(LaterRecipe(**settings), split, None, {}) == identity
+    identity = training_identity(Recipe(**settings), split, None, {})
+    assert training_identity(LaterRecipe(**settings), split, None, {}) == identity
     changed = LaterRecipe(**settings, novelty=1)
-    assert fit_module._identity(changed, split, None, {}) != identity
+    assert training_identity(changed, split, None, {}) != identity
     changed = LaterRecipe(**settings | {"schedule": settings["schedule"] | {"novelty": 1}})
-    assert fit_module._identity(changed, split, None, {}) != identity
+    assert training_identity(changed, split, None, {}) != identity

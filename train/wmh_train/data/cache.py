@@ -70,6 +70,18 @@ class CachedSlices:
         """The site of each slice, (n,)."""
         return np.array([scan.site for scan in self.scans])[self.scan_of]
 
+    def and_those_of(self, other: CachedSlices) -> CachedSlices:
+        """Return these slices and, after them, those of other scans in the same preprocessing."""
+        return CachedSlices(
+            scans=(*self.scans, *other.scans),
+            with_lesion=np.concatenate([self.with_lesion, other.with_lesion]),
+            scan_of=np.concatenate([self.scan_of, len(self.scans) + other.scan_of]),
+            warnings=(*self.warnings, *other.warnings),
+            folders=(*self.folders, *other.folders),
+            neighbor_distances=(*self.neighbor_distances, *other.neighbor_distances),
+            preprocessing=self.preprocessing,
+        )
+
     def read(
         self, indices: Sequence[int] | NDArray[np.int_]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

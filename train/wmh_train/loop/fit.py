@@ -4,39 +4,45 @@ out/
 ├── checkpoint.json, model-….safetensors    the best epoch so far; see checkpoint.py
 ├── curves.png, history.csv, tensorboard/   history of losses and validation
 ├── cache/                                  preprocessed slices, unless `cache` is another folder
+├── heads/                                  synthetic heads of this epoch and the next, if any
 └── resume.pt                               state for resuming, until the training is finished
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.schema import json_without_defaults
+from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
-from wmh_train.checkpoint import CheckpointMetadata, has_checkpoint, load_metadata, save_metadata
+from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan, count_sites
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
+from wmh_train.data.fresh_heads import FreshHeads
 from wmh_train.data.split import Split
+from wmh_train.identity import is_finished, training_identity
 from wmh_train.initial_weights import InitialWeights
 from wmh_train.loop.checkpoint_writer import (
     CheckpointWriter,
     TrainingInputs,
     finished_metadata,
 )
-from wmh_train.loop.distributed import open_accelerator, processes_per_device
+from wmh_train.loop.distributed import (
+    open_accelerator,
+    processes_per_device,
+    require_one_process,
+)
 from wmh_train.loop.history import HistoryWriter
 from wmh_train.loop.input_checks import (
     require_disjoint_split,
+    require_sources,
     require_start,
     validation_warnings,
 )
@@ -46,6 +52,7 @@ from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, 
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
+from wmh_train.synthesis.cohort import Sources
 
 CACHE_NAME = "cache"
 _SAVE_EVERY_S = 300.0
@@ -87,6 +94,7 @@ def fit(
     *,
     cache: Path | None = None,
     initial: InitialWeights | None = None,
+    sources: Sources | None = None,
     save_every_s: float = _SAVE_EVERY_S,
 ) -> CheckpointMetadata:
     """Train a network and write its checkpoint. An interrupted training is resumed.
@@ -99,6 +107,7 @@ def fit(
         listener: receives the progress.
         cache: folder of preprocessed slices; None: a folder in `out`.
         initial: weights of another training to start from; None: random ones.
+        sources: what the new heads of each epoch are made from, if the recipe has any.
         save_every_s: seconds between two saves of the state. It is also saved after each epoch.
 
     Returns:
@@ -110,15 +119,18 @@ def fit(
         InputError: a scan cannot be read, or `out` cannot be written.
     """
     require_start(recipe, pretrained, initial)
+    require_sources(recipe, sources)
     keys = _scan_keys(recipe, data)
     require_disjoint_split(data.split, keys)
-    identity = _identity(recipe, data.split, pretrained, keys, initial)
+    identity = training_identity(recipe, data.split, pretrained, keys, initial, sources)
     resume_file = ResumeFile(out, save_every_s)
-    if _is_finished(out, identity, recipe, data.split, keys):
+    if is_finished(out, identity, recipe, data.split, keys):
         resume_file.remove()
         return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
+    if sources is not None:
+        require_one_process("a training with new heads")
     if accelerator.is_main_process and (warning := schedule_warning(recipe)):
         listener.warning(warning)
     require_memory(recipe, accelerator.device, processes_per_device(accelerator))
@@ -131,7 +143,14 @@ def fit(
     network = build_network(recipe, pretrained)
     if initial is not None:
         initial.load_into(network)
-    loop = TrainingLoop(network, recipe, training, validation, accelerator)
+    fresh = _fresh_heads(recipe, sources, out)
+    loop = TrainingLoop(
+        network,
+        recipe,
+        training if fresh is None else lambda e: training.and_those_of(fresh.slices(e)),
+        validation,
+        accelerator,
+    )
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
     inputs = TrainingInputs(data.name, data.split, identity, keys, start)
@@ -142,16 +161,22 @@ def fit(
         for warning in validation_warnings(training, validation, initial, keys):
             listener.warning(warning)
         listener.info(
-            f"training: {_describe_slices(training)}, {loop.steps_per_epoch} steps per epoch;"
+            f"training: {_describe_slices(training)}{_describe_new_heads(recipe)},"
+            f" {loop.steps_per_epoch} steps per epoch;"
             f" validation: {_describe_slices(validation)}"
         )
         listener.info(_describe_start(state, steps_done, accelerator, recipe))
-    with HistoryWriter(out, steps_done, state, enabled=accelerator.is_main_process) as history:
+    with (
+        fresh or nullcontext(),
+        HistoryWriter(out, steps_done, state, enabled=accelerator.is_main_process) as history,
+    ):
         loop.run(state, resume_file, _ListenerChain([checkpoint_writer, history, listener]))
     metadata = finished_metadata(out, network, pretrained, validation, accelerator)
     if accelerator.is_main_process:
         save_metadata(out, metadata)
         resume_file.remove()
+        if fresh is not None:
+            fresh.remove()
     accelerator.wait_for_everyone()  # until the metadata is written
     # Delete the loop before the connection between the processes is closed. Otherwise the loop may
     # own the last reference to the connection, and closing it then is a deadlock. If the connection
@@ -167,69 +192,17 @@ def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
     return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans_named(names)}
 
 
-def _identity(
-    recipe: Recipe,
-    split: Split,
-    pretrained: PretrainedWeights | None,
-    keys: dict[str, str],
-    initial: InitialWeights | None = None,
-) -> str:
-    """Return a hash of all inputs of a training, without default values."""
-    parts = (
-        json_without_defaults(recipe),
-        json_without_defaults(split),
-        pretrained.identity.sha256 if pretrained is not None else "",
-        *(f"{name} {key}" for name, key in sorted(keys.items())),
-        *([initial.identity.sha256] if initial is not None else []),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _fresh_heads(recipe: Recipe, sources: Sources | None, out: Path) -> FreshHeads | None:
+    """Start the processes that make new heads, on half of the cores; None without sources."""
+    if sources is None:
+        return None
+    return FreshHeads(sources, recipe, out / "heads", max(1, available_cores() // 2))
 
 
 def _initial_name(initial: InitialWeights | None, pretrained: PretrainedWeights | None) -> str:
     """Say what weights a training starts from."""
     identities = [one.identity.name for one in (initial, pretrained) if one is not None]
     return identities[0] if identities else "random"
-
-
-def _is_finished(
-    out: Path, identity: str, recipe: Recipe, split: Split, keys: dict[str, str]
-) -> bool:
-    """Return whether a folder contains this training, finished; RecipeError for another one."""
-    if not has_checkpoint(out):
-        return False
-    metadata = load_metadata(out)
-    if metadata.identity != identity:
-        difference = _describe_difference(metadata, recipe, split, keys)
-        raise RecipeError(
-            f"contains a checkpoint of another training: {difference}",
-            "Use another folder.",
-            about=out,
-        )
-    return metadata.finished
-
-
-def _describe_difference(
-    metadata: CheckpointMetadata, recipe: Recipe, split: Split, keys: dict[str, str]
-) -> str:
-    """Describe the first difference between the training of a checkpoint and this one."""
-    before, now = (_flatten(one.model_dump(mode="json")) for one in (metadata.recipe, recipe))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            return f"its {key} is {before.get(key)}, now {now.get(key)}"
-    if metadata.split != split:
-        return "its scans or their split are different"
-    if metadata.scan_keys != keys:
-        return "the content of a scan or mask has changed"
-    return "its pretrained or initial weights are different"
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested tables, with keys such as schedule.epochs."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def _open_slices(
@@ -267,6 +240,11 @@ def _describe_slices(slices: CachedSlices) -> str:
         f"{count_noun(len(slices.scans), 'scan')}{f' ({by_site})' if by_site else ''},"
         f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
     )
+
+
+def _describe_new_heads(recipe: Recipe) -> str:
+    count = recipe.data.new_heads
+    return f", {count_noun(count, 'new head')} in each epoch" if count else ""
 
 
 def _describe_start(

@@ -11,6 +11,7 @@ from wmh_train.data.split import Split
 from wmh_train.initial_weights import InitialWeights
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
+from wmh_train.synthesis.cohort import Sources
 
 _FEW_SCANS = 5  # warn if there are fewer validation scans
 
@@ -43,6 +44,27 @@ def require_start(
             "never measures the statistics of BatchNorm (schedule.batch_statistics_epochs is 0), so"
             " it can only continue another training",
             "Give a checkpoint or a bundle to start from.",
+            about=recipe.name,
+        )
+
+
+def require_sources(recipe: Recipe, sources: Sources | None) -> None:
+    """Refuse a recipe with new heads without what they are made from, and the other way round.
+
+    Raises:
+        RecipeError: one of both is missing.
+    """
+    count = recipe.data.new_heads
+    if count and sources is None:
+        raise RecipeError(
+            f"makes {count_noun(count, 'new head')} for each epoch (data.new_heads)",
+            "Give label maps to make them from.",
+            about=recipe.name,
+        )
+    if sources is not None and not count:
+        raise RecipeError(
+            "makes no new heads, so label maps are not used",
+            "Set data.new_heads and data.epoch_slices, or leave the label maps out.",
             about=recipe.name,
         )
 

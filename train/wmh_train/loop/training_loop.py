@@ -8,7 +8,7 @@ with exactly the same weights as an uninterrupted one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,6 +37,9 @@ _BETAS = (0.9, 0.999)
 # With fp16, the gradient scaler skips a step if gradients overflow, and halves its scale, at first
 # 65536. After this many skipped steps in a row the scale is below 1, so it is not the cause.
 _MAX_SKIPPED_STEPS = 20
+
+
+EpochSlices = Callable[[int], CachedSlices]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class TrainingLoop:
     Args:
         network: network to train, changed in place.
         recipe: all settings.
-        training: training slices.
+        training: training slices, or a function that returns those of an epoch, counted from 0.
         validation: validation slices.
         accelerator: device, processes and precision.
 
@@ -93,13 +96,13 @@ class TrainingLoop:
         self,
         network: WmhNetwork,
         recipe: Recipe,
-        training: CachedSlices,
+        training: CachedSlices | EpochSlices,
         validation: CachedSlices,
         accelerator: Accelerator,
     ) -> None:
         self._network = network
         self._recipe = recipe
-        self._training = training
+        self._training_of = (lambda _: training) if isinstance(training, CachedSlices) else training
         self._validation = validation
         self._accelerator = accelerator
         self._loss = SegmentationLoss(recipe.loss, len(recipe.outputs))
@@ -107,7 +110,7 @@ class TrainingLoop:
         self._interruption = GracefulShutdown()
         self._stopping = False
         self._skipped = 0  # skipped steps in a row
-        slices_per_epoch = len(self._draw_epoch(0))
+        slices_per_epoch = recipe.data.epoch_slices or len(self._draw(self._training_of(0), 0))
         self.steps_per_epoch = slices_per_epoch // recipe.schedule.batch_size
         if not self.steps_per_epoch:
             raise RecipeError(
@@ -182,10 +185,10 @@ class TrainingLoop:
             state.scaler = self._accelerator.scaler.state_dict()
         return state
 
-    def _draw_epoch(self, epoch: int) -> NDArray[np.int_]:
+    def _draw(self, slices: CachedSlices, epoch: int) -> NDArray[np.int_]:
         return draw_epoch(
-            self._training.with_lesion,
-            self._training.sites,
+            slices.with_lesion,
+            slices.sites,
             self._recipe.data,
             seed=self._recipe.schedule.seed,
             epoch=epoch,
@@ -194,14 +197,16 @@ class TrainingLoop:
     def _run_steps(self, epoch: int, state: TrainingState) -> Iterator[StepReport]:
         """Run the remaining steps of an epoch. Slices that do not fill a batch are not used."""
         schedule, per_epoch = self._recipe.schedule, self.steps_per_epoch
-        batches = self._draw_epoch(epoch)[: per_epoch * schedule.batch_size].reshape(per_epoch, -1)
+        slices = self._training_of(epoch)
+        drawn = self._draw(slices, epoch)[: per_epoch * schedule.batch_size]
+        batches = drawn.reshape(per_epoch, -1)
         self._model.train()
         for index in range(state.step, per_epoch):
             step = epoch * per_epoch + index
             if self._has_fixed_statistics(step):
                 fix_batch_norm(self._network)
             rate = learning_rate(step, per_epoch, self._recipe)
-            parts = self._run_step(batches[index], epoch, step, rate)
+            parts = self._run_step(slices, batches[index], epoch, step, rate)
             state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
             state.step = index + 1
             yield StepReport(step + 1, schedule.epochs * per_epoch, _by_part(parts), rate)
@@ -210,7 +215,9 @@ class TrainingLoop:
         epochs = self._recipe.schedule.batch_statistics_epochs
         return epochs is not None and step >= round(epochs * self.steps_per_epoch)
 
-    def _run_step(self, batch: NDArray[np.int_], epoch: int, step: int, rate: float) -> list[float]:
+    def _run_step(
+        self, slices: CachedSlices, batch: NDArray[np.int_], epoch: int, step: int, rate: float
+    ) -> list[float]:
         """Run one optimizer step on a batch, given as indices of slices. Return the loss parts."""
         accelerator, recipe = self._accelerator, self._recipe
         rank, processes = accelerator.process_index, accelerator.num_processes
@@ -221,7 +228,7 @@ class TrainingLoop:
         sums = torch.zeros(len(Losses._fields), device=accelerator.device)
         for i, indices in enumerate(micro_batches):
             with self._gradient_sync(i == len(micro_batches) - 1):
-                images, targets = self._load_slices(indices)
+                images, targets = self._load(slices, indices)
                 images, targets = augment(
                     images,
                     targets,
@@ -255,8 +262,8 @@ class TrainingLoop:
         """Average gradients over the processes after this backward pass, if enabled."""
         return nullcontext() if enabled else self._accelerator.no_sync(self._model)
 
-    def _load_slices(self, indices: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
-        images, targets = self._training.read(indices)
+    def _load(self, slices: CachedSlices, indices: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
+        images, targets = slices.read(indices)
         device = self._accelerator.device
         return torch.from_numpy(images).to(device), torch.from_numpy(targets).to(device)
 

@@ -138,6 +138,11 @@ class DataSettings(StrictModel):
         gt=0,
         description="slices drawn per epoch; by default all with a lesion, and empty_slices",
     )
+    new_heads: int = Field(
+        default=0,
+        ge=0,
+        description="synthetic heads that are made for each epoch, besides the annotated scans",
+    )
     site_shares: dict[str, Share] = Field(
         default={},
         description="share of these sites in an epoch, such as synthetic = 0.6; the others share"
@@ -154,6 +159,8 @@ class DataSettings(StrictModel):
     def _check_site_shares(self) -> DataSettings:
         if self.site_shares and self.epoch_slices is None:
             raise ValueError("site_shares needs epoch_slices")
+        if self.new_heads and self.epoch_slices is None:
+            raise ValueError("new_heads needs epoch_slices, so that all epochs are equally long")
         if sum(self.site_shares.values()) > 1:
             raise ValueError(f"site_shares {self.site_shares} are more than 1 together")
         return self

@@ -1,4 +1,4 @@
-"""Write a data set of synthetic heads, in the layout that `wmh-train fit` reads."""
+"""Write data sets of synthetic heads, in the layout that `wmh-train fit` reads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 
@@ -42,6 +43,15 @@ class Sources:
     label_maps: Sequence[Path]
     lesion_masks: Sequence[Path] = ()
 
+    def sha256(self) -> str:
+        """Return a hash of the content of all files.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        content = [sha256_file(path) for path in (*self.label_maps, *self.lesion_masks)]
+        return hashlib.sha256("".join(content).encode()).hexdigest()
+
 
 def find_images(folder: Path) -> list[Path]:
     """Return the images of a folder, sorted.
@@ -55,45 +65,60 @@ def find_images(folder: Path) -> list[Path]:
     return images
 
 
-def write_heads(
-    sources: Sources,
-    settings: SynthesisSettings,
-    folder: Path,
-    *,
-    heads: int,
-    seed: int,
-    workers: int,
-    on_written: Callable[[], None],
-) -> None:
-    """Write synthetic heads that are not there yet: scans, masks, and a description.
+class HeadMaker:
+    """Worker processes that make synthetic heads. Use it in a `with` statement.
 
     Args:
         sources: label maps and masks of real lesions in the space of the MNI template.
         settings: ranges.
-        folder: of the data set; created if missing. A run that was stopped is continued.
-        heads: how many the data set has in the end.
-        seed: of the data set.
         workers: number of processes.
-        on_written: called after each head, also if it was there.
 
     Raises:
-        InputError: a source cannot be used, the folder has heads of other settings, seed or
-            sources, a file cannot be written, or a process was ended from outside.
+        InputError: a source cannot be used.
     """
-    for path in sources.label_maps:
-        read_label_map(path)
-    for path in sources.lesion_masks:
-        read_real_mask(path)
-    _describe(folder, settings, seed, sources)
-    present = sum(1 for _ in folder.glob(bids.scan_name(f"{_PREFIX}{seed}x*", "flair")))
-    names = [head_name(seed, number) for number in range(max(heads, present))]
-    rows = [{"participant_id": name, "site": SITE} for name in names]
-    write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (sources,)) as pool:
-        write = partial(_write_head, folder, settings, seed)
+
+    def __init__(self, sources: Sources, settings: SynthesisSettings, workers: int) -> None:
+        for path in sources.label_maps:
+            read_label_map(path)
+        for path in sources.lesion_masks:
+            read_real_mask(path)
+        self.sources_sha256 = sources.sha256()
+        self._settings = settings
+        context = get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (sources,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes when each has finished its head."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def write(self, folder: Path, *, heads: int, seed: int, on_written: Callable[[], None]) -> None:
+        """Write the heads of a data set that are not there yet: scans, masks, and a description.
+
+        Args:
+            folder: of the data set; created if missing. What was stopped is continued.
+            heads: how many the data set has in the end.
+            seed: of the data set.
+            on_written: called after each head, also if it was there.
+
+        Raises:
+            InputError: the folder has heads of other settings, seed or sources, a file cannot be
+                written, or a process was ended from outside.
+        """
+        synthesis = self._settings.model_dump(mode="json") | {
+            "seed": seed,
+            "sources_sha256": self.sources_sha256,
+        }
+        _describe(folder, synthesis)
+        present = sum(1 for _ in folder.glob(bids.scan_name(f"{_PREFIX}{seed}x*", "flair")))
+        names = [head_name(seed, number) for number in range(max(heads, present))]
+        rows = [{"participant_id": name, "site": SITE} for name in names]
+        write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
+        write = partial(_write_head, folder, self._settings, seed)
         try:
-            for _ in pool.map(write, range(heads)):
+            for _ in self._pool.map(write, range(heads)):
                 on_written()
         except BrokenProcessPool as error:
             problem = "could not be completed: a process that makes heads was ended from outside"
@@ -101,13 +126,8 @@ def write_heads(
             raise InputError(problem, advice, about=folder) from error
 
 
-def _describe(folder: Path, settings: SynthesisSettings, seed: int, sources: Sources) -> None:
+def _describe(folder: Path, synthesis: dict[str, Any]) -> None:
     """Write the description of a data set; InputError if it is there with other contents."""
-    content = [sha256_file(path) for path in (*sources.label_maps, *sources.lesion_masks)]
-    synthesis = settings.model_dump(mode="json") | {
-        "seed": seed,
-        "sources_sha256": hashlib.sha256("".join(content).encode()).hexdigest(),
-    }
     path = folder / bids.DESCRIPTION_NAME
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if before is not None and before.get("Synthesis") != synthesis:
