@@ -313,4 +313,6 @@ class _BundleBuilder:
             "output": f"probability of {', '.join(recipe.targets)}",
             "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
             "plane": "axial",
+            "context_slices": f"{recipe.preprocessing.context_slices}",
+            "slab_mm": f"{recipe.preprocessing.slab_mm:g}",
         }

@@ -38,6 +38,7 @@ def model_card(manifest: Manifest) -> str:
         "## Training data",
         f"{training.data}: {training.training_scans} scans for training"
         f"{_by_site(training.training_sites)}, {training.training_slices} slices;"
+        f"{_new_heads(training.new_heads)}"
         f" {training.validation_scans} for validation{_by_site(training.validation_sites)}.",
         *_sources(manifest.attributions),
         "## Thresholds",
@@ -68,8 +69,12 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _by_site(counts: Mapping[str, int]) -> str:
-    parts = ", ".join(f"{count} of {site}" for site, count in counts.items())
+    parts = ", ".join(f"{site} {count}" for site, count in counts.items())
     return f" ({parts})" if parts else ""
+
+
+def _new_heads(count: int) -> str:
+    return f" {count_noun(count, 'new synthetic head')} in each epoch;" if count else ""
 
 
 def _sources(attributions: Sequence[str]) -> list[str]:

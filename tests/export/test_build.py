@@ -206,13 +206,18 @@ def test_the_model_card_contains_the_measurements(bundle):
 
 def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bundle):
     training = bundle.manifest.training.model_copy(
-        update={"training_sites": {"Utrecht": 7, "synthetic": 3}, "training_scans": 10}
+        update={
+            "training_sites": {"Utrecht": 7, "synthetic": 3},
+            "training_scans": 10,
+            "new_heads": 30,
+        }
     )
     manifest = bundle.manifest.model_copy(
         update={"training": training, "notes": "## Where it fails\n\nAt low loads.\n"}
     )
     card = model_card(manifest)
-    assert "10 scans for training (7 of Utrecht, 3 of synthetic), " in card
+    assert "10 scans for training (Utrecht 7, synthetic 3), " in card
+    assert " slices; 30 new synthetic heads in each epoch; 4 for validation" in card
     assert card.endswith("\n\n## Where it fails\n\nAt low loads.\n")
 
 

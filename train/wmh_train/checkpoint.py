@@ -73,6 +73,7 @@ class Provenance(StrictModel):
     training_slices: int = Field(description="number of slices of the training scans")
     training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
+    new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
     details: dict[str, Any] = Field(description="loss, time, versions")
 
 

@@ -73,7 +73,7 @@ def synthesise(
     lesion_masks: _LesionMasks = None,
     heads: Annotated[int, typer.Option(min=1, help="Number of heads.")] = 100,
     seed: Annotated[
-        int, typer.Option(min=0, help="Random seed: another seed gives other heads.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Another seed gives other heads.")
     ] = 0,
     recipe: Annotated[
         str, typer.Option(help="Recipe with the ranges, in its table [synthesis].")

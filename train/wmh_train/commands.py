@@ -46,7 +46,7 @@ def fit(
 ) -> None:
     """Train a network and write its checkpoint."""
     if lesion_masks is not None and label_maps is None:
-        raise InputError("is of no use alone", "Give --label-maps too.", about="--lesion-masks")
+        raise InputError("needs --label-maps", "Give both or none.", about="--lesion-masks")
     loaded = load_recipe(recipe)
     dataset = _find_scans(data, loaded)
     split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)

@@ -33,6 +33,7 @@ from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
 from wmh_train.loop.distributed import move_to_device, require_one_process
 from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
+from wmh_train.loop.input_checks import require_sources
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend
@@ -110,6 +111,7 @@ def cross_validate(
         InputError: a scan cannot be read, or `out` cannot be written.
     """
     require_one_process("cross-validation")
+    require_sources(recipe, None)
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
     pairs: dict[str, list[Pair]] = {output: [] for output in recipe.outputs}

@@ -166,6 +166,7 @@ class Training(StrictModel):
     training_slices: int
     training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
+    new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
     parameters: int
     trained_parameters: int
     details: dict[str, Any] = Field(description="recipe, losses, machine")
@@ -263,9 +264,13 @@ class Manifest(StrictModel):
         if calibration.scans < _FEW_SCANS:
             scans = count_noun(calibration.scans, "validation scan")
             warnings.append(f"the thresholds of this model were chosen on {scans} only")
-        if self.accuracy is not None:
-            return [*warnings, *self.accuracy.warnings]
-        warnings.append("the accuracy of this model has not been measured on other scans")
+        accuracy = self.accuracy
+        if accuracy is None:
+            warnings.append("the accuracy of this model has not been measured on other scans")
+        else:
+            warnings += accuracy.warnings
+            if accuracy.mean_dice < _LOW_DICE or accuracy.scans >= _FEW_SCANS:
+                return warnings  # the Dice of the validation scans says no more
         for output, dice in zip(
             self.outputs, calibration.operating_points[0].mean_dice, strict=True
         ):

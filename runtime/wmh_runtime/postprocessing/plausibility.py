@@ -83,7 +83,8 @@ def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list
             " that the scan is a FLAIR of a whole brain"
         )
     ventricles_ml = np.count_nonzero(regions.get(VENTRICLES, 0)) * scan.voxel_volume_mm3 / 1000
-    if VENTRICLES in regions and not _VENTRICLES_ML[0] <= ventricles_ml <= _VENTRICLES_ML[1]:
+    is_plausible = _VENTRICLES_ML[0] <= ventricles_ml <= _VENTRICLES_ML[1]
+    if VENTRICLES in regions and not (is_plausible or warnings):  # a wrong brain explains them
         lowest, highest = _VENTRICLES_ML
         warnings.append(
             f"the lateral ventricles measure {ventricles_ml:.1f} mL, expected {lowest:.0f} to"

@@ -63,7 +63,7 @@ def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:
         masks: of each region, (x, y, z).
     """
     cleaned = {BRAIN: _large_pieces(masks[BRAIN])} if BRAIN in masks else {}
-    free = np.copy(cleaned[BRAIN]) if cleaned else np.True_
+    free = cleaned[BRAIN] if cleaned else np.True_
     parts = [name for name in masks if name != BRAIN]
     for name in reversed(parts):
         region = masks[name] & free

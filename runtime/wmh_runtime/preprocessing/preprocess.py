@@ -209,14 +209,16 @@ def _center(head: Mask, size_px: int) -> tuple[float, float]:
     """Return the middle row and column of the bounding box of the head in all slices.
 
     It is moved by half a voxel towards the center of mass if otherwise pixels as large as the
-    voxels would lie between them. So a mirrored scan has exactly the mirrored slices.
+    voxels would lie between them. So a mirrored scan has the mirrored slices, unless the head is
+    exactly symmetric.
     """
     middles = []
     for axes in ((0, 2), (0, 1)):
         voxels = head.sum(axis=axes)
-        first, *_, last = np.flatnonzero(voxels).tolist()
-        middle = (first + last) / 2
-        if (first + last - size_px) % 2 == 0:
+        rows_with_head = np.flatnonzero(voxels)
+        sum_of_ends = int(rows_with_head[0] + rows_with_head[-1])
+        middle = sum_of_ends / 2
+        if (sum_of_ends - size_px) % 2 == 0:
             mass = np.average(np.arange(len(voxels)), weights=voxels)
             middle += 0.5 if mass > middle else -0.5
         middles.append(middle)

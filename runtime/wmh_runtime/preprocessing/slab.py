@@ -36,5 +36,5 @@ def average_thin_slices(slices: Floats, distance_mm: float, slab_mm: float) -> F
 
 
 def slab_distance(distance_mm: float, slab_mm: float) -> int:
-    """Return how many slices it is from one slab to the next that shares nothing with it."""
+    """Return how many slices away a neighbor is: about one slab, at least one slice."""
     return max(1, round(slab_mm / distance_mm))

@@ -200,6 +200,7 @@ def test_a_model_warns_of_its_weaknesses_by_itself(toy_bundle):
             for point in manifest.calibration.operating_points
         ]
         assert warnings_of(manifest, accuracy, operating_points=points) == []
+        assert len(warnings_of(manifest, few, operating_points=points)) == 2
         _, warning = warnings_of(manifest, operating_points=points)
         assert warning.endswith(f"wmh masks of validation scans have a mean Dice of {dice:.2f}")
 

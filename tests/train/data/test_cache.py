@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import multiprocessing
 import shutil
@@ -65,6 +66,20 @@ def test_neighbors_of_averaged_thin_slices_equal_those_of_the_runtime(scans, tmp
     prepared = preprocess(scans[0].load()[0], preprocessing)
     assert prepared.neighbor_distance == 2
     np.testing.assert_array_equal(slices.read(range(6))[0], prepared.slices.astype(np.float16))
+
+
+def test_joined_slices_are_those_of_both(scans, tmp_path):
+    preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1})
+    first, second = (open_cache(part, preprocessing, tmp_path) for part in (scans[:1], scans[1:]))
+    second = dataclasses.replace(second, neighbor_distances=(2, 1))
+    joined = first.joined_with(second)
+    assert joined.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert np.flatnonzero(joined.with_lesion).tolist() == [2, 3, 8, 9, 14, 15]
+    images, targets = joined.read(range(18))
+    for k, expected in enumerate((first.read(range(6)), second.read(range(12)))):
+        rows = (slice(0, 6), slice(6, 18))[k]
+        np.testing.assert_array_equal(images[rows], expected[0])
+        np.testing.assert_array_equal(targets[rows], expected[1])
 
 
 def test_slices_are_read_in_any_order_with_repeats(scans, tmp_path):

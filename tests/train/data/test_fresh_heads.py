@@ -1,12 +1,13 @@
 """Synthetic heads that are made for each epoch."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads
 from tests.train.synthesis.toy_maps import write_toy_map
 from tests.training_toys import SMALL_RECIPE, fit_data, small_recipe, write_toml
-from wmh_runtime.errors import RecipeError
+from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main
 from wmh_train.data.fresh_heads import FreshHeads
@@ -18,7 +19,13 @@ from wmh_train.synthesis.cohort import Sources
 def with_new_heads(epochs):
     recipe = small_recipe()
     schedule = recipe.schedule.model_copy(update={"epochs": epochs, "restart_epochs": epochs})
-    data = DataSettings(epoch_slices=8, new_heads=1, validation_share=0.3, test_share=0)
+    data = DataSettings(
+        epoch_slices=8,
+        new_heads=1,
+        site_shares={"synthetic": 0.5},
+        validation_share=0.3,
+        test_share=0,
+    )
     return recipe.model_copy(update={"data": data, "schedule": schedule})
 
 
@@ -29,24 +36,40 @@ def sources(tmp_path_factory):
 
 def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_path):
     recipe = with_new_heads(epochs=3)
-    with FreshHeads(sources, recipe, tmp_path / "a", workers=1) as heads:
+    folder = tmp_path / ".new-heads" / "a"
+    with FreshHeads(sources, recipe, tmp_path, "a") as heads:
         first, second = heads.slices(0), heads.slices(1)
         images = second.read([8])[0]
         assert [slices.scans[0].site for slices in (first, second)] == ["synthetic"] * 2
         assert first.scans[0].name != second.scans[0].name
-        assert not (tmp_path / "a" / "epoch-0").exists()
+        assert not (folder / "epoch-0").exists()
         heads.slices(2)  # the last one: there is nothing to make ahead
-        assert [path.name for path in (tmp_path / "a").iterdir()] == ["epoch-2"]
-    with FreshHeads(sources, recipe, tmp_path / "b", workers=1) as heads:  # resumed in epoch 1
+        assert [path.name for path in folder.iterdir()] == ["epoch-2"]
+    with FreshHeads(sources, recipe, tmp_path, "b") as heads:  # another training
+        assert not folder.exists()
         again = heads.slices(1)
         assert [scan.name for scan in again.scans] == [scan.name for scan in second.scans]
         np.testing.assert_array_equal(again.read([8])[0], images)
-    heads.remove()
-    assert not (tmp_path / "b").exists()
+
+
+def test_a_signal_ends_the_wait_for_heads_and_they_are_continued(sources, tmp_path):
+    data = DataSettings(epoch_slices=8, new_heads=12)
+    recipe = with_new_heads(epochs=1).model_copy(update={"data": data})
+    with (
+        FreshHeads(sources, recipe, tmp_path, "a") as heads,
+        pytest.raises(InterruptionError, match="stopped while new heads were made"),
+    ):
+        heads.slices(0, lambda: bool(list(tmp_path.rglob("*_FLAIR.nii.gz"))))
+    (first, *others) = tmp_path.rglob("*_FLAIR.nii.gz")
+    assert len(others) < 10
+    written = first.stat().st_mtime_ns
+    with FreshHeads(sources, recipe, tmp_path, "a") as heads:
+        assert len(heads.slices(0).scans) == 12
+    assert first.stat().st_mtime_ns == written
 
 
 class StopInEpoch(FitListener):
-    """Stops the training as a crash would: after the first step of an epoch."""
+    """Stops the training after a step."""
 
     def __init__(self, step):
         self._step = step
@@ -65,7 +88,16 @@ def test_a_resumed_training_with_new_heads_has_the_same_weights(sources, tmp_pat
         fit(recipe, data, tmp_path / "parts", None, StopInEpoch(steps + 1), sources=sources)
     parts = fit(recipe, data, tmp_path / "parts", None, FitListener(), sources=sources)
     assert parts.weights_sha256 == whole.weights_sha256
-    assert not (tmp_path / "parts" / "heads").exists()
+    assert not (tmp_path / "parts" / ".new-heads").exists()
+    assert whole.provenance.new_heads == 1
+    image = nib.load(sources.label_maps[0])
+    other_map = tmp_path / "b.nii.gz"
+    labels = np.flip(np.asarray(image.dataobj), axis=2)
+    nib.save(nib.Nifti1Image(labels, image.affine), other_map)
+    others = fit(
+        recipe, data, tmp_path / "others", None, FitListener(), sources=Sources([other_map])
+    )
+    assert others.weights_sha256 != whole.weights_sha256
 
 
 def test_label_maps_and_new_heads_belong_together(sources, tmp_path):
@@ -84,7 +116,7 @@ def test_the_command_trains_with_new_heads(sources, tmp_path, run_command):
     data = write_annotated_heads(tmp_path / "data", 4)
     call = (main, "fit", recipe, "--data", data, "--out", tmp_path / "run")
     status, _, errors = run_command(*call, "--lesion-masks", tmp_path)
-    assert (status, "--lesion-masks: is of no use alone" in errors) == (2, True)
+    assert (status, "--lesion-masks: needs --label-maps" in errors) == (2, True)
     maps = sources.label_maps[0].parent
     status, output, errors = run_command(*call, "--label-maps", maps)
     assert status == 0, errors

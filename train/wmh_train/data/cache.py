@@ -4,7 +4,7 @@
     └── 3f0c…/            one scan, named by the hash of its files and the preprocessing
         ├── images.npy    float16 (n, C, S, S): half the size of float32, more precise than noise
         ├── targets.npy   (n, S, S), the labels of K reference masks, two bits for each
-        └── facts.json    which of the n slices contain a lesion, and warnings
+        └── facts.json    which of the n slices contain a lesion, distance of neighbors, warnings
 
 Slices without head are omitted. A file is memory-mapped only while slices are copied from it,
 because the pages of an open map count as memory of the process.
@@ -50,7 +50,7 @@ class _SlicesMetadata(StrictModel):
 
     with_lesion: list[bool]
     warnings: list[str]
-    neighbor_distance: int = 1
+    neighbor_distance: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class CachedSlices:
         """The site of each slice, (n,)."""
         return np.array([scan.site for scan in self.scans])[self.scan_of]
 
-    def and_those_of(self, other: CachedSlices) -> CachedSlices:
+    def joined_with(self, other: CachedSlices) -> CachedSlices:
         """Return these slices and, after them, those of other scans in the same preprocessing."""
         return CachedSlices(
             scans=(*self.scans, *other.scans),

@@ -14,6 +14,7 @@ which include temporary files, are ignored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +64,10 @@ def find_datasets(
                 about="two scans",
             )
     return Dataset(
-        name=" + ".join(dict.fromkeys(part.name for part in parts)),
+        name=" + ".join(
+            f"{name} ({count} data sets)" if count > 1 else name
+            for name, count in Counter(part.name for part in parts).items()
+        ),
         scans=tuple(scans),
         unannotated=tuple(name for part in parts for name in part.unannotated),
         notes=tuple(note for part in parts for note in part.notes),
@@ -109,7 +113,8 @@ def find_dataset(
                 raise RecipeError("is missing", f"{scan.name} needs this file.", about=path)
     names = {scan.name for scan in annotated}
     unannotated = tuple(scan.name for scan in scans if scan.name not in names)
-    name = bids.read_dataset_name(data) or data.resolve().stem
+    file = data.resolve()
+    name = bids.read_dataset_name(data) or (file.name if file.is_dir() else file.stem)
     return Dataset(name, tuple(annotated), unannotated, tuple(notes))
 
 

@@ -28,6 +28,7 @@ from wmh_train.loop.validation import validation_dice
 from wmh_train.model.network import WmhNetwork, parameter_counts
 from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
+from wmh_train.synthesis.cohort import Sources
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrainingInputs:
     identity: str  # see CheckpointMetadata
     scan_keys: dict[str, str]  # see CheckpointMetadata
     initial_weights: str = "random"  # what the training started from
+    sources: Sources | None = None  # of the new heads of each epoch
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class CheckpointWriter(LoopListener):
 
     def best(self, report: EpochReport) -> None:
         """Write the network with its current weights."""
-        counts = parameter_counts(self.network)
+        counts, sources = parameter_counts(self.network), self.inputs.sources
         metadata = CheckpointMetadata(
             recipe=self.recipe,
             pretrained=self._required_weights(),
@@ -72,6 +74,7 @@ class CheckpointWriter(LoopListener):
                 training_slices=len(self.training.with_lesion),
                 training_sites=count_sites(self.training.scans),
                 validation_sites=count_sites(self.validation.scans),
+                new_heads=self.recipe.data.new_heads,
                 details={
                     "initial_weights": self.inputs.initial_weights,
                     "training_loss": round(report.losses["total"], 4),
@@ -79,6 +82,7 @@ class CheckpointWriter(LoopListener):
                     "cpu_architecture": platform.machine(),
                     "torch": torch.__version__,
                     "wmh-lora": version("wmh-lora"),
+                    **({"new_heads_made_from": sources.sha256()} if sources else {}),
                 },
             ),
         )

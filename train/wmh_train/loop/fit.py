@@ -4,7 +4,7 @@ out/
 ├── checkpoint.json, model-….safetensors    the best epoch so far; see checkpoint.py
 ├── curves.png, history.csv, tensorboard/   history of losses and validation
 ├── cache/                                  preprocessed slices, unless `cache` is another folder
-├── heads/                                  synthetic heads of this epoch and the next, if any
+├── .new-heads/                             synthetic heads of this epoch and the next, if any
 └── resume.pt                               state for resuming, until the training is finished
 """
 
@@ -19,13 +19,12 @@ import torch
 from accelerate import Accelerator
 
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan, count_sites
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
-from wmh_train.data.fresh_heads import FreshHeads
+from wmh_train.data.fresh_heads import FreshHeads, remove_fresh_heads
 from wmh_train.data.split import Split
 from wmh_train.identity import is_finished, training_identity
 from wmh_train.initial_weights import InitialWeights
@@ -143,17 +142,19 @@ def fit(
     network = build_network(recipe, pretrained)
     if initial is not None:
         initial.load_into(network)
-    fresh = _fresh_heads(recipe, sources, out)
+    fresh = None if sources is None else FreshHeads(sources, recipe, out, identity)
     loop = TrainingLoop(
         network,
         recipe,
-        training if fresh is None else lambda e: training.and_those_of(fresh.slices(e)),
+        training
+        if fresh is None
+        else lambda epoch, stop: training.joined_with(fresh.slices(epoch, stop)),
         validation,
         accelerator,
     )
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
-    inputs = TrainingInputs(data.name, data.split, identity, keys, start)
+    inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources)
     checkpoint_writer = CheckpointWriter(
         out, network, recipe, pretrained, inputs, training, validation
     )
@@ -166,6 +167,8 @@ def fit(
             f" validation: {_describe_slices(validation)}"
         )
         listener.info(_describe_start(state, steps_done, accelerator, recipe))
+        if fresh is not None:
+            listener.info("making the new heads of this epoch; then the training begins")
     with (
         fresh or nullcontext(),
         HistoryWriter(out, steps_done, state, enabled=accelerator.is_main_process) as history,
@@ -173,10 +176,9 @@ def fit(
         loop.run(state, resume_file, _ListenerChain([checkpoint_writer, history, listener]))
     metadata = finished_metadata(out, network, pretrained, validation, accelerator)
     if accelerator.is_main_process:
+        remove_fresh_heads(out)
         save_metadata(out, metadata)
         resume_file.remove()
-        if fresh is not None:
-            fresh.remove()
     accelerator.wait_for_everyone()  # until the metadata is written
     # Delete the loop before the connection between the processes is closed. Otherwise the loop may
     # own the last reference to the connection, and closing it then is a deadlock. If the connection
@@ -190,13 +192,6 @@ def fit(
 def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
     names = (*data.split.training, *data.split.validation)
     return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans_named(names)}
-
-
-def _fresh_heads(recipe: Recipe, sources: Sources | None, out: Path) -> FreshHeads | None:
-    """Start the processes that make new heads, on half of the cores; None without sources."""
-    if sources is None:
-        return None
-    return FreshHeads(sources, recipe, out / "heads", max(1, available_cores() // 2))
 
 
 def _initial_name(initial: InitialWeights | None, pretrained: PretrainedWeights | None) -> str:

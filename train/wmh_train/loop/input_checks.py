@@ -52,13 +52,13 @@ def require_sources(recipe: Recipe, sources: Sources | None) -> None:
     """Refuse a recipe with new heads without what they are made from, and the other way round.
 
     Raises:
-        RecipeError: one of both is missing.
+        RecipeError: one of the two is missing.
     """
     count = recipe.data.new_heads
     if count and sources is None:
         raise RecipeError(
             f"makes {count_noun(count, 'new head')} for each epoch (data.new_heads)",
-            "Give label maps to make them from.",
+            "Give label maps to fit (--label-maps), or set data.new_heads to 0.",
             about=recipe.name,
         )
     if sources is not None and not count:

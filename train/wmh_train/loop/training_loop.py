@@ -39,7 +39,8 @@ _BETAS = (0.9, 0.999)
 _MAX_SKIPPED_STEPS = 20
 
 
-EpochSlices = Callable[[int], CachedSlices]
+# Returns the training slices of an epoch, from 0; asks the function whether to stop waiting.
+EpochSlices = Callable[[int, Callable[[], bool]], CachedSlices]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class TrainingLoop:
     Args:
         network: network to train, changed in place.
         recipe: all settings.
-        training: training slices, or a function that returns those of an epoch, counted from 0.
+        training: training slices, of all epochs or by epoch.
         validation: validation slices.
         accelerator: device, processes and precision.
 
@@ -102,7 +103,7 @@ class TrainingLoop:
     ) -> None:
         self._network = network
         self._recipe = recipe
-        self._training_of = (lambda _: training) if isinstance(training, CachedSlices) else training
+        self._training = training
         self._validation = validation
         self._accelerator = accelerator
         self._loss = SegmentationLoss(recipe.loss, len(recipe.outputs))
@@ -110,7 +111,7 @@ class TrainingLoop:
         self._interruption = GracefulShutdown()
         self._stopping = False
         self._skipped = 0  # skipped steps in a row
-        slices_per_epoch = recipe.data.epoch_slices or len(self._draw(self._training_of(0), 0))
+        slices_per_epoch = recipe.data.epoch_slices or len(self._draw(self._slices_of(0), 0))
         self.steps_per_epoch = slices_per_epoch // recipe.schedule.batch_size
         if not self.steps_per_epoch:
             raise RecipeError(
@@ -185,6 +186,11 @@ class TrainingLoop:
             state.scaler = self._accelerator.scaler.state_dict()
         return state
 
+    def _slices_of(self, epoch: int) -> CachedSlices:
+        if isinstance(self._training, CachedSlices):
+            return self._training
+        return self._training(epoch, lambda: self._interruption.requested)
+
     def _draw(self, slices: CachedSlices, epoch: int) -> NDArray[np.int_]:
         return draw_epoch(
             slices.with_lesion,
@@ -197,7 +203,7 @@ class TrainingLoop:
     def _run_steps(self, epoch: int, state: TrainingState) -> Iterator[StepReport]:
         """Run the remaining steps of an epoch. Slices that do not fill a batch are not used."""
         schedule, per_epoch = self._recipe.schedule, self.steps_per_epoch
-        slices = self._training_of(epoch)
+        slices = self._slices_of(epoch)
         drawn = self._draw(slices, epoch)[: per_epoch * schedule.batch_size]
         batches = drawn.reshape(per_epoch, -1)
         self._model.train()

@@ -32,6 +32,7 @@ from wmh_train.synthesis.lesions import RealMask, read_real_mask
 
 DATA_SET_NAME = "synthetic heads"
 SITE = "synthetic"  # of all heads, for `data.site_shares` in a recipe
+HIGHEST_SEED = 2**32 - 1  # of a stored data set; higher ones are for heads of one epoch
 _PREFIX = "sub-"
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
@@ -122,7 +123,7 @@ class HeadMaker:
                 on_written()
         except BrokenProcessPool as error:
             problem = "could not be completed: a process that makes heads was ended from outside"
-            advice = "Use fewer workers, which need less memory; the same command continues."
+            advice = "Is there enough memory? Each needs 1 to 2 GB. The same command continues."
             raise InputError(problem, advice, about=folder) from error
 
 
