@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
 from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
 from wmh_runtime.postprocessing.regions import (
+    BRAIN,
     REGION_THRESHOLD,
     Burden,
     brain_of,
     clean_regions,
     measure_burden,
 )
-from wmh_runtime.preprocessing.preprocess import PreprocessedScan
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan, SliceGeometry
 from wmh_runtime.types import Floats, Mask, Prediction
 
 
@@ -79,12 +80,7 @@ def postprocess(
     """
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry
-    region_masks = clean_regions(
-        {
-            name: geometry.to_scan_mask(probabilities[:, k], REGION_THRESHOLD)
-            for k, name in enumerate(regions, start=len(outputs))
-        }
-    )
+    region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
         lesions = find_lesions(
@@ -107,3 +103,22 @@ def postprocess(
         slices_in_all_views=prediction.slices_in_all_views,
         warnings=tuple(warnings),
     )
+
+
+def _find_regions(
+    probabilities: Floats, geometry: SliceGeometry, regions: Sequence[str]
+) -> dict[str, Mask]:
+    """Return the brain, and for each other region the voxels where it is the most probable one.
+
+    Args:
+        probabilities: of the regions, (n, K, S, S).
+        geometry: of the scan.
+        regions: their K names.
+    """
+    parts = [k for k, name in enumerate(regions) if name != BRAIN]
+    numbers = geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)
+    masks = {regions[k]: numbers == number for number, k in enumerate(parts, start=1)}
+    if BRAIN in regions:
+        brain = probabilities[:, regions.index(BRAIN)]
+        masks[BRAIN] = geometry.to_scan_mask(brain, REGION_THRESHOLD)
+    return clean_regions({name: masks[name] for name in regions})

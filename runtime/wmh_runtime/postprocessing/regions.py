@@ -54,22 +54,20 @@ class Burden:
 
 
 def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:
-    """Return the regions without small pieces, within the brain, and without overlaps.
+    """Return the regions within the brain, and without small pieces of brain and ventricles.
 
-    Of brain and ventricles, the large pieces are kept: a damaged slice cuts the brain in two. Where
-    other regions overlap, the later one counts.
+    A damaged slice cuts the brain in two large pieces: both are kept.
 
     Args:
         masks: of each region, (x, y, z).
     """
-    cleaned = {BRAIN: _large_pieces(masks[BRAIN])} if BRAIN in masks else {}
-    free = cleaned[BRAIN] if cleaned else np.True_
-    parts = [name for name in masks if name != BRAIN]
-    for name in reversed(parts):
-        region = masks[name] & free
-        cleaned[name] = _large_pieces(region) if name == VENTRICLES else region
-        free = free & ~cleaned[name]
-    return {name: cleaned[name] for name in masks}
+    cleaned = dict(masks)
+    if BRAIN in masks:
+        brain = _large_pieces(masks[BRAIN])
+        cleaned = {name: mask & brain for name, mask in masks.items()} | {BRAIN: brain}
+    if VENTRICLES in masks:
+        cleaned[VENTRICLES] = _large_pieces(cleaned[VENTRICLES])
+    return cleaned
 
 
 def _large_pieces(mask: Mask) -> Mask:

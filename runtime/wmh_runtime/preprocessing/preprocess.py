@@ -109,6 +109,26 @@ class SliceGeometry:
         stack[self.head_slices] = self.resampler.undo(probabilities) >= threshold
         return np.ascontiguousarray(self.reorientation.undo(stack))
 
+    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
+        """Resample probabilities of several outputs, and number the most probable one of a voxel.
+
+        Args:
+            probabilities: (n, K, S, S), in [0, 1].
+            threshold: above 0; an output below it does not count.
+
+        Returns:
+            (x, y, z), from 1 to K; 0 where no output counts. Of equal ones, the last is taken.
+        """
+        numbers = np.zeros(self.stack_shape, np.uint8)
+        found = numbers[self.head_slices]
+        highest = np.full(found.shape, threshold, np.float32)
+        for k in range(probabilities.shape[1]):
+            resampled = self.resampler.undo(probabilities[:, k])
+            found[resampled >= highest] = k + 1
+            np.maximum(highest, resampled, out=highest)
+        numbers[self.head_slices] = found
+        return np.ascontiguousarray(self.reorientation.undo(numbers))
+
 
 @dataclass(frozen=True)
 class PreprocessedScan:

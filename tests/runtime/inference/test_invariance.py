@@ -77,6 +77,16 @@ def test_padding_does_not_change_the_mask(original, value, width):
     assert original.dice_of(padded, crop) >= 0.99
 
 
+def test_in_eight_views_a_mirrored_scan_has_the_mirrored_mask(original):
+    with Segmenter.from_bundle(load_bundle("demo"), InferenceOptions(tta="full")) as segmenter:
+        masks = [
+            segmenter.segment(scan_from_array(voxels, original.affine))["wmh"].mask
+            for voxels in (original.voxels, original.voxels[::-1], original.voxels[:, ::-1])
+        ]
+    for mirrored in (masks[1][::-1], masks[2][:, ::-1]):
+        assert dice_of_masks(mirrored, masks[0]) >= 0.999
+
+
 def test_overwritten_columns_do_not_change_the_mask(original):
     columns = original.voxels.copy()
     columns[:10] = -32768

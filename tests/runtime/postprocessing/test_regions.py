@@ -97,15 +97,6 @@ def test_brain_is_what_no_other_region_covers_wherever_it_is_in_the_list():
     assert numbers[:, 0, 0].tolist() == [1] * 2 + [2] * 28 + [0] * 10
 
 
-def test_where_regions_overlap_the_later_one_counts():
-    masks = {"brain": row(slice(0, 30)), "white": row(slice(2, 9)), "cortex": row(slice(8, 35))}
-    regions = clean_regions(masks)
-    assert list(regions) == ["brain", "white", "cortex"]
-    np.testing.assert_array_equal(regions["white"], row(slice(2, 8)))
-    np.testing.assert_array_equal(regions["cortex"], row(slice(8, 30)))
-    np.testing.assert_array_equal(regions["brain"], row(slice(0, 30)))
-
-
 def test_a_network_without_regions_has_none():
     assert clean_regions({}) == {}
 
