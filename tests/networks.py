@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tests.training_toys import metadata_of, small_recipe
-from wmh_runtime.bundle.manifest import OperatingPoint, ReliabilityBin
+from wmh_runtime.bundle.calibration import OperatingPoint, ReliabilityBin
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
 from wmh_train.model.network import WmhNetwork, build_network

@@ -7,15 +7,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from wmh_runtime.bundle.manifest import (
-    Calibration,
-    File,
-    Graph,
-    Manifest,
-    MeasuredAccuracy,
-    OperatingPoint,
-    Training,
-)
+from wmh_runtime.bundle.accuracy import MeasuredAccuracy
+from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
+from wmh_runtime.bundle.manifest import File, Graph, Manifest, Training
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from wmh_bench.environment import Environment, Model
 from wmh_bench.intensity_threshold import best_threshold_dice
+from wmh_runtime.bundle.accuracy import LoadAccuracy
 from wmh_runtime.bundle.bundle import Bundle
-from wmh_runtime.bundle.manifest import LoadAccuracy
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from wmh_runtime.bundle.manifest import (
-    LOWEST_PROBABILITY,
-    Calibration,
-    Manifest,
-    MeasuredAccuracy,
-    Quantization,
-)
+from wmh_runtime.bundle.accuracy import MeasuredAccuracy
+from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
+from wmh_runtime.bundle.manifest import Manifest, Quantization
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.text import count_noun
 

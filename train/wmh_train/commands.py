@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import Progress as Bar
 
-from wmh_runtime.bundle.manifest import Calibration
+from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmh_runtime.bundle.manifest import Calibration
+from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.dataset import bids
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation.pairing import Pair

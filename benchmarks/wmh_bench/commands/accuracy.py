@@ -32,8 +32,8 @@ from wmh_bench.commands.options import (
 from wmh_bench.results import write_result
 from wmh_bench.selection import select_backend_precisions
 from wmh_export.model_card import model_card
+from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.bundle import CARD_NAME, Bundle, load_bundle, write_manifest
-from wmh_runtime.bundle.manifest import MeasuredAccuracy
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_tta
 from wmh_runtime.dataset.bids import read_dataset_name

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from wmh_runtime.bundle.accuracy import FEW_SCANS, LOW_DICE, MeasuredAccuracy
+from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.errors import BundleError
 from wmh_runtime.postprocessing.lesions import Output, OutputName
@@ -23,75 +25,6 @@ from wmh_runtime.tta import Tta, Views
 from wmh_runtime.types import EngineKind, NetworkShape, ProbeSource
 
 SCHEMA_VERSION: Final = 3
-
-_FEW_SCANS = 10  # with fewer validation scans, thresholds are uncertain
-_LOW_DICE = 0.6  # below it, about half of the lesion voxels are wrong
-
-
-class OperatingPoint(StrictModel):
-    """The best thresholds and minimum lesion sizes for a number of views, and their scores."""
-
-    views: Views
-    outputs: list[Output]
-    mean_dice: list[float] = Field(description="one value per output")
-    mean_lesion_f1: list[float] = Field(description="one value per output")
-
-
-LOWEST_PROBABILITY = 0.05  # of the voxels in a reliability curve
-
-
-class ReliabilityBin(StrictModel):
-    """Voxels of about the same probability, and how many of them are lesion."""
-
-    voxels: int
-    mean_probability: float
-    lesion_share: float
-
-
-class Calibration(StrictModel):
-    """Thresholds and minimum lesion sizes, chosen on validation scans."""
-
-    operating_points: list[OperatingPoint] = Field(
-        min_length=1, description="for eight views, then for one view"
-    )
-    empty_slice_thresholds: list[float] = Field(
-        default=[],
-        description="one value per output, for adaptive views: a slice is empty if its probability"
-        " in the first view is below this everywhere",
-    )
-    scans: int = Field(ge=1, description="number of validation scans")
-    reliability: list[list[ReliabilityBin]] = Field(
-        default=[],
-        description="for each output, with eight views: voxels of the validation scans by their"
-        f" probability, from {LOWEST_PROBABILITY:g} on",
-    )
-
-    @property
-    def outputs(self) -> list[Output]:
-        """The outputs with thresholds and minimum lesion sizes for eight views, the default."""
-        return self.operating_points[0].outputs
-
-    @property
-    def calibration_errors(self) -> list[float]:
-        """The expected calibration error of each output (Naeini et al. 2015).
-
-        The mean difference between probability and share of lesion, weighted by voxels.
-        """
-        return [
-            sum(one.voxels * abs(one.mean_probability - one.lesion_share) for one in bins)
-            / max(1, sum(one.voxels for one in bins))
-            for bins in self.reliability
-        ]
-
-    @model_validator(mode="after")
-    def _check_outputs(self) -> Self:
-        names = [[output.name for output in point.outputs] for point in self.operating_points]
-        if not names[0] or any(others != names[0] for others in names):
-            raise ValueError(f"the operating points have the outputs {names}, expected the same")
-        count = len(self.empty_slice_thresholds)
-        if count not in (0, len(names[0])):
-            raise ValueError(f"{count} empty_slice_thresholds, expected {len(names[0])}")
-        return self
 
 
 class File(StrictModel):
@@ -172,48 +105,6 @@ class Training(StrictModel):
     details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
-class LoadAccuracy(StrictModel):
-    """Mean accuracy on the scans of one range of lesion loads. null: no scan has a value."""
-
-    load: str = Field(description="the range in mL, such as 2 to 5")
-    scans: int = Field(ge=1)
-    dice: float | None
-    h95_mm: float | None
-    avd_percent: float | None
-    lesion_recall: float | None
-    lesion_precision: float | None
-    lesion_f1: float | None
-    volume_bias_ml: float = Field(description="mean of predicted minus reference volume")
-
-
-class MeasuredAccuracy(StrictModel):
-    """The accuracy on annotated scans that took no part in training and calibration."""
-
-    data: str = Field(description="the scans, as a noun phrase")
-    scans: int = Field(ge=1)
-    mean_dice: float
-    lowest_dice: float
-    threshold_mean_dice: float | None = Field(
-        description="of the best intensity threshold of each scan; null: not measured"
-    )
-    by_load: list[LoadAccuracy] = Field(default=[], description="from low to high loads")
-
-    @property
-    def warnings(self) -> list[str]:
-        """One warning if the accuracy is low or was measured on few scans, otherwise none."""
-        scans = count_noun(self.scans, "scan")
-        if self.mean_dice >= _LOW_DICE:
-            few = f"the accuracy of this model was measured on {scans} only"
-            return [few] if self.scans < _FEW_SCANS else []
-        loads = ", ".join(
-            f"{one.load} mL: {one.dice:.2f}" for one in self.by_load if one.dice is not None
-        )
-        return [
-            f"this model is inaccurate: mean Dice {self.mean_dice:.2f} on {self.data} ({scans}"
-            f"{f'; {loads}' if loads else ''}); check the masks in the pictures"
-        ]
-
-
 class Manifest(StrictModel):
     """Everything that the runtime needs to know about a model."""
 
@@ -261,7 +152,7 @@ class Manifest(StrictModel):
         """The warnings that every result shows: the model's own, and what its figures say."""
         calibration = self.calibration
         warnings = [self.warning] if self.warning else []
-        if calibration.scans < _FEW_SCANS:
+        if calibration.scans < FEW_SCANS:
             scans = count_noun(calibration.scans, "validation scan")
             warnings.append(f"the thresholds of this model were chosen on {scans} only")
         accuracy = self.accuracy
@@ -269,12 +160,12 @@ class Manifest(StrictModel):
             warnings.append("the accuracy of this model has not been measured on other scans")
         else:
             warnings += accuracy.warnings
-            if accuracy.mean_dice < _LOW_DICE or accuracy.scans >= _FEW_SCANS:
+            if accuracy.mean_dice < LOW_DICE or accuracy.scans >= FEW_SCANS:
                 return warnings  # the Dice of the validation scans says no more
         for output, dice in zip(
             self.outputs, calibration.operating_points[0].mean_dice, strict=True
         ):
-            if not dice >= _LOW_DICE:  # NaN included
+            if not dice >= LOW_DICE:  # NaN included
                 warnings.append(
                     f"this model is inaccurate: its {output.name} masks of validation scans have"
                     f" a mean Dice of {dice:.2f}"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wmh_runtime.backends.registry import CPU_BACKENDS
+from wmh_runtime.bundle.accuracy import LoadAccuracy
 from wmh_runtime.bundle.bundle import load_bundle, shipped_bundles
-from wmh_runtime.bundle.manifest import LoadAccuracy
 from wmh_runtime.errors import BundleError
 from wmh_runtime.files import links
 

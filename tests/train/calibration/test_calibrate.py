@@ -7,7 +7,7 @@ import pytest
 
 from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, small_recipe
-from wmh_runtime.bundle.manifest import OperatingPoint
+from wmh_runtime.bundle.calibration import OperatingPoint
 from wmh_runtime.errors import RecipeError, UnexpectedError
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.bundle.manifest import Calibration, OperatingPoint
+from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.imageio.orientation import axial_reorientation

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.bundle.manifest import LOWEST_PROBABILITY, ReliabilityBin
+from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, ReliabilityBin
 from wmh_runtime.evaluation.reference_masks import Reference
 
 _EDGES = (LOWEST_PROBABILITY, *(0.1 * step for step in range(1, 10)), 1.0)
