@@ -6,6 +6,7 @@ import importlib
 import io
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.text import INTENDED_USE, install_advice
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+
+_OPTION = re.compile(r"\bthe (\w+) option\b")  # in messages from below the command line
 
 _LINE_EVERY_S = 60.0  # without a terminal that shows a bar
 _SPEED_OVER_S = 600.0  # steps may take a minute: the remaining time is estimated from ten minutes
@@ -189,12 +192,17 @@ def print_line(line: str) -> None:
 
 def print_warning(line: str) -> None:
     """Print a warning to the error stream."""
-    _print(err, Text.assemble(("warning: ", "yellow"), line))
+    _print(err, Text.assemble(("warning: ", "yellow"), _as_typed(line)))
 
 
 def print_error(line: str) -> None:
     """Print an error to the error stream."""
-    _print(err, Text.assemble(("error: ", "bold red"), line))
+    _print(err, Text.assemble(("error: ", "bold red"), _as_typed(line)))
+
+
+def _as_typed(line: str) -> str:
+    """Write options as they are typed: "the overwrite option" becomes "--overwrite"."""
+    return _OPTION.sub(r"--\1", line)
 
 
 def _print(console: Console, line: Text) -> None:

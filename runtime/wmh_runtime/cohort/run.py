@@ -117,7 +117,7 @@ def _run_cases(
     not_begun = len(job.cases) + len(job.unreadable) - finished - len(outcome.failed)
     if shutdown.requested and not_begun:
         resumes = "The same command continues."
-        begins_again = "With --overwrite the same command begins with the first again."
+        begins_again = "With the overwrite option the same command begins with the first again."
         raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
 
 

@@ -12,8 +12,8 @@ from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
 from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
-_REPLACE = "Use --overwrite (overwrite=True) to replace it, or choose another output folder."
-_REPLACE_ALL = "Use --overwrite (overwrite=True) to replace them, or choose another output folder."
+_REPLACE = "Use the overwrite option to replace it, or choose another output folder."
+_REPLACE_ALL = "Use the overwrite option to replace them, or choose another output folder."
 
 
 def find_existing_results(

@@ -88,7 +88,8 @@ def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list
         lowest, highest = _VENTRICLES_ML
         warnings.append(
             f"the lateral ventricles measure {ventricles_ml:.1f} mL, expected {lowest:.0f} to"
-            f" {highest:.0f}: check their outline (--regions) before you use volumes by location"
+            f" {highest:.0f}: check their outline (the regions option) before you use volumes by"
+            " location"
         )
     tissue = regions[BRAIN] & ~regions.get(VENTRICLES, np.False_)
     ratio = _surface_to_middle(scan, head, regions[BRAIN], tissue)

@@ -63,6 +63,8 @@ def test_a_graph_contains_metadata(bundle):
         "output": "probability of wmh, stroke",
         "pixel_size_mm": "4",
         "plane": "axial",
+        "context_slices": "0",
+        "slab_mm": "0",
         "precision": "int8",
         "views": "8",
     }

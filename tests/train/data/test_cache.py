@@ -111,7 +111,7 @@ def test_pixels_get_labels_by_their_share_of_each_label(scans, tmp_path):
     labels[8, 10:13, 2] = 1
     labels[9, 10:13, 2] = 2
     write_labels(scans[0], labels)
-    finer = Preprocessing(pixel_size_mm=2, size_px=64, clip_percentiles=(0, 100))
+    finer = Preprocessing(pixel_size_mm=2, size_px=65, clip_percentiles=(0, 100))
     slices = open_cache(scans[:1], finer, tmp_path)
     target = slices.read([2])[1][0, 0]
     rows = [row[row > 0].tolist() for row in target if row.any()]
