@@ -22,7 +22,8 @@ from wmh_train.model.network import (
     build_network,
     parameter_counts,
 )
-from wmh_train.recipe.recipe import EncoderSettings, Recipe
+from wmh_train.recipe.network import EncoderSettings
+from wmh_train.recipe.recipe import Recipe
 
 _FLOAT_BYTES = 4
 _OPTIMIZER_FLOATS = 2  # the two moments of AdamW, per trained parameter

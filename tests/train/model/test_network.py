@@ -11,7 +11,8 @@ from wmh_train.model.adapters import ChannelAdapter, add_lora
 from wmh_train.model.decoder import DetailBranch, MultiScaleDecoder
 from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.model.sam import build_image_encoder
-from wmh_train.recipe.recipe import DecoderSettings, LoraSettings, load_recipe
+from wmh_train.recipe.network import DecoderSettings, LoraSettings
+from wmh_train.recipe.recipe import load_recipe
 
 
 def with_lora(**lora):

@@ -10,7 +10,8 @@ from wmh_train.model.network import build_network, parameter_counts
 from wmh_train.model.pretrained import load_pretrained, read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained
 from wmh_train.model.sam import build_image_encoder
-from wmh_train.recipe.recipe import EncoderSettings, load_recipe
+from wmh_train.recipe.network import EncoderSettings
+from wmh_train.recipe.recipe import load_recipe
 
 SMALL = EncoderSettings(
     width=16,

@@ -8,7 +8,7 @@ import peft
 from torch import nn
 
 from wmh_runtime.errors import RecipeError
-from wmh_train.recipe.recipe import LoraSettings
+from wmh_train.recipe.network import LoraSettings
 
 _ADAPTER_WIDTH = 16
 _ENCODER_CHANNELS = 3

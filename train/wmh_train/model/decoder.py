@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wmh_train.recipe.recipe import DecoderSettings
+from wmh_train.recipe.network import DecoderSettings
 
 _FUSION_WIDTH = 8
 _LESION_PRIOR = 0.01  # lesion probability that an untrained head predicts

@@ -13,7 +13,7 @@ from torch import nn
 
 from wmh_runtime.files.atomic import atomic_path
 from wmh_train.model.sam import build_image_encoder, modeling
-from wmh_train.recipe.recipe import EncoderSettings
+from wmh_train.recipe.network import EncoderSettings
 
 _SAM_SIZE_PX = 1024  # input size of SAM
 _POSITION_SPREAD = 0.02  # segment-anything initializes positions to zero, which would hide errors

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.text import install_advice
-from wmh_train.recipe.recipe import EncoderSettings
+from wmh_train.recipe.network import EncoderSettings
 
 _PRIVATE_NAME = "_wmh_segment_anything_modeling"
 _INPUT_CHANNELS = 3  # the encoder expects RGB; the channel adapter makes three channels

@@ -9,7 +9,7 @@ from wmh_train.model.adapters import ChannelAdapter, add_lora
 from wmh_train.model.decoder import Logits, MultiScaleDecoder
 from wmh_train.model.pretrained import PretrainedWeights, load_pretrained
 from wmh_train.model.sam import build_image_encoder
-from wmh_train.recipe.recipe import NetworkSettings
+from wmh_train.recipe.network import NetworkSettings
 
 
 class SamNetwork(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
 from wmh_train.model.decoder import Logits, set_prior
-from wmh_train.recipe.recipe import UNetSettings
+from wmh_train.recipe.network import UNetSettings
 
 _FACTOR = 2  # the finest features have half of the resolution; the head restores it
 _STEM_PX = 5  # side of the first convolution
