@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
 from wmh_runtime.bundle.manifest import Manifest, Quantization
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
-from wmh_runtime.text import count_noun
+from wmh_runtime.text import count_noun, describe_counts
 
 
 def model_card(manifest: Manifest) -> str:
@@ -33,9 +33,9 @@ def model_card(manifest: Manifest) -> str:
         ),
         "## Training data",
         f"{training.data}: {training.training_scans} scans for training"
-        f"{_by_site(training.training_sites)}, {training.training_slices} slices;"
+        f"{describe_counts(training.training_sites)}, {training.training_slices} slices;"
         f"{_new_heads(training.new_heads)}"
-        f" {training.validation_scans} for validation{_by_site(training.validation_sites)}.",
+        f" {training.validation_scans} for validation{describe_counts(training.validation_sites)}.",
         *_sources(manifest.attributions),
         "## Thresholds",
         *(
@@ -62,11 +62,6 @@ def model_card(manifest: Manifest) -> str:
         *([manifest.notes.strip()] if manifest.notes else []),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _by_site(counts: Mapping[str, int]) -> str:
-    parts = ", ".join(f"{site} {count}" for site, count in counts.items())
-    return f" ({parts})" if parts else ""
 
 
 def _new_heads(count: int) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def count_noun(count: int, noun: str) -> str:
     """Write a count with its noun: 1 scan, 2 scans, no scans."""
     plural = "" if count == 1 else "s"
     return f"{count or 'no'} {noun}{plural}"
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Write counts after a space, such as " (Amsterdam 3, Utrecht 7)"; nothing without counts."""
+    parts = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f" ({parts})" if parts else ""
 
 
 def uncapitalize(sentence: str) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from wmh_runtime.cli import console
 from wmh_train.recipe.recipe import load_recipe
+from wmh_train.recipe.synthesis import HIGHEST_SEED
 from wmh_train.recipe.template import recipe_to_toml
 
 app = console.command_line("Train a WMH segmentation network and calibrate it.")
@@ -73,7 +74,7 @@ def synthesise(
     lesion_masks: _LesionMasks = None,
     heads: Annotated[int, typer.Option(min=1, help="Number of heads.")] = 100,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Another seed gives other heads.")
+        int, typer.Option(min=0, max=HIGHEST_SEED, help="Another seed gives other heads.")
     ] = 0,
     recipe: Annotated[
         str, typer.Option(help="Recipe with the ranges, in its table [synthesis].")

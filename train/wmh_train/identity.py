@@ -40,7 +40,7 @@ def training_identity(
         pretrained.identity.sha256 if pretrained is not None else "",
         *(f"{name} {key}" for name, key in sorted(keys.items())),
         *([initial.identity.sha256] if initial is not None else []),
-        *([sources.sha256()] if sources is not None else []),
+        *([sources.sha256] if sources is not None else []),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

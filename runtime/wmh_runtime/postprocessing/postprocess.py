@@ -115,10 +115,12 @@ def _find_regions(
         geometry: of the scan.
         regions: their K names.
     """
+    if not regions:
+        return {}
     parts = [k for k, name in enumerate(regions) if name != BRAIN]
     numbers = geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)
     masks = {regions[k]: numbers == number for number, k in enumerate(parts, start=1)}
     if BRAIN in regions:
-        brain = probabilities[:, regions.index(BRAIN)]
-        masks[BRAIN] = geometry.to_scan_mask(brain, REGION_THRESHOLD)
+        brain = probabilities[:, [regions.index(BRAIN)]]
+        masks[BRAIN] = geometry.to_scan_numbers(brain, REGION_THRESHOLD) > 0
     return clean_regions({name: masks[name] for name in regions})

@@ -93,22 +93,6 @@ class SliceGeometry:
         stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
         return np.ascontiguousarray(self.reorientation.undo(stack))
 
-    def to_scan_mask(self, probabilities: Floats, threshold: float) -> Mask:
-        """Resample probabilities to the grid of the scan, and apply a threshold.
-
-        This is faster than to reorder probabilities.
-
-        Args:
-            probabilities: (n, S, S), in [0, 1].
-            threshold: above 0; a voxel at the threshold is in the mask.
-
-        Returns:
-            bool (x, y, z).
-        """
-        stack = np.zeros(self.stack_shape, np.bool_)
-        stack[self.head_slices] = self.resampler.undo(probabilities) >= threshold
-        return np.ascontiguousarray(self.reorientation.undo(stack))
-
     def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
         """Resample probabilities of several outputs, and number the most probable one of a voxel.
 
@@ -235,8 +219,8 @@ def _center(head: Mask, size_px: int) -> tuple[float, float]:
     middles = []
     for axes in ((0, 2), (0, 1)):
         voxels = head.sum(axis=axes)
-        rows_with_head = np.flatnonzero(voxels)
-        sum_of_ends = int(rows_with_head[0] + rows_with_head[-1])
+        with_head = np.flatnonzero(voxels)
+        sum_of_ends = int(with_head[0] + with_head[-1])
         middle = sum_of_ends / 2
         if (sum_of_ends - size_px) % 2 == 0:
             mass = np.average(np.arange(len(voxels)), weights=voxels)

@@ -82,7 +82,7 @@ class CheckpointWriter(LoopListener):
                     "cpu_architecture": platform.machine(),
                     "torch": torch.__version__,
                     "wmh-lora": version("wmh-lora"),
-                    **({"new_heads_made_from": sources.sha256()} if sources else {}),
+                    **({"new_heads_made_from": sources.sha256} if sources else {}),
                 },
             ),
         )

@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.text import count_noun
+from wmh_runtime.text import count_noun, describe_counts
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan, count_sites
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
-from wmh_train.data.fresh_heads import FreshHeads, remove_fresh_heads
+from wmh_train.data.new_heads import NewHeads, remove_new_heads
 from wmh_train.data.split import Split
 from wmh_train.identity import is_finished, training_identity
 from wmh_train.initial_weights import InitialWeights
@@ -142,16 +143,9 @@ def fit(
     network = build_network(recipe, pretrained)
     if initial is not None:
         initial.load_into(network)
-    fresh = None if sources is None else FreshHeads(sources, recipe, out, identity)
-    loop = TrainingLoop(
-        network,
-        recipe,
-        training
-        if fresh is None
-        else lambda epoch, stop: training.joined_with(fresh.slices(epoch, stop)),
-        validation,
-        accelerator,
-    )
+    new_heads = None if sources is None else NewHeads(sources, recipe, out, identity)
+    of_epochs = training if new_heads is None else partial(new_heads.slices_after, training)
+    loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
     inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources)
@@ -167,16 +161,16 @@ def fit(
             f" validation: {_describe_slices(validation)}"
         )
         listener.info(_describe_start(state, steps_done, accelerator, recipe))
-        if fresh is not None:
+        if new_heads is not None:
             listener.info("making the new heads of this epoch; then the training begins")
     with (
-        fresh or nullcontext(),
+        new_heads or nullcontext(),
         HistoryWriter(out, steps_done, state, enabled=accelerator.is_main_process) as history,
     ):
         loop.run(state, resume_file, _ListenerChain([checkpoint_writer, history, listener]))
     metadata = finished_metadata(out, network, pretrained, validation, accelerator)
     if accelerator.is_main_process:
-        remove_fresh_heads(out)
+        remove_new_heads(out)
         save_metadata(out, metadata)
         resume_file.remove()
     accelerator.wait_for_everyone()  # until the metadata is written
@@ -230,9 +224,8 @@ def _open_slices(
 
 def _describe_slices(slices: CachedSlices) -> str:
     """Describe slices: number of scans, by site, and of slices."""
-    by_site = ", ".join(f"{site} {count}" for site, count in count_sites(slices.scans).items())
     return (
-        f"{count_noun(len(slices.scans), 'scan')}{f' ({by_site})' if by_site else ''},"
+        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))},"
         f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
     )
 

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from wmh_runtime.schema import StrictModel
 from wmh_train.recipe.intervals import Factors, Interval, Range, Share
 
+HIGHEST_SEED = 2**32 - 1  # of a data set that is stored; higher ones are for the heads of an epoch
+
 
 class AnatomySettings(StrictModel):
     """Shape and position of the head."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,7 +32,6 @@ from wmh_train.synthesis.lesions import RealMask, read_real_mask
 
 DATA_SET_NAME = "synthetic heads"
 SITE = "synthetic"  # of all heads, for `data.site_shares` in a recipe
-HIGHEST_SEED = 2**32 - 1  # of a stored data set; higher ones are for heads of one epoch
 _PREFIX = "sub-"
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 
@@ -44,12 +43,9 @@ class Sources:
     label_maps: Sequence[Path]
     lesion_masks: Sequence[Path] = ()
 
+    @cached_property
     def sha256(self) -> str:
-        """Return a hash of the content of all files.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
+        """A hash of the content of all files; OSError if a file cannot be read."""
         content = [sha256_file(path) for path in (*self.label_maps, *self.lesion_masks)]
         return hashlib.sha256("".join(content).encode()).hexdigest()
 
@@ -83,7 +79,7 @@ class HeadMaker:
             read_label_map(path)
         for path in sources.lesion_masks:
             read_real_mask(path)
-        self.sources_sha256 = sources.sha256()
+        self._sources = sources
         self._settings = settings
         context = get_context("spawn")
         self._pool = ProcessPoolExecutor(workers, context, _start_worker, (sources,))
@@ -92,6 +88,9 @@ class HeadMaker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """End the processes when each has finished its head."""
         self._pool.shutdown(cancel_futures=True)
 
@@ -110,7 +109,7 @@ class HeadMaker:
         """
         synthesis = self._settings.model_dump(mode="json") | {
             "seed": seed,
-            "sources_sha256": self.sources_sha256,
+            "sources_sha256": self._sources.sha256,
         }
         _describe(folder, synthesis)
         present = sum(1 for _ in folder.glob(bids.scan_name(f"{_PREFIX}{seed}x*", "flair")))

@@ -10,7 +10,7 @@ from tests.training_toys import SMALL_RECIPE, fit_data, small_recipe, write_toml
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main
-from wmh_train.data.fresh_heads import FreshHeads
+from wmh_train.data.new_heads import NewHeads
 from wmh_train.loop.fit import FitListener, fit
 from wmh_train.recipe.recipe import DataSettings
 from wmh_train.synthesis.cohort import Sources
@@ -37,7 +37,7 @@ def sources(tmp_path_factory):
 def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_path):
     recipe = with_new_heads(epochs=3)
     folder = tmp_path / ".new-heads" / "a"
-    with FreshHeads(sources, recipe, tmp_path, "a") as heads:
+    with NewHeads(sources, recipe, tmp_path, "a") as heads:
         first, second = heads.slices(0), heads.slices(1)
         images = second.read([8])[0]
         assert [slices.scans[0].site for slices in (first, second)] == ["synthetic"] * 2
@@ -45,7 +45,7 @@ def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_p
         assert not (folder / "epoch-0").exists()
         heads.slices(2)  # the last one: there is nothing to make ahead
         assert [path.name for path in folder.iterdir()] == ["epoch-2"]
-    with FreshHeads(sources, recipe, tmp_path, "b") as heads:  # another training
+    with NewHeads(sources, recipe, tmp_path, "b") as heads:  # another training
         assert not folder.exists()
         again = heads.slices(1)
         assert [scan.name for scan in again.scans] == [scan.name for scan in second.scans]
@@ -56,14 +56,14 @@ def test_a_signal_ends_the_wait_for_heads_and_they_are_continued(sources, tmp_pa
     data = DataSettings(epoch_slices=8, new_heads=12)
     recipe = with_new_heads(epochs=1).model_copy(update={"data": data})
     with (
-        FreshHeads(sources, recipe, tmp_path, "a") as heads,
+        NewHeads(sources, recipe, tmp_path, "a") as heads,
         pytest.raises(InterruptionError, match="stopped while new heads were made"),
     ):
         heads.slices(0, lambda: bool(list(tmp_path.rglob("*_FLAIR.nii.gz"))))
     (first, *others) = tmp_path.rglob("*_FLAIR.nii.gz")
     assert len(others) < 10
     written = first.stat().st_mtime_ns
-    with FreshHeads(sources, recipe, tmp_path, "a") as heads:
+    with NewHeads(sources, recipe, tmp_path, "a") as heads:
         assert len(heads.slices(0).scans) == 12
     assert first.stat().st_mtime_ns == written
 

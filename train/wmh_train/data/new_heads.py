@@ -24,7 +24,8 @@ from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
 from wmh_train.data.layouts import find_dataset
 from wmh_train.recipe.recipe import Recipe
-from wmh_train.synthesis.cohort import HIGHEST_SEED, HeadMaker, Sources
+from wmh_train.recipe.synthesis import HIGHEST_SEED
+from wmh_train.synthesis.cohort import HeadMaker, Sources
 
 _FOLDER = ".new-heads"
 _SEEDS_PER_TRAINING = 1_000_000  # more than a training has epochs
@@ -32,7 +33,7 @@ _MOST_WORKERS = 8  # each needs 1 to 2 GB
 _LOOK_EVERY_S = 0.5
 
 
-class FreshHeads:
+class NewHeads:
     """Makes `data.new_heads` synthetic heads for each epoch. Use it in a `with` statement.
 
     Half of the cores make heads.
@@ -65,7 +66,7 @@ class FreshHeads:
     def __exit__(self, *_: object) -> None:
         """End the processes when each has finished its head. All heads stay for the next run."""
         self._is_closed.set()
-        self._maker.__exit__()
+        self._maker.close()
         self._thread.shutdown(cancel_futures=True)
 
     def slices(self, epoch: int, should_stop: Callable[[], bool] = lambda: False) -> CachedSlices:
@@ -89,6 +90,18 @@ class FreshHeads:
             shutil.rmtree(self._folder_of(earlier), ignore_errors=True)
         return open_cache(scans, self._recipe.preprocessing, self._cache_of(epoch))
 
+    def slices_after(
+        self, training: CachedSlices, epoch: int, should_stop: Callable[[], bool]
+    ) -> CachedSlices:
+        """Return the slices of other scans and, after them, those of the heads of an epoch.
+
+        Args:
+            training: of the other scans.
+            epoch: as for `slices`.
+            should_stop: as for `slices`.
+        """
+        return training.joined_with(self.slices(epoch, should_stop))
+
     def _make(self, epoch: int) -> list[AnnotatedScan]:
         recipe, folder = self._recipe, self._folder_of(epoch)
         seed = HIGHEST_SEED + 1 + _SEEDS_PER_TRAINING * recipe.schedule.seed + epoch
@@ -109,8 +122,8 @@ class FreshHeads:
         return self._folder_of(epoch) / "cache"
 
 
-def remove_fresh_heads(out: Path) -> None:
-    """Remove what `FreshHeads` left in the folder of a finished training."""
+def remove_new_heads(out: Path) -> None:
+    """Remove what `NewHeads` left in the folder of a finished training."""
     shutil.rmtree(out / _FOLDER, ignore_errors=True)
 
 
