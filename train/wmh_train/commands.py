@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import Progress as Bar
-
-from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
-from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
-from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
+from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
 from wmh_train.cost import Footprint, estimate_footprint
-from wmh_train.cross_validation import FoldListener, report_name
 from wmh_train.cross_validation import cross_validate as train_folds
+from wmh_train.cross_validation import report_name
 from wmh_train.data.annotated import Dataset
 from wmh_train.data.layouts import find_datasets
 from wmh_train.data.split import split_scans
+from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
 from wmh_train.initial_weights import read_initial_weights
 from wmh_train.loop.distributed import is_main_process, require_one_process
-from wmh_train.loop.fit import FitData, FitListener
+from wmh_train.loop.fit import FitData
 from wmh_train.loop.fit import fit as train
-from wmh_train.loop.training_loop import EpochReport, StepReport
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
 from wmh_train.recipe.recipe import Recipe, load_recipe
 from wmh_train.synthesis.cohort import HeadMaker, Sources, find_images
@@ -57,7 +52,7 @@ def fit(
             fit_data,
             out,
             _read_weights(pretrained),
-            _FitDisplay(bar),
+            FitDisplay(bar),
             cache=cache,
             initial=read_initial_weights(start) if start is not None else None,
             sources=None if label_maps is None else _sources(label_maps, lesion_masks),
@@ -102,7 +97,7 @@ def calibrate(checkpoint: Path, data: Sequence[Path], pretrained: Path | None) -
         calibration = calibrate_checkpoint(
             checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
         )
-    _print_calibration(calibration)
+    print_calibration(calibration)
     if not all(any(point.mean_dice) for point in calibration.operating_points):
         return  # the warning says that it has to be trained longer
     _print_next(f"wmh-export build {checkpoint} --out bundles/{checkpoint.name}", pretrained)
@@ -126,7 +121,7 @@ def cross_validate(
             folds,
             out,
             _read_weights(pretrained),
-            _FoldDisplay(bar),
+            FoldDisplay(bar),
             cache=cache,
         )
     for output, evaluation in evaluations.items():
@@ -211,121 +206,3 @@ def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
 def _print_next(command: str, pretrained: Path | None) -> None:
     option = f" --pretrained {pretrained}" if pretrained is not None else ""
     console.print_line(f"Next: {command}{option}")
-
-
-def _print_calibration(calibration: Calibration) -> None:
-    for point in calibration.operating_points:
-        for output, dice, f1 in zip(
-            point.outputs, point.mean_dice, point.mean_lesion_f1, strict=True
-        ):
-            console.print_line(
-                f"{output.name}, {count_noun(point.views, 'view')}: threshold"
-                f" {output.threshold:g}, minimum"
-                f" {output.min_lesion_mm3:g} mm³, mean Dice {dice:.3f}, lesion F1 {f1:.3f}"
-                f" on {count_noun(calibration.scans, 'validation scan')}"
-            )
-    for warning in sweep_warnings(calibration):
-        console.print_warning(warning)
-
-
-_ESTIMATE_AFTER_STEPS = 3  # after the first one
-
-
-class _FitDisplay(FitListener):
-    """Shows progress bars for preprocessing and training, and prints a line per epoch."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._preprocessing = bar.add_task("preprocessing", total=None, visible=False)
-        self._training = bar.add_task("training", total=None, visible=False)
-        self._first_step: tuple[int, float] | None = None  # its number, and when it was done
-        self._has_estimate = False
-
-    def preprocessing(self, done: int, total: int) -> None:
-        self._bar.update(self._preprocessing, completed=done, total=total, visible=done < total)
-
-    def warning(self, line: str) -> None:
-        console.print_warning(line)
-
-    def info(self, line: str) -> None:
-        console.print_line(line)
-
-    def step(self, report: StepReport) -> None:
-        self._bar.update(
-            self._training,
-            completed=report.step,
-            total=report.steps,
-            visible=True,
-            description=f"training, loss {report.losses['total']:.3f}",
-        )
-        self._estimate(report)
-
-    def _estimate(self, report: StepReport) -> None:
-        """Print the time of a step and of the training, once; the first step is slower."""
-        now = time.monotonic()
-        if self._first_step is None:
-            self._first_step = report.step, now
-        first, began = self._first_step
-        steps = report.step - first
-        if self._has_estimate or steps < _ESTIMATE_AFTER_STEPS:
-            return
-        self._has_estimate = True
-        seconds_per_step = (now - began) / steps
-        minutes_left = seconds_per_step * (report.steps - report.step) / 60
-        console.print_line(
-            f"a step takes {seconds_per_step:.2g} s; about {minutes_left:.0f} min left,"
-            " and the time of the validations"
-        )
-
-    def epoch(self, report: EpochReport) -> None:
-        losses, validation = report.losses, report.validation
-        parts = ", ".join(
-            f"{name} {value:.3f}" for name, value in losses.items() if name != "total" and value
-        )
-        sites = ", ".join(f"{site} {value:.3f}" for site, value in validation.by_site.items())
-        console.print_line(
-            f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
-            f" validation Dice {validation.mean:.3f}"
-            + (f" ({sites})" if len(validation.by_site) > 1 else "")
-            + (", best so far" if report.is_best else "")
-            + f", {report.seconds / 60:.1f} min, about {_minutes_left(report):.0f} min left"
-        )
-
-
-def _minutes_left(report: EpochReport) -> float:
-    return report.seconds / 60 / report.epoch * (report.epochs - report.epoch)
-
-
-class _FoldDisplay(FoldListener):
-    """Shows the training of each fold, then a progress bar for calibration and test."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None, visible=False)
-
-    def fold(self, fold: int, folds: int) -> FitListener:
-        console.print_line(f"fold {fold} of {folds}")
-        return _FitDisplay(self._bar)
-
-    def calibrating(self, done: int, total: int) -> None:
-        self._show("calibrating", done, total)
-
-    def calibrated(self, calibration: Calibration) -> None:
-        _print_calibration(calibration)
-
-    def testing(self, done: int, total: int) -> None:
-        self._show("segmenting the test scans", done, total)
-
-    def scored(self, output: str, cases: list[ScoredCase]) -> None:
-        mean = sum(case.metrics.dice for case in cases) / len(cases)
-        console.print_line(
-            f"{output}: mean Dice {mean:.3f} on {count_noun(len(cases), 'test scan')} of this fold"
-        )
-
-    def warning(self, line: str) -> None:
-        console.print_warning(line)
-
-    def _show(self, description: str, done: int, total: int) -> None:
-        self._bar.update(
-            self._task, description=description, completed=done, total=total, visible=done < total
-        )

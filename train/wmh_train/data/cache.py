@@ -39,6 +39,7 @@ from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.packed_targets import pack, packed_dtype, unpack
 
 _FORMAT = 3  # increase it if the same scan and preprocessing give different files
 _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
@@ -110,7 +111,7 @@ class CachedSlices:
                 slices, rows, self.preprocessing.context_slices, self.neighbor_distances[scan]
             )
             packed = _open_array(self.folders[scan] / _TARGETS)[rows]
-            targets[positions] = _unpack(packed, shape.outputs)
+            targets[positions] = unpack(packed, shape.outputs)
         return images, targets
 
 
@@ -233,7 +234,7 @@ def _read_metadata(
         metadata = _SlicesMetadata.model_validate_json((path / _METADATA).read_bytes())
         for name, dtype, depth in (
             (_IMAGES, np.float16, (len(scan.channels),)),
-            (_TARGETS, _packed_dtype(_target_count(scan)), ()),
+            (_TARGETS, packed_dtype(_target_count(scan)), ()),
         ):
             stored = _open_array(path / name)
             expected = (len(metadata.with_lesion), *depth, size, size)
@@ -264,7 +265,7 @@ def _write(
     try:
         with atomic_folder(path, keep_existing=True) as partial:
             np.save(partial / _IMAGES, images)
-            np.save(partial / _TARGETS, _pack(targets))
+            np.save(partial / _TARGETS, pack(targets))
             (partial / _METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
     except OSError as error:
         scan_bytes = images.nbytes + targets.nbytes
@@ -274,26 +275,6 @@ def _write(
 
 def _target_count(scan: AnnotatedScan) -> int:
     return len(scan.references) + len(scan.regions)
-
-
-def _packed_dtype(targets: int) -> np.dtype[Any]:
-    """Return the smallest type with two bits for each target."""
-    return np.min_scalar_type(4**targets - 1)
-
-
-def _pack(targets: NDArray[np.uint8]) -> NDArray[Any]:
-    """Pack (n, K, S, S) of 0, 1 and 2 to (n, S, S): less than a third for seven targets."""
-    count = targets.shape[1]
-    packed = np.zeros((len(targets), *targets.shape[2:]), _packed_dtype(count))
-    for k in range(count):
-        packed |= targets[:, k].astype(packed.dtype) << np.array(2 * k, packed.dtype)
-    return packed
-
-
-def _unpack(packed: NDArray[Any], count: int) -> NDArray[np.uint8]:
-    """Undo `_pack` for K = `count`."""
-    shifts = np.arange(0, 2 * count, 2, dtype=packed.dtype)[:, None, None]
-    return ((packed[:, None] >> shifts) & np.array(3, packed.dtype)).astype(np.uint8)
 
 
 def _open_array(path: Path) -> NDArray[Any]:
