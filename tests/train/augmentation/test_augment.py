@@ -42,7 +42,7 @@ def augment_repeatedly(image, changes, *, count=100, target=None):
         changes,
         seed=0,
         epoch=0,
-        samples=range(count),
+        draws=range(count),
     )
 
 
@@ -52,17 +52,17 @@ def augment_repeatedly(image, changes, *, count=100, target=None):
 def test_a_sample_is_augmented_the_same_way_in_any_batch():
     images, targets = batch(channels=2)
     all_changes = AugmentationSettings()
-    together = augment(images, targets, all_changes, seed=1, epoch=2, samples=range(6))
-    some = augment(images[[4, 3]], targets[[4, 3]], all_changes, seed=1, epoch=2, samples=[4, 3])
+    together = augment(images, targets, all_changes, seed=1, epoch=2, draws=range(6))
+    some = augment(images[[4, 3]], targets[[4, 3]], all_changes, seed=1, epoch=2, draws=[4, 3])
     torch.testing.assert_close(together[0][[4, 3]], some[0])
     assert torch.equal(together[1][[4, 3]], some[1])
 
 
-@pytest.mark.parametrize("other", [{"seed": 9}, {"epoch": 9}, {"samples": [9]}])
-def test_seed_epoch_and_sample_each_change_the_result(other):
+@pytest.mark.parametrize("other", [{"seed": 9}, {"epoch": 9}, {"draws": [9]}])
+def test_seed_epoch_and_draw_each_change_the_result(other):
     images, targets = batch(1)
     changes = AugmentationSettings()
-    key = {"seed": 1, "epoch": 2, "samples": [3]}
+    key = {"seed": 1, "epoch": 2, "draws": [3]}
     assert not torch.equal(
         augment(images, targets, changes, **key)[0],
         augment(images, targets, changes, **key | other)[0],
@@ -72,7 +72,7 @@ def test_seed_epoch_and_sample_each_change_the_result(other):
 def test_a_setting_does_not_affect_the_random_numbers_of_the_others():
     # Without noise, the geometry is bit for bit the same.
     images, targets = batch()
-    key = {"seed": 0, "epoch": 0, "samples": range(6)}
+    key = {"seed": 0, "epoch": 0, "draws": range(6)}
     _, default = augment(images, targets, AugmentationSettings(), **key)
     _, other = augment(images, targets, AugmentationSettings(noise=(0, 0)), **key)
     assert torch.equal(default, other)
@@ -81,7 +81,7 @@ def test_a_setting_does_not_affect_the_random_numbers_of_the_others():
 def test_inputs_are_not_modified():
     images, targets = batch()
     kept = images.clone(), targets.clone()
-    augment(images, targets, AugmentationSettings(), seed=0, epoch=0, samples=range(6))
+    augment(images, targets, AugmentationSettings(), seed=0, epoch=0, draws=range(6))
     assert torch.equal(images, kept[0])
     assert torch.equal(targets, kept[1])
 
@@ -157,7 +157,7 @@ def test_image_and_target_move_together():
     targets = (targets == 1).float()
     images = targets * 4 - 1
     moved, moved_targets = augment(
-        images, targets, AugmentationSettings(), seed=0, epoch=0, samples=range(20)
+        images, targets, AugmentationSettings(), seed=0, epoch=0, draws=range(20)
     )
     inside = moved_targets.bool()
     assert moved[inside].mean() > 2
@@ -177,7 +177,7 @@ def test_all_channels_and_outputs_have_the_same_geometry():
 def test_targets_keep_their_labels_dtype_and_areas(dtype):
     images, targets = batch()
     _, moved = augment(
-        images, targets.to(dtype), AugmentationSettings(), seed=0, epoch=0, samples=range(6)
+        images, targets.to(dtype), AugmentationSettings(), seed=0, epoch=0, draws=range(6)
     )
     assert moved.dtype == dtype
     assert moved.shape == targets.shape
@@ -207,7 +207,7 @@ def test_lesion_and_ignored_are_resampled_consistently():
 def test_outside_the_head_stays_zero():
     empty = torch.zeros(4, 1, 32, 32)
     changes = AugmentationSettings()
-    moved, _ = augment(empty, empty, changes, seed=0, epoch=0, samples=range(4))
+    moved, _ = augment(empty, empty, changes, seed=0, epoch=0, draws=range(4))
     assert not moved.any()
     # The head fills half of the slice, and only the view changes its position.
     half = torch.ones(1, 32, 32) * (torch.arange(32) < 16)
@@ -260,9 +260,7 @@ def test_channels_have_independent_intensity_changes():
 def test_results_are_always_finite_with_valid_labels(seed, epoch, sample):
     images, targets = batch(1, channels=2)
     changes = AugmentationSettings(gamma=(0.1, 3), noise=(0, 1))
-    moved, moved_targets = augment(
-        images, targets, changes, seed=seed, epoch=epoch, samples=[sample]
-    )
+    moved, moved_targets = augment(images, targets, changes, seed=seed, epoch=epoch, draws=[sample])
     assert moved.dtype == torch.float32
     assert torch.isfinite(moved).all()
     assert set(moved_targets.unique().tolist()) <= {0, 1, 2}

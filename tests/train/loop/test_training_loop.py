@@ -91,19 +91,21 @@ def test_two_processes_share_each_batch(two_processes, slices):
         assert sorted([*own, *other]) == sorted(batch)  # each slice once
 
 
-def test_network_inputs_are_augmented_by_epoch_and_index(one_process, two_processes, slices):
-    for recording, passes_per_epoch in (
-        (one_process, 12),
-        *((recording, 6) for recording in two_processes[False]),
+def test_network_inputs_are_augmented_by_epoch_and_draw(one_process, two_processes, slices):
+    # A pass takes two slices. Of two processes, the first one takes each first pair of four.
+    for recording, passes_per_epoch, first in (
+        (one_process, 12, 0),
+        *((recording, 6, 2 * rank) for rank, recording in enumerate(two_processes[False])),
     ):
         assert len(recording.images) == 2 * passes_per_epoch
         for number, (indices, images) in enumerate(
             zip(recording.indices, recording.images, strict=True)
         ):
             unchanged = tuple(map(torch.from_numpy, slices[0].read(indices)))
-            epoch = number // passes_per_epoch
+            epoch, passes = divmod(number, passes_per_epoch)
+            draw = first + passes * (24 // passes_per_epoch)
             expected, _ = augment(
-                *unchanged, RECIPE.augmentation, seed=3, epoch=epoch, samples=indices
+                *unchanged, RECIPE.augmentation, seed=3, epoch=epoch, draws=[draw, draw + 1]
             )
             assert not torch.equal(unchanged[0], expected)
             torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)

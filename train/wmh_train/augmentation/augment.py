@@ -25,7 +25,7 @@ def augment(
     context_slices: int = 0,
     seed: int,
     epoch: int,
-    samples: Sequence[int],
+    draws: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """Augment a batch on its device.
 
@@ -36,13 +36,13 @@ def augment(
         context_slices: neighbors on each side of a slice, which are channels too.
         seed: seed of the training.
         epoch: index of the epoch.
-        samples: N indices of the slices in the data set.
+        draws: N numbers of the slices within the epoch: one that is drawn twice changes twice.
 
     Returns:
         New images and targets of the same shapes and dtypes, with the same geometric change.
         Intensities change only inside the head and are 0 outside.
     """
-    generators = SampleGenerators(seed=seed, epoch=epoch, samples=samples)
+    generators = SampleGenerators(seed=seed, epoch=epoch, draws=draws)
     images, targets = transform_geometry(images, targets, settings, generators)
     images = transform_intensity(images, context_slices, settings, generators)
     return transform_context(images, context_slices, settings, generators), targets

@@ -71,6 +71,11 @@ class CachedSlices:
         """The site of each slice, (n,)."""
         return np.array([scan.site for scan in self.scans])[self.scan_of]
 
+    def missing_regions(self, indices: NDArray[np.int_]) -> NDArray[np.bool_]:
+        """Return of which of the R regions the scans of m slices have no mask, (m, R)."""
+        missing = [[path is None for path in scan.regions] for scan in self.scans]
+        return np.array(missing, np.bool_)[self.scan_of[indices]]
+
     def joined_with(self, other: CachedSlices) -> CachedSlices:
         """Return these slices and, after them, those of other scans in the same preprocessing."""
         return CachedSlices(

@@ -46,6 +46,7 @@ from wmh_train.loop.input_checks import (
     require_start,
     validation_warnings,
 )
+from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
@@ -141,11 +142,13 @@ def fit(
 
     torch.manual_seed(recipe.schedule.seed)
     network = build_network(recipe, pretrained)
+    missing_regions = None
     if initial is not None:
         initial.load_into(network)
+        missing_regions = MissingRegions(network, len(recipe.outputs)) if recipe.regions else None
     new_heads = None if sources is None else NewHeads(sources, recipe, out, identity)
     of_epochs = training if new_heads is None else partial(new_heads.slices_after, training)
-    loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator)
+    loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator, missing_regions)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
     inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources)

@@ -27,6 +27,7 @@ from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
 from wmh_train.loop.batch_norm import average_batch_norm, fix_batch_norm
 from wmh_train.loop.losses import Losses, SegmentationLoss
+from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.validation import validation_dice
@@ -88,6 +89,7 @@ class TrainingLoop:
         training: training slices, of all epochs or by epoch.
         validation: validation slices.
         accelerator: device, processes and precision.
+        missing_regions: fills in targets that a scan lacks; None: they are ignored.
 
     Raises:
         RecipeError: an epoch has fewer slices than a batch.
@@ -100,12 +102,14 @@ class TrainingLoop:
         training: CachedSlices | EpochSlices,
         validation: CachedSlices,
         accelerator: Accelerator,
+        missing_regions: MissingRegions | None = None,
     ) -> None:
         self._network = network
         self._recipe = recipe
         self._training = training
         self._validation = validation
         self._accelerator = accelerator
+        self._missing_regions = missing_regions
         self._loss = SegmentationLoss(recipe.loss, len(recipe.outputs))
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._interruption = GracefulShutdown()
@@ -212,7 +216,8 @@ class TrainingLoop:
             if self._has_fixed_statistics(step):
                 fix_batch_norm(self._network)
             rate = learning_rate(step, per_epoch, self._recipe)
-            parts = self._run_step(slices, batches[index], epoch, step, rate)
+            draws = np.arange(index * schedule.batch_size, (index + 1) * schedule.batch_size)
+            parts = self._run_step(slices, batches[index], draws, epoch, step, rate)
             state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
             state.step = index + 1
             yield StepReport(step + 1, schedule.epochs * per_epoch, _by_part(parts), rate)
@@ -222,15 +227,33 @@ class TrainingLoop:
         return epochs is not None and step >= round(epochs * self.steps_per_epoch)
 
     def _run_step(
-        self, slices: CachedSlices, batch: NDArray[np.int_], epoch: int, step: int, rate: float
+        self,
+        slices: CachedSlices,
+        batch: NDArray[np.int_],
+        draws: NDArray[np.int_],
+        epoch: int,
+        step: int,
+        rate: float,
     ) -> list[float]:
-        """Run one optimizer step on a batch, given as indices of slices. Return the loss parts."""
+        """Run one optimizer step. Return the loss parts.
+
+        Args:
+            slices: to train on.
+            batch: indices of slices.
+            draws: the number of each within the epoch, also if a slice is drawn again.
+            epoch: its index.
+            step: its index in the whole training.
+            rate: the learning rate.
+        """
         accelerator, recipe = self._accelerator, self._recipe
         rank, processes = accelerator.process_index, accelerator.num_processes
         _seed_dropout(recipe.schedule.seed, step, rank)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        micro_batches = batch.reshape(-1, recipe.schedule.micro_batch_size)[rank::processes]
+        micro_batches, their_draws = (
+            numbers.reshape(-1, recipe.schedule.micro_batch_size)[rank::processes]
+            for numbers in (batch, draws)
+        )
         sums = torch.zeros(len(Losses._fields), device=accelerator.device)
         for i, indices in enumerate(micro_batches):
             with self._gradient_sync(i == len(micro_batches) - 1):
@@ -242,7 +265,7 @@ class TrainingLoop:
                     context_slices=recipe.preprocessing.context_slices,
                     seed=recipe.schedule.seed,
                     epoch=epoch,
-                    samples=indices.tolist(),
+                    draws=their_draws[i].tolist(),
                 )
                 losses = self._loss(self._model(images), targets)
                 accelerator.backward(losses.total / len(micro_batches))
@@ -269,9 +292,13 @@ class TrainingLoop:
         return nullcontext() if enabled else self._accelerator.no_sync(self._model)
 
     def _load(self, slices: CachedSlices, indices: NDArray[np.int_]) -> tuple[Tensor, Tensor]:
-        images, targets = slices.read(indices)
         device = self._accelerator.device
-        return torch.from_numpy(images).to(device), torch.from_numpy(targets).to(device)
+        images, targets = (torch.from_numpy(array).to(device) for array in slices.read(indices))
+        if self._missing_regions is not None:
+            with self._accelerator.autocast():
+                missing = torch.from_numpy(slices.missing_regions(indices)).to(device)
+                targets = self._missing_regions.fill_in(images, targets, missing)
+        return images, targets
 
     def _finish_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
         schedule = self._recipe.schedule
