@@ -10,7 +10,7 @@ from wmh_train.calibration.threshold_sweep import (
     MIN_LESIONS_MM3,
     THRESHOLDS,
     ThresholdSweep,
-    mean_sweep,
+    mean_of_sites,
     sweep_thresholds,
 )
 
@@ -143,6 +143,7 @@ def test_the_largest_dice_wins_and_the_first_of_equal_values():
     assert mean.best() == (4, 2)
 
 
-def test_the_mean_sweep_is_the_mean_over_scans():
-    mean = mean_sweep([flat_sweep(0.2, 0.5), flat_sweep(0.6, 1.0)])
-    assert scores_at(mean, 0.5, 3.0) == (0.4, 0.75)
+def test_each_site_counts_the_same():
+    # The scans of A have a mean of 0.4 and 0.75.
+    sweeps = [flat_sweep(0.2, 0.5), flat_sweep(0.8, 0.25), flat_sweep(0.6, 1.0)]
+    assert scores_at(mean_of_sites(sweeps, "ABA"), 0.5, 3.0) == pytest.approx((0.6, 0.5))

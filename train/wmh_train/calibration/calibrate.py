@@ -24,7 +24,7 @@ from wmh_train.calibration.threshold_sweep import (
     MIN_LESIONS_MM3,
     THRESHOLDS,
     ThresholdSweep,
-    mean_sweep,
+    mean_of_sites,
     sweep_thresholds,
 )
 from wmh_train.checkpoint import (
@@ -54,9 +54,9 @@ def calibrate(
 ) -> CalibrationWithSweep:
     """Select threshold and minimum lesion size, for eight views and for one view.
 
-    The selection maximizes mean Dice. Of equal values, the smallest threshold and size are
-    selected. Also compute the empty-slice thresholds of adaptive TTA, and how well probabilities
-    agree with frequencies.
+    The selection maximizes mean Dice; each site counts the same. Of equal values, the smallest
+    threshold and size are selected. Also compute the empty-slice thresholds of adaptive TTA, and
+    how well probabilities agree with frequencies.
 
     Args:
         network: network, loaded from its checkpoint.
@@ -114,8 +114,9 @@ def calibrate(
                 ]
             )
             on_scan()
+    sites = [scan.site for scan in scans]
     means = {  # one mean sweep per output
-        views: [mean_sweep(scans_of_output) for scans_of_output in zip(*sweeps[views], strict=True)]
+        views: [mean_of_sites(of_output, sites) for of_output in zip(*sweeps[views], strict=True)]
         for views in _VIEWS
     }
     points = [_operating_point(views, recipe.outputs, means[views]) for views in _VIEWS]

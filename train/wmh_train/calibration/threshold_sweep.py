@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,22 @@ class ThresholdSweep:
         return int(i), int(j)
 
 
-def mean_sweep(sweeps: Sequence[ThresholdSweep]) -> ThresholdSweep:
-    """Return the mean over the sweeps of at least one scan."""
+def mean_of_sites(sweeps: Sequence[ThresholdSweep], sites: Sequence[str]) -> ThresholdSweep:
+    """Return the mean over the sites of the means over their scans.
+
+    So many synthetic heads do not outvote a few real scans.
+
+    Args:
+        sweeps: of at least one scan.
+        sites: of each scan.
+    """
+    by_site = defaultdict(list)
+    for sweep, site in zip(sweeps, sites, strict=True):
+        by_site[site].append(sweep)
+    return _mean([_mean(of_site) for of_site in by_site.values()])
+
+
+def _mean(sweeps: Sequence[ThresholdSweep]) -> ThresholdSweep:
     return ThresholdSweep(
         dice=np.mean([sweep.dice for sweep in sweeps], axis=0),
         lesion_f1=np.mean([sweep.lesion_f1 for sweep in sweeps], axis=0),
