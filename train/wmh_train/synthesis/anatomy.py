@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import edt
 import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from wmh_runtime.errors import InputError
@@ -32,7 +32,6 @@ from wmh_train.synthesis.tissues import (
 
 _LARGEST_MM = (184, 232)  # width and length of the grid: every head fits
 _ABOVE_MM = 12  # of the brain
-_COARSE = 2  # distances are computed on voxels of this size, mm
 _ELASTIC_SCALES_MM = (18, 48)  # distance of the points that are displaced
 _CEREBRUM = (Tissue.WHITE, Tissue.CORTEX)
 _NEEDED = (*_CEREBRUM, Tissue.VENTRICLE, Tissue.CEREBELLAR_CORTEX)
@@ -145,12 +144,9 @@ class Anatomy:
         return self._distance_mm(self.tissue == Tissue.AIR)
 
     def _distance_mm(self, inside: Tensor) -> Tensor:
-        coarse = ~inside[::_COARSE, ::_COARSE, ::_COARSE].numpy()
-        if coarse.all():  # it is nowhere
+        if not inside.any():
             return torch.full(self.shape, torch.inf)
-        distance = ndimage.distance_transform_edt(coarse, sampling=_COARSE).astype(np.float32)
-        fine = F.interpolate(torch.from_numpy(distance)[None, None], self.shape, mode="trilinear")
-        return fine[0, 0]
+        return torch.from_numpy(edt.edt(~inside.numpy()))
 
 
 def draw_anatomy(source: LabelMap, settings: AnatomySettings, draws: Draws) -> Anatomy:
