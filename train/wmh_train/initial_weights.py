@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, load_bundle
+from wmh_runtime.bundle.bundle import CHECKPOINT_FOLDER, is_shipped, load_bundle
 from wmh_runtime.errors import RecipeError
 from wmh_train.checkpoint import (
     CheckpointMetadata,
@@ -101,7 +101,7 @@ def read_initial_weights(name_or_folder: str | Path) -> InitialWeights:
         BundleError: the bundle is damaged.
     """
     folder = Path(name_or_folder)
-    if not has_checkpoint(folder):
+    if is_shipped(name_or_folder) or not has_checkpoint(folder):
         bundle = load_bundle(name_or_folder)
         folder = bundle.folder / CHECKPOINT_FOLDER
         if not bundle.manifest.checkpoint:

@@ -129,17 +129,25 @@ def shipped_bundles() -> list[str]:
     return sorted(path.parent.name for path in _shipped_folder().glob(f"*/{MANIFEST_NAME}"))
 
 
+def is_shipped(name_or_folder: str | Path) -> bool:
+    """Return whether this is the name of a bundle that comes with the program.
+
+    A folder of this name needs a path, such as `./base`.
+    """
+    return isinstance(name_or_folder, str) and name_or_folder in shipped_bundles()
+
+
 def _shipped_folder() -> Path:
     return Path(str(resources.files("wmh_runtime"))) / "bundles"
 
 
 def _find_folder(name_or_folder: str | Path) -> Path:
-    """Return the folder of a bundle. A folder on disk is preferred to a shipped bundle."""
+    """Return the folder of a bundle. The name of a shipped bundle is never a folder on disk."""
+    if is_shipped(name_or_folder):
+        return _shipped_folder() / name_or_folder
     folder = Path(name_or_folder)
     if (folder / MANIFEST_NAME).is_file():
         return folder
-    if str(name_or_folder) in shipped_bundles():
-        return _shipped_folder() / str(name_or_folder)
     problem = "is a folder without manifest.json" if folder.is_dir() else "is not a bundle folder"
     raise BundleError(
         problem,

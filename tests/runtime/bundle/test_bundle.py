@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def test_error_for_a_missing_bundle_lists_the_shipped_ones(tmp_path):
         load_bundle(tmp_path / "nothing")
     with pytest.raises(BundleError, match=r"without manifest\.json"):
         load_bundle(tmp_path)
+
+
+def test_a_folder_with_the_name_of_a_shipped_bundle_needs_a_path(toy_bundle, tmp_path, monkeypatch):
+    shutil.copytree(toy_bundle, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("demo").manifest.name == "demo"
+    for folder in ("./demo", Path("demo"), tmp_path / "demo"):
+        assert load_bundle(folder).manifest.name == "toy"
 
 
 def test_one_changed_byte_is_detected(toy_bundle):
