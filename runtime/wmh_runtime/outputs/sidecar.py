@@ -24,6 +24,8 @@ from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 
+# Increase it if preprocessing or postprocessing gives another result for the same settings.
+PROCESSING_VERSION = 2
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
@@ -45,6 +47,9 @@ class Settings(StrictModel):
     empty_slice_threshold: float | None = Field(
         default=None, description="with adaptive views: slices below it everywhere got one view"
     )
+    processing_version: int = Field(
+        default=1, description="of preprocessing and postprocessing; results without it are of 1"
+    )
 
     @classmethod
     def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
@@ -59,6 +64,7 @@ class Settings(StrictModel):
             precision=backend.precision,
             tta=tta,
             empty_slice_threshold=threshold,
+            processing_version=PROCESSING_VERSION,
         )
 
 

@@ -18,6 +18,13 @@ def settings(**changes):
     return Settings(**facts | changes)
 
 
+def test_results_of_another_processing_are_other_results():
+    earlier = {key: value for key, value in settings().model_dump().items() if "version" not in key}
+    assert _differences(Settings(**earlier), settings(processing_version=2), any_backend=True) == [
+        "processing_version (1, now 2)"
+    ]
+
+
 def test_the_threshold_of_empty_slices_is_named_only_if_it_alone_differs():
     adaptive = settings(tta="adaptive", empty_slice_threshold=0.0235)
     assert _differences(adaptive, settings(), any_backend=False) == ["tta (adaptive, now full)"]
