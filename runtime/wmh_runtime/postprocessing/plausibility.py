@@ -26,7 +26,7 @@ _SURFACE_MM = (1.0, 4.0)  # below the surface of the brain: mostly cortex
 _MIDDLE_MM = 12.0  # below it: mostly white matter
 _DARK_PERCENTILE = 1.0
 _MIN_SURFACE = 0.9  # times the middle; 0.95 to 1.19 in 14 FLAIR scans, 0.80 to 0.86 in twelve T1
-_OUTSIDE_ML = 1.0
+_OUTSIDE_ML = 0.1  # 0.00 in 16 scans
 _MAX_OUTSIDE_SHARE = 0.1  # of all possible lesions
 _MAX_RIM_SHARE = 0.25  # of the volume; 0.00 to 0.21 on eleven FLAIR scans, up to 1.00 on T1
 
@@ -44,7 +44,7 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
     total_ml = lesions.outside_ml + lesions.volume_ml
     if lesions.outside_ml >= max(_OUTSIDE_ML, _MAX_OUTSIDE_SHARE * total_ml):
         warnings.append(
-            f"{lesions.outside_ml:.1f} mL of possible {name} lesions lie outside the brain and were"
+            f"{lesions.outside_ml:.2g} mL of possible {name} lesions lie outside the brain and were"
             " left out: check the picture"
         )
     if not mask.any():

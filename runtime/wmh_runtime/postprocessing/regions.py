@@ -109,14 +109,17 @@ def measure_burden(
 
     Args:
         lesions: (x, y, z).
-        regions: on the same grid; brain, ventricles, cortex and posterior are needed.
+        regions: on the same grid. The share needs the brain; the locations need brain, ventricles,
+            cortex and posterior.
         spacing_mm: of the voxels.
         voxel_volume_mm3: of one voxel; with a sheared affine not the product of the spacings.
     """
-    brain = brain_of(regions)
-    if brain is None or not all(name in regions for name in _NEEDED):
+    if (brain := brain_of(regions)) is None:
         return Burden()
     voxel_ml = voxel_volume_mm3 / 1000
+    percent_of_brain = 100 * lesions.volume_ml / (voxel_ml * np.count_nonzero(brain))
+    if not all(name in regions for name in _NEEDED):
+        return Burden(percent_of_brain)
     location = locate(lesions.mask.astype(np.bool_), regions, spacing_mm)
     labels = lesions.labels[location > 0]
     by_lesion = np.zeros((lesions.count + 1, len(LOCATIONS) + 1), np.int64)
@@ -124,7 +127,7 @@ def measure_burden(
     of_lesions = by_lesion[1:, 1:].argmax(axis=1)
     voxels, counts = by_lesion.sum(axis=0)[1:], np.bincount(of_lesions, minlength=len(LOCATIONS))
     return Burden(
-        percent_of_brain=100 * lesions.volume_ml / (voxel_ml * np.count_nonzero(brain)),
+        percent_of_brain=percent_of_brain,
         locations={
             name: LocationBurden(float(voxels[i]) * voxel_ml, int(counts[i]))
             for i, name in enumerate(LOCATIONS)

@@ -188,6 +188,7 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
             *(warning for scan in channels for warning in scan.warnings),
             *found.warnings,
             *_size_warnings(head, (y, x)),
+            *_gap_warnings(head_slices),
             *_crop_warnings(head, resampler, preprocessing),
         ),
     )
@@ -206,6 +207,17 @@ def _size_warnings(head: Mask, spacing_mm: tuple[float, float]) -> tuple[str, ..
     return (
         f"the head measures {rows_mm:.0f} × {columns_mm:.0f} mm in the slices, expected"
         f" {lowest:.0f} to {highest:.0f} mm: check the voxel size",
+    )
+
+
+def _gap_warnings(head_slices: NDArray[np.intp]) -> tuple[str, ...]:
+    """Warn if slices between others show no head: they are lost, or damaged."""
+    lost = int(np.ptp(head_slices)) + 1 - len(head_slices)
+    if not lost:
+        return ()
+    return (
+        f"empty slices between others of the head: {lost}. Nothing is found there: check the scan"
+        " before you use the volumes",
     )
 
 

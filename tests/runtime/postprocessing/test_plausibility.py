@@ -36,7 +36,7 @@ def test_what_was_left_out_outside_the_brain_is_said_if_it_is_much():
     head = np.ones(voxels.shape, bool)
     found = plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, lesions)
     assert found[0].startswith("1.4 mL of possible wmh lesions lie outside the brain")
-    few = replace(lesions, outside_ml=0.9)
+    few = replace(lesions, outside_ml=0.09)  # of 1.17 mL
     found = plausibility_warnings("wmh", as_scan(voxels, AFFINE), head, few)
     assert not any("outside" in warning for warning in found)
 

@@ -107,6 +107,14 @@ def test_a_head_of_impossible_size_has_a_warning():
     assert warning.startswith("the head measures 30 × 28 mm in the slices, expected 50 to 300 mm")
 
 
+def test_lost_slices_within_the_head_have_a_warning():
+    voxels = head()
+    assert preprocess(scans(voxels), PREPROCESSING).warnings == ()
+    voxels[:, [8, 9, 14]] = 0
+    (warning,) = preprocess(scans(voxels), PREPROCESSING).warnings
+    assert warning.startswith("empty slices between others of the head: 3.")
+
+
 def test_an_image_without_a_head_is_refused():
     volume = np.zeros((90, 20, 34), np.float32)
     volume[45, 10, 17] = 100
