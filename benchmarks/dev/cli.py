@@ -144,6 +144,7 @@ def model_checks(
             check_scans,
             time_one_scan,
         )
+        from wmh_bench.environment import Environment, Model
         from wmh_train.data.layouts import find_dataset
     _require_writable(results)
     opened = load_bundle(bundle)
@@ -154,9 +155,7 @@ def model_checks(
     with console.progress_bar() as bar:
         task = bar.add_task("checking", total=len(annotated) + len(made))
         checked = ModelChecks(
-            bundle=opened.manifest.name,
-            model_id=opened.manifest.model_id,
-            tta="full",
+            environment=Environment.describe(Model.from_bundle(opened)),
             scans=check_scans(opened, annotated, lambda: bar.advance(task)),
             regions=check_regions(opened, made, lambda: bar.advance(task)),
             seconds_of_one_scan=seconds,

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from wmh_bench.environment import Environment
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.reference_masks import Reference
@@ -27,9 +29,9 @@ from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.postprocess import Segmentation
-from wmh_runtime.postprocessing.regions import BRAIN, locate
+from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, locate
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.types import Floats
+from wmh_runtime.types import Floats, Mask
 from wmh_train.data.annotated import AnnotatedScan
 
 Voxels = NDArray[Any]
@@ -40,8 +42,16 @@ _MAX_ISOTROPIC_MM = 1.5  # only such scans are resliced
 _PADDING = 12  # voxels
 
 
+class LocationScore(StrictModel):
+    """What is found of the lesions in one location, by the bundle's own regions."""
+
+    reference_ml: float
+    found_ml: float = Field(description="of the reference")
+    false_ml: float = Field(description="found, but not in the reference")
+
+
 class ScanScore(StrictModel):
-    """The score of one scan."""
+    """The score of one scan, in all views."""
 
     name: str
     site: str
@@ -53,15 +63,17 @@ class ScanScore(StrictModel):
     lesion_precision: float
     lesion_f1: float
     region_dice: dict[str, float]
+    locations: dict[str, LocationScore]
     by_thickness: dict[str, float]
     invariance: dict[str, float]
     warnings: list[str]
 
 
 class RegionScore(StrictModel):
-    """The score of the regions on one head with masks of all regions."""
+    """The score of the regions on one head with masks of all regions, in all views."""
 
     name: str
+    dice: dict[str, float]
     brain_error_percent: float
     same_location_percent: float | None
 
@@ -69,9 +81,7 @@ class RegionScore(StrictModel):
 class ModelChecks(StrictModel):
     """All scores of a bundle."""
 
-    bundle: str
-    model_id: str
-    tta: str
+    environment: Environment
     scans: list[ScanScore]
     regions: list[RegionScore]
     seconds_of_one_scan: float | None
@@ -112,6 +122,7 @@ def check_scans(
                         for name, path, mask in known
                         if path is not None
                     },
+                    locations=_by_location(result, reference, scan),
                     by_thickness=dict(_resliced(segmenter, scan, reference)),
                     invariance=dict(_changed(segmenter, scan, result)),
                     warnings=list(result.warnings),
@@ -136,7 +147,7 @@ def check_regions(
     regions, scores = bundle.manifest.regions, []
     if BRAIN not in regions:
         return []
-    with Segmenter.from_bundle(bundle, InferenceOptions(tta="none")) as segmenter:
+    with Segmenter.from_bundle(bundle, InferenceOptions()) as segmenter:
         for head in heads:
             on_scan()
             if None in head.regions:
@@ -152,6 +163,7 @@ def check_regions(
             scores.append(
                 RegionScore(
                     name=head.name,
+                    dice={name: dice_of_masks(found[name], true[name]) for name in regions},
                     brain_error_percent=100 * (found[BRAIN].sum() / max(1, true_voxels) - 1),
                     same_location_percent=100 * float(np.mean(places[0] == places[1]))
                     if lesions.any()
@@ -173,6 +185,28 @@ def time_one_scan(scan: Path, bundle: Bundle, precision: str) -> float:
             subprocess.run([str(part) for part in command], check=True, capture_output=True)
             seconds.append(time.perf_counter() - began)
     return seconds[-1]
+
+
+def _by_location(
+    result: Segmentation, reference: Reference, scan: Scan
+) -> dict[str, LocationScore]:
+    """Compare the lesions in each location; empty if the bundle has no regions."""
+    if not result[_OUTPUT].burden.locations:
+        return {}
+    found = result[_OUTPUT].mask.astype(np.bool_) & ~reference.ignored
+    place = locate(found | reference.lesion, result.regions, scan.spacing_mm)
+
+    def volume_ml(mask: Mask, number: int) -> float:
+        return float(np.count_nonzero(mask & (place == number)) * scan.voxel_volume_mm3 / 1000)
+
+    return {
+        name: LocationScore(
+            reference_ml=volume_ml(reference.lesion, number),
+            found_ml=volume_ml(reference.lesion & found, number),
+            false_ml=volume_ml(found & ~reference.lesion, number),
+        )
+        for number, name in enumerate(LOCATIONS, start=1)
+    }
 
 
 def _changed(segmenter: Segmenter, scan: Scan, result: Segmentation) -> Iterator[tuple[str, float]]:

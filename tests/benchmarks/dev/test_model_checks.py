@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from benchmarks.dev.model_checks import _resliced, check_scans
+from benchmarks.dev.model_checks import _by_location, _resliced, check_scans
 from tests.toys import as_scan, write_annotated_heads
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.postprocessing.regions import Burden
 from wmh_train.data.layouts import find_dataset
 
 
@@ -23,6 +26,38 @@ def test_a_network_of_single_pixels_segments_changed_scans_alike(toy_bundle, hea
         assert set(score.invariance) == {"scaled", "shifted", "mirrored", "reoriented", "padded"}
         assert min(score.invariance.values()) > 0.99
         assert score.by_thickness == {}  # its slices are thick already
+
+
+def test_lesions_are_compared_by_location():
+    # A row of 1 mm³ voxels. 0 and 1 are ventricle, so 0 to 11 are periventricular (10 mm); 30 is
+    # cortex, so 26 to 29 are juxtacortical (4 mm); 12 to 25 are deep.
+    def row(*parts):
+        mask = np.zeros((40, 1, 1), bool)
+        for part in parts:
+            mask[part] = True
+        return mask
+
+    regions = {
+        "brain": row(slice(40)),
+        "ventricles": row(slice(2)),
+        "cortex": row(30),
+        "posterior": row(slice(35, 40)),
+    }
+    reference = Reference(row(slice(2, 8), slice(20, 24), 28), row(slice(14, 18)))
+    found = row(slice(5, 10), slice(14, 21)).astype(np.uint8)
+    output = SimpleNamespace(mask=found, burden=Burden(locations={"deep": None}))
+    result = type("Result", (), {"regions": regions, "__getitem__": lambda self, name: output})()
+    scores = _by_location(result, reference, as_scan(np.zeros((40, 1, 1)), np.eye(4)))
+    in_mm3 = {
+        name: [round(1000 * volume) for volume in score.model_dump().values()]
+        for name, score in scores.items()
+    }
+    assert in_mm3 == {
+        "periventricular": [6, 3, 2],
+        "deep": [4, 1, 2],
+        "juxtacortical": [1, 0, 0],
+        "infratentorial": [0, 0, 0],
+    }
 
 
 class Threshold:
