@@ -96,7 +96,8 @@ def _reliability(calibration: Calibration) -> list[str]:
 def _regions(regions: Sequence[str]) -> list[str]:
     if not regions:
         return []
-    return ["## Regions", f"{', '.join(regions)}: probability at least {REGION_THRESHOLD:g}."]
+    text = f"{', '.join(regions)}: the most probable one, with at least {REGION_THRESHOLD:g}."
+    return ["## Regions", text]
 
 
 def _accuracy(accuracy: MeasuredAccuracy | None) -> str:
