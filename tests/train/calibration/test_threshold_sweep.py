@@ -131,9 +131,9 @@ def test_with_an_empty_reference_only_an_empty_mask_scores_1():
     assert scores_at(sweep, 0.5, 0.0) == (0, 0)
 
 
-def flat_sweep(dice=0.0, lesion_f1=0.0):
+def flat_sweep(dice=0.0, lesion_f1=0.0, *, has_lesions=True):
     shape = len(THRESHOLDS), len(MIN_LESIONS_MM3)
-    return ThresholdSweep(np.full(shape, dice), np.full(shape, lesion_f1))
+    return ThresholdSweep(np.full(shape, dice), np.full(shape, lesion_f1), has_lesions)
 
 
 def test_the_largest_dice_wins_and_the_first_of_equal_values():
@@ -146,4 +146,18 @@ def test_the_largest_dice_wins_and_the_first_of_equal_values():
 def test_each_site_counts_the_same():
     # The scans of A have a mean of 0.4 and 0.75.
     sweeps = [flat_sweep(0.2, 0.5), flat_sweep(0.8, 0.25), flat_sweep(0.6, 1.0)]
-    assert scores_at(mean_of_sites(sweeps, "ABA"), 0.5, 3.0) == pytest.approx((0.6, 0.5))
+    mean = scores_at(mean_of_sites(sweeps, "ABA"), 0.5, 3.0)
+    assert mean == pytest.approx(((0.4 + 0.8) / 2, (0.75 + 0.25) / 2))
+
+
+def test_scans_without_lesions_count_only_if_there_are_no_others():
+    empty = flat_sweep(1, 1, has_lesions=False)
+    assert scores_at(mean_of_sites([flat_sweep(0.2, 0.5), empty], "AA"), 0.5, 3.0) == (0.2, 0.5)
+    assert scores_at(mean_of_sites([empty, empty], "AB"), 0.5, 3.0) == (1, 1)
+
+
+def test_a_sweep_knows_whether_its_reference_has_lesions():
+    probability, lesion = np.full((3, 3, 3), 0.5, np.float32), np.zeros((3, 3, 3), bool)
+    assert not sweep_of(probability, lesion).has_lesions
+    lesion[1, 1, 1] = True
+    assert sweep_of(probability, lesion).has_lesions

@@ -31,6 +31,7 @@ class ThresholdSweep:
 
     dice: NDArray[np.float64]  # (thresholds, minimum sizes)
     lesion_f1: NDArray[np.float64]  # (thresholds, minimum sizes)
+    has_lesions: bool = True  # in the reference
 
     def best(self) -> tuple[int, int]:
         """Return the indices of the threshold and minimum size with the largest Dice.
@@ -44,15 +45,18 @@ class ThresholdSweep:
 def mean_of_sites(sweeps: Sequence[ThresholdSweep], sites: Sequence[str]) -> ThresholdSweep:
     """Return the mean over the sites of the means over their scans.
 
-    So many synthetic heads do not outvote a few real scans.
+    So many synthetic heads do not outvote a few real scans. Scans without lesions are left out,
+    unless there are no others: a single false lesion changes their Dice from 1 to 0.
 
     Args:
         sweeps: of at least one scan.
         sites: of each scan.
     """
+    only_empty = not any(sweep.has_lesions for sweep in sweeps)
     by_site = defaultdict(list)
     for sweep, site in zip(sweeps, sites, strict=True):
-        by_site[site].append(sweep)
+        if sweep.has_lesions or only_empty:
+            by_site[site].append(sweep)
     return _mean([_mean(of_site) for of_site in by_site.values()])
 
 
@@ -87,7 +91,7 @@ def sweep_thresholds(
     true = label_components(reference.lesion[box]).ravel()
     true_voxels, true_lesions = float(np.count_nonzero(true)), int(true.max(initial=0))
     shape = len(THRESHOLDS), len(MIN_LESIONS_MM3)
-    sweep = ThresholdSweep(dice=np.empty(shape), lesion_f1=np.empty(shape))
+    sweep = ThresholdSweep(np.empty(shape), np.empty(shape), has_lesions=true_lesions > 0)
     for i, threshold in enumerate(THRESHOLDS):
         predicted, voxels = _label_lesions(probability >= threshold, ignored, brain)
         volumes_mm3 = voxels * voxel_volume_mm3
