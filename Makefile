@@ -96,14 +96,14 @@ base-bundle: .venv/.done-$(VERSION)
 	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads-1 \
 		--lesion-masks $(LESION_MASKS) --heads 350 --seed 1 --recipe base-synthetic
 	$(BIN)/wmh-train synthesise $(LABEL_MAPS) runs/base/heads-2 \
-		--lesion-masks $(LESION_MASKS) --heads 350 --seed 2 --recipe base
+		--lesion-masks $(LESION_MASKS) --heads 540 --seed 2 --recipe base
 	$(BIN)/wmh-train fit base-synthetic --data runs/base/heads-1 --out runs/base/synthetic
 	$(BIN)/wmh-train fit base --from runs/base/synthetic \
 		--data runs/base/heads-2 --data $(REAL) --out runs/base/checkpoint
 	$(BIN)/wmh-train calibrate runs/base/checkpoint --data runs/base/heads-2 --data $(REAL)
 	rm -rf runs/base/bundle
 	$(BIN)/wmh-export build runs/base/checkpoint --out runs/base/bundle \
-		--name base --license "CC BY 4.0" --with-checkpoint $(BASE_SOURCES)
+		--name base --license "CC BY 4.0" --notes docs/base.md --with-checkpoint $(BASE_SOURCES)
 	rm -rf $(BASE_BUNDLE)
 	mv runs/base/bundle $(BASE_BUNDLE)
 	$(BIN)/wmh-bench accuracy base $(HELD_OUT) --card
