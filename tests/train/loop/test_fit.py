@@ -262,11 +262,11 @@ def test_a_loss_that_is_not_finite_stops_and_the_best_checkpoint_is_kept(
 ):
     run_step = TrainingLoop._run_step
 
-    def with_nan_weights(self, slices, batch, draws, epoch, step, rate):
+    def with_nan_weights(self, slices, batch, epoch, step, rate):
         if step == 8:  # in the second epoch of 6 steps
             for parameter in self._network.parameters():
                 parameter.data.fill_(math.nan)
-        return run_step(self, slices, batch, draws, epoch, step, rate)
+        return run_step(self, slices, batch, epoch, step, rate)
 
     monkeypatch.setattr(TrainingLoop, "_run_step", with_nan_weights)
     recipe = small_recipe()

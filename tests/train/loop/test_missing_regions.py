@@ -32,9 +32,8 @@ def test_a_region_without_mask_is_what_the_starting_network_finds():
     expected = targets.clone()
     expected[0, 1] = torch.tensor([[1, 0]])
     given = targets.clone()
-    filled = MissingRegions(Bright(), lesion_outputs=1).fill_in(
-        images, given, torch.tensor([[True, False], [False, False]])
-    )
+    regions = MissingRegions(Bright(), lesion_outputs=1, device=torch.device("cpu"))
+    filled = regions.fill_in(images, given, torch.tensor([[True, False], [False, False]]))
     assert torch.equal(filled, expected)
     assert torch.equal(given, targets)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from wmh_runtime.postprocessing.lesions import (
     label_components,
 )
 from wmh_runtime.types import Mask
+from wmh_train.data.annotated import group_by
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(3, 19))  # 0.15 to 0.90
 MIN_LESIONS_MM3 = (0.0, 3.0, 6.0, 9.0, 15.0, 30.0)
@@ -45,18 +45,16 @@ class ThresholdSweep:
 def mean_of_sites(sweeps: Sequence[ThresholdSweep], sites: Sequence[str]) -> ThresholdSweep:
     """Return the mean over the sites of the means over their scans.
 
-    So many synthetic heads do not outvote a few real scans. Scans without lesions are left out,
+    So many synthetic heads do not decide alone. Scans without lesions are left out,
     unless there are no others: a single false lesion changes their Dice from 1 to 0.
 
     Args:
         sweeps: of at least one scan.
         sites: of each scan.
     """
-    only_empty = not any(sweep.has_lesions for sweep in sweeps)
-    by_site = defaultdict(list)
-    for sweep, site in zip(sweeps, sites, strict=True):
-        if sweep.has_lesions or only_empty:
-            by_site[site].append(sweep)
+    scans = range(len(sweeps))
+    kept = [scan for scan in scans if sweeps[scan].has_lesions] or scans
+    by_site = group_by([sites[scan] for scan in kept], [sweeps[scan] for scan in kept])
     return _mean([_mean(of_site) for of_site in by_site.values()])
 
 

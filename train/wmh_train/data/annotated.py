@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, on_grid_of
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class AnnotatedScan:
         """
         unknown = Reference(np.zeros(grid.shape, np.bool_), np.ones(grid.shape, np.bool_))
         return [read_reference(path, grid) if path else unknown for path in self.regions]
+
+
+def group_by(names: Iterable[str], values: Iterable[_Value]) -> dict[str, list[_Value]]:
+    """Group values by a name that each has, such as its site; sorted by name."""
+    groups: dict[str, list[_Value]] = {}
+    for name, value in zip(names, values, strict=True):
+        groups.setdefault(name, []).append(value)
+    return dict(sorted(groups.items()))
 
 
 def count_sites(scans: Iterable[AnnotatedScan]) -> dict[str, int]:

@@ -73,8 +73,8 @@ class CachedSlices:
 
     def missing_regions(self, indices: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Return of which of the R regions the scans of m slices have no mask, (m, R)."""
-        missing = [[path is None for path in scan.regions] for scan in self.scans]
-        return np.array(missing, np.bool_)[self.scan_of[indices]]
+        scans = [self.scans[scan] for scan in self.scan_of[indices]]
+        return np.array([[path is None for path in scan.regions] for scan in scans], np.bool_)
 
     def joined_with(self, other: CachedSlices) -> CachedSlices:
         """Return these slices and, after them, those of other scans in the same preprocessing."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.text import count_noun
-from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.annotated import AnnotatedScan, group_by
 from wmh_train.recipe.recipe import DataSettings
 
 
@@ -85,9 +84,7 @@ def fold_splits(
 
 def _group_by_subject(scans: Sequence[AnnotatedScan], seed: int) -> list[_Subject]:
     """Group scans by subject. A subject with several sites counts for the first one by name."""
-    scans_of: dict[str, list[AnnotatedScan]] = defaultdict(list)
-    for scan in scans:
-        scans_of[scan.subject].append(scan)
+    scans_of = group_by([scan.subject for scan in scans], scans)
     return [
         _Subject(
             site=min(scan.site for scan in own),
@@ -100,9 +97,8 @@ def _group_by_subject(scans: Sequence[AnnotatedScan], seed: int) -> list[_Subjec
 
 def _interleave_sites(subjects: Iterable[_Subject]) -> list[_Subject]:
     """Order subjects so that any first part of the list has about the same share of each site."""
-    sites: dict[str, list[_Subject]] = defaultdict(list)
-    for subject in sorted(subjects, key=lambda subject: subject.hash):
-        sites[subject.site].append(subject)
+    ordered = sorted(subjects, key=lambda subject: subject.hash)
+    sites = group_by([subject.site for subject in ordered], ordered)
     placed = [
         ((i + 0.5) / len(site), subject.hash, subject)
         for site in sites.values()

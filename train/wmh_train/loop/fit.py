@@ -145,7 +145,8 @@ def fit(
     missing_regions = None
     if initial is not None:
         initial.load_into(network)
-        missing_regions = MissingRegions(network, len(recipe.outputs)) if recipe.regions else None
+        if recipe.regions:
+            missing_regions = MissingRegions(network, len(recipe.outputs), accelerator.device)
     new_heads = None if sources is None else NewHeads(sources, recipe, out, identity)
     of_epochs = training if new_heads is None else partial(new_heads.slices_after, training)
     loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator, missing_regions)

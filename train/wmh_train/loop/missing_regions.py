@@ -22,10 +22,11 @@ class MissingRegions:
     Args:
         start: the network with the weights that the training starts from; it is copied.
         lesion_outputs: number of outputs before those of the regions.
+        device: of the training.
     """
 
-    def __init__(self, start: WmhNetwork, lesion_outputs: int) -> None:
-        self._network = copy.deepcopy(start).eval().requires_grad_(False)
+    def __init__(self, start: WmhNetwork, lesion_outputs: int, device: torch.device) -> None:
+        self._network = copy.deepcopy(start).eval().requires_grad_(False).to(device)
         self._lesion_outputs = lesion_outputs
 
     def fill_in(self, images: Tensor, targets: Tensor, missing: Tensor) -> Tensor:
@@ -39,7 +40,6 @@ class MissingRegions:
         rows = missing.any(dim=1)
         if not rows.any():
             return targets
-        self._network.to(images.device)
         filled = targets.clone()
         regions = filled[:, self._lesion_outputs :]  # a view
         with torch.no_grad():

@@ -216,8 +216,7 @@ class TrainingLoop:
             if self._has_fixed_statistics(step):
                 fix_batch_norm(self._network)
             rate = learning_rate(step, per_epoch, self._recipe)
-            draws = np.arange(index * schedule.batch_size, (index + 1) * schedule.batch_size)
-            parts = self._run_step(slices, batches[index], draws, epoch, step, rate)
+            parts = self._run_step(slices, batches[index], epoch, step, rate)
             state.loss_sums = np.add(state.loss_sums or np.zeros(len(parts)), parts).tolist()
             state.step = index + 1
             yield StepReport(step + 1, schedule.epochs * per_epoch, _by_part(parts), rate)
@@ -227,29 +226,15 @@ class TrainingLoop:
         return epochs is not None and step >= round(epochs * self.steps_per_epoch)
 
     def _run_step(
-        self,
-        slices: CachedSlices,
-        batch: NDArray[np.int_],
-        draws: NDArray[np.int_],
-        epoch: int,
-        step: int,
-        rate: float,
+        self, slices: CachedSlices, batch: NDArray[np.int_], epoch: int, step: int, rate: float
     ) -> list[float]:
-        """Run one optimizer step. Return the loss parts.
-
-        Args:
-            slices: to train on.
-            batch: indices of slices.
-            draws: the number of each within the epoch, also if a slice is drawn again.
-            epoch: its index.
-            step: its index in the whole training.
-            rate: the learning rate.
-        """
+        """Run one optimizer step on a batch, given as indices of slices. Return the loss parts."""
         accelerator, recipe = self._accelerator, self._recipe
         rank, processes = accelerator.process_index, accelerator.num_processes
         _seed_dropout(recipe.schedule.seed, step, rank)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        draws = step % self.steps_per_epoch * len(batch) + np.arange(len(batch))  # in the epoch
         micro_batches, their_draws = (
             numbers.reshape(-1, recipe.schedule.micro_batch_size)[rank::processes]
             for numbers in (batch, draws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +15,7 @@ from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.overlap import dice
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import ValidationDice
+from wmh_train.data.annotated import group_by
 from wmh_train.data.cache import CachedSlices
 from wmh_train.model.decoder import Logits
 
@@ -29,8 +29,8 @@ def validation_dice(
     """Compute the Dice of each scan over all of its slices, with one view and threshold 0.5.
 
     The processes share the slices. The Dice of a scan is the mean over the outputs, the Dice of a
-    site the mean over its scans, and `mean` that over the sites: many synthetic heads do not
-    outvote few real scans. Ignored pixels are not counted.
+    site the mean over its scans. `mean` is the mean over the sites, so that many synthetic heads do
+    not decide alone. Ignored pixels are not counted.
 
     Args:
         predict: function from images [N, C, S, S] to logits.
@@ -62,10 +62,8 @@ def validation_dice(
             counts.index_add_(0, scan_of, _count_pixels(fused, targets.to(accelerator.device)))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
     by_scan = [float(np.mean([dice(*output) for output in scan])) for scan in total]
-    by_site: dict[str, list[float]] = defaultdict(list)
-    for scan, value in zip(slices.scans, by_scan, strict=True):
-        by_site[scan.site].append(value)
-    means = {site: float(np.mean(values)) for site, values in sorted(by_site.items())}
+    by_site = group_by([scan.site for scan in slices.scans], by_scan)
+    means = {site: float(np.mean(values)) for site, values in by_site.items()}
     return ValidationDice(mean=float(np.mean(list(means.values()))), by_site=means)
 
 
