@@ -13,7 +13,7 @@ import typer
 from wmh_export.engines.build_engines import build_engines
 from wmh_export.engines.compiler import load_tensorrt_by_name
 from wmh_export.inspect import describe_bundle, describe_engine
-from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.bundle import is_shipped, load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import select_probe_scans
@@ -136,7 +136,7 @@ def _select_scans(folder: Path | None) -> list[Path]:
 
 @app.command()
 def engines(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder that wmh-export wrote.")],
+    bundle: Annotated[str, typer.Argument(help="Bundle folder that wmh-export wrote.")],
     runtime: Annotated[str, typer.Option(help="rtx (TensorRT-RTX) or tensorrt.")],
     targets: Annotated[
         str,
@@ -156,7 +156,7 @@ def engines(
     rtx builds for any GPUs and needs none; tensorrt builds for the GPU of this machine.
     """
     opened = load_bundle(bundle)
-    if opened.folder != bundle:
+    if is_shipped(bundle):
         problem = "is a bundle of this program and cannot be changed"
         raise InputError(problem, f"Copy it first from {opened.folder}.", about=bundle)
     tensorrt = load_tensorrt_by_name(runtime)
