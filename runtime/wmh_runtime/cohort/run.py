@@ -79,6 +79,11 @@ def run(
                 f"{job.out}: {count} changed or removed since written, such as {masks[0].name}:"
                 " the table has volume and lesions as they were before"
             )
+        if scans := doubtful.repeated:
+            progress.warned(
+                f"{job.out}: {len(scans)} scans are copies of the same file, such as {scans[0]}:"
+                " the table has a row for each, so count them once"
+            )
     return outcome
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, VENTRICLES
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
+_SEPARATOR = " | "
 _NO_CONTRAST = "not stated"  # by the names; the scan was taken as FLAIR
 
 
@@ -53,6 +55,7 @@ class DoubtfulResults:
 
     unreadable: list[Path] = field(default_factory=list)  # sidecars; they are in no table
     changed: list[Path] = field(default_factory=list)  # masks that are not as they were written
+    repeated: list[str] = field(default_factory=list)  # scans that are the same file as another
 
 
 def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> DoubtfulResults:
@@ -100,7 +103,23 @@ def _volumes(out: Path) -> tuple[list[dict[str, str]], DoubtfulResults]:
             rows.append(_row(sidecar, path.relative_to(out), changes))
         elif is_unreadable_sidecar(path):
             doubtful.unreadable.append(path)
+    doubtful.repeated = _mark_repeated(rows)
     return sorted(rows, key=lambda row: (row["scan"], row["output"])), doubtful
+
+
+def _mark_repeated(rows: Iterable[dict[str, str]]) -> list[str]:
+    """Warn in the rows of scans whose file is the same, byte for byte; return these scans."""
+    by_input = defaultdict(list)
+    for row in rows:
+        by_input[row["input_sha256"], row["output"]].append(row)
+    repeated: set[str] = set()
+    for copies in by_input.values():
+        for row in copies:
+            if others := [other["scan"] for other in copies if other is not row]:
+                warnings = [f"the same file as {', '.join(others)}: count it once", row["warnings"]]
+                row["warnings"] = _SEPARATOR.join(filter(None, warnings))
+                repeated.add(row["scan"])
+    return sorted(repeated)
 
 
 def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
@@ -153,5 +172,5 @@ def _row(sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> dict[str, 
         "version": sidecar.versions.get("wmh-lora", ""),
         "input_sha256": sidecar.input_sha256,
         "mask": relative.with_suffix(".nii.gz").as_posix(),
-        "warnings": " | ".join([*changes, *sidecar.warnings]),
+        "warnings": _SEPARATOR.join([*changes, *sidecar.warnings]),
     }

@@ -143,8 +143,8 @@ def test_a_name_too_long_for_its_results_fails_alone(tmp_path, infer):
     # The longest name of a file is 255 bytes, and `_label-WMH_mask.json` is longer than `.nii.gz`.
     long = "a" * 241 + ".nii.gz"
     write_head(tmp_path / "scans" / long)
-    for name in "bc":
-        write_head(tmp_path / "scans" / f"{name}.nii")
+    for seed, name in enumerate("bc"):
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=seed)
     status, _, errors = infer()
     assert status == 1
     (line, summary) = errors.splitlines()
@@ -700,6 +700,17 @@ def test_the_row_of_a_mask_that_was_changed_by_hand_says_so(tmp_path, infer):
     infer("--overwrite", source=tmp_path / "scans" / "a.nii")
     row = rows_of(tmp_path / "out")[1]
     assert "the mask cannot be read (No such file or directory)" in row["warnings"]
+
+
+def test_copies_of_one_scan_are_named_so_that_none_is_counted_twice(tmp_path, infer):
+    for name, lesions in (("a", 1), ("copy_of_a", 1), ("b", 2)):
+        write_head(tmp_path / "scans" / f"{name}.nii", lesions=lesions)
+    _, _, errors = infer()
+    assert "2 scans are copies of the same file, such as a.nii: the table has a row" in errors
+    told = {row["scan"]: row["warnings"] for row in rows_of(tmp_path / "out")}
+    assert "the same file as copy_of_a.nii: count it once" in told["a.nii"]
+    assert "the same file as a.nii: count it once" in told["copy_of_a.nii"]
+    assert "same file" not in told["b.nii"]
 
 
 def test_a_mask_that_was_changed_by_hand_is_not_replaced_unless_asked(tmp_path, infer):

@@ -102,11 +102,11 @@ def test_large_ventricles_do_not_hide_a_t1():
     assert "darker than its middle (0.70 of it)" in warning
 
 
-@pytest.mark.parametrize(("radius_mm", "millilitres"), [(6, "0.9"), (41, "289")])
+@pytest.mark.parametrize(("radius_mm", "millilitres"), [(10, "4.0"), (41, "289")])
 def test_ventricles_of_impossible_size_are_doubtful(radius_mm, millilitres):
     (warning,) = warnings_of_brain(120, ventricles_mm=radius_mm)
     assert warning.startswith(f"the lateral ventricles measure {millilitres}")
-    assert "expected 2 to 250" in warning
+    assert "expected 5 to 250" in warning
 
 
 @pytest.mark.parametrize(("radius_mm", "millilitres"), [(45, "38"), (90, "30")])
