@@ -3,14 +3,16 @@ import shutil
 
 import nibabel as nib
 import pytest
+import torch
 
 from tests.toys import write_annotated_heads
-from tests.training_toys import small_recipe
+from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train import cross_validation as module
-from wmh_train.checkpoint import load_metadata, save_metadata
+from wmh_train.checkpoint import load_metadata, read_tensors, save_metadata
 from wmh_train.cross_validation import FoldListener, cross_validate
 from wmh_train.data.layouts import find_dataset
+from wmh_train.initial_weights import read_initial_weights
 from wmh_train.loop.fit import FitListener
 
 FOLDS = 3
@@ -93,6 +95,29 @@ def test_masks_of_another_checkpoint_are_replaced(validated, tmp_path):
     assert [total for _, total in listener.tested] == [len(metadata.split.test)] * len(
         metadata.split.test
     )
+
+
+def test_every_fold_may_start_from_another_training(validated, tmp_path):
+    _, data, out, _, _ = validated
+    start = read_initial_weights(out / "fold-1")
+    slow = small_recipe(
+        outputs=["wmh", "stroke"],
+        schedule=SMALL_RECIPE["schedule"] | {"lowest_learning_rate": 1e-8},
+        optimizer={"learning_rate": 1e-7, "mixed_precision": "no"},
+    )
+    warned = []
+    listener = Listener()
+    listener.warning = warned.append
+    cross_validate(slow, data, 2, tmp_path / "out", None, listener, initial=start)
+    for fold in (1, 2):
+        folder = tmp_path / "out" / f"fold-{fold}"
+        tuned = read_tensors(folder, load_metadata(folder))
+        weights = [name for name in tuned if name.endswith("weight")]
+        assert weights
+        assert all(torch.allclose(tuned[one], start.tensors[one], atol=1e-3) for one in weights)
+    learned = len(start.origin.split.training)
+    expected = f"was trained on {learned} of the 7 scans, such as {start.origin.split.training[0]}"
+    assert [line for line in warned if expected in line]
 
 
 def test_several_processes_are_refused(validated, monkeypatch):

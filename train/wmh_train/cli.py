@@ -29,6 +29,14 @@ _Cache = Annotated[
     Path | None,
     typer.Option(help="Folder for preprocessed slices. Default: the folder cache in --out."),
 ]
+_Start = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FOLDER|NAME",
+        help="Fine-tune: start from the weights of this checkpoint or bundle, such as base.",
+    ),
+]
 _LesionMasks = Annotated[
     Path | None,
     typer.Option(help="Folder of masks of real lesions in the space of the MNI template."),
@@ -40,14 +48,7 @@ def fit(
     recipe: _RecipeName,
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. An unfinished training is resumed.")],
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="FOLDER|NAME",
-            help="Fine-tune: start from the weights of this checkpoint or bundle, such as base.",
-        ),
-    ] = None,
+    start: _Start = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
     label_maps: Annotated[
@@ -106,11 +107,12 @@ def cross_validate(
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. Unfinished folds are resumed.")],
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    start: _Start = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
-    _commands().cross_validate(recipe, data, out, folds, pretrained, cache)
+    _commands().cross_validate(recipe, data, out, folds, start, pretrained, cache)
 
 
 @app.command()

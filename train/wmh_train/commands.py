@@ -20,7 +20,7 @@ from wmh_train.data.annotated import Dataset
 from wmh_train.data.layouts import find_datasets
 from wmh_train.data.split import split_scans
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
-from wmh_train.initial_weights import read_initial_weights
+from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData
 from wmh_train.loop.fit import fit as train
@@ -54,7 +54,7 @@ def fit(
             _read_weights(pretrained),
             FitDisplay(bar),
             cache=cache,
-            initial=read_initial_weights(start) if start is not None else None,
+            initial=_read_start(start),
             sources=None if label_maps is None else _sources(label_maps, lesion_masks),
         )
     if is_main_process():
@@ -108,6 +108,7 @@ def cross_validate(
     data: Sequence[Path],
     out: Path,
     folds: int,
+    start: str | None,
     pretrained: Path | None,
     cache: Path | None,
 ) -> None:
@@ -123,6 +124,7 @@ def cross_validate(
             _read_weights(pretrained),
             FoldDisplay(bar),
             cache=cache,
+            initial=_read_start(start),
         )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
@@ -188,6 +190,10 @@ def _find_scans(data: Sequence[Path], recipe: Recipe) -> Dataset:
         for note in dataset.notes:
             console.print_warning(note)
     return dataset
+
+
+def _read_start(start: str | None) -> InitialWeights | None:
+    return None if start is None else read_initial_weights(start)
 
 
 def _read_weights(pretrained: Path | None) -> PretrainedWeights | None:

@@ -31,6 +31,7 @@ from wmh_train.checkpoint import load_metadata, load_network, pretrained_file
 from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
+from wmh_train.initial_weights import InitialWeights
 from wmh_train.loop.distributed import move_to_device, require_one_process
 from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
 from wmh_train.loop.input_checks import require_sources
@@ -87,6 +88,7 @@ def cross_validate(
     listener: FoldListener,
     *,
     cache: Path | None = None,
+    initial: InitialWeights | None = None,
 ) -> dict[str, Evaluation]:
     """Train, calibrate and test one network per fold. Finished folds are kept.
 
@@ -101,6 +103,7 @@ def cross_validate(
         pretrained: weights of the encoder; required if it is frozen.
         listener: receives the progress.
         cache: folder of preprocessed slices; None: a folder in `out`.
+        initial: weights of another training that each fold starts from; None: random ones.
 
     Returns:
         Output name → evaluation over all scans, also written to `report-…`.
@@ -114,6 +117,11 @@ def cross_validate(
     require_sources(recipe, None)
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
+    if initial is not None and (seen := _scans_of(initial, data, recipe)):
+        listener.warning(
+            f"{initial.identity.name} was trained on {len(seen)} of the"
+            f" {count_noun(len(data.scans), 'scan')}, such as {seen[0]}: their scores are too high"
+        )
     pairs: dict[str, list[Pair]] = {output: [] for output in recipe.outputs}
     cases: dict[str, list[ScoredCase]] = {output: [] for output in recipe.outputs}
     for number, split in enumerate(splits, start=1):
@@ -125,6 +133,7 @@ def cross_validate(
             pretrained,
             listener.fold(number, folds),
             cache=cache or out / CACHE_NAME,
+            initial=initial,
         )
         _calibrate(folder, data.scans, pretrained, listener)
         test_scans = [by_name[name] for name in split.test]
@@ -139,6 +148,12 @@ def cross_validate(
         output: _report(data, output, pairs[output], cases[output], out, listener)
         for output in recipe.outputs
     }
+
+
+def _scans_of(initial: InitialWeights, data: Dataset, recipe: Recipe) -> list[str]:
+    """Return the scans that the starting weights were trained on."""
+    keys = {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans}
+    return initial.trained_on(keys)
 
 
 def _calibrate(
