@@ -81,7 +81,7 @@ def run(
             )
         if scans := doubtful.repeated:
             progress.warned(
-                f"{job.out}: {len(scans)} scans are copies of the same file, such as {scans[0]}:"
+                f"{job.out}: {len(scans)} scans are copies of one another, such as {scans[0]}:"
                 " the table has a row for each, so count them once"
             )
     return outcome

@@ -706,7 +706,7 @@ def test_copies_of_one_scan_are_named_so_that_none_is_counted_twice(tmp_path, in
     for name, lesions in (("a", 1), ("copy_of_a", 1), ("b", 2)):
         write_head(tmp_path / "scans" / f"{name}.nii", lesions=lesions)
     _, _, errors = infer()
-    assert "2 scans are copies of the same file, such as a.nii: the table has a row" in errors
+    assert "2 scans are copies of one another, such as a.nii: the table has a row" in errors
     told = {row["scan"]: row["warnings"] for row in rows_of(tmp_path / "out")}
     assert "the same file as copy_of_a.nii: count it once" in told["a.nii"]
     assert "the same file as a.nii: count it once" in told["copy_of_a.nii"]

@@ -256,7 +256,9 @@ def test_gpus_of_several_models_are_not_mixed(bundle, gpus, monkeypatch):
 
 def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_command, tmp_path):
     for number in range(5):
-        write_head(tmp_path / "scans" / f"sub-{number}_FLAIR.nii.gz", lesions=1 + number % 2)
+        write_head(
+            tmp_path / "scans" / f"sub-{number}_FLAIR.nii.gz", lesions=1 + number % 2, seed=number
+        )
     options = ("--bundle", bundle.folder, "--precision", "fp16", "--device", "0,1")
     status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", *options)
     assert (status, errors) == (0, "")
