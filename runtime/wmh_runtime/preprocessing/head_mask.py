@@ -102,7 +102,8 @@ def _relative_intensity(stack: Floats, measured: Mask) -> Floats | None:
     if low == high:
         return None
     below = stack[~measured & (stack <= low)]
-    if below.size and low - float(below.max()) <= _CLEARED_RANGE * (high - low):
+    is_cleared = below.size and not _is_box(measured)  # otherwise it is padding, with any value
+    if is_cleared and low - float(below.max()) <= _CLEARED_RANGE * (high - low):
         low = float(below.max())
     relative = np.empty(stack.shape, np.float32)
     for out, one in zip(relative, stack, strict=True):  # in float64, one slice at a time

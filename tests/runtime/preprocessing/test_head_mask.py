@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.preprocessing.heads import head_in_noise
@@ -79,6 +79,7 @@ def test_a_factor_and_an_offset_do_not_change_the_head(factor, offset):
 
 @settings(max_examples=50)
 @given(value=st.floats(-1e9, 1e9, width=32), before=st.integers(0, 30), after=st.integers(0, 30))
+@example(value=-94, before=0, after=0)  # a little below the air
 def test_padding_with_any_value_does_not_change_the_head(value, before, after):
     widths = ((1, 0), (before, after), (after, before))
     padded = np.pad(HEAD_IN_NOISE, widths, constant_values=value)
