@@ -130,6 +130,9 @@ def on_grid_of(scan: Scan, other: Scan) -> Scan:
     Raises:
         InputError: in no order are all voxels within 0.1 mm of those of the other scan.
     """
+    reordered = reordered_to(scan, other)
+    if reordered is not None:
+        return reordered
     to_other = _reordering(scan, other)
     if to_other is None:
         found, expected = (
@@ -137,14 +140,27 @@ def on_grid_of(scan: Scan, other: Scan) -> Scan:
         )
         difference = f"{found}, expected {expected}"
     else:
-        reordered = _reordered(scan, to_other)
-        distance_mm = largest_corner_distance_mm(reordered.affine, other.affine, other.shape)
-        if distance_mm <= FORM_TOLERANCE_MM:
-            is_same = (to_other == np.eye(3)).all()
-            return scan if is_same else replace(reordered, header=other.header)
+        best = _reordered(scan, to_other)
+        distance_mm = largest_corner_distance_mm(best.affine, other.affine, other.shape)
         difference = f"voxels are up to {distance_mm:.1f} mm apart"
     problem = f"is not on the grid of {other.path}: {difference}"
     raise InputError(problem, "Resample one to the grid of the other first.", about=scan.path)
+
+
+def reordered_to(scan: Scan, other: Scan) -> Scan | None:
+    """Return a scan in the order of voxels of another one, as `on_grid_of`; None if it cannot be.
+
+    Then the grids differ: in no order are all voxels within 0.1 mm of those of the other scan.
+    """
+    to_other = _reordering(scan, other)
+    if to_other is None:
+        return None
+    reordered = _reordered(scan, to_other)
+    distance_mm = largest_corner_distance_mm(reordered.affine, other.affine, other.shape)
+    if distance_mm > FORM_TOLERANCE_MM:
+        return None
+    is_same = (to_other == np.eye(3)).all()
+    return scan if is_same else replace(reordered, header=other.header)
 
 
 def _reordering(scan: Scan, other: Scan) -> NDArray[np.int_] | None:
