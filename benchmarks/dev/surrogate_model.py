@@ -145,7 +145,7 @@ def make_surrogate_model(
         validation=validation_dice(
             network,
             open_cache(validation, recipe.preprocessing, cache),
-            recipe.schedule.micro_batch_size,
+            recipe,
             accelerator,
         ),
         provenance=Provenance(

@@ -193,7 +193,7 @@ class _BundleBuilder:
 
     def _phantom_probes(self, seed: int, slices: int) -> ProbeSlices:
         recipe = self.checkpoint.recipe
-        return phantom_probes(seed, recipe.preprocessing, len(recipe.channels), slices)
+        return phantom_probes(seed, recipe.preprocessing, recipe.channel_subsets, slices)
 
     def _compute_references(
         self, network: WmhNetwork, scan_slices: ProbeSlices | None
@@ -281,6 +281,7 @@ class _BundleBuilder:
             attributions=list(metadata.attributions),
             notes=metadata.notes,
             channels=recipe.channels,
+            interchangeable=recipe.interchangeable,
             preprocessing=recipe.preprocessing,
             regions=recipe.regions,
             calibration=Calibration(**calibration.model_dump(exclude={"threshold_sweep"})),

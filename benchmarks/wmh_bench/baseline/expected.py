@@ -44,7 +44,9 @@ def compute_expected_outputs(
         thresholds: [K], from `calibrated_thresholds`.
     """
     recipe = metadata.recipe
-    slices = phantom_probes(PARITY_SEED, recipe.preprocessing, len(recipe.channels), _SLICES).slices
+    slices = phantom_probes(
+        PARITY_SEED, recipe.preprocessing, recipe.channel_subsets, _SLICES
+    ).slices
     with TorchBackend(network, recipe, views=len(VIEWS)) as backend:
         probability = backend.predict(slices)
     return ExpectedOutputs(slices, probability, thresholds[:, None, None])

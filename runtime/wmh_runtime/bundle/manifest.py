@@ -111,6 +111,9 @@ class Manifest(StrictModel):
     schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     channels: list[str] = Field(min_length=1)
+    interchangeable: bool = Field(
+        default=False, description="any channel may be missing, but not all: it is 0 everywhere"
+    )
     preprocessing: Preprocessing
     regions: list[OutputName] = Field(
         default=[], description="regions of the brain: the outputs of the graphs after the lesions"
@@ -248,6 +251,7 @@ class Manifest(StrictModel):
             ],
             "empty_slice_thresholds": self.calibration.empty_slice_thresholds,
             **({"regions": self.regions} if self.regions else {}),
+            **({"interchangeable": True} if self.interchangeable else {}),
             "preprocessing": self.preprocessing.model_dump(exclude_defaults=True),
             "graphs": sorted(
                 [

@@ -43,6 +43,7 @@ class SegmentationModel:
     empty_slice_thresholds: Sequence[float] = ()  # K probabilities; empty: not adaptive
     warnings: Sequence[str] = ()  # of the model, about every result
     regions: Sequence[str] = ()  # names of the outputs after those of lesions
+    interchangeable: bool = False  # any channel may be missing, but not all
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, outputs: Sequence[Output], tta: Tta) -> Self:
@@ -65,6 +66,7 @@ class SegmentationModel:
             empty_slice_thresholds,
             manifest.warnings,
             manifest.regions,
+            manifest.interchangeable,
         )
 
     @property
@@ -141,14 +143,14 @@ class Segmenter:
         """Segment one scan.
 
         Args:
-            images: the image, or one for each channel of the bundle, by name or in order; all on
-                one grid.
+            images: the image of the first channel, or one for each channel of the bundle, by name
+                or in order. The first one decides the grid of the result; the others may have
+                another one. If the channels are interchangeable, some may be missing by name.
             on_progress: called in another thread with the share of the network's work that is done,
                 0 to 1. What it raises is raised here.
 
         Raises:
-            InputError: an image is missing or too many, is not a usable volume, lies on another
-                grid, or shows no head.
+            InputError: an image is missing or too many, is not a usable volume, or shows no head.
             BackendError: the execution failed.
         """
         preprocessed = preprocess(self._scans(images), self.model.preprocessing)
@@ -157,18 +159,23 @@ class Segmenter:
         segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
         return replace(segmentation, warnings=(*segmentation.warnings, *model.warnings))
 
-    def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan]:
-        """Return the scans in the order of the channels."""
-        channels = self.model.channels
-        if isinstance(images, Mapping):
-            if set(images) != set(channels):
-                problem = f"are {', '.join(images)}, expected {', '.join(channels)}"
-                raise InputError(problem, "Give one image for each channel.", about="channels")
-            images = [images[channel] for channel in channels]
-        elif not isinstance(images, list | tuple):
-            images = [cast(Image, images)]
-        _require_channels(images, channels)
-        return [_scan_from(image) for image in images]
+    def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan | None]:
+        """Return the scans in the order of the channels; None for one that is missing."""
+        channels, interchangeable = self.model.channels, self.model.interchangeable
+        if not isinstance(images, Mapping):
+            given = images if isinstance(images, list | tuple) else [cast(Image, images)]
+            if interchangeable and len(given) == 1:
+                given = [*given, *([None] * (len(channels) - 1))]  # the first channel
+            _require_channels(given, channels)
+            return [None if image is None else _scan_from(image) for image in given]
+        is_enough = bool(images) if interchangeable else set(images) == set(channels)
+        if not is_enough or not set(images) <= set(channels):
+            problem = f"are {', '.join(images) or 'none'}, expected {', '.join(channels)}"
+            advice = "Give one image for each channel."
+            if interchangeable:
+                advice = "Give an image for one of them at least."
+            raise InputError(problem, advice, about="channels")
+        return [_scan_from(images[one]) if one in images else None for one in channels]
 
 
 def _scan_from(image: Image) -> Scan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
-from wmh_runtime.imageio.volume import Scan, on_grid_of
+from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.background import constant_background
+from wmh_runtime.preprocessing.channels import align_channels, first_present, overlap_warnings
 from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize, normalize_to_white_matter
@@ -21,6 +22,8 @@ from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 _HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
@@ -118,7 +121,7 @@ class SliceGeometry:
 class PreprocessedScan:
     """Network input, and the conversion of network output back to the scan."""
 
-    scan: Scan  # the first channel, as read
+    scan: Scan  # the first channel that is there, as read
     slices: Floats  # (n, C, S, S), normalized, 0 outside the head, with neighbors
     neighbor_distance: int  # from a slice to its neighbors, in slices
     geometry: SliceGeometry
@@ -131,25 +134,27 @@ class PreprocessedScan:
         return self.geometry.stack_shape[0]
 
 
-def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> PreprocessedScan:
+def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) -> PreprocessedScan:
     """Convert the channels of one case to network input.
 
-    The head is found in the first channel. It determines the crop and the slices to segment.
+    The first channel that is there has the grid of the result. The head is found in it, and
+    determines the crop and the slices to segment. The others are brought to its grid.
 
     Args:
-        channels: C scans on the same grid; the axes of the voxels may be in another order.
+        channels: C scans of one head; None for one that is missing.
         preprocessing: settings from the bundle or the recipe.
 
     Raises:
-        InputError: the channels are not on the same grid, or no slice shows a head.
+        InputError: no channel is there, no slice shows a head, or a channel shows nothing of it.
     """
-    first = channels[0]
-    channels = [first, *(on_grid_of(other, first) for other in channels[1:])]
+    first = first_present(channels)
     reorientation = axial_reorientation(first.affine)
     z, y, x = (float(mm) for mm in np.array(first.spacing_mm)[list(reorientation.axes)])
-    stacks = [np.ascontiguousarray(reorientation.apply(scan.voxels)) for scan in channels]
 
-    found = find_head(stacks[0], first.voxel_volume_mm3)
+    def to_stack(volume: NDArray[_Value]) -> NDArray[_Value]:
+        return np.ascontiguousarray(reorientation.apply(volume))
+
+    found = find_head(to_stack(first.voxels), first.voxel_volume_mm3)
     head = found.mask
     area_mm2 = head.sum(axis=(1, 2)) * y * x
     head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
@@ -166,14 +171,31 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         size_px=preprocessing.size_px,
         pixel_size_mm=preprocessing.pixel_size_mm,
     )
-    backgrounds = [found.background, *map(constant_background, stacks[1:])]
-    normalized = [
-        normalize(stack, head, background, preprocessing.clip_percentiles)
-        if preprocessing.normalization == "z-score"
-        else normalize_to_white_matter(stack, head, background, (z, y, x))
-        for stack, background in zip(stacks, backgrounds, strict=True)
-    ]
-    slices = np.stack([resampler.apply(stack[head_slices]) for stack in normalized], axis=1)
+    aligned = align_channels(channels)
+    size = preprocessing.size_px
+    slices = np.zeros((len(head_slices), len(channels), size, size), np.float32)
+    for index, match in enumerate(aligned):
+        if match is None:
+            continue
+        stack = to_stack(match.scan.voxels)
+        is_first = match.scan is first
+        background = found.background if is_first else constant_background(stack)
+        if match.covered is not None:
+            background |= ~to_stack(match.covered)
+        if background[head].all():
+            raise InputError(
+                f"shows nothing of the head in {first.path.name}",
+                "Check that both are of the same visit, in the same space.",
+                about=match.scan.path,
+            )
+        normalized = (
+            normalize(stack, head, background, preprocessing.clip_percentiles)
+            if preprocessing.normalization == "z-score"
+            else normalize_to_white_matter(stack, head, background, (z, y, x))
+        )
+        slices[:, index] = resampler.apply(normalized[head_slices])
+    matches = [match for match in aligned if match is not None]
+    head_in_scan = np.ascontiguousarray(reorientation.undo(head))
     slices = average_thin_slices(slices, z, preprocessing.slab_mm)
     neighbor_distance = slab_distance(z, preprocessing.slab_mm)
     return PreprocessedScan(
@@ -183,9 +205,10 @@ def preprocess(channels: Sequence[Scan], preprocessing: Preprocessing) -> Prepro
         ),
         neighbor_distance=neighbor_distance,
         geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
-        head=reorientation.undo(head),
+        head=head_in_scan,
         warnings=(
-            *(warning for scan in channels for warning in scan.warnings),
+            *(warning for match in matches for warning in match.scan.warnings),
+            *(line for one in matches for line in overlap_warnings(one, first, head_in_scan)),
             *found.warnings,
             *_size_warnings(head, (y, x)),
             *_gap_warnings(head_slices),

@@ -18,7 +18,7 @@ PREPROCESSING = Preprocessing(pixel_size_mm=4.0, size_px=64)
 @pytest.fixture(scope="module")
 def probes():
     with coarse_phantoms():
-        return phantom_probes(PARITY_SEED, PREPROCESSING, channels=2, slices=7)
+        return phantom_probes(PARITY_SEED, PREPROCESSING, [(True, True)], slices=7)
 
 
 def test_phantom_probes_alternate_between_sites(probes):
@@ -31,8 +31,17 @@ def test_phantom_probes_alternate_between_sites(probes):
 
 def test_another_seed_gives_other_slices(probes):
     with coarse_phantoms():
-        other = phantom_probes(CALIBRATION_SEED, PREPROCESSING, channels=2, slices=7)
+        other = phantom_probes(CALIBRATION_SEED, PREPROCESSING, [(True, True)], slices=7)
     assert np.abs(other.slices - probes.slices).mean() > 0.1
+
+
+def test_slices_take_turns_with_the_channels_that_are_there(probes):
+    subsets = [(True, True), (True, False), (False, True)]
+    with coarse_phantoms():
+        turns = phantom_probes(PARITY_SEED, PREPROCESSING, subsets, slices=7).slices
+    there = turns.any(axis=(2, 3)).tolist()
+    assert there == [[True, True], [True, False], [False, True]] * 2 + [[True, True]]
+    np.testing.assert_array_equal(turns[1, 0], probes.slices[1, 0])
 
 
 def test_slices_are_rounded_to_float16(probes):

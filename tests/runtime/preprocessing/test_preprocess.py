@@ -122,19 +122,6 @@ def test_an_image_without_a_head_is_refused():
         preprocess(scans(volume), PREPROCESSING)
 
 
-def test_channels_of_different_shapes_are_refused():
-    with pytest.raises(InputError, match=r"grid of memory\.nii: 90 × 21 × 34 voxels"):
-        preprocess(scans(head(), head((90, 21, 34))), PREPROCESSING)
-
-
-def test_channels_at_different_positions_are_refused():
-    # 0.002 rad about the origin moves the farthest corner by more than 0.1 mm.
-    turned = AFFINE.copy()
-    turned[:2] = [[1, -0.002], [0.002, 1]] @ AFFINE[:2]
-    with pytest.raises(InputError, match=r"other\.nii: is not on the grid of .* 0\.\d mm apart"):
-        preprocess([as_scan(head(), AFFINE), as_scan(head(), turned, "other.nii")], PREPROCESSING)
-
-
 @pytest.mark.parametrize("wrong", [(-1, 99), (50, 50), (0, 101), (0, float("nan"))])
 def test_percentiles_out_of_order_are_refused(wrong):
     with pytest.raises(ValueError, match="clip_percentiles"):

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from wmh_runtime.tta import VIEWS
 from wmh_train.augmentation.augment import augment
+from wmh_train.augmentation.context import leave_out_channels
+from wmh_train.augmentation.random_generators import SampleGenerators
 from wmh_train.recipe.recipe import AugmentationSettings
 
 OFF = {
@@ -264,3 +266,21 @@ def test_results_are_always_finite_with_valid_labels(seed, epoch, sample):
     assert moved.dtype == torch.float32
     assert torch.isfinite(moved).all()
     assert set(moved_targets.unique().tolist()) <= {0, 1, 2}
+
+
+def test_interchangeable_channels_are_left_out_with_all_their_neighbors():
+    subsets = [(True, True), (True, False), (False, True)]
+    images = torch.ones((300, 6, 4, 4))  # two channels, each with two neighbors
+    generators = SampleGenerators(seed=1, epoch=0, draws=range(300))
+    kept = leave_out_channels(images, 1, subsets, generators)
+    there = kept.amax(dim=(2, 3)).reshape(300, 2, 3)
+    assert (there == there[:, :, :1]).all()  # a channel and its neighbors go together
+    counts = [int((there[:, :, 0].bool() == torch.tensor(one)).all(dim=1).sum()) for one in subsets]
+    assert sum(counts) == 300
+    assert min(counts) > 70  # of 100 expected
+
+
+def test_other_channels_stay_as_they_are():
+    images = torch.rand((2, 6, 4, 4))
+    generators = SampleGenerators(seed=1, epoch=0, draws=range(2))
+    assert leave_out_channels(images, 1, [(True, True)], generators) is images

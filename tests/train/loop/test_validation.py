@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.loop.validation import validation_dice
 from wmh_train.model.decoder import Logits
+
+RECIPE = small_recipe(schedule=SMALL_RECIPE["schedule"] | {"micro_batch_size": 2})
 
 
 class OneProcess:
@@ -53,9 +56,21 @@ def test_dice_by_scan_and_site():
     # two lesion pixels is predicted: 2 / 3.
     images = [[[[1, 1, 1, 1]]], [[[-1, -1, -1, -1]]], [[[1, -1, -1, -1]]]]
     targets = [[[[1, 1, 0, 2]]], [[[0, 0, 0, 2]]], [[[1, 1, 0, 0]]]]
-    result = validation_dice(predict, slices_of("ABA", images, targets), 2, OneProcess())
+    result = validation_dice(predict, slices_of("ABA", images, targets), RECIPE, OneProcess())
     assert result.by_site == pytest.approx({"A": (0.8 + 2 / 3) / 2, "B": 1})
     assert result.mean == pytest.approx(((0.8 + 2 / 3) / 2 + 1) / 2)  # each site counts the same
+
+
+def test_interchangeable_channels_are_validated_in_all_subsets():
+    # The network finds what is in any channel: both pixels, the first, the second.
+    recipe = small_recipe(channels=["flair", "t1"], interchangeable=True)
+    images, targets = [[[[1, 0]], [[0, 1]]]], [[[[1, 1]]]]
+
+    def find(planes):
+        return Logits(fused=planes.amax(dim=1, keepdim=True) - 0.5, scales=[])
+
+    result = validation_dice(find, slices_of("A", images, targets), recipe, OneProcess())
+    assert result.mean == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
 def test_pixel_counts_are_exact_for_large_slices():
@@ -65,7 +80,7 @@ def test_pixel_counts_are_exact_for_large_slices():
     targets = np.ones((1, 1, 4097, 4097), np.uint8)
     targets[0, 0, 0, 0] = 0
     slices = Slices([scan("a", "")], np.zeros(1, int), np.zeros((1, 1, 1, 1), np.float32), targets)
-    measured = validation_dice(lambda _: predict(logits), slices, 1, OneProcess())
+    measured = validation_dice(lambda _: predict(logits), slices, RECIPE, OneProcess())
     assert measured.mean == 2 * 16785408 / (16785408 + 16785409)
     assert measured.mean < 1
 
@@ -75,4 +90,4 @@ def test_each_process_needs_a_slice():
     accelerator.num_processes = 3
     slices = slices_of("AA", np.zeros((2, 1, 1, 1)), np.zeros((2, 1, 1, 1)))
     with pytest.raises(RecipeError, match="3 processes cannot share 2 validation slices"):
-        validation_dice(predict, slices, 1, accelerator)
+        validation_dice(predict, slices, RECIPE, accelerator)

@@ -1,4 +1,4 @@
-"""Random augmentation of a batch of training slices: geometry, intensity, then neighbors.
+"""Random augmentation of a batch of training slices: geometry, intensity, neighbors, channels.
 
 MONAI has a transform for each of these changes, but for one slice at a time. All of them were
 slower than the batched code here, which has a few lines of PyTorch per change.
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from wmh_train.augmentation.context import transform_context
+from wmh_runtime.preprocessing.channels import Present
+from wmh_train.augmentation.context import leave_out_channels, transform_context
 from wmh_train.augmentation.geometry import transform_geometry
 from wmh_train.augmentation.intensity import transform_intensity
 from wmh_train.augmentation.random_generators import SampleGenerators
@@ -23,6 +24,7 @@ def augment(
     settings: AugmentationSettings,
     *,
     context_slices: int = 0,
+    channel_subsets: Sequence[Present] = ((True,),),
     seed: int,
     epoch: int,
     draws: Sequence[int],
@@ -34,6 +36,7 @@ def augment(
         targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
         settings: which changes, and how large.
         context_slices: neighbors on each side of a slice, which are channels too.
+        channel_subsets: which channels of an image may be there together.
         seed: seed of the training.
         epoch: index of the epoch.
         draws: N numbers of the slices within the epoch: one that is drawn twice changes twice.
@@ -45,4 +48,5 @@ def augment(
     generators = SampleGenerators(seed=seed, epoch=epoch, draws=draws)
     images, targets = transform_geometry(images, targets, settings, generators)
     images = transform_intensity(images, context_slices, settings, generators)
-    return transform_context(images, context_slices, settings, generators), targets
+    images = transform_context(images, context_slices, settings, generators)
+    return leave_out_channels(images, context_slices, channel_subsets, generators), targets

@@ -1,10 +1,14 @@
-"""Augmentation of the neighbors of a slice: their order, and whether there are any."""
+"""Augmentation of the planes of a sample: order of neighbors, and what is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from wmh_runtime.preprocessing.channels import Present, presence_weights
 from wmh_train.augmentation.random_generators import SampleGenerators
 from wmh_train.recipe.recipe import AugmentationSettings
 
@@ -34,3 +38,21 @@ def transform_context(
     by_image = images.reshape(len(images), -1, group, *images.shape[2:])
     samples = torch.arange(len(images))[:, None]
     return by_image.transpose(1, 2)[samples, order].transpose(1, 2).flatten(1, 2)
+
+
+def leave_out_channels(
+    images: Tensor, context_slices: int, subsets: Sequence[Present], generators: SampleGenerators
+) -> Tensor:
+    """Set the channels to 0 that are not in a subset, drawn for each sample with equal chances.
+
+    Args:
+        images: float32 [N, C, S, S], with the neighbors of each slice beside it.
+        context_slices: neighbors on each side.
+        subsets: of the channels of an image.
+        generators: random generators of the batch.
+    """
+    drawn = generators.integers(len(subsets))
+    if len(subsets) == 1:
+        return images
+    weights = [presence_weights(subsets[index], context_slices) for index in drawn]
+    return images * torch.from_numpy(np.stack(weights)).to(images)[..., None, None]

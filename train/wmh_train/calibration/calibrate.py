@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 
 from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
+from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.imageio.orientation import axial_reorientation
+from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import brain_of
+from wmh_runtime.preprocessing.channels import align_channels
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
@@ -56,7 +61,8 @@ def calibrate(
 
     The selection maximizes mean Dice; each site counts the same. Of equal values, the smallest
     threshold and size are selected. Also compute the empty-slice thresholds of adaptive TTA, and
-    how well probabilities agree with frequencies.
+    how well probabilities agree with frequencies. With interchangeable channels, each scan counts
+    once for each subset of them that may be there.
 
     Args:
         network: network, loaded from its checkpoint.
@@ -69,9 +75,7 @@ def calibrate(
         InputError: a scan cannot be read.
         UnexpectedError: a scan meets a bug of this program.
     """
-    sweeps: dict[Views, list[list[ThresholdSweep]]] = {views: [] for views in _VIEWS}
-    statistics: list[list[SliceStatistics]] = []
-    counts: list[list[NDArray[np.float64]]] = []
+    measured = _Measurements()
     with ExitStack() as stack:
         segmenters = {
             views: stack.enter_context(
@@ -82,41 +86,25 @@ def calibrate(
         for scan in scans:
             with as_failure_of(scan.channels[0], log_folder):
                 channels, references = scan.load()
-                voxel_volume_mm3 = channels[0].voxel_volume_mm3
-                segmented = {
-                    views: segmenter.segment(channels) for views, segmenter in segmenters.items()
-                }
-            probabilities = {
-                views: [result.probability for result in segmentation.results]
-                for views, segmentation in segmented.items()
-            }
-            for views, by_output in probabilities.items():
-                brain = brain_of(segmented[views].regions)
-                sweeps[views].append(
-                    [
-                        sweep_thresholds(probability, reference, voxel_volume_mm3, brain)
-                        for probability, reference in zip(by_output, references, strict=True)
-                    ]
-                )
-            counts.append(
-                [
-                    count_bins(probability, reference)
-                    for probability, reference in zip(probabilities[8], references, strict=True)
-                ]
-            )
-            to_slices = axial_reorientation(channels[0].affine).apply
-            statistics.append(
-                [
-                    SliceStatistics.from_probabilities(
-                        to_slices(one), to_slices(eight), voxel_volume_mm3
-                    )
-                    for one, eight in zip(probabilities[1], probabilities[8], strict=True)
-                ]
-            )
+                aligned = [match.scan for match in align_channels(channels) if match]
+                for subset in recipe.channel_subsets:
+                    given = {
+                        name: image
+                        for name, image, is_there in zip(
+                            recipe.channels, aligned, subset, strict=True
+                        )
+                        if is_there
+                    }
+                    segmented = {
+                        views: segmenter.segment(given) for views, segmenter in segmenters.items()
+                    }
+                    measured.add(scan.site, segmented, references, channels[0])
             on_scan()
-    sites = [scan.site for scan in scans]
     means = {  # one mean sweep per output
-        views: [mean_of_sites(of_output, sites) for of_output in zip(*sweeps[views], strict=True)]
+        views: [
+            mean_of_sites(of_output, measured.sites)
+            for of_output in zip(*measured.sweeps[views], strict=True)
+        ]
         for views in _VIEWS
     }
     points = [_operating_point(views, recipe.outputs, means[views]) for views in _VIEWS]
@@ -125,11 +113,11 @@ def calibrate(
         empty_slice_thresholds=[
             empty_slice_threshold(scans_of_output, output.threshold)
             for scans_of_output, output in zip(
-                zip(*statistics, strict=True), points[0].outputs, strict=True
+                zip(*measured.statistics, strict=True), points[0].outputs, strict=True
             )
         ],
         scans=len(scans),
-        reliability=[reliability(of_output) for of_output in zip(*counts, strict=True)],
+        reliability=[reliability(of_output) for of_output in zip(*measured.counts, strict=True)],
         threshold_sweep=[
             point
             for views in _VIEWS
@@ -137,6 +125,55 @@ def calibrate(
             for point in _sweep_points(views, name, mean)
         ],
     )
+
+
+@dataclass
+class _Measurements:
+    """What is measured on each scan; with interchangeable channels, on each subset of them."""
+
+    sites: list[str] = field(default_factory=list)
+    sweeps: dict[Views, list[list[ThresholdSweep]]] = field(
+        default_factory=lambda: {views: [] for views in _VIEWS}
+    )
+    statistics: list[list[SliceStatistics]] = field(default_factory=list)
+    counts: list[list[NDArray[np.float64]]] = field(default_factory=list)
+
+    def add(
+        self,
+        site: str,
+        segmented: Mapping[Views, Segmentation],
+        references: Sequence[Reference],
+        grid: Scan,
+    ) -> None:
+        """Add a scan: what was found in eight views and in one, and its reference masks."""
+        self.sites.append(site)
+        probabilities = {
+            views: [result.probability for result in segmentation.results]
+            for views, segmentation in segmented.items()
+        }
+        for views, by_output in probabilities.items():
+            brain = brain_of(segmented[views].regions)
+            self.sweeps[views].append(
+                [
+                    sweep_thresholds(probability, reference, grid.voxel_volume_mm3, brain)
+                    for probability, reference in zip(by_output, references, strict=True)
+                ]
+            )
+        self.counts.append(
+            [
+                count_bins(probability, reference)
+                for probability, reference in zip(probabilities[8], references, strict=True)
+            ]
+        )
+        to_slices = axial_reorientation(grid.affine).apply
+        self.statistics.append(
+            [
+                SliceStatistics.from_probabilities(
+                    to_slices(one), to_slices(eight), grid.voxel_volume_mm3
+                )
+                for one, eight in zip(probabilities[1], probabilities[8], strict=True)
+            ]
+        )
 
 
 def calibrate_checkpoint(
@@ -221,7 +258,11 @@ def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
     """Build a segmenter of which probabilities and regions are used, not the lesions."""
     outputs = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
     model = SegmentationModel(
-        recipe.channels, recipe.preprocessing, outputs, regions=recipe.regions
+        recipe.channels,
+        recipe.preprocessing,
+        outputs,
+        regions=recipe.regions,
+        interchangeable=recipe.interchangeable,
     )
     return Segmenter(model, [backend])
 

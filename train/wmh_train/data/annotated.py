@@ -12,7 +12,7 @@ import numpy as np
 
 from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.volume import Scan, on_grid_of
+from wmh_runtime.imageio.volume import Scan
 
 _Value = TypeVar("_Value")
 
@@ -29,14 +29,14 @@ class AnnotatedScan:
     regions: tuple[Path | None, ...] = ()  # masks of the recipe's regions; None: not annotated
 
     def load(self) -> tuple[list[Scan], list[Reference]]:
-        """Read the channels and the reference masks, in the order of the first one's voxels.
+        """Read the channels, and the reference masks in the order of the first one's voxels.
 
         Raises:
-            InputError: a file cannot be read, a mask contains an unknown label, or grids differ.
+            InputError: a file cannot be read, or a mask contains an unknown label or is not on the
+                grid of the first channel.
         """
-        first, *others = [read_scan(path) for path in self.channels]
-        scans = [first, *(on_grid_of(other, first) for other in others)]
-        return scans, [read_reference(path, first) for path in self.references]
+        scans = [read_scan(path) for path in self.channels]
+        return scans, [read_reference(path, scans[0]) for path in self.references]
 
     def load_regions(self, grid: Scan) -> list[Reference]:
         """Read the masks of the regions. All voxels of a region without mask are ignored.

@@ -114,11 +114,10 @@ def finished_metadata(
     metadata = load_metadata(out)
     best = load_network(out, metadata, pretrained_file(metadata, pretrained))
     best.to(accelerator.device)
-    batch_size = metadata.recipe.schedule.micro_batch_size
     details = {"last_float32_sha256": sha256_of_tensors(trained_tensors(network))}
     return metadata.model_copy(
         update={
-            "validation": validation_dice(best, validation, batch_size, accelerator),
+            "validation": validation_dice(best, validation, metadata.recipe, accelerator),
             "finished": True,
             "provenance": metadata.provenance.model_copy(
                 update={"details": metadata.provenance.details | details}

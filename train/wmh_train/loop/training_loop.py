@@ -248,6 +248,7 @@ class TrainingLoop:
                     targets,
                     recipe.augmentation,
                     context_slices=recipe.preprocessing.context_slices,
+                    channel_subsets=recipe.channel_subsets,
                     seed=recipe.schedule.seed,
                     epoch=epoch,
                     draws=their_draws[i].tolist(),
@@ -288,9 +289,7 @@ class TrainingLoop:
     def _finish_epoch(self, epoch: int, state: TrainingState, seconds: float) -> EpochReport:
         schedule = self._recipe.schedule
         self._model.eval()
-        validation = validation_dice(
-            self._model, self._validation, schedule.micro_batch_size, self._accelerator
-        )
+        validation = validation_dice(self._model, self._validation, self._recipe, self._accelerator)
         report = EpochReport(
             epoch=epoch + 1,
             epochs=schedule.epochs,

@@ -13,20 +13,24 @@ from torch import Tensor
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.overlap import dice
+from wmh_runtime.preprocessing.channels import presence_weights
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import ValidationDice
 from wmh_train.data.annotated import group_by
 from wmh_train.data.cache import CachedSlices
 from wmh_train.model.decoder import Logits
+from wmh_train.recipe.recipe import Recipe
 
 
 def validation_dice(
     predict: Callable[[Tensor], Logits],
     slices: CachedSlices,
-    batch_size: int,
+    recipe: Recipe,
     accelerator: Accelerator,
 ) -> ValidationDice:
     """Compute the Dice of each scan over all of its slices, with one view and threshold 0.5.
+
+    With interchangeable channels, it is the mean over all subsets that may be there.
 
     The processes share the slices. The Dice of a scan is the mean over the outputs, the Dice of a
     site the mean over its scans. `mean` is the mean over the sites, so that many synthetic heads do
@@ -35,7 +39,7 @@ def validation_dice(
     Args:
         predict: function from images [N, C, S, S] to logits.
         slices: slices of the validation scans.
-        batch_size: slices per forward pass.
+        recipe: says which channels may be there, and how many slices a forward pass has.
         accelerator: device and processes.
 
     Raises:
@@ -47,21 +51,31 @@ def validation_dice(
         raise RecipeError(problem, "Launch fewer processes.")
     own = np.arange(accelerator.process_index, count, processes)
     counts = torch.zeros(  # pixels: intersection, predicted, reference
-        (len(slices.scans), len(slices.scans[0].references), 3),
+        (len(recipe.channel_subsets), len(slices.scans), len(slices.scans[0].references), 3),
         dtype=torch.int64,
         device=accelerator.device,
     )
+    context_slices = recipe.preprocessing.context_slices
+    presence = [
+        torch.from_numpy(presence_weights(subset, context_slices)).to(accelerator.device)
+        for subset in recipe.channel_subsets
+    ]
+    batch_size = recipe.schedule.micro_batch_size
     with torch.inference_mode():
         for start in range(0, len(own), batch_size):
             indices = own[start : start + batch_size]
             images, targets = (torch.from_numpy(array) for array in slices.read(indices))
-            lesions = slice(counts.shape[1])  # the outputs after them are regions
-            fused = predict(images.to(accelerator.device)).fused[:, lesions]
-            targets = targets[:, lesions]
+            lesions = slice(counts.shape[2])  # the outputs after them are regions
+            images, targets = (one.to(accelerator.device) for one in (images, targets[:, lesions]))
             scan_of = torch.from_numpy(slices.scan_of[indices]).to(accelerator.device)
-            counts.index_add_(0, scan_of, _count_pixels(fused, targets.to(accelerator.device)))
+            for weights, counts_of_subset in zip(presence, counts, strict=True):
+                fused = predict(images * weights[:, None, None]).fused[:, lesions]
+                counts_of_subset.index_add_(0, scan_of, _count_pixels(fused, targets))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
-    by_scan = [float(np.mean([dice(*output) for output in scan])) for scan in total]
+    by_scan = [  # mean over subsets of the channels and outputs
+        float(np.mean([dice(*output) for output in scan.reshape(-1, 3)]))
+        for scan in total.swapaxes(0, 1)
+    ]
     by_site = group_by([scan.site for scan in slices.scans], by_scan)
     means = {site: float(np.mean(values)) for site, values in by_site.items()}
     return ValidationDice(mean=float(np.mean(list(means.values()))), by_site=means)

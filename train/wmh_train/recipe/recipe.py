@@ -19,6 +19,7 @@ from pydantic import (
 
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.postprocessing.lesions import OutputName
+from wmh_runtime.preprocessing.channels import Present, channel_subsets
 from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.types import NetworkShape
@@ -165,6 +166,10 @@ class Recipe(StrictModel):
 
     name: str
     channels: list[str] = Field(default=["flair"], min_length=1)
+    interchangeable: bool = Field(
+        default=False,
+        description="any channel may be missing, but not all; some are left out in training",
+    )
     outputs: list[OutputName] = Field(default=["wmh"], min_length=1, description="kinds of lesions")
     regions: list[OutputName] = Field(
         default=[], description="regions of the brain, predicted besides the lesions"
@@ -188,6 +193,11 @@ class Recipe(StrictModel):
         """C, K and S of the network."""
         return self.preprocessing.network_shape(len(self.channels), len(self.targets))
 
+    @property
+    def channel_subsets(self) -> list[Present]:
+        """Which channels may be there, the largest subset first."""
+        return channel_subsets(len(self.channels), interchangeable=self.interchangeable)
+
     @field_validator("channels")
     @classmethod
     def _check_unique(cls, names: list[str]) -> list[str]:
@@ -200,6 +210,12 @@ class Recipe(StrictModel):
         self._check_unique(self.targets)
         if len(self.targets) > MAX_TARGETS:
             raise ValueError(f"{len(self.targets)} outputs and regions, at most {MAX_TARGETS}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_interchangeable(self) -> Recipe:
+        if self.interchangeable and len(self.channels) == 1:
+            raise ValueError("interchangeable needs two channels or more")
         return self
 
     @model_validator(mode="after")
