@@ -168,6 +168,32 @@ def model_checks(
     _write(results, checked)
 
 
+@app.command("input-settings")
+def input_settings(
+    training: Annotated[Path, typer.Argument(help="Folder of synthetic heads to train on.")],
+    test: Annotated[Path, typer.Argument(help="Folder of other synthetic heads to score.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trainings; what is there is kept.")],
+    results: _ResultsOption = None,
+) -> None:
+    """Train with FLAIR, T1, both, or whichever is there, for lesions and regions, and compare."""
+    with console.require_extra(_EXTRAS):
+        from benchmarks.dev.input_settings import InputComparison, Variant, compare_inputs
+        from wmh_train.display import FitDisplay
+    _require_writable(results)
+
+    def begin(variant: Variant) -> FitDisplay:
+        console.print_line(variant.name)
+        return FitDisplay(bar)
+
+    def write(comparison: InputComparison) -> None:
+        last = comparison.scores[-1]
+        console.print_line(f"{last.inputs}, {last.task}: {last.model_dump_json()}")
+        _write(results, comparison)
+
+    with console.progress_bar() as bar:
+        compare_inputs(training, test, out, begin, write)
+
+
 @app.command("device-waits")
 def device_waits(
     scans: Annotated[Path, typer.Argument(help="Folder of FLAIR scans.")],
