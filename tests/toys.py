@@ -62,14 +62,16 @@ def toy_calibration(outputs=("wmh",)) -> Calibration:
     )
 
 
-def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> Path:
-    """Write a bundle whose network is the logistic function of the first channel, per output."""
+def write_toy_bundle(
+    folder: Path, *, channels=("flair",), outputs=("wmh",), interchangeable=False
+) -> Path:
+    """Write a bundle whose network is the logistic function of its brightest channel."""
     (folder / "graphs").mkdir(parents=True)
     shape_in = ["N", len(channels), TOY_SIZE_PX, TOY_SIZE_PX]
     shape_out = ["N", len(outputs), TOY_SIZE_PX, TOY_SIZE_PX]
-    first = helper.make_tensor("first", TensorProto.INT64, [1], [0])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
     nodes = [
-        helper.make_node("Gather", ["slices", "first"], ["one"], axis=1),
+        helper.make_node("ReduceMax", ["slices", "axes"], ["one"], keepdims=1),
         helper.make_node("Concat", ["one"] * len(outputs), ["all"], axis=1),
         helper.make_node("Sigmoid", ["all"], ["probability"]),
     ]
@@ -78,7 +80,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
         "toy",
         [helper.make_tensor_value_info("slices", TensorProto.FLOAT, shape_in)],
         [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape_out)],
-        [first],
+        [axes],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     graphs = []
@@ -99,6 +101,7 @@ def write_toy_bundle(folder: Path, *, channels=("flair",), outputs=("wmh",)) -> 
     manifest = Manifest(
         name="toy",
         channels=list(channels),
+        interchangeable=interchangeable,
         preprocessing=Preprocessing(
             pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)
         ),
@@ -131,7 +134,7 @@ def write_toy_reference_outputs(path: Path, channels: int, outputs: int) -> None
     """Outputs of the toy network for two slices with a bright square each."""
     slices = np.full((2, channels, TOY_SIZE_PX, TOY_SIZE_PX), -4, np.float32)
     slices[:, :, 8:16, 8:20] = 4
-    probability = np.repeat(1 / (1 + np.exp(-slices[:, :1])), outputs, axis=1)
+    probability = np.repeat(1 / (1 + np.exp(-slices.max(axis=1, keepdims=True))), outputs, axis=1)
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
     probes = ProbeSlices("phantoms", slices, pixel_ml)
     ReferenceOutputs(probes, {1: probability, 8: probability[:1]}, {}).save(path)

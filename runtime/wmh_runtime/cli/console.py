@@ -51,6 +51,7 @@ _OPTION_OF_FIELD = {
     "runtime": "--runtime",
     "scans": "--scans",
     "slices": "--slices",
+    "t1_pattern": "--t1",
     "targets": "--targets",
     "threads": "--threads",
     "threshold": "--threshold",

@@ -35,7 +35,9 @@ app = console.command_line("Segment white matter hyperintensities in FLAIR scans
 
 @app.command(**console.ONLY_COMMAND)
 def infer(
-    source: Annotated[Path, typer.Argument(help="Folder of NIfTI scans, or one scan.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of NIfTI scans, one scan, or a table of scans.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
     bundle: Annotated[
         str,
@@ -50,6 +52,14 @@ def infer(
             metavar="GLOB",
             help="Segment exactly the images that match, whatever their names say, for example"
             " '*_T2.nii.gz' or 'orig/FLAIR.nii.gz'. Default: the FLAIR scans, by their names.",
+        ),
+    ] = None,
+    t1: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB",
+            help="For a bundle that takes FLAIR and T1: exactly the images that match are T1."
+            " Default: by their names.",
         ),
     ] = None,
     probability: Annotated[
@@ -142,6 +152,7 @@ def infer(
             opened,
             options,
             pattern=pattern,
+            t1_pattern=t1,
             extras=Extras(probability=probability, regions=regions),
             overwrite=overwrite,
             fail_fast=fail_fast,

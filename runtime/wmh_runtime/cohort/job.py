@@ -8,7 +8,8 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import Discovery, Skipped
+from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.dataset.search import Skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
@@ -30,8 +31,7 @@ class Job:
     """What to do.
 
     Raises:
-        InputError: the bundle takes several images of each case, or it predicts no regions, which
-            were requested.
+        InputError: the bundle predicts no regions, which were requested.
     """
 
     cases: Sequence[Case]
@@ -52,12 +52,6 @@ class Job:
         if self.extras.regions and not self.bundle.manifest.regions:
             advice = "Leave the option for regions out, or use a bundle that predicts them."
             raise InputError("predicts no regions of the brain", advice, about=self.bundle.folder)
-        if len(channels := self.bundle.manifest.channels) > 1:
-            problem = f"takes {len(channels)} images of each subject ({', '.join(channels)})"
-            remedy = (
-                "For a folder of FLAIR scans use a bundle of one channel; for this one, Segmenter."
-            )
-            raise InputError(problem, remedy, about=self.bundle.folder)
 
     @property
     def model(self) -> SegmentationModel:

@@ -13,6 +13,7 @@ from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
+from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
@@ -51,6 +52,16 @@ class RunningCase:
     share: float = 0.0  # of the network's work that is done, 0 to 1
     is_kept: bool = False  # it was finished by an earlier run
     result: Future[list[Sidecar]] = field(default_factory=Future)
+
+
+def _read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
+    """Read the images of a case that are there, by channel; the first one has its warnings."""
+    paths = {channel: case.image_of(channel) for channel in channels}
+    scans = {channel: read_scan(path) for channel, path in paths.items() if path is not None}
+    if case.warnings:
+        scan = scans[case.channel]
+        scans[case.channel] = replace(scan, warnings=(*case.warnings, *scan.warnings))
+    return scans
 
 
 class Runner:
@@ -94,18 +105,19 @@ class Runner:
             self._changed.set()
 
         with stage("read"):
-            scan = read_scan(running.case.path)
-            if warnings := running.case.warnings(model.channels[0]):
-                scan = replace(scan, warnings=(*warnings, *scan.warnings))
+            given = _read_images(running.case, model.channels)
         with stage("preprocess"):
-            preprocessed = preprocess([scan], model.preprocessing)
+            scans = [given.get(channel) for channel in model.channels]
+            preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         with stage("postprocess"):
-            segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
+            segmentation = postprocess(
+                prediction, preprocessed, model.outputs, model.regions, model.channels
+            )
         with stage("write"):
             return write_results(
-                scan,
+                given,
                 segmentation,
                 self.provenance,
                 running.paths,
@@ -154,6 +166,7 @@ class Runner:
         running = RunningCase(case, self.job.paths(case))
         try:
             shape, affine = read_grid(case.path)
+            others = [read_grid(path)[0] for path in case.others.values()]
             manifest = self.job.bundle.manifest
             needed_bytes = estimate_scan_bytes(
                 shape,
@@ -161,6 +174,7 @@ class Runner:
                 manifest.network_shape,
                 images=len(manifest.channels),
                 regions=len(manifest.regions),
+                other_shapes=others,
             )
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes
@@ -209,7 +223,7 @@ class Runner:
         if job.overwrite:
             return None
         return find_existing_results(
-            path,
+            running.case,
             running.paths,
             job.region_paths(running.case),
             self.provenance.settings,

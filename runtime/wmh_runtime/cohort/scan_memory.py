@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.case_failure import MORE_MEMORY
@@ -17,6 +17,7 @@ _FLOAT_BYTES = 4
 _COPIES_OF_SQUARES = 1.2  # of the input and output of the network
 _COPIES_OF_VOXELS = 8.0
 _COPIES_FOR_LOCATIONS = 3.0
+_COPIES_OF_OTHERS = 3.0  # of their voxels: as read, averaged, and some room
 _MASK_BYTES = 1
 _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
 
@@ -57,7 +58,13 @@ def format_gb(count: int) -> str:
 
 
 def estimate_scan_bytes(
-    shape: Shape, affine: Affine, network: NetworkShape, *, images: int, regions: int
+    shape: Shape,
+    affine: Affine,
+    network: NetworkShape,
+    *,
+    images: int,
+    regions: int,
+    other_shapes: Sequence[Shape] = (),
 ) -> int:
     """Estimate the memory that a scan needs from reading to writing, in bytes.
 
@@ -67,10 +74,12 @@ def estimate_scan_bytes(
         network: C, K and S.
         images: number of images of a case; each has as many channels as slices are seen at once.
         regions: how many of the K outputs are regions.
+        other_shapes: of the further images, before they are brought to the grid of the scan.
     """
     slices = shape[axial_reorientation(affine).axes[0]]
     squares = slices * network.size_px**2 * (network.channels + network.outputs)
     copies = _COPIES_OF_VOXELS * max(images, network.outputs - regions)
     if regions:  # a mask for each, and distances
         copies += regions * _MASK_BYTES / _FLOAT_BYTES + _COPIES_FOR_LOCATIONS
-    return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + copies * math.prod(shape)))
+    others = _COPIES_OF_OTHERS * sum(map(math.prod, other_shapes))
+    return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + copies * math.prod(shape) + others))

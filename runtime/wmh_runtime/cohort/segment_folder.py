@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.run import run
-from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.dataset.discovery import ChannelRules, find_cases
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
+
+_T1 = "t1"
 
 
 def segment_folder(
@@ -23,6 +26,7 @@ def segment_folder(
     options: InferenceOptions | None = None,
     *,
     pattern: str | None = None,
+    t1_pattern: str | None = None,
     extras: Extras = NO_EXTRAS,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -34,13 +38,14 @@ def segment_folder(
     settings are kept, so the same call resumes a run that was stopped.
 
     Args:
-        source: folder of NIfTI scans, or one scan.
+        source: folder of NIfTI scans, one scan, or a table with a column for each channel.
         out: folder for the results; its subfolders mirror the source.
         bundle: from `load_bundle`.
         options: backend, precision, views and thresholds; None: the defaults.
         pattern: glob; exactly the images whose path matches are scans, whatever their names say.
             It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
             names decide.
+        t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
         extras: files to write besides.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
@@ -50,9 +55,9 @@ def segment_folder(
         The scans that are done, kept from an earlier run, and failed with the reason.
 
     Raises:
-        InputError: there is no scan, the output folder cannot be used or would mix results with
-            the scans, the bundle takes several images of each subject, or the options contradict
-            each other.
+        InputError: there is no scan, a scan lacks an image that the bundle needs, the output folder
+            cannot be used or would mix results with the scans, or the options contradict each
+            other.
         BackendError: no backend can run the bundle as the options ask.
         BundleError: the bundle has no graph or no calibration for the options.
         DeviceLostError: a device failed; the same call resumes the run.
@@ -62,8 +67,9 @@ def segment_folder(
     options, progress = options or InferenceOptions(), progress or Progress()
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
-    _require_separate_results(out, source, pattern)
-    found = discover(source, out, pattern)
+    rules = _channel_rules(bundle.manifest, pattern, t1_pattern)
+    _require_separate_results(out, source, rules)
+    found = find_cases(source, out, rules)
     progress.discovered(found)
     job = Job(
         found.scans,
@@ -84,6 +90,18 @@ def segment_folder(
         return run(job, opened.backends, progress)
 
 
+def _channel_rules(manifest: Manifest, pattern: str | None, t1_pattern: str | None) -> ChannelRules:
+    """Say which images are the channels of a bundle; InputError if it takes no T1 besides."""
+    first, *others = manifest.channels
+    patterns = {} if pattern is None else {first: pattern}
+    if t1_pattern is not None:
+        if _T1 not in others:
+            problem = f"is given, but the bundle takes {', '.join(manifest.channels).upper()} only"
+            raise InputError(problem, "Leave it out, or use another bundle.", about="t1_pattern")
+        patterns[_T1] = t1_pattern
+    return ChannelRules(tuple(manifest.channels), manifest.interchangeable, patterns)
+
+
 def _require_output_folder(out: Path, source: Path) -> None:
     """Refuse an output folder with the name of an image: a mask file was probably meant."""
     if is_image(out):
@@ -92,7 +110,7 @@ def _require_output_folder(out: Path, source: Path) -> None:
         raise InputError(problem, advice, about=out)
 
 
-def _require_separate_results(out: Path, source: Path, pattern: str | None) -> None:
+def _require_separate_results(out: Path, source: Path, rules: ChannelRules) -> None:
     """Refuse an output folder that would mix results with the scans.
 
     The output folder may be inside the source, or contain it. The results must not get into the
@@ -110,7 +128,7 @@ def _require_separate_results(out: Path, source: Path, pattern: str | None) -> N
         return
     if any(
         case.relative.is_relative_to(inner) and not is_written_by_us(case.path)
-        for case in discover(source, None, pattern).scans
+        for case in find_cases(source, None, rules).scans
     ):
         problem = "as output folder would mix the results with the scans"
         raise InputError(problem, "Choose another folder, outside the scans.", about=out)

@@ -28,7 +28,7 @@ SIDECAR_SUFFIX = "_mask.json"
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 _REGIONS = "_space-orig_seg-brain_dseg"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
-_FLAIR_SUFFIX = re.compile(r"_FLAIR$", re.IGNORECASE)
+_SCAN_SUFFIX = re.compile(r"_(?:FLAIR|T1w)$", re.IGNORECASE)
 
 
 def read_dataset_name(folder: Path) -> str | None:
@@ -40,8 +40,8 @@ def read_dataset_name(folder: Path) -> str | None:
 
 
 def bids_entities(path: Path) -> str:
-    """Return the first part of the names of results: the scan's stem without `_FLAIR`."""
-    return _FLAIR_SUFFIX.sub("", image_stem(path))
+    """Return the first part of the names of results: the scan's stem without its suffix."""
+    return _SCAN_SUFFIX.sub("", image_stem(path))
 
 
 def entities_of_channel(path: Path, channel: str) -> str | None:

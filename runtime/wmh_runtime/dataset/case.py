@@ -1,8 +1,9 @@
-"""A case: one scan to segment."""
+"""A case: the images of one visit, to segment together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
@@ -10,24 +11,27 @@ from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 
 @dataclass(frozen=True)
 class Case:
-    """One scan to segment."""
+    """One scan to segment, with further images of the same head."""
 
-    path: Path
+    path: Path  # of the scan; the result has its grid and its name
     relative: Path  # to the input folder; results get the same relative path
+    channel: str = "flair"  # that the scan is
+    others: Mapping[str, Path] = field(default_factory=dict)  # further channels → their images
+
+    def image_of(self, channel: str) -> Path | None:
+        """Return the image of a channel; None if it is missing."""
+        return self.path if channel == self.channel else self.others.get(channel)
 
     @property
     def contrast(self) -> str | None:
         """The contrast that the names say, None if they say none."""
         return contrast_from_names(self.relative)
 
-    def warnings(self, channel: str) -> tuple[str, ...]:
-        """Return a warning if the names say, or may say, another contrast than the model's.
-
-        Args:
-            channel: of the model, such as `flair` or `t1`.
-        """
-        if self.contrast is None or self.contrast.lower() == channel:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A warning if the names say, or may say, another contrast than that of the channel."""
+        if self.contrast is None or self.contrast.lower() == self.channel:
             return ()
-        if self.contrast in IN_DOUBT and channel == "flair":
+        if self.contrast in IN_DOUBT and self.channel == "flair":
             return (f"its name says {self.contrast}: check that it is a T2-weighted FLAIR scan",)
-        return (f"its name says {self.contrast}, but the model is for {channel.upper()}",)
+        return (f"its name says {self.contrast}, but the model is for {self.channel.upper()}",)

@@ -57,7 +57,7 @@ def contrast_from_names(relative: Path) -> str | None:
         return MASK
     contrast = _contrast_of_file(image_stem(relative).lower())
     for folder in reversed(relative.parts[:-1]):
-        contrast = contrast or _contrast_of_folder(folder.lower())
+        contrast = contrast or contrast_of_folder(folder.lower())
     return contrast
 
 
@@ -68,7 +68,8 @@ def _contrast_of_file(stem: str) -> str | None:
     return _contrast_of_words(_words(stem))
 
 
-def _contrast_of_folder(name: str) -> str | None:
+def contrast_of_folder(name: str) -> str | None:
+    """Return the contrast that the name of a folder, in lower case, says; None if none."""
     return _last_contrast([word for word in _words(name) if word not in _NOT_IN_FOLDERS])[0]
 
 

@@ -1,42 +1,33 @@
-"""Find the scans in a folder, and the reasons why other files are skipped."""
+"""Find the scans in a folder, with the further images of each, and why other files are skipped."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
-from wmh_runtime.dataset.image_formats import (
-    DICOM_ADVICE,
-    is_dicom,
-    is_image,
-    may_be_dicom,
-    names_of_other_half,
-    why_not_read,
-)
+from wmh_runtime.dataset.image_formats import DICOM_ADVICE, is_image
+from wmh_runtime.dataset.pairs import find_pairs
+from wmh_runtime.dataset.search import FolderContent, Skipped, search_folder
+from wmh_runtime.dataset.table import cases_of_table
 from wmh_runtime.dataset.versions import find_processed_versions
 from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.folders import is_hidden, walk
 from wmh_runtime.files.os_errors import reason_of
-from wmh_runtime.files.temporary import is_temporary
+from wmh_runtime.files.tables import TABLE_SUFFIXES
 from wmh_runtime.text import count_noun
-
-_MAX_DICOM_CHECKS = 3  # files of a folder that are opened
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A file that is not segmented, or a folder that holds no scan for this program."""
+class ChannelRules:
+    """The channels of a model, and what says which images they are."""
 
-    path: Path  # relative to the input folder
-    kind: str  # in the singular: mask, T1 image, hidden file, …
-    reason: str
+    channels: Sequence[str] = ("flair",)  # the first has the grid and the name of the result
+    interchangeable: bool = False  # any may be missing, but not all
+    patterns: Mapping[str, str] = field(default_factory=dict)  # channel → glob; else names decide
 
 
 @dataclass(frozen=True)
@@ -50,51 +41,56 @@ class Discovery:
 
 
 @dataclass
-class _Content:
-    """What is in a folder; all paths are relative to it."""
+class _Selection:
+    """The images of one channel, and why the others are not."""
 
-    images: list[Path] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    unreadable: list[Path] = field(default_factory=list)
-
-    def skip(self, path: Path, kind: str, reason: str) -> None:
-        """Note that a file or a folder is skipped."""
-        self.skipped.append(Skipped(path, kind, reason))
+    scans: list[Path] = field(default_factory=list)
+    others: dict[Path, tuple[str, str]] = field(default_factory=dict)  # kind and reason
 
 
 def discover(source: Path, out: Path | None = None, pattern: str | None = None) -> Discovery:
-    """Find the scans in a folder and its subfolders.
-
-    The names decide. If some files are FLAIR by their name or the names of their folders, these
-    are the scans; otherwise all images whose names say no contrast. Processed versions of a scan
-    are skipped, and so are masks, other contrasts, hidden files and folders named `derivatives`.
-    A single file is always accepted.
+    """Find the FLAIR scans in a folder and its subfolders, see `find_cases`.
 
     Args:
         source: a folder, or one file.
         out: output folder, which is not searched if it is inside the source.
         pattern: if given, it alone decides: exactly the images whose relative path matches are
             scans. A glob, compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR*`.
+    """
+    patterns = {} if pattern is None else {"flair": pattern}
+    return find_cases(source, out, ChannelRules(patterns=patterns))
+
+
+def find_cases(source: Path, out: Path | None, rules: ChannelRules) -> Discovery:
+    """Find the scans in a folder and its subfolders, each with the images of its other channels.
+
+    The names decide. If some files are FLAIR by their name or the names of their folders, these
+    are the scans; otherwise all images whose names say no contrast. Processed versions of a scan
+    are skipped, and so are masks, other contrasts, hidden files and folders named `derivatives`.
+    Images of further channels are found by their names too, see `pairs.py`.
+
+    Args:
+        source: a folder; one file, which is always accepted; or a table with a column for each
+            channel.
+        out: output folder, which is not searched if it is inside the source.
+        rules: channels of the model, and patterns for the images of some of them.
 
     Raises:
-        InputError: the source does not exist, cannot be read, or contains no scan; or the pattern
-            is empty.
+        InputError: the source does not exist, cannot be read, or contains no scan; a pattern is
+            empty; a scan lacks an image that the model needs; or images are ambiguous.
     """
-    if _is_file(source):
-        scan = Case(source, Path(source.name))
-        return Discovery((scan,), (), (scan,))
-    if pattern is not None and not Path(pattern).parts:
-        raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about="pattern")
-    content = _search(source, out, with_derivatives=pattern is not None)
-    scans = _scans_by_name(content) if pattern is None else _scans_by_pattern(content, pattern)
-    if not scans:
-        raise _no_scan_error(source, content, pattern)
-
-    def cases(paths: Iterable[Path]) -> tuple[Case, ...]:
-        return tuple(Case(source / path, path) for path in sorted(paths))
-
-    skipped = sorted(content.skipped, key=lambda one: one.path)
-    return Discovery(cases(scans), tuple(skipped), cases(content.images), cases(content.unreadable))
+    for channel, pattern in rules.patterns.items():
+        if not Path(pattern).parts:
+            field = "pattern" if channel == rules.channels[0] else f"{channel}_pattern"
+            raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about=field)
+    if not _is_file(source):
+        found = _find_in_folder(source, out, rules)
+    elif source.suffix.lower() in TABLE_SUFFIXES:
+        found = Discovery(cases_of_table(source, rules.channels), ())
+    else:
+        found = _find_beside(source, rules)
+    _require_channels(found.scans, rules, source)
+    return found
 
 
 def summarize_skipped(skipped: Sequence[Skipped]) -> str:
@@ -117,110 +113,160 @@ def _is_file(source: Path) -> bool:
     raise InputError("does not exist", "Give a folder of NIfTI scans, or one file.", about=source)
 
 
-def _search(source: Path, out: Path | None, *, with_derivatives: bool) -> _Content:
-    """Find the images in a folder, whatever their names say."""
-    content = _Content()
+def _find_in_folder(source: Path, out: Path | None, rules: ChannelRules) -> Discovery:
+    content = search_folder(source, out, with_derivatives=bool(rules.patterns))
+    selections = {
+        channel: _select(content.images, channel, rules.patterns.get(channel))
+        for channel in rules.channels
+    }
+    cases = _combine(source, selections, rules)
+    used = {case.relative for case in cases}
+    used |= {path.relative_to(source) for case in cases for path in case.others.values()}
+    skipped = [*content.skipped]
+    for path, (kind, reason) in selections[rules.channels[0]].others.items():
+        if path not in used:
+            skipped.append(Skipped(path, kind, reason))
+    skipped.sort(key=lambda one: one.path)
+    if not cases:
+        raise _no_scan_error(source, content, skipped, rules.patterns.get(rules.channels[0]))
 
-    def note(error: OSError) -> None:
-        content.unreadable.append(Path(error.filename).relative_to(source))
+    def as_cases(paths: Iterable[Path]) -> tuple[Case, ...]:
+        return tuple(Case(source / path, path) for path in sorted(paths))
 
-    def skip_loop(folder: Path) -> None:
-        reason = "a link to a folder that contains it"
-        content.skip(folder.relative_to(source), "link", reason)
-
-    for folder, subfolders, names in walk(source, note, except_for=out, on_loop=skip_loop):
-        relative = folder.relative_to(source)
-        for name in tuple(subfolders):
-            if is_hidden(name):
-                content.skip(relative / name, "hidden folder", "hidden")
-            elif name == DERIVATIVES and not with_derivatives:
-                reason = "results and references, not scans"
-                content.skip(relative / name, "derivatives folder", reason)
-            else:
-                continue
-            subfolders.remove(name)
-        siblings = frozenset(names)
-        for path in (relative / name for name in names):
-            _sort_file(path, siblings, content)
-        if _holds_dicom(folder, names):
-            content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
-    return content
+    return Discovery(
+        tuple(sorted(cases, key=lambda case: case.relative)),
+        tuple(skipped),
+        as_cases(content.images),
+        as_cases(content.unreadable),
+    )
 
 
-def _sort_file(path: Path, siblings: frozenset[str], content: _Content) -> None:
-    """Add a file to the images or to what is skipped, unless it is not an image at all."""
-    problem = why_not_read(path) or _missing_half(path, siblings)
-    if is_temporary(path) or not (is_image(path) or problem):
-        return
-    if is_hidden(path.name):
-        content.skip(path, "hidden file", "hidden")
-    elif problem:
-        content.skip(path, "other format", problem)
-    else:
-        content.images.append(path)
+def _find_beside(source: Path, rules: ChannelRules) -> Discovery:
+    """Take one file as the scan, and find its further images in its folder."""
+    first, *others = rules.channels
+    contrast = contrast_from_names(Path(source.name))
+    channel = next((one for one in others if _is_of_channel(contrast, one)), first)
+    if not rules.interchangeable:
+        channel = first
+    scan = Case(source, Path(source.name), channel)
+    if others and channel == first:
+        images = [Path(path.name) for path in source.parent.iterdir() if is_image(path)]
+        selections = {one: _select(sorted(images), one, rules.patterns.get(one)) for one in others}
+        selections[first] = _Selection([scan.relative])
+        (scan, *_) = _combine(source.parent, selections, replace(rules, interchangeable=False))
+    return Discovery((scan,), (), (scan,))
 
 
-def _missing_half(path: Path, siblings: frozenset[str]) -> str | None:
-    """Return which half of a pair of files is missing, None if both are there."""
-    others = names_of_other_half(path.name)
-    if not others or not siblings.isdisjoint(others):
-        return None
-    return f"its {Path(others[0]).suffix.lower()} file is missing"
+def _select(images: Sequence[Path], channel: str, pattern: str | None) -> _Selection:
+    if pattern is None:
+        return _select_by_name(images, channel)
+    selection = _Selection()
+    for path in images:
+        if path.match(pattern):
+            selection.scans.append(path)
+        else:
+            selection.others[path] = ("other image", "does not match the pattern")
+    return selection
 
 
-def _holds_dicom(folder: Path, names: Iterable[str]) -> bool:
-    """Return whether there are DICOM files in a folder."""
-    files = (folder / name for name in names if may_be_dicom(Path(name)))
-    return any(map(is_dicom, islice(files, _MAX_DICOM_CHECKS)))
-
-
-def _scans_by_name(content: _Content) -> list[Path]:
-    """Return the images that are scans by their names; note why the others are skipped."""
-    flairs: list[Path] = []
+def _select_by_name(images: Sequence[Path], channel: str) -> _Selection:
+    """Select the images that are of a channel by their names."""
+    named: list[Path] = []
     in_doubt: list[Path] = []  # FLAIR or not: segmented with a warning
     unnamed: list[Path] = []  # the names say no contrast
-    for path in content.images:
+    selection = _Selection()
+    for path in images:
         contrast = contrast_from_names(path)
-        if contrast is None or contrast == FLAIR:
-            (flairs if contrast else unnamed).append(path)
-        elif contrast in IN_DOUBT:
+        if _is_of_channel(contrast, channel):
+            named.append(path)
+        elif contrast is None:
+            unnamed.append(path)
+        elif contrast in IN_DOUBT and channel == "flair":
             in_doubt.append(path)
         elif contrast == MASK:
-            content.skip(path, "mask", "a mask or a probability map, by its name or folder")
+            reason = "a mask or a probability map, by its name or folder"
+            selection.others[path] = ("mask", reason)
         else:
-            content.skip(path, f"{contrast} image", f"{contrast}, by its name or folder")
-    if flairs:
+            selection.others[path] = (f"{contrast} image", f"{contrast}, by its name or folder")
+    if named:
         for path in unnamed:
-            reason = "its name says no contrast, and other files are FLAIR by their names"
-            content.skip(path, "unknown image", reason)
-    scans = (flairs or unnamed) + in_doubt
+            reason = (
+                f"its name says no contrast, and other files are {channel.upper()} by their names"
+            )
+            selection.others[path] = ("unknown image", reason)
+    scans = (named or unnamed) + in_doubt
     versions = find_processed_versions(scans)
     for path, scan in versions.items():
-        content.skip(path, "processed version", f"another version of {scan.as_posix()}")
-    return [path for path in scans if path not in versions]
+        selection.others[path] = ("processed version", f"another version of {scan.as_posix()}")
+    selection.scans = [path for path in scans if path not in versions]
+    return selection
 
 
-def _scans_by_pattern(content: _Content, pattern: str) -> list[Path]:
-    for path in content.images:
-        if not path.match(pattern):
-            content.skip(path, "other image", "does not match the pattern")
-    return [path for path in content.images if path.match(pattern)]
+def _is_of_channel(contrast: str | None, channel: str) -> bool:
+    """Return whether the names say this contrast; those in doubt do not."""
+    return contrast == (FLAIR if channel == "flair" else channel.upper())
 
 
-def _no_scan_error(source: Path, content: _Content, pattern: str | None) -> InputError:
+def _combine(source: Path, selections: Mapping[str, _Selection], rules: ChannelRules) -> list[Case]:
+    """Make a case of each scan of the first channel, with the images of the others.
+
+    If channels are interchangeable, an image of another channel that belongs to no scan is a case
+    of its own.
+    """
+    first, *others = rules.channels
+    cases = [Case(source / path, path, first) for path in selections[first].scans]
+    for channel in others:
+        scans = [case.relative for case in cases]
+        images = [path for path in selections[channel].scans if path not in scans]
+        pairs = find_pairs(scans, images)
+        cases = [
+            replace(case, others={**case.others, channel: source / pairs[case.relative]})
+            if case.relative in pairs
+            else case
+            for case in cases
+        ]
+        if rules.interchangeable:
+            alone = sorted(set(images) - set(pairs.values()))
+            cases += [Case(source / path, path, channel) for path in alone]
+    return cases
+
+
+def _require_channels(cases: Sequence[Case], rules: ChannelRules, source: Path) -> None:
+    """Refuse scans that lack an image that the model needs, all at once; InputError."""
+    if rules.interchangeable:
+        return
+    for channel in rules.channels:
+        lacking = [case for case in cases if case.image_of(channel) is None]
+        if lacking:
+            name = channel.upper()
+            count = count_noun(len(cases), "scan")
+            problem = (
+                f"has no {name} image for {len(lacking)} of {count}, such as"
+                f" {lacking[0].relative.as_posix()}"
+            )
+            advice = (
+                f"Give a pattern for the {name} images, list the images in a table, or use a bundle"
+                " that does not need them."
+            )
+            raise InputError(problem, advice, about=source)
+
+
+def _no_scan_error(
+    source: Path, content: FolderContent, skipped: Sequence[Skipped], pattern: str | None
+) -> InputError:
     problem = "contains no NIfTI scan"
     advice = "Check the folder, or give the scan file itself."
     if pattern is not None and content.images:
         problem = f"contains no image that matches {pattern}"
         advice = "Change the pattern."
-    elif any(DICOM_ADVICE in one.reason for one in content.skipped):
+    elif any(DICOM_ADVICE in one.reason for one in skipped):
         problem += ", but DICOM files"
         advice = "Convert them to NIfTI first, for example with dcm2niix."
     elif content.images:
         advice = "Give a pattern that matches the scans, or the scan file itself."
-    if content.skipped:
-        first = content.skipped[0]
-        problem += f" (skipped {summarize_skipped(content.skipped)},"
+    if skipped:
+        first = skipped[0]
+        problem += f" (skipped {summarize_skipped(skipped)},"
         problem += f" the first is {first.path.as_posix()}: {first.reason})"
     if content.unreadable:
         problem += f" ({content.unreadable[0]} cannot be read)"

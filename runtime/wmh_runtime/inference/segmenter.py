@@ -156,7 +156,9 @@ class Segmenter:
         preprocessed = preprocess(self._scans(images), self.model.preprocessing)
         prediction = self.predictor.predict(preprocessed.slices, on_progress)
         model = self.model
-        segmentation = postprocess(prediction, preprocessed, model.outputs, model.regions)
+        segmentation = postprocess(
+            prediction, preprocessed, model.outputs, model.regions, model.channels
+        )
         return replace(segmentation, warnings=(*segmentation.warnings, *model.warnings))
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan | None]:

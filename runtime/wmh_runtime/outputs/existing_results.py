@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
@@ -17,7 +18,7 @@ _REPLACE_ALL = "Use the overwrite option to replace them, or choose another outp
 
 
 def find_existing_results(
-    scan: Path,
+    case: Case,
     paths: Sequence[OutputPaths],
     regions: RegionPaths,
     settings: Sequence[Settings],
@@ -28,7 +29,7 @@ def find_existing_results(
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
     Args:
-        scan: the file.
+        case: the scan, with its further images.
         paths: of the results, for each output.
         regions: where the regions are.
         settings: of this run, for each output.
@@ -39,6 +40,7 @@ def find_existing_results(
         InputError: there is a result of another input or with other settings, or a mask that was
             changed by hand would be replaced.
     """
+    scan = case.path
     if extras.regions and regions.hold_foreign_files:
         name = regions.segmentation.name
         problem = f"would replace regions that this program did not write ({name})"
@@ -54,11 +56,13 @@ def find_existing_results(
         problem = f"has a result that this version cannot read, {paths[0].sidecar.name}"
         raise InputError(problem, _REPLACE, about=scan)
     try:
-        input_sha256 = sha256_of_image(scan)
+        images = {case.channel: scan, **case.others}
+        sha256 = {channel: sha256_of_image(path) for channel, path in images.items()}
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
-        if sidecar.input_sha256 != input_sha256:
+        before = {channel: one.sha256 for channel, one in sidecar.channels.items()}
+        if (before or {case.channel: sidecar.input_sha256}) != sha256:
             problem = f"has a result of another input, {to.sidecar.name}"
             raise InputError(problem, _REPLACE, about=scan)
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):

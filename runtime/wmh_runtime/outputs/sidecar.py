@@ -98,14 +98,24 @@ class LocationResult(StrictModel):
     lesion_count: int = Field(description="of which most lies here")
 
 
+class ChannelInput(StrictModel):
+    """The image of one channel."""
+
+    file: str
+    sha256: str
+
+
 class Sidecar(StrictModel):
     """The result for one output of one scan."""
 
     schema_version: Literal[2] = 2
     Description: str
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
-    Sources: list[str] = Field(min_length=1)
-    input_sha256: str
+    Sources: list[str] = Field(min_length=1, description="the first has the grid of the mask")
+    input_sha256: str = Field(description="of the first source")
+    channels: dict[str, ChannelInput] = Field(
+        default={}, description="what the model was given; results of version 0.1 do not say it"
+    )
     mask_sha256: str = Field(description="of the mask file when it was written")
     settings: Settings
     volume_ml: float
@@ -134,7 +144,7 @@ class Sidecar(StrictModel):
     @classmethod
     def from_result(
         cls,
-        scan: Scan,
+        images: Mapping[str, Scan],
         segmentation: Segmentation,
         result: OutputResult,
         settings: Settings,
@@ -143,7 +153,18 @@ class Sidecar(StrictModel):
         *,
         mask_sha256: str,
     ) -> Sidecar:
-        """Describe one output of a segmentation; the model's warnings come first."""
+        """Describe one output of a segmentation; the warnings of the scan come first.
+
+        Args:
+            images: that were segmented, by channel; the first one has the grid of the mask.
+            segmentation: with the result.
+            result: of the output.
+            settings: of the output.
+            provenance: of the run.
+            seconds: by stage.
+            mask_sha256: of the mask file.
+        """
+        scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
         where: Sequence[str | None] = burden.location_of_lesions or [None] * lesions.count
         voxel_ml = scan.voxel_volume_mm3 / 1000
@@ -153,8 +174,12 @@ class Sidecar(StrictModel):
         return cls(
             Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
             SpatialReference="orig",
-            Sources=[scan.path.name],
+            Sources=[image.path.name for image in images.values()],
             input_sha256=scan.sha256,
+            channels={
+                channel: ChannelInput(file=image.path.name, sha256=image.sha256)
+                for channel, image in images.items()
+            },
             mask_sha256=mask_sha256,
             settings=settings,
             volume_ml=round(lesions.volume_ml, 4),

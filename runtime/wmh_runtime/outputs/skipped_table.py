@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wmh_runtime.dataset.discovery import Skipped
+from wmh_runtime.dataset.search import Skipped
 from wmh_runtime.files.atomic import remove
 from wmh_runtime.files.tables import write_table_atomically
 

@@ -19,7 +19,7 @@ from wmh_runtime.types import Mask
 
 
 def write_results(
-    scan: Scan,
+    images: Mapping[str, Scan],
     segmentation: Segmentation,
     provenance: Provenance,
     paths: Sequence[OutputPaths],
@@ -33,7 +33,7 @@ def write_results(
     Extras that an earlier run wrote are replaced too, so that none is lost or outdated.
 
     Args:
-        scan: that was segmented.
+        images: that were segmented, by channel; the first one has the grid of the results.
         segmentation: with a result for each output.
         provenance: what made it.
         paths: for each output.
@@ -44,6 +44,7 @@ def write_results(
     Raises:
         InputError: a file cannot be written or replaced.
     """
+    scan = next(iter(images.values()))
     make_folder(paths[0].mask.parent)
     regions = _write_regions(scan, segmentation, region_paths, is_requested=extras.regions)
     sidecars = []
@@ -53,7 +54,7 @@ def write_results(
         if extras.probability or to.probability.exists():
             write_on_grid_of(scan, result.probability, to.probability)
         sidecar = Sidecar.from_result(
-            scan,
+            images,
             segmentation,
             result,
             settings,

@@ -32,7 +32,9 @@ _MAX_OUTSIDE_SHARE = 0.1  # of all possible lesions
 _MAX_RIM_SHARE = 0.25  # of the volume; 0.00 to 0.21 on eleven FLAIR scans, up to 1.00 on T1
 
 
-def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -> list[str]:
+def plausibility_warnings(
+    name: str, scan: Scan, head: Mask, lesions: Lesions, *, is_flair: bool = True
+) -> list[str]:
     """Return a warning for each reason to doubt the lesions of one output.
 
     Args:
@@ -40,6 +42,7 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
         scan: the first channel.
         head: (x, y, z).
         lesions: on the same grid.
+        is_flair: lesions are brighter than most of the head only in FLAIR.
     """
     mask, warnings = lesions.mask.astype(bool), []
     total_ml = lesions.outside_ml + lesions.volume_ml
@@ -51,7 +54,7 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
     if not mask.any():
         return warnings
     lesion_median, head_median = (float(np.median(scan.voxels[part])) for part in (mask, head))
-    if lesion_median < head_median:
+    if is_flair and lesion_median < head_median:
         warnings.append(
             f"the {name} lesions are darker (median {lesion_median:g}) than the head (median"
             f" {head_median:g}): check that the scan is a FLAIR"
@@ -65,23 +68,25 @@ def plausibility_warnings(name: str, scan: Scan, head: Mask, lesions: Lesions) -
     return warnings
 
 
-def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list[str]:
-    """Return a warning if the regions do not look like those of a brain in FLAIR.
+def region_warnings(
+    images: Mapping[str, Scan], head: Mask, regions: Mapping[str, Mask]
+) -> list[str]:
+    """Return a warning if the regions do not look like a brain, or an image like its channel.
 
     Args:
-        scan: the first channel.
+        images: by channel, those that are there, on one grid.
         head: (x, y, z).
         regions: by name, on the same grid; may be empty.
     """
     if BRAIN not in regions:
         return []
-    warnings = []
+    warnings, scan = [], next(iter(images.values()))
     brain_ml = np.count_nonzero(regions[BRAIN]) * scan.voxel_volume_mm3 / 1000
     if not _BRAIN_ML[0] <= brain_ml <= _BRAIN_ML[1]:
         lowest, highest = _BRAIN_ML
         warnings.append(
             f"the brain measures {brain_ml:.0f} mL, expected {lowest:.0f} to {highest:.0f}: check"
-            " that the scan is a FLAIR of a whole brain"
+            " that the scan shows a whole brain, in the contrast of the model"
         )
     ventricles_ml = np.count_nonzero(regions.get(VENTRICLES, 0)) * scan.voxel_volume_mm3 / 1000
     is_plausible = _VENTRICLES_ML[0] <= ventricles_ml <= _VENTRICLES_ML[1]
@@ -93,12 +98,18 @@ def region_warnings(scan: Scan, head: Mask, regions: Mapping[str, Mask]) -> list
             " location"
         )
     tissue = regions[BRAIN] & ~regions.get(VENTRICLES, np.False_)
-    ratio = _surface_to_middle(scan, head, regions[BRAIN], tissue)
-    if ratio < _MIN_SURFACE:
-        warnings.append(
-            f"the surface of the brain is darker than its middle ({ratio:.2f} of it), as in T1:"
-            " check that the scan is a FLAIR"
-        )
+    for channel, image in images.items():
+        ratio = _surface_to_middle(image, head, regions[BRAIN], tissue)
+        if channel == "flair" and ratio < _MIN_SURFACE:
+            warnings.append(
+                f"the surface of the brain is darker than its middle ({ratio:.2f} of it), as in T1:"
+                " check that the scan is a FLAIR"
+            )
+        elif channel == "t1" and ratio >= _MIN_SURFACE:
+            warnings.append(
+                f"the surface of the brain is as bright as its middle ({ratio:.2f} of it), as in"
+                f" FLAIR: check that {image.path.name} is a T1"
+            )
     return warnings
 
 

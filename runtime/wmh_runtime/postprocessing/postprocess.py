@@ -69,6 +69,7 @@ def postprocess(
     preprocessed: PreprocessedScan,
     outputs: Sequence[Output],
     regions: Sequence[str] = (),
+    channels: Sequence[str] = ("flair",),
 ) -> Segmentation:
     """Bring probabilities to the grid of the scan, apply thresholds, and find the lesions.
 
@@ -77,7 +78,14 @@ def postprocess(
         preprocessed: the scan.
         outputs: the first of the K outputs, with the thresholds and minimum lesion sizes to use.
         regions: names of the other outputs.
+        channels: their C names.
     """
+    images = {
+        channel: image
+        for channel, image in zip(channels, preprocessed.channels, strict=True)
+        if image is not None
+    }
+    is_flair = next(iter(images)) == "flair"
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry
     region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
@@ -92,8 +100,10 @@ def postprocess(
         )
         burden = measure_burden(lesions, region_masks, scan.spacing_mm, scan.voxel_volume_mm3)
         results.append(OutputResult(output, probability, lesions, burden))
-        warnings += plausibility_warnings(output.name, scan, preprocessed.head, lesions)
-    warnings += region_warnings(scan, preprocessed.head, region_masks)
+        warnings += plausibility_warnings(
+            output.name, scan, preprocessed.head, lesions, is_flair=is_flair
+        )
+    warnings += region_warnings(images, preprocessed.head, region_masks)
     return Segmentation(
         results=tuple(results),
         head=preprocessed.head,

@@ -121,12 +121,17 @@ class SliceGeometry:
 class PreprocessedScan:
     """Network input, and the conversion of network output back to the scan."""
 
-    scan: Scan  # the first channel that is there, as read
+    channels: tuple[Scan | None, ...]  # C, on the grid of the first one that is there
     slices: Floats  # (n, C, S, S), normalized, 0 outside the head, with neighbors
     neighbor_distance: int  # from a slice to its neighbors, in slices
     geometry: SliceGeometry
     head: Mask  # (x, y, z), on the grid of the scan
     warnings: tuple[str, ...]  # about the images, the head and cropping
+
+    @property
+    def scan(self) -> Scan:
+        """The first channel that is there, as read. The result has its grid."""
+        return first_present(self.channels)
 
     @property
     def slice_count(self) -> int:
@@ -199,7 +204,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     slices = average_thin_slices(slices, z, preprocessing.slab_mm)
     neighbor_distance = slab_distance(z, preprocessing.slab_mm)
     return PreprocessedScan(
-        scan=first,
+        channels=tuple(None if match is None else match.scan for match in aligned),
         slices=with_neighbors(
             slices, np.arange(len(slices)), preprocessing.context_slices, neighbor_distance
         ),

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -549,14 +550,72 @@ def test_without_a_bundle_the_model_of_this_package_is_used(tmp_path, run_comman
     assert float(row["brain_ml"]) > 0
 
 
-def test_a_bundle_of_more_channels_is_refused_in_words(tmp_path, infer):
+def test_scans_without_a_channel_that_the_bundle_needs_are_refused_at_once(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
-    write_head(tmp_path / "scans" / "a.nii")
+    for name in ("sub-1_FLAIR", "sub-1_T1w", "sub-2_FLAIR", "sub-3_FLAIR"):
+        write_head(tmp_path / "scans" / f"{name}.nii")
     status, _, errors = infer(bundle=bundle)
     assert status == 2
     (line,) = errors.splitlines()
-    assert line.startswith(f"error: {bundle}: takes 2 images of each subject (flair, t1).")
+    assert "has no T1 image for 2 of 3 scans, such as sub-2_FLAIR.nii. Give a pattern" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_each_scan_is_segmented_with_the_t1_of_its_visit(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    for session in (1, 2):
+        for seed, name in enumerate(("FLAIR", "T1w", "T2w")):
+            path = f"sub-1/ses-{session}/anat/sub-1_ses-{session}_{name}.nii"
+            write_head(tmp_path / "scans" / path, seed=10 * session + seed)
+    status, said, errors = infer(bundle=bundle)
+    assert (status, "warning" in errors) == (0, False), errors
+    assert "2 scans to segment" in said
+    assert "skipped 2 files (2 T2 images)" in said  # T1 images are not skipped, they are used
+    result = tmp_path / "out" / "sub-1" / "ses-2" / "anat" / "sub-1_ses-2_label-WMH_mask.json"
+    sidecar = read_json(result)
+    t1 = tmp_path / "scans" / "sub-1" / "ses-2" / "anat" / "sub-1_ses-2_T1w.nii"
+    assert sidecar["Sources"] == ["sub-1_ses-2_FLAIR.nii", "sub-1_ses-2_T1w.nii"]
+    assert sidecar["channels"]["t1"]["sha256"] == hashlib.sha256(t1.read_bytes()).hexdigest()
+    assert [row["channels"] for row in rows_of(tmp_path / "out")] == ["flair+t1"] * 2
+    # The same command keeps the results; another T1 is another input.
+    assert "2 scans finished, 2 of them by earlier runs" in infer(bundle=bundle)[1]
+    write_head(t1, seed=99)
+    status, _, errors = infer(bundle=bundle)
+    assert status == 1
+    assert "has a result of another input" in errors
+
+
+def test_interchangeable_channels_may_be_missing(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"), interchangeable=True)
+    for name in ("sub-1_FLAIR", "sub-1_T1w", "sub-2_FLAIR", "sub-3_T1w"):
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=int(name[4]))
+    status, _, errors = infer(bundle=bundle)
+    assert status == 0, errors
+    assert {row["scan"]: row["channels"] for row in rows_of(tmp_path / "out")} == {
+        "sub-1_FLAIR.nii": "flair+t1",
+        "sub-2_FLAIR.nii": "flair",
+        "sub-3_T1w.nii": "t1",
+    }
+    assert (tmp_path / "out" / "sub-3_label-WMH_mask.nii.gz").exists()
+
+
+def test_patterns_and_tables_say_which_images_belong_together(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    for name in ("a/one.nii", "a/two.nii", "a/three.nii"):
+        write_head(tmp_path / "scans" / name, seed=len(name))
+    status, _, errors = infer("--pattern", "one.nii", "--t1", "two.nii", bundle=bundle)
+    assert status == 0, errors
+    ((row),) = rows_of(tmp_path / "out")
+    assert (row["scan"], row["channels"]) == ("a/one.nii", "flair+t1")
+    table = tmp_path / "pairs.csv"
+    table.write_text("flair,t1,age\nscans/a/two.nii,scans/a/three.nii,71\n")
+    status, _, errors = infer(bundle=bundle, source=table, out=tmp_path / "out2")
+    assert status == 0, errors
+    ((row),) = rows_of(tmp_path / "out2")
+    assert row["scan"] == "scans/a/two.nii"
+    status, _, errors = infer("--t1", "two.nii", out=tmp_path / "out3")
+    assert status == 2
+    assert "is given, but the bundle takes FLAIR only" in errors
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_any_work(tmp_path, infer, monkeypatch):
@@ -655,6 +714,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "scan": "site/sub-7_ses-2_FLAIR.nii.gz",
         "subject": "sub-7",
         "contrast": "FLAIR",
+        "channels": "flair",
         "output": "wmh",
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",

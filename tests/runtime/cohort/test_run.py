@@ -74,8 +74,8 @@ class World:
         for name, fake in {
             "read_grid": lambda path: (path, None),
             "estimate_scan_bytes": lambda path, *_, **__: self.of(path).needed_bytes,
-            "find_existing_results": lambda path, *_, **__: (
-                [] if self.of(path).is_finished else None
+            "find_existing_results": lambda case, *_, **__: (
+                [] if self.of(case.path).is_finished else None
             ),
             "read_scan": self.read,
             "preprocess": self.preprocess,
@@ -109,7 +109,8 @@ class World:
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
         return SimpleNamespace(scan=scan, slices=slices)
 
-    def write(self, scan, segmentation, *_, **__):
+    def write(self, images, segmentation, *_, **__):
+        (scan,) = images.values()
         time.sleep(scan.write_s)
         if scan.fails == "write":
             raise InputError("cannot be written", about=self.out)
@@ -308,7 +309,8 @@ def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, m
     normal = getattr(runner_module, stage)
 
     def refuse(first, *others, **options):
-        if getattr(first, "number", None) == 0 or getattr(first, "name", None) == "0":
+        (first_scan, *_) = first.values() if isinstance(first, dict) else (first,)
+        if getattr(first_scan, "number", None) == 0 or getattr(first_scan, "name", None) == "0":
             raise error
         return normal(first, *others, **options)
 

@@ -6,7 +6,7 @@ from wmh_runtime.dataset.case import Case
 
 
 def warnings_of(relative, channel="flair"):
-    return Case(Path("/data", relative), Path(relative)).warnings(channel)
+    return Case(Path("/data", relative), Path(relative), channel).warnings
 
 
 @pytest.mark.parametrize("relative", ["sub-1_FLAIR.nii.gz", "patient1.nii.gz", "FLAIR/1.nii"])

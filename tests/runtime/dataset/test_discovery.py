@@ -202,7 +202,7 @@ def test_a_pattern_alone_decides(tmp_path):
     with pytest.raises(InputError, match=r"contains no image that matches \*_T2\.nii"):
         discover_in(tmp_path, pattern="*_T2.nii")
     for empty in ("", "."):
-        with pytest.raises(InputError, match=r"pattern: is empty"):
+        with pytest.raises(InputError, match="pattern: is empty"):
             discover_in(tmp_path, pattern=empty)
 
 

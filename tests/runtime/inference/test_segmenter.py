@@ -131,11 +131,14 @@ def test_arrays_that_are_no_scan_are_refused(shape, fill, message):
         scan_from_array(np.full(shape, fill), np.eye(4), name="my scan")
 
 
-def test_channels_on_different_grids_are_refused(tmp_path):
+def test_a_channel_on_another_grid_is_brought_to_the_first(tmp_path):
     first = read_scan(write_head(tmp_path / "a.nii"))
-    second = read_scan(write_head(tmp_path / "b.nii", affine=np.diag([4, 4, 5, 1])))
-    with pytest.raises(InputError, match=r"b\.nii: is not on the grid of .*a\.nii"):
-        segment(first, second)
+    shifted = first.affine.copy()
+    shifted[0, 3] += 0.4  # a tenth of a voxel
+    second = read_scan(write_head(tmp_path / "b.nii", affine=shifted))
+    result = segment(first, second)["wmh"]
+    assert result.mask.shape == first.shape
+    assert result.lesions.count == segment(first, first)["wmh"].lesions.count == 1
 
 
 def test_channels_in_another_order_of_voxels_give_the_same_mask(tmp_path):

@@ -71,7 +71,7 @@ def test_a_quarter_of_the_volume_may_lie_near_the_surface():
     assert warning.startswith("33% of the wmh volume")
 
 
-def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=15.0):
+def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=15.0, channel="flair"):
     """A ball with intensity 100 in its middle and another one within 6 mm of its surface."""
     grid = np.indices((100, 100, 80)).T * (2, 2, 2.5) - (100, 100, 100)
     distance_mm = np.linalg.norm(grid, axis=-1).T
@@ -83,7 +83,7 @@ def warnings_of_brain(surface, radius_mm=60.0, ventricles_mm=15.0):
     voxels[ventricles] = 20
     scan = as_scan(voxels, np.diag([2.0, 2.0, 2.5, 1.0]))
     regions = {"brain": brain, "ventricles": ventricles}
-    return region_warnings(scan, np.ones(voxels.shape, bool), regions)
+    return region_warnings({channel: scan}, np.ones(voxels.shape, bool), regions)
 
 
 @pytest.mark.parametrize("surface", [120, 98])
@@ -94,6 +94,12 @@ def test_a_brain_whose_surface_is_as_bright_as_in_flair_is_plausible(surface):
 def test_a_brain_with_a_dark_surface_as_in_t1_is_doubtful():
     (warning,) = warnings_of_brain(surface=76)  # (76 − 20) / (100 − 20) = 0.7
     assert warning.startswith("the surface of the brain is darker than its middle (0.70 of it)")
+
+
+def test_the_contrast_of_a_t1_is_checked_the_other_way_round():
+    assert warnings_of_brain(surface=76, channel="t1") == []
+    (warning,) = warnings_of_brain(surface=120, channel="t1")  # (120 − 20) / (100 − 20) = 1.25
+    assert warning.startswith("the surface of the brain is as bright as its middle (1.25 of it)")
 
 
 def test_large_ventricles_do_not_hide_a_t1():
@@ -118,4 +124,4 @@ def test_a_brain_of_impossible_size_is_doubtful(radius_mm, millilitres):
 
 def test_without_regions_nothing_is_said():
     scan = as_scan(np.ones((2, 2, 2), np.float32), AFFINE)
-    assert region_warnings(scan, np.ones((2, 2, 2), bool), {}) == []
+    assert region_warnings({"flair": scan}, np.ones((2, 2, 2), bool), {}) == []

@@ -1,0 +1,62 @@
+"""A table of scans, for files in any folder layout: one column for each channel.
+
+    flair,           t1
+    a/FLAIR.nii.gz,  a/T1.nii.gz
+    b/FLAIR.nii.gz,
+
+Paths are relative to the table. An empty cell means that there is no such image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.tables import read_table
+
+_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
+
+
+def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
+    """Read the scans of a table, in the order of its rows.
+
+    Results are named after the scan, the first image of a row. Of scans outside the folder of the
+    table, the folders above it are left out of the name.
+
+    Args:
+        table: .csv or .tsv file.
+        channels: of the model; other columns are ignored.
+
+    Raises:
+        InputError: the table cannot be read, has no column of a channel, or names a file that does
+            not exist; or a row has no image.
+    """
+    rows = read_table(table)
+    if not rows:
+        raise InputError("contains no scan", "Add one row for each scan.", about=table)
+    if not set(channels) & set(rows[0]):
+        problem = f"has the columns {', '.join(rows[0])}, expected {', '.join(channels)}"
+        raise InputError(problem, "Name the columns after the channels.", about=table)
+    cases = []
+    for number, row in enumerate(rows, start=_FIRST_ROW):
+        images = {channel: Path(row[channel]) for channel in channels if row.get(channel)}
+        if not images:
+            raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
+        for path in images.values():
+            if not (table.parent / path).is_file():
+                problem = f"row {number} contains {path}, which does not exist"
+                raise InputError(problem, "Paths are relative to the table.", about=table)
+        (channel, path), *others = images.items()
+        further = {name: table.parent / other for name, other in others}
+        cases.append(Case(table.parent / path, _name_of(path), channel, further))
+    return tuple(cases)
+
+
+def _name_of(path: Path) -> Path:
+    """Return a path without the folders above the table."""
+    parts = Path(os.path.normpath(path)).parts
+    above = (Path(path).anchor, "..")
+    return Path(*(part for part in parts if part not in above))
