@@ -114,6 +114,17 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     assert status == 0, errors
     table = (tmp_path / "out" / "sub-5002_space-orig_seg-brain_dseg.tsv").read_text().splitlines()
     assert table == ["index\tname", "1\tbrain", "2\tventricles", "3\tcortex", "4\tposterior"]
+    with (tmp_path / "out" / "sub-5002_label-WMH_regions.tsv").open(encoding="utf-8") as file:
+        loads = list(csv.DictReader(file, delimiter="\t"))
+    sidecar = (tmp_path / "out" / "sub-5002_label-WMH_mask.json").read_text(encoding="utf-8")
+    total_ml = json.loads(sidecar)["volume_ml"]
+    for scheme in ("location_10mm", "location_3mm", "brain"):
+        for sides in (("both",), ("left", "right")):
+            found = [one for one in loads if one["scheme"] == scheme and one["side"] in sides]
+            assert sum(float(one["lesion_ml"]) for one in found) == pytest.approx(
+                total_ml, abs=1e-3
+            )
+    assert (tmp_path / "out" / "regions.csv").exists()
     regions = nib.load(tmp_path / "out" / "sub-5002_space-orig_seg-brain_dseg.nii.gz")
     assert regions.shape == nib.load(data / "sub-5002_FLAIR.nii.gz").shape
     assert set(np.unique(regions.dataobj)) <= {0, 1, 2, 3, 4}

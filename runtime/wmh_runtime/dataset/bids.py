@@ -6,6 +6,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_mask.json        its sidecar
     sub-1_label-WMH_probseg.nii.gz   probability map
     sub-1_label-WMH_qc.png           quality-control image
+    sub-1_label-WMH_regions.tsv      lesions by region
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     derivatives/reference/           reference masks of annotated scans, under the same names
     participants.tsv                 subjects and their sites
@@ -91,6 +92,11 @@ def probability_name(entities: str, output: str) -> str:
 def qc_image_name(entities: str, output: str) -> str:
     """Return the name of the quality-control image of an output."""
     return f"{entities}_{_label(output)}_qc.png"
+
+
+def region_table_name(entities: str, output: str) -> str:
+    """Return the name of the table of lesions by region."""
+    return f"{entities}_{_label(output)}_regions.tsv"
 
 
 def regions_name(entities: str) -> str:

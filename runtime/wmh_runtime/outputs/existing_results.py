@@ -70,7 +70,8 @@ def find_existing_results(
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
     files += [to.probability for to in paths if extras.probability]
-    files += [regions.segmentation, regions.table] if extras.regions else []
+    if extras.regions:
+        files += [regions.segmentation, regions.table, *(to.regions for to in paths)]
     if all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one

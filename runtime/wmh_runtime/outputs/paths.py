@@ -27,6 +27,7 @@ class OutputPaths:
     mask: Path
     probability: Path
     picture: Path
+    regions: Path  # table
     sidecar: Path
 
     @property
@@ -77,6 +78,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         mask=folder / bids.mask_name(entities, output),
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
+        regions=folder / bids.region_table_name(entities, output),
         sidecar=folder / bids.sidecar_name(entities, output),
     )
 

@@ -89,12 +89,24 @@ class Lesion(StrictModel):
     volume_mm3: float
     center_ras_mm: tuple[float, float, float]
     location: str | None = Field(default=None, description="where most of it lies")
+    side: str | None = Field(default=None, description="left or right, of the symmetry plane")
 
 
 class LocationResult(StrictModel):
     """The lesions in one location."""
 
     volume_ml: float
+    lesion_count: int = Field(description="of which most lies here")
+
+
+class RegionResult(StrictModel):
+    """The lesions in one region, or in its left or right half."""
+
+    scheme: str = Field(description="what divides the brain: brain, location_10mm, location_3mm")
+    region: str = Field(description="none: what no region covers")
+    side: str = Field(description="left or right; empty: both")
+    region_ml: float | None = Field(description="null: not known")
+    lesion_ml: float
     lesion_count: int = Field(description="of which most lies here")
 
 
@@ -129,6 +141,9 @@ class Sidecar(StrictModel):
     )
     locations: dict[str, LocationResult] = Field(
         default={}, description="where the lesions are, by voxels"
+    )
+    regions: list[RegionResult] = Field(
+        default=[], description="in every scheme; the lesion volumes of a scheme add up to all"
     )
     slices: int
     slices_executed: int = Field(
@@ -166,7 +181,9 @@ class Sidecar(StrictModel):
         """
         scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
-        where: Sequence[str | None] = burden.location_of_lesions or [None] * lesions.count
+        unknown: Sequence[str | None] = [None] * lesions.count
+        where = burden.location_of_lesions or unknown
+        sides = burden.side_of_lesions or unknown
         voxel_ml = scan.voxel_volume_mm3 / 1000
         share = burden.percent_of_brain
         is_full, some = settings.tta == "full", segmentation.slices_in_all_views
@@ -186,10 +203,13 @@ class Sidecar(StrictModel):
             lesion_count=lesions.count,
             lesions=[
                 Lesion(
-                    volume_mm3=round(float(volume), 3), center_ras_mm=tuple(center), location=place
+                    volume_mm3=round(float(volume), 3),
+                    center_ras_mm=tuple(center),
+                    location=place,
+                    side=side,
                 )
-                for volume, center, place in zip(
-                    lesions.volumes_mm3, centers_mm.tolist(), where, strict=True
+                for volume, center, place, side in zip(
+                    lesions.volumes_mm3, centers_mm.tolist(), where, sides, strict=True
                 )
             ],
             regions_ml={
@@ -203,6 +223,17 @@ class Sidecar(StrictModel):
                 )
                 for name, found in burden.locations.items()
             },
+            regions=[
+                RegionResult(
+                    scheme=load.scheme,
+                    region=load.region,
+                    side=load.side,
+                    region_ml=None if load.region_ml is None else round(load.region_ml, 4),
+                    lesion_ml=round(load.lesion_ml, 4),
+                    lesion_count=load.lesion_count,
+                )
+                for load in burden.loads
+            ],
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=segmentation.slices_run if is_full else some,

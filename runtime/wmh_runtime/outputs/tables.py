@@ -1,4 +1,4 @@
-"""The tables of an output folder: the volumes of all results, and the failures of a run."""
+"""The tables of an output folder: volumes and regions of all results, and failures of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
@@ -17,6 +18,7 @@ from wmh_runtime.files.atomic import remove
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.outputs.region_tables import REGIONS_NAME, wide_cells
 from wmh_runtime.outputs.sidecar import (
     Sidecar,
     is_as_written,
@@ -28,6 +30,7 @@ from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, VENTRICLES
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
 _SEPARATOR = " | "
+_NEAREST_SCHEME = "location_3mm"
 _NO_CONTRAST = "not stated"  # by the names; the scan was taken as FLAIR
 
 
@@ -37,7 +40,7 @@ def require_replaceable(out: Path) -> None:
     Raises:
         InputError: a table cannot be replaced.
     """
-    for path in (out / VOLUMES_NAME, out / FAILURES_NAME):
+    for path in (out / VOLUMES_NAME, out / REGIONS_NAME, out / FAILURES_NAME):
         try:
             if path.exists():
                 path.open("ab").close()
@@ -58,12 +61,27 @@ class DoubtfulResults:
     repeated: list[str] = field(default_factory=list)  # scans that are the same file as another
 
 
-def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> DoubtfulResults:
-    """Write both tables. If one cannot be written, the other still is.
+@dataclass(frozen=True)
+class _Row:
+    """The rows of one result in the two tables."""
 
-    `volumes.csv` has a row for each result in the folder, whichever run made it. A scan that failed
-    in this run has a row in `failures.csv` only, even if it has a result of an earlier run. A table
-    without rows is removed.
+    volumes: dict[str, str]
+    regions: dict[str, str]  # empty for a model without regions
+
+    @classmethod
+    def of(cls, sidecar: Sidecar, relative: Path, changes: Sequence[str]) -> Self:
+        """Make them from the sidecar of a result."""
+        volumes = _row(sidecar, relative, changes)
+        names = {key: volumes[key] for key in ("scan", "subject", "output")}
+        return cls(volumes, names | wide_cells(sidecar.regions) if sidecar.regions else {})
+
+
+def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> DoubtfulResults:
+    """Write all tables. If one cannot be written, the others still are.
+
+    `volumes.csv` has a row for each result in the folder, whichever run made it, and `regions.csv`
+    one for each of a model with regions. A scan that failed in this run has a row in `failures.csv`
+    only, even if it has a result of an earlier run. A table without rows is removed.
 
     Args:
         out: output folder.
@@ -74,14 +92,14 @@ def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> Doubtfu
     """
     failures = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
     failed_scans = {row["scan"] for row in failures}
-    volumes, doubtful = _volumes(out)
-    with ExitStack() as both:
-        both.callback(_write_or_remove, out / FAILURES_NAME, failures)
-        both.callback(
-            _write_or_remove,
-            out / VOLUMES_NAME,
-            [row for row in volumes if row["scan"] not in failed_scans],
+    found, doubtful = _read_results(out)
+    rows = [row for row in found if row.volumes["scan"] not in failed_scans]
+    with ExitStack() as all_tables:
+        all_tables.callback(_write_or_remove, out / FAILURES_NAME, failures)
+        all_tables.callback(
+            _write_or_remove, out / REGIONS_NAME, _aligned(row.regions for row in rows)
         )
+        all_tables.callback(_write_or_remove, out / VOLUMES_NAME, [row.volumes for row in rows])
     return doubtful
 
 
@@ -92,19 +110,26 @@ def _write_or_remove(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
         remove(table)
 
 
-def _volumes(out: Path) -> tuple[list[dict[str, str]], DoubtfulResults]:
-    """Return a row for each result in the output folder, and which are doubtful."""
-    rows, doubtful = [], DoubtfulResults()
+def _aligned(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the rows that are not empty, with the columns of all of them."""
+    filled = [row for row in rows if row]
+    columns = dict.fromkeys(column for row in filled for column in row)
+    return [{column: row.get(column, "") for column in columns} for row in filled]
+
+
+def _read_results(out: Path) -> tuple[list[_Row], DoubtfulResults]:
+    """Return the rows of each result in the output folder, and which are doubtful."""
+    rows, doubtful = list[_Row](), DoubtfulResults()
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             mask = path.with_suffix(".nii.gz")
             if changes := _changes(mask, sidecar):
                 doubtful.changed.append(mask)
-            rows.append(_row(sidecar, path.relative_to(out), changes))
+            rows.append(_Row.of(sidecar, path.relative_to(out), changes))
         elif is_unreadable_sidecar(path):
             doubtful.unreadable.append(path)
-    doubtful.repeated = _mark_repeated(rows)
-    return sorted(rows, key=lambda row: (row["scan"], row["output"])), doubtful
+    doubtful.repeated = _mark_repeated(row.volumes for row in rows)
+    return sorted(rows, key=lambda row: (row.volumes["scan"], row.volumes["output"])), doubtful
 
 
 def _mark_repeated(rows: Iterable[dict[str, str]]) -> list[str]:
@@ -144,6 +169,13 @@ def _brain_cells(sidecar: Sidecar) -> dict[str, str]:
         found = sidecar.locations.get(location)
         cells[f"{location}_ml"] = "" if found is None else f"{found.volume_ml:.4f}"
         cells[f"{location}_count"] = "" if found is None else str(found.lesion_count)
+    nearest = [
+        one
+        for one in sidecar.regions
+        if (one.scheme, one.region, one.side) == (_NEAREST_SCHEME, LOCATIONS[0], "")
+    ]
+    cells["periventricular_3mm_ml"] = f"{nearest[0].lesion_ml:.4f}" if nearest else ""
+    cells["periventricular_3mm_count"] = str(nearest[0].lesion_count) if nearest else ""
     return cells
 
 

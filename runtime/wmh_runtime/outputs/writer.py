@@ -12,6 +12,7 @@ from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths
 from wmh_runtime.outputs.qc_image import qc_image
+from wmh_runtime.outputs.region_tables import write_region_table
 from wmh_runtime.outputs.sidecar import Provenance, Sidecar
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
@@ -64,6 +65,10 @@ def write_results(
         )
         picture = qc_image(scan, segmentation.head, result, regions, sidecar)
         write_bytes_atomically(to.picture, picture)
+        if not sidecar.regions:  # those of another model are outdated
+            remove(to.regions)
+        elif extras.regions or to.regions.exists():
+            write_region_table(to.regions, sidecar.regions)
         write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
         sidecars.append(sidecar)
     return sidecars

@@ -98,7 +98,7 @@ def postprocess(
             voxel_volume_mm3=scan.voxel_volume_mm3,
             brain=brain_of(region_masks),
         )
-        burden = measure_burden(lesions, region_masks, scan.spacing_mm, scan.voxel_volume_mm3)
+        burden = measure_burden(lesions, region_masks, scan.affine)
         results.append(OutputResult(output, probability, lesions, burden))
         warnings += plausibility_warnings(
             output.name, scan, preprocessed.head, lesions, is_flair=is_flair

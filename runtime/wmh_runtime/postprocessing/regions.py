@@ -6,20 +6,30 @@ and the rest is deep. A confluent lesion is in several locations: volumes count 
 number of lesions, each counts where most of its voxels are.
 
 Sources of the distances: 10 mm from the ventricles, DeCarli et al., Stroke 2005, and Griffanti et
-al., NeuroImage 2018; 4 mm from the cortex, Kim et al., Biological Psychiatry 2008.
+al., NeuroImage 2018; 3 mm from the ventricles and 4 mm from the cortex, Kim et al., Biological
+Psychiatry 2008.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime.imageio.nifti_header import Affine, spacing_mm_from_affine
 from wmh_runtime.postprocessing.lesions import Lesions, box_around
+from wmh_runtime.postprocessing.parcellation import (
+    Parcellation,
+    RegionLoad,
+    lesion_regions,
+    region_loads,
+    sides_of_lesions,
+)
+from wmh_runtime.postprocessing.symmetry import find_symmetry_plane
 from wmh_runtime.types import Floats, Mask
 
 BRAIN, VENTRICLES, CORTEX, POSTERIOR = "brain", "ventricles", "cortex", "posterior"
@@ -28,7 +38,7 @@ REGION_THRESHOLD = 0.5  # of all regions
 # Of the largest piece. Smaller pieces of brain are in neck, scalp or orbits. On nine scans with
 # masks, smaller pieces of ventricles were in basal ganglia and sulci.
 _LEAST_PIECE = 0.1
-PERIVENTRICULAR_MM = 10.0
+PERIVENTRICULAR_MM = (10.0, 3.0)  # both are in use; the first one is that of the locations
 JUXTACORTICAL_MM = 4.0
 
 LOCATIONS = ("periventricular", "deep", "juxtacortical", "infratentorial")
@@ -51,6 +61,8 @@ class Burden:
     percent_of_brain: float | None = None
     locations: Mapping[str, LocationBurden] = field(default_factory=dict)
     location_of_lesions: Sequence[str] = ()  # of each lesion, largest first
+    side_of_lesions: Sequence[str] = ()  # "left" or "right"
+    loads: Sequence[RegionLoad] = ()  # by region and side, in every scheme
 
 
 def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:
@@ -102,8 +114,7 @@ def number_regions(regions: Mapping[str, Mask]) -> NDArray[np.uint8]:
 def measure_burden(
     lesions: Lesions,
     regions: Mapping[str, Mask],
-    spacing_mm: tuple[float, float, float],
-    voxel_volume_mm3: float,
+    affine: Affine,
 ) -> Burden:
     """Measure the share of the brain that the lesions take, and how much is where.
 
@@ -111,28 +122,45 @@ def measure_burden(
         lesions: (x, y, z).
         regions: on the same grid. The share needs the brain; the locations need brain, ventricles,
             cortex and posterior.
-        spacing_mm: of the voxels.
-        voxel_volume_mm3: of one voxel; with a sheared affine not the product of the spacings.
+        affine: (4, 4), voxel index to RAS+ mm.
     """
     if (brain := brain_of(regions)) is None:
         return Burden()
-    voxel_ml = voxel_volume_mm3 / 1000
+    voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
     percent_of_brain = 100 * lesions.volume_ml / (voxel_ml * np.count_nonzero(brain))
+    numbers = number_regions(regions)
+    plane = find_symmetry_plane(numbers, affine)
+    box = box_around(lesions.mask.astype(np.bool_) | brain)
+    left = plane.is_left(numbers.shape, affine)[box]
+    inside = replace(lesions, labels=lesions.labels[box])
+    parts = Parcellation("brain", numbers[box], dict(enumerate(regions, start=1)))
     if not all(name in regions for name in _NEEDED):
-        return Burden(percent_of_brain)
-    location = locate(lesions.mask.astype(np.bool_), regions, spacing_mm)
-    labels = lesions.labels[location > 0]
-    by_lesion = np.zeros((lesions.count + 1, len(LOCATIONS) + 1), np.int64)
-    np.add.at(by_lesion, (labels, location[location > 0]), 1)
-    of_lesions = by_lesion[1:, 1:].argmax(axis=1)
-    voxels, counts = by_lesion.sum(axis=0)[1:], np.bincount(of_lesions, minlength=len(LOCATIONS))
+        loads = region_loads(inside, parts, left, voxel_ml)
+        sides = sides_of_lesions(inside, left)
+        return Burden(percent_of_brain, side_of_lesions=sides, loads=loads)
+    cropped = {name: mask[box] for name, mask in regions.items()}
+    spacing_mm, names = spacing_mm_from_affine(affine), dict(enumerate(LOCATIONS, start=1))
+    located = _locate(inside.labels > 0, cropped, spacing_mm, PERIVENTRICULAR_MM)
+    schemes = [
+        Parcellation(f"location_{distance_mm:g}mm", one, names, covers_brain=False)
+        for distance_mm, one in zip(PERIVENTRICULAR_MM, located, strict=True)
+    ]
+    loads = [
+        load
+        for scheme in (*schemes, parts)
+        for load in region_loads(inside, scheme, left, voxel_ml)
+    ]
+    locations = {
+        load.region: LocationBurden(load.lesion_ml, load.lesion_count)
+        for load in loads
+        if load.scheme == schemes[0].scheme and load.side == "" and load.region in LOCATIONS
+    }
     return Burden(
-        percent_of_brain=percent_of_brain,
-        locations={
-            name: LocationBurden(float(voxels[i]) * voxel_ml, int(counts[i]))
-            for i, name in enumerate(LOCATIONS)
-        },
-        location_of_lesions=[LOCATIONS[i] for i in of_lesions],
+        percent_of_brain,
+        locations,
+        [one.name for one in lesion_regions(inside, schemes[0])],
+        sides_of_lesions(inside, left),
+        loads,
     )
 
 
@@ -147,18 +175,32 @@ def locate(
         spacing_mm: of the voxels.
     """
     location = np.zeros(mask.shape, np.uint8)
-    if not mask.any():
-        return location
-    box = box_around(mask | regions[BRAIN])
-    inside = mask[box]
-    near_cortex = _distance_mm(regions[CORTEX][box], spacing_mm) <= JUXTACORTICAL_MM
-    near_ventricles = _distance_mm(regions[VENTRICLES][box], spacing_mm) <= PERIVENTRICULAR_MM
-    part = np.full(inside.shape, _DEEP, np.uint8)
-    part[near_cortex] = _JUXTACORTICAL
-    part[near_ventricles] = _PERIVENTRICULAR
-    part[regions[POSTERIOR][box]] = _INFRATENTORIAL
-    location[box] = part * inside
+    if mask.any():
+        box = box_around(mask | regions[BRAIN])
+        cropped = {name: region[box] for name, region in regions.items()}
+        (location[box],) = _locate(mask[box], cropped, spacing_mm, PERIVENTRICULAR_MM[:1])
     return location
+
+
+def _locate(
+    mask: Mask,
+    regions: Mapping[str, Mask],
+    spacing_mm: tuple[float, float, float],
+    periventricular_mm: Sequence[float],
+) -> list[NDArray[np.uint8]]:
+    """Return the location of each voxel, for each distance from the ventricles."""
+    if not mask.any():
+        return [np.zeros(mask.shape, np.uint8) for _ in periventricular_mm]
+    near_cortex = _distance_mm(regions[CORTEX], spacing_mm) <= JUXTACORTICAL_MM
+    to_ventricles_mm = _distance_mm(regions[VENTRICLES], spacing_mm)
+    located = []
+    for distance_mm in periventricular_mm:
+        part = np.full(mask.shape, _DEEP, np.uint8)
+        part[near_cortex] = _JUXTACORTICAL
+        part[to_ventricles_mm <= distance_mm] = _PERIVENTRICULAR
+        part[regions[POSTERIOR]] = _INFRATENTORIAL
+        located.append(part * mask)
+    return located
 
 
 def _distance_mm(region: Mask, spacing_mm: tuple[float, float, float]) -> Floats:

@@ -702,6 +702,7 @@ OF_BRAIN = (
     *("percent_of_brain", "brain_ml", "ventricles_ml"),
     *("periventricular_ml", "periventricular_count", "deep_ml", "deep_count"),
     *("juxtacortical_ml", "juxtacortical_count", "infratentorial_ml", "infratentorial_count"),
+    *("periventricular_3mm_ml", "periventricular_3mm_count"),
 )
 
 

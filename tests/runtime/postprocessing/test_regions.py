@@ -14,7 +14,7 @@ from wmh_runtime.postprocessing.regions import (
     number_regions,
 )
 
-SPACING_MM = (2.0, 1.0, 1.0)
+AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 VOXEL_ML = 0.002
 #            voxel: 0 1 | 2 … 15 | 16 17 | 18 … 29
 VENTRICLES, WHITE, CORTEX, POSTERIOR = slice(0, 2), slice(2, 16), slice(16, 18), slice(18, 30)
@@ -51,7 +51,7 @@ def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
 def test_every_voxel_of_a_lesion_has_one_location():
     # Voxels 2 to 6 are 2 to 10 mm from the ventricle's last voxel; 14 and 15 are 4 and 2 mm from
     # the cortex; 7 to 13 are neither.
-    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM, 1000 * VOXEL_ML)
+    burden = measure_burden(lesions_of(WHITE), REGIONS, AFFINE)
     volumes = {name: found.volume_ml for name, found in burden.locations.items()}
     assert volumes == pytest.approx(
         {
@@ -67,28 +67,28 @@ def test_every_voxel_of_a_lesion_has_one_location():
 def test_a_lesion_counts_where_most_of_it_lies():
     # Lesions of 6, 3, 2 and 1 voxels: largest first.
     lesions = lesions_of(slice(8, 14), slice(20, 23), slice(3, 5), slice(15, 16))
-    burden = measure_burden(lesions, REGIONS, SPACING_MM, 1000 * VOXEL_ML)
+    burden = measure_burden(lesions, REGIONS, AFFINE)
     expected = ["deep", "infratentorial", "periventricular", "juxtacortical"]
     assert list(burden.location_of_lesions) == expected
     assert {found.lesion_count for found in burden.locations.values()} == {1}
 
 
 def test_without_lesions_all_is_zero():
-    burden = measure_burden(lesions_of(), REGIONS, SPACING_MM, 1000 * VOXEL_ML)
+    burden = measure_burden(lesions_of(), REGIONS, AFFINE)
     assert burden.percent_of_brain == 0
     assert all(found.volume_ml == found.lesion_count == 0 for found in burden.locations.values())
 
 
 def test_without_ventricles_nothing_is_periventricular():
     regions = REGIONS | {"ventricles": row()}
-    burden = measure_burden(lesions_of(slice(2, 6)), regions, SPACING_MM, 1000 * VOXEL_ML)
+    burden = measure_burden(lesions_of(slice(2, 6)), regions, AFFINE)
     assert burden.locations["deep"].volume_ml == pytest.approx(4 * VOXEL_ML)
 
 
 @pytest.mark.parametrize("missing", ["brain", "ventricles", "cortex", "posterior"])
 def test_without_a_region_locations_are_not_known(missing):
     regions = {name: mask for name, mask in REGIONS.items() if name != missing}
-    burden = measure_burden(lesions_of(WHITE), regions, SPACING_MM, 1000 * VOXEL_ML)
+    burden = measure_burden(lesions_of(WHITE), regions, AFFINE)
     assert burden.locations == {}
     # White matter is 6 of 30 voxels of brain.
     share = None if missing == "brain" else pytest.approx(100 * (WHITE.stop - WHITE.start) / 30)
@@ -133,8 +133,10 @@ def test_without_a_brain_nothing_is_dropped():
 
 
 def test_volumes_add_up_with_a_sheared_affine():
-    # The voxels measure half of the product of their spacings.
-    burden = measure_burden(lesions_of(WHITE), REGIONS, SPACING_MM, 500 * VOXEL_ML)
+    # The voxels measure half of the product of their spacings: the axes x and y are 30° apart.
+    sheared = AFFINE.copy()
+    sheared[:2, 1] = (np.cos(np.pi / 6), np.sin(np.pi / 6))
+    burden = measure_burden(lesions_of(WHITE), REGIONS, sheared)
     total_ml = sum(found.volume_ml for found in burden.locations.values())
     assert total_ml == pytest.approx(14 * VOXEL_ML / 2)
 

@@ -1,0 +1,139 @@
+"""Lesions by region: for any division of the brain, how much lesion is in each of its regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.postprocessing.lesions import Lesions
+from wmh_runtime.types import Mask
+
+NO_REGION = "none"  # of voxels that no region covers
+LEFT, RIGHT = "left", "right"
+
+
+@dataclass(frozen=True)
+class Parcellation:
+    """A division of the brain into regions."""
+
+    scheme: str  # its name, such as `brain` or `location_10mm`
+    numbers: NDArray[np.unsignedinteger]  # (x, y, z), of the region; 0: of none
+    names: Mapping[int, str]  # of all numbers but 0, in the order of the tables
+    covers_brain: bool = True  # else it is known within lesions only, so regions have no volume
+
+
+@dataclass(frozen=True)
+class RegionLoad:
+    """The lesions in one region, or in its left or right half."""
+
+    scheme: str
+    region: str
+    side: str  # "left", "right"; "": both
+    region_ml: float | None  # None: not known
+    lesion_ml: float
+    lesion_count: int  # of which most lies in this region, and in this half
+
+
+@dataclass(frozen=True)
+class LesionRegion:
+    """The region that most of one lesion lies in."""
+
+    name: str
+    share: float  # of the lesion, in (0, 1]
+
+
+def lesion_regions(lesions: Lesions, parcellation: Parcellation) -> list[LesionRegion]:
+    """Return the region of each lesion, largest lesion first.
+
+    Args:
+        lesions: (x, y, z).
+        parcellation: on the same grid.
+    """
+    names = _names(parcellation)
+    by_lesion = _voxels_by_lesion(lesions, _indices(parcellation), len(names))
+    best = by_lesion.argmax(axis=1)
+    shares = by_lesion.max(axis=1, initial=0) / np.maximum(by_lesion.sum(axis=1), 1)
+    return [
+        LesionRegion(names[index], float(share)) for index, share in zip(best, shares, strict=True)
+    ]
+
+
+def region_loads(
+    lesions: Lesions, parcellation: Parcellation, left: Mask | None, voxel_ml: float
+) -> list[RegionLoad]:
+    """Return the lesions in each region and, if the halves are known, in each half of it.
+
+    The volumes of all regions together, `none` included, are the volume of the lesions.
+
+    Args:
+        lesions: (x, y, z).
+        parcellation: on the same grid.
+        left: the voxels to the left of the symmetry plane; None: not known.
+        voxel_ml: volume of one voxel.
+    """
+    names, indices = _names(parcellation), _indices(parcellation)
+    region_of = _voxels_by_lesion(lesions, indices, len(names)).argmax(axis=1)
+    loads: list[RegionLoad] = []
+    side_of = None
+    if left is not None:
+        side_of = _voxels_by_lesion(lesions, left.astype(np.intp), 2).argmax(axis=1)  # 1: left
+    in_lesion = lesions.labels > 0
+    for side, half in _halves(left):
+        where = in_lesion if half is None else in_lesion & half
+        lesion_voxels = np.bincount(indices[where], minlength=len(names))
+        everywhere = indices.ravel() if half is None else indices[half]
+        region_voxels = np.bincount(everywhere, minlength=len(names))
+        counted = region_of
+        if side_of is not None and side:
+            counted = region_of[side_of == (side == LEFT)]
+        counts = np.bincount(counted, minlength=len(names))
+        for index, name in enumerate(names):
+            is_known = parcellation.covers_brain and name != NO_REGION
+            loads.append(
+                RegionLoad(
+                    scheme=parcellation.scheme,
+                    region=name,
+                    side=side,
+                    region_ml=float(region_voxels[index] * voxel_ml) if is_known else None,
+                    lesion_ml=float(lesion_voxels[index] * voxel_ml),
+                    lesion_count=int(counts[index]),
+                )
+            )
+    return loads
+
+
+def sides_of_lesions(lesions: Lesions, left: Mask) -> list[str]:
+    """Return the side that most of each lesion lies on."""
+    is_left = _voxels_by_lesion(lesions, left.astype(np.intp), 2).argmax(axis=1)
+    return [LEFT if one else RIGHT for one in is_left]
+
+
+def _halves(left: Mask | None) -> Iterator[tuple[str, Mask | None]]:
+    yield "", None
+    if left is not None:
+        yield LEFT, left
+        yield RIGHT, ~left
+
+
+def _names(parcellation: Parcellation) -> Sequence[str]:
+    """Return the names of the regions, and of what none covers, at last."""
+    return [*parcellation.names.values(), NO_REGION]
+
+
+def _indices(parcellation: Parcellation) -> NDArray[np.intp]:
+    """Return the position in `_names` of the region of each voxel, (x, y, z)."""
+    highest = max(int(parcellation.numbers.max(initial=0)), *parcellation.names, 0)
+    table = np.full(highest + 1, len(parcellation.names), np.intp)
+    for index, number in enumerate(parcellation.names):
+        table[number] = index
+    return table[parcellation.numbers]
+
+
+def _voxels_by_lesion(lesions: Lesions, indices: NDArray[np.intp], count: int) -> NDArray[np.int64]:
+    """Count the voxels of each lesion with each index, (lesions, count)."""
+    where = lesions.labels > 0
+    pairs = (lesions.labels[where].astype(np.int64) - 1) * count + indices[where]
+    return np.bincount(pairs, minlength=lesions.count * count).reshape(lesions.count, count)
