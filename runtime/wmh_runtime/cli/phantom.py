@@ -28,6 +28,7 @@ def phantom(
         tuple[float, float],
         typer.Option(metavar="LOWEST HIGHEST", help="Smallest and largest lesion load, mL."),
     ] = (1.0, 40.0),
+    t1: Annotated[bool, typer.Option("--t1", help="Also make a T1 of each head.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")
     ] = None,
@@ -41,7 +42,7 @@ def phantom(
     if seed in RESERVED_SEEDS:
         problem = f"{seed} is kept for heads that {RESERVED_SEEDS[seed]}: no training may see them"
         raise InputError(problem, "Choose another.", about="--seed")
-    plans = plan_cohort(subjects, seed, loads_ml)
+    plans = plan_cohort(subjects, seed, loads_ml, with_t1=t1)
     with console.progress_bar() as bar:
         task = bar.add_task("generating heads", total=subjects)
         write_cohort(

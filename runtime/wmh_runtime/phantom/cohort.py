@@ -45,6 +45,7 @@ class Plan:
     seed: int
     site: str
     load_ml: float
+    with_t1: bool = False  # also make a T1 of the same head
 
     def scan_path(self, folder: Path) -> Path:
         """Return the path of its scan."""
@@ -54,13 +55,23 @@ class Plan:
         """Return the path of its lesion mask."""
         return folder / bids.REFERENCES / bids.mask_name(self.name, "wmh")
 
-    def paths(self, folder: Path) -> tuple[Path, Path]:
-        """Return the paths of its scan and its lesion mask."""
-        return self.scan_path(folder), self.reference_path(folder)
+    def t1_path(self, folder: Path) -> Path:
+        """Return the path of its T1."""
+        return folder / bids.scan_name(self.name, "t1")
+
+    def paths(self, folder: Path) -> tuple[Path, ...]:
+        """Return the paths of its scans and its lesion mask."""
+        t1 = (self.t1_path(folder),) if self.with_t1 else ()
+        return self.scan_path(folder), *t1, self.reference_path(folder)
 
 
 def plan_cohort(
-    subjects: int, seed: int, loads_ml: tuple[float, float], sites: Sequence[str] = tuple(SITES)
+    subjects: int,
+    seed: int,
+    loads_ml: tuple[float, float],
+    sites: Sequence[str] = tuple(SITES),
+    *,
+    with_t1: bool = False,
 ) -> list[Plan]:
     """Plan a cohort: sites take turns; loads are evenly spaced in log scale and shuffled.
 
@@ -69,6 +80,7 @@ def plan_cohort(
         seed: seed of the cohort. Cohorts with different seeds share no head.
         loads_ml: smallest and largest lesion load, above 0 and up to 60.
         sites: names of the sites.
+        with_t1: also make a T1 of each head.
 
     Raises:
         InputError: a value is out of range.
@@ -87,6 +99,7 @@ def plan_cohort(
             seed=_SEEDS_PER_COHORT * seed + i,
             site=sites[i % len(sites)],
             load_ml=round(float(load), 2),
+            with_t1=with_t1,
         )
         for i, load in enumerate(loads)
     ]
@@ -156,9 +169,11 @@ def _add_participants(plans: Sequence[Plan], folder: Path) -> None:
 
 
 def write_phantom(plan: Plan, folder: Path) -> PhantomProperties:
-    """Generate one phantom and write its scan and its reference mask."""
-    phantom = generate_phantom(plan.seed, plan.site, plan.load_ml)
+    """Generate one phantom and write its scans and its reference mask."""
+    phantom = generate_phantom(plan.seed, plan.site, plan.load_ml, with_t1=plan.with_t1)
     make_folder(folder / bids.REFERENCES)
+    if phantom.t1 is not None:
+        write_generated(phantom.t1, phantom.affine, plan.t1_path(folder))
     for path, voxels in (
         (plan.reference_path(folder), phantom.lesions),
         (plan.scan_path(folder), phantom.image),

@@ -17,6 +17,7 @@ from wmh_runtime.phantom.signals import Signals
 from wmh_runtime.phantom.sites import SITES, Placement
 
 LARGEST_LOAD_ML = 60.0
+T1_LESION_CONTRAST = (-0.30, -0.10)  # lesion minus white matter
 HALO_FRACTION = 0.20  # contrast of the diffuse change around lesions, relative to lesions
 LESION_VARIATION = 0.14  # relative standard deviation of the contrast over the brain ...
 LARGEST_VARIATION = 0.22  # ... and its limit
@@ -51,19 +52,23 @@ class Phantom:
     """A scan with its exact lesion mask.
 
     Args:
-        image: (X, Y, Z) uint16, raw magnitudes in LPS order, with noise in the air.
+        image: (X, Y, Z) uint16, FLAIR, raw magnitudes in LPS order, with noise in the air.
         lesions: (X, Y, Z) uint8, 1 = white matter hyperintensity.
         affine: (4, 4) float64, voxel index to RAS+ mm.
         properties: see `PhantomProperties`.
+        t1: T1 of the same head, as the image; None if it was not asked for.
     """
 
     image: NDArray[np.uint16]
     lesions: NDArray[np.uint8]
     affine: NDArray[np.float64]
     properties: PhantomProperties
+    t1: NDArray[np.uint16] | None = None
 
 
-def generate_phantom(seed: int, site: str = "utrecht", load_ml: float = 10.0) -> Phantom:
+def generate_phantom(
+    seed: int, site: str = "utrecht", load_ml: float = 10.0, *, with_t1: bool = False
+) -> Phantom:
     """Generate a FLAIR-like scan of a head with a given load of white matter hyperintensities.
 
     The head depends only on seed and site. With another load, the same lesions of the same head
@@ -73,14 +78,17 @@ def generate_phantom(seed: int, site: str = "utrecht", load_ml: float = 10.0) ->
         seed: 0 or more.
         site: a name in `SITES`.
         load_ml: volume of the lesion mask, 0 to 60 mL.
+        with_t1: also make a T1, on the same grid; the FLAIR is the same without.
 
     Raises:
         InputError: an argument is out of range.
     """
     _check(seed, site, load_ml)
     scanner = SITES[site]
-    streams = np.random.SeedSequence([seed, scanner.index]).spawn(5)
-    for_head, for_signals, for_lesions, for_scan, for_noise = map(np.random.default_rng, streams)
+    streams = np.random.SeedSequence([seed, scanner.index]).spawn(6)
+    for_head, for_signals, for_lesions, for_scan, for_noise, for_t1 = map(
+        np.random.default_rng, streams
+    )
     head = HeadParameters.draw(for_head)
     signals = Signals.draw(for_signals, scanner.fat)
     placement = Placement.draw(for_scan, scanner)
@@ -112,7 +120,14 @@ def generate_phantom(seed: int, site: str = "utrecht", load_ml: float = 10.0) ->
         atrophy=head.atrophy,
     )
     image = acquisition.acquire(for_noise, signal, scanner)
-    return Phantom(image, mask, placement.affine, properties)
+    if not with_t1:
+        return Phantom(image, mask, placement.affine, properties)
+    t1 = render_head(head, Signals.draw_t1(for_t1), tendency, placement, scanner).signal
+    t1.reshape(-1)[rendered.white_matter.voxels] += for_t1.uniform(*T1_LESION_CONTRAST) * (
+        grown.fraction
+    )
+    t1_scan = Acquisition.draw(for_t1, scanner).acquire(for_t1, np.maximum(t1, 0), scanner)
+    return Phantom(image, mask, placement.affine, properties, t1_scan)
 
 
 def _check(seed: int, site: str, load_ml: float) -> None:

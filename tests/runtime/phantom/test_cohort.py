@@ -38,7 +38,7 @@ def test_invalid_plans_are_refused(subjects, loads_ml):
 
 def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_command):
     status, output, _ = run_command(
-        main, tmp_path / "s", "--subjects", 1, "--seed", 7, "--loads-ml", 3, 3
+        main, tmp_path / "s", "--subjects", 1, "--seed", 7, "--loads-ml", 3, 3, "--t1"
     )
     assert status == 0
     assert "reference masks in" in output
@@ -49,6 +49,7 @@ def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_com
         "derivatives/reference/sub-7000_to_sub-7000_facts.tsv",
         "participants.tsv",
         "sub-7000_FLAIR.nii.gz",
+        "sub-7000_T1w.nii.gz",
     ]
     found = discover(tmp_path / "s", tmp_path / "out")
     assert [scan.relative.name for scan in found.scans] == ["sub-7000_FLAIR.nii.gz"]
@@ -56,7 +57,8 @@ def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_com
     assert table.read_text() == "participant_id\tsite\nsub-7000\tutrecht\n"
     scan = nib.load(tmp_path / "s" / "sub-7000_FLAIR.nii.gz")
     mask = nib.load(tmp_path / "s" / "derivatives/reference/sub-7000_label-WMH_mask.nii.gz")
-    assert scan.shape == mask.shape == (240, 240, 48)
+    t1 = nib.load(tmp_path / "s" / "sub-7000_T1w.nii.gz")
+    assert scan.shape == mask.shape == t1.shape == (240, 240, 48)
     np.testing.assert_array_equal(scan.affine, mask.affine)
     assert (int(scan.header["qform_code"]), int(scan.header["sform_code"])) == (1, 1)
     volume_ml = mask.get_fdata().sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000

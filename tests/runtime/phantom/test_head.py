@@ -234,3 +234,22 @@ def test_wave_fields_have_unit_variance_and_a_correct_gradient() -> None:
     step = np.array([[0.0], [0.02], [0.0]], np.float32)
     slope = (field.value(points + step) - field.value(points - step)) / 0.04
     assert np.abs(slope - gradient[1]).max() < 0.02
+
+
+def test_a_t1_of_the_same_head_has_dark_cortex_and_dark_lesions():
+    with coarse_phantoms():
+        alone = generate_phantom(11, "utrecht", 10)
+        both = generate_phantom(11, "utrecht", 10, with_t1=True)
+    np.testing.assert_array_equal(both.image, alone.image)  # the FLAIR is the same
+    np.testing.assert_array_equal(both.lesions, alone.lesions)
+    assert alone.t1 is None
+    assert both.t1 is not None
+    assert both.t1.shape == both.image.shape
+    lesion = both.lesions > 0
+    around = np.zeros_like(lesion)
+    for axis in range(3):
+        for step in (-2, 2):
+            around |= np.roll(lesion, step, axis)
+    around &= ~lesion
+    for image, brighter in ((both.image, True), (both.t1, False)):
+        assert (np.median(image[lesion]) > np.median(image[around])) == brighter
