@@ -35,7 +35,7 @@ python:
 .venv/.done-$(VERSION): pyproject.toml constraints.txt | python
 	@test "$$($(BIN)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,dev]'
+	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,itk,dev]'
 	@touch $@
 
 demo: .venv-demo/.done-$(VERSION)

@@ -48,6 +48,7 @@ _OPTION_OF_FIELD = {
     "min_lesion_mm3": "--min-lesion-mm3",
     "pattern": "--pattern",
     "precision": "--precision",
+    "register": "--register",
     "runtime": "--runtime",
     "scans": "--scans",
     "slices": "--slices",

@@ -62,6 +62,12 @@ def infer(
             " Default: by their names.",
         ),
     ] = None,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register", help='Register each T1 to its FLAIR first; needs "wmh-lora[itk]".'
+        ),
+    ] = False,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write probability maps.")
     ] = False,
@@ -153,6 +159,7 @@ def infer(
             options,
             pattern=pattern,
             t1_pattern=t1,
+            register=register,
             extras=Extras(probability=probability, regions=regions),
             overwrite=overwrite,
             fail_fast=fail_fast,

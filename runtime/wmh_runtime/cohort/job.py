@@ -45,6 +45,7 @@ class Job:
     skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
+    register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
     def __post_init__(self) -> None:

@@ -90,7 +90,9 @@ def run(
 def _run_cases(
     job: Job, backends: Sequence[Backend], progress: Progress, outcome: Outcome, on_span: OnSpan
 ) -> None:
-    provenance = Provenance.of(job.bundle, job.outputs, backends[0], job.tta)
+    provenance = Provenance.of(
+        job.bundle, job.outputs, backends[0], job.tta, registered=job.register
+    )
     if not job.overwrite:
         require_same_settings(
             job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +23,7 @@ from wmh_runtime.outputs.sidecar import Provenance, Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.postprocess import postprocess
 from wmh_runtime.preprocessing.preprocess import preprocess
+from wmh_runtime.preprocessing.registration import Registration, register
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -62,6 +63,12 @@ def _read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
         scan = scans[case.channel]
         scans[case.channel] = replace(scan, warnings=(*case.warnings, *scan.warnings))
     return scans
+
+
+def _register(images: Mapping[str, Scan]) -> dict[str, Registration]:
+    """Register all images to the first one."""
+    fixed, *others = images
+    return {channel: register(images[channel], images[fixed]) for channel in others}
 
 
 class Runner:
@@ -107,6 +114,8 @@ class Runner:
         with stage("read"):
             given = _read_images(running.case, model.channels)
         with stage("preprocess"):
+            registrations = _register(given) if self.job.register else {}
+            given |= {channel: one.scan for channel, one in registrations.items()}
             scans = [given.get(channel) for channel in model.channels]
             preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
@@ -124,6 +133,7 @@ class Runner:
                 self.job.region_paths(running.case),
                 stage.seconds,
                 extras=self.job.extras,
+                registrations=registrations,
             )
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:

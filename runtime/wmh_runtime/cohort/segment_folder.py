@@ -15,6 +15,7 @@ from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
+from wmh_runtime.preprocessing.registration import require_registration
 
 _T1 = "t1"
 
@@ -27,6 +28,7 @@ def segment_folder(
     *,
     pattern: str | None = None,
     t1_pattern: str | None = None,
+    register: bool = False,
     extras: Extras = NO_EXTRAS,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -46,6 +48,7 @@ def segment_folder(
             It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
             names decide.
         t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
+        register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
         extras: files to write besides.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
@@ -68,6 +71,11 @@ def segment_folder(
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
     rules = _channel_rules(bundle.manifest, pattern, t1_pattern)
+    if register:
+        require_registration()
+        if len(rules.channels) == 1:
+            problem = "needs two images of a head, but the bundle takes one"
+            raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
     found = find_cases(source, out, rules)
     progress.discovered(found)
@@ -83,6 +91,7 @@ def segment_folder(
         skipped=found.skipped,
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
+        register=register,
         threads=options.threads,
     )
     with open_backends(bundle, options.backend, options.backend_options) as opened:

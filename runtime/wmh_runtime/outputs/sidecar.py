@@ -21,6 +21,7 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
+from wmh_runtime.preprocessing.registration import Registration
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 
@@ -47,12 +48,23 @@ class Settings(StrictModel):
     empty_slice_threshold: float | None = Field(
         default=None, description="with adaptive views: slices below it everywhere got one view"
     )
+    registered: bool = Field(
+        default=False, description="further images were registered to the first"
+    )
     processing_version: int = Field(
         default=1, description="of preprocessing and postprocessing; results without it are of 1"
     )
 
     @classmethod
-    def of(cls, bundle: Bundle, output: Output, backend: Backend, tta: Tta) -> Settings:
+    def of(
+        cls,
+        bundle: Bundle,
+        output: Output,
+        backend: Backend,
+        tta: Tta,
+        *,
+        registered: bool = False,
+    ) -> Settings:
         """Gather the settings of one output."""
         threshold = bundle.manifest.empty_slice_threshold(output) if tta == "adaptive" else None
         return cls(
@@ -64,6 +76,7 @@ class Settings(StrictModel):
             precision=backend.precision,
             tta=tta,
             empty_slice_threshold=threshold,
+            registered=registered,
             processing_version=PROCESSING_VERSION,
         )
 
@@ -77,9 +90,19 @@ class Provenance:
     warnings: Sequence[str]  # of the model, for every result
 
     @classmethod
-    def of(cls, bundle: Bundle, outputs: Sequence[Output], backend: Backend, tta: Tta) -> Self:
+    def of(
+        cls,
+        bundle: Bundle,
+        outputs: Sequence[Output],
+        backend: Backend,
+        tta: Tta,
+        *,
+        registered: bool = False,
+    ) -> Self:
         """Gather it for a bundle, its outputs as they are used, and an open backend."""
-        settings = [Settings.of(bundle, output, backend, tta) for output in outputs]
+        settings = [
+            Settings.of(bundle, output, backend, tta, registered=registered) for output in outputs
+        ]
         return cls(settings, backend.versions, bundle.manifest.warnings)
 
 
@@ -110,11 +133,38 @@ class RegionResult(StrictModel):
     lesion_count: int = Field(description="of which most lies here")
 
 
+class RegistrationResult(StrictModel):
+    """How an image was registered to the first one."""
+
+    is_applied: bool = Field(description="false: the similarity did not rise, so it was not moved")
+    degrees: float
+    mm: float = Field(description="of the middle of the image")
+    similarity_before: float = Field(description="mutual information in nats")
+    similarity_after: float
+    matrix: list[list[float]] = Field(description="4 × 4, RAS+ mm: where it was to where it is")
+
+    @classmethod
+    def of(cls, registration: Registration) -> Self:
+        """Describe a registration."""
+        before, after = registration.similarity
+        return cls(
+            is_applied=registration.is_applied,
+            degrees=round(registration.degrees, 3),
+            mm=round(registration.mm, 3),
+            similarity_before=round(before, 4),
+            similarity_after=round(after, 4),
+            matrix=np.round(registration.matrix, 6).tolist(),
+        )
+
+
 class ChannelInput(StrictModel):
     """The image of one channel."""
 
     file: str
     sha256: str
+    registration: RegistrationResult | None = Field(
+        default=None, description="to the image of the first channel"
+    )
 
 
 class Sidecar(StrictModel):
@@ -167,6 +217,7 @@ class Sidecar(StrictModel):
         seconds: Mapping[str, float],
         *,
         mask_sha256: str,
+        registrations: Mapping[str, Registration],
     ) -> Sidecar:
         """Describe one output of a segmentation; the warnings of the scan come first.
 
@@ -178,6 +229,7 @@ class Sidecar(StrictModel):
             provenance: of the run.
             seconds: by stage.
             mask_sha256: of the mask file.
+            registrations: of images, by channel.
         """
         scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
@@ -194,7 +246,13 @@ class Sidecar(StrictModel):
             Sources=[image.path.name for image in images.values()],
             input_sha256=scan.sha256,
             channels={
-                channel: ChannelInput(file=image.path.name, sha256=image.sha256)
+                channel: ChannelInput(
+                    file=image.path.name,
+                    sha256=image.sha256,
+                    registration=RegistrationResult.of(registrations[channel])
+                    if channel in registrations
+                    else None,
+                )
                 for channel, image in images.items()
             },
             mask_sha256=mask_sha256,

@@ -16,6 +16,7 @@ from wmh_runtime.outputs.region_tables import write_region_table
 from wmh_runtime.outputs.sidecar import Provenance, Sidecar
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
+from wmh_runtime.preprocessing.registration import Registration
 from wmh_runtime.types import Mask
 
 
@@ -28,6 +29,7 @@ def write_results(
     seconds: Mapping[str, float],
     *,
     extras: Extras,
+    registrations: Mapping[str, Registration] | None = None,
 ) -> list[Sidecar]:
     """Write mask, quality-control image and sidecar of each output; replace earlier ones.
 
@@ -41,6 +43,7 @@ def write_results(
         region_paths: of the scan.
         seconds: by stage.
         extras: what to write besides.
+        registrations: of further images, by channel.
 
     Raises:
         InputError: a file cannot be written or replaced.
@@ -62,6 +65,7 @@ def write_results(
             provenance,
             seconds,
             mask_sha256=sha256_file(to.mask),
+            registrations=registrations or {},
         )
         picture = qc_image(scan, segmentation.head, result, regions, sidecar)
         write_bytes_atomically(to.picture, picture)

@@ -599,6 +599,31 @@ def test_interchangeable_channels_may_be_missing(tmp_path, infer):
     assert (tmp_path / "out" / "sub-3_label-WMH_mask.nii.gz").exists()
 
 
+def test_registration_is_recorded_and_is_another_setting(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
+    for seed, name in enumerate(("sub-1_FLAIR", "sub-1_T1w")):
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=seed)
+    status, _, errors = infer("--register", bundle=bundle)
+    assert status == 0, errors
+    sidecar = read_json(tmp_path / "out" / "sub-1_label-WMH_mask.json")
+    assert sidecar["settings"]["registered"]
+    moved = sidecar["channels"]["t1"]["registration"]
+    assert np.shape(moved["matrix"]) == (4, 4)
+    assert moved["is_applied"] <= (moved["similarity_after"] >= moved["similarity_before"])
+    assert sidecar["channels"]["flair"]["registration"] is None
+    status, _, errors = infer(bundle=bundle)
+    assert (status, "registered (True, now False)" in errors) == (2, True)
+
+
+def test_a_single_image_cannot_be_registered(tmp_path, infer, monkeypatch):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii")
+    status, _, errors = infer("--register")
+    assert (status, "--register: needs two images of a head" in errors) == (2, True)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    status, _, errors = infer("--register")
+    assert (status, 'pip install "wmh-lora[itk]"' in errors) == (2, True)
+
+
 def test_patterns_and_tables_say_which_images_belong_together(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
     for name in ("a/one.nii", "a/two.nii", "a/three.nii"):

@@ -1,0 +1,132 @@
+"""Register an image rigidly to another one of the same head, with SimpleITK.
+
+Only the affine of the moving image changes, so that its values are interpolated once, when it is
+brought to the grid of the other. Mutual information is the measure of similarity, because FLAIR and
+T1 have different contrasts (Mattes et al. 2003, doi 10.1109/TMI.2003.809072).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.volume import Scan
+
+_BINS = 50
+_SAMPLES = 0.2  # of the voxels, at the finest level
+_SEED = 1
+_SHRINK_FACTORS, _SMOOTHING_MM = (4, 2), (3.0, 1.0)
+_LEARNING_RATE, _SMALLEST_STEP, _ITERATIONS = 1.0, 1e-4, 200
+_MAX_SHEAR = 1e-3  # deviation of the axes from a rotation; SimpleITK takes no more
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the space of ITK
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How an image was moved."""
+
+    scan: Scan  # the moving image, in its new place
+    matrix: NDArray[np.float64]  # (4, 4), RAS+ mm: where the image was → where it is
+    degrees: float
+    mm: float  # of the middle of the image
+    similarity: tuple[float, float]  # before and after, mutual information in nats
+    is_applied: bool  # the similarity rose; else the scan is where it was
+
+
+def register(moving: Scan, fixed: Scan) -> Registration:
+    """Register an image to another one; it stays where it is unless the similarity rises.
+
+    Args:
+        moving: such as a T1.
+        fixed: such as a FLAIR of the same head.
+
+    Raises:
+        InputError: SimpleITK is not installed, an affine has shear, or the images do not overlap.
+    """
+    itk = _import_itk()
+    fixed_image, moving_image = _to_itk(fixed, itk), _to_itk(moving, itk)
+    method = itk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricSamplingStrategy(method.REGULAR)
+    method.SetMetricSamplingPercentage(_SAMPLES, _SEED)
+    method.SetInterpolator(itk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(_LEARNING_RATE, _SMALLEST_STEP, _ITERATIONS)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel(_SHRINK_FACTORS)
+    method.SetSmoothingSigmasPerLevel(_SMOOTHING_MM)
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    start = itk.Euler3DTransform()
+    start.SetCenter(
+        fixed_image.TransformContinuousIndexToPhysicalPoint(
+            [(size - 1) / 2 for size in fixed_image.GetSize()]
+        )
+    )
+    try:
+        method.SetInitialTransform(start, inPlace=False)
+        before = -method.MetricEvaluate(fixed_image, moving_image)
+        found = method.Execute(fixed_image, moving_image)
+        method.SetInitialTransform(found, inPlace=False)
+        after = -method.MetricEvaluate(fixed_image, moving_image)
+    except RuntimeError as error:
+        problem = f"cannot be registered to {fixed.path.name}"
+        advice = "Check that both are of the same head, or run without registration."
+        raise InputError(problem, advice, about=moving.path) from error
+    to_fixed = np.linalg.inv(_matrix_of(found)).astype(np.float64)
+    is_applied = after > before
+    moved = replace(moving, affine=to_fixed @ moving.affine) if is_applied else moving
+    middle = np.append((np.array(moving.shape) - 1) / 2, 1)
+    before_mm, after_mm = (matrix @ moving.affine @ middle for matrix in (np.eye(4), to_fixed))
+    cosine = np.clip((np.trace(to_fixed[:3, :3]) - 1) / 2, -1, 1)
+    return Registration(
+        scan=moved,
+        matrix=to_fixed,
+        degrees=float(np.degrees(np.arccos(cosine))),
+        mm=float(np.linalg.norm(after_mm - before_mm)),
+        similarity=(before, after),
+        is_applied=is_applied,
+    )
+
+
+def require_registration() -> None:
+    """Refuse to register without SimpleITK; InputError."""
+    _import_itk()
+
+
+def _import_itk() -> Any:
+    try:
+        import SimpleITK
+    except ImportError as error:
+        problem = "needs the library SimpleITK, which is not installed"
+        advice = 'Install it: pip install "wmh-lora[itk]".'
+        raise InputError(problem, advice, about="register") from error
+    return SimpleITK
+
+
+def _to_itk(scan: Scan, itk: Any) -> Any:
+    """Convert a scan to an image of SimpleITK, in LPS."""
+    affine = _TO_LPS @ scan.affine
+    directions = affine[:3, :3] / scan.spacing_mm
+    if abs(directions.T @ directions - np.eye(3)).max() > _MAX_SHEAR:
+        problem = "has axes that are not perpendicular, so it cannot be registered"
+        raise InputError(problem, "Resample it, or run without registration.", about=scan.path)
+    image = itk.GetImageFromArray(np.ascontiguousarray(scan.voxels.T))
+    image.SetSpacing([float(mm) for mm in scan.spacing_mm])
+    image.SetOrigin(affine[:3, 3].tolist())
+    rotation, _, other = np.linalg.svd(directions)
+    image.SetDirection((rotation @ other).ravel().tolist())
+    return image
+
+
+def _matrix_of(transform: Any) -> Affine:
+    """Return the matrix of a rigid transform in RAS+ mm: fixed space → moving space."""
+    transform = transform.GetNthTransform(0) if hasattr(transform, "GetNthTransform") else transform
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(tuple(axis))) - origin for axis in np.eye(3)]
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = np.column_stack(columns), origin
+    return _TO_LPS @ matrix @ _TO_LPS
