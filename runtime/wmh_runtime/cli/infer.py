@@ -17,11 +17,13 @@ from wmh_runtime.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
+from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Outcome, Progress
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.imageio.atlas import read_region_names
 from wmh_runtime.inference.backend_selection import AUTO, OpenBackends, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import Extras
@@ -79,6 +81,30 @@ def infer(
             " quality-control images.",
         ),
     ] = False,
+    atlas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="An image of region numbers in the space of the scans, such as aseg.mgz: measure"
+            " the lesions in each region. {subject}, {session} and {scan} in its path are those of"
+            " each scan.",
+        ),
+    ] = None,
+    atlas_names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of the numbers: a table with the columns index and name, or a list as"
+            " FreeSurferColorLUT.txt. Default: those of aseg, or the numbers."
+        ),
+    ] = None,
+    atlas_transform: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Four rows of four numbers, RAS+ mm of the atlas to those of the scan. Default:"
+            " they are in one space.",
+        ),
+    ] = "",
     threshold: Annotated[
         float | None,
         typer.Option(help="Probability threshold, above 0 and at most 1. Default: the bundle's."),
@@ -160,12 +186,21 @@ def infer(
             pattern=pattern,
             t1_pattern=t1,
             register=register,
+            atlas=_atlas(atlas, atlas_names, atlas_transform),
             extras=Extras(probability=probability, regions=regions),
             overwrite=overwrite,
             fail_fast=fail_fast,
             progress=display,
         )
     _conclude(outcome, display.total, out)
+
+
+def _atlas(image: str | None, names: Path | None, transform: str) -> Atlas | None:
+    if image is None:
+        if names is not None or transform:
+            raise InputError("needs --atlas", "Give the atlas, too.", about="--atlas-names")
+        return None
+    return Atlas(image, None if names is None else read_region_names(names), transform)
 
 
 class _Display(Progress):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.search import Skipped
@@ -45,6 +46,7 @@ class Job:
     skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
+    atlas: Atlas | None = None  # of the user: lesions are located in it, too
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 

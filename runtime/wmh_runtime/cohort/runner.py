@@ -12,6 +12,7 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter
@@ -19,8 +20,9 @@ from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
-from wmh_runtime.outputs.sidecar import Provenance, Sidecar
+from wmh_runtime.outputs.sidecar import AtlasInput, Provenance, Sidecar
 from wmh_runtime.outputs.writer import write_results
+from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
 from wmh_runtime.preprocessing.preprocess import preprocess
 from wmh_runtime.preprocessing.registration import Registration, register
@@ -124,6 +126,12 @@ class Runner:
             segmentation = postprocess(
                 prediction, preprocessed, model.outputs, model.regions, model.channels
             )
+            atlas = None
+            if self.job.atlas is not None:
+                regions = self.job.atlas.read(running.case, preprocessed.scan)
+                segmentation = with_atlas(segmentation, regions, preprocessed.scan.voxel_volume_mm3)
+                file = self.job.atlas.image_of(running.case)
+                atlas = AtlasInput(file=file.name, sha256=sha256_of_image(file))
         with stage("write"):
             return write_results(
                 given,
@@ -134,6 +142,7 @@ class Runner:
                 stage.seconds,
                 extras=self.job.extras,
                 registrations=registrations,
+                atlas=atlas,
             )
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
@@ -239,4 +248,5 @@ class Runner:
             self.provenance.settings,
             extras=job.extras,
             any_backend=job.any_backend,
+            atlas=job.atlas.image_of(running.case) if job.atlas else None,
         )

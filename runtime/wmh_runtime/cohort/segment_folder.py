@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Manifest
+from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import ChannelRules, find_cases
@@ -29,6 +30,7 @@ def segment_folder(
     pattern: str | None = None,
     t1_pattern: str | None = None,
     register: bool = False,
+    atlas: Atlas | None = None,
     extras: Extras = NO_EXTRAS,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -49,6 +51,7 @@ def segment_folder(
             names decide.
         t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
         register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
+        atlas: of the user; the lesions in each of its regions are measured, too.
         extras: files to write besides.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
@@ -78,6 +81,8 @@ def segment_folder(
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
     found = find_cases(source, out, rules)
+    if atlas is not None:
+        atlas.require_files(found.scans)
     progress.discovered(found)
     job = Job(
         found.scans,
@@ -92,6 +97,7 @@ def segment_folder(
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
         register=register,
+        atlas=atlas,
         threads=options.threads,
     )
     with open_backends(bundle, options.backend, options.backend_options) as opened:

@@ -16,6 +16,7 @@ from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
 from wmh_runtime.files.tables import read_table
 
 _SUBJECT = re.compile(r"(?:^|[/_])[mrwsu]{0,4}(sub-[A-Za-z0-9]+)")  # also of SPM: rsub-1
+_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)")
 _UNKNOWN = "n/a"  # BIDS: an unknown value
 
 
@@ -26,6 +27,12 @@ def subject_from_name(name: str) -> str:
     """
     match = _SUBJECT.search(name)
     return match.group(1) if match else name.partition("_ses-")[0]
+
+
+def session_from_name(name: str) -> str:
+    """Return the session in a scan's name, such as `ses-2`; empty if there is none."""
+    match = _SESSION.search(name)
+    return match.group(1) if match else ""
 
 
 def read_sites(folders: Iterable[Path]) -> dict[str, str]:

@@ -8,8 +8,10 @@ fall between the samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.volume import Scan, reordered_to
 from wmh_runtime.types import Floats, Mask
+
+_Number = TypeVar("_Number", bound=np.integer)
 
 _NEGLIGIBLY_WIDER = 1.01  # times a voxel of the scan
 _EDGE = 0.5  # of a voxel: how far its value reaches beyond its center
@@ -54,6 +58,34 @@ def bring_to_grid(scan: Scan, grid: Scan) -> GridMatch:
     )
 
 
+def nearest_on_grid(numbers: NDArray[_Number], affine: Affine, grid: Scan) -> NDArray[_Number]:
+    """Return the number of the nearest voxel for each voxel of a grid; 0 outside.
+
+    Args:
+        numbers: (x, y, z).
+        affine: (4, 4), voxel index of the numbers to RAS+ mm.
+        grid: a scan.
+    """
+    to_numbers = np.linalg.inv(affine) @ grid.affine
+    result = np.zeros(grid.shape, numbers.dtype, order="F")
+    for z, points in _planes_of(grid.shape, to_numbers):
+        at = np.rint(points - _ROUNDING).astype(np.intp)
+        last = np.array(numbers.shape).reshape(3, 1, 1) - 1
+        inside = ((at >= 0) & (at <= last)).all(axis=0)
+        result[..., z][inside] = numbers[tuple(at[:, inside])]
+    return result
+
+
+def _planes_of(
+    shape: tuple[int, int, int], to_source: Affine
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the voxel indices in a source (3, x, y) for each slice of a grid: it saves memory."""
+    plane = np.stack(np.meshgrid(*map(np.arange, shape[:2]), indexing="ij"))
+    in_plane = np.tensordot(to_source[:3, :2], plane, axes=1)
+    for z in range(shape[2]):
+        yield z, in_plane + (to_source[:3, 2] * z + to_source[:3, 3])[:, None, None]
+
+
 def _averaged_to(voxels: Floats, to_scan: Affine) -> Floats:
     """Average along each axis over the width of a target voxel, if it is wider than a voxel.
 
@@ -81,14 +113,11 @@ def _box_weights(count: int, width: float) -> Floats:
 def _interpolated(
     voxels: Floats, to_scan: Affine, shape: tuple[int, int, int], outside: float
 ) -> tuple[NDArray[np.float32], Mask]:
-    """Interpolate at the voxels of another grid, one slice of it at a time to save memory."""
+    """Interpolate at the voxels of another grid; also return which of them the scan covers."""
     result = np.full(shape, outside, np.float32, order="F")
     covered = np.zeros(shape, np.bool_, order="F")
     last = np.array(voxels.shape) - 1
-    plane = np.stack(np.meshgrid(*map(np.arange, shape[:2]), indexing="ij"))
-    in_plane = np.tensordot(to_scan[:3, :2], plane, axes=1)  # (3, x, y)
-    for z in range(shape[2]):
-        points = in_plane + (to_scan[:3, 2] * z + to_scan[:3, 3])[:, None, None]
+    for z, points in _planes_of(shape, to_scan):
         reach = _EDGE + _ROUNDING
         inside = ((points >= -reach) & (points <= (last + reach).reshape(3, 1, 1))).all(axis=0)
         if not inside.any():

@@ -25,6 +25,7 @@ def find_existing_results(
     *,
     extras: Extras,
     any_backend: bool,
+    atlas: Path | None = None,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
@@ -35,6 +36,7 @@ def find_existing_results(
         settings: of this run, for each output.
         extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
+        atlas: that a finished scan has lesions by region of; None: any or none.
 
     Raises:
         InputError: there is a result of another input or with other settings, or a mask that was
@@ -58,6 +60,7 @@ def find_existing_results(
     try:
         images = {case.channel: scan, **case.others}
         sha256 = {channel: sha256_of_image(path) for channel, path in images.items()}
+        atlas_sha256 = sha256_of_image(atlas) if atlas else None
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
@@ -72,13 +75,20 @@ def find_existing_results(
     files += [to.probability for to in paths if extras.probability]
     if extras.regions:
         files += [regions.segmentation, regions.table, *(to.regions for to in paths)]
-    if all(path.exists() for path in files):
+    if atlas is not None:
+        files += [to.regions for to in paths]
+    has_atlas = all(_atlas_of(one) == atlas_sha256 for one in sidecars) or atlas is None
+    if has_atlas and all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
         if is_file(to.mask) and not is_as_written(to.mask, sidecar):
             problem = f"has a mask that was changed by hand, {to.mask.name}"
             raise InputError(problem, _REPLACE, about=scan)
     return None
+
+
+def _atlas_of(sidecar: Sidecar) -> str | None:
+    return sidecar.atlas.sha256 if sidecar.atlas else None
 
 
 def require_same_settings(

@@ -20,6 +20,7 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.postprocessing.parcellation import LesionRegion
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.preprocessing.registration import Registration
 from wmh_runtime.schema import StrictModel
@@ -113,6 +114,8 @@ class Lesion(StrictModel):
     center_ras_mm: tuple[float, float, float]
     location: str | None = Field(default=None, description="where most of it lies")
     side: str | None = Field(default=None, description="left or right, of the symmetry plane")
+    atlas_region: str | None = Field(default=None, description="of the atlas, most of it")
+    atlas_share: float | None = Field(default=None, description="of the lesion, in that region")
 
 
 class LocationResult(StrictModel):
@@ -125,7 +128,9 @@ class LocationResult(StrictModel):
 class RegionResult(StrictModel):
     """The lesions in one region, or in its left or right half."""
 
-    scheme: str = Field(description="what divides the brain: brain, location_10mm, location_3mm")
+    scheme: str = Field(
+        description="what divides the brain: location_10mm, location_3mm, brain, atlas"
+    )
     region: str = Field(description="none: what no region covers")
     side: str = Field(description="left or right; empty: both")
     region_ml: float | None = Field(description="null: not known")
@@ -167,6 +172,13 @@ class ChannelInput(StrictModel):
     )
 
 
+class AtlasInput(StrictModel):
+    """The atlas that lesions were located in."""
+
+    file: str
+    sha256: str
+
+
 class Sidecar(StrictModel):
     """The result for one output of one scan."""
 
@@ -180,6 +192,7 @@ class Sidecar(StrictModel):
     )
     mask_sha256: str = Field(description="of the mask file when it was written")
     settings: Settings
+    atlas: AtlasInput | None = Field(default=None, description="of the user")
     volume_ml: float
     lesion_count: int
     lesions: list[Lesion] = Field(description="largest first")
@@ -218,6 +231,7 @@ class Sidecar(StrictModel):
         *,
         mask_sha256: str,
         registrations: Mapping[str, Registration],
+        atlas: AtlasInput | None,
     ) -> Sidecar:
         """Describe one output of a segmentation; the warnings of the scan come first.
 
@@ -230,12 +244,16 @@ class Sidecar(StrictModel):
             seconds: by stage.
             mask_sha256: of the mask file.
             registrations: of images, by channel.
+            atlas: that the segmentation has the lesions by region of; None: none.
         """
         scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
         unknown: Sequence[str | None] = [None] * lesions.count
         where = burden.location_of_lesions or unknown
         sides = burden.side_of_lesions or unknown
+        in_atlas: Sequence[LesionRegion | None] = burden.atlas_of_lesions or (
+            [None] * lesions.count
+        )
         voxel_ml = scan.voxel_volume_mm3 / 1000
         share = burden.percent_of_brain
         is_full, some = settings.tta == "full", segmentation.slices_in_all_views
@@ -257,6 +275,7 @@ class Sidecar(StrictModel):
             },
             mask_sha256=mask_sha256,
             settings=settings,
+            atlas=atlas,
             volume_ml=round(lesions.volume_ml, 4),
             lesion_count=lesions.count,
             lesions=[
@@ -265,9 +284,11 @@ class Sidecar(StrictModel):
                     center_ras_mm=tuple(center),
                     location=place,
                     side=side,
+                    atlas_region=region.name if region else None,
+                    atlas_share=round(region.share, 4) if region else None,
                 )
-                for volume, center, place, side in zip(
-                    lesions.volumes_mm3, centers_mm.tolist(), where, sides, strict=True
+                for volume, center, place, side, region in zip(
+                    lesions.volumes_mm3, centers_mm.tolist(), where, sides, in_atlas, strict=True
                 )
             ],
             regions_ml={

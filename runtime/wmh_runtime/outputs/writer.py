@@ -13,7 +13,7 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.region_tables import write_region_table
-from wmh_runtime.outputs.sidecar import Provenance, Sidecar
+from wmh_runtime.outputs.sidecar import AtlasInput, Provenance, Sidecar
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
 from wmh_runtime.preprocessing.registration import Registration
@@ -30,6 +30,7 @@ def write_results(
     *,
     extras: Extras,
     registrations: Mapping[str, Registration] | None = None,
+    atlas: AtlasInput | None = None,
 ) -> list[Sidecar]:
     """Write mask, quality-control image and sidecar of each output; replace earlier ones.
 
@@ -44,6 +45,7 @@ def write_results(
         seconds: by stage.
         extras: what to write besides.
         registrations: of further images, by channel.
+        atlas: that the segmentation has the lesions by region of.
 
     Raises:
         InputError: a file cannot be written or replaced.
@@ -66,12 +68,13 @@ def write_results(
             seconds,
             mask_sha256=sha256_file(to.mask),
             registrations=registrations or {},
+            atlas=atlas,
         )
         picture = qc_image(scan, segmentation.head, result, regions, sidecar)
         write_bytes_atomically(to.picture, picture)
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)
-        elif extras.regions or to.regions.exists():
+        elif extras.regions or atlas or to.regions.exists():
             write_region_table(to.regions, sidecar.regions)
         write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
         sidecars.append(sidecar)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from wmh_runtime.imageio.nifti_header import Affine, spacing_mm_from_affine
 from wmh_runtime.postprocessing.lesions import Lesions, box_around
 from wmh_runtime.postprocessing.parcellation import (
+    LesionRegion,
     Parcellation,
     RegionLoad,
     lesion_regions,
@@ -63,6 +64,7 @@ class Burden:
     location_of_lesions: Sequence[str] = ()  # of each lesion, largest first
     side_of_lesions: Sequence[str] = ()  # "left" or "right"
     loads: Sequence[RegionLoad] = ()  # by region and side, in every scheme
+    atlas_of_lesions: Sequence[LesionRegion] = ()  # region of an atlas that most of it lies in
 
 
 def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:

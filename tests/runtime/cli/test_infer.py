@@ -624,6 +624,72 @@ def test_a_single_image_cannot_be_registered(tmp_path, infer, monkeypatch):
     assert (status, 'pip install "wmh-lora[itk]"' in errors) == (2, True)
 
 
+def write_atlas(path, halves=(5, 9)):
+    """An atlas on the grid of `write_head`: one number in front, another one behind."""
+    front, back = halves
+    numbers = np.full((24, 30, 6), front, np.int16)
+    numbers[:, 8:] = back
+    affine = np.diag([-4.0, -4.0, 5.0, 1.0])
+    affine[:3, 3] = (47, 61, -12)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(numbers, affine), path)
+    return path
+
+
+def test_lesions_are_located_in_the_atlas_of_each_scan(tmp_path, infer):
+    # Lesions are at rows 6 and 7, 10 and 11, 14 and 15: one in front, two behind.
+    write_head(tmp_path / "scans" / "sub-1_ses-2_FLAIR.nii", lesions=3)
+    write_atlas(tmp_path / "fs" / "sub-1" / "ses-2" / "lobes.nii.gz")
+    names = tmp_path / "names.tsv"
+    names.write_text("index\tname\n5\tfrontal\n")
+    template = str(tmp_path / "fs" / "{subject}" / "{session}" / "lobes.nii.gz")
+    options = ("--atlas", template, "--atlas-names", names)
+    status, _, errors = infer(*options)
+    assert status == 0, errors
+    assert "covers" not in errors
+    out = tmp_path / "out"
+    with (out / "sub-1_ses-2_label-WMH_regions.tsv").open(encoding="utf-8") as file:
+        rows = {row["region"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert {name: row["lesion_count"] for name, row in rows.items()} == {
+        "frontal": "1",
+        "9": "2",  # a number without a name
+        "none": "0",
+    }
+    assert float(rows["frontal"]["lesion_ml"]) == pytest.approx(CUBE_ML)
+    region_ml = 24 * 8 * 6 * 0.08
+    assert float(rows["frontal"]["lesion_percent"]) == pytest.approx(
+        100 * CUBE_ML / region_ml, abs=1e-4
+    )
+    lesions = read_json(out / "sub-1_ses-2_label-WMH_mask.json")["lesions"]
+    assert sorted(one["atlas_region"] for one in lesions) == ["9", "9", "frontal"]
+    assert {one["atlas_share"] for one in lesions} == {1.0}
+    with (out / "regions.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["atlas.frontal.lesion_count"] == "1"
+    # The same command keeps the result; another atlas is measured anew.
+    assert "1 scan finished, 1 of them by earlier runs" in infer(*options)[1]
+    write_atlas(tmp_path / "fs" / "sub-1" / "ses-2" / "lobes.nii.gz", halves=(5, 5))
+    assert "1 scan finished." in infer(*options)[1]
+    lesions = read_json(out / "sub-1_ses-2_label-WMH_mask.json")["lesions"]
+    assert {one["atlas_region"] for one in lesions} == {"frontal"}
+
+
+def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
+    for name in ("sub-1", "sub-2"):
+        write_head(tmp_path / "scans" / f"{name}_FLAIR.nii", seed=int(name[4]))
+    atlas = write_atlas(tmp_path / "sub-1.nii.gz")
+    status, _, errors = infer("--atlas", tmp_path / "{subject}.nii.gz")
+    assert status == 2
+    assert f"--atlas: is missing for 1 of 2 scans, such as {tmp_path / 'sub-2.nii.gz'}" in errors
+    matrix = tmp_path / "matrix.txt"
+    matrix.write_text("1 0 0 300\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    status, _, errors = infer("--atlas", atlas, "--atlas-transform", matrix)
+    assert status == 0
+    assert "sub-1_FLAIR.nii: the atlas covers 0% of the head: check that it is in" in errors
+    status, _, errors = infer("--atlas-transform", matrix, out=tmp_path / "out2")
+    assert (status, "needs --atlas" in errors) == (2, True)
+
+
 def test_patterns_and_tables_say_which_images_belong_together(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
     for name in ("a/one.nii", "a/two.nii", "a/three.nii"):

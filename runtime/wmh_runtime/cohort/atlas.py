@@ -1,0 +1,77 @@
+"""The user's own atlas for the scans of a run: where the image of each scan is, and its names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wmh_runtime.dataset.bids import bids_entities
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.subjects import session_from_name, subject_from_name
+from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.atlas import ASEG_NAMES, read_atlas, read_matrix
+from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.postprocessing.parcellation import Parcellation
+from wmh_runtime.text import count_noun
+
+SCHEME = "atlas"
+_ASEG_WHITE_MATTER = {2, 41}  # both are in every aseg, and in few other atlases
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """An atlas for all scans, or one for each.
+
+    Paths may contain `{subject}`, `{session}` and `{scan}`, such as `sub-1`, `ses-2` and
+    `sub-1_ses-2`.
+    """
+
+    image: str
+    names: Mapping[int, str] | None = None  # None: those of aseg if it is one, else the numbers
+    transform: str = ""  # to the space of the scan; empty: it is in this space
+
+    def image_of(self, case: Case) -> Path:
+        """Return the path of the atlas of a scan."""
+        return _path(self.image, case)
+
+    def require_files(self, cases: Sequence[Case]) -> None:
+        """Refuse scans without an atlas or its transform, all at once; InputError."""
+        for template in filter(None, (self.image, self.transform)):
+            missing = [path for case in cases if not (path := _path(template, case)).is_file()]
+            if missing:
+                few = f"{len(missing)} of {count_noun(len(cases), 'scan')}"
+                problem = f"is missing for {few}, such as {missing[0]}"
+                advice = "Paths may contain {subject}, {session} and {scan}."
+                raise InputError(problem, advice, about="atlas")
+
+    def read(self, case: Case, grid: Scan) -> Parcellation:
+        """Read the atlas of a scan, on the grid of the scan.
+
+        Raises:
+            InputError: the atlas or its transform cannot be used.
+        """
+        transform = read_matrix(_path(self.transform, case)) if self.transform else None
+        numbers = read_atlas(self.image_of(case), grid, transform)
+        present = [int(number) for number in np.unique(numbers) if number]
+        names = self.names
+        if names is None and set(present) >= _ASEG_WHITE_MATTER:
+            names = ASEG_NAMES
+        known = names or {}
+        return Parcellation(
+            SCHEME, numbers, {number: known.get(number, str(number)) for number in present}
+        )
+
+
+def _path(template: str, case: Case) -> Path:
+    scan = bids_entities(case.relative)
+    values = {
+        "{subject}": subject_from_name(scan),
+        "{session}": session_from_name(scan),
+        "{scan}": scan,
+    }
+    for placeholder, value in values.items():
+        template = template.replace(placeholder, value)
+    return Path(template)

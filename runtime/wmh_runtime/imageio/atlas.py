@@ -1,0 +1,148 @@
+"""Read an atlas: an image of whole numbers, one for each region, and the names of the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
+from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.regrid import nearest_on_grid
+from wmh_runtime.imageio.volume import Scan, reordered_to
+
+_LARGEST_NUMBER = 20_000  # FreeSurfer's go to 14,175
+_WHOLE = 1e-3  # a number may differ from a whole one by this
+
+# Of aseg, as FreeSurfer, FastSurfer and SynthSeg number it (FreeSurferColorLUT.txt).
+_ASEG_PAIRED = {
+    "Cerebral-White-Matter": (2, 41),
+    "Cerebral-Cortex": (3, 42),
+    "Lateral-Ventricle": (4, 43),
+    "Inf-Lat-Vent": (5, 44),
+    "Cerebellum-White-Matter": (7, 46),
+    "Cerebellum-Cortex": (8, 47),
+    "Thalamus": (10, 49),
+    "Caudate": (11, 50),
+    "Putamen": (12, 51),
+    "Pallidum": (13, 52),
+    "Hippocampus": (17, 53),
+    "Amygdala": (18, 54),
+    "Accumbens-area": (26, 58),
+    "VentralDC": (28, 60),
+    "vessel": (30, 62),
+    "choroid-plexus": (31, 63),
+}
+_ASEG_SINGLE = {
+    14: "3rd-Ventricle",
+    15: "4th-Ventricle",
+    16: "Brain-Stem",
+    24: "CSF",
+    72: "5th-Ventricle",
+    77: "WM-hypointensities",
+    80: "non-WM-hypointensities",
+    85: "Optic-Chiasm",
+    251: "CC_Posterior",
+    252: "CC_Mid_Posterior",
+    253: "CC_Central",
+    254: "CC_Mid_Anterior",
+    255: "CC_Anterior",
+}
+ASEG_NAMES: Mapping[int, str] = dict(
+    sorted(
+        [
+            *_ASEG_SINGLE.items(),
+            *((left, f"Left-{name}") for name, (left, _) in _ASEG_PAIRED.items()),
+            *((right, f"Right-{name}") for name, (_, right) in _ASEG_PAIRED.items()),
+        ]
+    )
+)
+
+
+def read_atlas(path: Path, grid: Scan, to_scan: Affine | None = None) -> NDArray[np.uint16]:
+    """Read the number of the region of each voxel of a scan; 0 where the atlas has none.
+
+    On another grid, each voxel of the scan gets the number of the nearest voxel of the atlas.
+
+    Args:
+        path: of the atlas.
+        grid: the scan.
+        to_scan: (4, 4), RAS+ mm of the atlas → RAS+ mm of the scan; None: they are the same.
+
+    Raises:
+        InputError: the file cannot be read, or is no image of whole numbers.
+    """
+    atlas = read_scan(path, allow_constant=True)
+    numbers = np.rint(atlas.voxels)
+    is_whole = abs(atlas.voxels - numbers).max() <= _WHOLE
+    if not is_whole or numbers.min() < 0 or numbers.max() > _LARGEST_NUMBER:
+        lowest, highest = float(atlas.voxels.min()), float(atlas.voxels.max())
+        kind = "whole numbers" if is_whole else "numbers that are not whole"
+        problem = (
+            f"has {kind} from {lowest:g} to {highest:g}, expected whole ones from 0 to"
+            f" {_LARGEST_NUMBER}"
+        )
+        raise InputError(problem, "Give an image of region numbers.", about=path)
+    if to_scan is None and (reordered := reordered_to(atlas, grid)) is not None:
+        return np.rint(reordered.voxels).astype(np.uint16)
+    affine = atlas.affine if to_scan is None else to_scan @ atlas.affine
+    return nearest_on_grid(numbers.astype(np.uint16), affine, grid)
+
+
+def read_region_names(path: Path) -> dict[int, str]:
+    """Read the names of numbers: a table with the columns `index` and `name`, or FreeSurfer's list.
+
+    Raises:
+        InputError: the file is neither, or an index is no whole number.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        rows = [
+            (row["index"], row["name"]) for row in read_table(path) if {"index", "name"} <= {*row}
+        ]
+    else:
+        rows = _rows_of_list(path)
+    try:
+        names = {int(index): name for index, name in rows if int(index)}
+    except ValueError as error:
+        raise InputError(f"has an index that is no whole number ({error})", about=path) from error
+    if not names or not all(names.values()):
+        problem = "has no names of regions"
+        advice = (
+            "Give a table with the columns index and name, or a list as FreeSurferColorLUT.txt."
+        )
+        raise InputError(problem, advice, about=path)
+    return names
+
+
+def read_matrix(path: Path) -> Affine:
+    """Read an affine transform: four rows of four numbers, the last one 0 0 0 1.
+
+    Raises:
+        InputError: it is not one, or cannot be inverted.
+    """
+    try:
+        matrix = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read as a matrix ({reason_of(error)})"
+        raise InputError(problem, "Give four rows of four numbers.", about=path) from error
+    is_affine = matrix.shape == (4, 4) and np.allclose(matrix[3], [0, 0, 0, 1])
+    if not is_affine or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
+        problem = "is not an affine transform that can be inverted"
+        advice = "Give four rows of four numbers, in RAS+ mm; the last row is 0 0 0 1."
+        raise InputError(problem, advice, about=path)
+    return matrix
+
+
+def _rows_of_list(path: Path) -> list[tuple[str, str]]:
+    """Return number and name of each line; lines that begin with # are comments."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot be read ({reason_of(error)})", about=path) from error
+    cells = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [(row[0], row[1]) for row in cells if len(row) > 1]
