@@ -27,9 +27,10 @@ from wmh_runtime.bundle.bundle import (
 from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.bundle.manifest import File, Manifest, Quantization, Training
 from wmh_runtime.conformance.measure import measure_parity
-from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes
+from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes, select_probe_scans
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs, compute_reference_outputs
 from wmh_runtime.conformance.verify import SCAN_SLICES_IN_EIGHT_VIEWS
+from wmh_runtime.dataset.discovery import ChannelRules
 from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.files.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder
@@ -88,7 +89,7 @@ def build(
     on_step: Callable[[str], None],
     *,
     pretrained: Path | None = None,
-    scans: Sequence[Path] = (),
+    scans: Path | None = None,
     metadata: BundleMetadata | None = None,
     with_int8: bool = True,
     with_checkpoint: bool = False,
@@ -100,8 +101,8 @@ def build(
         out: bundle folder; must not exist.
         on_step: called with a description of each step.
         pretrained: file of the pretrained weights, if the encoder was frozen in training.
-        scans: FLAIR files. Their slices, in addition to phantoms, measure parity and calibrate
-            INT8.
+        scans: folder of scans with the channels of the network. Slices of some, in addition to
+            phantoms, measure parity and calibrate INT8.
         metadata: None: the defaults.
         with_int8: whether to export INT8, which takes most of the time.
         with_checkpoint: whether the bundle holds the trained weights too, for fine-tuning.
@@ -160,13 +161,16 @@ class _BundleBuilder:
             shutil.copyfile(source, self.folder / path)
             self.checkpoint_files.append(File(path=path, sha256=sha256_file(self.folder / path)))
 
-    def build(self, network: WmhNetwork, scans: Sequence[Path]) -> None:
+    def build(self, network: WmhNetwork, scans: Path | None) -> None:
         """Write all files of the bundle."""
         parity_scans = calibration_scans = None
-        if scans:
+        if scans is not None:
             recipe = self.checkpoint.recipe
+            rules = ChannelRules(recipe.channels, recipe.interchangeable)
+            selected = select_probe_scans(scans, rules)
+            self.on_step(f"reading scans: {', '.join(case.path.name for case in selected)}")
             parity_scans, calibration_scans = scan_probes(
-                scans, recipe.preprocessing, len(recipe.channels)
+                selected, recipe.preprocessing, recipe.channels
             )
         references = self._compute_references(network, parity_scans)
         (self.folder / GRAPHS_FOLDER).mkdir()

@@ -18,6 +18,7 @@ from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import select_probe_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
+from wmh_runtime.dataset.discovery import ChannelRules
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.inference.candidates import list_candidates
@@ -93,7 +94,7 @@ def build(
             out,
             on_step,
             pretrained=pretrained,
-            scans=_select_scans(scans),
+            scans=scans,
             metadata=build_module.BundleMetadata(
                 name, warning, license_name, attribution or (), _read_text(notes)
             ),
@@ -123,15 +124,6 @@ def _read_text(path: Path | None) -> str:
         reason = reason_of(error) if isinstance(error, OSError) else "not UTF-8"
         problem = f"cannot be read ({reason})"
         raise InputError(problem, "Give a text file in UTF-8.", about=path) from error
-
-
-def _select_scans(folder: Path | None) -> list[Path]:
-    """Select up to four scans of a folder and print their names."""
-    if folder is None:
-        return []
-    selected = select_probe_scans(folder)
-    console.print_line(f"scans: {', '.join(path.name for path in selected)}")
-    return selected
 
 
 @app.command()
@@ -208,7 +200,11 @@ def verify(
     manifest = opened.manifest
     console.print_line(f"{manifest.name}, model {manifest.model_id}")
     console.print_line(f"{len(manifest.files)} files match the manifest")
-    selected = _select_scans(scans)
+    selected = []
+    if scans is not None:
+        rules = ChannelRules(manifest.channels, manifest.interchangeable)
+        selected = select_probe_scans(scans, rules)
+        console.print_line(f"scans: {', '.join(case.path.name for case in selected)}")
     measured = verify_bundle(
         opened,
         candidates,

@@ -341,7 +341,7 @@ def test_a_network_with_one_channel_is_also_compared_on_scans(tmp_path):
     plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)
     with coarse_phantoms():
         write_phantom(plan, tmp_path / "scans")  # in place of a patient's scan
-    built = build(run, tmp_path / "bundle", ignore, scans=[plan.scan_path(tmp_path / "scans")])
+    built = build(run, tmp_path / "bundle", ignore, scans=plan.scan_path(tmp_path / "scans"))
     manifest = built.bundle.manifest
     for graph in manifest.graphs:
         assert {p.data for p in graph.parity} == {"phantoms", "scans"}
@@ -355,7 +355,7 @@ def test_a_network_with_one_channel_is_also_compared_on_scans(tmp_path):
 def test_scans_without_lesions_are_only_a_warning(tmp_path, float32_only):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     scan = write_head(tmp_path / "a_FLAIR.nii.gz", lesions=0)
-    built = build(run, tmp_path / "bundle", ignore, scans=[scan])
+    built = build(run, tmp_path / "bundle", ignore, scans=scan)
     assert "parity is measured on phantoms only" in built.warnings[0]
     assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
 

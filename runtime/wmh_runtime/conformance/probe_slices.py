@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.discovery import discover
-from wmh_runtime.errors import InputError
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import ChannelRules, find_cases
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
@@ -43,46 +43,50 @@ class ProbeSlices:
         return self.select(indices[::2]), self.select(indices[1::2])
 
 
-def select_probe_scans(folder: Path) -> list[Path]:
-    """Select up to four FLAIR scans, evenly spaced in the sorted list of a folder's scans.
+def select_probe_scans(folder: Path, rules: ChannelRules) -> list[Case]:
+    """Select up to four scans, evenly spaced in the sorted list of a folder's scans.
+
+    Args:
+        folder: of scans, or one scan.
+        rules: channels of the network.
 
     Raises:
-        InputError: the folder has no scans.
+        InputError: the folder has no scans, or a scan lacks a channel.
     """
-    paths = [scan.path for scan in discover(folder).scans]
-    indices = np.linspace(0, len(paths) - 1, min(_MAX_SCANS, len(paths))).round().astype(int)
-    return [paths[index] for index in indices]
+    cases = find_cases(folder, None, rules).scans
+    indices = np.linspace(0, len(cases) - 1, min(_MAX_SCANS, len(cases))).round().astype(int)
+    return [cases[index] for index in indices]
 
 
 def scan_probes(
-    scans: Sequence[Path], preprocessing: Preprocessing, channels: int
+    scans: Sequence[Case], preprocessing: Preprocessing, channels: Sequence[str]
 ) -> tuple[ProbeSlices, ProbeSlices]:
     """Extract slices from the middle of scans, where most lesions are.
 
     Args:
-        scans: scan files, at least one.
+        scans: at least one.
         preprocessing: the preprocessing of the bundle or the recipe.
-        channels: C of the network, which must be 1.
+        channels: of the network.
 
     Returns:
         Slices to compare on, always the same for the same scans; and the slices between them, to
         calibrate INT8 on.
 
     Raises:
-        InputError: a scan cannot be read, or the network has several channels.
+        InputError: a scan cannot be read.
     """
-    if channels != 1:
-        problem = f"the scans have one channel, this network takes {channels}"
-        raise InputError(problem, "Run without scans.", about="scans")
     slices_per_scan = -(-_MAX_SLICES // len(scans))
     parts: list[ProbeSlices] = []
-    for path in scans:
-        scan = read_scan(path)
-        preprocessed = preprocess([scan], preprocessing)
+    for case in scans:
+        paths = map(case.image_of, channels)
+        images = [None if path is None else read_scan(path) for path in paths]
+        preprocessed = preprocess(images, preprocessing)
         count = len(preprocessed.slices)
         margin = (1 - _MIDDLE) / 2 * count
         indices = np.unique(np.linspace(margin, count - 1 - margin, slices_per_scan).astype(int))
-        parts.append(extract_probe_slices("scans", scan, preprocessed, indices, preprocessing))
+        parts.append(
+            extract_probe_slices("scans", preprocessed.scan, preprocessed, indices, preprocessing)
+        )
     return concatenate_probe_slices(parts).split_alternately()
 
 

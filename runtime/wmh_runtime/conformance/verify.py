@@ -19,6 +19,7 @@ from wmh_runtime.conformance.reference_outputs import (
     compute_reference_outputs,
     load_reference_outputs,
 )
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.precision import STORED_PRECISION, GraphPrecision
 from wmh_runtime.text import install_advice
@@ -85,7 +86,7 @@ def measure_graph(
 def verify(
     bundle: Bundle,
     candidates: Sequence[Candidate],
-    scans: Sequence[Path],
+    scans: Sequence[Case],
     on_measured: Callable[[Parity], None],
     on_warning: Callable[[str], None],
 ) -> list[Parity]:
@@ -94,7 +95,7 @@ def verify(
     Args:
         bundle: an open bundle.
         candidates: backends to execute it with.
-        scans: scan files, may be empty. The bundle has no reference outputs for scans. So the
+        scans: may be empty. The bundle has no reference outputs for scans. So the
             float32 graph of one view gives them, on the CPU, with ONNX Runtime if it is installed.
         on_measured: called with each measurement.
         on_warning: called with a sentence if the scans cannot be compared.
@@ -135,10 +136,10 @@ def _measure(candidate: Candidate, references: Sequence[ReferenceOutputs]) -> It
 
 
 def _compute_scan_reference(
-    bundle: Bundle, backend: type[CpuBackend], scans: Sequence[Path]
+    bundle: Bundle, backend: type[CpuBackend], scans: Sequence[Case]
 ) -> ReferenceOutputs:
     manifest = bundle.manifest
-    probes, _ = scan_probes(scans, manifest.preprocessing, len(manifest.channels))
+    probes, _ = scan_probes(scans, manifest.preprocessing, manifest.channels)
     with backend.from_bundle(bundle, views=1, precision="fp32") as network:
         return compute_reference_outputs(
             network, probes, manifest.thresholds, SCAN_SLICES_IN_EIGHT_VIEWS

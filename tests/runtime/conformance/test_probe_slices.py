@@ -7,6 +7,7 @@ from tests.coarse_phantoms import coarse_phantoms
 from tests.toys import write_head
 from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.conformance.probe_slices import scan_probes, select_probe_scans
+from wmh_runtime.dataset.discovery import ChannelRules
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED
@@ -59,7 +60,9 @@ def test_scan_probes_come_from_the_middle_of_the_scan(tmp_path):
     for name in ("a", "b"):
         write_head(tmp_path / f"{name}_FLAIR.nii.gz", lesions=3)
     # Six slices each: the middle half, from 1.5 to 3.5, is slices 1, 2 and 3 of a, then of b.
-    compared, calibration = scan_probes(select_probe_scans(tmp_path), PREPROCESSING, channels=1)
+    compared, calibration = scan_probes(
+        select_probe_scans(tmp_path, ChannelRules()), PREPROCESSING, ["flair"]
+    )
     assert compared.slices.shape == calibration.slices.shape == (3, 1, 64, 64)
     np.testing.assert_allclose(compared.pixel_ml, 4 * 4 * 5 / 1000)
     preprocessed = preprocess([read_scan(tmp_path / "a_FLAIR.nii.gz")], PREPROCESSING).slices
@@ -69,12 +72,25 @@ def test_scan_probes_come_from_the_middle_of_the_scan(tmp_path):
 def test_four_evenly_spaced_scans_are_selected(tmp_path):
     for number in range(10):
         write_head(tmp_path / f"{number}_FLAIR.nii.gz")
-    assert [path.name[0] for path in select_probe_scans(tmp_path)] == ["0", "3", "6", "9"]
-    assert select_probe_scans(tmp_path / "5_FLAIR.nii.gz") == [tmp_path / "5_FLAIR.nii.gz"]
+    selected = select_probe_scans(tmp_path, ChannelRules())
+    assert [case.path.name[0] for case in selected] == ["0", "3", "6", "9"]
+    (one,) = select_probe_scans(tmp_path / "5_FLAIR.nii.gz", ChannelRules())
+    assert one.path == tmp_path / "5_FLAIR.nii.gz"
+
+
+def test_scans_of_two_channels_give_slices_of_both(tmp_path):
+    for seed, name in enumerate(("sub-1_FLAIR", "sub-1_T1w", "sub-2_FLAIR")):
+        write_head(tmp_path / f"{name}.nii.gz", lesions=3, seed=seed)
+    rules = ChannelRules(("flair", "t1"), interchangeable=True)
+    compared, _ = scan_probes(select_probe_scans(tmp_path, rules), PREPROCESSING, rules.channels)
+    there = compared.slices.any(axis=(2, 3))
+    assert there[0].tolist() == [True, True]
+    assert there[-1].tolist() == [True, False]
 
 
 def test_unusable_scans_raise_an_error(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        select_probe_scans(tmp_path / "none")
-    with pytest.raises(InputError, match="scans: the scans have one channel, this network takes 2"):
-        scan_probes([tmp_path], PREPROCESSING, channels=2)
+        select_probe_scans(tmp_path / "none", ChannelRules())
+    write_head(tmp_path / "sub-1_FLAIR.nii.gz")
+    with pytest.raises(InputError, match="has no T1 image for 1 of 1 scan"):
+        select_probe_scans(tmp_path, ChannelRules(("flair", "t1")))

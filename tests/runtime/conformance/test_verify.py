@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from wmh_runtime.cli.infer import main as infer
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.conformance.acceptance import check_acceptance
 from wmh_runtime.conformance.verify import verify
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import BackendError
 from wmh_runtime.inference import backend_factory
 from wmh_runtime.inference.candidates import list_candidates
@@ -52,7 +54,9 @@ def test_scans_are_compared_with_the_float32_graph(toy_bundle, tmp_path, monkeyp
     monkeypatch.setattr(
         OpenVinoBackend, "_execute", lambda self, batch: execute(self, batch) * np.float32(0.5)
     )
-    measured = verify(bundle, list_candidates(bundle, "", ()), [scan], ignore, ignore)
+    measured = verify(
+        bundle, list_candidates(bundle, "", ()), [Case(scan, Path(scan.name))], ignore, ignore
+    )
     on_scans = {(p.library, p.precision, p.views): p for p in measured if p.data == "scans"}
     assert ("onnxruntime", "fp32", 1) not in on_scans  # would compare the graph with itself
     assert not on_scans["onnxruntime", "fp32", 8].violation
@@ -64,7 +68,7 @@ def test_scans_without_lesions_are_skipped_with_a_warning(toy_bundle, tmp_path):
     warned = []
     bundle = load_bundle(toy_bundle)
     candidates = list_candidates(bundle, "onnxruntime", ())
-    measured = verify(bundle, candidates, [scan], ignore, warned.append)
+    measured = verify(bundle, candidates, [Case(scan, Path(scan.name))], ignore, warned.append)
     assert warned == ["no lesion is found in the scans: compared on phantoms only"]
     assert {p.data for p in measured} == {"phantoms"}
 
@@ -175,7 +179,7 @@ def test_verify_command_with_wrong_options_is_one_line(toy_bundle, run_command, 
         (("inspect", "FOLDER/none"), "none: is not a bundle folder."),
         (
             ("verify", "FOLDER/two", "--scans", "FOLDER/scans"),
-            "--scans: the scans have one channel",
+            "scans: has no T1 image for 1 of 1 scan",
         ),
         (("verify", "FOLDER/two", "--scans", "FOLDER/none"), "none: does not exist."),
     ],
