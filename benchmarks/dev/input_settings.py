@@ -37,6 +37,7 @@ from wmh_train.torch_backend import TorchBackend
 RECIPE = Path(__file__).with_name("input-settings.toml")
 REGIONS = ("brain", "ventricles", "white", "cortex", "deepgray", "posterior")
 _LESIONS = "wmh"
+_LEAST_LOAD_ML = 1.0  # with less, Dice says little about so small networks
 _THRESHOLD = 0.5  # of lesions; nothing is calibrated, so that all networks are treated alike
 
 
@@ -76,7 +77,8 @@ class InputScore(StrictModel):
     steps: int
     training_minutes: float = Field(description="to the best epoch")
     training_heads: int
-    heads: int = Field(description="of the test")
+    heads: int = Field(description="of the test; lesions are scored on those with 1 mL or more")
+    lesion_heads: int
     lesion_dice: float | None
     lesion_recall: float | None
     lesion_f1: float | None
@@ -219,6 +221,8 @@ def _score(
     }
     if _LESIONS not in recipe.outputs:
         return _HeadScore(np.nan, np.nan, np.nan, region_dice)
+    if true[_LESIONS].lesion.sum() * grid.voxel_volume_mm3 < 1000 * _LEAST_LOAD_ML:
+        return _HeadScore(np.nan, np.nan, np.nan, region_dice)
     metrics = compare_masks(found[_LESIONS].mask, true[_LESIONS], grid.affine)
     return _HeadScore(metrics.dice, metrics.lesion_recall, metrics.lesion_f1, region_dice)
 
@@ -235,6 +239,7 @@ def _means(scores: Sequence[_HeadScore]) -> dict[str, Any]:
         key: _mean(getattr(score, key) for score in scores)
         for key in ("lesion_dice", "lesion_recall", "lesion_f1")
     }
+    means["lesion_heads"] = sum(not np.isnan(score.lesion_dice) for score in scores)
     means["region_dice"] = {
         name: _mean(score.region_dice[name] for score in scores) for name in scores[0].region_dice
     }
