@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Self
 
@@ -157,9 +159,17 @@ _masks: list[RealMask] = []
 def _start_worker(sources: Sources) -> None:
     """Read the sources once in each process. Ctrl-C is handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _maps.extend(map(read_label_map, sources.label_maps))
     _masks.extend(map(read_real_mask, sources.lesion_masks))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, which a signal may do without a word."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_head(folder: Path, settings: SynthesisSettings, seed: int, number: int) -> None:
