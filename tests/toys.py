@@ -63,16 +63,23 @@ def toy_calibration(outputs=("wmh",)) -> Calibration:
 
 
 def write_toy_bundle(
-    folder: Path, *, channels=("flair",), outputs=("wmh",), interchangeable=False
+    folder: Path, *, channels=("flair",), outputs=("wmh",), interchangeable=False, regions=()
 ) -> Path:
-    """Write a bundle whose network is the logistic function of its brightest channel."""
+    """Write a bundle whose network is the logistic function of its brightest channel.
+
+    Regions are everywhere.
+    """
     (folder / "graphs").mkdir(parents=True)
     shape_in = ["N", len(channels), TOY_SIZE_PX, TOY_SIZE_PX]
-    shape_out = ["N", len(outputs), TOY_SIZE_PX, TOY_SIZE_PX]
+    targets = [*outputs, *regions]
+    shape_out = ["N", len(targets), TOY_SIZE_PX, TOY_SIZE_PX]
     axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
     nodes = [
         helper.make_node("ReduceMax", ["slices", "axes"], ["one"], keepdims=1),
-        helper.make_node("Concat", ["one"] * len(outputs), ["all"], axis=1),
+        helper.make_node("Mul", ["one", "one"], ["square"]),
+        helper.make_node(
+            "Concat", ["one"] * len(outputs) + ["square"] * len(regions), ["all"], axis=1
+        ),
         helper.make_node("Sigmoid", ["all"], ["probability"]),
     ]
     graph = helper.make_graph(
@@ -97,11 +104,14 @@ def write_toy_bundle(
                 parity=[perfect_parity(views)],
             )
         )
-    write_toy_reference_outputs(folder / "reference_outputs.npz", len(channels), len(outputs))
+    write_toy_reference_outputs(
+        folder / "reference_outputs.npz", len(channels), len(outputs), len(regions)
+    )
     manifest = Manifest(
         name="toy",
         channels=list(channels),
         interchangeable=interchangeable,
+        regions=list(regions),
         preprocessing=Preprocessing(
             pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)
         ),
@@ -130,11 +140,13 @@ def write_toy_bundle(
     return folder
 
 
-def write_toy_reference_outputs(path: Path, channels: int, outputs: int) -> None:
+def write_toy_reference_outputs(path: Path, channels: int, outputs: int, regions: int = 0) -> None:
     """Outputs of the toy network for two slices with a bright square each."""
     slices = np.full((2, channels, TOY_SIZE_PX, TOY_SIZE_PX), -4, np.float32)
     slices[:, :, 8:16, 8:20] = 4
-    probability = np.repeat(1 / (1 + np.exp(-slices.max(axis=1, keepdims=True))), outputs, axis=1)
+    brightest = slices.max(axis=1, keepdims=True)
+    logits = np.concatenate([brightest] * outputs + [brightest**2] * regions, axis=1)
+    probability = 1 / (1 + np.exp(-logits))
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
     probes = ProbeSlices("phantoms", slices, pixel_ml)
     ReferenceOutputs(probes, {1: probability, 8: probability[:1]}, {}).save(path)

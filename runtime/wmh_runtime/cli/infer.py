@@ -81,6 +81,13 @@ def infer(
             " quality-control images.",
         ),
     ] = False,
+    regions_bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="Take the regions of the brain from this model, for one that predicts none.",
+        ),
+    ] = None,
     atlas: Annotated[
         str | None,
         typer.Option(
@@ -186,6 +193,7 @@ def infer(
             pattern=pattern,
             t1_pattern=t1,
             register=register,
+            regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
             atlas=_atlas(atlas, atlas_names, atlas_transform),
             extras=Extras(probability=probability, regions=regions),
             overwrite=overwrite,

@@ -46,15 +46,24 @@ class Job:
     skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
+    regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
     def __post_init__(self) -> None:
         """Refuse what the bundle cannot do; InputError."""
-        if self.extras.regions and not self.bundle.manifest.regions:
+        of_regions = self.regions_bundle or self.bundle
+        if (self.extras.regions or self.regions_bundle) and not of_regions.manifest.regions:
             advice = "Leave the option for regions out, or use a bundle that predicts them."
-            raise InputError("predicts no regions of the brain", advice, about=self.bundle.folder)
+            raise InputError("predicts no regions of the brain", advice, about=of_regions.folder)
+        channels = self.bundle.manifest.channels
+        needed = of_regions.manifest.channels
+        if self.bundle.manifest.interchangeable or of_regions.manifest.interchangeable:
+            needed = [] if set(needed) & set(channels) else needed
+        if lacking := [channel for channel in needed if channel not in channels]:
+            problem = f"needs {', '.join(lacking).upper()}, which the bundle for lesions does not"
+            raise InputError(problem, "Use another bundle for regions.", about=of_regions.folder)
 
     @property
     def model(self) -> SegmentationModel:

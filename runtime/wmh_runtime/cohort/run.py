@@ -21,14 +21,18 @@ from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
-from wmh_runtime.outputs.sidecar import Provenance
+from wmh_runtime.outputs.sidecar import OtherInputs, Provenance
 from wmh_runtime.outputs.skipped_table import write_skipped
 from wmh_runtime.outputs.tables import require_replaceable, write_tables
 from wmh_runtime.text import count_noun
 
 
 def run(
-    job: Job, backends: Sequence[Backend], progress: Progress, on_span: OnSpan = ignore_span
+    job: Job,
+    backends: Sequence[Backend],
+    progress: Progress,
+    on_span: OnSpan = ignore_span,
+    region_segmenter: Segmenter | None = None,
 ) -> Outcome:
     """Segment all cases of a job. A case that fails does not stop the others, whatever it raises.
 
@@ -41,6 +45,7 @@ def run(
             and `adaptive`, of eight views for `full`.
         progress: is called for each case.
         on_span: is called with what each thread does.
+        region_segmenter: open, of the job's bundle for regions; None: there is none.
 
     Raises:
         InputError: the output folder cannot be written, another run uses it, or all results in it
@@ -64,7 +69,7 @@ def run(
             # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the
             # cores from the network.
             with threadpool_limits(1, user_api="blas"):
-                _run_cases(job, backends, progress, outcome, on_span)
+                _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
                 write_tables(job.out, outcome.failed)
@@ -88,11 +93,18 @@ def run(
 
 
 def _run_cases(
-    job: Job, backends: Sequence[Backend], progress: Progress, outcome: Outcome, on_span: OnSpan
+    job: Job,
+    backends: Sequence[Backend],
+    progress: Progress,
+    outcome: Outcome,
+    on_span: OnSpan,
+    region_segmenter: Segmenter | None,
 ) -> None:
-    provenance = Provenance.of(
-        job.bundle, job.outputs, backends[0], job.tta, registered=job.register
+    others = OtherInputs(
+        registered=job.register,
+        regions_model_id=job.regions_bundle.manifest.model_id if job.regions_bundle else "",
     )
+    provenance = Provenance.of(job.bundle, job.outputs, backends[0], job.tta, others)
     if not job.overwrite:
         require_same_settings(
             job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
@@ -107,7 +119,7 @@ def _run_cases(
         ThreadPoolExecutor(max_cases(len(backends), job.threads), "case") as pool,
         Segmenter(job.model, backends, on_span) as segmenter,
     ):
-        runner = Runner(job, segmenter, provenance, pool, on_span)
+        runner = Runner(job, segmenter, provenance, pool, on_span, region_segmenter)
         for running, is_done in runner.advance(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):

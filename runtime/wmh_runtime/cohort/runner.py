@@ -24,8 +24,9 @@ from wmh_runtime.outputs.sidecar import AtlasInput, Provenance, Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
-from wmh_runtime.preprocessing.preprocess import preprocess
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
 from wmh_runtime.preprocessing.registration import Registration, register
+from wmh_runtime.types import Mask
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -80,6 +81,7 @@ class Runner:
         job: what to do.
         segmenter: open.
         provenance: for the sidecars.
+        region_segmenter: open, of a bundle that predicts the regions; None: the job's bundle does.
         pool: threads that process one case each.
         on_span: is called with what each thread does.
     """
@@ -91,8 +93,10 @@ class Runner:
         provenance: Provenance,
         pool: Executor,
         on_span: OnSpan,
+        region_segmenter: Segmenter | None = None,
     ) -> None:
         self.job = job
+        self.region_segmenter = region_segmenter
         self.segmenter = segmenter
         self.provenance = provenance
         self.on_span = on_span
@@ -122,9 +126,15 @@ class Runner:
             preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
+        known_regions = self._known_regions(preprocessed)
         with stage("postprocess"):
             segmentation = postprocess(
-                prediction, preprocessed, model.outputs, model.regions, model.channels
+                prediction,
+                preprocessed,
+                model.outputs,
+                model.regions,
+                model.channels,
+                known_regions,
             )
             atlas = None
             if self.job.atlas is not None:
@@ -144,6 +154,20 @@ class Runner:
                 registrations=registrations,
                 atlas=atlas,
             )
+
+    def _known_regions(self, preprocessed: PreprocessedScan) -> Mapping[str, Mask] | None:
+        """Return the regions that the other bundle finds; None if there is no other bundle."""
+        segmenter = self.region_segmenter
+        if segmenter is None:
+            return None
+        images = {
+            channel: image
+            for channel, image in zip(
+                self.segmenter.model.channels, preprocessed.channels, strict=True
+            )
+            if image is not None and channel in segmenter.model.channels
+        }
+        return segmenter.segment(images).regions
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
         """Yield each case once when it is done, in order; and the first one when it made progress.
@@ -192,7 +216,7 @@ class Runner:
                 affine,
                 manifest.network_shape,
                 images=len(manifest.channels),
-                regions=len(manifest.regions),
+                regions=len((self.job.regions_bundle or self.job.bundle).manifest.regions),
                 other_shapes=others,
             )
             running.refusal = self._memory.refusal(needed_bytes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
@@ -15,8 +18,10 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
 from wmh_runtime.preprocessing.registration import require_registration
+from wmh_runtime.tta import Tta
 
 _T1 = "t1"
 
@@ -30,6 +35,7 @@ def segment_folder(
     pattern: str | None = None,
     t1_pattern: str | None = None,
     register: bool = False,
+    regions_bundle: Bundle | None = None,
     atlas: Atlas | None = None,
     extras: Extras = NO_EXTRAS,
     overwrite: bool = False,
@@ -51,6 +57,7 @@ def segment_folder(
             names decide.
         t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
         register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
+        regions_bundle: predicts the regions instead of the bundle, which may have none.
         atlas: of the user; the lesions in each of its regions are measured, too.
         extras: files to write besides.
         overwrite: replace existing results.
@@ -97,12 +104,28 @@ def segment_folder(
         fail_fast=fail_fast,
         any_backend=options.backend == AUTO,
         register=register,
+        regions_bundle=regions_bundle,
         atlas=atlas,
         threads=options.threads,
     )
-    with open_backends(bundle, options.backend, options.backend_options) as opened:
+    with (
+        _open_regions(regions_bundle, options) as region_segmenter,
+        open_backends(bundle, options.backend, options.backend_options) as opened,
+    ):
         progress.opened(opened)
-        return run(job, opened.backends, progress)
+        return run(job, opened.backends, progress, region_segmenter=region_segmenter)
+
+
+@contextmanager
+def _open_regions(bundle: Bundle | None, options: InferenceOptions) -> Iterator[Segmenter | None]:
+    """Open a bundle for regions, in the same precision, with eight views or one."""
+    if bundle is None:
+        yield None
+        return
+    tta: Tta = "none" if options.tta == "none" else "full"
+    own = replace(options, tta=tta, threshold=None, min_lesion_mm3=None)
+    with Segmenter.from_bundle(bundle, own) as segmenter:
+        yield segmenter
 
 
 def _channel_rules(manifest: Manifest, pattern: str | None, t1_pattern: str | None) -> ChannelRules:

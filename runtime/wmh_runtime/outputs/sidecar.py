@@ -31,6 +31,14 @@ PROCESSING_VERSION = 2
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
+@dataclass(frozen=True)
+class OtherInputs:
+    """What decides a result besides the bundle and its options."""
+
+    registered: bool = False  # further images were registered to the first
+    regions_model_id: str = ""  # of the bundle that the regions are from; empty: the same
+
+
 class Settings(StrictModel):
     """What decides a result besides the scan.
 
@@ -52,6 +60,9 @@ class Settings(StrictModel):
     registered: bool = Field(
         default=False, description="further images were registered to the first"
     )
+    regions_model_id: str = Field(
+        default="", description="of another bundle that the regions are from; empty: the same"
+    )
     processing_version: int = Field(
         default=1, description="of preprocessing and postprocessing; results without it are of 1"
     )
@@ -63,8 +74,7 @@ class Settings(StrictModel):
         output: Output,
         backend: Backend,
         tta: Tta,
-        *,
-        registered: bool = False,
+        others: OtherInputs,
     ) -> Settings:
         """Gather the settings of one output."""
         threshold = bundle.manifest.empty_slice_threshold(output) if tta == "adaptive" else None
@@ -77,7 +87,8 @@ class Settings(StrictModel):
             precision=backend.precision,
             tta=tta,
             empty_slice_threshold=threshold,
-            registered=registered,
+            registered=others.registered,
+            regions_model_id=others.regions_model_id,
             processing_version=PROCESSING_VERSION,
         )
 
@@ -97,13 +108,11 @@ class Provenance:
         outputs: Sequence[Output],
         backend: Backend,
         tta: Tta,
-        *,
-        registered: bool = False,
+        others: OtherInputs | None = None,
     ) -> Self:
         """Gather it for a bundle, its outputs as they are used, and an open backend."""
-        settings = [
-            Settings.of(bundle, output, backend, tta, registered=registered) for output in outputs
-        ]
+        others = others or OtherInputs()
+        settings = [Settings.of(bundle, output, backend, tta, others) for output in outputs]
         return cls(settings, backend.versions, bundle.manifest.warnings)
 
 

@@ -70,6 +70,7 @@ def postprocess(
     outputs: Sequence[Output],
     regions: Sequence[str] = (),
     channels: Sequence[str] = ("flair",),
+    known_regions: Mapping[str, Mask] | None = None,
 ) -> Segmentation:
     """Bring probabilities to the grid of the scan, apply thresholds, and find the lesions.
 
@@ -79,6 +80,7 @@ def postprocess(
         outputs: the first of the K outputs, with the thresholds and minimum lesion sizes to use.
         regions: names of the other outputs.
         channels: their C names.
+        known_regions: (x, y, z), of another network, instead of those of this one.
     """
     images = {
         channel: image
@@ -88,7 +90,9 @@ def postprocess(
     is_flair = next(iter(images)) == "flair"
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry
-    region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
+    region_masks = known_regions
+    if region_masks is None:
+        region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
         lesions = find_lesions(

@@ -624,6 +624,28 @@ def test_a_single_image_cannot_be_registered(tmp_path, infer, monkeypatch):
     assert (status, 'pip install "wmh-lora[itk]"' in errors) == (2, True)
 
 
+def test_regions_may_come_from_another_bundle(tmp_path, infer, toy_bundle):
+    regions = write_toy_bundle(tmp_path / "regions", regions=("brain",))
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii", lesions=2)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert infer(out=alone)[0] == 0
+    status, _, errors = infer("--regions-bundle", regions, "--regions", out=together)
+    assert status == 0, errors
+    before, after = (read_json(out / "sub-1_label-WMH_mask.json") for out in (alone, together))
+    assert before["percent_of_brain"] is None
+    assert after["volume_ml"] == before["volume_ml"]
+    brain_ml = after["regions_ml"]["brain"]
+    assert after["percent_of_brain"] == pytest.approx(100 * 2 * CUBE_ML / brain_ml, abs=1e-4)
+    assert after["settings"]["model_id"] == before["settings"]["model_id"]
+    assert after["settings"]["regions_model_id"] == load_bundle(regions).manifest.model_id
+    assert (together / "sub-1_space-orig_seg-brain_dseg.nii.gz").exists()
+    status, _, errors = infer("--regions-bundle", toy_bundle, out=tmp_path / "none")
+    assert (status, "predicts no regions of the brain" in errors) == (2, True)
+    t1 = write_toy_bundle(tmp_path / "t1", channels=("t1",), regions=("brain",))
+    status, _, errors = infer("--regions-bundle", t1, out=tmp_path / "none")
+    assert (status, "needs T1, which the bundle for lesions does not" in errors) == (2, True)
+
+
 def write_atlas(path, halves=(5, 9)):
     """An atlas on the grid of `write_head`: one number in front, another one behind."""
     front, back = halves
