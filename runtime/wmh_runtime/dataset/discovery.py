@@ -115,10 +115,7 @@ def _is_file(source: Path) -> bool:
 
 def _find_in_folder(source: Path, out: Path | None, rules: ChannelRules) -> Discovery:
     content = search_folder(source, out, with_derivatives=bool(rules.patterns))
-    selections = {
-        channel: _select(content.images, channel, rules.patterns.get(channel))
-        for channel in rules.channels
-    }
+    selections = {channel: _select(content.images, channel, rules) for channel in rules.channels}
     cases = _combine(source, selections, rules)
     used = {case.relative for case in cases}
     used |= {path.relative_to(source) for case in cases for path in case.others.values()}
@@ -151,15 +148,17 @@ def _find_beside(source: Path, rules: ChannelRules) -> Discovery:
     scan = Case(source, Path(source.name), channel)
     if others and channel == first:
         images = [Path(path.name) for path in source.parent.iterdir() if is_image(path)]
-        selections = {one: _select(sorted(images), one, rules.patterns.get(one)) for one in others}
+        selections = {one: _select(sorted(images), one, rules) for one in others}
         selections[first] = _Selection([scan.relative])
         (scan, *_) = _combine(source.parent, selections, replace(rules, interchangeable=False))
     return Discovery((scan,), (), (scan,))
 
 
-def _select(images: Sequence[Path], channel: str, pattern: str | None) -> _Selection:
+def _select(images: Sequence[Path], channel: str, rules: ChannelRules) -> _Selection:
+    """Select the images of a channel. Without a name for a contrast, they are of the first one."""
+    pattern = rules.patterns.get(channel)
     if pattern is None:
-        return _select_by_name(images, channel)
+        return _select_by_name(images, channel, with_unnamed=channel == rules.channels[0])
     selection = _Selection()
     for path in images:
         if path.match(pattern):
@@ -169,8 +168,14 @@ def _select(images: Sequence[Path], channel: str, pattern: str | None) -> _Selec
     return selection
 
 
-def _select_by_name(images: Sequence[Path], channel: str) -> _Selection:
-    """Select the images that are of a channel by their names."""
+def _select_by_name(images: Sequence[Path], channel: str, *, with_unnamed: bool) -> _Selection:
+    """Select the images that are of a channel by their names.
+
+    Args:
+        images: relative to one folder.
+        channel: such as `flair`.
+        with_unnamed: take the images whose names say no contrast, if none says this one.
+    """
     named: list[Path] = []
     in_doubt: list[Path] = []  # FLAIR or not: segmented with a warning
     unnamed: list[Path] = []  # the names say no contrast
@@ -194,7 +199,7 @@ def _select_by_name(images: Sequence[Path], channel: str) -> _Selection:
                 f"its name says no contrast, and other files are {channel.upper()} by their names"
             )
             selection.others[path] = ("unknown image", reason)
-    scans = (named or unnamed) + in_doubt
+    scans = (named or (unnamed if with_unnamed else [])) + in_doubt
     versions = find_processed_versions(scans)
     for path, scan in versions.items():
         selection.others[path] = ("processed version", f"another version of {scan.as_posix()}")

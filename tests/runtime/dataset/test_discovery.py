@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import discover, summarize_skipped
+from wmh_runtime.dataset.discovery import ChannelRules, discover, find_cases, summarize_skipped
 from wmh_runtime.errors import InputError
 
 
@@ -187,6 +187,22 @@ def test_a_single_file_is_accepted_with_any_name(tmp_path):
     create(tmp_path, "derivatives/a_label-WMH_mask.nii.gz")
     path = tmp_path / "derivatives" / "a_label-WMH_mask.nii.gz"
     assert discover_in(path)[0] == ["a_label-WMH_mask.nii.gz"]
+
+
+def cases_of(found):
+    return {case.relative.as_posix(): list(case.others) for case in found.scans}
+
+
+def test_an_image_without_a_contrast_in_its_name_is_no_t1(tmp_path):
+    create(tmp_path, "1/FLAIR.nii", "1/scan.nii", "2/FLAIR.nii", "2/T1.nii")
+    rules = ChannelRules(("flair", "t1"), interchangeable=True)
+    found = find_cases(tmp_path, None, rules)
+    assert cases_of(found) == {"1/FLAIR.nii": [], "2/FLAIR.nii": ["t1"]}
+    for number, others in ((1, []), (2, ["t1"])):
+        found = find_cases(tmp_path / str(number) / "FLAIR.nii", None, rules)
+        assert cases_of(found) == {"FLAIR.nii": others}
+    with pytest.raises(InputError, match=r"no T1 image for 1 of 2 scans, such as 1/FLAIR\.nii"):
+        find_cases(tmp_path, None, ChannelRules(("flair", "t1")))
 
 
 def test_a_pattern_alone_decides(tmp_path):
