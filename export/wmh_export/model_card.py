@@ -22,7 +22,7 @@ def model_card(manifest: Manifest) -> str:
         "## Model",
         _table(
             ("model id", f"`{manifest.model_id}`"),
-            ("input", f"{', '.join(manifest.channels).upper()}, axial slices"),
+            ("input", f"{manifest.input_text}, axial slices"),
             (
                 "slice",
                 f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"

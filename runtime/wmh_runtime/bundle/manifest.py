@@ -146,6 +146,14 @@ class Manifest(StrictModel):
     warning: str = Field(default="", description="a warning that every result shows")
 
     @property
+    def input_text(self) -> str:
+        """What a scan needs, in words: `FLAIR`, `FLAIR and T1`, or `FLAIR, T1, or both`."""
+        names = [channel.upper() for channel in self.channels]
+        if self.interchangeable:
+            return f"{', '.join(names)}, or {'both' if len(names) == 2 else 'several'}"
+        return " and ".join(names)
+
+    @property
     def outputs(self) -> list[Output]:
         """The K outputs with thresholds and minimum lesion sizes for eight views, the default."""
         return self.calibration.outputs
