@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,14 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.subjects import session_from_name, subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.atlas import ASEG_NAMES, read_atlas, read_matrix
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.postprocessing.parcellation import Parcellation
+from wmh_runtime.outputs.sidecar import AtlasInput
+from wmh_runtime.postprocessing.parcellation import NO_REGION, Parcellation
 from wmh_runtime.text import count_noun
 
 SCHEME = "atlas"
-_ASEG_WHITE_MATTER = {2, 41}  # both are in every aseg, and in few other atlases
+_ASEG_WHITE_MATTER = {2, 41}  # in every aseg
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,50 @@ class Atlas:
         numbers = read_atlas(self.image_of(case), grid, transform)
         present = [int(number) for number in np.unique(numbers) if number]
         names = self.names
-        if names is None and set(present) >= _ASEG_WHITE_MATTER:
+        if names is None and _ASEG_WHITE_MATTER <= set(present) <= ASEG_NAMES.keys():
             names = ASEG_NAMES
-        known = names or {}
-        return Parcellation(
-            SCHEME, numbers, {number: known.get(number, str(number)) for number in present}
+        return Parcellation(SCHEME, numbers, _unique_names(present, names or {}))
+
+    def inputs(self, case: Case) -> AtlasInput:
+        """Say for the sidecar what the regions of a scan are from.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        image = self.image_of(case)
+        names = "" if self.names is None else repr(sorted(self.names.items()))
+        transform = _path(self.transform, case).read_bytes() if self.transform else b""
+        return AtlasInput(
+            file=image.name,
+            sha256=sha256_of_image(image),
+            names_sha256=hashlib.sha256(names.encode()).hexdigest() if names else "",
+            transform_sha256=hashlib.sha256(transform).hexdigest() if transform else "",
         )
+
+
+def _unique_names(numbers: Sequence[int], names: Mapping[int, str]) -> dict[int, str]:
+    """Name each number; a name that another one has too, or that means none, gets the number."""
+    plain = [names.get(number, str(number)) for number in numbers]
+    counts = Counter([*plain, NO_REGION])
+    return {
+        number: f"{name}-{number}" if counts[name] > 1 else name
+        for number, name in zip(numbers, plain, strict=True)
+    }
 
 
 def _path(template: str, case: Case) -> Path:
     scan = bids_entities(case.relative)
+    path = f"{case.relative.parent.as_posix()}/{scan}"
     values = {
-        "{subject}": subject_from_name(scan),
-        "{session}": session_from_name(scan),
+        "{subject}": subject_from_name(path) if "sub-" in path else subject_from_name(scan),
+        "{session}": session_from_name(path),
         "{scan}": scan,
     }
     for placeholder, value in values.items():
+        if placeholder in template and not value:
+            problem = (
+                f"needs the {placeholder[1:-1]}, which the names of {case.relative} do not say"
+            )
+            raise InputError(problem, "Use another placeholder.", about="atlas")
         template = template.replace(placeholder, value)
     return Path(template)

@@ -12,7 +12,6 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
-from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter
@@ -20,7 +19,7 @@ from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
-from wmh_runtime.outputs.sidecar import AtlasInput, Provenance, Sidecar
+from wmh_runtime.outputs.sidecar import Provenance, Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
@@ -69,9 +68,17 @@ def _read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
 
 
 def _register(images: Mapping[str, Scan]) -> dict[str, Registration]:
-    """Register all images to the first one."""
+    """Register all images to the first one; warn of one that could not be, or moved far."""
     fixed, *others = images
-    return {channel: register(images[channel], images[fixed]) for channel in others}
+    return {channel: _with_warning(register(images[channel], images[fixed])) for channel in others}
+
+
+def _with_warning(registration: Registration) -> Registration:
+    warning = registration.warning
+    if not warning:
+        return registration
+    scan = registration.scan
+    return replace(registration, scan=replace(scan, warnings=(warning, *scan.warnings)))
 
 
 class Runner:
@@ -140,8 +147,7 @@ class Runner:
             if self.job.atlas is not None:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
                 segmentation = with_atlas(segmentation, regions, preprocessed.scan.voxel_volume_mm3)
-                file = self.job.atlas.image_of(running.case)
-                atlas = AtlasInput(file=file.name, sha256=sha256_of_image(file))
+                atlas = self.job.atlas.inputs(running.case)
         with stage("write"):
             return write_results(
                 given,
@@ -272,5 +278,5 @@ class Runner:
             self.provenance.settings,
             extras=job.extras,
             any_backend=job.any_backend,
-            atlas=job.atlas.image_of(running.case) if job.atlas else None,
+            atlas=job.atlas.inputs(running.case) if job.atlas else None,
         )

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import DICOM_ADVICE, is_image
-from wmh_runtime.dataset.pairs import find_pairs
+from wmh_runtime.dataset.pairs import find_pairs, without_scan
 from wmh_runtime.dataset.search import FolderContent, Skipped, search_folder
 from wmh_runtime.dataset.table import cases_of_table
 from wmh_runtime.dataset.versions import find_processed_versions
@@ -149,8 +150,11 @@ def _find_beside(source: Path, rules: ChannelRules) -> Discovery:
     if others and channel == first:
         images = [Path(path.name) for path in source.parent.iterdir() if is_image(path)]
         selections = {one: _select(sorted(images), one, rules) for one in others}
-        selections[first] = _Selection([scan.relative])
-        (scan, *_) = _combine(source.parent, selections, replace(rules, interchangeable=False))
+        selections[first] = _select(sorted(images), first, rules)  # so that none gets its T1
+        if scan.relative not in selections[first].scans:
+            selections[first].scans.append(scan.relative)
+        cases = _combine(source.parent, selections, replace(rules, interchangeable=False))
+        scan = next(case for case in cases if case.relative == scan.relative)
     return Discovery((scan,), (), (scan,))
 
 
@@ -158,6 +162,7 @@ def _select(images: Sequence[Path], channel: str, rules: ChannelRules) -> _Selec
     """Select the images of a channel. Without a name for a contrast, they are of the first one."""
     pattern = rules.patterns.get(channel)
     if pattern is None:
+        images = [path for path in images if DERIVATIVES not in path.parts[:-1]]
         return _select_by_name(images, channel, with_unnamed=channel == rules.channels[0])
     selection = _Selection()
     for path in images:
@@ -223,7 +228,7 @@ def _combine(source: Path, selections: Mapping[str, _Selection], rules: ChannelR
     for channel in others:
         scans = [case.relative for case in cases]
         images = [path for path in selections[channel].scans if path not in scans]
-        pairs = find_pairs(scans, images)
+        pairs = find_pairs(scans, images, is_explicit=channel in rules.patterns)
         cases = [
             replace(case, others={**case.others, channel: source / pairs[case.relative]})
             if case.relative in pairs
@@ -231,7 +236,7 @@ def _combine(source: Path, selections: Mapping[str, _Selection], rules: ChannelR
             for case in cases
         ]
         if rules.interchangeable:
-            alone = sorted(set(images) - set(pairs.values()))
+            alone = without_scan(sorted(set(images) - set(pairs.values())), scans)
             cases += [Case(source / path, path, channel) for path in alone]
     return cases
 

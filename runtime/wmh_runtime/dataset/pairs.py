@@ -1,16 +1,19 @@
 """Pairs of images of one visit: which T1 belongs to which FLAIR, by their names.
 
-Two images may be a pair if they are of one folder, where folders such as `FLAIR` and `T1` do not
-count, and if no entity of BIDS that both have (`sub`, `ses`, `run`) differs, nor the space that
-they are in. Of several T1, the first of these rules decides that tells them apart:
+Two images may be a pair if they are in one folder, where folders such as `FLAIR` and `T1` do not
+count, and if their names agree in order in everything that is neither a contrast, a variant of the
+acquisition (`acq-`, `rec-`, `ce-`, `run-`), nor a step of processing: subject, session, dates,
+numbers. `run-` must not differ where both have it, and the space that the images are in must not
+either. If a folder has one image of each contrast only, one of the names may say nothing.
+
+Of several T1, the first of these rules decides that tells them apart:
 
     1. without contrast agent
     2. registered to the FLAIR, such as `T1_to_FLAIR`
-    3. the most words in common with the FLAIR, such as `acq-3D` or a number of the subject
-    4. the fewest words more, such as `brain`
+    3. the same variant of the acquisition, such as `acq-3D`
+    4. the fewest further words, such as `brain`
 
-If none does, they are ambiguous. If the names have words that differ, and there are several images
-of a contrast in the folder, they may be of several people: then they are no pair.
+If none does, they are ambiguous.
 """
 
 from __future__ import annotations
@@ -24,105 +27,140 @@ from pathlib import Path
 from wmh_runtime.dataset.contrast import contrast_of_folder
 from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.dataset.name_words import without_target, words_of
-from wmh_runtime.dataset.vocabulary import AGENT, contrast_of_word, is_flair
+from wmh_runtime.dataset.versions import is_processing_word
+from wmh_runtime.dataset.vocabulary import AGENT, T1_WORD, WEIGHTING, contrast_of_word, is_flair
 from wmh_runtime.errors import InputError
 
-_ENTITY = re.compile(r"(?<![a-z0-9])(sub|ses|run|space)-([a-z0-9]+)")
-_NATIVE_SPACES = ("flair", "orig")
+_VARIANT = re.compile(r"(?:acq|rec|ce|run|space|desc|res|part|echo|dir)-.+")
+_RUN, _SPACE, _CONTRAST_AGENT = "run-", "space-", "ce-"
+_NATIVE_SPACES = ("space-flair", "space-orig")
 _AGENT_WORD = re.compile(r"t1\w*(?:ce|gd|gad|km)|ce\d*")
+_TECHNICAL = re.compile(
+    r"[23]d|iso|ax(?:ial)?|sag(?:ittal)?|cor(?:onal)?|tra(?:nsversal)?|space|spc|cube|vista|view"
+    r"|tse|fse|tfe|se|ir|fs|fast|hr|wip"
+)
 
 
 @dataclass(frozen=True)
-class _Image:
+class ImageName:
     """What the name of an image says of its visit."""
 
     path: Path
     folder: tuple[str, ...]
-    entities: dict[str, str]
-    words: frozenset[str]  # besides the contrast
+    visit: tuple[str, ...]  # subject, session, numbers, in order
+    variant: frozenset[str]  # of the acquisition
+    run: str
+    space: str
+    further: int  # words for steps of processing
     has_agent: bool
     is_registered: bool  # to FLAIR
 
     @classmethod
-    def of(cls, path: Path) -> _Image:
+    def of(cls, path: Path) -> ImageName:
+        """Read the name of an image, relative to the folder that is searched."""
         stem = image_stem(path).lower()
-        entities = dict(_ENTITY.findall(stem))
-        if entities.get("space") in _NATIVE_SPACES:
-            del entities["space"]
-        all_words = words_of(stem)
+        tokens = stem.split("_") if stem.startswith("sub-") else []
+        variant = {token for token in tokens if _VARIANT.fullmatch(token)} - {*_NATIVE_SPACES}
+        rest = "_".join(token for token in tokens if not _VARIANT.fullmatch(token)) or stem
+        all_words = words_of(rest)
         words = without_target(all_words)
-        agents = [word for word in words if contrast_of_word(word) == AGENT]
+        entities = [token for token in tokens if token in rest.split("_") and "-" in token]
+        plain = _without_contrast(words_of("_".join(rest.split("_")[len(entities) :])))
+        kept = [one for one in plain if not (is_processing_word(one) or _TECHNICAL.fullmatch(one))]
         return cls(
-            path,
-            tuple(name for name in path.parts[:-1] if not contrast_of_folder(name.lower())),
-            entities,
-            frozenset(word for word in words if not contrast_of_word(word)),
-            bool(agents) or any(map(_AGENT_WORD.fullmatch, words)),
-            any(map(is_flair, all_words)) and not any(map(is_flair, words)),
+            path=path,
+            folder=tuple(name for name in path.parts[:-1] if not contrast_of_folder(name.lower())),
+            visit=(*entities, *kept),
+            variant=frozenset(one for one in variant if not one.startswith((_RUN, _SPACE))),
+            run="".join(one for one in variant if one.startswith(_RUN)),
+            space="".join(one for one in variant if one.startswith(_SPACE)),
+            further=len(plain) - len(kept),
+            has_agent=any(one.startswith(_CONTRAST_AGENT) for one in variant)
+            or any(contrast_of_word(one) == AGENT or _AGENT_WORD.fullmatch(one) for one in words),
+            is_registered=any(map(is_flair, words_of(stem)))
+            and not any(map(is_flair, without_target(words_of(stem)))),
         )
 
-    def may_belong_to(self, scan: _Image) -> bool:
-        """Return whether nothing in the names speaks against a pair."""
-        both = self.entities.keys() & scan.entities.keys()
-        is_same_space = self.entities.get("space") == scan.entities.get("space")
-        return (
-            self.folder == scan.folder
-            and all(self.entities[key] == scan.entities[key] for key in both)
-            and is_same_space
-        )
+    def may_belong_to(self, scan: ImageName) -> bool:
+        """Return whether folder, run and space do not speak against a pair."""
+        runs = {self.run, scan.run} - {""}
+        return self.folder == scan.folder and self.space == scan.space and len(runs) < 2
 
-    def rank_for(self, scan: _Image) -> tuple[bool, bool, int, int]:
+    def rank_for(self, scan: ImageName) -> tuple[bool, bool, int, int]:
         """Return how well this image fits to a scan; the lowest is the best."""
-        common = self.words & scan.words
-        further = self.words - scan.words
-        return self.has_agent, not self.is_registered, -len(common), len(further)
+        differing = len(self.variant ^ scan.variant)
+        return self.has_agent, not self.is_registered, differing, self.further
 
 
-def find_pairs(scans: Iterable[Path], others: Iterable[Path]) -> dict[Path, Path]:
+def find_pairs(
+    scans: Iterable[Path], others: Iterable[Path], *, is_explicit: bool = False
+) -> dict[Path, Path]:
     """Find the image of another contrast that belongs to each scan.
 
     Args:
         scans: of one contrast, such as FLAIR; relative to one folder.
         others: of another one, such as T1; relative to the same folder.
+        is_explicit: the user named the others, so one in the folder of one scan belongs to it.
 
     Returns:
         Scan → other image. Scans without one are left out.
 
     Raises:
-        InputError: two images fit equally well to a scan, or one image to two scans of different
-            visits.
+        InputError: two images fit equally well to a scan.
     """
-    described = [_Image.of(path) for path in scans]
-    by_folder: defaultdict[tuple[str, ...], list[_Image]] = defaultdict(list)
-    for path in others:
-        image = _Image.of(path)
-        by_folder[image.folder].append(image)
-    in_folder: defaultdict[tuple[str, ...], list[_Image]] = defaultdict(list)
-    for scan in described:
-        in_folder[scan.folder].append(scan)
+    by_folder: defaultdict[tuple[str, ...], tuple[list[ImageName], list[ImageName]]]
+    by_folder = defaultdict(lambda: ([], []))
+    for index, paths in enumerate((scans, others)):
+        for name in map(ImageName.of, paths):
+            by_folder[name.folder][index].append(name)
     pairs: dict[Path, Path] = {}
-    for folder, its_scans in in_folder.items():
+    for its_scans, its_others in by_folder.values():
+        is_single = len(its_scans) == len(its_others) == 1
         for scan in its_scans:
-            fitting = [image for image in by_folder[folder] if image.may_belong_to(scan)]
-            if len(its_scans) > 1:
-                fitting = [image for image in fitting if _same_visit(image, scan)]
+            fitting = [
+                image
+                for image in its_others
+                if image.may_belong_to(scan)
+                and (
+                    image.visit == scan.visit
+                    or (is_single and (is_explicit or not (image.visit and scan.visit)))
+                )
+            ]
             if fitting:
                 pairs[scan.path] = _best(fitting, scan).path
     return pairs
 
 
-def _same_visit(image: _Image, scan: _Image) -> bool:
-    """Return whether two names of a folder with several scans say that they are one visit.
+def without_scan(images: Iterable[Path], scans: Iterable[Path]) -> list[Path]:
+    """Return the images of visits that have no scan, such as the T1 of a visit without FLAIR.
 
-    With `sub-`, the entities do. Otherwise all words of the scan must be in the name of the image:
-    `P1_FLAIR` and `P1_T1_brain`, but not `P2_T1`.
+    Images with contrast agent are left out: models do not know them.
     """
-    if "sub" in scan.entities and "sub" in image.entities:
-        return True
-    return scan.words <= image.words
+    visits = {(name.folder, name.visit) for name in map(ImageName.of, scans)}
+    names = map(ImageName.of, images)
+    return [
+        name.path
+        for name in names
+        if (name.folder, name.visit) not in visits and not name.has_agent
+    ]
 
 
-def _best(fitting: Sequence[_Image], scan: _Image) -> _Image:
+def _without_contrast(words: Sequence[str]) -> list[str]:
+    """Return the words of a name that are not its contrast: `P1_T1_T1w` has the time point T1."""
+    words = without_target(words)
+    weightings = [i for i, word in enumerate(words) if WEIGHTING.fullmatch(word)]
+    is_of_flair = any(map(is_flair, words))
+    kept = []
+    for i, word in enumerate(words):
+        is_t1 = T1_WORD.fullmatch(word) is not None
+        if is_t1 and (is_of_flair or i != weightings[-1]):
+            kept.append(word)  # a time point
+        elif contrast_of_word(word) is None:
+            kept.append(word)
+    return kept
+
+
+def _best(fitting: Sequence[ImageName], scan: ImageName) -> ImageName:
     first, *others = sorted(fitting, key=lambda image: (image.rank_for(scan), image.path))
     if others and others[0].rank_for(scan) == first.rank_for(scan):
         problem = f"may belong to {first.path.name} or to {others[0].path.name}"

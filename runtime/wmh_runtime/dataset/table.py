@@ -4,7 +4,7 @@
     a/FLAIR.nii.gz,  a/T1.nii.gz
     b/FLAIR.nii.gz,
 
-Paths are relative to the table. An empty cell means that there is no such image.
+Paths are relative to the table. An empty cell, or n/a, means that there is no such image.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.tables import read_table
 
+_MISSING = ("", "n/a")  # the second is that of BIDS
 _FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
@@ -37,18 +38,26 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
     rows = read_table(table)
     if not rows:
         raise InputError("contains no scan", "Add one row for each scan.", about=table)
-    if not set(channels) & set(rows[0]):
-        problem = f"has the columns {', '.join(rows[0])}, expected {', '.join(channels)}"
-        raise InputError(problem, "Name the columns after the channels.", about=table)
-    cases = []
+    if missing := [channel for channel in channels if channel not in rows[0]]:
+        problem = f"has the columns {', '.join(rows[0])}, but not {', '.join(missing)}"
+        advice = "Add one column for each channel; leave cells empty where there is no image."
+        raise InputError(problem, advice, about=table)
+    cases: list[Case] = []
+    row_of: dict[Path, int] = {}
     for number, row in enumerate(rows, start=_FIRST_ROW):
-        images = {channel: Path(row[channel]) for channel in channels if row.get(channel)}
+        images = {
+            channel: Path(row[channel]) for channel in channels if row[channel] not in _MISSING
+        }
         if not images:
             raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
         for path in images.values():
             if not (table.parent / path).is_file():
                 problem = f"row {number} contains {path}, which does not exist"
                 raise InputError(problem, "Paths are relative to the table.", about=table)
+            if path in row_of:
+                problem = f"rows {row_of[path]} and {number} both contain {path}"
+                raise InputError(problem, "Give each image once.", about=table)
+            row_of[path] = number
         (channel, path), *others = images.items()
         further = {name: table.parent / other for name, other in others}
         cases.append(Case(table.parent / path, _name_of(path), channel, further))

@@ -42,6 +42,11 @@ class _Version:
     steps: int  # of processing, that the name tells
 
 
+def is_processing_word(word: str) -> bool:
+    """Return whether a word of a name, in lower case, stands for a step of processing."""
+    return _PROCESSING.fullmatch(word) is not None
+
+
 def find_processed_versions(paths: Iterable[Path]) -> dict[Path, Path]:
     """Find the images that are processed versions of another one.
 

@@ -17,6 +17,7 @@ from wmh_runtime.imageio.regrid import nearest_on_grid
 from wmh_runtime.imageio.volume import Scan, reordered_to
 
 _LARGEST_NUMBER = 20_000  # FreeSurfer's go to 14,175
+_COLOR_COLUMNS = 4  # of FreeSurfer's lists: red, green, blue, transparency
 _WHOLE = 1e-3  # a number may differ from a whole one by this
 
 # Of aseg, as FreeSurfer, FastSurfer and SynthSeg number it (FreeSurferColorLUT.txt).
@@ -130,8 +131,12 @@ def read_matrix(path: Path) -> Affine:
     except (OSError, ValueError) as error:
         problem = f"cannot be read as a matrix ({reason_of(error)})"
         raise InputError(problem, "Give four rows of four numbers.", about=path) from error
-    is_affine = matrix.shape == (4, 4) and np.allclose(matrix[3], [0, 0, 0, 1])
-    if not is_affine or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
+    is_affine = matrix.shape == (4, 4) and bool(np.isfinite(matrix).all())
+    if (
+        not is_affine
+        or not np.allclose(matrix[3], [0, 0, 0, 1])
+        or abs(np.linalg.det(matrix[:3, :3])) < 1e-6
+    ):
         problem = "is not an affine transform that can be inverted"
         advice = "Give four rows of four numbers, in RAS+ mm; the last row is 0 0 0 1."
         raise InputError(problem, advice, about=path)
@@ -145,4 +150,9 @@ def _rows_of_list(path: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise InputError(f"cannot be read ({reason_of(error)})", about=path) from error
     cells = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return [(row[0], row[1]) for row in cells if len(row) > 1]
+    for row in cells:
+        if len(row) != 2 + _COLOR_COLUMNS or not all(cell.isdigit() for cell in row[2:]):
+            problem = f"has the line {' '.join(row)!r}, expected a number, a name and four numbers"
+            advice = "Give a table with the columns index and name instead."
+            raise InputError(problem, advice, about=path)
+    return [(row[0], row[1]) for row in cells]

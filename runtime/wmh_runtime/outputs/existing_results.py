@@ -10,7 +10,7 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
-from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
+from wmh_runtime.outputs.sidecar import AtlasInput, Settings, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
 _REPLACE = "Use the overwrite option to replace it, or choose another output folder."
@@ -25,7 +25,7 @@ def find_existing_results(
     *,
     extras: Extras,
     any_backend: bool,
-    atlas: Path | None = None,
+    atlas: AtlasInput | None = None,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
@@ -60,7 +60,6 @@ def find_existing_results(
     try:
         images = {case.channel: scan, **case.others}
         sha256 = {channel: sha256_of_image(path) for channel, path in images.items()}
-        atlas_sha256 = sha256_of_image(atlas) if atlas else None
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
@@ -77,7 +76,7 @@ def find_existing_results(
         files += [regions.segmentation, regions.table, *(to.regions for to in paths)]
     if atlas is not None:
         files += [to.regions for to in paths]
-    has_atlas = all(_atlas_of(one) == atlas_sha256 for one in sidecars) or atlas is None
+    has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     if has_atlas and all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
@@ -85,10 +84,6 @@ def find_existing_results(
             problem = f"has a mask that was changed by hand, {to.mask.name}"
             raise InputError(problem, _REPLACE, about=scan)
     return None
-
-
-def _atlas_of(sidecar: Sidecar) -> str | None:
-    return sidecar.atlas.sha256 if sidecar.atlas else None
 
 
 def require_same_settings(

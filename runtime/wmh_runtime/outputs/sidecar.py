@@ -186,6 +186,8 @@ class AtlasInput(StrictModel):
 
     file: str
     sha256: str
+    names_sha256: str = Field(default="", description="empty: no names were given")
+    transform_sha256: str = Field(default="", description="empty: in the space of the scan")
 
 
 class Sidecar(StrictModel):
@@ -329,6 +331,7 @@ class Sidecar(StrictModel):
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},
+                **({"SimpleITK": version("SimpleITK")} if registrations else {}),
                 **provenance.versions,
             },
             seconds={stage: round(duration, 4) for stage, duration in seconds.items()},

@@ -105,8 +105,10 @@ def region_loads(
     return loads
 
 
-def sides_of_lesions(lesions: Lesions, left: Mask) -> list[str]:
-    """Return the side that most of each lesion lies on."""
+def sides_of_lesions(lesions: Lesions, left: Mask | None) -> list[str]:
+    """Return the side that most of each lesion lies on; nothing if it is not known."""
+    if left is None:
+        return []
     is_left = _voxels_by_lesion(lesions, left.astype(np.intp), 2).argmax(axis=1)
     return [LEFT if one else RIGHT for one in is_left]
 

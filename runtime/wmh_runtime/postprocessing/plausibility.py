@@ -16,6 +16,7 @@ from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import Lesions
 from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
+from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
 from wmh_runtime.preprocessing.erosion import eroded
 from wmh_runtime.types import Mask
 
@@ -111,6 +112,20 @@ def region_warnings(
                 f" FLAIR: check that {image.path.name} is a T1"
             )
     return warnings
+
+
+def symmetry_warnings(symmetry: float | None) -> list[str]:
+    """Return a warning if left and right are not told apart.
+
+    Args:
+        symmetry: agreement of both halves of the brain; None: not known.
+    """
+    if symmetry is None or symmetry >= LEAST_AGREEMENT:
+        return []
+    return [
+        f"left and right are not told apart: {symmetry:.0%} of the brain agrees with its mirror"
+        f" image, expected {LEAST_AGREEMENT:.0%} or more"
+    ]
 
 
 def _surface_to_middle(scan: Scan, head: Mask, brain: Mask, tissue: Mask) -> float:

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
-from wmh_runtime.postprocessing.plausibility import plausibility_warnings, region_warnings
+from wmh_runtime.postprocessing.plausibility import (
+    plausibility_warnings,
+    region_warnings,
+    symmetry_warnings,
+)
 from wmh_runtime.postprocessing.regions import (
     BRAIN,
     REGION_THRESHOLD,
@@ -108,6 +112,8 @@ def postprocess(
             output.name, scan, preprocessed.head, lesions, is_flair=is_flair
         )
     warnings += region_warnings(images, preprocessed.head, region_masks)
+    if results:
+        warnings += symmetry_warnings(results[0].burden.symmetry)
     return Segmentation(
         results=tuple(results),
         head=preprocessed.head,

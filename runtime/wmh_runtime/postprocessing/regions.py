@@ -30,7 +30,7 @@ from wmh_runtime.postprocessing.parcellation import (
     region_loads,
     sides_of_lesions,
 )
-from wmh_runtime.postprocessing.symmetry import find_symmetry_plane
+from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT, find_symmetry_plane
 from wmh_runtime.types import Floats, Mask
 
 BRAIN, VENTRICLES, CORTEX, POSTERIOR = "brain", "ventricles", "cortex", "posterior"
@@ -65,6 +65,7 @@ class Burden:
     side_of_lesions: Sequence[str] = ()  # "left" or "right"
     loads: Sequence[RegionLoad] = ()  # by region and side, in every scheme
     atlas_of_lesions: Sequence[LesionRegion] = ()  # region of an atlas that most of it lies in
+    symmetry: float | None = None  # agreement of both halves of the brain; see symmetry.py
 
 
 def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:
@@ -133,13 +134,18 @@ def measure_burden(
     numbers = number_regions(regions)
     plane = find_symmetry_plane(numbers, affine)
     box = box_around(lesions.mask.astype(np.bool_) | brain)
-    left = plane.is_left(numbers.shape, affine)[box]
+    is_found = plane.agreement >= LEAST_AGREEMENT
+    left = plane.is_left(numbers.shape, affine)[box] if is_found else None
     inside = replace(lesions, labels=lesions.labels[box])
     parts = Parcellation("brain", numbers[box], dict(enumerate(regions, start=1)))
     if not all(name in regions for name in _NEEDED):
         loads = region_loads(inside, parts, left, voxel_ml)
-        sides = sides_of_lesions(inside, left)
-        return Burden(percent_of_brain, side_of_lesions=sides, loads=loads)
+        return Burden(
+            percent_of_brain,
+            side_of_lesions=sides_of_lesions(inside, left),
+            loads=loads,
+            symmetry=plane.agreement,
+        )
     cropped = {name: mask[box] for name, mask in regions.items()}
     spacing_mm, names = spacing_mm_from_affine(affine), dict(enumerate(LOCATIONS, start=1))
     located = _locate(inside.labels > 0, cropped, spacing_mm, PERIVENTRICULAR_MM)
@@ -163,6 +169,7 @@ def measure_burden(
         [one.name for one in lesion_regions(inside, schemes[0])],
         sides_of_lesions(inside, left),
         loads,
+        symmetry=plane.agreement,
     )
 
 

@@ -22,6 +22,7 @@ _SAMPLES = 0.2  # of the voxels, at the finest level
 _SEED = 1
 _SHRINK_FACTORS, _SMOOTHING_MM = (4, 2), (3.0, 1.0)
 _LEARNING_RATE, _SMALLEST_STEP, _ITERATIONS = 1.0, 1e-4, 200
+_FAR_MM, _FAR_DEGREES = 20.0, 15.0  # more than a patient moves in a scanner
 _MAX_SHEAR = 1e-3  # deviation of the axes from a rotation; SimpleITK takes no more
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the space of ITK
 
@@ -37,6 +38,19 @@ class Registration:
     similarity: tuple[float, float]  # before and after, mutual information in nats
     is_applied: bool  # the similarity rose; else the scan is where it was
 
+    @property
+    def warning(self) -> str:
+        """What to be careful with; empty if it was moved a little."""
+        name = self.scan.path.name
+        if not self.is_applied:
+            return f"{name} stays where it is: its registration did not raise the similarity"
+        if self.mm > _FAR_MM or self.degrees > _FAR_DEGREES:
+            return (
+                f"{name} was moved by {self.mm:.0f} mm and {self.degrees:.0f}°: check that it is of"
+                " the same head"
+            )
+        return ""
+
 
 def register(moving: Scan, fixed: Scan) -> Registration:
     """Register an image to another one; it stays where it is unless the similarity rises.
@@ -51,6 +65,7 @@ def register(moving: Scan, fixed: Scan) -> Registration:
     itk = _import_itk()
     fixed_image, moving_image = _to_itk(fixed, itk), _to_itk(moving, itk)
     method = itk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)  # sums over several would differ in the last digits
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(_SAMPLES, _SEED)

@@ -696,6 +696,33 @@ def test_lesions_are_located_in_the_atlas_of_each_scan(tmp_path, infer):
     assert {one["atlas_region"] for one in lesions} == {"frontal"}
 
 
+def test_another_transform_or_other_names_are_measured_anew(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii", lesions=3)
+    atlas = write_atlas(tmp_path / "lobes.nii.gz", halves=(2, 41))
+    matrix, names = tmp_path / "matrix.txt", tmp_path / "names.tsv"
+    matrix.write_text("1 0 0 300\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    sidecar = tmp_path / "out" / "sub-1_label-WMH_mask.json"
+
+    def found(*options):
+        status, said, errors = infer("--atlas", atlas, *options)
+        assert (status, "1 scan finished." in said) == (0, True), errors
+        return [one["atlas_region"] for one in read_json(sidecar)["lesions"]]
+
+    assert found("--atlas-transform", matrix) == ["none"] * 3
+    assert sorted(found()) == [  # the two numbers of white matter, and no other: aseg
+        "Left-Cerebral-White-Matter",
+        *["Right-Cerebral-White-Matter"] * 2,
+    ]
+    names.write_text("index\tname\n2\tlobe\n41\tlobe\n")
+    assert sorted(found("--atlas-names", names)) == ["lobe-2", "lobe-41", "lobe-41"]
+    write_atlas(atlas, halves=(2, 41))
+    image = nib.load(atlas)
+    numbers = np.asarray(image.dataobj).copy()
+    numbers[0, 0, 0] = 1  # not of aseg: an atlas of tracts or lobes
+    nib.save(nib.Nifti1Image(numbers, image.affine), atlas)
+    assert sorted(found()) == ["2", "41", "41"]
+
+
 def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     for name in ("sub-1", "sub-2"):
         write_head(tmp_path / "scans" / f"{name}_FLAIR.nii", seed=int(name[4]))

@@ -205,6 +205,23 @@ def test_an_image_without_a_contrast_in_its_name_is_no_t1(tmp_path):
         find_cases(tmp_path, None, ChannelRules(("flair", "t1")))
 
 
+def test_one_file_gets_no_t1_of_another_person(tmp_path):
+    create(tmp_path, "P1_FLAIR.nii", "P2_FLAIR.nii", "P2_T1.nii")
+    rules = ChannelRules(("flair", "t1"), interchangeable=True)
+    for person, others in (("P1", []), ("P2", ["t1"])):
+        found = find_cases(tmp_path / f"{person}_FLAIR.nii", None, rules)
+        assert cases_of(found) == {f"{person}_FLAIR.nii": others}
+
+
+def test_a_pattern_for_t1_finds_no_flair_among_derivatives(tmp_path):
+    create(tmp_path, "sub-1_FLAIR.nii", "derivatives/sub-1_T1w.nii", "derivatives/sub-1_FLAIR.nii")
+    rules = ChannelRules(("flair", "t1"), True, {"t1": "sub-1_T1w.nii"})
+    found = find_cases(tmp_path, None, rules)
+    assert [case.relative.as_posix() for case in found.scans if case.channel == "flair"] == [
+        "sub-1_FLAIR.nii"
+    ]
+
+
 def test_a_pattern_alone_decides(tmp_path):
     names = ["1/FLAIR_brain.nii", "derivatives/1/FLAIR_brain.nii"]
     create(tmp_path, *names, "1/FLAIR.nii", "1/FLAIR_brain.json", "1/._FLAIR_brain.nii")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.pairs import find_pairs
+from wmh_runtime.dataset.pairs import find_pairs, without_scan
 from wmh_runtime.errors import InputError
 
 
@@ -23,7 +23,9 @@ def pairs(scans, others):
         ("sub-1_space-MNI_FLAIR.nii", "sub-1_space-MNI_T1w.nii"),
         ("Utrecht/0/pre/FLAIR.nii", "Utrecht/0/pre/T1.nii"),
         ("P1/t2_tirm_tra_dark-fluid.nii", "P1/t1_mprage_sag.nii"),
-        ("P1/FLAIR/001.nii", "P1/T1/002.nii"),
+        ("P1/FLAIR/001.nii", "P1/T1/001.nii"),
+        ("P1_T1_FLAIR.nii", "P1_T1_T1w.nii"),  # of the first time point
+        ("0/FLAIR.nii", "0/P1_T1.nii"),  # alone in their folder
         ("P1_FLAIR.nii", "P1_T1_brain.nii"),
     ],
 )
@@ -39,10 +41,35 @@ def test_names_of_one_visit_are_a_pair(scan, other):
         ("sub-1_run-1_FLAIR.nii", "sub-1_run-2_T1w.nii"),
         ("sub-1_FLAIR.nii", "sub-1_space-MNI_T1w.nii"),
         ("a/FLAIR.nii", "b/T1.nii"),
+        ("P1_FLAIR.nii", "P2_T1.nii"),
+        ("P1/FLAIR/001.nii", "P1/T1/002.nii"),
+        ("01_02_FLAIR.nii", "02_01_T1.nii"),
+        ("P1_T2_FLAIR.nii", "P1_T1_T1w.nii"),
+        ("sub-1_20200101_FLAIR.nii", "sub-1_20210101_T1w.nii"),
+        ("sub-A-01_FLAIR.nii", "sub-A-02_T1w.nii"),
+        ("sub-1_ses-1_FLAIR.nii", "sub-1_T1w.nii"),
     ],
 )
 def test_names_of_different_visits_or_spaces_are_none(scan, other):
     assert pairs([scan], [other]) == {}
+
+
+def test_one_flair_among_the_t1_of_others_gets_none():
+    assert pairs(["P1_FLAIR.nii"], ["P2_T1.nii", "P3_T1_brain.nii"]) == {}
+    assert pairs(["FLAIR.nii", "P2_FLAIR.nii"], ["P2_T1.nii"]) == {"P2_FLAIR.nii": "P2_T1.nii"}
+
+
+def test_one_image_that_the_user_named_belongs_to_the_one_scan():
+    scans, others = [Path("a/one.nii")], [Path("a/two.nii")]
+    assert find_pairs(scans, others) == {}
+    assert find_pairs(scans, others, is_explicit=True) == {scans[0]: others[0]}
+
+
+def test_an_image_is_a_visit_of_its_own_only_where_there_is_no_scan():
+    images = ["sub-1_T1w.nii", "sub-1_ce-gad_T1w.nii", "sub-2_T1w.nii", "sub-3_ce-gad_T1w.nii"]
+    scans = ["sub-1_FLAIR.nii"]
+    found = without_scan(map(Path, images), map(Path, scans))
+    assert found == [Path("sub-2_T1w.nii")]
 
 
 def test_in_a_folder_of_several_people_all_words_must_agree():

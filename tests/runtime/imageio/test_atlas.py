@@ -61,11 +61,20 @@ def test_what_is_no_transform_is_refused(tmp_path, text):
         read_matrix(tmp_path / "matrix.txt")
 
 
+def test_a_transform_with_nan_is_refused(tmp_path):
+    (tmp_path / "matrix.txt").write_text("nan 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(InputError, match="is not an affine transform"):
+        read_matrix(tmp_path / "matrix.txt")
+
+
 def test_names_from_a_table_and_from_a_list_of_freesurfer(tmp_path):
     (tmp_path / "names.tsv").write_text("index\tname\tcolor\n0\tnone\t\n7\tleft frontal\tred\n")
     assert read_region_names(tmp_path / "names.tsv") == {7: "left frontal"}
     (tmp_path / "lut.txt").write_text("# No. Label\n0 Unknown 0 0 0 0\n\n41 Right-WM 0 225 0 0\n")
     assert read_region_names(tmp_path / "lut.txt") == {41: "Right-WM"}
+    (tmp_path / "snap.txt").write_text('1 255 0 0 1 1 1 "Left frontal"\n')
+    with pytest.raises(InputError, match="expected a number, a name and four numbers"):
+        read_region_names(tmp_path / "snap.txt")
     (tmp_path / "bad.tsv").write_text("index\tname\nx\ty\n")
     with pytest.raises(InputError, match="index that is no whole number"):
         read_region_names(tmp_path / "bad.tsv")

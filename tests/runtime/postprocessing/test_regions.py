@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from wmh_runtime.postprocessing.lesions import find_lesions
+from wmh_runtime.postprocessing.plausibility import symmetry_warnings
 from wmh_runtime.postprocessing.regions import (
     brain_of,
     clean_regions,
     measure_burden,
     number_regions,
 )
+from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
 VOXEL_ML = 0.002
@@ -71,6 +73,16 @@ def test_a_lesion_counts_where_most_of_it_lies():
     expected = ["deep", "infratentorial", "periventricular", "juxtacortical"]
     assert list(burden.location_of_lesions) == expected
     assert {found.lesion_count for found in burden.locations.values()} == {1}
+
+
+def test_sides_are_left_out_where_no_plane_is_found():
+    burden = measure_burden(lesions_of(WHITE), REGIONS, AFFINE)  # a row is not symmetric
+    assert burden.symmetry < LEAST_AGREEMENT
+    assert list(burden.side_of_lesions) == []
+    assert {load.side for load in burden.loads} == {""}
+    (warning,) = symmetry_warnings(burden.symmetry)
+    assert warning.startswith(f"left and right are not told apart: {burden.symmetry:.0%}")
+    assert symmetry_warnings(0.6) == symmetry_warnings(None) == []
 
 
 def test_without_lesions_all_is_zero():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wmh_runtime.postprocessing.symmetry import find_symmetry_plane
+from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT, find_symmetry_plane
 
 SHAPE, SPACING_MM = (80, 95, 30), (2.2, 2.0, 5.0)
 
@@ -38,6 +38,15 @@ def test_left_is_found_in_turned_and_shifted_heads(yaw, roll, shift_mm):
     plane = find_symmetry_plane(numbers, affine)
     found = plane.is_left(SHAPE, affine)
     assert np.mean(found[numbers > 0] == left[numbers > 0]) > 0.97  # within about 4 degrees
+
+
+def test_a_brain_with_nothing_in_common_left_and_right_has_a_low_agreement():
+    numbers, affine, left = brain(0, 0, 0)
+    assert find_symmetry_plane(numbers, affine).agreement > 0.8
+    rng = np.random.default_rng(0)
+    wrong = left & (numbers > 0)
+    numbers[wrong] = rng.integers(1, 7, np.count_nonzero(wrong))
+    assert find_symmetry_plane(numbers, affine).agreement < LEAST_AGREEMENT
 
 
 def test_a_lesion_on_one_side_does_not_move_the_plane():

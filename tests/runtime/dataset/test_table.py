@@ -1,0 +1,42 @@
+"""A table of scans."""
+
+from pathlib import Path
+
+import pytest
+
+from wmh_runtime.dataset.table import cases_of_table
+from wmh_runtime.errors import InputError
+
+
+def table(folder, text):
+    for name in ("a_FLAIR.nii", "a_T1.nii", "b_FLAIR.nii"):
+        (folder / name).touch()
+    (folder / "t.csv").write_text(text)
+    return folder / "t.csv"
+
+
+def test_rows_are_cases_and_empty_cells_are_missing_images(tmp_path):
+    path = table(tmp_path, "flair,t1\na_FLAIR.nii,a_T1.nii\nb_FLAIR.nii,n/a\n")
+    first, second = cases_of_table(path, ["flair", "t1"])
+    assert first.others == {"t1": tmp_path / "a_T1.nii"}
+    assert (second.relative, dict(second.others)) == (Path("b_FLAIR.nii"), {})
+
+
+def test_a_row_with_t1_only_is_named_after_it(tmp_path):
+    (case,) = cases_of_table(table(tmp_path, "flair,t1\n,a_T1.nii\n"), ["flair", "t1"])
+    assert (case.channel, case.relative) == ("t1", Path("a_T1.nii"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("flair,t1\n", "contains no scan"),
+        ("flair,t1w\na_FLAIR.nii,a_T1.nii\n", "has the columns flair, t1w, but not t1"),
+        ("flair,t1\n,n/a\n", "row 2 has no image"),
+        ("flair,t1\nc.nii,a_T1.nii\n", "row 2 contains c.nii, which does not exist"),
+        ("flair,t1\na_FLAIR.nii,a_T1.nii\nb_FLAIR.nii,a_T1.nii\n", "rows 2 and 3 both contain"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused(tmp_path, text, says):
+    with pytest.raises(InputError, match=says):
+        cases_of_table(table(tmp_path, text), ["flair", "t1"])
