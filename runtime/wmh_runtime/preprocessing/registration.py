@@ -88,8 +88,9 @@ def register(moving: Scan, fixed: Scan) -> Registration:
         method.SetInitialTransform(found, inPlace=False)
         after = -method.MetricEvaluate(fixed_image, moving_image)
     except RuntimeError as error:
-        problem = f"cannot be registered to {fixed.path.name}"
-        advice = "Check that both are of the same head, or run without registration."
+        reason = str(error).strip().splitlines()[-1].strip()  # the rest is where ITK met it
+        problem = f"cannot be registered to {fixed.path.name} ({reason})"
+        advice = "Check that both show the same head in several slices, or do not register it."
         raise InputError(problem, advice, about=moving.path) from error
     to_fixed = np.linalg.inv(_matrix_of(found)).astype(np.float64)
     is_applied = after > before
