@@ -19,7 +19,8 @@ from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
-from wmh_runtime.outputs.sidecar import Provenance, Sidecar
+from wmh_runtime.outputs.settings import Provenance
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
-from wmh_runtime.outputs.sidecar import Settings, Sidecar, is_as_written, read_sidecar
+from wmh_runtime.outputs.settings import Settings
+from wmh_runtime.outputs.sidecar import Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
 _VIEWS = {"full": "eight views", "adaptive": "adaptive views", "none": "one view"}

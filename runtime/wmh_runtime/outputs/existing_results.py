@@ -10,7 +10,8 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
-from wmh_runtime.outputs.sidecar import AtlasInput, Settings, Sidecar, is_as_written, read_sidecar
+from wmh_runtime.outputs.settings import Settings
+from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.text import count_noun
 
 _REPLACE = "Use the overwrite option to replace it, or choose another output folder."

@@ -13,7 +13,8 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.region_tables import write_region_table
-from wmh_runtime.outputs.sidecar import AtlasInput, Provenance, Sidecar
+from wmh_runtime.outputs.settings import Provenance
+from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
 from wmh_runtime.preprocessing.registration import Registration

@@ -1,7 +1,7 @@
 """The settings that differ are named in words of the user."""
 
 from wmh_runtime.outputs.existing_results import _differences
-from wmh_runtime.outputs.sidecar import Settings
+from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.postprocessing.lesions import Output
 
 

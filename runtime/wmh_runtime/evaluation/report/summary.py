@@ -16,7 +16,7 @@ from wmh_runtime.evaluation.statistics import (
     ScoredCase,
     VolumeAgreement,
 )
-from wmh_runtime.outputs.sidecar import Settings
+from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.text import count_noun
 
 # Metric from statistics.AVERAGED → displayed name, unit, decimals.

@@ -1,0 +1,114 @@
+"""What `wmh-infer` shows while it runs: each scan when it is done, above a progress bar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from shutil import which
+
+from rich.progress import Progress as Bar
+
+from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
+from wmh_runtime.bundle.manifest import Manifest
+from wmh_runtime.cli import console
+from wmh_runtime.cohort.job import Progress
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
+from wmh_runtime.errors import WmhError
+from wmh_runtime.inference.backend_selection import OpenBackends
+from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
+from wmh_runtime.text import count_noun, uncapitalize
+
+
+class RunDisplay(Progress):
+    """Prints each scan when it is done, above a progress bar."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.total = 0  # scans, and folders that cannot be read
+        self._model = f"model {manifest.name}, id {manifest.model_id}"
+        self._warnings = manifest.warnings  # of the model
+        self._finished = 0
+        self._shown = ExitStack()  # a spinner, then the bar
+
+    def __enter__(self) -> RunDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._shown.close()
+
+    def discovered(self, found: Discovery) -> None:
+        self.total = len(found.scans) + len(found.unreadable)
+        console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
+        if found.skipped:
+            skipped = summarize_skipped(found.skipped)
+            console.print_line(f"skipped {skipped}, see {SKIPPED_NAME} in the results")
+        if unnamed := sum(case.contrast is None for case in found.scans):
+            names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
+            console.print_line(f"{names}: taken as FLAIR; of another contrast, masks are wrong")
+        console.print_line(self._model)
+        for warning in self._warnings:
+            console.print_warning(warning)
+        self._shown.enter_context(console.err.status("opening the model"))
+
+    def opened(self, opened: OpenBackends) -> None:
+        self._shown.close()
+        console.print_line(f"running on {opened}")
+        if (parity := opened.compared) is not None:
+            console.print_line(
+                f"{parity.precision} agrees with the trained network on this machine:"
+                f" mask Dice {parity.mask_dice:.4f}"
+            )
+        for reason in opened.rejected:
+            console.print_warning(reason)
+        if opened.backends[0].device == "cpu" and which("nvidia-smi"):
+            advice = uncapitalize(CudaProviderBackend.install_advice())
+            console.print_line(f"this machine has a GPU, which is not used. To use it, {advice}")
+        self._bar: Bar = self._shown.enter_context(console.progress_bar())
+        self._task = self._bar.add_task("segmenting", total=self.total)
+
+    def predicted(self, case: Case, share: float) -> None:
+        completed, name = self._finished + share, case.path.name
+        self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
+
+    def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
+        if not kept:  # otherwise an earlier run has printed it
+            self._print_result(case.relative.as_posix(), sidecars)
+        self._advance()
+
+    def failed(self, case: Case, error: WmhError) -> None:  # noqa: ARG002 - the error names it
+        console.print_error(str(error))
+        self._advance()
+
+    def warned(self, line: str) -> None:
+        console.print_warning(line)
+
+    def stopping(self, running: int) -> None:
+        finishing = f"finishing {count_noun(running, 'scan')}" if running else "stopping"
+        console.print_warning(f"{finishing}; press Ctrl-C again to stop at once")
+
+    def aborted(self) -> None:
+        self.close()
+        console.print_error("interrupted. Finished results are kept; the same command continues.")
+        os._exit(console.EXIT_INTERRUPTED)  # without waiting for the batches on the devices
+
+    def _print_result(self, name: str, sidecars: Sequence[Sidecar]) -> None:
+        volumes = "; ".join(
+            f"{sidecar.settings.output.name.upper()} {sidecar.volume_ml:.2f} mL"
+            f" in {count_noun(sidecar.lesion_count, 'lesion')}"
+            f"{''.join(f'; {fact}' for fact in sidecar.burden_facts)}"
+            for sidecar in sidecars
+        )
+        console.print_line(f"{name}: {volumes}")
+        for warning in dict.fromkeys(w for sidecar in sidecars for w in sidecar.warnings):
+            if warning not in self._warnings:  # printed once, at the beginning
+                console.print_warning(f"{name}: {warning}")
+
+    def _advance(self) -> None:
+        self._finished += 1
+        self._bar.update(self._task, completed=self._finished)
