@@ -59,14 +59,13 @@ class ImageName:
     def of(cls, path: Path) -> ImageName:
         """Read the name of an image, relative to the folder that is searched."""
         stem = image_stem(path).lower()
-        tokens = stem.split("_") if stem.startswith("sub-") else []
-        variant = {token for token in tokens if _VARIANT.fullmatch(token)} - {*_NATIVE_SPACES}
-        rest = "_".join(token for token in tokens if not _VARIANT.fullmatch(token)) or stem
-        all_words = words_of(rest)
-        words = without_target(all_words)
-        entities = [token for token in tokens if token in rest.split("_") and "-" in token]
-        plain = _without_contrast(words_of("_".join(rest.split("_")[len(entities) :])))
-        kept = [one for one in plain if not (is_processing_word(one) or _TECHNICAL.fullmatch(one))]
+        pairs = [token for token in stem.split("_") if _is_bids(stem) and _is_entity(token)]
+        variant = {token for token in pairs if _VARIANT.fullmatch(token)} - {*_NATIVE_SPACES}
+        entities = [token for token in pairs if not _VARIANT.fullmatch(token)]
+        rest = words_of("_".join(token for token in stem.split("_") if token not in pairs))
+        words = without_target(rest)
+        others = _without_contrast(words)
+        kept = [one for one in others if not (is_processing_word(one) or _TECHNICAL.fullmatch(one))]
         return cls(
             path=path,
             folder=tuple(name for name in path.parts[:-1] if not contrast_of_folder(name.lower())),
@@ -74,11 +73,10 @@ class ImageName:
             variant=frozenset(one for one in variant if not one.startswith((_RUN, _SPACE))),
             run="".join(one for one in variant if one.startswith(_RUN)),
             space="".join(one for one in variant if one.startswith(_SPACE)),
-            further=len(plain) - len(kept),
+            further=len(others) - len(kept),
             has_agent=any(one.startswith(_CONTRAST_AGENT) for one in variant)
             or any(contrast_of_word(one) == AGENT or _AGENT_WORD.fullmatch(one) for one in words),
-            is_registered=any(map(is_flair, words_of(stem)))
-            and not any(map(is_flair, without_target(words_of(stem)))),
+            is_registered=any(map(is_flair, rest)) and not any(map(is_flair, words)),
         )
 
     def may_belong_to(self, scan: ImageName) -> bool:
@@ -145,9 +143,18 @@ def without_scan(images: Iterable[Path], scans: Iterable[Path]) -> list[Path]:
     ]
 
 
+def _is_bids(stem: str) -> bool:
+    return stem.startswith("sub-")
+
+
+def _is_entity(token: str) -> bool:
+    """Return whether a part of a BIDS name is a key and a value, and no contrast: `dark-fluid`."""
+    is_known = token.startswith("sub-") or _VARIANT.fullmatch(token) is not None
+    return "-" in token and (is_known or not any(map(contrast_of_word, words_of(token))))
+
+
 def _without_contrast(words: Sequence[str]) -> list[str]:
     """Return the words of a name that are not its contrast: `P1_T1_T1w` has the time point T1."""
-    words = without_target(words)
     weightings = [i for i, word in enumerate(words) if WEIGHTING.fullmatch(word)]
     is_of_flair = any(map(is_flair, words))
     kept = []

@@ -24,6 +24,7 @@ def pairs(scans, others):
         ("Utrecht/0/pre/FLAIR.nii", "Utrecht/0/pre/T1.nii"),
         ("P1/t2_tirm_tra_dark-fluid.nii", "P1/t1_mprage_sag.nii"),
         ("P1/FLAIR/001.nii", "P1/T1/001.nii"),
+        ("sub-1_t2_tirm_dark-fluid.nii", "sub-1_acq-mprage_T1w.nii"),
         ("P1_T1_FLAIR.nii", "P1_T1_T1w.nii"),  # of the first time point
         ("0/FLAIR.nii", "0/P1_T1.nii"),  # alone in their folder
         ("P1_FLAIR.nii", "P1_T1_brain.nii"),
