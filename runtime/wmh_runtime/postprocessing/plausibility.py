@@ -99,8 +99,9 @@ def region_warnings(
             " location"
         )
     tissue = regions[BRAIN] & ~regions.get(VENTRICLES, np.False_)
+    surface, middle = _surface_and_middle(scan, regions[BRAIN], tissue)
     for channel, image in images.items():
-        ratio = _surface_to_middle(image, head, regions[BRAIN], tissue)
+        ratio = _brightness_ratio(image, head, surface, middle)
         if channel == "flair" and ratio < _MIN_SURFACE:
             warnings.append(
                 f"the surface of the brain is darker than its middle ({ratio:.2f} of it), as in T1:"
@@ -128,20 +129,24 @@ def symmetry_warnings(symmetry: float | None) -> list[str]:
     ]
 
 
-def _surface_to_middle(scan: Scan, head: Mask, brain: Mask, tissue: Mask) -> float:
-    """Return the brightness of the brain's surface, mostly cortex, relative to its middle.
-
-    Both are measured above the dark regions of the head; NaN if the brain is too small.
+def _surface_and_middle(scan: Scan, brain: Mask, tissue: Mask) -> tuple[Mask, Mask]:
+    """Return the surface of the brain, mostly cortex, and its middle, mostly white matter.
 
     Args:
-        scan: the first channel.
-        head: (x, y, z).
+        scan: on the same grid.
         brain: (x, y, z).
         tissue: (x, y, z), the brain without ventricles: they may fill most of its middle.
     """
     depth_mm = edt.edt(brain, anisotropy=scan.spacing_mm)
     first, last = _SURFACE_MM
-    surface, middle = (depth_mm > first) & (depth_mm < last), tissue & (depth_mm > _MIDDLE_MM)
+    return (depth_mm > first) & (depth_mm < last), tissue & (depth_mm > _MIDDLE_MM)
+
+
+def _brightness_ratio(scan: Scan, head: Mask, surface: Mask, middle: Mask) -> float:
+    """Return the brightness of the surface relative to the middle, above that of dark regions.
+
+    NaN if one of them is empty.
+    """
     if not (surface.any() and middle.any()):
         return math.nan
     dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE))
