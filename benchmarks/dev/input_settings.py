@@ -19,7 +19,7 @@ from pydantic import Field
 from wmh_bench.environment import source_commit
 from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.evaluation.metrics import compare_masks
-from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import Segmentation
@@ -32,7 +32,7 @@ from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.loop.fit import FitData, FitListener, fit
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.torch_backend import TorchBackend
+from wmh_train.torch_backend import TorchBackend, segmentation_model
 
 RECIPE = Path(__file__).with_name("input-settings.toml")
 REGIONS = ("brain", "ventricles", "white", "cortex", "deepgray", "posterior")
@@ -187,17 +187,10 @@ def _segmenter(folder: Path, recipe: Recipe) -> Iterator[Segmenter]:
     outputs = [
         Output(name=name, threshold=_threshold(name), min_lesion_mm3=0) for name in recipe.outputs
     ]
-    model = SegmentationModel(
-        recipe.channels,
-        recipe.preprocessing,
-        outputs,
-        regions=recipe.regions,
-        interchangeable=recipe.interchangeable,
-    )
     network = load_network(folder, load_metadata(folder), None)
     with (
         TorchBackend(network, recipe, views=1) as backend,
-        Segmenter(model, [backend]) as segmenter,
+        Segmenter(segmentation_model(recipe, outputs), [backend]) as segmenter,
     ):
         yield segmenter
 

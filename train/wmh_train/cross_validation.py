@@ -22,7 +22,7 @@ from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
-from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_runtime.text import count_noun
@@ -37,7 +37,7 @@ from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
 from wmh_train.loop.input_checks import require_sources
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
-from wmh_train.torch_backend import TorchBackend
+from wmh_train.torch_backend import TorchBackend, segmentation_model
 
 PREDICTIONS = "predictions"
 _INPUTS_NAME = "made_by.json"  # records the inputs of the masks in the same folder
@@ -208,12 +208,9 @@ def _predict(
     pretrained_path = pretrained_file(metadata, pretrained)
     network = move_to_device(load_network(folder, metadata, pretrained_path))
     recipe = metadata.recipe
-    model = SegmentationModel(
-        recipe.channels, recipe.preprocessing, outputs, regions=recipe.regions
-    )
     with (
         TorchBackend(network, metadata.recipe) as backend,
-        Segmenter(model, [backend]) as segmenter,
+        Segmenter(segmentation_model(recipe, outputs), [backend]) as segmenter,
     ):
         for done, scan in enumerate(scans, start=1):
             with as_failure_of(scan.channels[0], folder):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from wmh_runtime.backends.base import BlockingBackend
+from wmh_runtime.inference.segmenter import SegmentationModel
+from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.precision import Precision
 from wmh_runtime.types import Floats
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import EightViews, OneView
 from wmh_train.recipe.recipe import Recipe
+
+
+def segmentation_model(recipe: Recipe, outputs: Sequence[Output]) -> SegmentationModel:
+    """Say what decides the masks of a recipe's network, with these thresholds and sizes."""
+    return SegmentationModel(
+        recipe.channels,
+        recipe.preprocessing,
+        outputs,
+        regions=recipe.regions,
+        interchangeable=recipe.interchangeable,
+    )
 
 
 class TorchBackend(BlockingBackend):

@@ -24,6 +24,7 @@ from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
+from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
 from wmh_runtime.preprocessing.registration import Registration, register
 from wmh_runtime.types import Mask
@@ -167,14 +168,9 @@ class Runner:
         segmenter = self.region_segmenter
         if segmenter is None:
             return None
-        images = {
-            channel: image
-            for channel, image in zip(
-                self.segmenter.model.channels, preprocessed.channels, strict=True
-            )
-            if image is not None and channel in segmenter.model.channels
-        }
-        return segmenter.segment(images).regions
+        images = present_images(self.segmenter.model.channels, preprocessed.channels)
+        known = {name: image for name, image in images.items() if name in segmenter.model.channels}
+        return segmenter.segment(known).regions
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
         """Yield each case once when it is done, in order; and the first one when it made progress.

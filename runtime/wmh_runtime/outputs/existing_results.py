@@ -73,10 +73,8 @@ def find_existing_results(
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
     files += [to.probability for to in paths if extras.probability]
-    if extras.regions:
-        files += [regions.segmentation, regions.table, *(to.regions for to in paths)]
-    if atlas is not None:
-        files += [to.regions for to in paths]
+    files += [regions.segmentation, regions.table] if extras.regions else []
+    files += [to.regions for to in paths if extras.regions or atlas]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     if has_atlas and all(path.exists() for path in files):
         return sidecars

@@ -22,6 +22,7 @@ from wmh_runtime.postprocessing.regions import (
     clean_regions,
     measure_burden,
 )
+from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, SliceGeometry
 from wmh_runtime.types import Floats, Mask, Prediction
 
@@ -86,11 +87,7 @@ def postprocess(
         channels: their C names.
         known_regions: (x, y, z), of another network, instead of those of this one.
     """
-    images = {
-        channel: image
-        for channel, image in zip(channels, preprocessed.channels, strict=True)
-        if image is not None
-    }
+    images = present_images(channels, preprocessed.channels)
     is_flair = next(iter(images)) == "flair"
     scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry

@@ -53,6 +53,17 @@ def presence_weights(present: Present, context_slices: int) -> Floats:
     return np.repeat(np.array(present, np.float32), 1 + 2 * context_slices)
 
 
+def present_images(names: Sequence[str], scans: Sequence[Scan | None]) -> dict[str, Scan]:
+    """Return the images that are there by the name of their channel, in the order of the channels.
+
+    Args:
+        names: C.
+        scans: C; None for one that is missing.
+    """
+    pairs = zip(names, scans, strict=True)
+    return {name: scan for name, scan in pairs if scan is not None}
+
+
 def first_present(channels: Sequence[Scan | None]) -> Scan:
     """Return the first channel that is there. Its grid is that of the result.
 

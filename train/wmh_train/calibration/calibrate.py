@@ -16,7 +16,7 @@ from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.files.case_failure import as_failure_of
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import brain_of
@@ -45,7 +45,7 @@ from wmh_train.data.cache import scan_key
 from wmh_train.loop.distributed import move_to_device
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe.recipe import Recipe
-from wmh_train.torch_backend import TorchBackend
+from wmh_train.torch_backend import TorchBackend, segmentation_model
 
 _VIEWS: tuple[Views, ...] = (8, 1)
 
@@ -257,14 +257,7 @@ def _validation_scans(
 def _segmenter(recipe: Recipe, backend: TorchBackend) -> Segmenter:
     """Build a segmenter of which probabilities and regions are used, not the lesions."""
     outputs = [Output(name=name, threshold=1, min_lesion_mm3=0) for name in recipe.outputs]
-    model = SegmentationModel(
-        recipe.channels,
-        recipe.preprocessing,
-        outputs,
-        regions=recipe.regions,
-        interchangeable=recipe.interchangeable,
-    )
-    return Segmenter(model, [backend])
+    return Segmenter(segmentation_model(recipe, outputs), [backend])
 
 
 def _operating_point(views: Views, names: list[str], means: list[ThresholdSweep]) -> OperatingPoint:
