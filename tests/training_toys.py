@@ -98,7 +98,7 @@ def metadata_of(recipe: Recipe, pretrained: PretrainedIdentity | None = None) ->
 
 def fit_data(folder: Path, recipe: Recipe) -> FitData:
     """All heads of a folder, split as in the recipe."""
-    found = find_dataset(folder, recipe.channels, recipe.outputs)
+    found = find_dataset(folder, recipe.channels, recipe.outputs, recipe.regions)
     split = split_scans(found.scans, recipe.data, recipe.schedule.seed)
     return FitData(found.name, found.scans, split)
 

@@ -22,10 +22,7 @@ from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.postprocessing.postprocess import Segmentation
-from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.types import Mask
 from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.layouts import find_dataset
@@ -105,7 +102,7 @@ def variants() -> list[Variant]:
     tasks = {
         "lesions": ((_LESIONS,), ()),
         "joint": ((_LESIONS,), REGIONS),
-        "regions": (REGIONS, ()),
+        "regions": ((), REGIONS),
     }
     return [
         Variant(name, task, channels, interchangeable, outputs, regions)
@@ -184,19 +181,13 @@ class _HeadScore:
 @contextmanager
 def _segmenter(folder: Path, recipe: Recipe) -> Iterator[Segmenter]:
     """Open a segmenter of one view from a checkpoint."""
-    outputs = [
-        Output(name=name, threshold=_threshold(name), min_lesion_mm3=0) for name in recipe.outputs
-    ]
+    outputs = [Output(name=name, threshold=_THRESHOLD, min_lesion_mm3=0) for name in recipe.outputs]
     network = load_network(folder, load_metadata(folder), None)
     with (
         TorchBackend(network, recipe, views=1) as backend,
         Segmenter(segmentation_model(recipe, outputs), [backend]) as segmenter,
     ):
         yield segmenter
-
-
-def _threshold(output: str) -> float:
-    return _THRESHOLD if output == _LESIONS else REGION_THRESHOLD
 
 
 def _score(
@@ -208,9 +199,7 @@ def _score(
     found = segmenter.segment({name: by_name[name] for name in given})
     true = dict(zip(recipe.targets, (*references, *head.load_regions(grid)), strict=True))
     region_dice = {
-        name: dice_of_masks(_mask_of(found, name), true[name].lesion)
-        for name in recipe.targets
-        if name != _LESIONS
+        name: dice_of_masks(found.regions[name], true[name].lesion) for name in recipe.regions
     }
     if _LESIONS not in recipe.outputs:
         return _HeadScore(np.nan, np.nan, np.nan, region_dice)
@@ -218,12 +207,6 @@ def _score(
         return _HeadScore(np.nan, np.nan, np.nan, region_dice)
     metrics = compare_masks(found[_LESIONS].mask, true[_LESIONS], grid.affine)
     return _HeadScore(metrics.dice, metrics.lesion_recall, metrics.lesion_f1, region_dice)
-
-
-def _mask_of(found: Segmentation, name: str) -> Mask:
-    if name in found.regions:
-        return found.regions[name]
-    return found[name].mask.astype(np.bool_)
 
 
 def _means(scores: Sequence[_HeadScore]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def make_surrogate_model(
 
     network = _random_network(recipe, pretrained).to(accelerator.device)
     indices = draw_epoch(
-        slices.with_lesion, slices.sites, recipe.data, seed=recipe.schedule.seed, epoch=0
+        slices.with_target, slices.sites, recipe.data, seed=recipe.schedule.seed, epoch=0
     )
     identity = _identity(recipe, pretrained, slices, indices)
     features = compute_features(

@@ -156,7 +156,7 @@ def _time_plain_loop(recipe: Recipe, slices: CachedSlices, steps: int) -> list[f
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
     augment = _plain_augmentation(recipe)
     order = np.random.default_rng(schedule.seed).integers(
-        len(slices.with_lesion), size=(steps, schedule.batch_size)
+        len(slices.with_target), size=(steps, schedule.batch_size)
     )
     seconds = []
     for batch in order:

@@ -227,12 +227,12 @@ class _BundleBuilder:
                 reference = compute_reference_outputs(
                     backend, scan_slices, thresholds, SCAN_SLICES_IN_EIGHT_VIEWS, len(regions)
                 )
-                if reference.has_lesions:
+                if reference.has_findings:
                     references.append(reference)
                 else:
                     self.warnings.append(
-                        "the network finds no lesions in the scans: parity is measured on phantoms"
-                        " only"
+                        f"the network finds no {reference.kind} in the scans: parity is measured"
+                        " on phantoms only"
                     )
         return references
 

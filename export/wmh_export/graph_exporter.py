@@ -122,10 +122,10 @@ class GraphExporter:
         """
         self._on_step("int8: searching for layer groups to leave in float32")
         references = [self._fp32_outputs(probes) for probes in search_slices]
-        references = [reference for reference in references if reference.has_lesions]
+        references = [reference for reference in references if reference.has_findings]
         if not references:
             raise ExportError(
-                "the network finds no lesions in the slices of the search", "Train it further."
+                "the network finds nothing in the slices of the search", "Train it further."
             )
 
         def measure(model: ModelProto) -> list[Parity]:

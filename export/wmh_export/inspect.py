@@ -18,7 +18,7 @@ def describe_bundle(bundle: Bundle) -> Iterator[str]:
     yield f"{manifest.name}, model {manifest.model_id}, license {manifest.license}"
     yield from (f"warning: {warning}" for warning in manifest.warnings)
     yield (
-        f"{manifest.input_text} → {', '.join(output.name for output in manifest.outputs)},"
+        f"{manifest.input_text} → {', '.join(manifest.thresholds)},"
         f" axial slices of {preprocessing.size_px} × {preprocessing.size_px} pixels"
         f" of {preprocessing.pixel_size_mm:g} mm"
     )

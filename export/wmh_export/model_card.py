@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
 from wmh_runtime.bundle.manifest import Manifest, Quantization
+from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.text import count_noun, describe_counts
 
@@ -37,25 +38,14 @@ def model_card(manifest: Manifest) -> str:
         f"{_new_heads(training.new_heads)}"
         f" {training.validation_scans} for validation{describe_counts(training.validation_sites)}.",
         *_sources(manifest.attributions),
-        "## Thresholds",
-        *(
-            f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"
-            f" {output.min_lesion_mm3:g} mm³. Calibrated on {manifest.calibration.scans} validation"
-            f" scans, with a mean Dice of {dice:.3f}."
-            for output, dice in zip(
-                manifest.outputs, manifest.calibration.operating_points[0].mean_dice, strict=True
-            )
-        ),
-        *_reliability(manifest.calibration),
+        *_thresholds(manifest.calibration),
         *_regions(manifest.regions),
-        "## Accuracy",
-        _accuracy(manifest.accuracy),
-        *_accuracy_by_load(manifest.accuracy),
+        *_accuracy(manifest.accuracy, manifest.outputs),
         "## Parity with the trained network",
-        "Each graph is compared with the trained network on slices with lesions. The table gives"
-        " the largest difference in probability, the lowest mask Dice of an output, and the largest"
-        " difference in volume of an output. Emulated: computed in a wider format; only a device"
-        " that computes in this precision can confirm the result.",
+        "Each graph is compared with the trained network on slices of phantoms or scans. The table"
+        " gives the largest difference in probability, the lowest mask Dice of an output, and the"
+        " largest difference in volume of an output. Emulated: computed in a wider format; only a"
+        " device that computes in this precision can confirm the result.",
         _parity_table(manifest),
         *_quantization(manifest.quantization),
         *(f"Not included: {reason}" for reason in manifest.skipped_precisions),
@@ -71,6 +61,20 @@ def _new_heads(count: int) -> str:
 def _sources(attributions: Sequence[str]) -> list[str]:
     lines = [f"- {attribution}" for attribution in attributions]
     return ["## Sources", "\n".join(lines)] if lines else []
+
+
+def _thresholds(calibration: Calibration) -> list[str]:
+    if not calibration.outputs:
+        return []
+    lines = [
+        f"`{output.name}`: probability at least {output.threshold:g}, lesions of at least"
+        f" {output.min_lesion_mm3:g} mm³. Calibrated on {calibration.scans} validation scans, with"
+        f" a mean Dice of {dice:.3f}."
+        for output, dice in zip(
+            calibration.outputs, calibration.operating_points[0].mean_dice, strict=True
+        )
+    ]
+    return ["## Thresholds", *lines, *_reliability(calibration)]
 
 
 def _reliability(calibration: Calibration) -> list[str]:
@@ -100,7 +104,13 @@ def _regions(regions: Sequence[str]) -> list[str]:
     return ["## Regions", text]
 
 
-def _accuracy(accuracy: MeasuredAccuracy | None) -> str:
+def _accuracy(accuracy: MeasuredAccuracy | None, outputs: Sequence[Output]) -> list[str]:
+    if not outputs:
+        return []
+    return ["## Accuracy", _mean_accuracy(accuracy), *_accuracy_by_load(accuracy)]
+
+
+def _mean_accuracy(accuracy: MeasuredAccuracy | None) -> str:
     if accuracy is None:
         return "Not measured yet. `wmh-bench accuracy BUNDLE --card` measures it."
     text = (

@@ -98,7 +98,9 @@ def calibrate(checkpoint: Path, data: Sequence[Path], pretrained: Path | None) -
             checkpoint, dataset.scans, pretrained, lambda: bar.advance(task)
         )
     print_calibration(calibration)
-    if not all(any(point.mean_dice) for point in calibration.operating_points):
+    if metadata.recipe.outputs and not all(
+        any(point.mean_dice) for point in calibration.operating_points
+    ):
         return  # the warning says that it has to be trained longer
     _print_next(f"wmh-export build {checkpoint} --out bundles/{checkpoint.name}", pretrained)
 

@@ -115,6 +115,9 @@ def cross_validate(
     """
     require_one_process("cross-validation")
     require_sources(recipe, None)
+    if not recipe.outputs:
+        problem = "predicts regions only, and cross-validation scores lesions"
+        raise RecipeError(problem, "Train it with fit.", about=recipe.name)
     splits = fold_splits(data.scans, folds, recipe.data, recipe.schedule.seed)
     by_name = {scan.name: scan for scan in data.scans}
     if initial is not None and (seen := _scans_of(initial, data, recipe)):

@@ -17,7 +17,7 @@ class OperatingPoint(StrictModel):
     """The best thresholds and minimum lesion sizes for a number of views, and their scores."""
 
     views: Views
-    outputs: list[Output]
+    outputs: list[Output] = Field(description="none if the network predicts regions only")
     mean_dice: list[float] = Field(description="one value per output")
     mean_lesion_f1: list[float] = Field(description="one value per output")
 
@@ -68,7 +68,7 @@ class Calibration(StrictModel):
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:
         names = [[output.name for output in point.outputs] for point in self.operating_points]
-        if not names[0] or any(others != names[0] for others in names):
+        if any(others != names[0] for others in names):
             raise ValueError(f"the operating points have the outputs {names}, expected the same")
         count = len(self.empty_slice_thresholds)
         if count not in (0, len(names[0])):

@@ -155,7 +155,10 @@ class Manifest(StrictModel):
 
     @property
     def outputs(self) -> list[Output]:
-        """The K outputs with thresholds and minimum lesion sizes for eight views, the default."""
+        """The outputs for lesions with their thresholds for eight views, the default.
+
+        There are none if the network predicts regions only.
+        """
         return self.calibration.outputs
 
     @property
@@ -163,6 +166,8 @@ class Manifest(StrictModel):
         """The warnings that every result shows: the model's own, and what its figures say."""
         calibration = self.calibration
         warnings = [self.warning] if self.warning else []
+        if not self.outputs:
+            return warnings
         if calibration.scans < FEW_SCANS:
             scans = count_noun(calibration.scans, "validation scan")
             warnings.append(f"the thresholds of this model were chosen on {scans} only")
@@ -188,6 +193,8 @@ class Manifest(StrictModel):
         names = [output.name for output in self.calibration.outputs] + self.regions
         if len(set(names)) < len(names):
             raise ValueError(f"{names} contains a name twice")
+        if not names:
+            raise ValueError("the network has no outputs: neither lesions nor regions")
         return self
 
     @property

@@ -32,7 +32,7 @@ class Job:
     """What to do.
 
     Raises:
-        InputError: the bundle predicts no regions, which were requested.
+        InputError: the bundle predicts no lesions, or no regions, which were requested.
     """
 
     cases: Sequence[Case]
@@ -53,6 +53,9 @@ class Job:
 
     def __post_init__(self) -> None:
         """Refuse what the bundle cannot do; InputError."""
+        if not self.outputs:
+            advice = "Give it as the bundle for regions, besides a bundle for lesions."
+            raise InputError("predicts regions only", advice, about=self.bundle.folder)
         of_regions = self.regions_bundle or self.bundle
         if (self.extras.regions or self.regions_bundle) and not of_regions.manifest.regions:
             advice = "Leave the option for regions out, or use a bundle that predicts them."

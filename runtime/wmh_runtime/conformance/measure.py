@@ -21,16 +21,16 @@ def measure_parity(reference: ReferenceOutputs, backend: Backend, views: Views) 
         views: number of views that the backend's graph averages.
 
     Raises:
-        BackendError: the reference outputs contain no lesion, so a comparison proves nothing; or
-            the execution failed.
+        BackendError: the masks of the reference outputs are empty, so that a comparison proves
+            nothing; or the execution failed.
     """
     expected = reference.probability[views]  # [n, K, S, S]
     data = reference.probes.data
     expected_masks = reference.masks(expected)
-    if not reference.lesion_masks(expected).any():
+    if not reference.main_masks(expected).any():
         raise BackendError(
-            f"the network finds no lesion in the {data} of the parity check",
-            "Train it longer, or use scans with lesions. Two empty masks prove nothing.",
+            f"the network finds no {reference.kind} in the {data} of the parity check",
+            f"Train it longer, or use scans with {reference.kind}s. Two empty masks prove nothing.",
         )
     outputs = backend.predict(reference.probes.slices[: len(expected)])
     masks = reference.masks(outputs)

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,14 @@ class ReferenceOutputs:
     region_count: int = 0  # of the K outputs, the last are regions, the others lesions
 
     @property
-    def has_lesions(self) -> bool:
-        """Whether the masks contain a lesion, both for one view and for eight."""
-        return all(self.lesion_masks(outputs).any() for outputs in self.probability.values())
+    def kind(self) -> Literal["lesion", "region"]:
+        """What the main outputs find: lesions, or regions if the network predicts no lesions."""
+        return "lesion" if len(self.thresholds) > self.region_count else "region"
+
+    @property
+    def has_findings(self) -> bool:
+        """Whether a main mask is not empty, both for one view and for eight."""
+        return all(self.main_masks(outputs).any() for outputs in self.probability.values())
 
     def masks(self, probability: Floats) -> Mask:
         """Threshold probabilities [n, K, S, S]."""
@@ -47,9 +52,10 @@ class ReferenceOutputs:
         masks: Mask = probability >= values[:, None, None]
         return masks
 
-    def lesion_masks(self, probability: Floats) -> Mask:
-        """Threshold the probabilities of lesions, without those of regions."""
-        return self.masks(probability)[:, : len(self.thresholds) - self.region_count]
+    def main_masks(self, probability: Floats) -> Mask:
+        """Threshold the probabilities of the main outputs; see `kind`."""
+        lesions = len(self.thresholds) - self.region_count
+        return self.masks(probability)[:, : lesions or None]
 
     def first(self, count: int) -> ReferenceOutputs:
         """Return the reference outputs for the first probe slices, for one view."""
@@ -115,7 +121,7 @@ def compute_reference_outputs(
     """Execute a network on probe slices, for one view and for the mean of eight views.
 
     NumPy makes and averages the eight views here, so the result tests the eight-view graphs too.
-    The probe slices are sorted by lesion area, the largest first.
+    The probe slices are sorted by the area of the main masks, the largest first.
 
     Args:
         network: an open backend of one view.
@@ -126,7 +132,7 @@ def compute_reference_outputs(
     """
     one = network.predict(probes.slices)  # [N, K, S, S]
     unsorted = ReferenceOutputs(probes, {1: one}, thresholds, region_count)
-    areas_px = unsorted.lesion_masks(one).sum(axis=(1, 2, 3))
+    areas_px = unsorted.main_masks(one).sum(axis=(1, 2, 3))
     largest_first = np.argsort(-areas_px, kind="stable")
     probes, one = probes.select(largest_first), one[largest_first]
     first = probes.slices[:slices_in_eight_views]

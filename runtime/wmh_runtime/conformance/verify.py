@@ -77,7 +77,7 @@ def measure_graph(
         backends: installed backends.
 
     Raises:
-        BackendError: the execution failed, or the reference outputs contain no lesion.
+        BackendError: the execution failed, or the masks of the reference outputs are empty.
     """
     for backend in executions(graph, shape, backends):
         yield from _measure(Candidate(backend, graph.views), references)
@@ -114,11 +114,12 @@ def verify(
     if scans:
         scan_backend, *_ = installed_backends() or [OnnxRuntimeBackend]
         scan_reference = _compute_scan_reference(bundle, scan_backend, scans)
-        if scan_reference.has_lesions:
+        if scan_reference.has_findings:
             own_reference = scan_backend.name
             references.append(scan_reference)
         else:
-            on_warning("no lesion is found in the scans: compared on phantoms only")
+            kind = scan_reference.kind
+            on_warning(f"no {kind} is found in the scans: compared on phantoms only")
     measured = []
     for candidate in candidates:
         for parity in _measure(candidate, references):

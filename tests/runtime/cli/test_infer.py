@@ -646,6 +646,19 @@ def test_regions_may_come_from_another_bundle(tmp_path, infer, toy_bundle):
     assert (status, "needs T1, which the bundle for lesions does not" in errors) == (2, True)
 
 
+def test_a_bundle_of_regions_only_goes_with_a_bundle_for_lesions(tmp_path, infer):
+    regions = write_toy_bundle(tmp_path / "regions", outputs=(), regions=("brain",))
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii", lesions=2)
+    status, _, errors = infer(bundle=regions)
+    assert (status, "predicts regions only" in errors) == (2, True)
+    assert not (tmp_path / "out" / "volumes.csv").exists()
+    status, _, errors = infer("--regions-bundle", regions)
+    assert status == 0, errors
+    sidecar = read_json(tmp_path / "out" / "sub-1_label-WMH_mask.json")
+    assert sidecar["volume_ml"] == pytest.approx(2 * CUBE_ML, abs=1e-4)
+    assert sidecar["regions_ml"]["brain"] > sidecar["volume_ml"]
+
+
 def write_atlas(path, halves=(5, 9)):
     """An atlas on the grid of `write_head`: one number in front, another one behind."""
     front, back = halves

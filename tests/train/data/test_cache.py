@@ -43,11 +43,11 @@ def test_all_slices_of_all_scans_are_cached_in_order(scans, tmp_path):
     slices = open_cache(scans, PREPROCESSING, tmp_path / "cache")
     assert slices.scans == scans
     assert slices.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
-    assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3, 8, 9, 14, 15]
+    assert np.flatnonzero(slices.with_target).tolist() == [2, 3, 8, 9, 14, 15]
     images, targets = slices.read(range(18))
     assert (images.shape, images.dtype) == ((18, 1, 32, 32), np.float32)
     assert (targets.shape, targets.dtype) == ((18, 1, 32, 32), np.uint8)
-    assert targets[slices.with_lesion].sum(axis=(1, 2, 3)).tolist() == [4, 4, 8, 8, 12, 12]
+    assert targets[slices.with_target].sum(axis=(1, 2, 3)).tolist() == [4, 4, 8, 8, 12, 12]
     assert images[targets == LESION].min() > images[targets == 0].max()
 
 
@@ -74,7 +74,7 @@ def test_joined_slices_are_those_of_both(scans, tmp_path):
     second = dataclasses.replace(second, neighbor_distances=(2, 1))
     joined = first.joined_with(second)
     assert joined.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
-    assert np.flatnonzero(joined.with_lesion).tolist() == [2, 3, 8, 9, 14, 15]
+    assert np.flatnonzero(joined.with_target).tolist() == [2, 3, 8, 9, 14, 15]
     images, targets = joined.read(range(18))
     for k, expected in enumerate((first.read(range(6)), second.read(range(12)))):
         rows = (slice(0, 6), slice(6, 18))[k]
@@ -94,7 +94,7 @@ def test_slices_are_read_in_any_order_with_repeats(scans, tmp_path):
 
 def test_scans_keep_the_order_of_the_caller(scans, tmp_path):
     slices = open_cache(scans[::-1], PREPROCESSING, tmp_path)
-    _, targets = slices.read(np.flatnonzero(slices.with_lesion))
+    _, targets = slices.read(np.flatnonzero(slices.with_target))
     assert targets.sum(axis=(1, 2, 3)).tolist() == [12, 12, 8, 8, 4, 4]
 
 
@@ -117,7 +117,7 @@ def test_pixels_get_labels_by_their_share_of_each_label(scans, tmp_path):
     rows = [row[row > 0].tolist() for row in target if row.any()]
     edge, inside = [LESION, IGNORED, IGNORED], [LESION] * 3 + [IGNORED] * 2
     assert rows == [edge, *[inside] * 5, edge]
-    assert slices.with_lesion.tolist() == [False, False, True, False, False, False]
+    assert slices.with_target.tolist() == [False, False, True, False, False, False]
 
 
 def test_a_slice_with_only_ignored_pixels_has_no_lesion(scans, tmp_path):
@@ -125,7 +125,7 @@ def test_a_slice_with_only_ignored_pixels_has_no_lesion(scans, tmp_path):
     labels[8, 10:13, 4] = 2
     write_labels(scans[0], labels)
     slices = open_cache(scans[:1], PREPROCESSING, tmp_path)
-    assert not slices.with_lesion.any()
+    assert not slices.with_target.any()
     assert np.count_nonzero(slices.read([4])[1] == IGNORED) == 3
 
 
@@ -139,7 +139,7 @@ def test_channels_and_outputs_keep_their_order(tmp_path):
     images, targets = slices.read([2])
     assert images.shape == (1, 2, 32, 32)
     assert targets.sum(axis=(0, 2, 3)).tolist() == [0, 4]
-    assert np.flatnonzero(slices.with_lesion).tolist() == [2, 3]
+    assert np.flatnonzero(slices.with_target).tolist() == [2, 3]
 
 
 def test_slices_without_head_are_omitted(tmp_path):
@@ -151,7 +151,7 @@ def test_slices_without_head_are_omitted(tmp_path):
     mask = tmp_path / "mask.nii.gz"
     scan = AnnotatedScan("a", "a", "", (path,), (mask,))
     write_labels(scan, voxels > 200)
-    assert len(open_cache([scan], PREPROCESSING, tmp_path / "cache").with_lesion) == 5
+    assert len(open_cache([scan], PREPROCESSING, tmp_path / "cache").with_target) == 5
 
 
 def test_cached_scans_are_not_read_again(scans, tmp_path, monkeypatch):
@@ -173,7 +173,7 @@ def test_another_mask_or_preprocessing_gives_another_entry(scans, tmp_path):
     labels = np.zeros((24, 30, 6))
     labels[9, 9, 1] = 1
     write_labels(scans[0], labels)
-    assert np.flatnonzero(open_cache(scans[:1], PREPROCESSING, folder).with_lesion).tolist() == [1]
+    assert np.flatnonzero(open_cache(scans[:1], PREPROCESSING, folder).with_target).tolist() == [1]
     assert len(folders(folder)) == 2
     larger = PREPROCESSING.model_copy(update={"size_px": 40})
     images, _ = open_cache(scans[:1], larger, folder).read([0])
@@ -293,7 +293,7 @@ def test_two_processes_fill_one_cache(scans, tmp_path):
         for job in jobs:
             job.result()
     assert len(folders(folder)) == 3
-    assert open_cache(scans, PREPROCESSING, folder).with_lesion.sum() == 6
+    assert open_cache(scans, PREPROCESSING, folder).with_target.sum() == 6
 
 
 def test_temporary_files_of_a_killed_process_are_removed(scans, tmp_path, monkeypatch):

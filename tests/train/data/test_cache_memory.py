@@ -15,7 +15,7 @@ from wmh_train.data.layouts import find_dataset
 def peak_resident_mb(scans, preprocessing, cache):
     """Read every slice once in random batches, and return the peak resident memory, 10⁶ bytes."""
     slices = open_cache(scans, preprocessing, cache)
-    order = np.random.default_rng(0).permutation(len(slices.with_lesion))
+    order = np.random.default_rng(0).permutation(len(slices.with_target))
     peak_mb = 0.0
     for start in range(0, len(order), 8):
         slices.read(order[start : start + 8])

@@ -66,7 +66,7 @@ def two_processes(folders, slices, tmp_path_factory):
 def batches(training):
     """Indices of the slices of each step, (STEPS, 4)."""
     epochs = [
-        draw_epoch(training.with_lesion, training.sites, RECIPE.data, seed=3, epoch=epoch)
+        draw_epoch(training.with_target, training.sites, RECIPE.data, seed=3, epoch=epoch)
         for epoch in range(2)
     ]
     return np.stack([epoch[:24] for epoch in epochs]).reshape(STEPS, 4)

@@ -62,7 +62,8 @@ def calibrate(
     The selection maximizes mean Dice; each site counts the same. Of equal values, the smallest
     threshold and size are selected. Also compute the empty-slice thresholds of adaptive TTA, and
     how well probabilities agree with frequencies. With interchangeable channels, each scan counts
-    once for each subset of them that may be there.
+    once for each subset of them that may be there. For a network of regions only there is nothing
+    to select: all regions have the same threshold.
 
     Args:
         network: network, loaded from its checkpoint.
@@ -75,6 +76,12 @@ def calibrate(
         InputError: a scan cannot be read.
         UnexpectedError: a scan meets a bug of this program.
     """
+    if not recipe.outputs:
+        return CalibrationWithSweep(
+            operating_points=[_operating_point(views, [], []) for views in _VIEWS],
+            scans=len(scans),
+            threshold_sweep=[],
+        )
     measured = _Measurements()
     with ExitStack() as stack:
         segmenters = {

@@ -25,8 +25,20 @@ class AnnotatedScan:
     subject: str  # all scans of a subject stay on one side of every split
     site: str  # "" if unknown
     channels: tuple[Path, ...]
-    references: tuple[Path, ...]  # one per output
+    references: tuple[Path, ...]  # one per output of the recipe for lesions
     regions: tuple[Path | None, ...] = ()  # masks of the recipe's regions; None: not annotated
+
+    @property
+    def targets(self) -> tuple[Path | None, ...]:
+        """The masks that validation and sampling look at: of lesions, if any are trained."""
+        return self.references or self.regions
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether the scan has its masks: of all lesions, or of any region if there are none."""
+        if self.references:
+            return all(path.is_file() for path in self.references)
+        return any(path is not None for path in self.regions)
 
     def load(self) -> tuple[list[Scan], list[Reference]]:
         """Read the channels, and the reference masks in the order of the first one's voxels.

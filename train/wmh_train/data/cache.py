@@ -4,7 +4,7 @@
     └── 3f0c…/            one scan, named by the hash of its files and the preprocessing
         ├── images.npy    float16 (n, C, S, S): half the size of float32, more precise than noise
         ├── targets.npy   (n, S, S), the labels of K reference masks, two bits for each
-        └── facts.json    which of the n slices contain a lesion, distance of neighbors, warnings
+        └── facts.json    which of the n slices contain a target, distance of neighbors, warnings
 
 Slices without head are omitted. A file is memory-mapped only while slices are copied from it,
 because the pages of an open map count as memory of the process.
@@ -49,7 +49,7 @@ _IMAGES, _TARGETS, _METADATA = "images.npy", "targets.npy", "facts.json"
 class _SlicesMetadata(StrictModel):
     """Metadata of the slices of one scan."""
 
-    with_lesion: list[bool]
+    with_target: list[bool]  # slices with a lesion; with a region if no lesions are trained
     warnings: list[str]
     neighbor_distance: int
 
@@ -59,7 +59,7 @@ class CachedSlices:
     """Preprocessed slices of several scans on disk, in the order of the scans."""
 
     scans: tuple[AnnotatedScan, ...]
-    with_lesion: NDArray[np.bool_]  # (n,), for all slices of all scans
+    with_target: NDArray[np.bool_]  # (n,), for all slices; see AnnotatedScan.targets
     scan_of: NDArray[np.int_]  # (n,), index into `scans`
     warnings: tuple[str, ...]  # warnings for the user, each with the name of its scan
     folders: tuple[Path, ...]  # one per scan
@@ -80,7 +80,7 @@ class CachedSlices:
         """Return these slices and, after them, those of other scans in the same preprocessing."""
         return CachedSlices(
             scans=(*self.scans, *other.scans),
-            with_lesion=np.concatenate([self.with_lesion, other.with_lesion]),
+            with_target=np.concatenate([self.with_target, other.with_target]),
             scan_of=np.concatenate([self.scan_of, len(self.scans) + other.scan_of]),
             warnings=(*self.warnings, *other.warnings),
             folders=(*self.folders, *other.folders),
@@ -164,11 +164,11 @@ def open_cache(
     """
     make_folder(folder)
     cached = [_find_or_write(scan, preprocessing, folder, len(scans)) for scan in scans]
-    counts = [len(metadata.with_lesion) for _, metadata in cached]
+    counts = [len(metadata.with_target) for _, metadata in cached]
     return CachedSlices(
         scans=tuple(scans),
-        with_lesion=np.concatenate(
-            [np.array(metadata.with_lesion, bool) for _, metadata in cached]
+        with_target=np.concatenate(
+            [np.array(metadata.with_target, bool) for _, metadata in cached]
         ),
         scan_of=np.repeat(np.arange(len(scans)), counts),
         warnings=tuple(
@@ -242,7 +242,7 @@ def _read_metadata(
             (_TARGETS, packed_dtype(_target_count(scan)), ()),
         ):
             stored = _open_array(path / name)
-            expected = (len(metadata.with_lesion), *depth, size, size)
+            expected = (len(metadata.with_target), *depth, size, size)
             if stored.shape != expected or stored.dtype != dtype:
                 return None
     except (OSError, InputError, ValidationError):
@@ -263,7 +263,7 @@ def _write(
         targets[:, k][labeled] = OTHER_PATHOLOGY
         targets[:, k][lesion] = LESION
     metadata = _SlicesMetadata(
-        with_lesion=(targets[:, : len(references)] == LESION).any(axis=(1, 2, 3)).tolist(),
+        with_target=(targets[:, : len(scan.targets)] == LESION).any(axis=(1, 2, 3)).tolist(),
         warnings=list(prepared.warnings),
         neighbor_distance=prepared.neighbor_distance,
     )

@@ -104,9 +104,9 @@ def find_dataset(
     for before, scan in pairwise(scans):
         if scan.name == before.name:
             raise _ambiguous(data, f"the scan {scan.name}", before.channels[0], scan.channels[0])
-    annotated = [scan for scan in scans if all(path.is_file() for path in scan.references)]
+    annotated = [scan for scan in scans if scan.is_annotated]
     if not annotated:
-        raise _no_annotated_scan(data, scans, channels[0])
+        raise _no_annotated_scan(data, scans, channels[0], regions)
     for scan in annotated:
         for path in scan.channels:
             if not path.is_file():
@@ -160,7 +160,7 @@ def _without_others(
     scans: Sequence[AnnotatedScan], data: Path, channel: str
 ) -> tuple[list[AnnotatedScan], list[str]]:
     """Leave out other contrasts and processed versions, unless they have a mask; note why."""
-    masked = {s.channels[0] for s in scans if all(mask.is_file() for mask in s.references)}
+    masked = {scan.channels[0] for scan in scans if scan.is_annotated}
     reasons: dict[Path, str] = {}
     for path in (scan.channels[0] for scan in scans):
         contrast = contrast_from_names(path.relative_to(data))
@@ -260,7 +260,17 @@ def _ambiguous(data: Path, description: str, first: Path, second: Path) -> Recip
     return RecipeError(f"{description} may be {files}", _USE_TABLE, about=data)
 
 
-def _no_annotated_scan(data: Path, scans: Sequence[AnnotatedScan], channel: str) -> RecipeError:
+def _no_annotated_scan(
+    data: Path, scans: Sequence[AnnotatedScan], channel: str, regions: Sequence[str]
+) -> RecipeError:
+    if scans and not scans[0].references:
+        example = bids.mask_name(scans[0].name, regions[0])
+        return RecipeError(
+            f"none of {count_noun(len(scans), 'scan')} has a mask of {', '.join(regions)}",
+            f"Put the masks into {bids.REFERENCES}, named as {example}, or list the files in a"
+            " .csv table.",
+            about=data,
+        )
     if scans:
         missing = next(path for path in scans[0].references if not path.is_file())
         return RecipeError(

@@ -10,7 +10,7 @@ from wmh_train.recipe.recipe import DataSettings
 
 
 def draw_epoch(
-    with_lesion: NDArray[np.bool_],
+    with_target: NDArray[np.bool_],
     sites: NDArray[np.str_],
     settings: DataSettings,
     *,
@@ -19,12 +19,12 @@ def draw_epoch(
 ) -> NDArray[np.int_]:
     """Draw the slices of an epoch in random order.
 
-    By default, these are all slices with a lesion, each once, and a share of the others: the same
+    By default, these are all slices with a target, each once, and a share of the others: the same
     number in each epoch, but different ones. With `epoch_slices`, that many are drawn with
-    replacement; a slice without a lesion is drawn less often than one with a lesion by that share.
+    replacement; a slice without a target is drawn less often than one with a target by that share.
 
     Args:
-        with_lesion: (n,), True for slices with a lesion.
+        with_target: (n,), True for slices with a lesion, or region if no lesions are trained.
         sites: (n,), of each slice.
         settings: shares.
         seed: seed of the training.
@@ -38,10 +38,10 @@ def draw_epoch(
     """
     generator = np.random.default_rng([seed, epoch])
     if settings.epoch_slices is not None:
-        weights = np.where(with_lesion, 1.0, settings.empty_slices)
+        weights = np.where(with_target, 1.0, settings.empty_slices)
         probabilities = _balance_sites(weights, sites, settings.site_shares)
         return generator.choice(len(weights), settings.epoch_slices, p=probabilities)
-    return _draw_each_once(with_lesion, settings.empty_slices, generator)
+    return _draw_each_once(with_target, settings.empty_slices, generator)
 
 
 def _balance_sites(
@@ -61,24 +61,24 @@ def _balance_sites(
                 f"The sites of the scans are: {', '.join(sorted({*sites.tolist()}))}.",
             )
         if total == 0:
-            raise _no_lesion(int(np.count_nonzero(slices)))
+            raise _no_target(int(np.count_nonzero(slices)))
         balanced[slices] = share * weights[slices] / total
     return balanced / balanced.sum()
 
 
 def _draw_each_once(
-    with_lesion: NDArray[np.bool_], empty_slices: float, generator: np.random.Generator
+    with_target: NDArray[np.bool_], empty_slices: float, generator: np.random.Generator
 ) -> NDArray[np.int_]:
-    empty = generator.permutation(np.flatnonzero(~with_lesion))
+    empty = generator.permutation(np.flatnonzero(~with_target))
     drawn = empty[: round(empty_slices * len(empty))]
-    order = generator.permutation(np.concatenate([np.flatnonzero(with_lesion), drawn]))
+    order = generator.permutation(np.concatenate([np.flatnonzero(with_target), drawn]))
     if not len(order):
-        raise _no_lesion(len(with_lesion))
+        raise _no_target(len(with_target))
     return order
 
 
-def _no_lesion(slices: int) -> RecipeError:
+def _no_target(slices: int) -> RecipeError:
     return RecipeError(
-        f"no slice to train on: none of {slices} slices contains a lesion",
+        f"no slice to train on: none of {slices} slices contains a target",
         "Check the reference masks, or increase data.empty_slices.",
     )

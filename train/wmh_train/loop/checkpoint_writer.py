@@ -71,7 +71,7 @@ class CheckpointWriter(LoopListener):
                 data=self.inputs.data,
                 parameters=counts.total,
                 trained_parameters=counts.trained,
-                training_slices=len(self.training.with_lesion),
+                training_slices=len(self.training.with_target),
                 training_sites=count_sites(self.training.scans),
                 validation_sites=count_sites(self.validation.scans),
                 new_heads=self.recipe.data.new_heads,

@@ -228,9 +228,10 @@ def _open_slices(
 
 def _describe_slices(slices: CachedSlices) -> str:
     """Describe slices: number of scans, by site, and of slices."""
+    targets = "lesions" if slices.scans[0].references else "regions"
     return (
         f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))},"
-        f" {len(slices.with_lesion)} slices, {slices.with_lesion.sum()} with lesions"
+        f" {len(slices.with_target)} slices, {slices.with_target.sum()} with {targets}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss, FocalLoss
 from torch import Tensor, nn
@@ -90,8 +91,17 @@ class SegmentationLoss(nn.Module):
                 outputs for lesions first, then regions.
         """
         count = self.lesion_outputs
-        masks = _Target.of(target[:, :count])
-        fused = logits.fused[:, :count].float()
+        zero = logits.fused.new_zeros((), dtype=torch.float32)
+        lesions = self._of_lesions(logits, target[:, :count]) if count else Losses(*[zero] * 6)
+        if target.shape[1] == count:
+            return lesions
+        of_regions = _Target.of(target[:, count:])
+        regions = self.region_weight * self._sum(logits.fused[:, count:].float(), of_regions)
+        return lesions._replace(total=lesions.total + regions, regions=regions.detach())
+
+    def _of_lesions(self, logits: Logits, target: Tensor) -> Losses:
+        count = self.lesion_outputs
+        masks, fused = _Target.of(target), logits.fused[:, :count].float()
         focal, dice = self._focal_and_dice(fused, masks)
         boundary = scales = fused.new_zeros(())
         if self.boundary_weight:
@@ -100,13 +110,9 @@ class SegmentationLoss(nn.Module):
             height, width = scale.shape[-2:]
             coarse = masks.downsample((height, width))
             scales = scales + weight * self._sum(scale[:, :count].float(), coarse)
+        total = self.focal_weight * focal + dice + self.boundary_weight * boundary + scales
         regions = fused.new_zeros(())
-        if target.shape[1] > count:
-            of_regions = _Target.of(target[:, count:])
-            regions = self.region_weight * self._sum(logits.fused[:, count:].float(), of_regions)
-        lesions = self.focal_weight * focal + dice + self.boundary_weight * boundary
-        parts = (focal, dice, boundary, scales, regions)
-        return Losses(lesions + scales + regions, *(part.detach() for part in parts))
+        return Losses(total, *(part.detach() for part in (focal, dice, boundary, scales, regions)))
 
     def _sum(self, logits: Tensor, target: _Target) -> Tensor:
         focal, dice = self._focal_and_dice(logits, target)

@@ -197,7 +197,7 @@ class TrainingLoop:
 
     def _draw(self, slices: CachedSlices, epoch: int) -> NDArray[np.int_]:
         return draw_epoch(
-            slices.with_lesion,
+            slices.with_target,
             slices.sites,
             self._recipe.data,
             seed=self._recipe.schedule.seed,

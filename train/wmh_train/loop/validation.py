@@ -16,7 +16,7 @@ from wmh_runtime.overlap import dice
 from wmh_runtime.preprocessing.channels import presence_weights
 from wmh_runtime.text import count_noun
 from wmh_train.checkpoint import ValidationDice
-from wmh_train.data.annotated import group_by
+from wmh_train.data.annotated import AnnotatedScan, group_by
 from wmh_train.data.cache import CachedSlices
 from wmh_train.model.decoder import Logits
 from wmh_train.recipe.recipe import Recipe
@@ -30,7 +30,8 @@ def validation_dice(
 ) -> ValidationDice:
     """Compute the Dice of each scan over all of its slices, with one view and threshold 0.5.
 
-    With interchangeable channels, it is the mean over all subsets that may be there.
+    It is the Dice of the lesions, or of the regions if the network predicts no lesions. With
+    interchangeable channels, it is the mean over all subsets that may be there.
 
     The processes share the slices. The Dice of a scan is the mean over the outputs, the Dice of a
     site the mean over its scans. `mean` is the mean over the sites, so that many synthetic heads do
@@ -51,7 +52,7 @@ def validation_dice(
         raise RecipeError(problem, "Launch fewer processes.")
     own = np.arange(accelerator.process_index, count, processes)
     counts = torch.zeros(  # pixels: intersection, predicted, reference
-        (len(recipe.channel_subsets), len(slices.scans), len(slices.scans[0].references), 3),
+        (len(recipe.channel_subsets), len(slices.scans), len(slices.scans[0].targets), 3),
         dtype=torch.int64,
         device=accelerator.device,
     )
@@ -65,20 +66,24 @@ def validation_dice(
         for start in range(0, len(own), batch_size):
             indices = own[start : start + batch_size]
             images, targets = (torch.from_numpy(array) for array in slices.read(indices))
-            lesions = slice(counts.shape[2])  # the outputs after them are regions
-            images, targets = (one.to(accelerator.device) for one in (images, targets[:, lesions]))
+            scored = slice(counts.shape[2])  # of lesions and regions, the lesions only
+            images, targets = (one.to(accelerator.device) for one in (images, targets[:, scored]))
             scan_of = torch.from_numpy(slices.scan_of[indices]).to(accelerator.device)
             for weights, counts_of_subset in zip(presence, counts, strict=True):
-                fused = predict(images * weights[:, None, None]).fused[:, lesions]
+                fused = predict(images * weights[:, None, None]).fused[:, scored]
                 counts_of_subset.index_add_(0, scan_of, _count_pixels(fused, targets))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
-    by_scan = [  # mean over subsets of the channels and outputs
-        float(np.mean([dice(*output) for output in scan.reshape(-1, 3)]))
-        for scan in total.swapaxes(0, 1)
+    by_scan = [  # mean over subsets of the channels and outputs with a mask
+        float(np.mean([dice(*output) for output in pixels[:, _has_mask(scan)].reshape(-1, 3)]))
+        for scan, pixels in zip(slices.scans, total.swapaxes(0, 1), strict=True)
     ]
     by_site = group_by([scan.site for scan in slices.scans], by_scan)
     means = {site: float(np.mean(values)) for site, values in by_site.items()}
     return ValidationDice(mean=float(np.mean(list(means.values()))), by_site=means)
+
+
+def _has_mask(scan: AnnotatedScan) -> list[bool]:
+    return [path is not None for path in scan.targets]
 
 
 def _count_pixels(logits: Tensor, targets: Tensor) -> Tensor:

@@ -170,7 +170,9 @@ class Recipe(StrictModel):
         default=False,
         description="any channel may be missing, but not all; some are left out in training",
     )
-    outputs: list[OutputName] = Field(default=["wmh"], min_length=1, description="kinds of lesions")
+    outputs: list[OutputName] = Field(
+        default=["wmh"], description="kinds of lesions; none for a network of regions only"
+    )
     regions: list[OutputName] = Field(
         default=[], description="regions of the brain, predicted besides the lesions"
     )
@@ -208,6 +210,8 @@ class Recipe(StrictModel):
     @model_validator(mode="after")
     def _check_targets(self) -> Recipe:
         self._check_unique(self.targets)
+        if not self.targets:
+            raise ValueError("outputs and regions are both empty")
         if len(self.targets) > MAX_TARGETS:
             raise ValueError(f"{len(self.targets)} outputs and regions, at most {MAX_TARGETS}")
         return self
