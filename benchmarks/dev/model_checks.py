@@ -28,8 +28,9 @@ from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.postprocessing.locations import LOCATIONS, locate
 from wmh_runtime.postprocessing.postprocess import Segmentation
-from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, locate
+from wmh_runtime.postprocessing.regions import BRAIN
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 from wmh_train.data.annotated import AnnotatedScan

@@ -25,7 +25,8 @@ from wmh_runtime.outputs.sidecar import (
     is_unreadable_sidecar,
     read_sidecar,
 )
-from wmh_runtime.postprocessing.regions import BRAIN, LOCATIONS, VENTRICLES
+from wmh_runtime.postprocessing.locations import LOCATIONS
+from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wmh_runtime.postprocessing.parcellation import Parcellation, lesion_regions, region_loads
+from wmh_runtime.postprocessing.parcellation import Parcellation, measure_parcellation
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.postprocessing.regions import brain_of
 
@@ -16,7 +16,7 @@ _LEAST_COVERED = 0.5  # of the brain, or of the head if the brain is not known
 def with_atlas(
     segmentation: Segmentation, atlas: Parcellation, voxel_volume_mm3: float
 ) -> Segmentation:
-    """Add the lesions in each region of an atlas; warn if it covers little of the brain.
+    """Add an atlas and the lesions in each region of it; warn if it covers little of the brain.
 
     Args:
         segmentation: of a scan.
@@ -36,14 +36,17 @@ def with_atlas(
         )
 
     def measured(result: OutputResult) -> OutputResult:
-        loads = region_loads(result.lesions, atlas, None, voxel_volume_mm3 / 1000)
+        found = measure_parcellation(result.lesions, atlas, None, voxel_volume_mm3 / 1000)
         burden = replace(
             result.burden,
-            loads=[*result.burden.loads, *loads],
-            atlas_of_lesions=lesion_regions(result.lesions, atlas),
+            loads=[*result.burden.loads, *found.loads],
+            atlas_of_lesions=found.of_lesions,
         )
         return replace(result, burden=burden)
 
     return replace(
-        segmentation, results=tuple(map(measured, segmentation.results)), warnings=warnings
+        segmentation,
+        results=tuple(map(measured, segmentation.results)),
+        atlas=atlas,
+        warnings=warnings,
     )

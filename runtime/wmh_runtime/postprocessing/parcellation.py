@@ -45,26 +45,18 @@ class LesionRegion:
     share: float  # of the lesion, in (0, 1]
 
 
-def lesion_regions(lesions: Lesions, parcellation: Parcellation) -> list[LesionRegion]:
-    """Return the region of each lesion, largest lesion first.
+@dataclass(frozen=True)
+class ParcellationBurden:
+    """The lesions in the regions of a parcellation."""
 
-    Args:
-        lesions: (x, y, z).
-        parcellation: on the same grid.
-    """
-    names = _names(parcellation)
-    by_lesion = _voxels_by_lesion(lesions, _indices(parcellation), len(names))
-    best = by_lesion.argmax(axis=1)
-    shares = by_lesion.max(axis=1, initial=0) / np.maximum(by_lesion.sum(axis=1), 1)
-    return [
-        LesionRegion(names[index], float(share)) for index, share in zip(best, shares, strict=True)
-    ]
+    loads: Sequence[RegionLoad]  # by side and region
+    of_lesions: Sequence[LesionRegion]  # of each lesion, largest first
 
 
-def region_loads(
+def measure_parcellation(
     lesions: Lesions, parcellation: Parcellation, left: Mask | None, voxel_ml: float
-) -> list[RegionLoad]:
-    """Return the lesions in each region and, if the halves are known, in each half of it.
+) -> ParcellationBurden:
+    """Measure the lesions in each region and, if the halves are known, in each half of it.
 
     The volumes of all regions together, `none` included, are the volume of the lesions.
 
@@ -75,20 +67,17 @@ def region_loads(
         voxel_ml: volume of one voxel.
     """
     names, indices = _names(parcellation), _indices(parcellation)
-    region_of = _voxels_by_lesion(lesions, indices, len(names)).argmax(axis=1)
-    loads: list[RegionLoad] = []
-    side_of = None
-    if left is not None:
-        side_of = _voxels_by_lesion(lesions, left.astype(np.intp), 2).argmax(axis=1)  # 1: left
+    by_lesion = _voxels_by_lesion(lesions, indices, len(names))
+    region_of, most = by_lesion.argmax(axis=1), by_lesion.max(axis=1, initial=0)
+    sides = np.array(sides_of_lesions(lesions, left))
     in_lesion = lesions.labels > 0
+    loads: list[RegionLoad] = []
     for side, half in _halves(left):
         where = in_lesion if half is None else in_lesion & half
         lesion_voxels = np.bincount(indices[where], minlength=len(names))
         everywhere = indices.ravel() if half is None else indices[half]
         region_voxels = np.bincount(everywhere, minlength=len(names))
-        counted = region_of
-        if side_of is not None and side:
-            counted = region_of[side_of == (side == LEFT)]
+        counted = region_of[sides == side] if side else region_of
         counts = np.bincount(counted, minlength=len(names))
         for index, name in enumerate(names):
             is_known = parcellation.covers_brain and name != NO_REGION
@@ -102,7 +91,14 @@ def region_loads(
                     lesion_count=int(counts[index]),
                 )
             )
-    return loads
+    shares = most / np.maximum(by_lesion.sum(axis=1), 1)
+    return ParcellationBurden(
+        loads,
+        [
+            LesionRegion(names[index], float(share))
+            for index, share in zip(region_of, shares, strict=True)
+        ],
+    )
 
 
 def sides_of_lesions(lesions: Lesions, left: Mask | None) -> list[str]:

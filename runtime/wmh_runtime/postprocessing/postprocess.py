@@ -8,20 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime.postprocessing.burden import Anatomy, Burden, measure_burden
 from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
+from wmh_runtime.postprocessing.parcellation import Parcellation
 from wmh_runtime.postprocessing.plausibility import (
     plausibility_warnings,
     region_warnings,
     symmetry_warnings,
 )
-from wmh_runtime.postprocessing.regions import (
-    BRAIN,
-    REGION_THRESHOLD,
-    Burden,
-    brain_of,
-    clean_regions,
-    measure_burden,
-)
+from wmh_runtime.postprocessing.regions import BRAIN, REGION_THRESHOLD, brain_of, clean_regions
 from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, SliceGeometry
 from wmh_runtime.types import Floats, Mask, Prediction
@@ -54,10 +49,12 @@ class Segmentation:
     results: tuple[OutputResult, ...]
     head: Mask  # (x, y, z)
     regions: Mapping[str, Mask]  # (x, y, z), by name; empty if the network predicts none
+    symmetry: float | None  # agreement of both halves of the brain; None: not known
     slice_count: int
     slices_run: int  # the other slices show no head; their probability is 0
     slices_in_all_views: int  # with adaptive views: slices that needed more than the first
     warnings: tuple[str, ...]
+    atlas: Parcellation | None = None  # of the user, on the grid of the scan
 
     def __getitem__(self, name: str) -> OutputResult:
         """Return the result for one output.
@@ -89,11 +86,12 @@ def postprocess(
     """
     images = present_images(channels, preprocessed.channels)
     is_flair = next(iter(images)) == "flair"
-    scan, results, warnings = preprocessed.scan, [], list(preprocessed.warnings)
+    scan, warnings = preprocessed.scan, list(preprocessed.warnings)
     probabilities, geometry = prediction.probability, preprocessed.geometry
     region_masks = known_regions
     if region_masks is None:
         region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
+    found: list[tuple[Output, Floats, Lesions]] = []
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
         lesions = find_lesions(
@@ -103,18 +101,25 @@ def postprocess(
             voxel_volume_mm3=scan.voxel_volume_mm3,
             brain=brain_of(region_masks),
         )
-        burden = measure_burden(lesions, region_masks, scan.affine)
-        results.append(OutputResult(output, probability, lesions, burden))
+        found.append((output, probability, lesions))
         warnings += plausibility_warnings(
             output.name, scan, preprocessed.head, lesions, is_flair=is_flair
         )
+    in_lesions = np.zeros(preprocessed.head.shape, np.bool_)
+    for _, _, lesions in found:
+        in_lesions |= lesions.labels > 0
+    anatomy = Anatomy.of(region_masks, in_lesions, scan.affine) if found else None
+    symmetry = anatomy.symmetry if anatomy else None
     warnings += region_warnings(images, preprocessed.head, region_masks)
-    if results:
-        warnings += symmetry_warnings(results[0].burden.symmetry)
+    warnings += symmetry_warnings(symmetry)
     return Segmentation(
-        results=tuple(results),
+        results=tuple(
+            OutputResult(output, probability, lesions, measure_burden(lesions, anatomy))
+            for output, probability, lesions in found
+        ),
         head=preprocessed.head,
         regions=region_masks,
+        symmetry=symmetry,
         slice_count=preprocessed.slice_count,
         slices_run=len(preprocessed.slices),
         slices_in_all_views=prediction.slices_in_all_views,

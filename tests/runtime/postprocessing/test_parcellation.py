@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from wmh_runtime.postprocessing.lesions import find_lesions
 from wmh_runtime.postprocessing.parcellation import (
     Parcellation,
-    lesion_regions,
-    region_loads,
+    measure_parcellation,
     sides_of_lesions,
 )
 
@@ -29,7 +28,7 @@ def lesions_of(mask):
 
 def test_each_lesion_is_in_the_region_of_most_of_its_voxels():
     # Largest first: voxels 4 to 6 (one in no region, two frontal), then 1 and 2, then 9.
-    found = lesion_regions(lesions_of(LESION), PARTS)
+    found = measure_parcellation(lesions_of(LESION), PARTS, None, VOXEL_ML).of_lesions
     assert [(one.name, one.share) for one in found] == [
         ("frontal", pytest.approx(2 / 3)),
         ("parietal", 1),
@@ -38,7 +37,7 @@ def test_each_lesion_is_in_the_region_of_most_of_its_voxels():
 
 
 def test_loads_by_region_and_side():
-    loads = region_loads(lesions_of(LESION), PARTS, LEFT, VOXEL_ML)
+    loads = measure_parcellation(lesions_of(LESION), PARTS, LEFT, VOXEL_ML).loads
     table = {
         (one.region, one.side): (one.region_ml, one.lesion_ml, one.lesion_count) for one in loads
     }
@@ -60,7 +59,8 @@ def test_loads_by_region_and_side():
 
 
 def test_numbers_without_a_name_are_in_no_region():
-    loads = region_loads(lesions_of(LESION), Parcellation("one", NUMBERS, {3: "a"}), None, VOXEL_ML)
+    one = Parcellation("one", NUMBERS, {3: "a"})
+    loads = measure_parcellation(lesions_of(LESION), one, None, VOXEL_ML).loads
     assert [(one.region, one.lesion_ml) for one in loads] == [("a", 1.5), ("none", 1.5)]
 
 
@@ -71,7 +71,7 @@ def test_regions_and_sides_add_up_to_the_lesions(seed):
     shape = (6, 7, 5)
     lesions = lesions_of(rng.random(shape) < 0.2)
     parts = Parcellation("any", rng.integers(0, 5, shape).astype(np.uint8), {1: "a", 3: "b"})
-    loads = region_loads(lesions, parts, rng.random(shape) < 0.5, VOXEL_ML)
+    loads = measure_parcellation(lesions, parts, rng.random(shape) < 0.5, VOXEL_ML).loads
     both = [one for one in loads if not one.side]
     halves = [one for one in loads if one.side]
     for group in (both, halves):
@@ -80,6 +80,6 @@ def test_regions_and_sides_add_up_to_the_lesions(seed):
 
 
 def test_without_lesions_all_is_zero():
-    loads = region_loads(lesions_of(np.zeros_like(LESION)), PARTS, LEFT, VOXEL_ML)
-    assert all(one.lesion_ml == one.lesion_count == 0 for one in loads)
-    assert lesion_regions(lesions_of(np.zeros_like(LESION)), PARTS) == []
+    found = measure_parcellation(lesions_of(np.zeros_like(LESION)), PARTS, LEFT, VOXEL_ML)
+    assert all(one.lesion_ml == one.lesion_count == 0 for one in found.loads)
+    assert found.of_lesions == []

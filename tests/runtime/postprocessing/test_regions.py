@@ -6,12 +6,12 @@ The brain is a row of voxels along x, 2 mm each: ventricle, white matter, cortex
 import numpy as np
 import pytest
 
+from wmh_runtime.postprocessing.burden import Anatomy, measure_burden
 from wmh_runtime.postprocessing.lesions import find_lesions
 from wmh_runtime.postprocessing.plausibility import symmetry_warnings
 from wmh_runtime.postprocessing.regions import (
     brain_of,
     clean_regions,
-    measure_burden,
     number_regions,
 )
 from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
@@ -44,6 +44,10 @@ def lesions_of(*parts):
     )
 
 
+def burden_of(lesions, regions, affine):
+    return measure_burden(lesions, Anatomy.of(regions, lesions.labels > 0, affine))
+
+
 def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
     numbers = number_regions(REGIONS)[:, 0, 0]
     # brain 1, ventricles 2, cortex 3, posterior 4; white matter is brain only
@@ -53,7 +57,7 @@ def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
 def test_every_voxel_of_a_lesion_has_one_location():
     # Voxels 2 to 6 are 2 to 10 mm from the ventricle's last voxel; 14 and 15 are 4 and 2 mm from
     # the cortex; 7 to 13 are neither.
-    burden = measure_burden(lesions_of(WHITE), REGIONS, AFFINE)
+    burden = burden_of(lesions_of(WHITE), REGIONS, AFFINE)
     volumes = {name: found.volume_ml for name, found in burden.locations.items()}
     assert volumes == pytest.approx(
         {
@@ -69,38 +73,40 @@ def test_every_voxel_of_a_lesion_has_one_location():
 def test_a_lesion_counts_where_most_of_it_lies():
     # Lesions of 6, 3, 2 and 1 voxels: largest first.
     lesions = lesions_of(slice(8, 14), slice(20, 23), slice(3, 5), slice(15, 16))
-    burden = measure_burden(lesions, REGIONS, AFFINE)
+    burden = burden_of(lesions, REGIONS, AFFINE)
     expected = ["deep", "infratentorial", "periventricular", "juxtacortical"]
     assert list(burden.location_of_lesions) == expected
     assert {found.lesion_count for found in burden.locations.values()} == {1}
 
 
 def test_sides_are_left_out_where_no_plane_is_found():
-    burden = measure_burden(lesions_of(WHITE), REGIONS, AFFINE)  # a row is not symmetric
-    assert burden.symmetry < LEAST_AGREEMENT
+    lesions = lesions_of(WHITE)
+    anatomy = Anatomy.of(REGIONS, lesions.labels > 0, AFFINE)  # a row is not symmetric
+    assert anatomy.symmetry < LEAST_AGREEMENT
+    burden = measure_burden(lesions, anatomy)
     assert list(burden.side_of_lesions) == []
     assert {load.side for load in burden.loads} == {""}
-    (warning,) = symmetry_warnings(burden.symmetry)
-    assert warning.startswith(f"left and right are not told apart: {burden.symmetry:.0%}")
+    (warning,) = symmetry_warnings(anatomy.symmetry)
+    assert warning.startswith(f"left and right are not told apart: {anatomy.symmetry:.0%}")
     assert symmetry_warnings(0.6) == symmetry_warnings(None) == []
 
 
 def test_without_lesions_all_is_zero():
-    burden = measure_burden(lesions_of(), REGIONS, AFFINE)
+    burden = burden_of(lesions_of(), REGIONS, AFFINE)
     assert burden.percent_of_brain == 0
     assert all(found.volume_ml == found.lesion_count == 0 for found in burden.locations.values())
 
 
 def test_without_ventricles_nothing_is_periventricular():
     regions = REGIONS | {"ventricles": row()}
-    burden = measure_burden(lesions_of(slice(2, 6)), regions, AFFINE)
+    burden = burden_of(lesions_of(slice(2, 6)), regions, AFFINE)
     assert burden.locations["deep"].volume_ml == pytest.approx(4 * VOXEL_ML)
 
 
 @pytest.mark.parametrize("missing", ["brain", "ventricles", "cortex", "posterior"])
 def test_without_a_region_locations_are_not_known(missing):
     regions = {name: mask for name, mask in REGIONS.items() if name != missing}
-    burden = measure_burden(lesions_of(WHITE), regions, AFFINE)
+    burden = burden_of(lesions_of(WHITE), regions, AFFINE)
     assert burden.locations == {}
     # White matter is 6 of 30 voxels of brain.
     share = None if missing == "brain" else pytest.approx(100 * (WHITE.stop - WHITE.start) / 30)
@@ -148,7 +154,7 @@ def test_volumes_add_up_with_a_sheared_affine():
     # The voxels measure half of the product of their spacings: the axes x and y are 30° apart.
     sheared = AFFINE.copy()
     sheared[:2, 1] = (np.cos(np.pi / 6), np.sin(np.pi / 6))
-    burden = measure_burden(lesions_of(WHITE), REGIONS, sheared)
+    burden = burden_of(lesions_of(WHITE), REGIONS, sheared)
     total_ml = sum(found.volume_ml for found in burden.locations.values())
     assert total_ml == pytest.approx(14 * VOXEL_ML / 2)
 
