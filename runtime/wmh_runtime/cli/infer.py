@@ -90,8 +90,9 @@ def infer(
     atlas_names: Annotated[
         Path | None,
         typer.Option(
-            help="Names of the numbers: a table with the columns index and name, or a list as"
-            " FreeSurferColorLUT.txt. Default: those of aseg, or the numbers."
+            help="Names of the numbers: a table with the columns index and name, a list as"
+            " FreeSurferColorLUT.txt, or the .xml file of an atlas of FSL. Default: those of aseg,"
+            " or the numbers."
         ),
     ] = None,
     atlas_transform: Annotated[

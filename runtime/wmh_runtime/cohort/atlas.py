@@ -18,10 +18,9 @@ from wmh_runtime.imageio.atlas import ASEG_NAMES, read_atlas, read_matrix
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.sidecar import AtlasInput
-from wmh_runtime.postprocessing.parcellation import NO_REGION, Parcellation
+from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, NO_REGION, Parcellation
 from wmh_runtime.text import count_noun
 
-SCHEME = "atlas"
 _ASEG_WHITE_MATTER = {2, 41}  # in every aseg
 
 
@@ -63,7 +62,7 @@ class Atlas:
         names = self.names
         if names is None and _ASEG_WHITE_MATTER <= set(present) <= ASEG_NAMES.keys():
             names = ASEG_NAMES
-        return Parcellation(SCHEME, numbers, _unique_names(present, names or {}))
+        return Parcellation(ATLAS_SCHEME, numbers, _unique_names(present, names or {}))
 
     def inputs(self, case: Case) -> AtlasInput:
         """Say for the sidecar what the regions of a scan are from.

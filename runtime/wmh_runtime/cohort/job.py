@@ -57,7 +57,8 @@ class Job:
             advice = "Give it as the bundle for regions, besides a bundle for lesions."
             raise InputError("predicts regions only", advice, about=self.bundle.folder)
         of_regions = self.regions_bundle or self.bundle
-        if (self.extras.regions or self.regions_bundle) and not of_regions.manifest.regions:
+        needs_regions = self.regions_bundle or (self.extras.regions and not self.atlas)
+        if needs_regions and not of_regions.manifest.regions:
             advice = "Leave the option for regions out, or use a bundle that predicts them."
             raise InputError("predicts no regions of the brain", advice, about=of_regions.folder)
         channels = self.bundle.manifest.channels
@@ -77,8 +78,8 @@ class Job:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
 
-    def region_paths(self, case: Case) -> RegionPaths:
-        """Name the files of a case's regions."""
+    def region_paths(self, case: Case) -> dict[str, RegionPaths]:
+        """Name the files of a case's regions, by scheme."""
         return region_paths(self.out, case.relative)
 
 

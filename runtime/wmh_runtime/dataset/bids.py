@@ -8,6 +8,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_qc.png           quality-control image
     sub-1_label-WMH_regions.tsv      lesions by region
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
+    sub-1_space-orig_seg-atlas_dseg.nii.gz   the user's own atlas on the grid of the scan, likewise
     derivatives/reference/           reference masks of annotated scans, under the same names
     participants.tsv                 subjects and their sites
 """
@@ -27,7 +28,7 @@ PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
-_REGIONS = "_space-orig_seg-brain_dseg"
+_SEGMENTATION = "_space-orig_seg-{}_dseg"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _SCAN_SUFFIX = re.compile(r"_(?:FLAIR|T1w)$", re.IGNORECASE)
 
@@ -99,14 +100,14 @@ def region_table_name(entities: str, output: str) -> str:
     return f"{entities}_{_label(output)}_regions.tsv"
 
 
-def regions_name(entities: str) -> str:
-    """Return the name of the segmentation of the regions of the brain."""
-    return f"{entities}{_REGIONS}.nii.gz"
+def segmentation_name(entities: str, scheme: str) -> str:
+    """Return the name of a segmentation of the brain, such as that of the scheme `brain`."""
+    return f"{entities}{_SEGMENTATION.format(scheme)}.nii.gz"
 
 
-def regions_table_name(entities: str) -> str:
+def segmentation_table_name(entities: str, scheme: str) -> str:
     """Return the name of the table that says which number is which region."""
-    return f"{entities}{_REGIONS}.tsv"
+    return f"{entities}{_SEGMENTATION.format(scheme)}.tsv"
 
 
 def _label(output: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,15 +97,21 @@ def read_atlas(path: Path, grid: Scan, to_scan: Affine | None = None) -> NDArray
 
 
 def read_region_names(path: Path) -> dict[int, str]:
-    """Read the names of numbers: a table with the columns `index` and `name`, or FreeSurfer's list.
+    """Read the names of numbers.
+
+    Args:
+        path: a table with the columns `index` and `name`, a list of FreeSurfer, or the .xml file
+            of an atlas of FSL.
 
     Raises:
-        InputError: the file is neither, or an index is no whole number.
+        InputError: the file is none of them, or an index is no whole number.
     """
     if path.suffix.lower() in TABLE_SUFFIXES:
         rows = [
             (row["index"], row["name"]) for row in read_table(path) if {"index", "name"} <= {*row}
         ]
+    elif path.suffix.lower() == ".xml":
+        rows = _rows_of_xml(path)
     else:
         rows = _rows_of_list(path)
     try:
@@ -114,7 +121,8 @@ def read_region_names(path: Path) -> dict[int, str]:
     if not names or not all(names.values()):
         problem = "has no names of regions"
         advice = (
-            "Give a table with the columns index and name, or a list as FreeSurferColorLUT.txt."
+            "Give a table with the columns index and name, a list as FreeSurferColorLUT.txt, or the"
+            " .xml file of an atlas of FSL."
         )
         raise InputError(problem, advice, about=path)
     return names
@@ -141,6 +149,27 @@ def read_matrix(path: Path) -> Affine:
         advice = "Give four rows of four numbers, in RAS+ mm; the last row is 0 0 0 1."
         raise InputError(problem, advice, about=path)
     return matrix
+
+
+def _rows_of_xml(path: Path) -> list[tuple[str, str]]:
+    """Return number and name of each label of an atlas of FSL, such as `JHU-labels.xml`.
+
+    The number is the index of the label. In the images of maximum probability it is one more,
+    because 0 is the background.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"cannot be read as XML ({reason_of(error)})", about=path) from error
+    is_probabilistic = (root.findtext("header/type") or "").lower().startswith("prob")
+    offset = 1 if is_probabilistic else 0
+    try:
+        return [
+            (str(int(label.attrib["index"]) + offset), (label.text or "").strip())
+            for label in root.iter("label")
+        ]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"has a label without a number ({error})", about=path) from error
 
 
 def _rows_of_list(path: Path) -> list[tuple[str, str]]:

@@ -21,9 +21,9 @@ _SCANNER_CODE = 1  # NIfTI: the affine gives scanner coordinates
 
 
 def write_on_grid_of(
-    scan: Scan, voxels: NDArray[np.uint8] | NDArray[np.float32], path: Path
+    scan: Scan, voxels: NDArray[np.unsignedinteger | np.float32], path: Path
 ) -> None:
-    """Write a mask or a probability map so that every viewer shows it exactly over the scan.
+    """Write voxels so that every viewer shows them exactly over the scan.
 
     Shape (including trailing axes of length 1), voxel sizes, units, qform, sform, both codes and
     the NIfTI version are copied from the scan bit for bit. Other header fields are not copied,
@@ -32,15 +32,15 @@ def write_on_grid_of(
 
     Args:
         scan: the scan that defines the grid.
-        voxels: (x, y, z), the scan's shape, uint8 or float32.
+        voxels: (x, y, z), the scan's shape, uint8, uint16 or float32.
         path: output file, ending in .nii or .nii.gz.
 
     Raises:
         InputError: the path cannot be written, or it is the path of the scan.
         ValueError: `voxels` has another shape or dtype.
     """
-    if voxels.shape != scan.shape or voxels.dtype not in (np.uint8, np.float32):
-        expected = f"uint8 or float32 of shape {scan.shape}"
+    if voxels.shape != scan.shape or voxels.dtype not in (np.uint8, np.uint16, np.float32):
+        expected = f"uint8, uint16 or float32 of shape {scan.shape}"
         raise ValueError(f"got {voxels.dtype} of shape {voxels.shape}, expected {expected}")
     if not path.name.endswith((".nii", ".nii.gz")):
         remedy = "Use a name that ends in .nii.gz or .nii."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset.case import Case
@@ -21,7 +21,7 @@ _REPLACE_ALL = "Use the overwrite option to replace them, or choose another outp
 def find_existing_results(
     case: Case,
     paths: Sequence[OutputPaths],
-    regions: RegionPaths,
+    regions: Mapping[str, RegionPaths],
     settings: Sequence[Settings],
     *,
     extras: Extras,
@@ -33,7 +33,7 @@ def find_existing_results(
     Args:
         case: the scan, with its further images.
         paths: of the results, for each output.
-        regions: where the regions are.
+        regions: of the results, for each scheme.
         settings: of this run, for each output.
         extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
@@ -44,10 +44,11 @@ def find_existing_results(
             changed by hand would be replaced.
     """
     scan = case.path
-    if extras.regions and regions.hold_foreign_files:
-        name = regions.segmentation.name
-        problem = f"would replace regions that this program did not write ({name})"
-        raise InputError(problem, _REPLACE, about=scan)
+    for of_scheme in regions.values() if extras.regions else ():
+        if of_scheme.hold_foreign_files:
+            name = of_scheme.segmentation.name
+            problem = f"would replace regions that this program did not write ({name})"
+            raise InputError(problem, _REPLACE, about=scan)
     for to in paths:
         if not to.sidecar.exists() and to.hold_foreign_files:
             problem = f"would replace files that this program did not write ({to.mask.name} …)"
@@ -73,7 +74,9 @@ def find_existing_results(
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
     files += [to.probability for to in paths if extras.probability]
-    files += [regions.segmentation, regions.table] if extras.regions else []
+    schemes = {one.scheme for one in sidecars[0].regions} & regions.keys()
+    for scheme in schemes if extras.regions else ():
+        files += [regions[scheme].segmentation, regions[scheme].table]
     files += [to.regions for to in paths if extras.regions or atlas]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     if has_atlas and all(path.exists() for path in files):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
+from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class OutputPaths:
 
 @dataclass(frozen=True)
 class RegionPaths:
-    """The regions of one scan, whatever its outputs."""
+    """The regions of one scan in one scheme, whatever its outputs."""
 
     segmentation: Path
-    table: Path
+    table: Path  # of their numbers and names
 
     @property
     def hold_foreign_files(self) -> bool:
@@ -83,15 +84,18 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     )
 
 
-def region_paths(out: Path, relative: Path) -> RegionPaths:
-    """Name the files of the regions.
+def region_paths(out: Path, relative: Path) -> dict[str, RegionPaths]:
+    """Name the files of the regions in each scheme: those of the network, and of an atlas.
 
     Args:
         out: output folder.
         relative: path of the scan below the input folder.
     """
     folder, entities = out / relative.parent, bids.bids_entities(relative)
-    return RegionPaths(
-        segmentation=folder / bids.regions_name(entities),
-        table=folder / bids.regions_table_name(entities),
-    )
+    return {
+        scheme: RegionPaths(
+            segmentation=folder / bids.segmentation_name(entities, scheme),
+            table=folder / bids.segmentation_table_name(entities, scheme),
+        )
+        for scheme in (BRAIN_SCHEME, ATLAS_SCHEME)
+    }

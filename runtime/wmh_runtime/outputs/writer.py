@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
@@ -15,10 +18,10 @@ from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.region_tables import write_region_table
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar
+from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 from wmh_runtime.postprocessing.postprocess import Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
 from wmh_runtime.preprocessing.registration import Registration
-from wmh_runtime.types import Mask
 
 
 def write_results(
@@ -26,7 +29,7 @@ def write_results(
     segmentation: Segmentation,
     provenance: Provenance,
     paths: Sequence[OutputPaths],
-    region_paths: RegionPaths,
+    region_paths: Mapping[str, RegionPaths],
     seconds: Mapping[str, float],
     *,
     extras: Extras,
@@ -42,7 +45,7 @@ def write_results(
         segmentation: with a result for each output.
         provenance: what made it.
         paths: for each output.
-        region_paths: of the scan.
+        region_paths: for each scheme.
         seconds: by stage.
         extras: what to write besides.
         registrations: of further images, by channel.
@@ -53,7 +56,10 @@ def write_results(
     """
     scan = next(iter(images.values()))
     make_folder(paths[0].mask.parent)
-    regions = _write_regions(scan, segmentation, region_paths, is_requested=extras.regions)
+    for scheme, of_scheme in region_paths.items():
+        _write_regions(scan, segmentation, scheme, of_scheme, is_requested=extras.regions)
+    brain = region_paths[BRAIN_SCHEME]
+    shown = segmentation.regions if brain.segmentation.exists() else {}
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
         remove(to.sidecar)
@@ -71,7 +77,7 @@ def write_results(
             registrations=registrations or {},
             atlas=atlas,
         )
-        picture = qc_image(scan, segmentation.head, result, regions, sidecar)
+        picture = qc_image(scan, segmentation.head, result, shown, sidecar)
         write_bytes_atomically(to.picture, picture)
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)
@@ -83,16 +89,27 @@ def write_results(
 
 
 def _write_regions(
-    scan: Scan, segmentation: Segmentation, to: RegionPaths, *, is_requested: bool
-) -> Mapping[str, Mask]:
-    """Write the regions if they are wanted, and return those that the pictures show."""
-    regions = segmentation.regions
-    if not regions:  # those of another model are outdated
-        remove(to.segmentation)
-        remove(to.table)
+    scan: Scan, segmentation: Segmentation, scheme: str, to: RegionPaths, *, is_requested: bool
+) -> None:
+    """Write the regions in one scheme if they are wanted; remove outdated ones."""
+    numbers, names = _numbers_and_names(segmentation, scheme)
+    if numbers is None:
+        if not to.hold_foreign_files:
+            remove(to.segmentation)
+            remove(to.table)
     elif is_requested or to.segmentation.exists():
-        rows = [{"index": index, "name": name} for index, name in enumerate(regions, start=1)]
-        write_on_grid_of(scan, number_regions(regions), to.segmentation)
+        rows = [{"index": index, "name": name} for index, name in names.items()]
+        write_on_grid_of(scan, numbers, to.segmentation)
         write_table_atomically(to.table, rows, delimiter="\t")
-        return regions
-    return {}
+
+
+def _numbers_and_names(
+    segmentation: Segmentation, scheme: str
+) -> tuple[NDArray[np.unsignedinteger] | None, Mapping[int, str]]:
+    """Return the regions in a scheme, (x, y, z), and their names; None if they are not known."""
+    if scheme == BRAIN_SCHEME and segmentation.regions:
+        names = dict(enumerate(segmentation.regions, start=1))
+        return number_regions(segmentation.regions), names
+    if scheme == ATLAS_SCHEME and segmentation.atlas:
+        return segmentation.atlas.numbers, segmentation.atlas.names
+    return None, {}

@@ -20,6 +20,7 @@ from wmh_runtime.postprocessing.locations import (
     locate_for_distances,
 )
 from wmh_runtime.postprocessing.parcellation import (
+    BRAIN_SCHEME,
     LesionRegion,
     Parcellation,
     RegionLoad,
@@ -80,7 +81,7 @@ class Anatomy:
         numbers = number_regions(regions)
         plane = find_symmetry_plane(numbers, affine)
         box = box_around(lesions | brain)
-        schemes = [Parcellation("brain", numbers[box], dict(enumerate(regions, start=1)))]
+        schemes = [Parcellation(BRAIN_SCHEME, numbers[box], dict(enumerate(regions, start=1)))]
         if all(name in regions for name in NEEDED_REGIONS):
             cropped = {name: mask[box] for name, mask in regions.items()}
             spacing_mm = spacing_mm_from_affine(affine)

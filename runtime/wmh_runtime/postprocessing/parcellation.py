@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wmh_runtime.postprocessing.lesions import Lesions
 from wmh_runtime.types import Mask
 
+BRAIN_SCHEME, ATLAS_SCHEME = "brain", "atlas"  # the network's regions, and those of the user
 NO_REGION = "none"  # of voxels that no region covers
 LEFT, RIGHT = "left", "right"
 
@@ -19,7 +20,7 @@ LEFT, RIGHT = "left", "right"
 class Parcellation:
     """A division of the brain into regions."""
 
-    scheme: str  # its name, such as `brain` or `location_10mm`
+    scheme: str  # its name: `brain`, `location_10mm`, `atlas`
     numbers: NDArray[np.unsignedinteger]  # (x, y, z), of the region; 0: of none
     names: Mapping[int, str]  # of all numbers but 0, in the order of the tables
     covers_brain: bool = True  # else it is known within lesions only, so regions have no volume

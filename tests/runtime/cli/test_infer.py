@@ -736,6 +736,26 @@ def test_another_transform_or_other_names_are_measured_anew(tmp_path, infer):
     assert sorted(found()) == ["2", "41", "41"]
 
 
+def test_the_atlas_is_written_on_the_grid_of_the_scan(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii", lesions=2)
+    atlas = write_atlas(tmp_path / "lobes.nii.gz", halves=(5, 1009))
+    names = tmp_path / "names.tsv"
+    names.write_text("index\tname\n5\tfrontal\n")
+    atlas_options = ("--atlas", atlas, "--atlas-names", names)
+    assert infer(*atlas_options)[0] == 0
+    written = tmp_path / "out" / "sub-1_space-orig_seg-atlas_dseg.nii.gz"
+    assert not written.exists()  # only on request
+    status, _, errors = infer(*atlas_options, "--regions")  # of a bundle without regions
+    assert status == 0, errors
+    image = nib.load(written)
+    assert np.array_equal(image.affine, nib.load(tmp_path / "scans" / "sub-1_FLAIR.nii").affine)
+    assert np.array_equal(image.dataobj, nib.load(atlas).dataobj)  # here on the same grid
+    table = written.with_name(written.name.replace(".nii.gz", ".tsv")).read_text()
+    assert table.splitlines() == ["index\tname", "5\tfrontal", "1009\t1009"]
+    assert not list((tmp_path / "out").glob("*_seg-brain_*"))
+    assert infer("--regions")[0] == 2  # the bundle has none, and there is no atlas
+
+
 def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     for name in ("sub-1", "sub-2"):
         write_head(tmp_path / "scans" / f"{name}_FLAIR.nii", seed=int(name[4]))

@@ -89,3 +89,29 @@ def test_names_of_aseg():
         "Right-Lateral-Ventricle",
     )
     assert len(ASEG_NAMES) == 2 * 16 + 13
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("Label", {1: "Middle peduncle", 2: "Pons"}),
+        ("Probabalistic", {1: "Unclassified", 2: "Middle peduncle", 3: "Pons"}),
+    ],
+)
+def test_names_of_fsl_atlases(tmp_path, kind, expected):
+    # FSL writes "Probabalistic". Its images of maximum probability have the index + 1.
+    path = tmp_path / "JHU-labels.xml"
+    path.write_text(
+        f"<atlas><header><type>{kind}</type></header><data>"
+        '<label index="0" x="1">Unclassified</label><label index="1"> Middle peduncle </label>'
+        '<label index="2">Pons</label></data></atlas>'
+    )
+    assert read_region_names(path) == expected
+
+
+@pytest.mark.parametrize("content", ["<atlas", "<atlas/>", '<a><label index="x">a</label></a>'])
+def test_other_xml_is_refused(tmp_path, content):
+    path = tmp_path / "names.xml"
+    path.write_text(content)
+    with pytest.raises(InputError):
+        read_region_names(path)

@@ -400,7 +400,7 @@ def test_gzip_bytes_do_not_depend_on_time_and_file_name(
 )
 def test_results_of_another_shape_or_type_are_refused(tmp_path: Path, voxels: NDArray[Any]) -> None:
     scan = read_scan(save(tmp_path / "scan.nii"))
-    with pytest.raises(ValueError, match=r"expected uint8 or float32 of shape \(5, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"expected uint8, uint16 or float32 of shape \(5, 4, 3\)"):
         write_on_grid_of(scan, voxels, tmp_path / "out.nii")
 
 
