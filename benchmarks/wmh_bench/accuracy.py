@@ -32,7 +32,8 @@ from wmh_runtime.errors import (
     NotInstalledError,
     WmhError,
 )
-from wmh_runtime.evaluation.pairing import find_pairs, match_scans
+from wmh_runtime.evaluation.pairing import find_pairs
+from wmh_runtime.evaluation.scan_of_pair import match_scans
 from wmh_runtime.evaluation.scoring import score
 from wmh_runtime.evaluation.statistics import Average, Group, ScoredCase, evaluate
 from wmh_runtime.imageio.nifti_reader import read_scan

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -13,8 +14,14 @@ from wmh_runtime.cli import console
 from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
-from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs, match_scans
+from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs
 from wmh_runtime.evaluation.provenance import are_exchanged
+from wmh_runtime.evaluation.region_scores import (
+    REGION_SCORES_NAME,
+    find_regions,
+    score_regions,
+    write_region_scores,
+)
 from wmh_runtime.evaluation.report.summary import (
     CHALLENGE,
     METRICS,
@@ -25,6 +32,7 @@ from wmh_runtime.evaluation.report.summary import (
     mean_and_interval,
 )
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME, write_report
+from wmh_runtime.evaluation.scan_of_pair import match_scans
 from wmh_runtime.evaluation.scoring import score
 from wmh_runtime.evaluation.statistics import Evaluation, evaluate
 from wmh_runtime.files.folders import make_writable_folder
@@ -65,13 +73,17 @@ def compare(
     The report has Dice, H95, AVD, lesion recall and lesion F1 as the WMH segmentation challenge
     defines them, the agreement of volumes, results by site and by lesion load, and an image of the
     worst cases. If both sides have masks of several outputs (label-WMH, label-INFARCT, ...), each
-    output has its own report. A mask that cannot be compared is reported with the reason, and the
+    output has its own report. Regions of the brain that both sides have (wmh-infer --regions) are
+    compared by Dice and volume. A mask that cannot be compared is reported with the reason, and the
     others go on.
     Exit status: 0 all masks compared, 1 some masks failed, 2 nothing could be done.
     """
+    regions = {}
+    if predictions.is_dir() and references.is_dir():
+        regions = find_regions(predictions, references)
     pairings = {
         output: find_pairs(predictions, references, output=output, allow_missing=allow_missing)
-        for output in _outputs(predictions, references)
+        for output in _outputs(predictions, references, regions)
     }
     for folder in (predictions, references, *([scans] if scans else [])):
         if out.resolve() == folder.resolve():
@@ -92,7 +104,9 @@ def compare(
         except InputError as error:
             errors.append(error)
             failed += pairing.pairs
-    if len(errors) == len(pairings):
+    if regions:
+        failed += _evaluate_regions(regions, out)
+    if errors and len(errors) == len(pairings):
         raise errors[0]
     for one in errors:
         console.print_error(str(one))
@@ -101,8 +115,8 @@ def compare(
         raise typer.Exit(console.EXIT_SOME_FAILED)
 
 
-def _outputs(predictions: Path, references: Path) -> tuple[str, ...]:
-    """Return the outputs to evaluate, and print which cannot be."""
+def _outputs(predictions: Path, references: Path, regions: Collection[str]) -> tuple[str, ...]:
+    """Return the outputs to evaluate besides the regions, and print which cannot be."""
     if not (predictions.is_dir() and references.is_dir()):
         return (WMH,)
     outputs = find_outputs(predictions, references)
@@ -110,9 +124,10 @@ def _outputs(predictions: Path, references: Path) -> tuple[str, ...]:
         (outputs.only_predicted, "predictions"),
         (outputs.only_in_references, "references"),
     ):
-        if outputs.shared and names:
-            console.print_line(f"skipped masks of {', '.join(names)}: only in the {where}")
-    return outputs.shared or (WMH,)
+        others = [name for name in names if name not in regions]
+        if others and (outputs.shared or regions):
+            console.print_line(f"skipped masks of {', '.join(others)}: only in the {where}")
+    return outputs.shared or (() if regions else (WMH,))
 
 
 def _evaluate(
@@ -151,6 +166,25 @@ def _evaluate(
         console.print_warning(warning)
     _conclude(evaluation, len(scores.cases), folder)
     return [pair for pair, _ in scores.failed]
+
+
+def _evaluate_regions(regions: dict[str, tuple[Pair, ...]], out: Path) -> list[Pair]:
+    """Compare the regions, and write their table; return the pairs that failed."""
+    console.print_line(f"{', '.join(regions)} to compare")
+    with console.progress_bar() as bar:
+        task = bar.add_task("comparing regions", total=sum(map(len, regions.values())))
+        result = score_regions(regions, lambda: bar.advance(task), out)
+    for _, error in result.failed:
+        console.print_error(str(error))
+    for region in regions:
+        if scores := result.of(region):
+            dice = fmean(score.dice for score in scores)
+            bias_ml = fmean(score.predicted_ml - score.reference_ml for score in scores)
+            scans = count_noun(len(scores), "scan")
+            _print_figure(region, f"Dice {dice:.3f}, volume {bias_ml:+.2f} mL, mean of {scans}")
+    write_region_scores(out / REGION_SCORES_NAME, result.scores)
+    console.print_line(f"Regions of each scan: {out / REGION_SCORES_NAME}")
+    return [pair for pair, _ in result.failed]
 
 
 def _report_unpaired(pairing: Pairing, folders: Sequence[Path]) -> list[str]:

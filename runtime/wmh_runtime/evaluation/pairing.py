@@ -17,13 +17,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from wmh_runtime.dataset import bids, challenge
-from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.image_formats import image_stem, is_image
+from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.errors import InputError
+from wmh_runtime.evaluation.mask_files import (
+    MaskFile,
+    find_masks,
+    find_segmentations,
+    mask_file,
+)
 from wmh_runtime.evaluation.output_names import WMH, output_of
-from wmh_runtime.files.folders import is_hidden, walk
 from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
 
 _PARENTS_SEARCHED = 2  # for participants.tsv: references may be in DATA/derivatives/reference
@@ -49,16 +52,6 @@ class Pairing:
     pairs: tuple[Pair, ...]
     without_prediction: tuple[Path, ...]  # references; from a table, the missing predictions
     without_reference: tuple[Path, ...]  # predictions
-
-
-@dataclass(frozen=True)
-class _MaskFile:
-    """A mask file, with the properties from its name and folder."""
-
-    path: Path
-    folder: Path  # relative to the searched folder; "." in the challenge layout
-    scan_id: str
-    site: str = ""
 
 
 def find_pairs(
@@ -119,56 +112,43 @@ def _no_pair_error(pairing: Pairing, predictions: Path, references: Path) -> Inp
     return InputError(problem, advice, about=predictions)
 
 
-def match_scans(
-    pairs: Iterable[Pair], scans: Iterable[Case], images: Iterable[Case] = ()
-) -> dict[str, Path]:
-    """Find the scan of each pair by name.
-
-    If there are several, such as `pre/FLAIR` and `orig/FLAIR`, the scan in a folder with the same
-    name as the folder of the prediction is used.
-
-    Args:
-        pairs: the predictions and their references.
-        scans: the scans of a folder.
-        images: all images of the folder. A pair without a scan may belong to one of them, for
-            example to `FLAIR_brain`, a processed version.
-
-    Returns:
-        Name of the pair → path of its scan. Pairs with no scan, or with several, are not included.
-    """
-    scans_by_id, images_by_id = _group_scans(scans), _group_scans(images)
-    scan_of_pair = {}
-    for pair in pairs:
-        same_id = scans_by_id[pair.scan_id] or images_by_id[pair.scan_id]
-        same_folder = [p for p in same_id if p.parent.name == pair.prediction.parent.name]
-        for candidates in (same_id, same_folder):
-            if len(candidates) == 1:
-                scan_of_pair[pair.name] = candidates[0]
-    return scan_of_pair
-
-
-def _group_scans(scans: Iterable[Case]) -> defaultdict[str, list[Path]]:
-    groups: defaultdict[str, list[Path]] = defaultdict(list)
-    for scan in scans:
-        entities = bids.bids_entities(scan.path)
-        scan_id = _file_of_scan(scan.path, scan.relative.parent, entities).scan_id
-        groups[scan_id].append(scan.path)
-    return groups
-
-
 def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
     if predictions.resolve() == references.resolve():
         advice = "Give two different folders."
         raise InputError("is the folder of predictions and of references", advice, about=references)
-    prediction_files = _find_masks(predictions, output, except_in=references)
-    reference_files = _find_masks(references, output, except_in=predictions)
+    prediction_files = find_masks(predictions, output, except_in=references)
+    reference_files = find_masks(references, output, except_in=predictions)
     if not reference_files:
         problem = f"contains no reference mask, {bids.mask_name('*', output)} or wmh.nii.gz"
         raise InputError(problem, _USE_A_TABLE, about=references)
     if not prediction_files:
         problem = f"contains no mask named {bids.mask_name('*', output)}"
         raise InputError(problem, f"Give a folder of results. {_USE_A_TABLE}", about=predictions)
-    sites = _sites_near(references)
+    return _pair_files(prediction_files, reference_files, _sites_near(references))
+
+
+def find_region_pairs(predictions: Path, references: Path, region: str) -> Pairing:
+    """Find the reference of a region for the segmentation of each scan; there may be none.
+
+    Args:
+        predictions: output folder of `wmh-infer`, with segmentations of regions.
+        references: folder of masks of the region, or of segmentations with the same names.
+        region: its name, such as `ventricles`.
+
+    Raises:
+        InputError: a reference has several possible predictions.
+    """
+    found = find_segmentations(predictions, except_in=references)
+    true = find_masks(references, region, except_in=predictions)
+    true = true or find_segmentations(references, except_in=predictions)
+    return _pair_files(found, true, _sites_near(references))
+
+
+def _pair_files(
+    prediction_files: Sequence[MaskFile],
+    reference_files: Sequence[MaskFile],
+    sites: Mapping[str, str],
+) -> Pairing:
     predictions_by_id = _group_by_scan_id(prediction_files)
     references_by_id = _group_by_scan_id(reference_files)
     pairs, without_prediction = [], []
@@ -189,8 +169,8 @@ def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
 
 
 def _prediction_for(
-    reference: _MaskFile, references: Sequence[_MaskFile], predictions: Sequence[_MaskFile]
-) -> _MaskFile | None:
+    reference: MaskFile, references: Sequence[MaskFile], predictions: Sequence[MaskFile]
+) -> MaskFile | None:
     """Return the prediction for a reference; if there are several, the one in the same folder.
 
     Args:
@@ -245,7 +225,7 @@ def _pair_by_table(predictions: Path, table: Path) -> Pairing:
             within = real(prediction).relative_to(folder)
         pairs[prediction] = _pair_of_row(row, prediction, within, reference, sites)
     used = {real(path) for pair in pairs.values() for path in (pair.prediction, pair.reference)}
-    masks = _find_masks(predictions, WMH, except_in=None)
+    masks = find_masks(predictions, WMH, except_in=None)
     without_reference = tuple(mask.path for mask in masks if real(mask.path) not in used)
     return Pairing(_with_unique_names(pairs.values()), tuple(missing), without_reference)
 
@@ -266,7 +246,7 @@ def _pair_of_row(
         reference: the reference mask.
         sites: site of each subject, from `participants.tsv`.
     """
-    mask = _mask_file(prediction, relative, output_of(relative.name) or WMH) or _MaskFile(
+    mask = mask_file(prediction, relative, output_of(relative.name) or WMH) or MaskFile(
         prediction, relative.parent, bids.bids_entities(relative)
     )
     name = (mask.folder / mask.scan_id).as_posix()
@@ -296,39 +276,8 @@ def _real_paths() -> Callable[[Path], Path]:
     return lambda path: resolve(path.parent) / path.name
 
 
-def _group_by_scan_id(masks: Iterable[_MaskFile]) -> defaultdict[str, list[_MaskFile]]:
-    groups: defaultdict[str, list[_MaskFile]] = defaultdict(list)
+def _group_by_scan_id(masks: Iterable[MaskFile]) -> defaultdict[str, list[MaskFile]]:
+    groups: defaultdict[str, list[MaskFile]] = defaultdict(list)
     for mask in masks:
         groups[mask.scan_id].append(mask)
     return groups
-
-
-def _find_masks(folder: Path, output: str, except_in: Path | None) -> list[_MaskFile]:
-    """Find the masks of an output in a folder, except those in a given subfolder."""
-    masks = []
-    for current, subfolders, names in walk(folder, except_for=except_in):
-        subfolders[:] = (name for name in subfolders if not is_hidden(name))
-        for path in (current / name for name in names if not is_hidden(name)):
-            mask = _mask_file(path, path.relative_to(folder), output) if is_image(path) else None
-            if mask and path.is_file():
-                masks.append(mask)
-    return sorted(masks, key=lambda mask: mask.path)
-
-
-def _mask_file(path: Path, relative: Path, output: str) -> _MaskFile | None:
-    """Return the properties of a mask file; None if it is not named like a mask of the output."""
-    if output_of(relative.name) != output:
-        return None
-    stem = image_stem(relative)
-    if stem == challenge.REFERENCE_STEM:
-        return _file_of_scan(path, relative.parent, challenge.SCAN_STEM)
-    ending = image_stem(Path(bids.mask_name("", output)))  # the label in any case
-    return _file_of_scan(path, relative.parent, stem[: -len(ending)])
-
-
-def _file_of_scan(path: Path, folder: Path, entities: str) -> _MaskFile:
-    """Return the properties of a file from its folder and the entities in its name."""
-    if entities != challenge.SCAN_STEM:
-        return _MaskFile(path, folder, entities)
-    subject = challenge.subject_folder(folder)
-    return _MaskFile(path, Path(), subject.as_posix(), challenge.site_from_folders(subject.parent))

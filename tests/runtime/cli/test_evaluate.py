@@ -430,3 +430,72 @@ def test_a_mask_that_was_changed_by_hand_is_not_credited_to_the_model(
     assert [row["model"] for row in rows_of(heads)] == ["toy", "", "toy"]
     summary = (heads / "report" / "summary.md").read_text(encoding="utf-8")
     assert ", then changed by hand (1 of 3 masks)" in summary
+
+
+REGION_NUMBERS = np.zeros((24, 30, 6), np.uint8)  # voxels of 4 × 4 × 5 mm, 0.08 mL
+REGION_NUMBERS[4:14] = 1  # 10 × 30 × 6 voxels of brain …
+REGION_NUMBERS[8:10] = 2  # … and, within them, 2 × 30 × 6 of ventricles
+
+
+def write_regions(heads, name="sub-00", numbers=REGION_NUMBERS, folder="results"):
+    """Write regions as `wmh-infer --regions` does, for a head of the fixture."""
+    affine = nib.load(mask_of(heads, name)).affine
+    stem = heads / folder / f"{name}_space-orig_seg-brain_dseg"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(numbers, affine), f"{stem}.nii.gz")
+    stem.with_suffix(".tsv").write_text("index\tname\n1\tbrain\n2\tventricles\n")
+
+
+def write_region_mask(heads, region, voxels, name="sub-00"):
+    path = heads / "heads" / "derivatives" / "reference" / f"{name}_label-{region}_mask.nii.gz"
+    nib.save(nib.Nifti1Image(voxels.astype(np.uint8), nib.load(mask_of(heads, name)).affine), path)
+
+
+def test_regions_are_compared_too(heads, run):
+    write_regions(heads)
+    x = np.arange(24)[:, None, None] + np.zeros((24, 30, 6))
+    write_region_mask(heads, "BRAIN", (x >= 4) & (x < 14))
+    write_region_mask(heads, "VENTRICLES", (x >= 9) & (x < 11))  # one of two planes in common
+    write_region_mask(heads, "CORTEX", x >= 13)  # not predicted
+    status, said, _ = run()
+    assert status == 0
+    assert "brain, ventricles to compare" in said
+    assert "ventricles      Dice 0.500, volume +0.00 mL, mean of 1 scan" in said
+    assert "skipped masks of cortex: only in the references" in said
+    rows = list(csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines()))
+    assert [(row["case"], row["region"], row["dice"]) for row in rows] == [
+        ("sub-00", "brain", "1.0000"),
+        ("sub-00", "ventricles", "0.5000"),
+    ]
+    assert rows[0]["reference_ml"] == rows[0]["predicted_ml"] == f"{10 * 30 * 6 * 0.08:.4f}"
+
+
+def test_regions_can_be_compared_with_a_corrected_segmentation(heads, run):
+    references = heads / "heads" / "derivatives" / "reference"
+    for path in references.glob("*_mask.nii.gz"):
+        path.unlink()  # regions alone
+    for name in ("sub-00", "sub-01"):
+        write_regions(heads, name)
+    corrected = REGION_NUMBERS.copy()
+    corrected[10:12] = 2  # twice as many ventricles, the same brain
+    write_regions(heads, numbers=corrected, folder=references.relative_to(heads))
+    status, said, errors = run()
+    assert status == 0, errors
+    rows = list(csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines()))
+    assert [(row["case"], row["region"], row["dice"]) for row in rows] == [
+        ("sub-00", "brain", "1.0000"),
+        ("sub-00", "ventricles", "0.6667"),  # 2 · 2 / (2 + 4)
+    ]
+    assert "ventricles      Dice 0.667, volume -28.80 mL, mean of 1 scan" in said
+
+
+def test_a_region_on_another_grid_fails_alone(heads, run):
+    for name in ("sub-00", "sub-01"):
+        write_regions(heads, name)
+        write_region_mask(heads, "VENTRICLES", REGION_NUMBERS == 2, name)
+    moved = heads / "results" / "sub-00_space-orig_seg-brain_dseg.nii.gz"
+    change(moved, lambda voxels: None, shift_mm=7)
+    status, said, errors = run()
+    assert status == 1
+    assert "1 mask failed" in errors
+    assert "ventricles      Dice 1.000, volume +0.00 mL, mean of 1 scan" in said

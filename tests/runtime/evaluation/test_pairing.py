@@ -6,7 +6,8 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.challenge import site_from_folders
 from wmh_runtime.dataset.subjects import read_sites, subject_from_name
 from wmh_runtime.errors import InputError
-from wmh_runtime.evaluation.pairing import Pairing, find_pairs, match_scans
+from wmh_runtime.evaluation.pairing import Pairing, find_pairs
+from wmh_runtime.evaluation.scan_of_pair import match_scans
 from wmh_runtime.files.tables import read_table
 
 
