@@ -3,15 +3,18 @@
 The comparison is that of Machnio et al. 2025 (arXiv 2506.22041), on synthetic heads with a small
 U-Net. Every network has the same number of steps and the same heads. Trainings that were stopped
 continue, and those that are finished are kept.
+
+Another way to take either image is one channel that both share: each image of a head is a scan of
+its own then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +27,7 @@ from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.schema import StrictModel
 from wmh_train.checkpoint import load_metadata, load_network
-from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.loop.fit import FitData, FitListener, fit
@@ -44,10 +47,10 @@ class Variant:
 
     inputs: str
     task: str
-    channels: tuple[str, ...]
-    interchangeable: bool
+    images: tuple[str, ...]  # of a head, that the network may take
     outputs: tuple[str, ...]
     regions: tuple[str, ...]
+    either: Literal["", "two channels", "one channel"] = ""  # how it takes either of two images
 
     @property
     def name(self) -> str:
@@ -57,12 +60,37 @@ class Variant:
     def recipe(self, base: Recipe) -> Recipe:
         """Return the base recipe with the channels and outputs of this variant."""
         changes = {
-            "channels": list(self.channels),
-            "interchangeable": self.interchangeable,
+            "channels": list(self.images[:1] if self.either == "one channel" else self.images),
+            "interchangeable": self.either == "two channels",
             "outputs": list(self.outputs),
             "regions": list(self.regions),
         }
         return Recipe.model_validate(base.model_dump() | changes)
+
+    def scans(self, heads: Path) -> Dataset:
+        """Find the scans of a folder of heads that the network is trained on."""
+        found = self.heads(heads)
+        if self.either != "one channel":
+            return found
+        scans = [
+            replace(scan, name=f"{scan.name}_{name}", channels=(path,))
+            for scan in found.scans
+            for name, path in zip(self.images, scan.channels, strict=True)
+        ]
+        return replace(found, scans=tuple(scans))
+
+    def heads(self, folder: Path) -> Dataset:
+        """Find the heads of a folder, with all images that the network may take."""
+        return find_dataset(folder, self.images, self.outputs, self.regions)
+
+    def given(self, recipe: Recipe) -> Iterator[dict[str, str]]:
+        """Yield what the network may be given: for each channel, the image."""
+        if self.either == "one channel":
+            yield from ({recipe.channels[0]: name} for name in self.images)
+            return
+        for subset in recipe.channel_subsets:
+            pairs = zip(recipe.channels, subset, strict=True)
+            yield {channel: channel for channel, is_there in pairs if is_there}
 
 
 class InputScore(StrictModel):
@@ -70,7 +98,7 @@ class InputScore(StrictModel):
 
     inputs: str = Field(description="the network's input setting")
     task: str = Field(description="lesions, regions, or joint")
-    given: str = Field(description="the channels that it was given")
+    given: str = Field(description="the images that it was given")
     steps: int
     training_minutes: float = Field(description="to the best epoch")
     training_heads: int
@@ -92,23 +120,26 @@ class InputComparison(StrictModel):
 
 
 def variants() -> list[Variant]:
-    """Return all networks: four input settings, each for lesions, for regions and for both."""
-    inputs = {
-        "flair": (("flair",), False),
-        "t1": (("t1",), False),
-        "flair+t1": (("flair", "t1"), False),
-        "interchangeable": (("flair", "t1"), True),
-    }
-    tasks = {
+    """Return all networks: four input settings, each for lesions, for regions and for both.
+
+    The fifth way of input, one shared channel, is for lesions only.
+    """
+    flair, t1 = "flair", "t1"
+    tasks: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         "lesions": ((_LESIONS,), ()),
         "joint": ((_LESIONS,), REGIONS),
         "regions": ((), REGIONS),
     }
-    return [
-        Variant(name, task, channels, interchangeable, outputs, regions)
-        for task, (outputs, regions) in tasks.items()
-        for name, (channels, interchangeable) in inputs.items()
-    ]
+    found = []
+    for task, outputs in tasks.items():
+        found += [
+            Variant("flair", task, (flair,), *outputs),
+            Variant("t1", task, (t1,), *outputs),
+            Variant("flair+t1", task, (flair, t1), *outputs),
+            Variant("interchangeable", task, (flair, t1), *outputs, "two channels"),
+        ]
+    shared = Variant("one-shared-channel", "lesions", (flair, t1), (_LESIONS,), (), "one channel")
+    return [*found, shared]
 
 
 def compare_inputs(
@@ -133,22 +164,21 @@ def compare_inputs(
     scores: list[InputScore] = []
     for variant in variants():
         recipe = variant.recipe(base)
-        data = find_dataset(training, recipe.channels, recipe.outputs, recipe.regions)
+        data = variant.scans(training)
         split = split_scans(data.scans, recipe.data, recipe.schedule.seed)
         listener = on_variant(variant)
         folder = out / variant.name
         metadata = fit(recipe, FitData(data.name, data.scans, split), folder, None, listener)
-        heads = find_dataset(test, recipe.channels, recipe.outputs, recipe.regions).scans
+        heads = variant.heads(test).scans
         details = metadata.provenance.details
         with _segmenter(folder, recipe) as segmenter:
-            for subset in recipe.channel_subsets:
-                given = [name for name, there in zip(recipe.channels, subset, strict=True) if there]
-                of_heads = [_score(segmenter, head, recipe, given) for head in heads]
+            for given in variant.given(recipe):
+                of_heads = [_score(segmenter, head, variant, given) for head in heads]
                 scores.append(
                     InputScore(
                         inputs=variant.inputs,
                         task=variant.task,
-                        given="+".join(given),
+                        given="+".join(given.values()),
                         steps=recipe.schedule.epochs
                         * (recipe.data.epoch_slices or 0)
                         // recipe.schedule.batch_size,
@@ -191,17 +221,18 @@ def _segmenter(folder: Path, recipe: Recipe) -> Iterator[Segmenter]:
 
 
 def _score(
-    segmenter: Segmenter, head: AnnotatedScan, recipe: Recipe, given: Sequence[str]
+    segmenter: Segmenter, head: AnnotatedScan, variant: Variant, given: Mapping[str, str]
 ) -> _HeadScore:
     images, references = head.load()
     grid = images[0]
-    by_name = dict(zip(recipe.channels, images, strict=True))
-    found = segmenter.segment({name: by_name[name] for name in given})
-    true = dict(zip(recipe.targets, (*references, *head.load_regions(grid)), strict=True))
+    by_name = dict(zip(variant.images, images, strict=True))
+    found = segmenter.segment({channel: by_name[name] for channel, name in given.items()})
+    targets = (*variant.outputs, *variant.regions)
+    true = dict(zip(targets, (*references, *head.load_regions(grid)), strict=True))
     region_dice = {
-        name: dice_of_masks(found.regions[name], true[name].lesion) for name in recipe.regions
+        name: dice_of_masks(found.regions[name], true[name].lesion) for name in variant.regions
     }
-    if _LESIONS not in recipe.outputs:
+    if _LESIONS not in variant.outputs:
         return _HeadScore(np.nan, np.nan, np.nan, region_dice)
     if true[_LESIONS].lesion.sum() * grid.voxel_volume_mm3 < 1000 * _LEAST_LOAD_ML:
         return _HeadScore(np.nan, np.nan, np.nan, region_dice)
