@@ -42,6 +42,7 @@ _SPEED_OVER_S = 600.0  # steps may take a minute: the remaining time is estimate
 # Errors below the command line name a field; here it becomes the option that sets it.
 _OPTION_OF_FIELD = {
     "atlas": "--atlas",
+    "atlas_transform": "--atlas-transform",
     "backend": "--backend",
     "batch_size": "--batch",
     "bundle": "--bundle",

@@ -42,13 +42,15 @@ class Atlas:
 
     def require_files(self, cases: Sequence[Case]) -> None:
         """Refuse scans without an atlas or its transform, all at once; InputError."""
-        for template in filter(None, (self.image, self.transform)):
+        for field, template in (("atlas", self.image), ("atlas_transform", self.transform)):
+            if not template:
+                continue
             missing = [path for case in cases if not (path := _path(template, case)).is_file()]
             if missing:
                 few = f"{len(missing)} of {count_noun(len(cases), 'scan')}"
                 problem = f"is missing for {few}, such as {missing[0]}"
                 advice = "Paths may contain {subject}, {session} and {scan}."
-                raise InputError(problem, advice, about="atlas")
+                raise InputError(problem, advice, about=field)
 
     def read(self, case: Case, grid: Scan) -> Parcellation:
         """Read the atlas of a scan, on the grid of the scan.

@@ -51,7 +51,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         header, *rows = list(csv.reader(io.StringIO(text), delimiter=delimiter)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = f"cannot be read ({reason_of(error)})"
-        raise InputError(problem, "Save the table as UTF-8 text.", about=path) from error
+        is_found = not isinstance(error, OSError)
+        advice = "Save the table as UTF-8 text." if is_found else "Check path and permissions."
+        raise InputError(problem, advice, about=path) from error
     columns = [column.strip().lower() for column in header]
     blank = [""] * len(columns)
     return [

@@ -49,7 +49,7 @@ def plausibility_warnings(
     total_ml = lesions.outside_ml + lesions.volume_ml
     if lesions.outside_ml >= max(_OUTSIDE_ML, _MAX_OUTSIDE_SHARE * total_ml):
         warnings.append(
-            f"{lesions.outside_ml:.2g} mL of possible {name} lesions lie outside the brain and were"
+            f"{lesions.outside_ml:.1f} mL of possible {name} lesions lie outside the brain and were"
             " left out: check the picture"
         )
     if not mask.any():

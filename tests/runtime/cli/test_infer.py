@@ -770,6 +770,15 @@ def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     assert "sub-1_FLAIR.nii: the atlas covers 0% of the head: check that it is in" in errors
     status, _, errors = infer("--atlas-transform", matrix, out=tmp_path / "out2")
     assert (status, "needs --atlas" in errors) == (2, True)
+    missing = ("--atlas-transform", tmp_path / "no.txt")
+    status, _, errors = infer("--atlas", atlas, *missing, out=tmp_path / "out2")
+    assert (status, "--atlas-transform: is missing for 2 of 2 scans" in errors) == (2, True)
+    missing = ("--atlas-names", tmp_path / "no.tsv")
+    status, _, errors = infer("--atlas", atlas, *missing, out=tmp_path / "out2")
+    assert (status, "(No such file or directory). Check path and permissions." in errors) == (
+        2,
+        True,
+    )
 
 
 def test_patterns_and_tables_say_which_images_belong_together(tmp_path, infer):
