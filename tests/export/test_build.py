@@ -251,7 +251,7 @@ def test_without_int8(checkpoint, tmp_path, run_command):
     assert manifest.notes == "Fails at low loads."
 
 
-def test_int8_is_left_out_if_the_search_slices_show_no_lesion(checkpoint, tmp_path, monkeypatch):
+def test_int8_is_left_out_if_the_search_finds_nothing(checkpoint, tmp_path, monkeypatch):
     fp32_outputs = graph_exporter.GraphExporter._fp32_outputs
 
     def no_lesions(self, probes):
@@ -261,7 +261,7 @@ def test_int8_is_left_out_if_the_search_slices_show_no_lesion(checkpoint, tmp_pa
     monkeypatch.setattr(graph_exporter.GraphExporter, "_fp32_outputs", no_lesions)
     built = build(checkpoint, tmp_path / "bundle", ignore)
     (reason,) = built.skipped_precisions
-    assert reason.startswith("int8: the network finds no lesions in the slices of the search")
+    assert reason.startswith("int8: the network finds nothing in the slices of the search")
 
 
 def test_a_failure_of_openvino_is_only_a_warning(checkpoint, tmp_path, monkeypatch, float32_only):
