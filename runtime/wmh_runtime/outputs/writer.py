@@ -92,12 +92,15 @@ def _write_regions(
     scan: Scan, segmentation: Segmentation, scheme: str, to: RegionPaths, *, is_requested: bool
 ) -> None:
     """Write the regions in one scheme if they are wanted; remove outdated ones."""
-    numbers, names = _numbers_and_names(segmentation, scheme)
-    if numbers is None:
+    is_known = (
+        bool(segmentation.regions) if scheme == BRAIN_SCHEME else segmentation.atlas is not None
+    )
+    if not is_known:
         if not to.hold_foreign_files:
             remove(to.segmentation)
             remove(to.table)
     elif is_requested or to.segmentation.exists():
+        numbers, names = _numbers_and_names(segmentation, scheme)
         rows = [{"index": index, "name": name} for index, name in names.items()]
         write_on_grid_of(scan, numbers, to.segmentation)
         write_table_atomically(to.table, rows, delimiter="\t")
@@ -105,11 +108,9 @@ def _write_regions(
 
 def _numbers_and_names(
     segmentation: Segmentation, scheme: str
-) -> tuple[NDArray[np.unsignedinteger] | None, Mapping[int, str]]:
-    """Return the regions in a scheme, (x, y, z), and their names; None if they are not known."""
-    if scheme == BRAIN_SCHEME and segmentation.regions:
-        names = dict(enumerate(segmentation.regions, start=1))
-        return number_regions(segmentation.regions), names
-    if scheme == ATLAS_SCHEME and segmentation.atlas:
+) -> tuple[NDArray[np.unsignedinteger], Mapping[int, str]]:
+    """Return the regions in a scheme that is known, (x, y, z), and their names."""
+    if scheme == ATLAS_SCHEME and segmentation.atlas is not None:
         return segmentation.atlas.numbers, segmentation.atlas.names
-    return None, {}
+    names = dict(enumerate(segmentation.regions, start=1))
+    return number_regions(segmentation.regions), names
