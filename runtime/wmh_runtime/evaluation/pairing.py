@@ -127,21 +127,23 @@ def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
     return _pair_files(prediction_files, reference_files, _sites_near(references))
 
 
-def find_region_pairs(predictions: Path, references: Path, region: str) -> Pairing:
+def find_region_pairs(
+    segmentations: Sequence[MaskFile], predictions: Path, references: Path, region: str
+) -> Pairing:
     """Find the reference of a region for the segmentation of each scan; there may be none.
 
     Args:
-        predictions: output folder of `wmh-infer`, with segmentations of regions.
+        segmentations: of regions, found in the folder of predictions.
+        predictions: that folder; the folder of references may contain it.
         references: folder of masks of the region, or of segmentations with the same names.
         region: its name, such as `ventricles`.
 
     Raises:
         InputError: a reference has several possible predictions.
     """
-    found = find_segmentations(predictions, except_in=references)
     true = find_masks(references, region, except_in=predictions)
     true = true or find_segmentations(references, except_in=predictions)
-    return _pair_files(found, true, _sites_near(references))
+    return _pair_files(segmentations, true, _sites_near(references))
 
 
 def _pair_files(

@@ -58,10 +58,14 @@ def find_regions(predictions: Path, references: Path) -> dict[str, tuple[Pair, .
     Raises:
         InputError: a table cannot be read, or names are ambiguous.
     """
+    segmentations = find_segmentations(predictions, except_in=references)
     names: dict[str, None] = {}  # in the order of the tables
-    for segmentation in find_segmentations(predictions, except_in=references):
+    for segmentation in segmentations:
         names |= dict.fromkeys(read_region_names(table_of_segmentation(segmentation.path)).values())
-    pairs = {name: find_region_pairs(predictions, references, name).pairs for name in names}
+    pairs = {
+        name: find_region_pairs(segmentations, predictions, references, name).pairs
+        for name in names
+    }
     return {name: of_region for name, of_region in pairs.items() if of_region}
 
 
