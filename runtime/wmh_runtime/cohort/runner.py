@@ -148,7 +148,7 @@ class Runner:
             atlas = None
             if self.job.atlas is not None:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
-                segmentation = with_atlas(segmentation, regions, preprocessed.scan.voxel_volume_mm3)
+                segmentation = with_atlas(segmentation, regions, preprocessed.scan)
                 atlas = self.job.atlas.inputs(running.case)
         with stage("write"):
             return write_results(

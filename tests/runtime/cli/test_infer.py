@@ -767,7 +767,7 @@ def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     matrix.write_text("1 0 0 300\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
     status, _, errors = infer("--atlas", atlas, "--atlas-transform", matrix)
     assert status == 0
-    assert "sub-1_FLAIR.nii: the atlas covers 0% of the head: check that it is in" in errors
+    assert "sub-1_FLAIR.nii: 0% of the atlas is in the head: check that it is in" in errors
     status, _, errors = infer("--atlas-transform", matrix, out=tmp_path / "out2")
     assert (status, "needs --atlas" in errors) == (2, True)
     missing = ("--atlas-transform", tmp_path / "no.txt")
