@@ -59,7 +59,7 @@ def cached_phantoms(tmp_path_factory):
     cache = _folder_of_the_run(tmp_path_factory) / "phantom-cache"
 
     def copy_phantom(plan, folder):
-        cached = cache / str(plan.seed)
+        cached = cache / f"{plan.seed}{'-with-t1' * plan.with_t1}"
         if not cached.exists():
             with coarse_phantoms():
                 write_phantom(plan, own_folder / cached.name)

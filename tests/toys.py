@@ -149,7 +149,8 @@ def write_toy_reference_outputs(path: Path, channels: int, outputs: int, regions
     probability = 1 / (1 + np.exp(-logits))
     pixel_ml = np.full(2, 0.08, np.float32)  # 4 × 4 × 5 mm
     probes = ProbeSlices("phantoms", slices, pixel_ml)
-    ReferenceOutputs(probes, {1: probability, 8: probability[:1]}, {}).save(path)
+    thresholds = {f"output{index}": 0.5 for index in range(outputs + regions)}
+    ReferenceOutputs(probes, {1: probability, 8: probability[:1]}, thresholds).save(path)
 
 
 def as_scan(voxels, affine, name="memory.nii") -> Scan:

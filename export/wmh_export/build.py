@@ -111,7 +111,7 @@ def build(
         RecipeError: the checkpoint cannot be read.
         ExportError: the checkpoint is not calibrated, `out` exists, or a float32 graph differs
             from the trained network.
-        BackendError: the network finds no lesions in the phantoms.
+        BackendError: the network finds no lesions, neither in the phantoms nor in the scans.
         InputError: the scans or the pretrained weights cannot be used.
     """
     if out.exists():
@@ -197,7 +197,9 @@ class _BundleBuilder:
 
     def _phantom_probes(self, seed: int, slices: int) -> ProbeSlices:
         recipe = self.checkpoint.recipe
-        return phantom_probes(seed, recipe.preprocessing, recipe.channel_subsets, slices)
+        return phantom_probes(
+            seed, recipe.preprocessing, recipe.channels, recipe.channel_subsets, slices
+        )
 
     def _compute_references(
         self, network: WmhNetwork, scan_slices: ProbeSlices | None
@@ -234,7 +236,24 @@ class _BundleBuilder:
                         f"the network finds no {reference.kind} in the scans: parity is measured"
                         " on phantoms only"
                     )
+        if not references[0].has_findings and len(references) > 1:
+            references[0] = self._with_found_masks(references[0])
         return references
+
+    def _with_found_masks(self, phantoms: ReferenceOutputs) -> ReferenceOutputs:
+        """Compare masks of phantoms below the thresholds; those of scans are compared at them."""
+        lowered = phantoms.with_found_masks()
+        if lowered.has_findings:
+            values = ", ".join(
+                f"{value:.2g} instead of {phantoms.thresholds[name]:g}"
+                for name, value in lowered.thresholds.items()
+                if value < phantoms.thresholds[name]
+            )
+            self.warnings.append(
+                f"the network finds no {phantoms.kind} in the phantoms: there, masks are compared"
+                f" at a threshold of {values}"
+            )
+        return lowered
 
     def _merge(self, network: WmhNetwork, reference: ReferenceOutputs) -> WmhNetwork:
         self.on_step("merging")

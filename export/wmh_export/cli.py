@@ -42,7 +42,7 @@ def build(
     scans: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of FLAIR scans. Slices of four of them, in addition to phantoms, measure"
+            help="Folder of scans. Slices of four of them, in addition to phantoms, measure"
             " parity and calibrate INT8."
         ),
     ] = None,
@@ -183,7 +183,7 @@ def verify(
     scans: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of FLAIR scans. Slices of four of them are compared too, in addition to"
+            help="Folder of scans. Slices of four of them are compared too, in addition to"
             " phantoms."
         ),
     ] = None,

@@ -24,7 +24,11 @@ _LESION_LOAD_ML = 30.0
 
 
 def phantom_probes(
-    seed: int, preprocessing: Preprocessing, subsets: Sequence[Present], slices: int
+    seed: int,
+    preprocessing: Preprocessing,
+    channels: Sequence[str],
+    subsets: Sequence[Present],
+    slices: int,
 ) -> ProbeSlices:
     """Make one phantom per site and take the slices with the largest lesion area.
 
@@ -33,17 +37,21 @@ def phantom_probes(
     Args:
         seed: of the phantom cohort.
         preprocessing: of the bundle or the recipe.
-        subsets: which of C channels may be there; the slices take turns. All that are there hold
-            the same image.
+        channels: names of the C channels; phantoms have a T1, and a FLAIR for all other names.
+        subsets: which of the channels may be there; the slices take turns.
         slices: how many slices to return.
     """
     probes_by_site: list[ProbeSlices] = []
     with tempfile.TemporaryDirectory() as name:
-        for plan in plan_cohort(len(SITES), seed, (_LESION_LOAD_ML, _LESION_LOAD_ML)):
+        loads_ml, with_t1 = (_LESION_LOAD_ML, _LESION_LOAD_ML), "t1" in channels
+        for plan in plan_cohort(len(SITES), seed, loads_ml, with_t1=with_t1):
             write_phantom(plan, Path(name))
             scan = read_scan(plan.scan_path(Path(name)))
+            t1 = read_scan(plan.t1_path(Path(name))) if with_t1 else scan
             reference = read_scan(plan.reference_path(Path(name)), allow_constant=True)
-            prepared = preprocess([scan] * len(subsets[0]), preprocessing)
+            prepared = preprocess(
+                [t1 if channel == "t1" else scan for channel in channels], preprocessing
+            )
             area = prepared.geometry.to_network(reference.voxels).sum(axis=(1, 2))
             largest = np.argsort(-area, kind="stable")[: -(-slices // len(SITES))]
             probes_by_site.append(

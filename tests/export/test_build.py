@@ -23,6 +23,7 @@ from wmh_export import graph_exporter
 from wmh_export.build import BundleMetadata, build
 from wmh_export.cli import main
 from wmh_export.model_card import model_card
+from wmh_export.phantom_probes import phantom_probes
 from wmh_export.quantization.quantize import Quantizer
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
@@ -358,6 +359,31 @@ def test_scans_without_lesions_are_only_a_warning(tmp_path, float32_only):
     built = build(run, tmp_path / "bundle", ignore, scans=scan)
     assert "parity is measured on phantoms only" in built.warnings[0]
     assert {p.data for g in built.bundle.manifest.graphs for p in g.parity} == {"phantoms"}
+
+
+def test_a_network_that_finds_nothing_in_phantoms_is_exported_with_scans(
+    tmp_path, monkeypatch, float32_only
+):
+    run = write_checkpoint(tmp_path / "run", small_recipe())
+
+    def faint_phantoms(*arguments):
+        probes = phantom_probes(*arguments)
+        return replace(probes, slices=probes.slices * np.float32(0.5))
+
+    monkeypatch.setattr(build_module, "phantom_probes", faint_phantoms)
+    with pytest.raises(BackendError, match=r"no lesion in the phantoms .* with scans that show"):
+        build(run, tmp_path / "refused", ignore)
+    plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)
+    with coarse_phantoms():
+        write_phantom(plan, tmp_path / "scans")
+    scans = plan.scan_path(tmp_path / "scans")
+    built = build(run, tmp_path / "bundle", ignore, scans=scans)
+    assert "finds no lesion in the phantoms: there, masks are compared at a" in built.warnings[0]
+    bundle = built.bundle
+    assert bundle.manifest.thresholds["wmh"] > load_reference_outputs(bundle).thresholds["wmh"]
+    for parity in bundle.manifest.graphs[0].parity:
+        assert parity.outputs[0].is_compared, parity.data
+        assert not parity.violation
 
 
 def test_a_checkpoint_without_calibration_is_rejected(checkpoint, tmp_path):

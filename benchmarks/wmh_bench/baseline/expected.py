@@ -45,7 +45,7 @@ def compute_expected_outputs(
     """
     recipe = metadata.recipe
     slices = phantom_probes(
-        PARITY_SEED, recipe.preprocessing, recipe.channel_subsets, _SLICES
+        PARITY_SEED, recipe.preprocessing, recipe.channels, recipe.channel_subsets, _SLICES
     ).slices
     with TorchBackend(network, recipe, views=len(VIEWS)) as backend:
         probability = backend.predict(slices)

@@ -30,7 +30,8 @@ def measure_parity(reference: ReferenceOutputs, backend: Backend, views: Views) 
     if not reference.main_masks(expected).any():
         raise BackendError(
             f"the network finds no {reference.kind} in the {data} of the parity check",
-            f"Train it longer, or use scans with {reference.kind}s. Two empty masks prove nothing.",
+            f"Train it longer, or export it with scans that show {reference.kind}s. Two empty masks"
+            " prove nothing.",
         )
     outputs = backend.predict(reference.probes.slices[: len(expected)])
     masks = reference.masks(outputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from wmh_runtime.files.atomic import write_bytes_atomically
 from wmh_runtime.tta import VIEW_COUNTS, VIEWS, Views
 from wmh_runtime.types import Floats, Mask
 
+_ENOUGH_PX = 100  # of a mask that is worth comparing
+_LOWEST_THRESHOLD = 0.01  # below, rounding decides
 _STEP = 2**-16  # of stored probabilities: a third fewer bytes, and a seventh of what parity allows
 
 
@@ -33,7 +35,7 @@ class ReferenceOutputs:
 
     probes: ProbeSlices
     probability: Mapping[Views, Floats]  # [n, K, S, S], first n probe slices; n differs by views
-    thresholds: Mapping[str, float]  # of the K outputs, by name
+    thresholds: Mapping[str, float]  # of the K outputs, by name; see `with_found_masks`
     region_count: int = 0  # of the K outputs, the last are regions, the others lesions
 
     @property
@@ -45,6 +47,22 @@ class ReferenceOutputs:
     def has_findings(self) -> bool:
         """Whether a main mask is not empty, both for one view and for eight."""
         return all(self.main_masks(outputs).any() for outputs in self.probability.values())
+
+    def with_found_masks(self) -> ReferenceOutputs:
+        """Lower the thresholds of the main outputs until each mask has a hundred pixels.
+
+        A network of real scans may find nothing in phantoms at the thresholds of its bundle. Its
+        outputs can be compared all the same, at lower thresholds, but not below 0.01.
+        """
+        lesions = len(self.thresholds) - self.region_count
+        thresholds = dict(self.thresholds)
+        for index, name in enumerate(list(thresholds)[: lesions or None]):
+            found = min(
+                float(np.sort(outputs[:, index], axis=None)[-_ENOUGH_PX:][0])
+                for outputs in self.probability.values()
+            )
+            thresholds[name] = min(thresholds[name], max(found, _LOWEST_THRESHOLD))
+        return replace(self, thresholds=thresholds)
 
     def masks(self, probability: Floats) -> Mask:
         """Threshold probabilities [n, K, S, S]."""
@@ -67,10 +85,14 @@ class ReferenceOutputs:
         )
 
     def save(self, path: Path) -> None:
-        """Write probe slices, and probabilities in steps. Equal arrays give equal bytes."""
+        """Write probe slices, thresholds, and probabilities in steps.
+
+        Equal arrays give equal bytes.
+        """
         half = self.probes.slices.astype(np.float16)
         assert np.array_equal(half, self.probes.slices), "the slices are not rounded to float16"
         arrays: dict[str, Any] = {"slices": half, "pixel_ml": self.probes.pixel_ml}
+        arrays["thresholds"] = np.array(list(self.thresholds.values()))
         for views, probability in self.probability.items():
             arrays[f"views_{views}"] = np.round(probability / _STEP) * np.float32(_STEP)
         stream = io.BytesIO()
@@ -83,12 +105,20 @@ class ReferenceOutputs:
     ) -> ReferenceOutputs:
         """Read a file that `save` wrote, with probe slices of phantoms.
 
+        Args:
+            path: of the file.
+            thresholds: of the outputs, by name, if the file holds none.
+            region_count: of the outputs, the last are regions.
+
         Raises:
             BundleError: the file has another format.
         """
         try:
             with path.open("rb") as stream, np.load(stream) as arrays:  # never unpickles
                 slices = arrays["slices"].astype(np.float32)
+                if "thresholds" in arrays:
+                    stored = arrays["thresholds"].tolist()
+                    thresholds = dict(zip(thresholds, stored, strict=True))
                 return cls(
                     ProbeSlices("phantoms", slices, arrays["pixel_ml"]),
                     {views: arrays[f"views_{views}"] for views in VIEW_COUNTS},

@@ -143,5 +143,9 @@ def _compute_scan_reference(
     probes, _ = scan_probes(scans, manifest.preprocessing, manifest.channels)
     with backend.from_bundle(bundle, views=1, precision="fp32") as network:
         return compute_reference_outputs(
-            network, probes, manifest.thresholds, SCAN_SLICES_IN_EIGHT_VIEWS
+            network,
+            probes,
+            manifest.thresholds,
+            SCAN_SLICES_IN_EIGHT_VIEWS,
+            len(manifest.regions),
         )

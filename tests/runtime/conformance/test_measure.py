@@ -1,5 +1,6 @@
 """Parity, tolerances and reference outputs, on numbers that are easy to check."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -198,6 +199,26 @@ def test_save_and_load_reference_outputs(toy_bundle, tmp_path):
     assert loaded.probes.slices.dtype == np.float32
     for views in (1, 8):
         np.testing.assert_array_equal(loaded.probability[views], reference.probability[views])
+
+
+def test_thresholds_are_lowered_until_a_mask_can_be_compared(tmp_path):
+    # 144 pixels: probabilities of 0.2 in a hundred of them, 0.9 in none.
+    found = np.full((1, 3, 12, 12), 0.02, np.float32)
+    found[0, :, :10, :10] = 0.2
+    found[0, 2] = 0.9  # a region
+    slices = np.zeros((1, 1, 12, 12), np.float32)
+    probes = ProbeSlices("phantoms", slices, np.ones(1, np.float32))
+    thresholds = {"wmh": 0.5, "stroke": 0.1, "region": 0.5}
+    reference = ReferenceOutputs(probes, {1: found, 8: found}, thresholds, region_count=1)
+    lowered = reference.with_found_masks()
+    assert lowered.thresholds == {"wmh": pytest.approx(0.2), "stroke": 0.1, "region": 0.5}
+    assert lowered.masks(found).sum(axis=(2, 3)).tolist() == [[100, 100, 144]]
+    dead = replace(reference, probability={1: found * 0.01, 8: found})
+    assert not dead.with_found_masks().has_findings  # not below 0.01
+    lowered.save(tmp_path / "reference.npz")
+    loaded = ReferenceOutputs.load(tmp_path / "reference.npz", thresholds, 1)
+    assert loaded.thresholds == lowered.thresholds
+    assert loaded.has_findings  # the threshold is on the grid of the stored probabilities
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 and no more"])
