@@ -7,6 +7,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
 
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
@@ -60,9 +63,18 @@ class RunningCase:
 
 
 def _read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
-    """Read the images of a case that are there, by channel; the first one has its warnings."""
+    """Read the images of a case that are there, by channel; the first one has its warnings.
+
+    Raises:
+        InputError: one cannot be read, or two have the same voxels.
+    """
     paths = {channel: case.image_of(channel) for channel in channels}
     scans = {channel: read_scan(path) for channel, path in paths.items() if path is not None}
+    for (channel, one), (other_channel, other) in combinations(scans.items(), 2):
+        if np.array_equal(one.voxels, other.voxels):
+            problem = f"has the same voxels as {one.path.name}"
+            advice = f"Give one image of each contrast: {channel} and {other_channel}."
+            raise InputError(problem, advice, about=other.path)
     if case.warnings:
         scan = scans[case.channel]
         scans[case.channel] = replace(scan, warnings=(*case.warnings, *scan.warnings))
@@ -150,6 +162,7 @@ class Runner:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
                 segmentation = with_atlas(segmentation, regions, preprocessed.scan)
                 atlas = self.job.atlas.inputs(running.case)
+        _, *further = present_images(model.channels, preprocessed.channels).items()
         with stage("write"):
             return write_results(
                 given,
@@ -159,6 +172,7 @@ class Runner:
                 self.job.region_paths(running.case),
                 stage.seconds,
                 extras=self.job.extras,
+                others=dict(further),
                 registrations=registrations,
                 atlas=atlas,
             )

@@ -13,10 +13,11 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.qc_page import QcCaption, draw_quality_control
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
-from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
+from wmh_runtime.postprocessing.regions import BRAIN, POSTERIOR, VENTRICLES
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Mask
 
+_OUTLINED = (BRAIN, VENTRICLES, POSTERIOR)
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 
 
@@ -26,6 +27,7 @@ def qc_image(
     result: OutputResult,
     regions: Mapping[str, Mask],
     sidecar: Sidecar,
+    others: Mapping[str, Scan],
 ) -> bytes:
     """Draw the quality-control image of one output of a scan, PNG.
 
@@ -33,8 +35,9 @@ def qc_image(
         scan: that was segmented.
         head: (x, y, z).
         result: of the output.
-        regions: (x, y, z); brain and ventricles of them are outlined.
+        regions: (x, y, z); brain, ventricles, and brainstem with cerebellum are outlined.
         sidecar: of the output.
+        others: further images on the grid of the scan, by channel.
     """
     to_display = axial_reorientation(scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
@@ -45,7 +48,11 @@ def qc_image(
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         _caption(scan, result, sidecar),
-        {name: to_display.apply(regions[name]) for name in (BRAIN, VENTRICLES) if name in regions},
+        {name: to_display.apply(regions[name]) for name in _OUTLINED if name in regions},
+        {
+            f"{channel.upper()}: {image_stem(image.path)}": to_display.apply(image.voxels)
+            for channel, image in others.items()
+        },
     )
     encoded = io.BytesIO()
     image.save(encoded, "PNG", compress_level=_PNG_LEVEL)

@@ -1,13 +1,14 @@
 """Draw the quality-control page: one page to check orientation, outlines and missed lesions.
 
-A header has the results. The slices with the most lesion are shown large, without and with outline.
-A grid of slices from inferior to superior follows, and a footer explains how to read the page.
+A header has the results. The slices with the most lesion are shown large, without and with outline,
+and so are the same slices of further images, such as a T1, to check that they are in place. A grid
+of slices from inferior to superior follows, and a footer explains how to read the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -47,7 +48,8 @@ FACT_SEPARATOR = " · "
 NO_LESION = "none with lesions"
 
 LESION_LEGEND = LegendEntry("lesion outline", OUTLINE_COLOR, is_filled=False)
-REGION_COLORS = ("#56b4e9", "#3fbf8f")  # blue and green, in the order of the regions
+# Blue, green and purple, in the order of the regions.
+REGION_COLORS = ("#56b4e9", "#3fbf8f", "#cc79a7")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def draw_quality_control(
     pixel_mm: tuple[float, float],
     caption: QcCaption,
     regions: Mapping[str, NDArray[np.bool_]] | None = None,
+    others: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Image.Image:
     """Draw the quality-control page of a scan.
 
@@ -109,7 +112,8 @@ def draw_quality_control(
         masks: (n, rows, cols), lesion.
         pixel_mm: (height, width) of a pixel in mm.
         caption: what the header says.
-        regions: (n, rows, cols), at most two, to outline besides the lesions; None: none.
+        regions: (n, rows, cols), at most three, to outline besides the lesions; None: none.
+        others: (n, rows, cols), further images of the head by their names; None: none.
 
     Returns:
         RGB picture, `PAGE_WIDTH_PX` wide and as high as its content. The same input gives the same
@@ -119,9 +123,10 @@ def draw_quality_control(
         ValueError: the arrays are not a stack of slices with masks of the same shape, or a pixel
             has no size.
     """
-    shapes = [slices.shape, head.shape, masks.shape]
+    others = others or {}
+    shapes = [one.shape for one in (slices, head, masks, *others.values())]
     if slices.ndim != 3 or slices.size == 0 or len(set(shapes)) != 1:
-        raise ValueError(f"expected three equal stacks, got {shapes}")
+        raise ValueError(f"expected equal stacks, got {shapes}")
     if not min(pixel_mm) > 0:
         raise ValueError(f"expected a pixel size above 0 mm, got {pixel_mm}")
     head = head if head.any() else np.ones_like(head)
@@ -140,6 +145,10 @@ def draw_quality_control(
     bands = [_header(caption, legend)]
     if large:
         bands.append(_large_slices(stack, large))
+    for name, image in others.items():
+        other = replace(stack, slices=image, window=find_window(image, head))
+        bands.append(text_band([Line(name, TITLE_SIZE_PX, FACT_COLOR)]))
+        bands.append(_large_slices(other, large or _inner(shown)))
     return stack_bands([*bands, _grid(stack, shown), _footer(masks, shown)])
 
 
@@ -156,6 +165,11 @@ def _header(caption: QcCaption, legend: Sequence[LegendEntry]) -> Image.Image:
     )
     draw_legend(band, legend, TITLE_SIZE_PX)
     return band
+
+
+def _inner(shown: Sequence[int]) -> list[int]:
+    """Return two slices from the middle of those that are shown, or the only one."""
+    return sorted({shown[len(shown) // 3], shown[2 * len(shown) // 3]})
 
 
 def _large_slices(stack: _Stack, indices: Sequence[int]) -> Image.Image:

@@ -33,6 +33,7 @@ def write_results(
     seconds: Mapping[str, float],
     *,
     extras: Extras,
+    others: Mapping[str, Scan] | None = None,
     registrations: Mapping[str, Registration] | None = None,
     atlas: AtlasInput | None = None,
 ) -> list[Sidecar]:
@@ -48,6 +49,7 @@ def write_results(
         region_paths: for each scheme.
         seconds: by stage.
         extras: what to write besides.
+        others: further images on the grid of the first one, by channel, for the picture.
         registrations: of further images, by channel.
         atlas: that the segmentation has the lesions by region of.
 
@@ -77,7 +79,7 @@ def write_results(
             registrations=registrations or {},
             atlas=atlas,
         )
-        picture = qc_image(scan, segmentation.head, result, shown, sidecar)
+        picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})
         write_bytes_atomically(to.picture, picture)
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)

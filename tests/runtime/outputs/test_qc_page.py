@@ -102,12 +102,35 @@ def test_regions_are_outlined_in_their_own_colors() -> None:
     slices = np.random.default_rng(3).random((4, 30, 30), dtype=np.float32)
     masks, inner = empty_masks(slices), empty_masks(slices)
     inner[2, 8:20, 8:20] = True
-    regions = {"brain": np.ones_like(inner), "ventricles": inner}
+    below = empty_masks(slices)
+    below[0, 20:28, 8:20] = True
+    regions = {"brain": np.ones_like(inner), "ventricles": inner, "posterior": below}
     for shown in (regions, {}):
         page = draw_quality_control(slices, head_of(slices), masks, (1.0, 1.0), CAPTION, shown)
         for color in REGION_COLORS:
             has_color = (np.asarray(page) == ImageColor.getrgb(color)).all(axis=2)
             assert has_color.any() == bool(shown)
+
+
+def test_the_same_slices_of_a_further_image_are_shown_with_the_outlines() -> None:
+    slices = np.random.default_rng(3).random((4, 60, 60), dtype=np.float32)
+    masks = empty_masks(slices)
+    masks[2, 20:40, 20:40] = True
+    shifted = np.roll(slices, 30, axis=1)
+    page, taller = (
+        draw_quality_control(slices, head_of(slices), masks, (1.0, 1.0), CAPTION, None, others)
+        for others in ({}, {"T1: sub-1_T1w": shifted})
+    )
+    # One more row of large slices, with one more outline, and a line with the name.
+    assert taller.height > page.height + PAGE_WIDTH_PX / 5
+    assert count_of_outline_color(taller) > 1.3 * count_of_outline_color(page)
+    masks[:] = False  # slices from the middle then
+    assert (
+        draw_quality_control(
+            slices, head_of(slices), masks, (1.0, 1.0), CAPTION, None, {"T1": shifted}
+        ).height
+        > PAGE_WIDTH_PX / 5
+    )
 
 
 def test_a_lesion_in_the_corner_of_the_scan_has_a_complete_outline() -> None:
