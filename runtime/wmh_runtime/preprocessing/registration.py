@@ -3,6 +3,10 @@
 Only the affine of the moving image changes, so that its values are interpolated once, when it is
 brought to the grid of the other. Mutual information is the measure of similarity, because FLAIR and
 T1 have different contrasts (Mattes et al. 2003, doi 10.1109/TMI.2003.809072).
+
+Gradient descent on few points comes close. From there Powell's method searches, which needs no
+gradient: across thick slices, the gradient of an image is too coarse. The fixed image is averaged
+along each axis by itself, so that no thick slice is lost.
 """
 
 from __future__ import annotations
@@ -18,10 +22,10 @@ from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.volume import Scan
 
 _BINS = 50
-_SAMPLES = 0.2  # of the voxels, at the finest level
 _SEED = 1
-_SHRINK_FACTORS, _SMOOTHING_MM = (4, 2), (3.0, 1.0)
-_LEARNING_RATE, _SMALLEST_STEP, _ITERATIONS = 1.0, 1e-4, 200
+_POINTS = 50_000  # of the fixed image, at random places
+_COARSE_MM, _COARSE_SMOOTHING_MM = 4.0, 3.0
+_FINE_MM, _FINE_SMOOTHING_MM = 2.0, 1.0
 _FAR_MM, _FAR_DEGREES = 20.0, 15.0  # more than a patient moves in a scanner
 _MAX_SHEAR = 1e-3  # deviation of the axes from a rotation; SimpleITK takes no more
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the space of ITK
@@ -40,11 +44,9 @@ class Registration:
 
     @property
     def warning(self) -> str:
-        """What to be careful with; empty if it was moved a little."""
+        """What to be careful with; empty if it was moved a little, or not at all."""
         name = self.scan.path.name
-        if not self.is_applied:
-            return f"{name} stays where it is: its registration did not raise the similarity"
-        if self.mm > _FAR_MM or self.degrees > _FAR_DEGREES:
+        if self.is_applied and (self.mm > _FAR_MM or self.degrees > _FAR_DEGREES):
             return (
                 f"{name} was moved by {self.mm:.0f} mm and {self.degrees:.0f}°: check that it is of"
                 " the same head"
@@ -64,17 +66,6 @@ def register(moving: Scan, fixed: Scan) -> Registration:
     """
     itk = _import_itk()
     fixed_image, moving_image = _to_itk(fixed, itk), _to_itk(moving, itk)
-    method = itk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums over several would differ in the last digits
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(_SAMPLES, _SEED)
-    method.SetInterpolator(itk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(_LEARNING_RATE, _SMALLEST_STEP, _ITERATIONS)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(_SHRINK_FACTORS)
-    method.SetSmoothingSigmasPerLevel(_SMOOTHING_MM)
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     start = itk.Euler3DTransform()
     start.SetCenter(
         fixed_image.TransformContinuousIndexToPhysicalPoint(
@@ -82,11 +73,15 @@ def register(moving: Scan, fixed: Scan) -> Registration:
         )
     )
     try:
-        method.SetInitialTransform(start, inPlace=False)
-        before = -method.MetricEvaluate(fixed_image, moving_image)
-        found = method.Execute(fixed_image, moving_image)
-        method.SetInitialTransform(found, inPlace=False)
-        after = -method.MetricEvaluate(fixed_image, moving_image)
+        coarse = _Search(fixed_image, moving_image, _COARSE_MM, _COARSE_SMOOTHING_MM, itk)
+        coarse.method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200)
+        near = coarse.execute(start)
+        fine = _Search(fixed_image, moving_image, _FINE_MM, _FINE_SMOOTHING_MM, itk)
+        fine.method.SetOptimizerAsPowell(
+            10, 20, stepLength=1, stepTolerance=1e-2, valueTolerance=1e-6
+        )
+        found = fine.execute(near)
+        before, after = fine.similarity(start), fine.similarity(found)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()  # the rest is where ITK met it
         problem = f"cannot be registered to {fixed.path.name} ({reason})"
@@ -123,6 +118,47 @@ def _import_itk() -> Any:
     return SimpleITK
 
 
+class _Search:
+    """A search for the transform with the highest mutual information.
+
+    Args:
+        fixed: image of SimpleITK.
+        moving: image of SimpleITK.
+        voxel_mm: blocks of voxels of the fixed image are averaged to about this size. The filter
+            `Shrink`, which picks voxels, would shift them by half a voxel.
+        smoothing_mm: standard deviation, of both images.
+        itk: the module SimpleITK.
+    """
+
+    def __init__(
+        self, fixed: Any, moving: Any, voxel_mm: float, smoothing_mm: float, itk: Any
+    ) -> None:
+        blocks = [max(1, round(voxel_mm / spacing_mm)) for spacing_mm in fixed.GetSpacing()]
+        self._fixed, self._moving, self._itk = itk.BinShrink(fixed, blocks), moving, itk
+        self.method = method = itk.ImageRegistrationMethod()  # lacks the optimizer
+        method.SetNumberOfThreads(1)  # sums over several would differ in the last digits
+        method.SetMetricAsMattesMutualInformation(_BINS)
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        share = min(1.0, _POINTS / self._fixed.GetNumberOfPixels())
+        method.SetMetricSamplingPercentage(share, _SEED)
+        method.SetInterpolator(itk.sitkLinear)
+        method.SetShrinkFactorsPerLevel([1])
+        method.SetSmoothingSigmasPerLevel([smoothing_mm])
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+
+    def execute(self, start: Any) -> Any:
+        """Return the transform that is found from another one."""
+        self.method.SetOptimizerScalesFromPhysicalShift()
+        self.method.SetInitialTransform(start, inPlace=False)
+        found = self.method.Execute(self._fixed, self._moving)
+        return self._itk.Euler3DTransform(found.GetNthTransform(0))
+
+    def similarity(self, transform: Any) -> float:
+        """Return the mutual information in nats, at all voxels of the averaged image."""
+        self.method.SetInitialTransform(transform, inPlace=False)
+        return -float(self.method.MetricEvaluate(self._fixed, self._moving))
+
+
 def _to_itk(scan: Scan, itk: Any) -> Any:
     """Convert a scan to an image of SimpleITK, in LPS."""
     affine = _TO_LPS @ scan.affine
@@ -140,7 +176,6 @@ def _to_itk(scan: Scan, itk: Any) -> Any:
 
 def _matrix_of(transform: Any) -> Affine:
     """Return the matrix of a rigid transform in RAS+ mm: fixed space → moving space."""
-    transform = transform.GetNthTransform(0) if hasattr(transform, "GetNthTransform") else transform
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     columns = [np.array(transform.TransformPoint(tuple(axis))) - origin for axis in np.eye(3)]
     matrix = np.eye(4)
