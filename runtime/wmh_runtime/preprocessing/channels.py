@@ -20,6 +20,8 @@ Present = tuple[bool, ...]  # for each channel, whether it is there
 
 _MAX_CENTER_DISTANCE_MM = 20.0
 _MIN_COVERED_SHARE = 0.9  # of the head
+# Of the similarity of two images of one head, see docs/scans.md.
+_MIN_SIMILARITY = 0.1
 
 
 def channel_subsets(channels: int, *, interchangeable: bool) -> list[Present]:
@@ -84,6 +86,22 @@ def align_channels(channels: Sequence[Scan | None]) -> list[GridMatch | None]:
     """
     grid = first_present(channels)
     return [None if scan is None else bring_to_grid(scan, grid) for scan in channels]
+
+
+def similarity_warnings(similarity: float, image: Scan, first: Scan) -> list[str]:
+    """Warn if an image shares so little with the first channel that it may be of another head.
+
+    Args:
+        similarity: 0 to 1, see `shared_information`.
+        image: on the grid of the first channel.
+        first: the first channel.
+    """
+    if similarity >= _MIN_SIMILARITY:
+        return []
+    return [
+        f"the similarity of {image.path.name} and {first.path.name} is {similarity:.2f}, expected"
+        f" {_MIN_SIMILARITY:g} or more: check that they are of one person, and in place"
+    ]
 
 
 def overlap_warnings(match: GridMatch, grid: Scan, head: Mask) -> list[str]:

@@ -14,11 +14,17 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.background import constant_background
-from wmh_runtime.preprocessing.channels import align_channels, first_present, overlap_warnings
+from wmh_runtime.preprocessing.channels import (
+    align_channels,
+    first_present,
+    overlap_warnings,
+    similarity_warnings,
+)
 from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.head_mask import find_head
 from wmh_runtime.preprocessing.normalization import normalize, normalize_to_white_matter
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
+from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
@@ -179,6 +185,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     aligned = align_channels(channels)
     size = preprocessing.size_px
     slices = np.zeros((len(head_slices), len(channels), size, size), np.float32)
+    dissimilar: list[str] = []
     for index, match in enumerate(aligned):
         if match is None:
             continue
@@ -193,6 +200,9 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
                 "Check that both are of the same visit, in the same space.",
                 about=match.scan.path,
             )
+        if not is_first:
+            similarity = shared_information(to_stack(first.voxels), stack, head & ~background)
+            dissimilar += similarity_warnings(similarity, match.scan, first)
         normalized = (
             normalize(stack, head, background, preprocessing.clip_percentiles)
             if preprocessing.normalization == "z-score"
@@ -214,6 +224,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         warnings=(
             *(warning for match in matches for warning in match.scan.warnings),
             *(line for one in matches for line in overlap_warnings(one, first, head_in_scan)),
+            *dissimilar,
             *found.warnings,
             *_size_warnings(head, (y, x)),
             *_gap_warnings(head_slices),

@@ -84,6 +84,15 @@ def test_a_channel_that_shows_another_part_has_warnings_with_numbers():
     assert apart in preprocess([flair, t1], PREPROCESSING).warnings
 
 
+def test_an_image_of_another_head_has_a_warning_with_the_similarity():
+    flair = as_scan(head(), AFFINE, "flair.nii")
+    other = np.random.default_rng(5).permutation(head(1).ravel()).reshape(head(1).shape)
+    (warning,) = preprocess([flair, as_scan(other, AFFINE, "t1.nii")], PREPROCESSING).warnings
+    assert warning.startswith("the similarity of t1.nii and flair.nii is 0.0")
+    assert "expected 0.1 or more: check that they are of one person" in warning
+    assert preprocess([flair, as_scan(head(1), AFFINE)], PREPROCESSING).warnings == ()
+
+
 def test_a_channel_of_another_place_is_refused():
     flair = as_scan(head(), AFFINE, "flair.nii")
     elsewhere = AFFINE.copy()
