@@ -71,6 +71,9 @@ def test_a_printed_recipe_is_complete_and_loads_as_the_same_recipe(tmp_path, nam
     path.write_text(text, encoding="utf-8")
     assert load_recipe(path) == recipe
     assert "warmup_epochs = " in text
+    assert ("# epoch_slices is not set  # slices drawn" in text) == (
+        recipe.data.epoch_slices is None
+    )
     assert "# slices per optimizer step" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from shutil import which
@@ -29,6 +30,7 @@ class RunDisplay(Progress):
         self.total = 0  # scans, and folders that cannot be read
         self._model = f"model {manifest.name}, id {manifest.model_id}"
         self._warnings = manifest.warnings  # of the model
+        self._channels, self._interchangeable = manifest.channels, manifest.interchangeable
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -45,6 +47,8 @@ class RunDisplay(Progress):
     def discovered(self, found: Discovery) -> None:
         self.total = len(found.scans) + len(found.unreadable)
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
+        if self._interchangeable:
+            console.print_line(_images_line(found.scans, self._channels))
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
             console.print_line(f"skipped {skipped}, see {SKIPPED_NAME} in the results")
@@ -112,3 +116,14 @@ class RunDisplay(Progress):
     def _advance(self) -> None:
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
+
+
+def _images_line(cases: Sequence[Case], channels: Sequence[str]) -> str:
+    """Say how many cases have which images: "2 of FLAIR and T1, 1 of FLAIR only"."""
+    given = Counter(
+        tuple(one.upper() for one in channels if case.image_of(one) is not None) for case in cases
+    )
+    return ", ".join(
+        f"{count} of {' and '.join(names)}{'' if len(names) == len(channels) else ' only'}"
+        for names, count in given.most_common()
+    )

@@ -61,6 +61,12 @@ class Job:
         if needs_regions and not of_regions.manifest.regions:
             advice = "Leave the option for regions out, or use a bundle that predicts them."
             raise InputError("predicts no regions of the brain", advice, about=of_regions.folder)
+        if (
+            self.regions_bundle
+            and self.regions_bundle.manifest.model_id == self.bundle.manifest.model_id
+        ):
+            problem = "is given as the bundle for lesions and as that for regions"
+            raise InputError(problem, "Leave the second one out.", about=of_regions.folder)
         channels = self.bundle.manifest.channels
         needed = of_regions.manifest.channels
         if self.bundle.manifest.interchangeable or of_regions.manifest.interchangeable:

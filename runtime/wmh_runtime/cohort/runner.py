@@ -183,7 +183,13 @@ class Runner:
         if segmenter is None:
             return None
         images = present_images(self.segmenter.model.channels, preprocessed.channels)
-        known = {name: image for name, image in images.items() if name in segmenter.model.channels}
+        wanted = segmenter.model.channels
+        known = {name: image for name, image in images.items() if name in wanted}
+        if not known or (len(known) < len(wanted) and not segmenter.model.interchangeable):
+            lacking = " and ".join(name.upper() for name in wanted if name not in known)
+            problem = f"has no {lacking}, which the bundle for regions needs"
+            advice = "Give the image, or segment this scan without that bundle."
+            raise InputError(problem, advice, about=preprocessed.scan.path)
         return segmenter.segment(known).regions
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:

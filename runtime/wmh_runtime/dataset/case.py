@@ -34,4 +34,4 @@ class Case:
             return ()
         if self.contrast in IN_DOUBT and self.channel == "flair":
             return (f"its name says {self.contrast}: check that it is a T2-weighted FLAIR scan",)
-        return (f"its name says {self.contrast}, but the model is for {self.channel.upper()}",)
+        return (f"its name says {self.contrast}, but it is taken as {self.channel.upper()}",)

@@ -107,17 +107,16 @@ def read_region_names(path: Path) -> dict[int, str]:
         InputError: the file is none of them, or an index is no whole number.
     """
     if path.suffix.lower() in TABLE_SUFFIXES:
-        rows = [
-            (row["index"], row["name"]) for row in read_table(path) if {"index", "name"} <= {*row}
-        ]
+        rows = _rows_of_table(path)
     elif path.suffix.lower() == ".xml":
         rows = _rows_of_xml(path)
     else:
         rows = _rows_of_list(path)
-    try:
-        names = {int(index): name for index, name in rows if int(index)}
-    except ValueError as error:
-        raise InputError(f"has an index that is no whole number ({error})", about=path) from error
+    for index, name in rows:
+        if not index.isdecimal():
+            problem = f"has the index {index!r} of {name!r}, expected a whole number"
+            raise InputError(problem, "Correct the row.", about=path)
+    names = {int(index): name for index, name in rows if int(index)}
     if not names or not all(names.values()):
         problem = "has no names of regions"
         advice = (
@@ -149,6 +148,16 @@ def read_matrix(path: Path) -> Affine:
         advice = "Give four rows of four numbers, in RAS+ mm; the last row is 0 0 0 1."
         raise InputError(problem, advice, about=path)
     return matrix
+
+
+def _rows_of_table(path: Path) -> list[tuple[str, str]]:
+    """Return the cells of the columns `index` and `name`."""
+    table = read_table(path)
+    columns = list(table[0]) if table else []
+    if not {"index", "name"} <= {*columns}:
+        problem = f"has the columns {', '.join(columns) or 'of no table'}, expected index and name"
+        raise InputError(problem, "Rename the columns.", about=path)
+    return [(row["index"], row["name"]) for row in table]
 
 
 def _rows_of_xml(path: Path) -> list[tuple[str, str]]:

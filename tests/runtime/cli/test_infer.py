@@ -594,8 +594,9 @@ def test_interchangeable_channels_may_be_missing(tmp_path, infer):
     assert status == 1
     assert "sub-1_T1w.nii: has the same voxels as sub-1_FLAIR.nii. Give one image of each" in errors
     write_head(tmp_path / "scans" / "sub-1_T1w.nii", seed=11)
-    status, _, errors = infer(bundle=bundle)
+    status, said, errors = infer(bundle=bundle)
     assert status == 0, errors
+    assert "1 of FLAIR and T1, 1 of FLAIR only, 1 of T1 only" in said
     assert {row["scan"]: row["channels"] for row in rows_of(tmp_path / "out")} == {
         "sub-1_FLAIR.nii": "flair+t1",
         "sub-2_FLAIR.nii": "flair",
@@ -649,6 +650,20 @@ def test_regions_may_come_from_another_bundle(tmp_path, infer, toy_bundle):
     t1 = write_toy_bundle(tmp_path / "t1", channels=("t1",), regions=("brain",))
     status, _, errors = infer("--regions-bundle", t1, out=tmp_path / "none")
     assert (status, "needs T1, which the bundle for lesions does not" in errors) == (2, True)
+    status, _, errors = infer("--regions-bundle", regions, bundle=regions, out=tmp_path / "none")
+    assert (status, "as the bundle for lesions and as that for regions" in errors) == (2, True)
+
+
+def test_a_scan_without_the_image_that_the_regions_need_fails_alone(tmp_path, infer):
+    either = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"), interchangeable=True)
+    regions = write_toy_bundle(tmp_path / "regions", regions=("brain",))
+    for seed, name in enumerate(("sub-1_FLAIR", "sub-2_T1w")):
+        write_head(tmp_path / "scans" / f"{name}.nii", seed=seed)
+    status, said, errors = infer("--regions-bundle", regions, bundle=either)
+    assert status == 1
+    assert "1 of FLAIR only, 1 of T1 only" in said
+    assert "sub-2_T1w.nii: has no FLAIR, which the bundle for regions needs. Give" in errors
+    assert "sub-1_FLAIR.nii: WMH" in said
 
 
 def test_a_bundle_of_regions_only_goes_with_a_bundle_for_lesions(tmp_path, infer):

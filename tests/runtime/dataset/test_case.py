@@ -17,7 +17,7 @@ def test_a_flair_or_an_unknown_image_has_no_warning(relative):
 @pytest.mark.parametrize("relative", ["sub-1_T1w.nii.gz", "T1/patient1.nii.gz"])
 def test_another_contrast_has_a_warning(relative):
     assert warnings_of(relative, "t1") == ()
-    assert warnings_of(relative) == ("its name says T1, but the model is for FLAIR",)
+    assert warnings_of(relative) == ("its name says T1, but it is taken as FLAIR",)
 
 
 def test_a_name_that_may_not_mean_flair_has_a_warning():

@@ -76,10 +76,12 @@ def test_names_from_a_table_and_from_a_list_of_freesurfer(tmp_path):
     with pytest.raises(InputError, match="expected a number, a name and four numbers"):
         read_region_names(tmp_path / "snap.txt")
     (tmp_path / "bad.tsv").write_text("index\tname\nx\ty\n")
-    with pytest.raises(InputError, match="index that is no whole number"):
+    with pytest.raises(
+        InputError, match=r"bad\.tsv: has the index 'x' of 'y', expected a whole number"
+    ):
         read_region_names(tmp_path / "bad.tsv")
     (tmp_path / "empty.tsv").write_text("number\tregion\n1\ta\n")
-    with pytest.raises(InputError, match="columns index and name"):
+    with pytest.raises(InputError, match="has the columns number, region, expected index and name"):
         read_region_names(tmp_path / "empty.tsv")
 
 

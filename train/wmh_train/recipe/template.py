@@ -21,10 +21,11 @@ def _lines(table: StrictModel, path: tuple[str, ...]) -> list[str]:
     for name, value in table:
         if isinstance(value, StrictModel):
             subtables += _lines(value, (*path, name))
-        elif value is not None:
+        else:
             description = type(table).model_fields[name].description
             comment = f"  # {description}" if description else ""
-            keys.append(f"{name} = {_toml_value(value)}{comment}")
+            key = f"{name} = {_toml_value(value)}" if value is not None else f"# {name} is not set"
+            keys.append(f"{key}{comment}")
     header = ["", f"[{'.'.join(path)}]"] if path and keys else []
     return [*header, *keys, *subtables]
 
