@@ -67,8 +67,8 @@ def infer(
         bool,
         typer.Option(
             "--regions",
-            help="Also write the regions of the brain, and outline brain and ventricles in the"
-            " quality-control images.",
+            help="Also write the regions of the brain, and outline brain, ventricles and cerebellum"
+            " in the quality-control images.",
         ),
     ] = False,
     regions_bundle: Annotated[

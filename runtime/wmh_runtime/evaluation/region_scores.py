@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def find_regions(predictions: Path, references: Path) -> dict[str, tuple[Pair, .
 def score_regions(
     regions: dict[str, tuple[Pair, ...]], on_pair: Callable[[], None], log_folder: Path
 ) -> RegionScores:
-    """Compare all pairs of all regions. If one fails, the others are still compared.
+    """Compare all pairs of all regions, scan by scan. If one fails, the others are still compared.
 
     Args:
         regions: pairs by name of the region.
@@ -80,14 +81,15 @@ def score_regions(
         log_folder: for the traceback of an unexpected error.
     """
     result = RegionScores()
-    for region, pairs in regions.items():
-        for pair in pairs:
-            try:
-                if (score := _score(pair, region)) is not None:
-                    result.scores.append(score)
-            except Exception as error:
-                result.failed.append((pair, case_failure(error, pair.prediction, log_folder)))
-            on_pair()
+    read = lru_cache(maxsize=2)(partial(read_scan, allow_constant=True))  # once for all regions
+    pairs = [(pair, region) for region, of_region in regions.items() for pair in of_region]
+    for pair, region in sorted(pairs, key=lambda one: one[0].name):
+        try:
+            if (score := _score(pair, region, read)) is not None:
+                result.scores.append(score)
+        except Exception as error:
+            result.failed.append((pair, case_failure(error, pair.prediction, log_folder)))
+        on_pair()
     return result
 
 
@@ -111,10 +113,10 @@ def write_region_scores(path: Path, scores: Sequence[RegionScore]) -> None:
     write_table_atomically(path, rows)
 
 
-def _score(pair: Pair, region: str) -> RegionScore | None:
+def _score(pair: Pair, region: str, read: Callable[[Path], Scan]) -> RegionScore | None:
     """Compare a region of a scan; None if one of the segmentations does not have it."""
-    image = read_scan(pair.reference, allow_constant=True)
-    found = on_grid_of(read_scan(pair.prediction, allow_constant=True), image)
+    image = read(pair.reference)
+    found = on_grid_of(read(pair.prediction), image)
     reference, prediction = _read(image, region), _read(found, region)
     if reference is None or prediction is None:
         return None

@@ -15,7 +15,7 @@ class Extras:
     """Files that are only written on request."""
 
     probability: bool = False
-    regions: bool = False  # the pictures then show brain and ventricles, too
+    regions: bool = False  # the pictures then show outlines of them, too
 
 
 NO_EXTRAS = Extras()
