@@ -1,12 +1,14 @@
 """Rigid registration of a T1 to a FLAIR of the same head."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from tests.toys import as_scan
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.phantom.head import generate_phantom
 from wmh_runtime.preprocessing.registration import register
 
@@ -57,3 +59,18 @@ def test_images_of_different_places_are_refused():
     voxels = np.random.default_rng(0).random((16, 16, 16))
     with pytest.raises(InputError, match=r"cannot be registered to a\.nii"):
         register(as_scan(voxels, far), as_scan(voxels, np.eye(4), "a.nii"))
+
+
+@pytest.mark.parametrize("subject", ["sub-T01", "sub-T04"])
+def test_a_real_t1_with_thick_slices_is_brought_back(test_data, subject):
+    # Slices of 7 mm. A search with gradients ended 1.5 and 2.4 mm from the place of the data set.
+    folder = test_data / "ms3seg" / subject
+    flair, t1 = (read_scan(folder / f"{subject}_{name}.nii.gz") for name in ("FLAIR", "T1w"))
+    middle = (flair.affine @ [*(np.array(flair.shape) - 1) / 2, 1])[:3]
+    around = np.eye(4)
+    around[:3, 3] = middle
+    moved = around @ turned(0, 4, (5, -5, 4)) @ np.linalg.inv(around)
+    left = register(replace(t1, affine=moved @ t1.affine), flair).matrix @ moved
+    corners = np.array(list(product((-60, 60), (-70, 70), (-40, 50)))) + middle
+    shifts_mm = np.linalg.norm(corners @ left[:3, :3].T + left[:3, 3] - corners, axis=1)
+    assert shifts_mm.mean() < 0.8
