@@ -18,6 +18,7 @@ from wmh_runtime.evaluation.pairing import Pair, Pairing, find_pairs
 from wmh_runtime.evaluation.provenance import are_exchanged
 from wmh_runtime.evaluation.region_scores import (
     REGION_SCORES_NAME,
+    FoundRegions,
     find_regions,
     score_regions,
     write_region_scores,
@@ -78,12 +79,12 @@ def compare(
     others go on.
     Exit status: 0 all masks compared, 1 some masks failed, 2 nothing could be done.
     """
-    regions = {}
+    regions = FoundRegions({}, ())
     if predictions.is_dir() and references.is_dir():
         regions = find_regions(predictions, references)
     pairings = {
         output: find_pairs(predictions, references, output=output, allow_missing=allow_missing)
-        for output in _outputs(predictions, references, regions)
+        for output in _outputs(predictions, references, regions.pairings)
     }
     for folder in (predictions, references, *([scans] if scans else [])):
         if out.resolve() == folder.resolve():
@@ -104,7 +105,7 @@ def compare(
         except InputError as error:
             errors.append(error)
             failed += pairing.pairs
-    if regions:
+    if regions.pairings or regions.only_predicted:
         failed += _evaluate_regions(regions, out)
     if errors and len(errors) == len(pairings):
         raise errors[0]
@@ -168,15 +169,28 @@ def _evaluate(
     return [pair for pair, _ in scores.failed]
 
 
-def _evaluate_regions(regions: dict[str, tuple[Pair, ...]], out: Path) -> list[Pair]:
+def _evaluate_regions(regions: FoundRegions, out: Path) -> list[Pair]:
     """Compare the regions, and write their table; return the pairs that failed."""
-    console.print_line(f"{', '.join(regions)} to compare")
+    if regions.only_predicted:
+        names = ", ".join(regions.only_predicted)
+        console.print_line(f"skipped the regions {names}: only in the predictions")
+    if not regions.pairings:
+        return []
+    console.print_line(f"{', '.join(regions.pairings)} to compare")
+    for region, pairing in regions.pairings.items():
+        if missing := len(pairing.without_prediction):
+            references = count_noun(missing + len(pairing.pairs), "reference")
+            console.print_warning(f"{region}: {missing} of {references} without a prediction")
     with console.progress_bar() as bar:
-        task = bar.add_task("comparing regions", total=sum(map(len, regions.values())))
-        result = score_regions(regions, lambda: bar.advance(task), out)
+        total = sum(len(pairing.pairs) for pairing in regions.pairings.values())
+        task = bar.add_task("comparing regions", total=total)
+        result = score_regions(regions.pairings, lambda: bar.advance(task), out)
     for _, error in result.failed:
         console.print_error(str(error))
-    for region in regions:
+    if not result.scores:
+        console.print_error("no region could be compared")
+        return [pair for pair, _ in result.failed]
+    for region in regions.pairings:
         if scores := result.of(region):
             dice = fmean(score.dice for score in scores)
             bias_ml = fmean(score.predicted_ml - score.reference_ml for score in scores)

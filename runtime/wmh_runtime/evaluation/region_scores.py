@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from wmh_runtime.errors import WmhError
+from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.mask_files import find_segmentations, table_of_segmentation
-from wmh_runtime.evaluation.pairing import Pair, find_region_pairs
+from wmh_runtime.evaluation.pairing import Pair, Pairing, find_region_pairs
 from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.tables import write_table_atomically
@@ -48,7 +48,15 @@ class RegionScores:
         return [score for score in self.scores if score.region == region]
 
 
-def find_regions(predictions: Path, references: Path) -> dict[str, tuple[Pair, ...]]:
+@dataclass(frozen=True)
+class FoundRegions:
+    """The regions that can be compared."""
+
+    pairings: dict[str, Pairing]  # by name of the region, in the order of the tables
+    only_predicted: tuple[str, ...]  # although there are reference segmentations
+
+
+def find_regions(predictions: Path, references: Path) -> FoundRegions:
     """Find the regions that both sides have, and the pairs of each.
 
     Args:
@@ -57,38 +65,60 @@ def find_regions(predictions: Path, references: Path) -> dict[str, tuple[Pair, .
             with segmentations and their tables, named as those of `wmh-infer`.
 
     Raises:
-        InputError: a table cannot be read, or names are ambiguous.
+        InputError: names are ambiguous.
     """
     segmentations = find_segmentations(predictions, except_in=references)
-    names: dict[str, None] = {}  # in the order of the tables
+    names: dict[str, None] = {}
     for segmentation in segmentations:
-        names |= dict.fromkeys(read_region_names(table_of_segmentation(segmentation.path)).values())
-    pairs = {
-        name: find_region_pairs(segmentations, predictions, references, name).pairs
-        for name in names
-    }
-    return {name: of_region for name, of_region in pairs.items() if of_region}
+        names |= dict.fromkeys(_names_of(segmentation.path) or ())
+    pairings = {}
+    for name in names:
+        found = find_region_pairs(segmentations, predictions, references, name)
+        pairs = tuple(pair for pair in found.pairs if _may_have(pair.reference, name))
+        if pairs:
+            pairings[name] = replace(found, pairs=pairs)
+    has_references = bool(find_segmentations(references, except_in=predictions))
+    missing = tuple(name for name in names if name not in pairings)
+    return FoundRegions(pairings, missing if has_references else ())
+
+
+def _names_of(segmentation: Path) -> list[str] | None:
+    """Return the names of the regions; None if the table is damaged: the scan will fail, alone."""
+    try:
+        return list(read_region_names(table_of_segmentation(segmentation)).values())
+    except InputError:
+        return None
+
+
+def _may_have(reference: Path, region: str) -> bool:
+    """Return whether a reference is a mask, or a segmentation that has the region."""
+    if not table_of_segmentation(reference).is_file():
+        return True
+    names = _names_of(reference)
+    return names is None or region in names
 
 
 def score_regions(
-    regions: dict[str, tuple[Pair, ...]], on_pair: Callable[[], None], log_folder: Path
+    pairings: Mapping[str, Pairing], on_pair: Callable[[], None], log_folder: Path
 ) -> RegionScores:
     """Compare all pairs of all regions, scan by scan. If one fails, the others are still compared.
 
     Args:
-        regions: pairs by name of the region.
+        pairings: by name of the region.
         on_pair: called after each pair, to show progress.
         log_folder: for the traceback of an unexpected error.
     """
     result = RegionScores()
     read = lru_cache(maxsize=2)(partial(read_scan, allow_constant=True))  # once for all regions
-    pairs = [(pair, region) for region, of_region in regions.items() for pair in of_region]
+    pairs = [(pair, region) for region, pairing in pairings.items() for pair in pairing.pairs]
     for pair, region in sorted(pairs, key=lambda one: one[0].name):
         try:
             if (score := _score(pair, region, read)) is not None:
                 result.scores.append(score)
         except Exception as error:
-            result.failed.append((pair, case_failure(error, pair.prediction, log_folder)))
+            failure = case_failure(error, pair.prediction, log_folder)
+            if all(str(failure) != str(other) for _, other in result.failed):  # once for a scan
+                result.failed.append((pair, failure))
         on_pair()
     return result
 
@@ -114,13 +144,14 @@ def write_region_scores(path: Path, scores: Sequence[RegionScore]) -> None:
 
 
 def _score(pair: Pair, region: str, read: Callable[[Path], Scan]) -> RegionScore | None:
-    """Compare a region of a scan; None if one of the segmentations does not have it."""
+    """Compare a region of a scan; None if the prediction does not have it."""
     image = read(pair.reference)
     found = on_grid_of(read(pair.prediction), image)
-    reference, prediction = _read(image, region), _read(found, region)
-    if reference is None or prediction is None:
+    predicted_names = {*read_region_names(table_of_segmentation(pair.prediction)).values()}
+    if region not in predicted_names:
         return None
-    predicted = prediction.lesion & ~reference.ignored
+    reference = _read(image, region, predicted_names)
+    predicted = _read(found, region, predicted_names).lesion & ~reference.ignored
     voxel_ml = image.voxel_volume_mm3 / 1000
     return RegionScore(
         case=pair.name,
@@ -132,16 +163,15 @@ def _score(pair: Pair, region: str, read: Callable[[Path], Scan]) -> RegionScore
     )
 
 
-def _read(image: Scan, region: str) -> Reference | None:
+def _read(image: Scan, region: str, predicted_names: Collection[str]) -> Reference:
     """Return a region of a segmentation with a table of names, or a mask of the region.
 
-    The brain is all of a segmentation: what no other region covers has its number.
+    The brain is all predicted regions together: what no other one covers has its number.
     """
     table = table_of_segmentation(image.path)
     if not table.is_file():
         return reference_from_mask(image)
-    numbers = [number for number, name in read_region_names(table).items() if name == region]
-    if not numbers:
-        return None
-    mask = image.voxels > 0 if region == BRAIN else np.isin(np.rint(image.voxels), numbers)
+    names = predicted_names if region == BRAIN else {region}
+    numbers = [number for number, name in read_region_names(table).items() if name in names]
+    mask = np.isin(np.rint(image.voxels), numbers)
     return Reference(mask, np.zeros_like(mask))

@@ -437,13 +437,18 @@ REGION_NUMBERS[4:14] = 1  # 10 × 30 × 6 voxels of brain …
 REGION_NUMBERS[8:10] = 2  # … and, within them, 2 × 30 × 6 of ventricles
 
 
-def write_regions(heads, name="sub-00", numbers=REGION_NUMBERS, folder="results"):
+REGION_NAMES = "index\tname\n1\tbrain\n2\tventricles\n"
+
+
+def write_regions(
+    heads, name="sub-00", numbers=REGION_NUMBERS, folder="results", names=REGION_NAMES
+):
     """Write regions as `wmh-infer --regions` does, for a head of the fixture."""
     affine = nib.load(mask_of(heads, name)).affine
     stem = heads / folder / f"{name}_space-orig_seg-brain_dseg"
     stem.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(numbers, affine), f"{stem}.nii.gz")
-    stem.with_suffix(".tsv").write_text("index\tname\n1\tbrain\n2\tventricles\n")
+    stem.with_suffix(".tsv").write_text(names)
 
 
 def write_region_mask(heads, region, voxels, name="sub-00"):
@@ -487,6 +492,40 @@ def test_regions_can_be_compared_with_a_corrected_segmentation(heads, run):
         ("sub-00", "ventricles", "0.6667"),  # 2 · 2 / (2 + 4)
     ]
     assert "ventricles      Dice 0.667, volume -28.80 mL, mean of 1 scan" in said
+
+
+def test_regions_that_one_side_lacks_are_said(heads, run):
+    references = (heads / "heads" / "derivatives" / "reference").relative_to(heads)
+    write_regions(heads)
+    names = "index\tname\n1\tbrain\n2\tfluid\n"
+    write_regions(heads, folder=references, names=names)
+    write_regions(heads, "sub-01", folder=references)
+    status, said, errors = run()
+    assert status == 0
+    assert "brain to compare" in said
+    assert "skipped the regions ventricles: only in the predictions" in said
+    assert "brain: 1 of 2 references without a prediction" in errors
+    (row,) = csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines())
+    # The fluid is no region of the prediction: 8 of its 10 planes are brain.
+    assert (row["region"], row["dice"]) == ("brain", f"{2 * 8 / (8 + 10):.4f}")
+    write_regions(heads, folder=references, names=REGION_NAMES.title())  # Brain, Ventricles
+    status, said, errors = run()
+    assert (status, "skipped the regions brain, ventricles: only in" in said) == (0, True), errors
+
+
+def test_a_damaged_table_of_regions_fails_alone(heads, run):
+    for name in ("sub-00", "sub-01"):
+        write_regions(heads, name)
+        for region in ("BRAIN", "VENTRICLES"):
+            write_region_mask(heads, region, REGION_NUMBERS == 2, name)
+    (heads / "results" / "sub-00_space-orig_seg-brain_dseg.tsv").write_text("")
+    status, said, errors = run()
+    assert status == 1
+    assert "1 mask failed" in errors  # once, not for each region
+    assert "ventricles      Dice 1.000, volume +0.00 mL, mean of 1 scan" in said
+    assert "3 masks compared" in said  # of lesions
+    (heads / "results" / "sub-01_space-orig_seg-brain_dseg.tsv").write_text("")
+    assert run()[0] == 0  # no region is known
 
 
 def test_a_region_on_another_grid_fails_alone(heads, run):
