@@ -61,6 +61,10 @@ class Atlas:
         transform = read_matrix(_path(self.transform, case)) if self.transform else None
         numbers = read_atlas(self.image_of(case), grid, transform)
         present = [int(number) for number in np.unique(numbers) if number]
+        if not present:
+            problem = f"has no region in {grid.path.name}"
+            advice = "Check that it is in the space of the scan, or give its transform."
+            raise InputError(problem, advice, about=self.image_of(case))
         names = self.names
         if names is None and _ASEG_WHITE_MATTER <= set(present) <= ASEG_NAMES.keys():
             names = ASEG_NAMES
@@ -86,11 +90,13 @@ class Atlas:
 def _unique_names(numbers: Sequence[int], names: Mapping[int, str]) -> dict[int, str]:
     """Name each number; a name that another one has too, or that means none, gets the number."""
     plain = [names.get(number, str(number)) for number in numbers]
-    counts = Counter([*plain, NO_REGION])
-    return {
-        number: f"{name}-{number}" if counts[name] > 1 else name
-        for number, name in zip(numbers, plain, strict=True)
-    }
+    while len({*plain, NO_REGION}) <= len(plain):
+        counts = Counter([*plain, NO_REGION])
+        plain = [
+            f"{name}-{number}" if counts[name] > 1 else name
+            for number, name in zip(numbers, plain, strict=True)
+        ]
+    return dict(zip(numbers, plain, strict=True))
 
 
 def _path(template: str, case: Case) -> Path:

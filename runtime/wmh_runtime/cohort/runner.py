@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
-import numpy as np
-
+from wmh_runtime.cohort.case_images import read_images, register_images
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
-from wmh_runtime.imageio.nifti_reader import read_grid, read_scan
-from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.imageio.nifti_reader import read_grid
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
@@ -26,11 +23,9 @@ from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
-from wmh_runtime.postprocessing.postprocess import postprocess
+from wmh_runtime.postprocessing.postprocess import Segmentation, postprocess
 from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
-from wmh_runtime.preprocessing.registration import Registration, register
-from wmh_runtime.types import Mask
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -60,39 +55,6 @@ class RunningCase:
     share: float = 0.0  # of the network's work that is done, 0 to 1
     is_kept: bool = False  # it was finished by an earlier run
     result: Future[list[Sidecar]] = field(default_factory=Future)
-
-
-def _read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
-    """Read the images of a case that are there, by channel; the first one has its warnings.
-
-    Raises:
-        InputError: one cannot be read, or two have the same voxels.
-    """
-    paths = {channel: case.image_of(channel) for channel in channels}
-    scans = {channel: read_scan(path) for channel, path in paths.items() if path is not None}
-    for (channel, one), (other_channel, other) in combinations(scans.items(), 2):
-        if np.array_equal(one.voxels, other.voxels):
-            problem = f"has the same voxels as {one.path.name}"
-            advice = f"Give one image of each contrast: {channel} and {other_channel}."
-            raise InputError(problem, advice, about=other.path)
-    if case.warnings:
-        scan = scans[case.channel]
-        scans[case.channel] = replace(scan, warnings=(*case.warnings, *scan.warnings))
-    return scans
-
-
-def _register(images: Mapping[str, Scan]) -> dict[str, Registration]:
-    """Register all images to the first one; warn of one that could not be, or moved far."""
-    fixed, *others = images
-    return {channel: _with_warning(register(images[channel], images[fixed])) for channel in others}
-
-
-def _with_warning(registration: Registration) -> Registration:
-    warning = registration.warning
-    if not warning:
-        return registration
-    scan = registration.scan
-    return replace(registration, scan=replace(scan, warnings=(warning, *scan.warnings)))
 
 
 class Runner:
@@ -139,15 +101,15 @@ class Runner:
             self._changed.set()
 
         with stage("read"):
-            given = _read_images(running.case, model.channels)
+            given = read_images(running.case, model.channels)
         with stage("preprocess"):
-            registrations = _register(given) if self.job.register else {}
+            registrations = register_images(given) if self.job.register else {}
             given |= {channel: one.scan for channel, one in registrations.items()}
             scans = [given.get(channel) for channel in model.channels]
             preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
-        known_regions = self._known_regions(preprocessed)
+        of_regions = self._find_regions(preprocessed)
         with stage("postprocess"):
             segmentation = postprocess(
                 prediction,
@@ -155,8 +117,10 @@ class Runner:
                 model.outputs,
                 model.regions,
                 model.channels,
-                known_regions,
+                of_regions.regions if of_regions else None,
             )
+            if of_regions:
+                segmentation = self._with_warnings_of(of_regions, segmentation)
             atlas = None
             if self.job.atlas is not None:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
@@ -177,8 +141,8 @@ class Runner:
                 atlas=atlas,
             )
 
-    def _known_regions(self, preprocessed: PreprocessedScan) -> Mapping[str, Mask] | None:
-        """Return the regions that the other bundle finds; None if there is no other bundle."""
+    def _find_regions(self, preprocessed: PreprocessedScan) -> Segmentation | None:
+        """Segment with the bundle for regions; None if there is no other bundle."""
         segmenter = self.region_segmenter
         if segmenter is None:
             return None
@@ -190,7 +154,24 @@ class Runner:
             problem = f"has no {lacking}, which the bundle for regions needs"
             advice = "Give the image, or segment this scan without that bundle."
             raise InputError(problem, advice, about=preprocessed.scan.path)
-        return segmenter.segment(known).regions
+        return segmenter.segment(known)
+
+    def _with_warnings_of(
+        self, of_regions: Segmentation, segmentation: Segmentation
+    ) -> Segmentation:
+        """Add what the bundle for regions warns of, but for its lesions, which are not used."""
+        assert self.region_segmenter is not None
+        assert self.job.regions_bundle is not None
+        about_lesions = tuple(output.name for output in self.region_segmenter.model.outputs)
+        others = {*segmentation.warnings, *self.region_segmenter.model.warnings}
+        found = [
+            warning
+            for warning in of_regions.warnings
+            if warning not in others and not any(f" {name} " in warning for name in about_lesions)
+        ]
+        of_author = self.job.regions_bundle.manifest.warning
+        added = [f"regions: {warning}" for warning in (of_author, *found) if warning]
+        return replace(segmentation, warnings=(*segmentation.warnings, *added))
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
         """Yield each case once when it is done, in order; and the first one when it made progress.

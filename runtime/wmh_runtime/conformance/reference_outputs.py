@@ -57,10 +57,7 @@ class ReferenceOutputs:
         lesions = len(self.thresholds) - self.region_count
         thresholds = dict(self.thresholds)
         for index, name in enumerate(list(thresholds)[: lesions or None]):
-            found = min(
-                float(np.sort(outputs[:, index], axis=None)[-_ENOUGH_PX:][0])
-                for outputs in self.probability.values()
-            )
+            found = min(_threshold_of(outputs[:, index]) for outputs in self.probability.values())
             thresholds[name] = min(thresholds[name], max(found, _LOWEST_THRESHOLD))
         return replace(self, thresholds=thresholds)
 
@@ -107,7 +104,7 @@ class ReferenceOutputs:
 
         Args:
             path: of the file.
-            thresholds: of the outputs, by name, if the file holds none.
+            thresholds: of the outputs, by name; their values count if the file holds none.
             region_count: of the outputs, the last are regions.
 
         Raises:
@@ -128,6 +125,14 @@ class ReferenceOutputs:
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             problem = f"contains no reference outputs ({error})"
             raise BundleError(problem, "Copy the bundle again.", about=path) from error
+
+
+def _threshold_of(probability: Floats) -> float:
+    """Return a threshold that a hundred pixels reach, in the middle between two probabilities."""
+    values = np.sort(np.round(probability / _STEP), axis=None)[::-1] * _STEP  # as they are stored
+    last = values[:_ENOUGH_PX][-1]
+    below = values[values < last]
+    return float((last + below[0]) / 2) if below.size else float(last) / 2
 
 
 def load_reference_outputs(bundle: Bundle) -> ReferenceOutputs:

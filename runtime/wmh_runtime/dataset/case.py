@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
+from wmh_runtime.dataset.pairs import ImageName
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,17 @@ class Case:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A warning if the names say, or may say, another contrast than that of the channel."""
+        """Warnings if the names say, or may say, another contrast than those of the channels."""
+        agents = tuple(
+            f"the name of {path.name} says contrast agent, which models of {channel.upper()} do"
+            " not know"
+            for channel, path in self.others.items()
+            if ImageName.of(path).has_agent
+        )
+        return (*self._contrast_warnings, *agents)
+
+    @property
+    def _contrast_warnings(self) -> tuple[str, ...]:
         if self.contrast is None or self.contrast.lower() == self.channel:
             return ()
         if self.contrast in IN_DOUBT and self.channel == "flair":

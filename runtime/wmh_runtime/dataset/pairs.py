@@ -84,10 +84,17 @@ class ImageName:
         runs = {self.run, scan.run} - {""}
         return self.folder == scan.folder and self.space == scan.space and len(runs) < 2
 
-    def rank_for(self, scan: ImageName) -> tuple[bool, bool, int, int]:
+    def contradicts(self, scan: ImageName) -> bool:
+        """Return whether a BIDS entity, such as subject or session, has another value."""
+        own, other = (
+            dict(token.split("-", 1) for token in one.visit if "-" in token) for one in (self, scan)
+        )
+        return any(own[key] != other[key] for key in own.keys() & other.keys())
+
+    def rank_for(self, scan: ImageName) -> tuple[bool, bool, bool, int, int]:
         """Return how well this image fits to a scan; the lowest is the best."""
-        differing = len(self.variant ^ scan.variant)
-        return self.has_agent, not self.is_registered, differing, self.further
+        differing, other_run = len(self.variant ^ scan.variant), self.run != scan.run
+        return self.has_agent, other_run, not self.is_registered, differing, self.further
 
 
 def find_pairs(
@@ -98,7 +105,8 @@ def find_pairs(
     Args:
         scans: of one contrast, such as FLAIR; relative to one folder.
         others: of another one, such as T1; relative to the same folder.
-        is_explicit: the user named the others, so one in the folder of one scan belongs to it.
+        is_explicit: the user named the others, so one in the folder of one scan belongs to it,
+            unless subject or session differ.
 
     Returns:
         Scan → other image. Scans without one are left out.
@@ -121,7 +129,11 @@ def find_pairs(
                 if image.may_belong_to(scan)
                 and (
                     image.visit == scan.visit
-                    or (is_single and (is_explicit or not (image.visit and scan.visit)))
+                    or (
+                        is_single
+                        and (is_explicit or not (image.visit and scan.visit))
+                        and not image.contradicts(scan)
+                    )
                 )
             ]
             if fitting:

@@ -117,6 +117,8 @@ def read_region_names(path: Path) -> dict[int, str]:
             problem = f"has the index {index!r} of {name!r}, expected a whole number"
             raise InputError(problem, "Correct the row.", about=path)
     names = {int(index): name for index, name in rows if int(index)}
+    if len(names) < sum(int(index) > 0 for index, _ in rows):
+        raise InputError("has an index twice", "Give each region one row.", about=path)
     if not names or not all(names.values()):
         problem = "has no names of regions"
         advice = (

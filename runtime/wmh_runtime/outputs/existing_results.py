@@ -12,6 +12,7 @@ from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar, is_as_written, read_sidecar
+from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 from wmh_runtime.text import count_noun
 
 _REPLACE = "Use the overwrite option to replace it, or choose another output folder."
@@ -44,8 +45,9 @@ def find_existing_results(
             changed by hand would be replaced.
     """
     scan = case.path
-    for of_scheme in regions.values() if extras.regions else ():
-        if of_scheme.hold_foreign_files:
+    for scheme, of_scheme in regions.items() if extras.regions else ():
+        is_written = scheme != ATLAS_SCHEME or atlas is not None
+        if is_written and of_scheme.hold_foreign_files:
             name = of_scheme.segmentation.name
             problem = f"would replace regions that this program did not write ({name})"
             raise InputError(problem, _REPLACE, about=scan)
@@ -74,7 +76,8 @@ def find_existing_results(
             raise InputError(problem, _REPLACE, about=scan)
     files = [path for to in paths for path in (to.mask, to.picture)]
     files += [to.probability for to in paths if extras.probability]
-    schemes = {one.scheme for one in sidecars[0].regions} & regions.keys()
+    schemes = [BRAIN_SCHEME] if sidecars[0].regions_ml else []
+    schemes += [ATLAS_SCHEME] if atlas else []
     for scheme in schemes if extras.regions else ():
         files += [regions[scheme].segmentation, regions[scheme].table]
     files += [to.regions for to in paths if extras.regions or atlas]

@@ -17,7 +17,11 @@ from wmh_runtime.postprocessing.regions import BRAIN, POSTERIOR, VENTRICLES
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Mask
 
-_OUTLINED = (BRAIN, VENTRICLES, POSTERIOR)
+_OUTLINED = {
+    BRAIN: "brain",
+    VENTRICLES: "ventricles",
+    POSTERIOR: "cerebellum and brain stem",
+}  # with their words in the legend
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 
 
@@ -35,7 +39,7 @@ def qc_image(
         scan: that was segmented.
         head: (x, y, z).
         result: of the output.
-        regions: (x, y, z); brain, ventricles, and brainstem with cerebellum are outlined.
+        regions: (x, y, z); brain, ventricles, and cerebellum with brain stem are outlined.
         sidecar: of the output.
         others: further images on the grid of the scan, by channel.
     """
@@ -48,7 +52,11 @@ def qc_image(
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),
         _caption(scan, result, sidecar),
-        {name: to_display.apply(regions[name]) for name in _OUTLINED if name in regions},
+        {
+            words: to_display.apply(regions[name])
+            for name, words in _OUTLINED.items()
+            if name in regions
+        },
         {
             f"{channel.upper()}: {image_stem(image.path)}": to_display.apply(image.voxels)
             for channel, image in others.items()

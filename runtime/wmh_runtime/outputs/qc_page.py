@@ -133,6 +133,7 @@ def draw_quality_control(
     lesions = label_components(masks)
     large = slices_with_most_lesion(masks, LARGE_SLICES)
     shown = select_slices(head, lesions, COLUMNS * ROWS)
+    enlarged = large or (_inner(shown) if others else [])
     frame = find_frame(head[shown + large], masks[shown + large])
     regions = regions or {}
     window = find_window(slices, head)
@@ -143,12 +144,13 @@ def draw_quality_control(
         for name, color in zip(regions, REGION_COLORS, strict=False)
     ]
     bands = [_header(caption, legend)]
-    if large:
-        bands.append(_large_slices(stack, large))
+    if enlarged:
+        bands.append(_large_slices(stack, enlarged))
     for name, image in others.items():
         other = replace(stack, slices=image, window=find_window(image, head))
-        bands.append(text_band([Line(name, TITLE_SIZE_PX, FACT_COLOR)]))
-        bands.append(_large_slices(other, large or _inner(shown)))
+        title = shorten_middle(name, TITLE_SIZE_PX, TEXT_WIDTH_PX)
+        bands.append(text_band([Line(title, TITLE_SIZE_PX, FACT_COLOR)]))
+        bands.append(_large_slices(other, enlarged))
     return stack_bands([*bands, _grid(stack, shown), _footer(masks, shown)])
 
 

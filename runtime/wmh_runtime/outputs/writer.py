@@ -58,13 +58,14 @@ def write_results(
     """
     scan = next(iter(images.values()))
     make_folder(paths[0].mask.parent)
+    for to in paths:  # while there is a sidecar, all files are those of one run
+        remove(to.sidecar)
     for scheme, of_scheme in region_paths.items():
         _write_regions(scan, segmentation, scheme, of_scheme, is_requested=extras.regions)
     brain = region_paths[BRAIN_SCHEME]
     shown = segmentation.regions if brain.segmentation.exists() else {}
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
-        remove(to.sidecar)
         write_on_grid_of(scan, result.mask, to.mask)
         if extras.probability or to.probability.exists():
             write_on_grid_of(scan, result.probability, to.probability)
@@ -101,7 +102,7 @@ def _write_regions(
         if not to.hold_foreign_files:
             remove(to.segmentation)
             remove(to.table)
-    elif is_requested or to.segmentation.exists():
+    elif is_requested or (to.segmentation.exists() and not to.hold_foreign_files):
         numbers, names = _numbers_and_names(segmentation, scheme)
         rows = [{"index": index, "name": name} for index, name in names.items()]
         write_on_grid_of(scan, numbers, to.segmentation)

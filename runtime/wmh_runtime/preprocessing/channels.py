@@ -21,7 +21,7 @@ Present = tuple[bool, ...]  # for each channel, whether it is there
 _MAX_CENTER_DISTANCE_MM = 20.0
 _MIN_COVERED_SHARE = 0.9  # of the head
 # Of the similarity of two images of one head, see docs/scans.md.
-_MIN_SIMILARITY = 0.1
+_MIN_SIMILARITY, _MAX_SIMILARITY = 0.1, 0.98
 
 
 def channel_subsets(channels: int, *, interchangeable: bool) -> list[Present]:
@@ -89,13 +89,15 @@ def align_channels(channels: Sequence[Scan | None]) -> list[GridMatch | None]:
 
 
 def similarity_warnings(similarity: float, image: Scan, first: Scan) -> list[str]:
-    """Warn if an image shares so little with the first channel that it may be of another head.
+    """Warn if an image may be of another head than the first channel, or is the same image.
 
     Args:
         similarity: 0 to 1, see `shared_information`.
         image: on the grid of the first channel.
         first: the first channel.
     """
+    if similarity > _MAX_SIMILARITY:
+        return [f"{image.path.name} and {first.path.name} show the same contrast: check both files"]
     if similarity >= _MIN_SIMILARITY:
         return []
     return [

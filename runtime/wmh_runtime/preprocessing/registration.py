@@ -27,7 +27,7 @@ _POINTS = 50_000  # of the fixed image, at random places
 _COARSE_MM, _COARSE_SMOOTHING_MM = 4.0, 3.0
 _FINE_MM, _FINE_SMOOTHING_MM = 2.0, 1.0
 _FAR_MM, _FAR_DEGREES = 20.0, 15.0  # more than a patient moves in a scanner
-_MAX_SHEAR = 1e-3  # deviation of the axes from a rotation; SimpleITK takes no more
+_MAX_SHEAR = 1e-3  # cosine of the angle between two axes; they are made perpendicular
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the space of ITK
 
 
@@ -39,8 +39,8 @@ class Registration:
     matrix: NDArray[np.float64]  # (4, 4), RAS+ mm: where the image was → where it is
     degrees: float
     mm: float  # of the middle of the image
-    similarity: tuple[float, float]  # before and after, mutual information in nats
-    is_applied: bool  # the similarity rose; else the scan is where it was
+    similarity: tuple[float, float]  # before, and where it was found; mutual information in nats
+    is_applied: bool  # the similarity rose; else the scan is where it was, and the matrix says so
 
     @property
     def warning(self) -> str:
@@ -87,8 +87,10 @@ def register(moving: Scan, fixed: Scan) -> Registration:
         problem = f"cannot be registered to {fixed.path.name} ({reason})"
         advice = "Check that both show the same head in several slices, or do not register it."
         raise InputError(problem, advice, about=moving.path) from error
-    to_fixed = np.linalg.inv(_matrix_of(found)).astype(np.float64)
     is_applied = after > before
+    to_fixed: Affine = np.eye(4)
+    if is_applied:
+        to_fixed = np.linalg.inv(_matrix_of(found)).astype(np.float64)
     moved = replace(moving, affine=to_fixed @ moving.affine) if is_applied else moving
     middle = np.append((np.array(moving.shape) - 1) / 2, 1)
     before_mm, after_mm = (matrix @ moving.affine @ middle for matrix in (np.eye(4), to_fixed))

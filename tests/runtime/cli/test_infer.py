@@ -645,6 +645,10 @@ def test_regions_may_come_from_another_bundle(tmp_path, infer, toy_bundle):
     assert after["settings"]["model_id"] == before["settings"]["model_id"]
     assert after["settings"]["regions_model_id"] == load_bundle(regions).manifest.model_id
     assert (together / "sub-1_space-orig_seg-brain_dseg.nii.gz").exists()
+    manifest = load_bundle(regions).manifest.model_copy(update={"warning": "Of made-up heads"})
+    (regions / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    status, _, errors = infer("--regions-bundle", regions, out=tmp_path / "warned")
+    assert (status, "sub-1_FLAIR.nii: regions: Of made-up heads" in errors) == (0, True)
     status, _, errors = infer("--regions-bundle", toy_bundle, out=tmp_path / "none")
     assert (status, "predicts no regions of the brain" in errors) == (2, True)
     t1 = write_toy_bundle(tmp_path / "t1", channels=("t1",), regions=("brain",))
@@ -733,7 +737,7 @@ def test_another_transform_or_other_names_are_measured_anew(tmp_path, infer):
     write_head(tmp_path / "scans" / "sub-1_FLAIR.nii", lesions=3)
     atlas = write_atlas(tmp_path / "lobes.nii.gz", halves=(2, 41))
     matrix, names = tmp_path / "matrix.txt", tmp_path / "names.tsv"
-    matrix.write_text("1 0 0 300\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    matrix.write_text("1 0 0 80\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
     sidecar = tmp_path / "out" / "sub-1_label-WMH_mask.json"
 
     def found(*options):
@@ -776,6 +780,21 @@ def test_the_atlas_is_written_on_the_grid_of_the_scan(tmp_path, infer):
     assert infer("--regions")[0] == 2  # the bundle has none, and there is no atlas
 
 
+def test_an_atlas_of_another_program_is_not_replaced(tmp_path, infer):
+    write_head(tmp_path / "scans" / "sub-1_FLAIR.nii")
+    atlas = write_atlas(tmp_path / "lobes.nii.gz")
+    foreign = write_atlas(tmp_path / "out" / "sub-1_space-orig_seg-atlas_dseg.nii.gz")
+    before = foreign.read_bytes()
+    assert infer("--atlas", atlas)[0] == 0
+    assert foreign.read_bytes() == before
+    status, _, errors = infer("--atlas", atlas, "--regions")
+    assert (status, "would replace regions that this program did not write" in errors) == (2, True)
+    regions = write_toy_bundle(tmp_path / "regions", regions=("brain",))
+    status, _, errors = infer("--regions", "--overwrite", bundle=regions)  # writes no atlas
+    assert status == 0, errors
+    assert foreign.read_bytes() == before
+
+
 def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     for name in ("sub-1", "sub-2"):
         write_head(tmp_path / "scans" / f"{name}_FLAIR.nii", seed=int(name[4]))
@@ -786,8 +805,8 @@ def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
     matrix = tmp_path / "matrix.txt"
     matrix.write_text("1 0 0 300\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
     status, _, errors = infer("--atlas", atlas, "--atlas-transform", matrix)
-    assert status == 0
-    assert "sub-1_FLAIR.nii: 0% of the atlas is in the head: check that it is in" in errors
+    assert status == 2
+    assert "sub-1.nii.gz: has no region in sub-1_FLAIR.nii. Check that it is in the" in errors
     status, _, errors = infer("--atlas-transform", matrix, out=tmp_path / "out2")
     assert (status, "needs --atlas" in errors) == (2, True)
     missing = ("--atlas-transform", tmp_path / "no.txt")
@@ -803,8 +822,8 @@ def test_an_atlas_that_is_missing_or_elsewhere_is_said(tmp_path, infer):
 
 def test_patterns_and_tables_say_which_images_belong_together(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
-    for name in ("a/one.nii", "a/two.nii", "a/three.nii"):
-        write_head(tmp_path / "scans" / name, seed=len(name))
+    for seed, name in enumerate(("a/one.nii", "a/two.nii", "a/three.nii")):
+        write_head(tmp_path / "scans" / name, seed=seed)
     status, _, errors = infer("--pattern", "one.nii", "--t1", "two.nii", bundle=bundle)
     assert status == 0, errors
     ((row),) = rows_of(tmp_path / "out")
@@ -844,18 +863,18 @@ def test_the_sidecar_names_the_versions_that_made_it(tmp_path, infer):
 def test_the_first_ctrl_c_finishes_the_running_scans_and_says_how_to_continue(
     tmp_path, infer, monkeypatch
 ):
-    from wmh_runtime.cohort import runner
+    from wmh_runtime.cohort import case_images
 
     for number in range(30):
         write_head(tmp_path / "scans" / f"{number:02}.nii")
-    read = runner.read_scan
+    read = case_images.read_scan
 
     def interrupted(path):
         if path.name == "01.nii":
             signal.raise_signal(signal.SIGINT)
         return read(path)
 
-    monkeypatch.setattr(runner, "read_scan", interrupted)
+    monkeypatch.setattr(case_images, "read_scan", interrupted)
     status, _, errors = infer()
     assert status == 130
     finished = len(rows_of(tmp_path / "out"))

@@ -77,7 +77,7 @@ class World:
             "find_existing_results": lambda case, *_, **__: (
                 [] if self.of(case.path).is_finished else None
             ),
-            "read_scan": self.read,
+            "read_images": lambda case, channels: {channels[0]: self.read(case.path)},
             "preprocess": self.preprocess,
             "postprocess": lambda prediction, preprocessed, *_: (preprocessed.scan, prediction),
             "write_results": self.write,
@@ -107,7 +107,7 @@ class World:
     def preprocess(self, scans, _):
         (scan,) = scans
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
-        return SimpleNamespace(scan=scan, slices=slices)
+        return SimpleNamespace(scan=scan, channels=(scan,), slices=slices)
 
     def write(self, images, segmentation, *_, **__):
         (scan,) = images.values()
@@ -304,12 +304,13 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
         (OSError("no number"), r"cannot be processed \(no number\)"),
     ],
 )
-@pytest.mark.parametrize("stage", ["read_grid", "read_scan", "write_results"])
+@pytest.mark.parametrize("stage", ["read_grid", "read_images", "write_results"])
 def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, message, stage):
     normal = getattr(runner_module, stage)
 
     def refuse(first, *others, **options):
         (first_scan, *_) = first.values() if isinstance(first, dict) else (first,)
+        first_scan = getattr(first_scan, "path", first_scan)  # of a case
         if getattr(first_scan, "number", None) == 0 or getattr(first_scan, "name", None) == "0":
             raise error
         return normal(first, *others, **options)

@@ -66,6 +66,22 @@ def test_one_image_that_the_user_named_belongs_to_the_one_scan():
     assert find_pairs(scans, others, is_explicit=True) == {scans[0]: others[0]}
 
 
+@pytest.mark.parametrize(
+    ("scan", "other"),
+    [
+        ("sub-1_FLAIR.nii", "sub-2_T1w.nii"),
+        ("sub-1_ses-1_FLAIR.nii", "sub-1_ses-2_T1w.nii"),
+    ],
+)
+def test_an_image_of_another_subject_or_session_does_not_belong_to_a_scan(scan, other):
+    assert find_pairs([Path(scan)], [Path(other)], is_explicit=True) == {}
+
+
+def test_the_image_of_the_same_run_comes_first():
+    scan, same, none = map(Path, ("sub-1_run-1_FLAIR.nii", "sub-1_run-1_T1w.nii", "sub-1_T1w.nii"))
+    assert find_pairs([scan], [none, same]) == {scan: same}
+
+
 def test_an_image_is_a_visit_of_its_own_only_where_there_is_no_scan():
     images = ["sub-1_T1w.nii", "sub-1_ce-gad_T1w.nii", "sub-2_T1w.nii", "sub-3_ce-gad_T1w.nii"]
     scans = ["sub-1_FLAIR.nii"]

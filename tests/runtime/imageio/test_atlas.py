@@ -80,6 +80,9 @@ def test_names_from_a_table_and_from_a_list_of_freesurfer(tmp_path):
         InputError, match=r"bad\.tsv: has the index 'x' of 'y', expected a whole number"
     ):
         read_region_names(tmp_path / "bad.tsv")
+    (tmp_path / "twice.tsv").write_text("index\tname\n1\ta\n1\tb\n")
+    with pytest.raises(InputError, match="has an index twice"):
+        read_region_names(tmp_path / "twice.tsv")
     (tmp_path / "empty.tsv").write_text("number\tregion\n1\ta\n")
     with pytest.raises(InputError, match="has the columns number, region, expected index and name"):
         read_region_names(tmp_path / "empty.tsv")
