@@ -21,7 +21,7 @@ from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.regions import BRAIN
 
-REGION_SCORES_NAME = "regions.csv"
+REGION_SCORES_NAME = "region_scores.csv"
 
 
 @dataclass(frozen=True)

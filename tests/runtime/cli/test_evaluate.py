@@ -467,7 +467,7 @@ def test_regions_are_compared_too(heads, run):
     assert "brain, ventricles to compare" in said
     assert "ventricles      Dice 0.500, volume +0.00 mL, mean of 1 scan" in said
     assert "skipped masks of cortex: only in the references" in said
-    rows = list(csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((heads / "report" / "region_scores.csv").read_text().splitlines()))
     assert [(row["case"], row["region"], row["dice"]) for row in rows] == [
         ("sub-00", "brain", "1.0000"),
         ("sub-00", "ventricles", "0.5000"),
@@ -486,7 +486,7 @@ def test_regions_can_be_compared_with_a_corrected_segmentation(heads, run):
     write_regions(heads, numbers=corrected, folder=references.relative_to(heads))
     status, said, errors = run()
     assert status == 0, errors
-    rows = list(csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((heads / "report" / "region_scores.csv").read_text().splitlines()))
     assert [(row["case"], row["region"], row["dice"]) for row in rows] == [
         ("sub-00", "brain", "1.0000"),
         ("sub-00", "ventricles", "0.6667"),  # 2 · 2 / (2 + 4)
@@ -505,7 +505,7 @@ def test_regions_that_one_side_lacks_are_said(heads, run):
     assert "brain to compare" in said
     assert "skipped the regions ventricles: only in the predictions" in said
     assert "brain: 1 of 2 references without a prediction" in errors
-    (row,) = csv.DictReader((heads / "report" / "regions.csv").read_text().splitlines())
+    (row,) = csv.DictReader((heads / "report" / "region_scores.csv").read_text().splitlines())
     # The fluid is no region of the prediction: 8 of its 10 planes are brain.
     assert (row["region"], row["dice"]) == ("brain", f"{2 * 8 / (8 + 10):.4f}")
     write_regions(heads, folder=references, names=REGION_NAMES.title())  # Brain, Ventricles
