@@ -214,14 +214,17 @@ class Runner:
         try:
             shape, affine = read_grid(case.path)
             others = [read_grid(path)[0] for path in case.others.values()]
-            manifest = self.job.bundle.manifest
+            if self.job.atlas is not None:
+                others.append(read_grid(self.job.atlas.image_of(case))[0])
+            manifest, region_bundle = self.job.bundle.manifest, self.job.regions_bundle
             needed_bytes = estimate_scan_bytes(
                 shape,
                 affine,
                 manifest.network_shape,
                 images=len(manifest.channels),
-                regions=len((self.job.regions_bundle or self.job.bundle).manifest.regions),
+                regions=len((region_bundle or self.job.bundle).manifest.regions),
                 other_shapes=others,
+                region_network=region_bundle.manifest.network_shape if region_bundle else None,
             )
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes

@@ -65,6 +65,7 @@ def estimate_scan_bytes(
     images: int,
     regions: int,
     other_shapes: Sequence[Shape] = (),
+    region_network: NetworkShape | None = None,
 ) -> int:
     """Estimate the memory that a scan needs from reading to writing, in bytes.
 
@@ -74,10 +75,13 @@ def estimate_scan_bytes(
         network: C, K and S.
         images: number of images of a case; each has as many channels as slices are seen at once.
         regions: how many of the K outputs are regions.
-        other_shapes: of the further images, before they are brought to the grid of the scan.
+        other_shapes: of the further images and the atlas, before they are brought to the grid of
+            the scan.
+        region_network: C, K and S of another network that finds the regions.
     """
     slices = shape[axial_reorientation(affine).axes[0]]
-    squares = slices * network.size_px**2 * (network.channels + network.outputs)
+    networks = [network] if region_network is None else [network, region_network]
+    squares = slices * sum(one.size_px**2 * (one.channels + one.outputs) for one in networks)
     copies = _COPIES_OF_VOXELS * max(images, network.outputs - regions)
     if regions:  # a mask for each, and distances
         copies += regions * _MASK_BYTES / _FLOAT_BYTES + _COPIES_FOR_LOCATIONS

@@ -81,7 +81,8 @@ def read_atlas(path: Path, grid: Scan, to_scan: Affine | None = None) -> NDArray
     """
     atlas = read_scan(path, allow_constant=True)
     numbers = np.rint(atlas.voxels)
-    is_whole = abs(atlas.voxels - numbers).max() <= _WHOLE
+    difference = atlas.voxels - numbers
+    is_whole = max(difference.max(), -difference.min()) <= _WHOLE
     if not is_whole or numbers.min() < 0 or numbers.max() > _LARGEST_NUMBER:
         lowest, highest = float(atlas.voxels.min()), float(atlas.voxels.max())
         kind = "whole numbers" if is_whole else "numbers that are not whole"

@@ -27,6 +27,11 @@ def test_the_slices_are_counted_along_the_axis_that_is_sliced():
     assert more == 2 * along_x
     two = {"images": 2, "regions": 0}
     assert estimate_scan_bytes((20, 200, 300), upright, NetworkShape(2, 1, 100), **two) > along_x
+    # Another network adds its slices, here 20 of 100² with three channels and outputs.
+    both = estimate_scan_bytes(
+        (20, 200, 300), upright, network, **one, region_network=NetworkShape(1, 2, 100)
+    )
+    assert both - along_x == pytest.approx(1.2 * 4 * 20 * 100**2 * 3, abs=2)
 
 
 def test_neighbors_and_regions_need_less_than_images_and_outputs():
