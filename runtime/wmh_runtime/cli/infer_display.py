@@ -30,7 +30,7 @@ class RunDisplay(Progress):
         self.total = 0  # scans, and folders that cannot be read
         self._model = f"model {manifest.name}, id {manifest.model_id}"
         self._warnings = manifest.warnings  # of the model
-        self._channels, self._interchangeable = manifest.channels, manifest.interchangeable
+        self._channels = manifest.channels
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -47,7 +47,7 @@ class RunDisplay(Progress):
     def discovered(self, found: Discovery) -> None:
         self.total = len(found.scans) + len(found.unreadable)
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
-        if self._interchangeable:
+        if len(self._channels) > 1:
             console.print_line(_images_line(found.scans, self._channels))
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
@@ -108,7 +108,8 @@ class RunDisplay(Progress):
             f"{''.join(f'; {fact}' for fact in sidecar.burden_facts)}"
             for sidecar in sidecars
         )
-        console.print_line(f"{name}: {volumes}")
+        moves = "".join(f"; {fact}" for fact in sidecars[0].registration_facts)
+        console.print_line(f"{name}: {volumes}{moves}")
         for warning in dict.fromkeys(w for sidecar in sidecars for w in sidecar.warnings):
             if warning not in self._warnings:  # printed once, at the beginning
                 console.print_warning(f"{name}: {warning}")

@@ -66,6 +66,9 @@ class Atlas:
             advice = "Check that it is in the space of the scan, or give its transform."
             raise InputError(problem, advice, about=self.image_of(case))
         names = self.names
+        if names is not None and not names.keys() & set(present):
+            problem = f"has none of the numbers that names were given for, such as {min(names)}"
+            raise InputError(problem, "Give the names of this atlas.", about=self.image_of(case))
         if names is None and _ASEG_WHITE_MATTER <= set(present) <= ASEG_NAMES.keys():
             names = ASEG_NAMES
         return Parcellation(ATLAS_SCHEME, numbers, _unique_names(present, names or {}))

@@ -158,8 +158,9 @@ def _rows_of_table(path: Path) -> list[tuple[str, str]]:
     table = read_table(path)
     columns = list(table[0]) if table else []
     if not {"index", "name"} <= {*columns}:
-        problem = f"has the columns {', '.join(columns) or 'of no table'}, expected index and name"
-        raise InputError(problem, "Rename the columns.", about=path)
+        problem = f"has the columns {columns}, expected 'index' and 'name'"
+        advice = "Rename the columns, and put tabs between them in a .tsv, commas in a .csv."
+        raise InputError(problem, advice, about=path)
     return [(row["index"], row["name"]) for row in table]
 
 

@@ -74,6 +74,7 @@ def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
             f"{sidecar.volume_ml:.2f} mL",
             count_noun(sidecar.lesion_count, "lesion"),
             *sidecar.burden_facts,
+            *sidecar.registration_facts,
             f"threshold {result.output.threshold:g}",
             f"minimum lesion size {result.output.min_lesion_mm3:g} mm³",
             f"model {sidecar.settings.bundle}",

@@ -257,6 +257,17 @@ class Sidecar(StrictModel):
             facts.append(f"{', '.join(parts)} mL")
         return facts
 
+    @property
+    def registration_facts(self) -> list[str]:
+        """How far each image was moved by its registration, in words."""
+        return [
+            f"{channel.upper()} moved by {one.mm:.1f} mm and {one.degrees:.1f}°"
+            if one.is_applied
+            else f"{channel.upper()} not moved"
+            for channel, image in self.channels.items()
+            if (one := image.registration) is not None
+        ]
+
 
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar in a file; None if it is not one of this version."""

@@ -62,8 +62,8 @@ def _place_warnings(segmentation: Segmentation, atlas: Parcellation) -> Iterator
     share = int(np.count_nonzero(inside & labeled)) / max(1, int(np.count_nonzero(labeled)))
     if share < _LEAST_INSIDE:
         yield (
-            f"{share:.0%} of the atlas is in the {of_brain}: check that it is in the space of the"
-            " scan"
+            f"{share:.0%} of the atlas is in the {of_brain}, expected {_LEAST_INSIDE:.0%} or more:"
+            " check that it is in the space of the scan, or give its transform"
         )
 
 
@@ -98,5 +98,5 @@ def _outside_warnings(result: OutputResult) -> Iterator[str]:
     if result.volume_ml >= _ENOUGH_ML and outside_ml > _MOST_OUTSIDE * result.volume_ml:
         yield (
             f"{result.output.name}: {outside_ml / result.volume_ml:.0%} of the lesion volume is in"
-            " no region of the atlas"
+            " no region of the atlas: check its place"
         )

@@ -21,7 +21,7 @@ Present = tuple[bool, ...]  # for each channel, whether it is there
 _MAX_CENTER_DISTANCE_MM = 20.0
 _MIN_COVERED_SHARE = 0.9  # of the head
 # Of the similarity of two images of one head, see docs/scans.md.
-_MIN_SIMILARITY, _MAX_SIMILARITY = 0.1, 0.98
+_MIN_SIMILARITY, _MAX_SIMILARITY = 0.1, 0.8
 
 
 def channel_subsets(channels: int, *, interchangeable: bool) -> list[Present]:
@@ -97,12 +97,16 @@ def similarity_warnings(similarity: float, image: Scan, first: Scan) -> list[str
         first: the first channel.
     """
     if similarity > _MAX_SIMILARITY:
-        return [f"{image.path.name} and {first.path.name} show the same contrast: check both files"]
+        return [
+            f"the similarity of {image.path.name} and {first.path.name} is {similarity:.2f},"
+            f" expected {_MAX_SIMILARITY:g} or less: check that they are two contrasts"
+        ]
     if similarity >= _MIN_SIMILARITY:
         return []
     return [
         f"the similarity of {image.path.name} and {first.path.name} is {similarity:.2f}, expected"
-        f" {_MIN_SIMILARITY:g} or more: check that they are of one person, and in place"
+        f" {_MIN_SIMILARITY:g} or more: check that they are of one person, and register them if the"
+        " patient moved"
     ]
 
 
@@ -120,12 +124,13 @@ def overlap_warnings(match: GridMatch, grid: Scan, head: Mask) -> list[str]:
     if match.center_distance_mm > _MAX_CENTER_DISTANCE_MM:
         warnings.append(
             f"the centers of {name} and {grid.path.name} are {match.center_distance_mm:.0f} mm"
-            " apart: check that they are of the same visit"
+            f" apart, expected {_MAX_CENTER_DISTANCE_MM:.0f} or less: check that they are of the"
+            " same visit"
         )
     share = np.count_nonzero(head & match.covered) / np.count_nonzero(head)
     if share < _MIN_COVERED_SHARE:
         warnings.append(
-            f"{name} covers {share:.0%} of the head in {grid.path.name}: what it would show"
-            " elsewhere is missing"
+            f"{name} covers {share:.1%} of the head in {grid.path.name}, expected"
+            f" {_MIN_COVERED_SHARE:.0%} or more: what it would show elsewhere is missing"
         )
     return warnings

@@ -609,8 +609,9 @@ def test_registration_is_recorded_and_is_another_setting(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "two", channels=("flair", "t1"))
     for seed, name in enumerate(("sub-1_FLAIR", "sub-1_T1w")):
         write_head(tmp_path / "scans" / f"{name}.nii", seed=seed)
-    status, _, errors = infer("--register", bundle=bundle)
+    status, said, errors = infer("--register", bundle=bundle)
     assert status == 0, errors
+    assert re.search(r"lesions?; T1 (moved by \d+\.\d mm and \d+\.\d°|not moved)", said)
     sidecar = read_json(tmp_path / "out" / "sub-1_label-WMH_mask.json")
     assert sidecar["settings"]["registered"]
     moved = sidecar["channels"]["t1"]["registration"]

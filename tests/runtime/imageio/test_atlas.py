@@ -84,7 +84,9 @@ def test_names_from_a_table_and_from_a_list_of_freesurfer(tmp_path):
     with pytest.raises(InputError, match="has an index twice"):
         read_region_names(tmp_path / "twice.tsv")
     (tmp_path / "empty.tsv").write_text("number\tregion\n1\ta\n")
-    with pytest.raises(InputError, match="has the columns number, region, expected index and name"):
+    with pytest.raises(
+        InputError, match=r"has the columns \['number', 'region'\], expected 'index' and 'name'"
+    ):
         read_region_names(tmp_path / "empty.tsv")
 
 

@@ -42,7 +42,10 @@ def test_an_atlas_that_fits_has_no_warning():
 
 def test_an_atlas_beside_the_brain():
     # Six of its eight planes are in the head, or in the brain if that is known.
-    expected = "75% of the atlas is in the head: check that it is in the space of the scan"
+    expected = (
+        "75% of the atlas is in the head, expected 80% or more: check that it is in the space of"
+        " the scan, or give its transform"
+    )
     assert warnings_of(segmentation(head=(3, 10))) == [expected]
     with_brain = replace(segmentation(), regions={"brain": segmentation(head=(3, 10)).head})
     assert warnings_of(with_brain) == [expected.replace("head", "brain")]
@@ -69,6 +72,6 @@ def test_lesions_in_no_region():
     # Three planes of a lesion, two of them beside the atlas; each plane has 8 mL.
     numbers = np.where(np.arange(10)[:, None, None] < 4, HALVES, 0)
     assert warnings_of(segmentation(lesion=(3, 6)), numbers) == [
-        "wmh: 67% of the lesion volume is in no region of the atlas"
+        "wmh: 67% of the lesion volume is in no region of the atlas: check its place"
     ]
     assert warnings_of(segmentation(lesion=(2, 5)), numbers) == []  # a third

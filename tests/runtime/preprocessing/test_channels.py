@@ -80,7 +80,7 @@ def test_a_channel_that_shows_another_part_has_warnings_with_numbers():
     assert apart.startswith("the centers of t1.nii and flair.nii are 30 mm apart")
     share = np.count_nonzero((head() > 50)[:55]) / np.count_nonzero(head() > 50)
     assert share < 0.9
-    assert covers.startswith(f"t1.nii covers {share:.0%} of the head in flair.nii")
+    assert covers.startswith(f"t1.nii covers {share:.1%} of the head in flair.nii")
     assert apart in preprocess([flair, t1], PREPROCESSING).warnings
 
 
@@ -91,6 +91,13 @@ def test_an_image_of_another_head_has_a_warning_with_the_similarity():
     assert warning.startswith("the similarity of t1.nii and flair.nii is 0.0")
     assert "expected 0.1 or more: check that they are of one person" in warning
     assert preprocess([flair, as_scan(head(1), AFFINE)], PREPROCESSING).warnings == ()
+
+
+def test_a_copy_of_the_first_image_has_a_warning_with_the_similarity():
+    flair = as_scan(head(), AFFINE, "flair.nii")
+    copy = as_scan(2 * head() + 5, AFFINE, "t1.nii")
+    (warning,) = preprocess([flair, copy], PREPROCESSING).warnings
+    assert warning.endswith("is 1.00, expected 0.8 or less: check that they are two contrasts")
 
 
 def test_a_channel_of_another_place_is_refused():
