@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
@@ -23,9 +23,10 @@ from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
-from wmh_runtime.postprocessing.postprocess import Segmentation, postprocess
+from wmh_runtime.postprocessing.postprocess import postprocess
 from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
+from wmh_runtime.types import Mask
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -109,7 +110,7 @@ class Runner:
             preprocessed = preprocess(scans, model.preprocessing)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
-        of_regions = self._find_regions(preprocessed)
+        known_regions, region_warnings = self._known_regions(preprocessed)
         with stage("postprocess"):
             segmentation = postprocess(
                 prediction,
@@ -117,10 +118,12 @@ class Runner:
                 model.outputs,
                 model.regions,
                 model.channels,
-                of_regions.regions if of_regions else None,
+                known_regions,
             )
-            if of_regions:
-                segmentation = self._with_warnings_of(of_regions, segmentation)
+            if region_warnings:
+                warnings = segmentation.warnings
+                new = [f"regions: {line}" for line in region_warnings if line not in warnings]
+                segmentation = replace(segmentation, warnings=(*warnings, *new))
             atlas = None
             if self.job.atlas is not None:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
@@ -141,11 +144,13 @@ class Runner:
                 atlas=atlas,
             )
 
-    def _find_regions(self, preprocessed: PreprocessedScan) -> Segmentation | None:
-        """Segment with the bundle for regions; None if there is no other bundle."""
-        segmenter = self.region_segmenter
-        if segmenter is None:
-            return None
+    def _known_regions(
+        self, preprocessed: PreprocessedScan
+    ) -> tuple[Mapping[str, Mask] | None, Sequence[str]]:
+        """Return what the bundle for regions finds, and its warnings; None if there is none."""
+        segmenter, bundle = self.region_segmenter, self.job.regions_bundle
+        if segmenter is None or bundle is None:
+            return None, ()
         images = present_images(self.segmenter.model.channels, preprocessed.channels)
         wanted = segmenter.model.channels
         known = {name: image for name, image in images.items() if name in wanted}
@@ -154,24 +159,9 @@ class Runner:
             problem = f"has no {lacking}, which the bundle for regions needs"
             advice = "Give the image, or segment this scan without that bundle."
             raise InputError(problem, advice, about=preprocessed.scan.path)
-        return segmenter.segment(known)
-
-    def _with_warnings_of(
-        self, of_regions: Segmentation, segmentation: Segmentation
-    ) -> Segmentation:
-        """Add what the bundle for regions warns of, but for its lesions, which are not used."""
-        assert self.region_segmenter is not None
-        assert self.job.regions_bundle is not None
-        about_lesions = tuple(output.name for output in self.region_segmenter.model.outputs)
-        others = {*segmentation.warnings, *self.region_segmenter.model.warnings}
-        found = [
-            warning
-            for warning in of_regions.warnings
-            if warning not in others and not any(f" {name} " in warning for name in about_lesions)
-        ]
-        of_author = self.job.regions_bundle.manifest.warning
-        added = [f"regions: {warning}" for warning in (of_author, *found) if warning]
-        return replace(segmentation, warnings=(*segmentation.warnings, *added))
+        regions, warnings = segmenter.find_regions(known)
+        of_author = bundle.manifest.warning
+        return regions, [of_author, *warnings] if of_author else warnings
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
         """Yield each case once when it is done, in order; and the first one when it made progress.

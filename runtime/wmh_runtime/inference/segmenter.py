@@ -23,11 +23,11 @@ from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.predictor import OnProgress, Predictor
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_runtime.postprocessing.postprocess import Segmentation, postprocess
+from wmh_runtime.postprocessing.postprocess import Segmentation, find_regions, postprocess
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta
-from wmh_runtime.types import Floats
+from wmh_runtime.types import Floats, Mask
 
 # A file, an image of nibabel, or a scan of this package.
 Image: TypeAlias = str | PathLike[str] | SpatialImage | Scan
@@ -160,6 +160,28 @@ class Segmenter:
             prediction, preprocessed, model.outputs, model.regions, model.channels
         )
         return replace(segmentation, warnings=(*segmentation.warnings, *model.warnings))
+
+    def find_regions(
+        self, images: Mapping[str, Image]
+    ) -> tuple[Mapping[str, Mask], tuple[str, ...]]:
+        """Find the regions of the brain only, without lesions.
+
+        Args:
+            images: by channel, as for `segment`.
+
+        Returns:
+            Masks (x, y, z) by the name of the region, and the warnings of the preprocessing.
+
+        Raises:
+            InputError: as `segment`.
+            BackendError: the execution failed.
+        """
+        model = self.model
+        preprocessed = preprocess(self._scans(images), model.preprocessing)
+        probability = self.predictor.predict(preprocessed.slices, lambda _: None).probability
+        of_regions = probability[:, len(model.outputs) :]
+        masks = find_regions(of_regions, preprocessed.geometry, model.regions)
+        return masks, preprocessed.warnings
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan | None]:
         """Return the scans in the order of the channels; None for one that is missing."""

@@ -90,7 +90,7 @@ def postprocess(
     probabilities, geometry = prediction.probability, preprocessed.geometry
     region_masks = known_regions
     if region_masks is None:
-        region_masks = _find_regions(probabilities[:, len(outputs) :], geometry, regions)
+        region_masks = find_regions(probabilities[:, len(outputs) :], geometry, regions)
     found: list[tuple[Output, Floats, Lesions]] = []
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
@@ -127,7 +127,7 @@ def postprocess(
     )
 
 
-def _find_regions(
+def find_regions(
     probabilities: Floats, geometry: SliceGeometry, regions: Sequence[str]
 ) -> dict[str, Mask]:
     """Return the brain, and for each other region the voxels where it is the most probable one.
