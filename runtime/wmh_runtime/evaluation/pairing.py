@@ -23,7 +23,6 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.mask_files import (
     MaskFile,
     find_masks,
-    find_segmentations,
     mask_file,
 )
 from wmh_runtime.evaluation.output_names import WMH, output_of
@@ -128,21 +127,26 @@ def _pair_by_name(predictions: Path, references: Path, output: str) -> Pairing:
 
 
 def find_region_pairs(
-    segmentations: Sequence[MaskFile], predictions: Path, references: Path, region: str
+    segmentations: Sequence[MaskFile],
+    reference_segmentations: Sequence[MaskFile],
+    predictions: Path,
+    references: Path,
+    region: str,
 ) -> Pairing:
     """Find the reference of a region for the segmentation of each scan; there may be none.
 
     Args:
         segmentations: of regions, found in the folder of predictions.
+        reference_segmentations: found in the folder of references; for a region without masks.
         predictions: that folder; the folder of references may contain it.
-        references: folder of masks of the region, or of segmentations with the same names.
+        references: folder that may have masks of the region.
         region: its name, such as `ventricles`.
 
     Raises:
         InputError: a reference has several possible predictions.
     """
-    true = find_masks(references, region, except_in=predictions)
-    true = true or find_segmentations(references, except_in=predictions)
+    masks = find_masks(references, region, except_in=predictions)
+    true = masks or reference_segmentations
     return _pair_files(segmentations, true, _sites_near(references))
 
 

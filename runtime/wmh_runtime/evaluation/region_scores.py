@@ -68,18 +68,18 @@ def find_regions(predictions: Path, references: Path) -> FoundRegions:
         InputError: names are ambiguous.
     """
     segmentations = find_segmentations(predictions, except_in=references)
+    true = find_segmentations(references, except_in=predictions)
     names: dict[str, None] = {}
     for segmentation in segmentations:
         names |= dict.fromkeys(_names_of(segmentation.path) or ())
     pairings = {}
     for name in names:
-        found = find_region_pairs(segmentations, predictions, references, name)
+        found = find_region_pairs(segmentations, true, predictions, references, name)
         pairs = tuple(pair for pair in found.pairs if _may_have(pair.reference, name))
         if pairs:
             pairings[name] = replace(found, pairs=pairs)
-    has_references = bool(find_segmentations(references, except_in=predictions))
     missing = tuple(name for name in names if name not in pairings)
-    return FoundRegions(pairings, missing if has_references else ())
+    return FoundRegions(pairings, missing if true else ())
 
 
 def _names_of(segmentation: Path) -> list[str] | None:

@@ -165,7 +165,8 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     def to_stack(volume: NDArray[_Value]) -> NDArray[_Value]:
         return np.ascontiguousarray(reorientation.apply(volume))
 
-    found = find_head(to_stack(first.voxels), first.voxel_volume_mm3)
+    first_stack = to_stack(first.voxels)
+    found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
     area_mm2 = head.sum(axis=(1, 2)) * y * x
     head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
@@ -189,8 +190,8 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     for index, match in enumerate(aligned):
         if match is None:
             continue
-        stack = to_stack(match.scan.voxels)
         is_first = match.scan is first
+        stack = first_stack if is_first else to_stack(match.scan.voxels)
         background = found.background if is_first else constant_background(stack)
         if match.covered is not None:
             background |= ~to_stack(match.covered)
@@ -201,7 +202,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
                 about=match.scan.path,
             )
         if not is_first:
-            similarity = shared_information(to_stack(first.voxels), stack, head & ~background)
+            similarity = shared_information(first_stack, stack, head & ~background)
             dissimilar += similarity_warnings(similarity, match.scan, first)
         normalized = (
             normalize(stack, head, background, preprocessing.clip_percentiles)

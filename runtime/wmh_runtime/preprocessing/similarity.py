@@ -30,12 +30,12 @@ def shared_information(one: Floats, other: Floats, where: Mask) -> float:
     classes = [_classes(image[where][::every]) for image in (one, other)]
     joint = np.zeros((_BINS, _BINS))
     np.add.at(joint, tuple(classes), 1)
-    lower = min(_entropy(joint.sum(axis=0)), _entropy(joint.sum(axis=1)))
-    if lower == 0:
+    entropies = [_entropy(joint.sum(axis=axis)) for axis in (0, 1)]
+    if min(entropies) == 0:
         return 0.0
-    shared = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1)) - _entropy(joint)
+    shared = sum(entropies) - _entropy(joint)
     shared -= (_BINS - 1) ** 2 / (2 * joint.sum())  # what few voxels of noise share by chance
-    return float(np.clip(shared / lower, 0, 1))
+    return float(np.clip(shared / min(entropies), 0, 1))
 
 
 def _classes(values: Floats) -> NDArray[np.intp]:
