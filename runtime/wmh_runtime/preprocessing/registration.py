@@ -40,7 +40,7 @@ class Registration:
     degrees: float
     mm: float  # of the middle of the image
     similarity: tuple[float, float]  # before, and where it was found; mutual information in nats
-    is_applied: bool  # the similarity rose; else the scan is where it was, and the matrix says so
+    is_applied: bool  # the similarity rose; else nothing moves, and the matrix is the identity
 
     @property
     def warning(self) -> str:
