@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.errors import RecipeError
@@ -62,6 +62,20 @@ class ValidationDice(StrictModel):
 
     mean: float
     by_site: dict[str, float]
+    iou: float | None = Field(default=None, description="likewise, the intersection over union")
+
+
+class StageProvenance(StrictModel):
+    """What a stage of a training did."""
+
+    name: str
+    data: str = Field(description="what its masks are from")
+    training_scans: int
+    validation_scans: int
+    frozen_layers: int
+    trained_parameters: int
+    epoch: int = Field(description="its best one, from 1; the next stage starts from it")
+    validation: ValidationDice
 
 
 class Provenance(StrictModel):
@@ -73,6 +87,7 @@ class Provenance(StrictModel):
     training_slices: int = Field(description="number of slices of the training scans")
     training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
+    stages: list[StageProvenance] = Field(default=[], description="of this training, in order")
     new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
     details: dict[str, Any] = Field(description="loss, time, versions")
 
@@ -110,8 +125,8 @@ def stored_tensors(network: WmhNetwork) -> dict[str, Tensor]:
         RecipeError: a value does not fit into float16.
     """
     tensors = {
-        name: tensor.detach().to("cpu", _STORED_DTYPE if tensor.requires_grad else tensor.dtype)
-        for name, tensor in trained_tensors(network).items()
+        name: tensor.detach().to("cpu", _stored_dtype(tensor))
+        for name, tensor in own_tensors(network).items()
     }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -124,16 +139,18 @@ def stored_tensors(network: WmhNetwork) -> dict[str, Tensor]:
 def stored_bytes(network: WmhNetwork) -> int:
     """Return the size of a checkpoint's tensors in bytes. The network may be on the meta device."""
     return sum(
-        tensor.numel() * (_STORED_DTYPE if tensor.requires_grad else tensor.dtype).itemsize
-        for tensor in trained_tensors(network).values()
+        tensor.numel() * _stored_dtype(tensor).itemsize for tensor in own_tensors(network).values()
     )
 
 
-def trained_tensors(network: WmhNetwork) -> dict[str, Tensor]:
-    """Return trained parameters and buffers by name: all except frozen pretrained weights."""
+def own_tensors(network: WmhNetwork) -> dict[str, Tensor]:
+    """Return parameters and buffers by name: all except the weights of a frozen encoder."""
     state = network.state_dict(keep_vars=True)
-    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
-    return {name: tensor for name, tensor in state.items() if name not in frozen}
+    return {name: one for name, one in state.items() if name not in network.pretrained_names}
+
+
+def _stored_dtype(tensor: Tensor) -> torch.dtype:
+    return _STORED_DTYPE if isinstance(tensor, nn.Parameter) else tensor.dtype
 
 
 def save_checkpoint(
@@ -234,7 +251,7 @@ def load_network(
     network = _build_network(folder, metadata, pretrained)
     path = weights_path(folder, metadata)
     tensors = read_tensors(folder, metadata)
-    expected = trained_tensors(network).keys()
+    expected = own_tensors(network).keys()
     if tensors.keys() != expected:
         differing = sorted(tensors.keys() ^ expected)
         raise RecipeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,15 @@ from wmh_train.recipe.recipe import load_recipe
 from wmh_train.recipe.synthesis import HIGHEST_SEED
 from wmh_train.recipe.template import recipe_to_toml
 
+
+class ConsensusMethod(StrEnum):
+    """Names of the methods of `consensus`."""
+
+    STAPLE = "staple"
+    MAJORITY = "majority"
+    UNION = "union"
+
+
 app = console.command_line("Train a WMH segmentation network and calibrate it.")
 
 _RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a shipped recipe.")]
@@ -19,6 +29,14 @@ _Data = Annotated[
     list[Path],
     typer.Option(
         help="Annotated scans: BIDS or WMH challenge folder, or .csv/.tsv table. May be repeated."
+    ),
+]
+_Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[STAGE=]FOLDER",
+        help="Masks named after the scans of --data, instead of those in --data. For a recipe with"
+        " stages, the stage that learns from them. May be repeated.",
     ),
 ]
 _Pretrained = Annotated[
@@ -48,6 +66,7 @@ def fit(
     recipe: _RecipeName,
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. An unfinished training is resumed.")],
+    masks: _Masks = None,
     start: _Start = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
@@ -61,7 +80,9 @@ def fit(
     lesion_masks: _LesionMasks = None,
 ) -> None:
     """Train a network and write its checkpoint."""
-    _commands().fit(recipe, data, out, start, pretrained, cache, label_maps, lesion_masks)
+    _commands().fit(
+        recipe, data, masks or [], out, start, pretrained, cache, label_maps, lesion_masks
+    )
 
 
 @app.command()
@@ -92,13 +113,49 @@ def synthesise(
 
 
 @app.command()
+def bronze(
+    scans: Annotated[Path, typer.Argument(help="FLAIR scans: folder, file, or table.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the masks, a subfolder per method.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")
+    ] = None,
+) -> None:
+    """Segment scans without any learning, by three methods, to have masks to begin with.
+
+    The masks are rough: a Dice with masks of experts of about 0.5. See docs/bronze.md.
+    """
+    _mask_commands().bronze(scans, out, workers)
+
+
+@app.command()
+def consensus(
+    scans: Annotated[Path, typer.Argument(help="FLAIR scans: folder, file, or table.")],
+    masks: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of masks, one for each method, program or rater."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the consensus.")],
+    method: Annotated[
+        ConsensusMethod, typer.Option(help="How masks are combined.")
+    ] = ConsensusMethod.STAPLE,
+) -> None:
+    """Combine several masks of each scan into one, and measure how well each agrees with it.
+
+    Masks belong to a scan by its name, see docs/bronze.md.
+    Exit status: 0 all scans done, 1 some failed, 2 nothing could be done.
+    """
+    _mask_commands().consensus(scans, masks, out, method.value)
+
+
+@app.command()
 def calibrate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder, the output of fit.")],
     data: _Data,
+    masks: _Masks = None,
     pretrained: _Pretrained = None,
 ) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
-    _commands().calibrate(checkpoint, data, pretrained)
+    _commands().calibrate(checkpoint, data, masks or [], pretrained)
 
 
 @app.command("cross-validate")
@@ -106,13 +163,14 @@ def cross_validate(
     recipe: _RecipeName,
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. Unfinished folds are resumed.")],
+    masks: _Masks = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     start: _Start = None,
     pretrained: _Pretrained = None,
     cache: _Cache = None,
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
-    _commands().cross_validate(recipe, data, out, folds, start, pretrained, cache)
+    _commands().cross_validate(recipe, data, masks or [], out, folds, start, pretrained, cache)
 
 
 @app.command()
@@ -133,6 +191,11 @@ def print_recipe(recipe: _RecipeName) -> None:
 def _commands() -> Any:
     """Return the module that does the work."""
     return console.load_module("wmh_train.commands", extras="train")
+
+
+def _mask_commands() -> Any:
+    """Return the module that makes masks."""
+    return console.load_module("wmh_train.mask_commands", extras="train")
 
 
 def main() -> None:

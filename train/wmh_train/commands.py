@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
 from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
@@ -17,14 +20,19 @@ from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.cross_validation import report_name
 from wmh_train.data.annotated import Dataset
-from wmh_train.data.layouts import find_datasets
+from wmh_train.data.layouts import find_datasets, find_scans
+from wmh_train.data.masks_by_name import with_masks
 from wmh_train.data.split import split_scans
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData
 from wmh_train.loop.fit import fit as train
+from wmh_train.loop.stages import StageData, fit_stages
+from wmh_train.model.layers import Layer, network_layers
+from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
+from wmh_train.model.vgg16_unet import read_vgg16
 from wmh_train.recipe.recipe import Recipe, load_recipe
 from wmh_train.synthesis.cohort import HeadMaker, Sources, find_images
 
@@ -32,6 +40,7 @@ from wmh_train.synthesis.cohort import HeadMaker, Sources, find_images
 def fit(
     recipe: str,
     data: Sequence[Path],
+    masks: Sequence[str],
     out: Path,
     start: str | None,
     pretrained: Path | None,
@@ -43,25 +52,39 @@ def fit(
     if lesion_masks is not None and label_maps is None:
         raise InputError("needs --label-maps", "Give both or none.", about="--lesion-masks")
     loaded = load_recipe(recipe)
-    dataset = _find_scans(data, loaded)
-    split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
-    fit_data = FitData(dataset.name, dataset.scans, split)
-    with console.progress_bar() as bar:
-        metadata = train(
-            loaded,
-            fit_data,
-            out,
-            _read_weights(pretrained),
-            FitDisplay(bar),
-            cache=cache,
-            initial=_read_start(start),
-            sources=None if label_maps is None else _sources(label_maps, lesion_masks),
-        )
+    weights, initial = _read_weights(pretrained, loaded), _read_start(start)
+    if loaded.stage:
+        if label_maps is not None:
+            problem = "makes no new heads, because it has stages"
+            raise RecipeError(problem, "Leave the label maps out.", about=recipe)
+        stages = _find_stages(data, masks, loaded)
+        with console.progress_bar() as bar:
+            metadata = fit_stages(
+                loaded, stages, out, weights, FitDisplay(bar), cache=cache, initial=initial
+            )
+    else:
+        dataset = _find_scans(data, masks, loaded)
+        split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
+        with console.progress_bar() as bar:
+            metadata = train(
+                loaded,
+                FitData(dataset.name, dataset.scans, split),
+                out,
+                weights,
+                FitDisplay(bar),
+                cache=cache,
+                initial=initial,
+                sources=None if label_maps is None else _sources(label_maps, lesion_masks),
+            )
     if is_main_process():
         _print_result(metadata, out)
         if metadata.validation.mean == 0:
             console.print_warning("no lesion is found in the validation scans: train longer")
         options = " ".join(f"--data {path}" for path in data)
+        last = f"{loaded.stage[-1].name}=" if loaded.stage else ""
+        options += "".join(
+            f" --masks {one.removeprefix(last)}" for one in masks if one.startswith(last)
+        )
         _print_next(f"wmh-train calibrate {out} {options}", pretrained)
 
 
@@ -85,13 +108,15 @@ def synthesise(
     console.print_line(f"{count_noun(heads, 'head')} in {out}, masks in {out / REFERENCES}")
 
 
-def calibrate(checkpoint: Path, data: Sequence[Path], pretrained: Path | None) -> None:
+def calibrate(
+    checkpoint: Path, data: Sequence[Path], masks: Sequence[str], pretrained: Path | None
+) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
     require_one_process("calibration")
     metadata = load_metadata(checkpoint)
     if not metadata.finished:
         console.print_warning(f"this training is not finished; calibrating epoch {metadata.epoch}")
-    dataset = _find_scans(data, metadata.recipe)
+    dataset = _find_scans(data, masks, metadata.recipe)
     with console.progress_bar() as bar:
         task = bar.add_task("calibrating", total=len(metadata.split.validation))
         calibration = calibrate_checkpoint(
@@ -108,6 +133,7 @@ def calibrate(checkpoint: Path, data: Sequence[Path], pretrained: Path | None) -
 def cross_validate(
     recipe: str,
     data: Sequence[Path],
+    masks: Sequence[str],
     out: Path,
     folds: int,
     start: str | None,
@@ -116,14 +142,17 @@ def cross_validate(
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
     loaded = load_recipe(recipe)
-    dataset = _find_scans(data, loaded)
+    if loaded.stage:
+        problem = "has stages, and cross-validation trains in one"
+        raise RecipeError(problem, "Give a recipe without stages.", about=recipe)
+    dataset = _find_scans(data, masks, loaded)
     with console.progress_bar() as bar:
         evaluations = train_folds(
             loaded,
             dataset,
             folds,
             out,
-            _read_weights(pretrained),
+            _read_weights(pretrained, loaded),
             FoldDisplay(bar),
             cache=cache,
             initial=_read_start(start),
@@ -142,6 +171,23 @@ def describe(recipe: str) -> None:
     loaded = load_recipe(recipe)
     for name, value in _description(loaded, estimate_footprint(loaded)):
         console.print_line(f"{name:<22} {value}")
+    with torch.device("meta"):
+        layers = network_layers(build_network(loaded))
+    for number, layer in enumerate(layers, start=1):
+        console.print_line(f"layer {number:<16} {layer.size:>12,}  {layer.name}")
+    for stage in loaded.stage:
+        console.print_line(_describe_stage(loaded.of_stage(stage.name), layers, stage.name))
+
+
+def _describe_stage(recipe: Recipe, layers: Sequence[Layer], name: str) -> str:
+    count = recipe.optimizer.frozen_layers
+    frozen, trained = (sum(layer.size for layer in one) for one in (layers[:count], layers[count:]))
+    return (
+        f"{f'stage {name}':<22} layers 1 to {count} frozen ({frozen:,}), the others trained"
+        f" ({trained:,})"
+        if count
+        else f"{f'stage {name}':<22} all layers trained ({trained:,})"
+    )
 
 
 def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
@@ -149,6 +195,7 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return [
         ("recipe", recipe.name),
+        ("network", recipe.network.kind),
         (
             "slices",
             f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
@@ -181,7 +228,47 @@ def _sources(label_maps: Path, lesion_masks: Path | None) -> Sources:
     return Sources(find_images(label_maps), masks)
 
 
-def _find_scans(data: Sequence[Path], recipe: Recipe) -> Dataset:
+def _find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> list[StageData]:
+    """Find the scans of each stage, and its masks in their own folders."""
+    names = [stage.name for stage in recipe.stage]
+    folders: dict[str, list[Path]] = {name: [] for name in names}
+    for one in masks:
+        name, separator, folder = one.partition("=")
+        if not separator or name not in folders:
+            problem = f"does not begin with a stage of the recipe: {', '.join(names)}"
+            raise InputError(problem, f"Write {names[0]}=FOLDER.", about=f"--masks {one}")
+        folders[name].append(Path(folder))
+    for name, own in folders.items():
+        if not own:
+            raise InputError(
+                f"names no masks for the stage {name}",
+                f"Add --masks {name}=FOLDER.",
+                about="--masks",
+            )
+    _require_one_output(recipe)
+    scans = find_scans(data, recipe.channels)
+    return [
+        StageData(
+            name,
+            " + ".join(folder.resolve().name for folder in own),
+            tuple(with_masks(scans.scans, own)),
+        )
+        for name, own in folders.items()
+    ]
+
+
+def _require_one_output(recipe: Recipe) -> None:
+    if len(recipe.outputs) != 1 or recipe.regions:
+        problem = "takes masks of one kind of lesion only, but the recipe has other outputs"
+        raise InputError(problem, "Put the masks beside the scans.", about="--masks")
+
+
+def _find_scans(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> Dataset:
+    if masks:
+        _require_one_output(recipe)
+        found = find_scans(data, recipe.channels)
+        scans = with_masks(found.scans, [Path(folder) for folder in masks])
+        return replace(found, scans=tuple(scans))
     dataset = find_datasets(data, recipe.channels, recipe.outputs, recipe.regions)
     if is_main_process():
         if dataset.unannotated:
@@ -198,8 +285,11 @@ def _read_start(start: str | None) -> InitialWeights | None:
     return None if start is None else read_initial_weights(start)
 
 
-def _read_weights(pretrained: Path | None) -> PretrainedWeights | None:
-    return None if pretrained is None else read_pretrained(pretrained)
+def _read_weights(pretrained: Path | None, recipe: Recipe) -> PretrainedWeights | None:
+    if pretrained is None:
+        return None
+    is_vgg16 = recipe.network.kind == "vgg16-unet"
+    return read_vgg16(pretrained) if is_vgg16 else read_pretrained(pretrained)
 
 
 def _print_result(metadata: CheckpointMetadata, out: Path) -> None:

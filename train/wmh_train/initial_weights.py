@@ -14,8 +14,8 @@ from wmh_train.checkpoint import (
     CheckpointMetadata,
     has_checkpoint,
     load_metadata,
+    own_tensors,
     read_tensors,
-    trained_tensors,
 )
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.pretrained import PretrainedIdentity
@@ -72,7 +72,7 @@ class InitialWeights:
         Raises:
             RecipeError: the network has other layers.
         """
-        expected = trained_tensors(network)
+        expected = own_tensors(network)
         differing = sorted(
             name
             for name in expected.keys() | self.tensors.keys()

@@ -17,13 +17,12 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor, nn
 
 from wmh_runtime.errors import ExportError
+from wmh_train.model.convolutional_network import ConvolutionalNetwork
 from wmh_train.model.decoder import Logits
 from wmh_train.model.network import WmhNetwork
-from wmh_train.model.unet import UNet
 
 FLOAT16_MAX = 65504.0
 _FLOAT32_MODULES = ("encoder.patch_embed", "encoder.neck")
-_UNET_FLOAT32_MODULES = ("encoder.stages.0.0", "decoder.head")  # first and last convolution
 # Normalizations, softmax and sigmoid, and the operators into which an exporter may decompose them.
 _FLOAT32_OPERATORS = (
     *("LayerNormalization", "InstanceNormalization", "Softmax", "LogSoftmax", "Sigmoid"),
@@ -41,7 +40,7 @@ class HalfPrecisionNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Compute the probability of one view."""
         logits: Logits
-        if isinstance(self.network, UNet):
+        if isinstance(self.network, ConvolutionalNetwork):
             logits = self.network(image)
         else:
             features = self.network.encoder(self.network.adapter(image))
@@ -55,8 +54,8 @@ def to_half_precision(network: WmhNetwork) -> WmhNetwork:
     The first layer of the copy takes the image in float32.
     """
     half = copy.deepcopy(network).half()
-    if isinstance(network, UNet):
-        first, last = _UNET_FLOAT32_MODULES
+    if isinstance(network, ConvolutionalNetwork):
+        first, last = network.first_layer, network.last_layer
         half.set_submodule(first, _Float32(network.get_submodule(first)))
         half.set_submodule(last, _Float32(network.get_submodule(last), returns=torch.float32))
         return half

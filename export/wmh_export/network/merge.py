@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import pairwise
 
 import peft
 import torch
@@ -38,9 +40,19 @@ def merge(network: WmhNetwork) -> WmhNetwork:
 
 
 def _merge_batch_norms(layers: nn.Sequential) -> None:
-    for i, layer in enumerate(layers):
-        if isinstance(layer, nn.BatchNorm2d):
-            convolution = layers[i - 1]
+    """Merge each BatchNorm of a sequence, and of sequences in it, into the convolution before."""
+    for (before, name), (around, norm_name) in pairwise(list(_places(layers))):
+        convolution, norm = getattr(before, name), getattr(around, norm_name)
+        if isinstance(norm, nn.BatchNorm2d):
             transposed = isinstance(convolution, nn.ConvTranspose2d)
-            layers[i - 1] = fuse_conv_bn_eval(convolution, layer, transpose=transposed)  # type: ignore[type-var]
-            layers[i] = nn.Identity()
+            setattr(before, name, fuse_conv_bn_eval(convolution, norm, transpose=transposed))
+            setattr(around, norm_name, nn.Identity())
+
+
+def _places(layers: nn.Sequential) -> Iterator[tuple[nn.Sequential, str]]:
+    """Yield where each layer of a sequence is: the innermost sequence, and its name there."""
+    for name, layer in layers.named_children():
+        if isinstance(layer, nn.Sequential):
+            yield from _places(layer)
+        else:
+            yield layers, name

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from wmh_export.network.attention import Attention
+from wmh_train.model.convolutional_network import ConvolutionalNetwork
 from wmh_train.model.network import WmhNetwork
-from wmh_train.model.unet import UNet
 
 
 def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhNetwork:
@@ -20,7 +20,7 @@ def rewrite(network: WmhNetwork, attention: type[Attention] = Attention) -> WmhN
         attention: attention class of the new encoder.
     """
     rewritten = copy.deepcopy(network)
-    if isinstance(rewritten, UNet):
+    if isinstance(rewritten, ConvolutionalNetwork):
         return rewritten
     rewritten.encoder = Encoder(rewritten.encoder, attention)
     return rewritten

@@ -54,7 +54,25 @@ def find_datasets(
         RecipeError: as `find_dataset`; or two of them contain a scan of the same name.
         InputError: a table cannot be read.
     """
-    parts = [find_dataset(folder, channels, outputs, regions) for folder in folders]
+    return _joined([find_dataset(folder, channels, outputs, regions) for folder in folders])
+
+
+def find_scans(folders: Sequence[Path], channels: Sequence[str]) -> Dataset:
+    """Find the scans of several folders or tables, whether they have masks or not.
+
+    Args:
+        folders: at least one folder or table, see `find_dataset`.
+        channels: channels of the recipe.
+
+    Raises:
+        RecipeError: a folder has no scan, a file is missing, or files are ambiguous.
+        InputError: a table cannot be read.
+    """
+    return _joined([_find(folder, channels, (), ()) for folder in folders])
+
+
+def _joined(parts: Sequence[Dataset]) -> Dataset:
+    """Join data sets; RecipeError if two contain a scan of the same name."""
     scans = sorted((scan for part in parts for scan in part.scans), key=lambda scan: scan.name)
     for before, scan in pairwise(scans):
         if scan.name == before.name:
@@ -92,6 +110,19 @@ def find_dataset(
         RecipeError: there is no annotated scan, a file is missing, or files are ambiguous.
         InputError: a table cannot be read.
     """
+    found = _find(data, channels, outputs, regions)
+    annotated = tuple(scan for scan in found.scans if scan.is_annotated)
+    if not annotated:
+        raise _no_annotated_scan(data, found.scans, regions)
+    names = {scan.name for scan in annotated}
+    unannotated = tuple(scan.name for scan in found.scans if scan.name not in names)
+    return Dataset(found.name, annotated, unannotated, found.notes)
+
+
+def _find(
+    data: Path, channels: Sequence[str], outputs: Sequence[str], regions: Sequence[str]
+) -> Dataset:
+    """Find all scans of a folder or a table, sorted by name, at least one."""
     notes: list[str] = []
     if data.is_file():
         scans, notes = scans_of_table(data, channels, outputs, regions)
@@ -104,18 +135,17 @@ def find_dataset(
     for before, scan in pairwise(scans):
         if scan.name == before.name:
             raise _ambiguous(data, f"the scan {scan.name}", before.channels[0], scan.channels[0])
-    annotated = [scan for scan in scans if scan.is_annotated]
-    if not annotated:
-        raise _no_annotated_scan(data, scans, channels[0], regions)
-    for scan in annotated:
+    if not scans:
+        raise _no_scan(data, channels[0])
+    for scan in scans:
+        if (outputs or regions) and not scan.is_annotated:
+            continue  # it is not used
         for path in scan.channels:
             if not path.is_file():
                 raise RecipeError("is missing", f"{scan.name} needs this file.", about=path)
-    names = {scan.name for scan in annotated}
-    unannotated = tuple(scan.name for scan in scans if scan.name not in names)
     file = data.resolve()
     name = bids.read_dataset_name(data) or (file.name if file.is_dir() else file.stem)
-    return Dataset(name, tuple(annotated), unannotated, tuple(notes))
+    return Dataset(name, tuple(scans), (), tuple(notes))
 
 
 def _find_bids(
@@ -261,9 +291,9 @@ def _ambiguous(data: Path, description: str, first: Path, second: Path) -> Recip
 
 
 def _no_annotated_scan(
-    data: Path, scans: Sequence[AnnotatedScan], channel: str, regions: Sequence[str]
+    data: Path, scans: Sequence[AnnotatedScan], regions: Sequence[str]
 ) -> RecipeError:
-    if scans and not scans[0].references:
+    if not scans[0].references:
         example = bids.mask_name(scans[0].name, regions[0])
         return RecipeError(
             f"none of {count_noun(len(scans), 'scan')} has a mask of {', '.join(regions)}",
@@ -271,14 +301,16 @@ def _no_annotated_scan(
             " .csv table.",
             about=data,
         )
-    if scans:
-        missing = next(path for path in scans[0].references if not path.is_file())
-        return RecipeError(
-            f"none of {count_noun(len(scans), 'scan')} has all masks, for example"
-            f" {scans[0].name} has no {missing.name} in {missing.parent}",
-            f"Put the masks there. {_USE_TABLE}",
-            about=data,
-        )
+    missing = next(path for path in scans[0].references if not path.is_file())
+    return RecipeError(
+        f"none of {count_noun(len(scans), 'scan')} has all masks, for example"
+        f" {scans[0].name} has no {missing.name} in {missing.parent}",
+        f"Put the masks there. {_USE_TABLE}",
+        about=data,
+    )
+
+
+def _no_scan(data: Path, channel: str) -> RecipeError:
     suffix = bids.scan_name("", channel).removeprefix("_").removesuffix(".nii.gz")
     patterns = _SCAN_PATTERNS.format(suffix, challenge.channel_stem(channel))
     if elsewhere := sorted(data.glob(f"**/*_{suffix}.nii*")):

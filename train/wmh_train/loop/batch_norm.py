@@ -19,6 +19,13 @@ def fix_batch_norm(network: nn.Module) -> None:
             layer.eval()
 
 
+def fix_frozen_batch_norm(network: nn.Module) -> None:
+    """Do the same for the layers that are not trained, so that they stay as they are."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d) and not layer.weight.requires_grad:
+            layer.eval()
+
+
 def average_batch_norm(network: nn.Module, accelerator: Accelerator) -> None:
     """Average the running statistics over the processes, so that all slices count.
 

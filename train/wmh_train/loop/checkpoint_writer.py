@@ -15,9 +15,9 @@ from wmh_train.checkpoint import (
     Provenance,
     load_metadata,
     load_network,
+    own_tensors,
     pretrained_file,
     save_checkpoint,
-    trained_tensors,
 )
 from wmh_train.data.annotated import count_sites
 from wmh_train.data.cache import CachedSlices
@@ -114,7 +114,7 @@ def finished_metadata(
     metadata = load_metadata(out)
     best = load_network(out, metadata, pretrained_file(metadata, pretrained))
     best.to(accelerator.device)
-    details = {"last_float32_sha256": sha256_of_tensors(trained_tensors(network))}
+    details = {"last_float32_sha256": sha256_of_tensors(own_tensors(network))}
     return metadata.model_copy(
         update={
             "validation": validation_dice(best, validation, metadata.recipe, accelerator),

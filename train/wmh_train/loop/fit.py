@@ -50,6 +50,7 @@ from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState
 from wmh_train.loop.schedule import schedule_warning
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
+from wmh_train.model.layers import freeze_layers
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
@@ -147,6 +148,7 @@ def fit(
         initial.load_into(network)
         if recipe.regions:
             missing_regions = MissingRegions(network, len(recipe.outputs), accelerator.device)
+    freeze_layers(network, recipe.optimizer.frozen_layers)
     new_heads = None if sources is None else NewHeads(sources, recipe, out, identity)
     of_epochs = training if new_heads is None else partial(new_heads.slices_after, training)
     loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator, missing_regions)

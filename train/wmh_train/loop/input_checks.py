@@ -31,7 +31,7 @@ def require_start(
             "Give a file of pretrained weights, such as medsam_vit_b.pth.",
             about=recipe.name,
         )
-    if recipe.network.unet is not None and pretrained is not None:
+    if recipe.network.kind in ("unet", "monai-unet") and pretrained is not None:
         raise RecipeError(
             "has a U-Net, which takes no pretrained encoder",
             "Leave the pretrained weights out, or start from a checkpoint.",

@@ -32,7 +32,7 @@ class TrainingState:
     epoch: int = 0  # index of the epoch of the next step, from 0
     step: int = 0  # index of the next step within that epoch, from 0
     loss_sums: list[float] = field(default_factory=list)  # over the steps of that epoch so far
-    best_dice: float = -1.0
+    best_score: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     seconds: float = 0.0
     network: dict[str, Tensor] = field(default_factory=dict)  # trained parameters and buffers

@@ -22,10 +22,14 @@ from torch import Tensor
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.augmentation.augment import augment
-from wmh_train.checkpoint import ValidationDice, trained_tensors
+from wmh_train.checkpoint import ValidationDice, own_tensors
 from wmh_train.data.cache import CachedSlices
 from wmh_train.data.sampling import draw_epoch
-from wmh_train.loop.batch_norm import average_batch_norm, fix_batch_norm
+from wmh_train.loop.batch_norm import (
+    average_batch_norm,
+    fix_batch_norm,
+    fix_frozen_batch_norm,
+)
 from wmh_train.loop.losses import Losses, SegmentationLoss
 from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState
@@ -142,6 +146,8 @@ class TrainingLoop:
     def _run(self, state: TrainingState, resume_file: ResumeFile, listener: LoopListener) -> None:
         self._prepare(state)
         for epoch in range(state.epoch, self._recipe.schedule.epochs):
+            if state.history and self._is_patience_over(state):
+                break
             started, seconds_before = time.monotonic(), state.seconds
             for report in self._run_steps(epoch, state):
                 state.seconds = seconds_before + time.monotonic() - started
@@ -164,6 +170,12 @@ class TrainingLoop:
                 resume_file.save(self._update(state))
         self._accelerator.wait_for_everyone()
 
+    def _is_patience_over(self, state: TrainingState) -> bool:
+        """Return whether too many epochs were not better than the best one."""
+        patience = self._recipe.schedule.patience_epochs
+        best = max(row["epoch"] for row in state.history if row["is_best"])
+        return patience is not None and state.epoch - best >= patience
+
     def _prepare(self, state: TrainingState) -> None:
         settings = self._recipe.optimizer
         if state.network:
@@ -183,7 +195,7 @@ class TrainingLoop:
     def _update(self, state: TrainingState) -> TrainingState:
         """Store the current weights and optimizer in the state, and return it."""
         state.network = {
-            name: tensor.detach() for name, tensor in trained_tensors(self._network).items()
+            name: tensor.detach() for name, tensor in own_tensors(self._network).items()
         }
         state.optimizer = self._optimizer.state_dict()
         if self._accelerator.scaler is not None:
@@ -211,6 +223,7 @@ class TrainingLoop:
         drawn = self._draw(slices, epoch)[: per_epoch * schedule.batch_size]
         batches = drawn.reshape(per_epoch, -1)
         self._model.train()
+        fix_frozen_batch_norm(self._network)
         for index in range(state.step, per_epoch):
             step = epoch * per_epoch + index
             if self._has_fixed_statistics(step):
@@ -290,6 +303,8 @@ class TrainingLoop:
         schedule = self._recipe.schedule
         self._model.eval()
         validation = validation_dice(self._model, self._validation, self._recipe, self._accelerator)
+        score = validation.mean if schedule.select_by == "dice" else validation.iou
+        assert score is not None
         report = EpochReport(
             epoch=epoch + 1,
             epochs=schedule.epochs,
@@ -298,11 +313,11 @@ class TrainingLoop:
                 (epoch + 1) * self.steps_per_epoch - 1, self.steps_per_epoch, self._recipe
             ),
             validation=validation,
-            is_best=validation.mean > state.best_dice,
+            is_best=score > state.best_score,
             seconds=seconds,
         )
         state.epoch, state.step, state.loss_sums = epoch + 1, 0, []
-        state.best_dice = max(state.best_dice, validation.mean)
+        state.best_score = max(state.best_score, score)
         state.seconds = seconds
         state.history.append(asdict(report) | {"validation": validation.model_dump()})
         return report

@@ -28,7 +28,7 @@ def validation_dice(
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> ValidationDice:
-    """Compute the Dice of each scan over all of its slices, with one view and threshold 0.5.
+    """Compute Dice and IoU of each scan over all of its slices, with one view and threshold 0.5.
 
     It is the Dice of the lesions, or of the regions if the network predicts no lesions. With
     interchangeable channels, it is the mean over all subsets that may be there.
@@ -74,12 +74,23 @@ def validation_dice(
                 counts_of_subset.index_add_(0, scan_of, _count_pixels(fused, targets))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
     by_scan = [  # mean over subsets of the channels and outputs with a mask
-        float(np.mean([dice(*output) for output in pixels[:, _has_mask(scan)].reshape(-1, 3)]))
+        np.mean([_scores(*output) for output in pixels[:, _has_mask(scan)].reshape(-1, 3)], axis=0)
         for scan, pixels in zip(slices.scans, total.swapaxes(0, 1), strict=True)
     ]
     by_site = group_by([scan.site for scan in slices.scans], by_scan)
-    means = {site: float(np.mean(values)) for site, values in by_site.items()}
-    return ValidationDice(mean=float(np.mean(list(means.values()))), by_site=means)
+    means = {site: np.mean(values, axis=0) for site, values in by_site.items()}
+    mean_dice, mean_iou = np.mean(list(means.values()), axis=0)
+    return ValidationDice(
+        mean=float(mean_dice),
+        by_site={site: float(site_dice) for site, (site_dice, _) in means.items()},
+        iou=float(mean_iou),
+    )
+
+
+def _scores(common: int, predicted: int, reference: int) -> tuple[float, float]:
+    """Return Dice and intersection over union from numbers of pixels."""
+    value = dice(common, predicted, reference)
+    return value, value / (2 - value)
 
 
 def _has_mask(scan: AnnotatedScan) -> list[bool]:

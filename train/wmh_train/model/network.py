@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from wmh_train.model.convolutional_network import ConvolutionalNetwork
+from wmh_train.model.monai_unet import MonaiUNet
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.model.sam_network import SamNetwork
 from wmh_train.model.unet import UNet
+from wmh_train.model.vgg16_unet import Vgg16UNet
 from wmh_train.recipe.recipe import Recipe
 
-WmhNetwork: TypeAlias = SamNetwork | UNet  # maps slices [N, C, S, S] to `Logits`
+WmhNetwork: TypeAlias = SamNetwork | ConvolutionalNetwork  # maps slices [N, C, S, S] to `Logits`
 
 
 def build_network(recipe: Recipe, pretrained: PretrainedWeights | None = None) -> WmhNetwork:
@@ -18,10 +21,20 @@ def build_network(recipe: Recipe, pretrained: PretrainedWeights | None = None) -
 
     Args:
         recipe: defines channels, outputs, slice size and layers.
-        pretrained: weights of a SAM-type encoder. None: random weights, as in all other layers.
+        pretrained: weights of a SAM-type encoder or of VGG16. None: random weights, as in all
+            other layers.
+
+    Raises:
+        InputError: the pretrained weights do not fit.
     """
-    shape, unet = recipe.network_shape, recipe.network.unet
-    return UNet(unet, shape) if unet else SamNetwork(recipe.network, shape, pretrained)
+    shape, network = recipe.network_shape, recipe.network
+    if network.unet is not None:
+        return UNet(network.unet, shape)
+    if network.monai_unet is not None:
+        return MonaiUNet(network.monai_unet, shape)
+    if network.vgg16_unet is not None:
+        return Vgg16UNet(network.vgg16_unet, shape, pretrained)
+    return SamNetwork(network, shape, pretrained)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class PretrainedWeights:
     identity: PretrainedIdentity
 
     def read(self) -> dict[str, Tensor]:
-        """Return the weights of the image encoder by their names within it, float32.
+        """Return the weights of SAM's image encoder by their names within it, float32.
 
         Raises:
             InputError: the file cannot be read, has another format, or contains values that are not
@@ -60,34 +60,61 @@ class PretrainedWeights:
 
 
 def read_pretrained(path: Path) -> PretrainedWeights:
-    """Check a file of pretrained weights and hash it. The weights are not kept in memory.
+    """Check a file of SAM's weights and hash it. The weights are not kept in memory.
 
     Raises:
         InputError: the file cannot be read, has another format, or contains values that are not
             finite.
     """
-    try:
-        sha256 = sha256_file(path)
-    except OSError as error:
-        reason = reason_of(error)
-        raise InputError(f"cannot be read ({reason})", _ADVICE, about=path) from error
-    pretrained = PretrainedWeights(path, PretrainedIdentity(name=path.name, sha256=sha256))
+    pretrained = identify_pretrained(path, _ADVICE)
     pretrained.read()
     return pretrained
 
 
-def _read_sam_state(path: Path) -> dict[str, Tensor]:
+def identify_pretrained(path: Path, advice: str) -> PretrainedWeights:
+    """Hash a file of pretrained weights.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        sha256 = sha256_file(path)
+    except OSError as error:
+        reason = reason_of(error)
+        raise InputError(f"cannot be read ({reason})", advice, about=path) from error
+    return PretrainedWeights(path, PretrainedIdentity(name=path.name, sha256=sha256))
+
+
+def read_state(path: Path, advice: str) -> dict[str, Tensor]:
+    """Read the tensors of a state dict, without executing code in the file.
+
+    Args:
+        path: the file.
+        advice: which file to give instead.
+
+    Raises:
+        InputError: it is not a state dict of tensors.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types for a damaged or other file
-        raise InputError("is not a file of PyTorch weights", _ADVICE, about=path) from error
+        raise InputError("is not a file of PyTorch weights", advice, about=path) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         keys = f" ({', '.join(map(str, list(state)[:3]))}, …)" if isinstance(state, dict) else ""
         raise InputError(
             f"is not a state dict that contains only tensors{keys}",
-            f"{_ADVICE} The saved state of a training does not work.",
+            f"{advice} The saved state of a training does not work.",
             about=path,
         )
+    return state
+
+
+def _read_sam_state(path: Path) -> dict[str, Tensor]:
+    state = read_state(path, _ADVICE)
     unknown = [key for key in state if not key.startswith((_ENCODER, *_OTHER_PARTS))]
     if unknown or not any(key.startswith(_ENCODER) for key in state):
         reason = f"contains {unknown[0]}" if unknown else "contains no image_encoder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -9,15 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.decoder import Logits, set_prior
+from wmh_train.model.convolutional_network import ConvolutionalNetwork, convolution
+from wmh_train.model.decoder import set_prior
 from wmh_train.recipe.network import UNetSettings
 
 _FACTOR = 2  # the finest features have half of the resolution; the head restores it
 _STEM_PX = 5  # side of the first convolution
 
 
-class UNet(nn.Module):
-    """Segments preprocessed slices. All of its weights are trained.
+class UNet(ConvolutionalNetwork):
+    """Segments preprocessed slices.
 
     The first convolution halves the resolution, because features at full resolution would take most
     of the time. The head predicts four pixels for each position of the finest features.
@@ -27,21 +29,20 @@ class UNet(nn.Module):
         shape: C, K and S.
     """
 
+    first_layer = "encoder.stages.0.0"
+
     def __init__(self, settings: UNetSettings, shape: NetworkShape) -> None:
         super().__init__()
-        self.encoder = Encoder(shape.channels, settings.widths)
-        self.decoder = Decoder(settings.widths, shape.outputs)
+        self.encoder: Encoder = Encoder(shape.channels, settings.widths)
+        self.decoder: Decoder = Decoder(settings.widths, shape.outputs)
 
-    def forward(self, image: Tensor) -> Logits:
-        """Segment preprocessed slices.
-
-        Args:
-            image: float32 [N, C, S, S], from `wmh_runtime.preprocessing.preprocess`.
-
-        Returns:
-            Logits at full resolution only.
-        """
-        return Logits(self.decoder(self.encoder(image)), [])
+    def in_order(self) -> Iterable[nn.Module]:
+        """Yield the parts of the network in the order in which they compute."""
+        decoder = self.decoder
+        yield self.encoder
+        for project, stage in zip(decoder.projections, decoder.stages, strict=True):
+            yield from (project, stage)
+        yield decoder.head
 
 
 class Encoder(nn.Module):
@@ -50,11 +51,11 @@ class Encoder(nn.Module):
     def __init__(self, channels: int, widths: list[int]) -> None:
         super().__init__()
         first, *_ = widths
-        stem = _convolution(channels, first, stride=_FACTOR, side=_STEM_PX)
-        stages = [nn.Sequential(*stem, *_convolution(first, first))]
+        stem = convolution(channels, first, stride=_FACTOR, side=_STEM_PX)
+        stages = [nn.Sequential(*stem, *convolution(first, first))]
         for finer, width in pairwise(widths):
-            halving, refinement = _convolution(finer, width, stride=2), _convolution(width, width)
-            stages.append(nn.Sequential(*halving, *refinement, *_convolution(width, width)))
+            halving, refinement = convolution(finer, width, stride=2), convolution(width, width)
+            stages.append(nn.Sequential(*halving, *refinement, *convolution(width, width)))
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -79,8 +80,8 @@ class Decoder(nn.Module):
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *_convolution(2 * width, width),
-                *(_convolution(width, width) if width != finest else []),
+                *convolution(2 * width, width),
+                *(convolution(width, width) if width != finest else []),
             )
             for _, width in coarse_to_fine
         )
@@ -94,11 +95,3 @@ class Decoder(nn.Module):
             up = F.interpolate(project(x), scale_factor=2.0, mode="nearest")
             x = stage(torch.cat([up, skip], dim=1))
         return F.pixel_shuffle(self.head(x), _FACTOR)
-
-
-def _convolution(inputs: int, outputs: int, *, stride: int = 1, side: int = 3) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, side, stride, padding=side // 2),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    ]

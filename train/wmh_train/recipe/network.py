@@ -1,8 +1,8 @@
-"""The network of a recipe: a SAM-type encoder with a multi-scale decoder, or a U-Net."""
+"""The network of a recipe: a SAM-type encoder with its decoder, or one of three U-Nets."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from wmh_runtime.schema import StrictModel
 from wmh_train.recipe.intervals import PositiveInt
 
 LayerName = Literal["qkv", "proj", "lin1", "lin2"]
+NetworkKind: TypeAlias = Literal["sam-lora", "small-vit", "unet", "monai-unet", "vgg16-unet"]
 
 
 class EncoderSettings(StrictModel):
@@ -62,20 +63,53 @@ class DecoderSettings(StrictModel):
 
 
 class UNetSettings(StrictModel):
-    """A convolutional network with skip connections. All weights are trained."""
+    """A small convolutional network with skip connections."""
 
     widths: list[PositiveInt] = Field(
         min_length=2, description="features at S/2, S/4 and so on, for slices of S × S pixels"
     )
 
 
+class MonaiUNetSettings(StrictModel):
+    """MONAI's U-Net with two convolutions at each resolution, to compare with."""
+
+    widths: list[PositiveInt] = Field(
+        default=[32, 32, 64, 128, 256],
+        min_length=5,
+        max_length=5,
+        description="features at S, S/2, S/4, S/8 and S/16, for slices of S × S pixels",
+    )
+
+
+class Vgg16UNetSettings(StrictModel):
+    """A U-Net with VGG16 as encoder, which may start from weights learned from photographs."""
+
+    decoder_widths: list[PositiveInt] = Field(
+        default=[256, 128, 64, 32],
+        min_length=4,
+        max_length=4,
+        description="features of the decoder at S/8, S/4, S/2 and S",
+    )
+
+
 class NetworkSettings(StrictModel):
-    """Layers of the network: a SAM-type encoder with a decoder, or a U-Net."""
+    """Layers of the network. Its tables say which kind it is."""
 
     encoder: EncoderSettings | None = None
     lora: LoraSettings | None = None
     decoder: DecoderSettings = DecoderSettings()
     unet: UNetSettings | None = Field(default=None, description="instead of all others")
+    monai_unet: MonaiUNetSettings | None = Field(default=None, description="likewise")
+    vgg16_unet: Vgg16UNetSettings | None = Field(default=None, description="likewise")
+
+    @property
+    def kind(self) -> NetworkKind:
+        """What kind of network it is."""
+        if self.encoder is not None:
+            return "small-vit" if self.encoder.trained else "sam-lora"
+        if self.unet is not None:
+            return "unet"
+        return "monai-unet" if self.monai_unet is not None else "vgg16-unet"
 
     @property
     def needs_pretrained(self) -> bool:
@@ -89,8 +123,11 @@ class NetworkSettings(StrictModel):
 
     @model_validator(mode="after")
     def _check_decoder_and_lora(self) -> NetworkSettings:
-        if (self.encoder is None) == (self.unet is None):
-            raise ValueError("expected either a table encoder or a table unet")
+        kinds = ("encoder", "unet", "monai_unet", "vgg16_unet")
+        given = [name for name in kinds if getattr(self, name) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            raise ValueError(f"expected one of the tables {', '.join(kinds)}, got {got}")
         if self.encoder is None:
             if self.lora is not None:
                 raise ValueError("lora needs an encoder")

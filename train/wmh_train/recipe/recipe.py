@@ -25,6 +25,7 @@ from wmh_runtime.schema import StrictModel, describe_validation_error
 from wmh_runtime.types import NetworkShape
 from wmh_train.recipe.intervals import Factors, Range, Share
 from wmh_train.recipe.network import NetworkSettings
+from wmh_train.recipe.stage import StageSettings
 from wmh_train.recipe.synthesis import SynthesisSettings
 
 MAX_TARGETS = 16  # outputs and regions together
@@ -119,6 +120,9 @@ class OptimizerSettings(StrictModel):
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    frozen_layers: int = Field(
+        default=0, ge=0, description="first layers that stay as they are; describe lists them"
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
 
 
@@ -126,6 +130,12 @@ class ScheduleSettings(StrictModel):
     """Length and batch size. Linear warm-up, then cosine annealing with warm restarts."""
 
     epochs: int = Field(default=100, gt=0)
+    patience_epochs: int | None = Field(
+        default=None, gt=0, description="stop after so many epochs without a better one"
+    )
+    select_by: Literal["dice", "iou"] = Field(
+        default="dice", description="the best epoch has the highest one on the validation scans"
+    )
     warmup_epochs: float = Field(default=5, ge=0)
     restart_epochs: float = Field(default=25, gt=0, description="length of one cosine cycle")
     lowest_learning_rate: float = Field(
@@ -184,6 +194,17 @@ class Recipe(StrictModel):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
+    stage: list[StageSettings] = Field(
+        default=[], description="trainings one after the other, each from the best of the last"
+    )
+
+    def of_stage(self, name: str) -> Recipe:
+        """Return the recipe of a stage, as that of a training without stages."""
+        stage = next(stage for stage in self.stage if stage.name == name)
+        settings = self.model_dump() | {"stage": [], "name": f"{self.name}/{name}"}
+        for table, changes in stage.changes.items():
+            settings[table] |= changes
+        return Recipe.model_validate(settings)
 
     @property
     def targets(self) -> list[str]:
@@ -214,6 +235,19 @@ class Recipe(StrictModel):
             raise ValueError("outputs and regions are both empty")
         if len(self.targets) > MAX_TARGETS:
             raise ValueError(f"{len(self.targets)} outputs and regions, at most {MAX_TARGETS}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Recipe:
+        names = [stage.name for stage in self.stage]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        for stage in self.stage:
+            try:
+                self.of_stage(stage.name)
+            except ValidationError as error:
+                problem = describe_validation_error(error)
+                raise ValueError(f"stage {stage.name}: {problem}") from error
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from typing import Any
 from wmh_runtime.schema import StrictModel
 from wmh_train.recipe.recipe import Recipe
 
+_LISTS_OF_TABLES = ("stage",)
+
 
 def recipe_to_toml(recipe: Recipe) -> str:
     """Return a recipe as TOML. `load_recipe` reads the same recipe back."""
@@ -21,6 +23,9 @@ def _lines(table: StrictModel, path: tuple[str, ...]) -> list[str]:
     for name, value in table:
         if isinstance(value, StrictModel):
             subtables += _lines(value, (*path, name))
+        elif name in _LISTS_OF_TABLES:
+            for entry in value:
+                subtables += ["", f"[[{name}]]", *_changed_lines(entry)]
         else:
             description = type(table).model_fields[name].description
             comment = f"  # {description}" if description else ""
@@ -28,6 +33,12 @@ def _lines(table: StrictModel, path: tuple[str, ...]) -> list[str]:
             keys.append(f"{key}{comment}")
     header = ["", f"[{'.'.join(path)}]"] if path and keys else []
     return [*header, *keys, *subtables]
+
+
+def _changed_lines(table: StrictModel) -> list[str]:
+    """Return the keys of an entry of a list that differ from their defaults, each on one line."""
+    changed = table.model_dump(exclude_defaults=True)
+    return [f"{name} = {_toml_value(value)}" for name, value in changed.items()]
 
 
 def _toml_value(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Lesion masks without learning, to begin a training with: rough ones, called bronze."""

@@ -1,0 +1,94 @@
+"""Write the masks of all methods for a folder of scans.
+
+out/
+├── outliers/sub-1_label-WMH_mask.nii.gz …
+├── mixture/…
+└── top-hat/…
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import cc3d
+import numpy as np
+
+from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.files.case_failure import case_failure
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.nifti_writer import write_on_grid_of
+from wmh_runtime.types import Mask
+from wmh_train.bronze.brain import Brain, find_brain
+from wmh_train.bronze.mixture import segment_mixture
+from wmh_train.bronze.outliers import segment_outliers
+from wmh_train.bronze.top_hat import segment_top_hat
+
+METHODS: Mapping[str, Callable[[Brain], Mask]] = {
+    "outliers": segment_outliers,
+    "mixture": segment_mixture,
+    "top-hat": segment_top_hat,
+}
+_LEAST_MM3 = 5.0  # smaller spots are noise
+
+
+def write_masks(cases: Sequence[Case], out: Path, workers: int) -> Iterator[WmhError | None]:
+    """Segment scans with all methods, several at a time. Scans with all masks are skipped.
+
+    Args:
+        cases: FLAIR scans.
+        out: folder for the masks, see above.
+        workers: number of processes.
+
+    Yields:
+        For each scan, in the order in which they end: None, or why it failed.
+
+    Raises:
+        InputError: a process was ended from outside.
+    """
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _ignore_interrupts)
+    try:
+        for future in as_completed([pool.submit(_write_case, case, out) for case in cases]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        problem = "could not be completed: a process was ended from outside"
+        advice = "Is there enough memory? Each needs about 2 GB. The same command continues."
+        raise InputError(problem, advice, about=out) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def segment_scan(brain: Brain, method: str) -> Mask:
+    """Return the lesions that a method finds, (x, y, z) on the grid of the scan."""
+    least = max(1, round(_LEAST_MM3 / brain.voxel_mm3))
+    lesions = cc3d.dust(METHODS[method](brain), threshold=least, connectivity=26).astype(bool)
+    return np.ascontiguousarray(brain.reorientation.undo(lesions))
+
+
+def _write_case(case: Case, out: Path) -> WmhError | None:
+    name = bids.mask_name(bids.bids_entities(case.relative), "wmh")
+    paths = {method: out / method / case.relative.parent / name for method in METHODS}
+    if all(path.exists() for path in paths.values()):
+        return None
+    try:
+        scan = read_scan(case.path)
+        brain = find_brain(scan)
+        for method, path in paths.items():
+            make_folder(path.parent)
+            write_on_grid_of(scan, segment_scan(brain, method).astype(np.uint8), path)
+    except Exception as error:
+        return case_failure(error, case.path, out)
+    return None
+
+
+def _ignore_interrupts() -> None:
+    """Let the parent handle Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

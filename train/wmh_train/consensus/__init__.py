@@ -1,0 +1,1 @@
+"""The consensus of several masks of a scan: silver masks."""

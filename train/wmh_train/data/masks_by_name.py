@@ -1,0 +1,106 @@
+"""Find the masks of scans in a folder of another program, by their names.
+
+A mask belongs to a scan if its path below the folder contains the name of the scan:
+
+    sub-1_ses-2           sub-1_ses-2_label-WMH_mask.nii.gz, lst/ples_lpa_msub-1_ses-2_FLAIR.nii
+    Amsterdam/GE3T/100    Amsterdam/GE3T/100/wmh.nii.gz
+
+The name must stand apart: `sub-1` is not in `sub-10.nii.gz`, but SPM's prefixes m, r and w may
+stand before it. If names of several scans are in a path, the longest one counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wmh_runtime.dataset.image_formats import is_image
+from wmh_runtime.errors import InputError, RecipeError
+from wmh_runtime.evaluation.output_names import WMH, output_of
+from wmh_runtime.files.folders import is_hidden, walk
+from wmh_train.data.annotated import AnnotatedScan
+
+_BEFORE = r"(?:^|[^0-9A-Za-z])(?:[mrw]{1,3})?"
+_AFTER = r"(?![0-9A-Za-z])"
+
+
+def find_masks_of(names: Iterable[str], folder: Path) -> Mapping[str, Path]:
+    """Return the mask of each scan that has one, by the name of the scan.
+
+    Args:
+        names: of the scans, each once.
+        folder: searched with its subfolders; hidden files are not.
+
+    Raises:
+        InputError: the folder does not exist, or a scan has several masks. If exactly one of them
+            is named `…_label-WMH_mask` or `wmh`, that one is taken.
+    """
+    if not folder.is_dir():
+        raise InputError("is not a folder", "Give the folder of the masks.", about=folder)
+    patterns = {
+        name: re.compile(_BEFORE + re.escape(name) + _AFTER)
+        for name in sorted(names, key=len, reverse=True)
+    }
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in _images(folder):
+        text = path.relative_to(folder).as_posix()
+        name = next((name for name, pattern in patterns.items() if pattern.search(text)), None)
+        if name is not None:
+            found[name].append(path)
+    return {name: _only_one(name, paths, folder) for name, paths in sorted(found.items())}
+
+
+def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[AnnotatedScan]:
+    """Return the scans that have a mask in a folder, with this mask as their only reference.
+
+    Args:
+        scans: with or without masks.
+        folders: one or more. With several, a scan comes once for each folder with a mask of it, and
+            the name of the folder is added to its name.
+
+    Raises:
+        InputError: as `find_masks_of`.
+        RecipeError: no scan has a mask in a folder.
+    """
+    found = []
+    for folder in folders:
+        masks = find_masks_of([scan.name for scan in scans], folder)
+        if not masks:
+            raise RecipeError(
+                f"contains no mask with the name of a scan, such as {scans[0].name}",
+                "Name the masks after their scans.",
+                about=folder,
+            )
+        suffix = f" {folder.resolve().name}" if len(folders) > 1 else ""
+        found += [
+            replace(scan, name=f"{scan.name}{suffix}", references=(masks[scan.name],))
+            for scan in scans
+            if scan.name in masks
+        ]
+    return sorted(found, key=lambda scan: scan.name)
+
+
+def _images(folder: Path) -> Iterable[Path]:
+    for current, subfolders, files in walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+        for name in sorted(files):
+            path = current / name
+            if not is_hidden(name) and is_image(path):
+                yield path
+
+
+def _only_one(name: str, paths: list[Path], folder: Path) -> Path:
+    if len(paths) == 1:
+        return paths[0]
+    named = [path for path in paths if output_of(path.name) == WMH]
+    if len(named) == 1:
+        return named[0]
+    first, second = (path.relative_to(folder) for path in paths[:2])
+    raise InputError(
+        f"has several masks of {name}, such as {first} and {second}",
+        "Keep one in the folder, or name it …_label-WMH_mask.nii.gz.",
+        about=folder,
+    )
