@@ -13,6 +13,7 @@ from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
 from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity
+from wmh_train.model.sam_network import SamNetwork
 from wmh_train.model.unet import UNet
 from wmh_train.recipe.recipe import Recipe
 
@@ -28,14 +29,28 @@ def perturbed_network(recipe: Recipe, seed: int = 0) -> WmhNetwork:
             if tensor.is_floating_point():
                 noise = 0.1 * torch.randn_like(tensor)
                 tensor.add_(noise.abs() if name.endswith("running_var") else noise)
-    with torch.no_grad():
-        network.decoder.fuse[-1].bias.zero_()  # probabilities on both sides of one half
+    with torch.no_grad():  # probabilities on both sides of one half
+        is_sam = isinstance(network, SamNetwork)
+        (network.decoder.fuse[-1] if is_sam else network.decoder.head).bias.zero_()
     return network
 
 
 def small_unet_recipe() -> Recipe:
     """The small recipe with a U-Net."""
-    return small_recipe(network={"unet": {"widths": [4, 8, 12]}}, loss={"scale_weights": []})
+    return small_convolutional_recipe("unet")
+
+
+SMALL_CONVOLUTIONAL = {
+    "unet": {"unet": {"widths": [4, 8, 12]}},
+    "monai-unet": {"monai_unet": {"widths": [4, 4, 8, 8, 12]}},
+    "vgg16-unet": {"vgg16_unet": {"decoder_widths": [16, 8, 8, 4]}},
+}
+
+
+def small_convolutional_recipe(kind: str, **changes) -> Recipe:
+    """The small recipe with one of the convolutional networks."""
+    network = SMALL_CONVOLUTIONAL[kind]
+    return small_recipe(network=network, loss={"scale_weights": []}, **changes)
 
 
 def small_unet() -> UNet:

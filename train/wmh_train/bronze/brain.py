@@ -77,6 +77,8 @@ def find_brain(scan: Scan) -> Brain:
     spacing_mm = (z, y, x)
     stack = np.ascontiguousarray(reorientation.apply(scan.voxels)).astype(np.float32)
     head = find_head(stack, scan.voxel_volume_mm3)
+    if not (head.mask & ~head.background).any():
+        raise InputError("shows no head", "Check that it is a FLAIR scan.", about=scan.path)
     intensity = normalize_to_white_matter(stack, head.mask, head.background, spacing_mm)
     tissue = _tissue(intensity, spacing_mm)
     top = int(np.flatnonzero(head.mask.any(axis=(1, 2)))[-1])

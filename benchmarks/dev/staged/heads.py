@@ -1,0 +1,86 @@
+"""The heads of the study: seven synthetic scanners, four to learn from and three to test on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.layouts import find_dataset
+from wmh_train.recipe.recipe import load_recipe
+from wmh_train.recipe.synthesis import SynthesisSettings
+from wmh_train.synthesis.cohort import HeadMaker, Sources
+
+SCANNERS_FILE = Path(__file__).with_name("scanners.toml")
+TRAINING_SCANNERS = ("A", "B", "C", "D")
+TEST_SCANNERS = ("E", "F", "G")
+_FIRST_SEED = 101  # of scanner A; the others follow
+_BASE = "base"  # recipe with the ranges that scanners.toml does not name
+
+
+@dataclass(frozen=True)
+class HeadCounts:
+    """How many heads each scanner makes."""
+
+    unlabelled: int = 40  # to learn from, with automatic masks
+    expert: int = 3  # to learn from, with true masks, too
+    test: int = 12
+
+    def of(self, scanner: str) -> int:
+        """Return how many heads a scanner makes."""
+        return self.test if scanner in TEST_SCANNERS else self.unlabelled + self.expert
+
+
+def make_heads(
+    sources: Sources,
+    folder: Path,
+    counts: HeadCounts,
+    workers: int,
+    on_scanner: Callable[[str, int], Callable[[], None]],
+) -> None:
+    """Make the heads of all scanners that are not there yet, each scanner in its own folder.
+
+    Args:
+        sources: label maps and lesion masks.
+        folder: with a subfolder for each scanner.
+        counts: of the heads.
+        workers: number of processes.
+        on_scanner: called with the name of each scanner and the number of its heads; returns what
+            is called after each head.
+    """
+    for seed, (name, settings) in enumerate(scanners().items(), start=_FIRST_SEED):
+        heads = counts.of(name)
+        advance = on_scanner(name, heads)
+        with HeadMaker(sources, settings, workers) as maker:
+            maker.write(folder / name, heads=heads, seed=seed, on_written=advance)
+
+
+def scanners() -> Mapping[str, SynthesisSettings]:
+    """Return the ranges of each scanner."""
+    base = load_recipe(_BASE).synthesis.model_dump()
+    tables = tomllib.loads(SCANNERS_FILE.read_text(encoding="utf-8"))
+    return {
+        name: SynthesisSettings.model_validate(
+            base | {key: base[key] | table for key, table in changes.items()}
+        )
+        for name, changes in tables.items()
+    }
+
+
+def find_heads(folder: Path, names: Iterable[str]) -> list[AnnotatedScan]:
+    """Find the heads of some scanners, with their true masks; their site is the scanner."""
+    return [
+        replace(scan, site=name)
+        for name in names
+        for scan in find_dataset(folder / name, ["flair"], ["wmh"]).scans
+    ]
+
+
+def expert_heads(heads: Iterable[AnnotatedScan], counts: HeadCounts) -> list[AnnotatedScan]:
+    """Return the heads with masks of experts: the last ones of each training scanner."""
+    by_scanner: dict[str, list[AnnotatedScan]] = {}
+    for head in heads:
+        by_scanner.setdefault(head.site, []).append(head)
+    return [head for own in by_scanner.values() for head in own[-counts.expert :]]

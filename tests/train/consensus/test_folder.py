@@ -1,0 +1,79 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.toys import write_head
+from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.tables import read_table
+from wmh_train.consensus.folder import write_consensus
+
+AFFINE = np.diag([-4.0, -4.0, 5.0, 1.0])
+AFFINE[:3, 3] = (47, 61, -12)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for number in range(3):
+        write_head(tmp_path / "scans" / f"sub-{number}_FLAIR.nii.gz", seed=number)
+    return tmp_path / "scans"
+
+
+def write_mask(path, first, last, affine=AFFINE):
+    mask = np.zeros((24, 30, 6), np.uint8)
+    mask[10:12, first:last, 2:4] = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(mask, affine), path)
+
+
+def run(scans, folders, out):
+    return {one.name: one for one in write_consensus(discover(scans).scans, folders, out, "union")}
+
+
+def test_masks_and_table_are_written_and_the_other_scans_go_on(scans, tmp_path):
+    write_mask(tmp_path / "a" / "sub-0_label-WMH_mask.nii.gz", 6, 8)
+    write_mask(tmp_path / "b" / "sub-0.nii.gz", 7, 10)
+    moved = AFFINE.copy()
+    moved[:3, 3] += 10
+    write_mask(tmp_path / "a" / "sub-1_mask.nii.gz", 6, 8, moved)  # on another grid
+    results = run(scans, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert results["sub-0"].raters == 2
+    assert "sub-1_mask.nii.gz" in str(results["sub-1"].error)
+    assert results["sub-2"].raters == 0
+    mask = nib.load(tmp_path / "out" / "sub-0_label-WMH_mask.nii.gz")
+    np.testing.assert_allclose(mask.affine, AFFINE)
+    assert mask.get_fdata().sum() == 2 * 4 * 2  # rows 6 to 9
+    probability = nib.load(tmp_path / "out" / "sub-0_label-WMH_probseg.nii.gz").get_fdata()
+    assert set(np.unique(probability)) == {0, 0.5, 1}
+    first, second = read_table(tmp_path / "out" / "raters.csv")
+    assert first["rater"] == "a"
+    assert first["sensitivity"] == "0.50000"  # rows 6 and 7 of four
+    assert second["sensitivity"] == "0.75000"
+    # A voxel has 4 × 4 × 5 mm = 0.08 mL; the masks have 8, 12 and 16 voxels.
+    assert (first["rater_ml"], second["rater_ml"], first["consensus_ml"]) == (
+        "0.640",
+        "0.960",
+        "1.280",
+    )
+
+
+def test_a_rater_without_a_mask_of_a_scan_is_said(scans, tmp_path):
+    for rater, numbers in (("a", "01"), ("b", "01"), ("c", "0")):
+        for number in numbers:
+            write_mask(tmp_path / rater / f"sub-{number}.nii.gz", 6, 8)
+    results = run(scans, [tmp_path / name for name in "abc"], tmp_path / "out")
+    assert results["sub-0"].notes == ()
+    assert results["sub-1"].notes == ("only 2 raters of 3",)
+
+
+def test_masks_of_other_scans_are_an_error(scans, tmp_path):
+    write_mask(tmp_path / "a" / "sub-9.nii.gz", 6, 8)
+    with pytest.raises(InputError, match="no mask with the name of a scan, such as sub-0"):
+        run(scans, [tmp_path / "a"], tmp_path / "out")
+
+
+def test_two_folders_of_one_name_are_an_error(scans, tmp_path):
+    for parent in "xy":
+        write_mask(tmp_path / parent / "lst" / "sub-0.nii.gz", 6, 8)
+    with pytest.raises(InputError, match="two folders of masks have the name lst"):
+        run(scans, [tmp_path / "x" / "lst", tmp_path / "y" / "lst"], tmp_path / "out")

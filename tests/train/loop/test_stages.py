@@ -1,0 +1,189 @@
+"""Stages: each starts from the best of the one before, and the whole resumes exactly."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.networks import small_convolutional_recipe
+from tests.toys import write_annotated_heads
+from wmh_runtime.errors import InterruptionError, RecipeError
+from wmh_runtime.files.tables import read_table
+from wmh_train.checkpoint import load_metadata, load_network, read_tensors
+from wmh_train.data.layouts import find_dataset
+from wmh_train.loop.fit import FitListener
+from wmh_train.loop.stages import StageData, fit_stages
+from wmh_train.model.layers import network_layers
+from wmh_train.model.network import build_network
+from wmh_train.recipe.recipe import Recipe, load_recipe
+from wmh_train.recipe.template import recipe_to_toml
+
+STAGES = [
+    {"name": "bronze", "data": {"validation_share": 0.2}},
+    {
+        "name": "gold",
+        "data": {"validation_share": 0.2, "test_share": 0.2},
+        "optimizer": {"frozen_layers": 4, "learning_rate": 1e-3},
+        "schedule": {"epochs": 3, "restart_epochs": 2.5, "select_by": "iou"},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    folder = write_annotated_heads(tmp_path_factory.mktemp("heads"), 10)
+    return find_dataset(folder, ["flair"], ["wmh"]).scans
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def staged_recipe(stages=STAGES) -> Recipe:
+    return small_convolutional_recipe("unet", stage=stages)
+
+
+def stage_data(heads):
+    bronze = tuple(replace(head, name=f"{head.name} a") for head in heads)
+    return [StageData("bronze", "tool", bronze), StageData("gold", "experts", tuple(heads[:6]))]
+
+
+class Stop(FitListener):
+    """Sends SIGTERM after a step, counted over all stages."""
+
+    def __init__(self, after):
+        self.left, self.lines = after, []
+
+    def info(self, line):
+        self.lines.append(line)
+
+    def step(self, report):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def finished(heads, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    listener = Stop(after=-1)
+    fit_stages(staged_recipe(), stage_data(heads), out, None, listener, cache=cache)
+    return out, listener
+
+
+def test_each_stage_starts_from_the_best_of_the_one_before(finished):
+    out, listener = finished
+    assert [line for line in listener.lines if line.startswith("stage")] == [
+        "stage 1 of 2, bronze: no layers frozen",
+        "stage 2 of 2, gold: 4 layers frozen",
+    ]
+    bronze, gold = (load_metadata(out / name) for name in ("1-bronze", "2-gold"))
+    assert gold.provenance.details["initial_weights"] == str(out / "1-bronze")
+    before, after = (
+        read_tensors(out / name, one) for name, one in (("1-bronze", bronze), ("2-gold", gold))
+    )
+    network = build_network(staged_recipe())
+    names = {p: name for name, p in network.named_parameters()}
+    frozen = {names[p] for layer in network_layers(network)[:4] for p in layer.parameters}
+    statistics = {
+        name
+        for name in before
+        if name.endswith(("running_mean", "running_var"))
+        and f"{name.rsplit('.', 1)[0]}.weight" in frozen
+    }
+    assert statistics
+    for name in before:
+        is_same = torch.equal(before[name], after[name])
+        assert is_same or name not in frozen | statistics, name
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_folder_holds_the_last_stage_and_says_what_each_did(finished, heads):
+    out, _ = finished
+    metadata, gold = load_metadata(out), load_metadata(out / "2-gold")
+    assert metadata.weights_sha256 == gold.weights_sha256
+    assert metadata.finished
+    load_network(out, metadata)
+    first, second = metadata.provenance.stages
+    assert (first.name, first.data, first.frozen_layers) == ("bronze", "tool", 0)
+    assert (second.name, second.data, second.frozen_layers) == ("gold", "experts", 4)
+    assert second.trained_parameters < first.trained_parameters
+    assert second.validation == gold.validation
+    assert metadata.recipe.name == "small/gold"
+    rows = read_table(out / "history.csv")
+    assert [row["stage"] for row in rows] == ["bronze"] * 2 + ["gold"] * 3
+    assert (out / "curves.png").stat().st_size > 1000
+    # 6 persons have masks of experts: one for the test, one for validation; none was learned from.
+    held_out = {*gold.split.test, *gold.split.validation}
+    assert len(gold.split.test) == len(gold.split.validation) == 1
+    bronze = load_metadata(out / "1-bronze")
+    assert not {name.removesuffix(" a") for name in bronze.split.training} & held_out
+    assert {f"{name} a" for name in gold.split.validation} <= set(bronze.split.validation)
+
+
+# The bronze stage has 6 to 8 steps in each of 2 epochs, so the last is in the gold stage.
+@pytest.mark.parametrize("after", [1, 5, 20])
+def test_a_stopped_training_resumes_to_the_same_weights(finished, heads, cache, tmp_path, after):
+    arguments = (staged_recipe(), stage_data(heads), tmp_path, None)
+    with pytest.raises(InterruptionError, match="Run the same command to resume"):
+        fit_stages(*arguments, Stop(after), cache=cache)
+    metadata = fit_stages(*arguments, Stop(-1), cache=cache)
+    assert metadata.weights_sha256 == load_metadata(finished[0]).weights_sha256
+    assert metadata.provenance.stages == load_metadata(finished[0]).provenance.stages
+
+
+def test_early_stopping_ends_a_stage(heads, cache, tmp_path):
+    schedule = {"epochs": 30, "restart_epochs": 29.5, "patience_epochs": 2}
+    recipe = staged_recipe(
+        [{"name": "gold", "data": {"validation_share": 0.2}, "schedule": schedule}]
+    )
+    recipe = recipe.model_copy(
+        update={"optimizer": recipe.optimizer.model_copy(update={"learning_rate": 1e-5})}
+    )
+    data = [StageData("gold", "experts", tuple(heads))]
+    fit_stages(recipe, data, tmp_path, None, FitListener(), cache=cache)
+    rows = read_table(tmp_path / "history.csv")
+    scores = [float(row["validation_dice"]) for row in rows]
+    assert len(rows) < 30
+    assert len(rows) == scores.index(max(scores)) + 1 + 2
+
+
+def test_a_stage_has_the_settings_of_the_recipe_with_its_changes(tmp_path):
+    recipe = staged_recipe()
+    gold = recipe.of_stage("gold")
+    assert gold.stage == []
+    assert gold.name == "small/gold"
+    assert gold.optimizer.learning_rate == 1e-3
+    assert gold.optimizer.mixed_precision == recipe.optimizer.mixed_precision == "no"
+    assert gold.schedule.warmup_epochs == recipe.schedule.warmup_epochs
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_to_toml(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "two stages have the same name"),
+        ([{"name": "a", "schedule": {"epoch": 3}}], "stage a: .*epoch"),
+        ([{"name": "a", "data": {"validation_share": 2}}], "stage a: .*validation_share"),
+        ([{"name": "A b"}], "name"),
+    ],
+)
+def test_a_wrong_stage_is_named(tmp_path, stages, message):
+    path = tmp_path / "recipe.toml"
+    lines = recipe_to_toml(small_convolutional_recipe("unet")).splitlines()
+    for stage in stages:
+        lines += ["", "[[stage]]", f'name = "{stage["name"]}"']
+        lines += [
+            f"{table} = {{ {key} = {value} }}"
+            for table, changes in stage.items()
+            if table != "name"
+            for key, value in changes.items()
+        ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
