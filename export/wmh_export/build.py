@@ -55,6 +55,7 @@ _NO_LICENSE = "not stated"
 _SCALES = {
     "z-score": "z-scored within the head, 0 outside",
     "white-matter": "dark regions 0, white matter 1; 0 outside the head",
+    "percentile": "0 to 1 between two percentiles of the head, 0 outside",
 }
 _PHANTOM_WARNING = "Trained on made-up heads: on scans of patients its masks mean nothing"
 # Numbers of slices. A reference output in eight views takes eight times as long as in one.
@@ -112,7 +113,8 @@ def build(
         ExportError: the checkpoint is not calibrated, `out` exists, or a float32 graph differs
             from the trained network.
         BackendError: the network finds no lesions, neither in the phantoms nor in the scans.
-        InputError: the scans or the pretrained weights cannot be used.
+        InputError: the scans or the pretrained weights cannot be used, or a library that the recipe
+            needs is not installed.
     """
     if out.exists():
         raise ExportError("already exists", "Choose another folder or remove it.", about=out)
@@ -121,6 +123,7 @@ def build(
         raise ExportError(
             "is not calibrated", "Calibrate it with wmh-train calibrate.", about=checkpoint
         )
+    checkpoint_metadata.recipe.preprocessing.require_installed()
     make_writable_folder(out.parent)
     remove_temporary_files(out.parent)
     on_step("loading the network")
@@ -332,9 +335,12 @@ class _BundleBuilder:
     def _graph_metadata(self) -> dict[str, str]:
         """Return the metadata that every graph holds itself, for use without the bundle."""
         recipe = self.checkpoint.recipe
+        scale = _SCALES[recipe.preprocessing.normalization]
+        if recipe.preprocessing.bias_correction == "n4":
+            scale += "; bias field corrected with N4"
         return {
             "made_by": "wmh-lora",
-            "input": f"{', '.join(recipe.channels)}; {_SCALES[recipe.preprocessing.normalization]}",
+            "input": f"{', '.join(recipe.channels)}; {scale}",
             "output": f"probability of {', '.join(recipe.targets)}",
             "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
             "plane": "axial",

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from tests.networks import (
     write_checkpoint,
 )
 from tests.toys import write_annotated_heads, write_head
-from tests.training_toys import lora_recipe, small_recipe, write_small_pretrained
+from tests.training_toys import SMALL_RECIPE, lora_recipe, small_recipe, write_small_pretrained
 from wmh_export import build as build_module
 from wmh_export import graph_exporter
 from wmh_export.build import BundleMetadata, build
@@ -31,10 +33,11 @@ from wmh_runtime.bundle import parity_record
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.parity_record import Tolerance
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
-from wmh_runtime.errors import BackendError, ExportError, RecipeError
+from wmh_runtime.errors import BackendError, ExportError, InputError, RecipeError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.phantom.cohort import DATA_SET_NAME, Plan, write_phantom
+from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_train.checkpoint import load_metadata, load_network, save_checkpoint, save_metadata
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import read_pretrained
@@ -394,6 +397,22 @@ def test_a_checkpoint_without_calibration_is_rejected(checkpoint, tmp_path):
     save_metadata(uncalibrated, checkpoint_metadata.model_copy(update={"calibration": None}))
     with pytest.raises(ExportError, match=r"is not calibrated.*wmh-train calibrate"):
         build(uncalibrated, tmp_path / "out", ignore)
+
+
+def test_a_recipe_that_needs_a_missing_library_is_refused(tmp_path, monkeypatch):
+    settings = SMALL_RECIPE["preprocessing"] | {"bias_correction": "n4"}
+    metadata = calibrated_metadata_of(small_recipe(preprocessing=settings))
+    (tmp_path / "run").mkdir()
+    save_metadata(tmp_path / "run", metadata)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(InputError, match="needs the library SimpleITK, which is not installed"):
+        build(tmp_path / "run", tmp_path / "out" / "bundle", ignore)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_normalization_is_explained_in_the_graph():
+    kinds = get_args(Preprocessing.model_fields["normalization"].annotation)
+    assert set(build_module._SCALES) == set(kinds)
 
 
 def test_an_existing_bundle_is_not_replaced(bundle, checkpoint):

@@ -69,8 +69,8 @@ def segment_folder(
 
     Raises:
         InputError: there is no scan, a scan lacks an image that the bundle needs, the output folder
-            cannot be used or would mix results with the scans, or the options contradict each
-            other.
+            cannot be used or would mix results with the scans, the options contradict each
+            other, or a library that the bundle needs is not installed.
         BackendError: no backend can run the bundle as the options ask.
         BundleError: the bundle has no graph or no calibration for the options.
         DeviceLostError: a device failed; the same call resumes the run.
@@ -80,6 +80,9 @@ def segment_folder(
     options, progress = options or InferenceOptions(), progress or Progress()
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
+    for used in (bundle, regions_bundle):
+        if used is not None:
+            used.manifest.preprocessing.require_installed()
     rules = _channel_rules(bundle.manifest, pattern, t1_pattern)
     if register:
         require_registration()

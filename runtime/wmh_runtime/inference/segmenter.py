@@ -53,8 +53,12 @@ class SegmentationModel:
             bundle: open.
             outputs: the bundle's for this `tta`, or with other thresholds and sizes.
             tta: views of each slice.
+
+        Raises:
+            InputError: a library that its preprocessing needs is not installed.
         """
         manifest = bundle.manifest
+        manifest.preprocessing.require_installed()
         is_adaptive = tta == "adaptive"
         empty_slice_thresholds = (
             [manifest.empty_slice_threshold(output) for output in outputs] if is_adaptive else []
@@ -111,7 +115,8 @@ class Segmenter:
         Raises:
             BackendError: no backend can run the bundle as the options ask.
             BundleError: the bundle has no graph or no calibration for the options.
-            InputError: the options contradict each other.
+            InputError: the options contradict each other, or a library that the preprocessing needs
+                is not installed.
         """
         options = options or InferenceOptions()
         model = SegmentationModel.from_bundle(bundle, options.outputs(bundle), options.tta)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from wmh_runtime.preprocessing.background import constant_background
 from wmh_runtime.types import Floats, Mask
@@ -25,6 +26,7 @@ _CLEARED_RANGE = 0.25  # of the robust range: background that far below tissue i
 _BOX_SHARE = 0.9  # of the box around the measured voxels
 _AIR_SHARE = 0.6  # of the surface: 0.95 or more in scans as acquired, 0.5 or less of brains
 _BRIGHT_SURFACE = 0.75  # relative intensity; 0.2 to 0.5 of brains
+_HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
 _MAX_UNKNOWN_SHARE = 0.5  # of the sides of the image; more, and the head is not told from air
 
 
@@ -68,6 +70,33 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
     bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
     mask = _enclosed(np.ascontiguousarray(bright, dtype=bool))
     return Head(mask, background, warnings)
+
+
+def size_warnings(head: Mask, spacing_mm: tuple[float, float]) -> tuple[str, ...]:
+    """Warn if the head is too small or too large in the slices: the voxel size may be wrong."""
+    sizes_mm = [
+        float(np.ptp(np.flatnonzero(head.any(axis=axes))) + 1) * mm
+        for axes, mm in zip(((0, 2), (0, 1)), spacing_mm, strict=True)
+    ]
+    lowest, highest = _HEAD_SIZE_MM
+    if lowest <= min(sizes_mm) and max(sizes_mm) <= highest:
+        return ()
+    rows_mm, columns_mm = sizes_mm
+    return (
+        f"the head measures {rows_mm:.0f} × {columns_mm:.0f} mm in the slices, expected"
+        f" {lowest:.0f} to {highest:.0f} mm: check the voxel size",
+    )
+
+
+def gap_warnings(head_slices: NDArray[np.intp]) -> tuple[str, ...]:
+    """Warn if slices between others show no head: they are lost, or damaged."""
+    lost = int(np.ptp(head_slices)) + 1 - len(head_slices)
+    if not lost:
+        return ()
+    return (
+        f"empty slices between others of the head: {lost}. Nothing is found there: check the scan"
+        " before you use the volumes",
+    )
 
 
 def otsu_threshold(values: Floats) -> float:

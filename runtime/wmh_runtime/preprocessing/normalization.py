@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmh_runtime.preprocessing.white_matter import find_levels
 from wmh_runtime.types import Floats, Mask
@@ -35,15 +36,34 @@ def normalize(
         float32, same shape as the stack; mean 0 and standard deviation 1 in the head, or all 0
         if the head has a single intensity.
     """
-    known = _measured(stack, head, background)
-    repaired = _repair(stack, known)
-    low, high = np.percentile(repaired[known], clip_percentiles)
-    inside = np.clip(repaired[head].astype(np.float64), low, high)
-    inside[~known[head]] = low
+    inside, _, _ = _clipped(stack, head, background, clip_percentiles)
     spread = inside.std()
     normalized = np.zeros(stack.shape, np.float32)
     if spread > 0:
         normalized[head] = (inside - inside.mean()) / spread
+    return normalized
+
+
+def normalize_to_percentiles(
+    stack: Floats, head: Mask, background: Mask, clip_percentiles: tuple[float, float]
+) -> Floats:
+    """Scale intensities so that two percentiles of the head are 0 and 1; 0 outside the head.
+
+    Damaged voxels and background are treated as by `normalize`.
+
+    Args:
+        stack: (slices, rows, columns), any intensity scale.
+        head: same shape, with at least one voxel that is not background.
+        background: same shape; constant, not measured.
+        clip_percentiles: lower and upper, in [0, 100], of the measured intensities.
+
+    Returns:
+        float32, same shape as the stack, in [0, 1]; all 0 if both percentiles are equal.
+    """
+    inside, low, high = _clipped(stack, head, background, clip_percentiles)
+    normalized = np.zeros(stack.shape, np.float32)
+    if high > low:
+        normalized[head] = (inside - low) / (high - low)
     return normalized
 
 
@@ -72,6 +92,22 @@ def normalize_to_white_matter(
         inside = repaired[known].astype(np.float64)
         normalized[known] = np.clip((inside - dark) / (white - dark), 0, _HIGHEST_OF_WHITE)
     return normalized
+
+
+def _clipped(
+    stack: Floats, head: Mask, background: Mask, percentiles: tuple[float, float]
+) -> tuple[NDArray[np.float64], float, float]:
+    """Repair the voxels of the head, and clip them to percentiles of those that were measured.
+
+    Returns:
+        The voxels of the head, (n,), and the lowest and highest value that they may have.
+    """
+    known = _measured(stack, head, background)
+    repaired = _repair(stack, known)
+    low, high = map(float, np.percentile(repaired[known], percentiles))
+    inside = np.clip(repaired[head].astype(np.float64), low, high)
+    inside[~known[head]] = low
+    return inside, low, high
 
 
 def _measured(stack: Floats, head: Mask, background: Mask) -> Mask:

@@ -14,6 +14,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.background import constant_background
+from wmh_runtime.preprocessing.bias_correction import correct_bias, require_bias_correction
 from wmh_runtime.preprocessing.channels import (
     align_channels,
     first_present,
@@ -21,8 +22,12 @@ from wmh_runtime.preprocessing.channels import (
     similarity_warnings,
 )
 from wmh_runtime.preprocessing.context import with_neighbors
-from wmh_runtime.preprocessing.head_mask import find_head
-from wmh_runtime.preprocessing.normalization import normalize, normalize_to_white_matter
+from wmh_runtime.preprocessing.head_mask import find_head, gap_warnings, size_warnings
+from wmh_runtime.preprocessing.normalization import (
+    normalize,
+    normalize_to_percentiles,
+    normalize_to_white_matter,
+)
 from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
@@ -32,7 +37,6 @@ from wmh_runtime.types import Floats, Mask, NetworkShape
 _Value = TypeVar("_Value", bound=np.generic)
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
-_HEAD_SIZE_MM = (50.0, 300.0)  # along rows and columns
 _MAX_OUTSIDE_SHARE = 0.001  # of the head: skin and nose
 
 
@@ -41,8 +45,13 @@ class Preprocessing(StrictModel):
 
     pixel_size_mm: float = Field(gt=0)
     size_px: int = Field(gt=0, description="S: slices are S × S pixels")
-    normalization: Literal["z-score", "white-matter"] = "z-score"
-    clip_percentiles: tuple[float, float] = Field(default=(0.5, 99.5), description="of z-scores")
+    normalization: Literal["z-score", "white-matter", "percentile"] = "z-score"
+    clip_percentiles: tuple[float, float] = Field(
+        default=(0.5, 99.5), description="of the head, for z-score and percentile"
+    )
+    bias_correction: Literal["none", "n4"] = Field(
+        default="none", description="before the normalization; n4 needs SimpleITK"
+    )
     context_slices: int = Field(
         default=0, ge=0, description="neighbors above and below a slice that the network sees too"
     )
@@ -58,6 +67,11 @@ class Preprocessing(StrictModel):
             outputs: K.
         """
         return NetworkShape(images * (1 + 2 * self.context_slices), outputs, self.size_px)
+
+    def require_installed(self) -> None:
+        """Refuse settings that need a library that is not installed; InputError."""
+        if self.bias_correction == "n4":
+            require_bias_correction()
 
     @field_validator("clip_percentiles")
     @classmethod
@@ -156,7 +170,8 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         preprocessing: settings from the bundle or the recipe.
 
     Raises:
-        InputError: no channel is there, no slice shows a head, or a channel shows nothing of it.
+        InputError: no channel is there, no slice shows a head, or a channel shows nothing of it, or
+            its bias field cannot be corrected.
     """
     first = first_present(channels)
     reorientation = axial_reorientation(first.affine)
@@ -186,7 +201,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     aligned = align_channels(channels)
     size = preprocessing.size_px
     slices = np.zeros((len(head_slices), len(channels), size, size), np.float32)
-    dissimilar: list[str] = []
+    dissimilar, about_bias = list[str](), list[str]()
     for index, match in enumerate(aligned):
         if match is None:
             continue
@@ -204,11 +219,10 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         if not is_first:
             similarity = shared_information(first_stack, stack, head & ~background)
             dissimilar += similarity_warnings(similarity, match.scan, first)
-        normalized = (
-            normalize(stack, head, background, preprocessing.clip_percentiles)
-            if preprocessing.normalization == "z-score"
-            else normalize_to_white_matter(stack, head, background, (z, y, x))
-        )
+        if preprocessing.bias_correction == "n4":
+            stack, lines = correct_bias(stack, head & ~background, (z, y, x), match.scan.path)
+            about_bias += lines
+        normalized = _normalize(stack, head, background, (z, y, x), preprocessing)
         slices[:, index] = resampler.apply(normalized[head_slices])
     matches = [match for match in aligned if match is not None]
     head_in_scan = np.ascontiguousarray(reorientation.undo(head))
@@ -226,39 +240,27 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             *(warning for match in matches for warning in match.scan.warnings),
             *(line for one in matches for line in overlap_warnings(one, first, head_in_scan)),
             *dissimilar,
+            *about_bias,
             *found.warnings,
-            *_size_warnings(head, (y, x)),
-            *_gap_warnings(head_slices),
+            *size_warnings(head, (y, x)),
+            *gap_warnings(head_slices),
             *_crop_warnings(head, resampler, preprocessing),
         ),
     )
 
 
-def _size_warnings(head: Mask, spacing_mm: tuple[float, float]) -> tuple[str, ...]:
-    """Warn if the head is too small or too large in the slices: the voxel size may be wrong."""
-    sizes_mm = [
-        float(np.ptp(np.flatnonzero(head.any(axis=axes))) + 1) * mm
-        for axes, mm in zip(((0, 2), (0, 1)), spacing_mm, strict=True)
-    ]
-    lowest, highest = _HEAD_SIZE_MM
-    if lowest <= min(sizes_mm) and max(sizes_mm) <= highest:
-        return ()
-    rows_mm, columns_mm = sizes_mm
-    return (
-        f"the head measures {rows_mm:.0f} × {columns_mm:.0f} mm in the slices, expected"
-        f" {lowest:.0f} to {highest:.0f} mm: check the voxel size",
-    )
-
-
-def _gap_warnings(head_slices: NDArray[np.intp]) -> tuple[str, ...]:
-    """Warn if slices between others show no head: they are lost, or damaged."""
-    lost = int(np.ptp(head_slices)) + 1 - len(head_slices)
-    if not lost:
-        return ()
-    return (
-        f"empty slices between others of the head: {lost}. Nothing is found there: check the scan"
-        " before you use the volumes",
-    )
+def _normalize(
+    stack: Floats,
+    head: Mask,
+    background: Mask,
+    spacing_mm: tuple[float, float, float],
+    preprocessing: Preprocessing,
+) -> Floats:
+    if preprocessing.normalization == "white-matter":
+        return normalize_to_white_matter(stack, head, background, spacing_mm)
+    by_percentiles = {"z-score": normalize, "percentile": normalize_to_percentiles}
+    function = by_percentiles[preprocessing.normalization]
+    return function(stack, head, background, preprocessing.clip_percentiles)
 
 
 def _center(head: Mask, size_px: int) -> tuple[float, float]:

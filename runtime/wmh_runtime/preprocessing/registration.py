@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.preprocessing.itk import import_itk, reason_of_itk
 
 _BINS = 50
 _SEED = 1
@@ -64,7 +65,7 @@ def register(moving: Scan, fixed: Scan) -> Registration:
     Raises:
         InputError: SimpleITK is not installed, an affine has shear, or the images do not overlap.
     """
-    itk = _import_itk()
+    itk = import_itk("register")
     fixed_image, moving_image = _to_itk(fixed, itk), _to_itk(moving, itk)
     start = itk.Euler3DTransform()
     start.SetCenter(
@@ -83,8 +84,7 @@ def register(moving: Scan, fixed: Scan) -> Registration:
         found = fine.execute(near)
         before, after = fine.similarity(start), fine.similarity(found)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()  # the rest is where ITK met it
-        problem = f"cannot be registered to {fixed.path.name} ({reason})"
+        problem = f"cannot be registered to {fixed.path.name} ({reason_of_itk(error)})"
         advice = "Check that both show the same head in several slices, or do not register it."
         raise InputError(problem, advice, about=moving.path) from error
     is_applied = after > before
@@ -107,17 +107,7 @@ def register(moving: Scan, fixed: Scan) -> Registration:
 
 def require_registration() -> None:
     """Refuse to register without SimpleITK; InputError."""
-    _import_itk()
-
-
-def _import_itk() -> Any:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        problem = "needs the library SimpleITK, which is not installed"
-        advice = 'Install it: pip install "wmh-lora[itk]".'
-        raise InputError(problem, advice, about="register") from error
-    return SimpleITK
+    import_itk("register")
 
 
 class _Search:

@@ -3,6 +3,7 @@ import pytest
 
 from tests.runtime.preprocessing.heads import head_in_noise
 from wmh_runtime.preprocessing.normalization import normalize as normalize_measured
+from wmh_runtime.preprocessing.normalization import normalize_to_percentiles
 
 
 def normalize(stack, head, clip_percentiles):
@@ -70,3 +71,41 @@ def test_background_in_the_head_counts_as_the_lowest_intensity(value):
     normalized = normalize_measured(stack, np.ones_like(background), background, (0, 100))
     expected = np.array([[[-2, -2, 0, 2, 4, -2]]]) / np.sqrt(16 / 3)
     np.testing.assert_allclose(normalized, expected, atol=1e-6)
+
+
+def test_two_percentiles_become_0_and_1():
+    # 101 intensities 200, 202, … 400: percentile p is 200 + 2 p. The last voxel is outside.
+    stack = np.append(np.arange(200, 401, 2), 999).astype(np.float32).reshape(1, 1, 102)
+    head, background = stack < 999, np.zeros(stack.shape, bool)
+    normalized = normalize_to_percentiles(stack, head, background, (0, 98))
+    assert normalized.dtype == np.float32
+    expected = np.minimum(np.arange(101) / 98, 1)
+    np.testing.assert_allclose(normalized[0, 0], [*expected, 0], atol=1e-6)
+    normalized = normalize_to_percentiles(stack, head, background, (0, 100))
+    np.testing.assert_allclose(normalized[0, 0], [*np.arange(101) / 100, 0], atol=1e-6)
+    normalized = normalize_to_percentiles(stack, head, background, (10, 60))
+    np.testing.assert_allclose(normalized[0, 0, [0, 10, 35, 60, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [-10, 0, 4])
+def test_background_in_the_head_is_0_between_percentiles(value):
+    stack = np.array([[[value, 1, 3, 5, 7, value]]], np.float32)
+    background = np.array([[[True, False, False, False, False, False]]])
+    normalized = normalize_to_percentiles(stack, np.ones_like(background), background, (0, 100))
+    np.testing.assert_allclose(normalized, [[[0, 0, 1 / 3, 2 / 3, 1, 0]]], atol=1e-6)
+
+
+def test_a_damaged_voxel_does_not_stretch_the_range():
+    image = np.linspace(100, 900, 400, dtype=np.float32).reshape(4, 10, 10)
+    head, none = np.ones(image.shape, bool), np.zeros(image.shape, bool)
+    damaged = image.copy()
+    damaged[1, 4, 5] = 1e9
+    np.testing.assert_allclose(
+        normalize_to_percentiles(damaged, head, none, (0, 100)), (image - 100) / 800, atol=1e-4
+    )
+
+
+def test_equal_percentiles_give_zeros_not_nan():
+    stack = np.full((1, 2, 2), 5, np.float32)
+    head = stack > 0
+    assert not normalize_to_percentiles(stack, head, ~head, (0, 98)).any()

@@ -1,4 +1,5 @@
 import shutil
+import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -6,15 +7,16 @@ import numpy as np
 import pytest
 
 from tests.toys import write_annotated_heads
-from tests.training_toys import fit_data, small_recipe
+from tests.training_toys import SMALL_RECIPE, fit_data, small_recipe
 from wmh_runtime.bundle.calibration import OperatingPoint
-from wmh_runtime.errors import RecipeError, UnexpectedError
+from wmh_runtime.errors import InputError, RecipeError, UnexpectedError
 from wmh_runtime.postprocessing.lesions import Output
-from wmh_train.calibration.calibrate import calibrate_checkpoint, sweep_warnings
+from wmh_train.calibration.calibrate import calibrate, calibrate_checkpoint, sweep_warnings
 from wmh_train.calibration.threshold_sweep import MIN_LESIONS_MM3, THRESHOLDS
 from wmh_train.checkpoint import CalibrationWithSweep, load_metadata
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.loop.fit import FitListener, fit
+from wmh_train.model.network import build_network
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,14 @@ def test_missing_validation_scans_are_reported(trained):
     folder, data = trained
     with pytest.raises(RecipeError, match="2 validation scans of the checkpoint are missing"):
         calibrate_checkpoint(folder, data.scans_named(data.split.training), None, lambda: None)
+
+
+def test_a_recipe_that_needs_a_missing_library_is_refused(tmp_path, monkeypatch):
+    settings = SMALL_RECIPE["preprocessing"] | {"bias_correction": "n4"}
+    recipe = small_recipe(preprocessing=settings)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(InputError, match="needs the library SimpleITK, which is not installed"):
+        calibrate(build_network(recipe, None), recipe, [], lambda: None, tmp_path)
 
 
 def test_a_changed_mask_is_refused(trained, tmp_path):

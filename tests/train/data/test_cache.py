@@ -59,6 +59,24 @@ def test_images_equal_those_of_the_runtime_preprocessing(scans, tmp_path):
         np.testing.assert_array_equal(images, prepared.astype(np.float16))
 
 
+def test_bias_and_percentiles_are_those_of_the_runtime_with_entries_of_their_own(scans, tmp_path):
+    changes = {"bias_correction": "n4", "normalization": "percentile", "clip_percentiles": (0, 98)}
+    preprocessing = PREPROCESSING.model_copy(update=changes)
+    keys = {
+        scan_key(scans[0], PREPROCESSING.model_copy(update=dict(list(changes.items())[:count])))
+        for count in range(4)
+    }
+    assert len(keys) == 4
+    slices = open_cache(scans[:1], preprocessing, tmp_path)
+    prepared = preprocess(scans[0].load()[0], preprocessing).slices
+    np.testing.assert_array_equal(slices.read(range(6))[0], prepared.astype(np.float16))
+    assert (prepared.min(), prepared.max()) == (0, 1)
+    plain = preprocess(
+        scans[0].load()[0], preprocessing.model_copy(update={"bias_correction": "none"})
+    ).slices
+    assert abs(plain - prepared).max() > 0.001  # more than float16 loses
+
+
 def test_neighbors_of_averaged_thin_slices_equal_those_of_the_runtime(scans, tmp_path):
     # The heads have slices of 5 mm: a slab of 10 mm is two slices, and so is the way to a neighbor.
     preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1, "slab_mm": 10})

@@ -2,6 +2,7 @@ import dataclasses
 import math
 import os
 import signal
+import sys
 import types
 
 import nibabel as nib
@@ -11,8 +12,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.toys import write_annotated_heads
-from tests.training_toys import fit_data, lora_recipe, small_recipe, write_small_pretrained
-from wmh_runtime.errors import InterruptionError, RecipeError
+from tests.training_toys import (
+    SMALL_RECIPE,
+    fit_data,
+    lora_recipe,
+    small_recipe,
+    write_small_pretrained,
+)
+from wmh_runtime.errors import InputError, InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.identity import training_identity
 from wmh_train.loop.distributed import open_accelerator
@@ -153,6 +160,16 @@ def test_a_training_stopped_by_a_signal_resumes_to_the_same_weights(
     assert listener.lines[1].startswith(f"resuming after step {step + 1}")
     assert listener.steps[0].step == step + 2
     assert metadata.weights_sha256 == uninterrupted.weights_sha256
+
+
+def test_a_recipe_that_needs_a_missing_library_is_refused_at_once(heads, tmp_path, monkeypatch):
+    settings = SMALL_RECIPE["preprocessing"] | {"bias_correction": "n4"}
+    recipe, listener = small_recipe(preprocessing=settings), Listener()
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(InputError, match="needs the library SimpleITK, which is not installed"):
+        fit(recipe, fit_data(heads, recipe), tmp_path / "run", None, listener)
+    assert listener.preprocessed == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_site_without_validation_scans_gives_a_warning(heads, cache, tmp_path):

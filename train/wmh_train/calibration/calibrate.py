@@ -73,9 +73,10 @@ def calibrate(
         log_folder: for the traceback of an unexpected error.
 
     Raises:
-        InputError: a scan cannot be read.
+        InputError: a scan cannot be read, or a library that the recipe needs is not installed.
         UnexpectedError: a scan meets a bug of this program.
     """
+    recipe.preprocessing.require_installed()
     if not recipe.outputs:
         return CalibrationWithSweep(
             operating_points=[_operating_point(views, [], []) for views in _VIEWS],

@@ -118,8 +118,10 @@ def fit(
     Raises:
         RecipeError: the data do not fit the recipe, `out` contains another training, memory is
             too small, or the loss is not finite.
-        InputError: a scan cannot be read, or `out` cannot be written.
+        InputError: a scan cannot be read, `out` cannot be written, or a library that the recipe
+            needs is not installed.
     """
+    recipe.preprocessing.require_installed()
     require_start(recipe, pretrained, initial)
     require_sources(recipe, sources)
     keys = _scan_keys(recipe, data)

@@ -77,7 +77,8 @@ class DataSettings(StrictModel):
 class AugmentationSettings(StrictModel):
     """Random changes of a training slice.
 
-    0 switches a change off; for the factors gamma and contrast, the range (1, 1) does.
+    0 switches a change off; for the factors gamma and contrast, the range (1, 1) does. The defaults
+    of brightness and noise are for z-scores, whose unit is the standard deviation of the head.
     """
 
     rotation_degrees: float = Field(default=15.0, ge=0, le=45, description="±")
@@ -88,11 +89,9 @@ class AugmentationSettings(StrictModel):
     gamma: Factors = Field(default=(0.7, 1.5), description="exponent, lowest and highest")
     contrast: Factors = Field(default=(0.8, 1.3), description="factor, lowest and highest")
     brightness: float = Field(
-        default=0.15, ge=0, description="±, in standard deviations of the head"
+        default=0.15, ge=0, description="±, in units of the slices: see docs/training.md"
     )
-    noise: Range = Field(
-        default=(0.01, 0.08), description="lowest and highest, in standard deviations of the head"
-    )
+    noise: Range = Field(default=(0.01, 0.08), description="lowest and highest, in the same units")
     single_slice_share: Share = Field(
         default=0.2, description="of samples in which the slice takes the place of its neighbors"
     )
