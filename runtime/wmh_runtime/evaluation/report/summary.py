@@ -65,7 +65,7 @@ class Sources:
 def case_rows(
     cases: Sequence[ScoredCase], settings: Mapping[str, Settings]
 ) -> list[dict[str, object]]:
-    """Return one row per case: name, site, load band, all metrics, and what made the mask.
+    """Return one row per case: what it is, all metrics, and what made the mask.
 
     Args:
         cases: with their metrics; NaN is an empty cell.
@@ -73,7 +73,8 @@ def case_rows(
     """
     return [
         {
-            **{"name": case.name, "site": case.site, "load_band_ml": case.load_band},
+            **{"name": case.name, "subject": case.subject, "site": case.site},
+            "load_band_ml": case.load_band,
             **_cells(asdict(case.metrics)),
             **_settings_cells(settings.get(case.name)),
         }
