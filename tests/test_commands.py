@@ -211,6 +211,7 @@ def run_with_base_install(commands, folder):
 
 def test_help_needs_no_optional_library(tmp_path):
     subcommands = [
+        (EVALUATE, "compare"),
         *((TRAIN, name) for name in ("fit", "calibrate", "cross-validate", "describe", "recipe")),
         *((EXPORT, name) for name in ("build", "engines", "verify", "inspect")),
         *((BENCH, name) for name in ("latency", "throughput", "accuracy", "baseline", "compare")),
@@ -226,6 +227,7 @@ def test_help_needs_no_optional_library(tmp_path):
 
 MISSING = [
     ((*EVALUATE, "masks", "references", "--out", "report"), "scipy is not", "eval"),
+    ((*EVALUATE, "compare", "a", "b", "--out", "comparison"), "scipy is not", "eval"),
     ((*TRAIN, "fit", "tiny", "--data", "data", "--out", "run"), "torch is not", "train"),
     ((*TRAIN, "calibrate", "run", "--data", "data"), "torch is not", "train"),
     ((*TRAIN, "describe", "tiny"), "torch is not", "train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wmh_runtime.cli import console
+from wmh_runtime.cli import compare_models, console
 from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.output_names import WMH, find_outputs
@@ -77,6 +78,7 @@ def compare(
     output has its own report. Regions of the brain that both sides have (wmh-infer --regions) are
     compared by Dice and volume. A mask that cannot be compared is reported with the reason, and the
     others go on.
+    To compare the reports of several models on the same scans: wmh-eval compare --help.
     Exit status: 0 all masks compared, 1 some masks failed, 2 nothing could be done.
     """
     regions = FoundRegions({}, ())
@@ -244,5 +246,5 @@ def _print_figure(label: str, value: str) -> None:
 
 
 def main() -> None:
-    """Run `wmh-eval`."""
-    console.run(app)
+    """Run `wmh-eval`, or `wmh-eval compare`."""
+    console.run(compare_models.app if sys.argv[1:2] == [compare_models.NAME] else app)

@@ -77,8 +77,9 @@ def test_formatted_numbers():
 
 
 def test_undefined_values_are_empty_cells():
-    row = case_rows([case("a", "A", h95_mm=float("nan"), reference_ml=3.5)], {})[0]
-    assert (row["name"], row["site"], row["load_band_ml"]) == ("a", "A", "2 to 5")
+    row = case_rows([case("a", "A", "s", h95_mm=float("nan"), reference_ml=3.5)], {})[0]
+    assert (row["name"], row["subject"], row["site"]) == ("a", "s", "A")
+    assert row["load_band_ml"] == "2 to 5"
     assert (row["h95_mm"], row["dice"], row["reference_ml"]) == ("", "0.5", "3.5")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
+from wmh_runtime.evaluation.markdown import bullet_list, escaped, table
 from wmh_runtime.evaluation.provenance import Provenance, shortened
 from wmh_runtime.evaluation.statistics import (
     Average,
@@ -48,8 +48,6 @@ _INCOMPLETE = (
 )
 _NEEDS_TWO_CASES = "needs 2 cases"
 _NEEDS_TWO_VOLUMES = "needs 2 cases of different volume"
-# An underscore within a word is no markup, and occurs in most file names.
-_MARKUP = re.compile(r"[\\`*{}\[\]<>$|~#&]|(?<![^\W_])_|_(?![^\W_])")
 _MAX_LINES = 20  # of models, and of warnings
 
 
@@ -67,7 +65,7 @@ class Sources:
 def case_rows(
     cases: Sequence[ScoredCase], settings: Mapping[str, Settings]
 ) -> list[dict[str, object]]:
-    """Return one row per case: name, site, load band, all metrics, and what made the mask.
+    """Return one row per case: what it is, all metrics, and what made the mask.
 
     Args:
         cases: with their metrics; NaN is an empty cell.
@@ -75,7 +73,8 @@ def case_rows(
     """
     return [
         {
-            **{"name": case.name, "site": case.site, "load_band_ml": case.load_band},
+            **{"name": case.name, "subject": case.subject, "site": case.site},
+            "load_band_ml": case.load_band,
             **_cells(asdict(case.metrics)),
             **_settings_cells(settings.get(case.name)),
         }
@@ -135,7 +134,7 @@ def summary_text(
         f"{count_noun(count, 'case')}. Predictions: `{sources.predictions}`. References:"
         f" `{sources.references}`. wmh-lora {version('wmh-lora')}.",
         *([_INCOMPLETE] if sources.not_compared else []),
-        _list(f"Model: {_escaped(model)}" for model in shortened(made_by.models, _MAX_LINES)),
+        bullet_list(f"Model: {escaped(model)}" for model in shortened(made_by.models, _MAX_LINES)),
         *_warnings([*sources.warnings, *made_by.warnings]),
         "## All cases",
         _overall(evaluation.overall),
@@ -154,18 +153,14 @@ def summary_text(
     for caption, name in pictures:
         parts += [f"## {caption}", f"![{caption}]({name})"]
     if sources.not_compared:
-        parts += ["## Not compared", _list(map(_escaped, sources.not_compared))]
+        parts += ["## Not compared", bullet_list(map(escaped, sources.not_compared))]
     return "\n\n".join(parts) + "\n"
 
 
 def _warnings(warnings: Sequence[str]) -> list[str]:
     """Return a list of the warnings, if there are any."""
-    warnings = shortened(warnings, _MAX_LINES)
-    return [_list(f"**Warning:** {_escaped(warning)}" for warning in warnings)] if warnings else []
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    lines = [f"**Warning:** {escaped(line)}" for line in shortened(warnings, _MAX_LINES)]
+    return [bullet_list(lines)] if lines else []
 
 
 def format_correlation(value: float) -> str:
@@ -224,7 +219,7 @@ def _overall(group: Group) -> str:
             ]
         )
     header = ["Metric", "Mean [95 % CI]", "Median", "Cases", "Undefined"]
-    return _table(header, rows, numeric_from=1)
+    return table(header, rows, numeric_from=1)
 
 
 def _volumes(volumes: VolumeAgreement) -> str:
@@ -234,7 +229,7 @@ def _volumes(volumes: VolumeAgreement) -> str:
         ["Bias, prediction − reference", f"{format_number(volumes.bias_ml, 2)} mL"],
         ["Limits of agreement, bias ± 1.96 SD", format_limits(volumes)],
     ]
-    return _table(["Agreement", "Value"], rows, numeric_from=1)
+    return table(["Agreement", "Value"], rows, numeric_from=1)
 
 
 def _groups(title: str, groups: Sequence[Group]) -> str:
@@ -254,17 +249,5 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
         means[0] = mean_and_interval("dice", averages[0])
         r_squared = format_number(group.volumes.r_squared, 3)
         bias_ml = format_number(group.volumes.bias_ml, 2)
-        rows.append([_escaped(group.name), str(group.count), *means, r_squared, bias_ml])
-    return _table(header, rows, numeric_from=1)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from: int) -> str:
-    """Return a Markdown table; columns from `numeric_from` on are right-aligned."""
-    rules = [":--" if column < numeric_from else "--:" for column in range(len(header))]
-    lines = [header, rules, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """Return text from outside, such as a site's name, as one line that Markdown shows as it is."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+        rows.append([escaped(group.name), str(group.count), *means, r_squared, bias_ml])
+    return table(header, rows, numeric_from=1)

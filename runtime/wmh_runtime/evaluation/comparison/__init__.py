@@ -1,0 +1,1 @@
+"""Compare several models that were evaluated on the same scans."""
