@@ -122,7 +122,7 @@ def bronze(
 ) -> None:
     """Segment scans without any learning, by three methods, to have masks to begin with.
 
-    The masks are rough: a Dice with masks of experts of about 0.5. See docs/bronze.md.
+    The masks are rough: a Dice with masks of experts of about 0.5. See docs/few-masks.md.
     """
     _mask_commands().bronze(scans, out, workers)
 
@@ -141,7 +141,7 @@ def consensus(
 ) -> None:
     """Combine several masks of each scan into one, and measure how well each agrees with it.
 
-    Masks belong to a scan by its name, see docs/bronze.md.
+    Masks belong to a scan by its name, see docs/few-masks.md.
     Exit status: 0 all scans done, 1 some failed, 2 nothing could be done.
     """
     _mask_commands().consensus(scans, masks, out, method.value)

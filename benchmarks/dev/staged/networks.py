@@ -111,5 +111,3 @@ def train(
         StageData(_GOLD, "experts", tuple(gold)),
     ]
     return fit_stages(recipe, stages, folder, None, listener, cache=cache)
-
-

@@ -101,5 +101,5 @@ def test_the_brain_of_a_phantom_is_found_in_any_orientation(tmp_path):
 def test_an_image_without_tissue_is_refused():
     voxels = np.zeros((60, 60, 20), np.float32)
     voxels[::2, ::2] = 100  # single bright voxels, no body of tissue
-    with pytest.raises(InputError, match="shows no (brain|head)"):
+    with pytest.raises(InputError, match=r"shows no (brain|head)"):
         find_brain(as_scan(voxels, np.diag([2, 2, 4, 1])))

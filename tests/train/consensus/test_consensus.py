@@ -48,8 +48,7 @@ def test_staple_recovers_the_rates_of_simulated_raters():
     truth[10:30, 10:30, 10:30] = True
     rates = [(0.95, 0.98), (0.85, 0.99), (0.70, 0.95)]
     masks = [
-        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q)
-        for p, q in rates
+        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
     ]
     consensus = find_consensus(masks, "staple")
     for rater, (sensitivity, specificity) in zip(consensus.raters, rates, strict=True):
@@ -66,8 +65,7 @@ def test_staple_weighs_a_good_rater_more_than_the_majority_does():
     truth[10:30, 10:30, 10:30] = True
     rates = [(0.99, 0.999), (0.5, 0.9), (0.5, 0.9)]
     masks = [
-        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q)
-        for p, q in rates
+        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
     ]
     only_first = masks[0] & ~masks[1] & ~masks[2]
     assert find_consensus(masks, "staple").mask[only_first].all()
