@@ -299,6 +299,7 @@ class _BundleBuilder:
         checkpoint, metadata = self.checkpoint, self.metadata
         recipe, calibration = checkpoint.recipe, checkpoint.calibration
         assert calibration is not None
+        stages = [one.model_dump(mode="json") for one in checkpoint.provenance.stages]
         default_warning = _PHANTOM_WARNING if checkpoint.provenance.data == DATA_SET_NAME else ""
         return Manifest(
             name=metadata.name or recipe.name,
@@ -321,12 +322,13 @@ class _BundleBuilder:
             quantization=quantization,
             skipped_precisions=self.skipped_precisions,
             training=Training(
-                **checkpoint.provenance.model_dump(exclude={"details"}),
+                **checkpoint.provenance.model_dump(exclude={"details", "stages"}),
                 training_scans=len(checkpoint.split.training),
                 validation_scans=len(checkpoint.split.validation),
                 details={
                     **checkpoint.provenance.details,
                     "recipe": recipe.model_dump(mode="json", exclude={"preprocessing"}),
+                    **({"stages": stages} if stages else {}),
                 },
             ),
             library_versions={tool: version(tool) for tool in _TOOLS},
