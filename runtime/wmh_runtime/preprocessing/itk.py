@@ -7,11 +7,12 @@ from typing import Any
 from wmh_runtime.errors import InputError
 
 
-def import_itk(setting: str) -> Any:
+def import_itk(setting: str, otherwise: str = "") -> Any:
     """Return the module SimpleITK.
 
     Args:
         setting: what needs it, for the error.
+        otherwise: what to do without it, as a sentence.
 
     Raises:
         InputError: it is not installed.
@@ -20,7 +21,7 @@ def import_itk(setting: str) -> Any:
         import SimpleITK
     except ImportError as error:
         problem = "needs the library SimpleITK, which is not installed"
-        advice = 'Install it: pip install "wmh-lora[itk]".'
+        advice = f'Install it: pip install "wmh-lora[itk]". {otherwise}'
         raise InputError(problem, advice, about=setting) from error
     return SimpleITK
 

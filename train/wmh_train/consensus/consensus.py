@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from wmh_runtime.errors import InputError
 from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.preprocessing.itk import import_itk
 from wmh_runtime.types import Floats, Mask
 
 Method = Literal["staple", "majority", "union"]
@@ -23,6 +23,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 _MARGIN = 3  # voxels around all masks; STAPLE's prior would vanish in a whole image
 _ITERATIONS = 50  # on masks of three methods, rates move by less than 0.001 afterwards
+_NEEDED_FOR = ("staple", "Or use the method majority.")
 _FEW_SHARED = 0.1  # mean Dice between raters; below it, they disagree
 _LESS_THAN_CHANCE = 0.5  # sensitivity or specificity
 
@@ -88,7 +89,7 @@ def _disagreement(masks: Sequence[Mask]) -> list[str]:
 
 def _staple(stack: Any) -> tuple[Floats, tuple[RaterScore, ...]]:
     """Run STAPLE on the box around all masks, (raters, x, y, z), of which one is not empty."""
-    itk = _import_itk()
+    itk = import_itk(*_NEEDED_FOR)
     around = np.nonzero(stack.any(axis=0))
     box = tuple(
         slice(max(0, int(at.min()) - _MARGIN), int(at.max()) + 1 + _MARGIN) for at in around
@@ -116,14 +117,4 @@ def _score(mask: Mask, consensus: Mask) -> RaterScore:
 
 def require_staple() -> None:
     """Refuse STAPLE without SimpleITK; InputError."""
-    _import_itk()
-
-
-def _import_itk() -> Any:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        problem = "needs the library SimpleITK, which is not installed"
-        advice = 'Install it: pip install "wmh-lora[itk]". Or use the method majority.'
-        raise InputError(problem, advice, about="staple") from error
-    return SimpleITK
+    import_itk(*_NEEDED_FOR)
