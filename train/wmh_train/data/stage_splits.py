@@ -39,7 +39,7 @@ def split_stages(
                 "Give masks of more persons.",
             )
         split = split_scans(usable, settings, seed)
-        kept = [scan.name for scan in scans if scan.subject in validation - test]
+        kept = [scan.name for scan in scans if scan.subject in validation]
         splits.insert(0, split.model_copy(update={"validation": sorted(split.validation + kept)}))
         subject_of = {scan.name: scan.subject for scan in scans}
         test |= {subject_of[name] for name in split.test}

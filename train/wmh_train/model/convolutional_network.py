@@ -43,6 +43,22 @@ class ConvolutionalNetwork(nn.Module):
         raise NotImplementedError
 
 
+class StagedEncoder(nn.Module):
+    """Maps an image to the features after each of its stages, fine to coarse."""
+
+    def __init__(self, stages: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Compute the features of images [N, C, S, S]."""
+        features = []
+        for stage in self.stages:
+            image = stage(image)
+            features.append(image)
+        return features
+
+
 def convolution(inputs: int, outputs: int, *, stride: int = 1, side: int = 3) -> list[nn.Module]:
     """Return a convolution with BatchNorm and ReLU."""
     return [

@@ -37,11 +37,12 @@ def network_layers(network: WmhNetwork) -> list[Layer]:
     """Return the layers of a network, from input to output. Each parameter is in exactly one."""
     names = {module: name for name, module in network.named_modules()}
     sam = modeling().image_encoder
+    whole = (sam.Block, sam.PatchEmbed)
     layers: list[Layer] = []
     for part in network.in_order():
-        for module in _modules(part, whole=(sam.Block, sam.PatchEmbed)):
+        for module in _modules(part, whole):
             own = list(module.parameters())
-            if isinstance(module, (*_STARTS_LAYER, sam.Block, sam.PatchEmbed)):
+            if isinstance(module, (*_STARTS_LAYER, *whole)):
                 layers.append(Layer(names[module], own))
             elif own:
                 layers[-1].parameters += own

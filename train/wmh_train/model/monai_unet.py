@@ -11,7 +11,7 @@ from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.convolutional_network import ConvolutionalNetwork
+from wmh_train.model.convolutional_network import ConvolutionalNetwork, StagedEncoder
 from wmh_train.model.decoder import set_prior
 from wmh_train.recipe.network import MonaiUNetSettings
 
@@ -36,26 +36,15 @@ class MonaiUNet(ConvolutionalNetwork):
             features=(*settings.widths, finest),  # the last one is before the head
             norm="batch",
         )
-        self.encoder = _Encoder([unet.conv_0, unet.down_1, unet.down_2, unet.down_3, unet.down_4])
+        self.encoder = StagedEncoder(
+            [unet.conv_0, unet.down_1, unet.down_2, unet.down_3, unet.down_4]
+        )
         stages = [unet.upcat_4, unet.upcat_3, unet.upcat_2, unet.upcat_1]
         self.decoder = _Decoder(stages, unet.final_conv)
 
     def in_order(self) -> Iterable[nn.Module]:
         """Yield the parts of the network in the order in which they compute."""
         return [self.encoder, self.decoder]
-
-
-class _Encoder(nn.Module):
-    def __init__(self, stages: list[nn.Module]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
 
 
 class _Decoder(nn.Module):

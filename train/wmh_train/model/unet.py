@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.convolutional_network import ConvolutionalNetwork, convolution
+from wmh_train.model.convolutional_network import ConvolutionalNetwork, StagedEncoder, convolution
 from wmh_train.model.decoder import set_prior
 from wmh_train.recipe.network import UNetSettings
 
@@ -45,26 +45,17 @@ class UNet(ConvolutionalNetwork):
         yield decoder.head
 
 
-class Encoder(nn.Module):
+class Encoder(StagedEncoder):
     """Maps [N, C, S, S] to features with sides S/2, S/4 and so on, one map for each width."""
 
     def __init__(self, channels: int, widths: list[int]) -> None:
-        super().__init__()
         first, *_ = widths
         stem = convolution(channels, first, stride=_FACTOR, side=_STEM_PX)
         stages = [nn.Sequential(*stem, *convolution(first, first))]
         for finer, width in pairwise(widths):
             halving, refinement = convolution(finer, width, stride=2), convolution(width, width)
             stages.append(nn.Sequential(*halving, *refinement, *convolution(width, width)))
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Compute the features, fine to coarse."""
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
+        super().__init__(stages)
 
 
 class Decoder(nn.Module):
