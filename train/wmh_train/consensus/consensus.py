@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from wmh_runtime.preprocessing.itk import import_itk
 from wmh_runtime.types import Floats, Mask
 
 Method = Literal["staple", "majority", "union"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 _MARGIN = 3  # voxels around all masks; STAPLE's prior would vanish in a whole image
 _ITERATIONS = 50  # on masks of three methods, rates move by less than 0.001 afterwards
