@@ -14,7 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.preprocessing.background import constant_background
+from wmh_runtime.preprocessing.intensity.background import constant_background
 from wmh_runtime.types import Floats, Mask
 
 _HISTOGRAM_BINS = 512

@@ -13,24 +13,27 @@ from pydantic import Field, field_validator
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.preprocessing.background import constant_background
-from wmh_runtime.preprocessing.bias_correction import correct_bias, require_bias_correction
 from wmh_runtime.preprocessing.channels import (
     align_channels,
     first_present,
     overlap_warnings,
     similarity_warnings,
 )
-from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.head_mask import find_head, gap_warnings, size_warnings
-from wmh_runtime.preprocessing.normalization import (
+from wmh_runtime.preprocessing.intensity.background import constant_background
+from wmh_runtime.preprocessing.intensity.bias_correction import (
+    correct_bias,
+    require_bias_correction,
+)
+from wmh_runtime.preprocessing.intensity.normalization import (
     normalize,
     normalize_to_percentiles,
     normalize_to_white_matter,
 )
-from wmh_runtime.preprocessing.resampling import SliceResampler, slice_resampler
 from wmh_runtime.preprocessing.similarity import shared_information
-from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
+from wmh_runtime.preprocessing.slices.context import with_neighbors
+from wmh_runtime.preprocessing.slices.resampling import SliceResampler, slice_resampler
+from wmh_runtime.preprocessing.slices.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
 

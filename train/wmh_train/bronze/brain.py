@@ -19,7 +19,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.head_mask import find_head
-from wmh_runtime.preprocessing.normalization import normalize_to_white_matter
+from wmh_runtime.preprocessing.intensity.normalization import normalize_to_white_matter
 from wmh_runtime.types import Floats, Mask
 
 _TISSUE = (0.65, 2.0)  # of white matter: brain and lesions, but no fluid and little fat

@@ -35,8 +35,8 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
 from wmh_runtime.imageio.image_files import image_files
-from wmh_runtime.preprocessing.context import with_neighbors
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.preprocessing.slices.context import with_neighbors
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.packed_targets import pack, packed_dtype, unpack

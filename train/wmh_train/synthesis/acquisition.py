@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmh_runtime.preprocessing.resampling import Samples, resampling_matrix
+from wmh_runtime.preprocessing.slices.resampling import Samples, resampling_matrix
 from wmh_train.recipe.synthesis import AcquisitionSettings
 from wmh_train.synthesis.anatomy import Anatomy
 from wmh_train.synthesis.draws import Draws

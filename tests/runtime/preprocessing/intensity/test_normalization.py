@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.runtime.preprocessing.heads import head_in_noise
-from wmh_runtime.preprocessing.normalization import normalize as normalize_measured
-from wmh_runtime.preprocessing.normalization import normalize_to_percentiles
+from wmh_runtime.preprocessing.intensity.normalization import normalize as normalize_measured
+from wmh_runtime.preprocessing.intensity.normalization import normalize_to_percentiles
 
 
 def normalize(stack, head, clip_percentiles):

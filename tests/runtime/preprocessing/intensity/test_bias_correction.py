@@ -14,8 +14,8 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
-from wmh_runtime.preprocessing import bias_correction
-from wmh_runtime.preprocessing.bias_correction import correct_bias
+from wmh_runtime.preprocessing.intensity import bias_correction
+from wmh_runtime.preprocessing.intensity.bias_correction import correct_bias
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 
 ISOTROPIC, THICK_SLICES = (4.0, 4.0, 4.0), (8.0, 2.0, 4.0)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.preprocessing.head_mask import find_head
-from wmh_runtime.preprocessing.normalization import normalize_to_white_matter
-from wmh_runtime.preprocessing.white_matter import find_levels
+from wmh_runtime.preprocessing.intensity.normalization import normalize_to_white_matter
+from wmh_runtime.preprocessing.intensity.white_matter import find_levels
 
 SPACING_MM = (4.0, 2.0, 2.0)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runtime.preprocessing.heads import head_in_noise
-from wmh_runtime.preprocessing.background import constant_background
+from wmh_runtime.preprocessing.intensity.background import constant_background
 
 FINITE = st.floats(-1e9, 1e9, width=32)
 

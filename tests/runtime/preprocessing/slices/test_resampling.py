@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from wmh_runtime.imageio.orientation import axial_reorientation
-from wmh_runtime.preprocessing.resampling import (
+from wmh_runtime.preprocessing.slices.resampling import (
     Samples,
     resampling_matrix,
     samples_around,

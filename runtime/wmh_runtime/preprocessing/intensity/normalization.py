@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.preprocessing.white_matter import find_levels
+from wmh_runtime.preprocessing.intensity.white_matter import find_levels
 from wmh_runtime.types import Floats, Mask
 
 _INNER_PERCENTILES = (2, 98)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from wmh_runtime.preprocessing.context import with_neighbors
+from wmh_runtime.preprocessing.slices.context import with_neighbors
 
 
 def test_neighbors_are_channels_from_the_lowest_to_the_highest():

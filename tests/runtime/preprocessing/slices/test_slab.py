@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wmh_runtime.preprocessing.slab import average_thin_slices, slab_distance
+from wmh_runtime.preprocessing.slices.slab import average_thin_slices, slab_distance
 
 
 def levels(slices):
