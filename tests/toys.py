@@ -63,7 +63,13 @@ def toy_calibration(outputs=("wmh",)) -> Calibration:
 
 
 def write_toy_bundle(
-    folder: Path, *, channels=("flair",), outputs=("wmh",), interchangeable=False, regions=()
+    folder: Path,
+    *,
+    channels=("flair",),
+    outputs=("wmh",),
+    interchangeable=False,
+    regions=(),
+    planes=("axial",),
 ) -> Path:
     """Write a bundle whose network is the logistic function of its brightest channel.
 
@@ -113,7 +119,7 @@ def write_toy_bundle(
         interchangeable=interchangeable,
         regions=list(regions),
         preprocessing=Preprocessing(
-            pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100)
+            pixel_size_mm=4.0, size_px=TOY_SIZE_PX, clip_percentiles=(0, 100), planes=planes
         ),
         calibration=toy_calibration(outputs),
         accuracy=MeasuredAccuracy(

@@ -345,7 +345,7 @@ class _BundleBuilder:
             "input": f"{', '.join(recipe.channels)}; {scale}",
             "output": f"probability of {', '.join(recipe.targets)}",
             "pixel_size_mm": f"{recipe.preprocessing.pixel_size_mm:g}",
-            "plane": "axial",
+            "planes": ", ".join(recipe.preprocessing.planes),
             "context_slices": f"{recipe.preprocessing.context_slices}",
             "slab_mm": f"{recipe.preprocessing.slab_mm:g}",
         }

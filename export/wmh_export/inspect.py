@@ -8,6 +8,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Engine, File
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.precision import GraphPrecision
+from wmh_runtime.preprocessing.slices.planes import planes_text
 from wmh_runtime.tta import VIEWS
 
 
@@ -19,7 +20,8 @@ def describe_bundle(bundle: Bundle) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in manifest.warnings)
     yield (
         f"{manifest.input_text} → {', '.join(manifest.thresholds)},"
-        f" axial slices of {preprocessing.size_px} × {preprocessing.size_px} pixels"
+        f" {planes_text(preprocessing.planes)}"
+        f" of {preprocessing.size_px} × {preprocessing.size_px} pixels"
         f" of {preprocessing.pixel_size_mm:g} mm"
     )
     for output in manifest.outputs:

@@ -9,6 +9,7 @@ from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
 from wmh_runtime.bundle.manifest import Manifest, Quantization
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
+from wmh_runtime.preprocessing.slices.planes import planes_text
 from wmh_runtime.text import count_noun, describe_counts
 
 
@@ -23,7 +24,7 @@ def model_card(manifest: Manifest) -> str:
         "## Model",
         _table(
             ("model id", f"`{manifest.model_id}`"),
-            ("input", f"{manifest.input_text}, axial slices"),
+            ("input", f"{manifest.input_text}, {planes_text(preprocessing.planes)}"),
             (
                 "slice",
                 f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"

@@ -55,7 +55,7 @@ def phantom_probes(
             area = prepared.geometry.to_network(reference.voxels).sum(axis=(1, 2))
             largest = np.argsort(-area, kind="stable")[: -(-slices // len(SITES))]
             probes_by_site.append(
-                extract_probe_slices("phantoms", scan, prepared, largest, preprocessing)
+                extract_probe_slices("phantoms", prepared, largest, preprocessing)
             )
     rank = np.tile(np.arange(len(probes_by_site[0])), len(probes_by_site))
     alternating = np.argsort(rank, kind="stable")[:slices]

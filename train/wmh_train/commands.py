@@ -13,6 +13,7 @@ from wmh_runtime.dataset.bids import REFERENCES
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.evaluation.report.writer import SUMMARY_NAME
 from wmh_runtime.machine import available_cores
+from wmh_runtime.preprocessing.slices.planes import Plane
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
@@ -190,6 +191,11 @@ def _describe_stage(recipe: Recipe, layers: Sequence[Layer], name: str) -> str:
     )
 
 
+def _planes_line(planes: Sequence[Plane]) -> str:
+    cost = f"; about {len(planes)} times as many slices as in one plane" if len(planes) > 1 else ""
+    return f"{', '.join(planes)}{cost}"
+
+
 def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
     counts, preprocessing = cost.parameters, recipe.preprocessing
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
@@ -201,6 +207,7 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
             f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
             f" {preprocessing.pixel_size_mm:g} mm, field of view {side_mm:g} mm",
         ),
+        ("planes", _planes_line(preprocessing.planes)),
         ("parameters", f"{counts.total:>12,}"),
         ("  frozen", f"{counts.frozen:>12,}"),
         ("  encoder, trained", f"{counts.encoder:>12,}"),

@@ -20,6 +20,7 @@ from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
+from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
 from wmh_runtime.text import count_noun, uncapitalize
 
 
@@ -31,6 +32,7 @@ class RunDisplay(Progress):
         self._model = f"model {manifest.name}, id {manifest.model_id}"
         self._warnings = manifest.warnings  # of the model
         self._channels = manifest.channels
+        self._planes = manifest.preprocessing.planes
         self._finished = 0
         self._shown = ExitStack()  # a spinner, then the bar
 
@@ -56,6 +58,12 @@ class RunDisplay(Progress):
             names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
             console.print_line(f"{names}: taken as FLAIR; of another contrast, masks are wrong")
         console.print_line(self._model)
+        if len(self._planes) > 1:
+            seen, count = planes_text(self._planes), len(self._planes)
+            first_only = (
+                f"scans with voxels above {THICKEST_MM:g} mm: {self._planes[0]} slices only"
+            )
+            console.print_line(f"it sees {seen}, about {count} times the work; {first_only}")
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))

@@ -207,14 +207,17 @@ class Runner:
             if self.job.atlas is not None:
                 others.append(read_grid(self.job.atlas.image_of(case))[0])
             manifest, region_bundle = self.job.bundle.manifest, self.job.regions_bundle
+            of_regions = region_bundle.manifest if region_bundle else None
             needed_bytes = estimate_scan_bytes(
                 shape,
                 affine,
                 manifest.network_shape,
                 images=len(manifest.channels),
-                regions=len((region_bundle or self.job.bundle).manifest.regions),
+                planes=manifest.preprocessing.planes,
+                regions=len((of_regions or manifest).regions),
                 other_shapes=others,
-                region_network=region_bundle.manifest.network_shape if region_bundle else None,
+                region_network=of_regions.network_shape if of_regions else None,
+                region_planes=of_regions.preprocessing.planes if of_regions else ("axial",),
             )
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.case_failure import MORE_MEMORY
-from wmh_runtime.imageio.nifti_header import Affine, Shape
+from wmh_runtime.imageio.nifti_header import Affine, Shape, spacing_mm_from_affine
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.machine import free_bytes
+from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, slice_count
 from wmh_runtime.types import NetworkShape
 
 _FLOAT_BYTES = 4
@@ -64,8 +65,10 @@ def estimate_scan_bytes(
     *,
     images: int,
     regions: int,
+    planes: Sequence[Plane] = ("axial",),
     other_shapes: Sequence[Shape] = (),
     region_network: NetworkShape | None = None,
+    region_planes: Sequence[Plane] = ("axial",),
 ) -> int:
     """Estimate the memory that a scan needs from reading to writing, in bytes.
 
@@ -75,13 +78,23 @@ def estimate_scan_bytes(
         network: C, K and S.
         images: number of images of a case; each has as many channels as slices are seen at once.
         regions: how many of the K outputs are regions.
+        planes: in which the network sees a scan.
         other_shapes: of the further images and the atlas, before they are brought to the grid of
             the scan.
         region_network: C, K and S of another network that finds the regions.
+        region_planes: of that network.
     """
-    slices = shape[axial_reorientation(affine).axes[0]]
-    networks = [network] if region_network is None else [network, region_network]
-    squares = slices * sum(one.size_px**2 * (one.channels + one.outputs) for one in networks)
+    reorientation = axial_reorientation(affine)
+    axial_shape = reorientation.order(shape)
+    spacing_mm = reorientation.order(spacing_mm_from_affine(affine))
+
+    def pixels(one: NetworkShape, its_planes: Sequence[Plane]) -> int:
+        slices = slice_count(planes_of(its_planes, spacing_mm), axial_shape)
+        return slices * one.size_px**2 * (one.channels + one.outputs)
+
+    squares = pixels(network, planes)
+    if region_network is not None:
+        squares += pixels(region_network, region_planes)
     copies = _COPIES_OF_VOXELS * max(images, network.outputs - regions)
     if regions:  # a mask for each, and distances
         copies += regions * _MASK_BYTES / _FLOAT_BYTES + _COPIES_FOR_LOCATIONS

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import ChannelRules, find_cases
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
 from wmh_runtime.types import Floats, ProbeSource
 
@@ -81,27 +80,38 @@ def scan_probes(
         paths = map(case.image_of, channels)
         images = [None if path is None else read_scan(path) for path in paths]
         preprocessed = preprocess(images, preprocessing)
-        count = len(preprocessed.slices)
-        margin = (1 - _MIDDLE) / 2 * count
-        indices = np.unique(np.linspace(margin, count - 1 - margin, slices_per_scan).astype(int))
-        parts.append(
-            extract_probe_slices("scans", preprocessed.scan, preprocessed, indices, preprocessing)
-        )
+        indices = _in_the_middle(preprocessed.slices_by_plane, slices_per_scan)
+        parts.append(extract_probe_slices("scans", preprocessed, indices, preprocessing))
     return concatenate_probe_slices(parts).split_alternately()
+
+
+def _in_the_middle(counts: Sequence[int], slices: int) -> NDArray[np.intp]:
+    """Return indices of slices from the middle of each plane.
+
+    Args:
+        counts: slices by plane; those of the first plane come first.
+        slices: how many to take in all, at most.
+    """
+    indices: list[NDArray[np.float64]] = []
+    for first, count in zip(np.cumsum([0, *counts]), counts, strict=False):
+        margin = (1 - _MIDDLE) / 2 * count
+        taken = max(1, slices // len(counts))
+        indices.append(first + np.linspace(margin, count - 1 - margin, taken))
+    return np.unique(np.concatenate(indices).astype(np.intp))
 
 
 def extract_probe_slices(
     data: ProbeSource,
-    scan: Scan,
     preprocessed: PreprocessedScan,
     indices: NDArray[np.intp],
     preprocessing: Preprocessing,
 ) -> ProbeSlices:
     """Return some slices of a preprocessed scan, rounded to float16."""
-    axis = preprocessed.geometry.reorientation.axes[0]
-    pixel_ml = preprocessing.pixel_size_mm**2 * scan.spacing_mm[axis] / 1000
+    by_plane = [plane.distance_mm for plane in preprocessed.geometry.planes]
+    distances_mm = np.repeat(by_plane, preprocessed.slices_by_plane)[indices]
+    pixel_ml = preprocessing.pixel_size_mm**2 * distances_mm / 1000
     slices = preprocessed.slices[indices].astype(np.float16).astype(np.float32)
-    return ProbeSlices(data, slices, np.full(len(indices), pixel_ml, np.float32))
+    return ProbeSlices(data, slices, pixel_ml.astype(np.float32))
 
 
 def concatenate_probe_slices(parts: list[ProbeSlices]) -> ProbeSlices:

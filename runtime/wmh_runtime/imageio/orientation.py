@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Value = TypeVar("_Value")
 
 # The directions in which slices, rows and columns increase: superior, posterior, left; each as an
 # axis of RAS+ and a sign. This is the radiological convention: the patient's right on the viewer's
@@ -28,6 +31,21 @@ class Reorientation:
     def undo(self, stack: NDArray[Any]) -> NDArray[Any]:
         """Return a view of a stack (slices, rows, columns) as a volume (x, y, z)."""
         return self._flip(stack).transpose(np.argsort(self.axes))
+
+    def order(self, by_voxel_axis: Sequence[_Value]) -> tuple[_Value, _Value, _Value]:
+        """Return values that belong to the voxel axes, such as lengths, by axis of the stack."""
+        first, second, third = (by_voxel_axis[axis] for axis in self.axes)
+        return first, second, third
+
+    def then(self, other: Reorientation) -> Reorientation:
+        """Return this reorientation followed by another one of its stack."""
+        first, second, third = (
+            (self.axes[axis], self.flipped[axis] != flip)
+            for axis, flip in zip(other.axes, other.flipped, strict=True)
+        )
+        return Reorientation(
+            axes=(first[0], second[0], third[0]), flipped=(first[1], second[1], third[1])
+        )
 
     def _flip(self, stack: NDArray[Any]) -> NDArray[Any]:
         return stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]

@@ -20,6 +20,7 @@ from wmh_runtime.outputs.settings import Provenance, Settings
 from wmh_runtime.postprocessing.parcellation import LesionRegion
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.preprocessing.registration import Registration
+from wmh_runtime.preprocessing.slices.planes import Plane
 from wmh_runtime.schema import StrictModel
 
 _LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
@@ -128,7 +129,8 @@ class Sidecar(StrictModel):
     regions: list[RegionResult] = Field(
         default=[], description="in every scheme; the lesion volumes of a scheme add up to all"
     )
-    slices: int
+    planes: list[Plane] = Field(default=["axial"], description="of the slices")
+    slices: int = Field(description="in all planes")
     slices_executed: int = Field(
         description="the other slices show no head; their probability is 0"
     )
@@ -233,6 +235,7 @@ class Sidecar(StrictModel):
                 )
                 for load in burden.loads
             ],
+            planes=list(segmentation.planes),
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=segmentation.slices_run if is_full else some,

@@ -18,7 +18,9 @@ from wmh_runtime.postprocessing.plausibility import (
 )
 from wmh_runtime.postprocessing.regions import BRAIN, REGION_THRESHOLD, brain_of, clean_regions
 from wmh_runtime.preprocessing.channels import present_images
-from wmh_runtime.preprocessing.preprocess import PreprocessedScan, SliceGeometry
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan
+from wmh_runtime.preprocessing.slices.geometry import SliceGeometry
+from wmh_runtime.preprocessing.slices.planes import Plane
 from wmh_runtime.types import Floats, Mask, Prediction
 
 
@@ -50,7 +52,8 @@ class Segmentation:
     head: Mask  # (x, y, z)
     regions: Mapping[str, Mask]  # (x, y, z), by name; empty if the network predicts none
     symmetry: float | None  # agreement of both halves of the brain; None: not known
-    slice_count: int
+    planes: tuple[Plane, ...]
+    slice_count: int  # in all planes
     slices_run: int  # the other slices show no head; their probability is 0
     slices_in_all_views: int  # with adaptive views: slices that needed more than the first
     warnings: tuple[str, ...]
@@ -120,6 +123,7 @@ def postprocess(
         head=preprocessed.head,
         regions=region_masks,
         symmetry=symmetry,
+        planes=tuple(one.plane for one in geometry.planes),
         slice_count=preprocessed.slice_count,
         slices_run=len(preprocessed.slices),
         slices_in_all_views=prediction.slices_in_all_views,

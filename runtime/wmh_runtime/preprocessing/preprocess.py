@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
+from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.channels import (
     align_channels,
@@ -32,14 +32,15 @@ from wmh_runtime.preprocessing.intensity.normalization import (
 )
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.preprocessing.slices.context import with_neighbors
-from wmh_runtime.preprocessing.slices.resampling import SliceResampler, slice_resampler
+from wmh_runtime.preprocessing.slices.geometry import Side, SliceGeometry, find_slices
+from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, thick_slices_warnings
+from wmh_runtime.preprocessing.slices.resampling import SliceResampler
 from wmh_runtime.preprocessing.slices.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
 
 _Value = TypeVar("_Value", bound=np.generic)
 
-_MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
 _MAX_OUTSIDE_SHARE = 0.001  # of the head: skin and nose
 
 
@@ -54,6 +55,9 @@ class Preprocessing(StrictModel):
     )
     bias_correction: Literal["none", "n4"] = Field(
         default="none", description="before the normalization; n4 needs SimpleITK"
+    )
+    planes: tuple[Plane, ...] = Field(
+        default=("axial",), min_length=1, description="slices that the network sees; axial first"
     )
     context_slices: int = Field(
         default=0, ge=0, description="neighbors above and below a slice that the network sees too"
@@ -76,6 +80,18 @@ class Preprocessing(StrictModel):
         if self.bias_correction == "n4":
             require_bias_correction()
 
+    @property
+    def side(self) -> Side:
+        """The size of a slice."""
+        return Side(self.size_px, self.pixel_size_mm)
+
+    @field_validator("planes")
+    @classmethod
+    def _axial_first(cls, value: tuple[Plane, ...]) -> tuple[Plane, ...]:
+        if value[0] != "axial" or len(set(value)) != len(value):
+            raise ValueError("expected axial first, and each plane once")
+        return value
+
     @field_validator("clip_percentiles")
     @classmethod
     def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
@@ -85,68 +101,12 @@ class Preprocessing(StrictModel):
 
 
 @dataclass(frozen=True)
-class SliceGeometry:
-    """Converts between the voxel grid of a scan and the slices of the network."""
-
-    reorientation: Reorientation
-    resampler: SliceResampler
-    stack_shape: tuple[int, int, int]
-    head_slices: NDArray[np.intp]  # (n,) indices of the slices that the network segments
-
-    def to_network(self, volume: NDArray[Any]) -> Floats:
-        """Resample another volume on the grid of the scan, such as a mask, to network slices.
-
-        Args:
-            volume: (x, y, z).
-
-        Returns:
-            float32 (n, S, S).
-        """
-        stack = self.reorientation.apply(volume)[self.head_slices]
-        return self.resampler.apply(stack.astype(np.float32))
-
-    def to_scan(self, probabilities: Floats) -> Floats:
-        """Resample probabilities from network slices to the grid of the scan.
-
-        Args:
-            probabilities: (n, S, S), in [0, 1].
-
-        Returns:
-            float32 (x, y, z) in [0, 1]; 0 in slices without head and outside the network's field
-            of view.
-        """
-        stack = np.zeros(self.stack_shape, np.float32)
-        stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
-        return np.ascontiguousarray(self.reorientation.undo(stack))
-
-    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
-        """Resample probabilities of several outputs, and number the most probable one of a voxel.
-
-        Args:
-            probabilities: (n, K, S, S), in [0, 1].
-            threshold: above 0; an output below it does not count.
-
-        Returns:
-            (x, y, z), from 1 to K; 0 where no output counts. Of equal ones, the last is taken.
-        """
-        numbers = np.zeros(self.stack_shape, np.uint8)
-        found = numbers[self.head_slices]
-        highest = np.full(found.shape, threshold, np.float32)
-        for k in range(probabilities.shape[1]):
-            resampled = self.resampler.undo(probabilities[:, k])
-            found[resampled >= highest] = k + 1
-            np.maximum(highest, resampled, out=highest)
-        numbers[self.head_slices] = found
-        return np.ascontiguousarray(self.reorientation.undo(numbers))
-
-
-@dataclass(frozen=True)
 class PreprocessedScan:
     """Network input, and the conversion of network output back to the scan."""
 
     channels: tuple[Scan | None, ...]  # C, on the grid of the first one that is there
     slices: Floats  # (n, C, S, S), normalized, 0 outside the head, with neighbors
-    neighbor_distance: int  # from a slice to its neighbors, in slices
+    neighbor_distances: tuple[int, ...]  # from a slice to its neighbors, in slices, by plane
     geometry: SliceGeometry
     head: Mask  # (x, y, z), on the grid of the scan
     warnings: tuple[str, ...]  # about the images, the head and cropping
@@ -157,9 +117,14 @@ class PreprocessedScan:
         return first_present(self.channels)
 
     @property
+    def slices_by_plane(self) -> list[int]:
+        """How many of the slices are of each plane; those of the first plane come first."""
+        return [len(plane.head_slices) for plane in self.geometry.planes]
+
+    @property
     def slice_count(self) -> int:
-        """Number of slices of the scan, including slices without head."""
-        return self.geometry.stack_shape[0]
+        """Number of slices of the scan in all planes, including slices without head."""
+        return self.geometry.slice_count
 
 
 def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) -> PreprocessedScan:
@@ -178,7 +143,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     """
     first = first_present(channels)
     reorientation = axial_reorientation(first.affine)
-    z, y, x = (float(mm) for mm in np.array(first.spacing_mm)[list(reorientation.axes)])
+    spacing_mm = reorientation.order(first.spacing_mm)
 
     def to_stack(volume: NDArray[_Value]) -> NDArray[_Value]:
         return np.ascontiguousarray(reorientation.apply(volume))
@@ -186,24 +151,15 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     first_stack = to_stack(first.voxels)
     found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
-    area_mm2 = head.sum(axis=(1, 2)) * y * x
-    head_slices = np.flatnonzero(area_mm2 >= _MIN_HEAD_AREA_MM2)
-    if head_slices.size == 0:
-        raise InputError(
-            f"no axial slice shows {_MIN_HEAD_AREA_MM2:.0f} mm² of head",
-            "Check that this is a head scan and that its voxel size is correct.",
-            about=first.path,
-        )
-    resampler = slice_resampler(
-        shape=head.shape[1:],
-        spacing_mm=(y, x),
-        center=_center(head, preprocessing.size_px),
-        size_px=preprocessing.size_px,
-        pixel_size_mm=preprocessing.pixel_size_mm,
-    )
+    planes = [
+        find_slices(plane, head, reorientation, spacing_mm, first.path, preprocessing.side)
+        for plane in planes_of(preprocessing.planes, spacing_mm)
+    ]
     aligned = align_channels(channels)
     size = preprocessing.size_px
-    slices = np.zeros((len(head_slices), len(channels), size, size), np.float32)
+    parts = [
+        np.zeros((len(one.head_slices), len(channels), size, size), np.float32) for one in planes
+    ]
     dissimilar, about_bias = list[str](), list[str]()
     for index, match in enumerate(aligned):
         if match is None:
@@ -223,21 +179,29 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             similarity = shared_information(first_stack, stack, head & ~background)
             dissimilar += similarity_warnings(similarity, match.scan, first)
         if preprocessing.bias_correction == "n4":
-            stack, lines = correct_bias(stack, head & ~background, (z, y, x), match.scan.path)
+            stack, lines = correct_bias(stack, head & ~background, spacing_mm, match.scan.path)
             about_bias += lines
-        normalized = _normalize(stack, head, background, (z, y, x), preprocessing)
-        slices[:, index] = resampler.apply(normalized[head_slices])
+        normalized = _normalize(stack, head, background, spacing_mm, preprocessing)
+        for plane, slices in zip(planes, parts, strict=True):
+            slices[:, index] = plane.of_axial(normalized)
     matches = [match for match in aligned if match is not None]
     head_in_scan = np.ascontiguousarray(reorientation.undo(head))
-    slices = average_thin_slices(slices, z, preprocessing.slab_mm)
-    neighbor_distance = slab_distance(z, preprocessing.slab_mm)
+    distances = tuple(slab_distance(plane.distance_mm, preprocessing.slab_mm) for plane in planes)
+    context = preprocessing.context_slices
+    seen = [
+        with_neighbors(
+            average_thin_slices(slices, plane.distance_mm, preprocessing.slab_mm),
+            np.arange(len(slices)),
+            context,
+            distance,
+        )
+        for plane, slices, distance in zip(planes, parts, distances, strict=True)
+    ]
     return PreprocessedScan(
         channels=tuple(None if match is None else match.scan for match in aligned),
-        slices=with_neighbors(
-            slices, np.arange(len(slices)), preprocessing.context_slices, neighbor_distance
-        ),
-        neighbor_distance=neighbor_distance,
-        geometry=SliceGeometry(reorientation, resampler, head.shape, head_slices),
+        slices=seen[0] if len(seen) == 1 else np.concatenate(seen),
+        neighbor_distances=distances,
+        geometry=SliceGeometry(tuple(planes)),
         head=head_in_scan,
         warnings=(
             *(warning for match in matches for warning in match.scan.warnings),
@@ -245,9 +209,10 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             *dissimilar,
             *about_bias,
             *found.warnings,
-            *size_warnings(head, (y, x)),
-            *gap_warnings(head_slices),
-            *_crop_warnings(head, resampler, preprocessing),
+            *size_warnings(head, spacing_mm[1:]),
+            *thick_slices_warnings(preprocessing.planes, spacing_mm),
+            *gap_warnings(planes[0].head_slices),
+            *_crop_warnings(head, planes[0].resampler, preprocessing),
         ),
     )
 
@@ -264,27 +229,6 @@ def _normalize(
     by_percentiles = {"z-score": normalize, "percentile": normalize_to_percentiles}
     function = by_percentiles[preprocessing.normalization]
     return function(stack, head, background, preprocessing.clip_percentiles)
-
-
-def _center(head: Mask, size_px: int) -> tuple[float, float]:
-    """Return the middle row and column of the bounding box of the head in all slices.
-
-    It is moved by half a voxel towards the center of mass if otherwise pixels as large as the
-    voxels would lie between them. So a mirrored scan has the mirrored slices, unless the head is
-    exactly symmetric.
-    """
-    middles = []
-    for axes in ((0, 2), (0, 1)):
-        voxels = head.sum(axis=axes)
-        with_head = np.flatnonzero(voxels)
-        sum_of_ends = int(with_head[0] + with_head[-1])
-        middle = sum_of_ends / 2
-        if (sum_of_ends - size_px) % 2 == 0:
-            mass = np.average(np.arange(len(voxels)), weights=voxels)
-            middle += 0.5 if mass > middle else -0.5
-        middles.append(middle)
-    rows, columns = middles
-    return rows, columns
 
 
 def _crop_warnings(

@@ -62,7 +62,7 @@ def test_a_graph_contains_metadata(bundle):
         "input": "flair, t1; z-scored within the head, 0 outside",
         "output": "probability of wmh, stroke",
         "pixel_size_mm": "4",
-        "plane": "axial",
+        "planes": "axial",
         "context_slices": "0",
         "slab_mm": "0",
         "precision": "int8",

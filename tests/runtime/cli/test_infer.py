@@ -539,6 +539,31 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
     assert [row["output"] for row in rows_of(tmp_path / "out")] == ["stroke", "wmh"]
 
 
+def test_three_planes_are_announced_and_recorded_and_thick_slices_are_warned_of(tmp_path, infer):
+    bundle = write_toy_bundle(tmp_path / "planes", planes=("axial", "sagittal", "coronal"))
+    # Voxels of 2.5 mm, and of 4 × 4 × 5 mm.
+    small = np.diag([-2.5, -2.5, 2.5, 1])
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", affine=small)
+    write_head(tmp_path / "scans" / "b_FLAIR.nii.gz")
+    status, said, errors = infer(bundle=bundle)
+    assert status == 0
+    assert "it sees axial, sagittal and coronal slices, about 3 times the work" in said
+    records = [
+        json.loads((tmp_path / "out" / f"{name}_label-WMH_mask.json").read_text()) for name in "ab"
+    ]
+    assert [record["planes"] for record in records] == [
+        ["axial", "sagittal", "coronal"],
+        ["axial"],
+    ]
+    # 24 × 30 × 6 voxels, of which the head has 21 × 25 × 6; narrow slices at its edge are left out.
+    assert [record["slices"] for record in records] == [60, 6]
+    assert 6 < records[0]["slices_executed"] <= 21 + 25 + 6
+    assert [record["lesion_count"] for record in records] == [1, 1]
+    only = "segmented in axial slices only"
+    assert [any(only in line for line in record["warnings"]) for record in records] == [False, True]
+    assert errors.count(only) == 1
+
+
 def test_without_a_bundle_the_model_of_this_package_is_used(tmp_path, run_command):
     write_head(tmp_path / "scans" / "a.nii")
     status, said, errors = run_command(main, tmp_path / "scans", tmp_path / "out", "--tta", "none")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.cohort.scan_memory import estimate_scan_bytes, format_gb
+from wmh_runtime.preprocessing.slices.planes import PLANES
 from wmh_runtime.types import NetworkShape
 
 
@@ -32,6 +33,26 @@ def test_the_slices_are_counted_along_the_axis_that_is_sliced():
         (20, 200, 300), upright, network, **one, region_network=NetworkShape(1, 2, 100)
     )
     assert both - along_x == pytest.approx(1.2 * 4 * 20 * 100**2 * 3, abs=2)
+
+
+def test_the_slices_of_all_planes_are_counted_unless_voxels_are_too_long():
+    network, one = NetworkShape(1, 1, 100), {"images": 1, "regions": 0}
+    three = {"planes": PLANES}
+    shape = (20, 30, 40)  # axial slices: 40, coronal 30, sagittal 20
+    axial = estimate_scan_bytes(shape, np.diag([2.0, 2, 2, 1]), network, **one)
+    all_planes = estimate_scan_bytes(shape, np.diag([2.0, 2, 2, 1]), network, **one, **three)
+    assert all_planes - axial == pytest.approx(1.2 * 4 * (20 + 30) * 100**2 * 2, abs=2)
+    thick = np.diag([2.0, 2, 3, 1])
+    assert estimate_scan_bytes(shape, thick, network, **one, **three) == axial
+    regions = estimate_scan_bytes(
+        shape,
+        np.diag([2.0, 2, 2, 1]),
+        network,
+        **one,
+        region_network=network,
+        region_planes=("axial", "coronal"),
+    )
+    assert regions - axial == pytest.approx(1.2 * 4 * (40 + 30) * 100**2 * 2, abs=2)
 
 
 def test_neighbors_and_regions_need_less_than_images_and_outputs():

@@ -1,5 +1,6 @@
 """Probe slices of phantoms and of scans."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.preprocessing.slices.planes import PLANES
 
 CHANNELS = ["flair", "t1"]
 PREPROCESSING = Preprocessing(pixel_size_mm=4.0, size_px=64)
@@ -69,6 +71,25 @@ def test_scan_probes_come_from_the_middle_of_the_scan(tmp_path):
     np.testing.assert_allclose(compared.pixel_ml, 4 * 4 * 5 / 1000)
     preprocessed = preprocess([read_scan(tmp_path / "a_FLAIR.nii.gz")], PREPROCESSING).slices
     np.testing.assert_allclose(calibration.slices[0], preprocessed[2], atol=1e-2)
+
+
+def test_scan_probes_come_from_the_middle_of_each_plane(tmp_path):
+    # 24 (x) × 20 (y) × 16 (z) voxels of 2 × 2 × 2.5 mm, all of them head.
+    voxels = (100 + np.arange(24 * 20 * 16) % 701).reshape(24, 20, 16).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, np.diag([2, 2, 2.5, 1])), tmp_path / "a_FLAIR.nii.gz")
+    preprocessing = PREPROCESSING.model_copy(update={"planes": PLANES})
+    compared, calibration = scan_probes(
+        select_probe_scans(tmp_path, ChannelRules()), preprocessing, ["flair"]
+    )
+    # A pixel has 4 mm · 4 mm; the slices are 2.5 mm apart in the axial plane, else 2 mm.
+    pixel_ml = np.float32([0.04, 0.032])
+    # Of 16 slices at most, 5 are of each plane. Every other one is compared.
+    expected = np.repeat(pixel_ml, [5, 10])
+    np.testing.assert_array_equal(compared.pixel_ml, expected[::2])
+    np.testing.assert_array_equal(calibration.pixel_ml, expected[1::2])
+    # The middle half of 16 axial slices: from 4 to 11.
+    slices = preprocess([read_scan(tmp_path / "a_FLAIR.nii.gz")], preprocessing).slices
+    np.testing.assert_allclose(compared.slices[[0, 2]], slices[[4, 11]], rtol=1e-3, atol=1e-3)
 
 
 def test_four_evenly_spaced_scans_are_selected(tmp_path):

@@ -15,9 +15,10 @@ from wmh_runtime.evaluation.reference_masks import LESION
 from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.preprocessing.slices.planes import PLANES
 from wmh_train.data import annotated, cache
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import fill_cache, open_cache, scan_key
+from wmh_train.data.cache import PlaneSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.layouts import find_dataset
 
 # The pixel size of the heads, 4 mm, so nothing is resampled.
@@ -82,14 +83,50 @@ def test_neighbors_of_averaged_thin_slices_equal_those_of_the_runtime(scans, tmp
     preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1, "slab_mm": 10})
     slices = open_cache(scans[:1], preprocessing, tmp_path)
     prepared = preprocess(scans[0].load()[0], preprocessing)
-    assert prepared.neighbor_distance == 2
+    assert prepared.neighbor_distances == (2,)
     np.testing.assert_array_equal(slices.read(range(6))[0], prepared.slices.astype(np.float16))
+
+
+def test_slices_of_three_planes_equal_those_of_the_runtime(tmp_path):
+    # A block of 20 × 16 × 12 voxels of 2.5 mm, with a lesion of 3 × 2 × 4 voxels.
+    heads, masks = tmp_path / "heads", tmp_path / "heads" / "derivatives"
+    masks.mkdir(parents=True)
+    voxels, lesion = np.zeros((24, 20, 16), np.float32), np.zeros((24, 20, 16), np.uint8)
+    x, y, z = np.ogrid[:20, :16, :12]
+    voxels[2:22, 2:18, 2:14] = 100 + (3 * x + 5 * y + 7 * z) % 11
+    lesion[8:11, 6:8, 5:9] = 1
+    affine = np.diag([-2.5, -2.5, 2.5, 1])
+    nib.save(nib.Nifti1Image(voxels, affine), heads / "sub-1_FLAIR.nii.gz")
+    nib.save(nib.Nifti1Image(lesion, affine), masks / "sub-1_label-WMH_mask.nii.gz")
+    scan = find_dataset(heads, ["flair"], ["wmh"]).scans[0]
+    changes = {"context_slices": 1, "slab_mm": 5, "planes": PLANES, "pixel_size_mm": 2.5}
+    preprocessing = PREPROCESSING.model_copy(update=changes)
+    slices = open_cache([scan], preprocessing, tmp_path / "cache")
+    prepared = preprocess(scan.load()[0], preprocessing)
+    assert prepared.slices_by_plane == [12, 20, 16]
+    assert prepared.neighbor_distances == (2, 2, 2)
+    images, targets = slices.read(range(48))
+    np.testing.assert_array_equal(images, prepared.slices.astype(np.float16))
+    # 4 axial slices show 3 × 2 pixels, 3 sagittal ones 2 × 4, and 2 coronal ones 3 × 4.
+    shown = targets.sum(axis=(1, 2, 3))
+    assert np.unique(shown[:12]).tolist() == [0, 6]
+    assert np.unique(shown[12:32]).tolist() == [0, 8]
+    assert np.unique(shown[32:]).tolist() == [0, 12]
+    assert [(shown[own] > 0).sum() for own in (slice(12), slice(12, 32), slice(32, 48))] == [
+        4,
+        3,
+        2,
+    ]
+    order = [40, 5, 13, 47, 0, 31]
+    np.testing.assert_array_equal(slices.read(order)[0], images[order])
 
 
 def test_joined_slices_are_those_of_both(scans, tmp_path):
     preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1})
     first, second = (open_cache(part, preprocessing, tmp_path) for part in (scans[:1], scans[1:]))
-    second = dataclasses.replace(second, neighbor_distances=(2, 1))
+    second = dataclasses.replace(
+        second, planes=((PlaneSlices(count=6, neighbor_distance=2),), second.planes[1])
+    )
     joined = first.joined_with(second)
     assert joined.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert np.flatnonzero(joined.with_target).tolist() == [2, 3, 8, 9, 14, 15]

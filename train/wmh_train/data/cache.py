@@ -46,12 +46,19 @@ _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _IMAGES, _TARGETS, _METADATA = "images.npy", "targets.npy", "facts.json"
 
 
+class PlaneSlices(StrictModel):
+    """The slices of one plane, which are neighbors of each other."""
+
+    count: int
+    neighbor_distance: int  # in slices
+
+
 class _SlicesMetadata(StrictModel):
     """Metadata of the slices of one scan."""
 
     with_target: list[bool]  # slices with a lesion; with a region if no lesions are trained
     warnings: list[str]
-    neighbor_distance: int
+    planes: list[PlaneSlices]  # in the order of the slices
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class CachedSlices:
     scan_of: NDArray[np.int_]  # (n,), index into `scans`
     warnings: tuple[str, ...]  # warnings for the user, each with the name of its scan
     folders: tuple[Path, ...]  # one per scan
-    neighbor_distances: tuple[int, ...]  # one per scan, in slices
+    planes: tuple[tuple[PlaneSlices, ...], ...]  # of each scan
     preprocessing: Preprocessing
 
     @property
@@ -84,7 +91,7 @@ class CachedSlices:
             scan_of=np.concatenate([self.scan_of, len(self.scans) + other.scan_of]),
             warnings=(*self.warnings, *other.warnings),
             folders=(*self.folders, *other.folders),
-            neighbor_distances=(*self.neighbor_distances, *other.neighbor_distances),
+            planes=(*self.planes, *other.planes),
             preprocessing=self.preprocessing,
         )
 
@@ -104,17 +111,24 @@ class CachedSlices:
             InputError: a file no longer exists.
         """
         indices = np.asarray(indices, np.intp)
-        first, scan_of = self.scans[0], self.scan_of[indices]
-        shape = self.preprocessing.network_shape(len(first.channels), _target_count(first))
+        any_scan, scan_of = self.scans[0], self.scan_of[indices]
+        shape = self.preprocessing.network_shape(len(any_scan.channels), _target_count(any_scan))
         images = np.empty((len(indices), *shape.input_shape), np.float32)
         targets = np.empty((len(indices), *shape.output_shape), np.uint8)
         for scan in np.unique(scan_of):
             positions = np.flatnonzero(scan_of == scan)
             rows = indices[positions] - np.searchsorted(self.scan_of, scan)
             slices = _open_array(self.folders[scan] / _IMAGES)
-            images[positions] = with_neighbors(
-                slices, rows, self.preprocessing.context_slices, self.neighbor_distances[scan]
-            )
+            first = 0
+            for plane in self.planes[scan]:
+                own = (rows >= first) & (rows < first + plane.count)
+                images[positions[own]] = with_neighbors(
+                    slices[first : first + plane.count],
+                    rows[own] - first,
+                    self.preprocessing.context_slices,
+                    plane.neighbor_distance,
+                )
+                first += plane.count
             packed = _open_array(self.folders[scan] / _TARGETS)[rows]
             targets[positions] = unpack(packed, shape.outputs)
         return images, targets
@@ -177,7 +191,7 @@ def open_cache(
             for warning in metadata.warnings
         ),
         folders=tuple(path for path, _ in cached),
-        neighbor_distances=tuple(metadata.neighbor_distance for _, metadata in cached),
+        planes=tuple(tuple(metadata.planes) for _, metadata in cached),
         preprocessing=preprocessing,
     )
 
@@ -265,7 +279,12 @@ def _write(
     metadata = _SlicesMetadata(
         with_target=(targets[:, : len(scan.targets)] == LESION).any(axis=(1, 2, 3)).tolist(),
         warnings=list(prepared.warnings),
-        neighbor_distance=prepared.neighbor_distance,
+        planes=[
+            PlaneSlices(count=len(plane.head_slices), neighbor_distance=distance)
+            for plane, distance in zip(
+                prepared.geometry.planes, prepared.neighbor_distances, strict=True
+            )
+        ],
     )
     try:
         with atomic_folder(path, keep_existing=True) as partial:

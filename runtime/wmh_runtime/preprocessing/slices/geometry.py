@@ -1,0 +1,210 @@
+"""Between the voxel grid of a scan and the slices of the network, in one plane or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.orientation import Reorientation
+from wmh_runtime.preprocessing.slices.planes import Plane, from_axial
+from wmh_runtime.preprocessing.slices.resampling import SliceResampler, slice_resampler
+from wmh_runtime.types import Floats, Mask
+
+_MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
+
+
+class Side(NamedTuple):
+    """The size of a slice of S × S pixels."""
+
+    size_px: int
+    pixel_size_mm: float
+
+
+@dataclass(frozen=True)
+class PlaneGeometry:
+    """Converts between the voxel grid of a scan and the slices of one plane."""
+
+    plane: Plane
+    to_axial: Reorientation  # from the grid of the scan to axial slices
+    resampler: SliceResampler
+    stack_shape: tuple[int, int, int]
+    head_slices: NDArray[np.intp]  # (n,) indices of the slices that the network segments
+    distance_mm: float  # from a slice to the next
+
+    @property
+    def reorientation(self) -> Reorientation:
+        """From the grid of the scan to the slices of the plane."""
+        return self.to_axial.then(from_axial(self.plane))
+
+    def of_axial(self, stack: Floats) -> Floats:
+        """Resample a stack of axial slices, (z, y, x), to slices of the plane, (n, S, S)."""
+        return self.resampler.apply(from_axial(self.plane).apply(stack)[self.head_slices])
+
+    def to_network(self, volume: NDArray[Any]) -> Floats:
+        """Resample a volume on the grid of the scan, (x, y, z), to slices, float32 (n, S, S)."""
+        stack = self.reorientation.apply(volume)[self.head_slices]
+        return self.resampler.apply(stack.astype(np.float32))
+
+    def to_scan(self, probabilities: Floats) -> Floats:
+        """Resample probabilities of slices, (n, S, S), to the grid of the scan, (x, y, z)."""
+        stack = np.zeros(self.stack_shape, np.float32)
+        stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
+        return np.ascontiguousarray(self.reorientation.undo(stack))
+
+    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
+        """Number the most probable output of each voxel, see `SliceGeometry.to_scan_numbers`."""
+        numbers = np.zeros(self.stack_shape, np.uint8)
+        found = numbers[self.head_slices]
+        highest = np.full(found.shape, threshold, np.float32)
+        for k in range(probabilities.shape[1]):
+            resampled = self.resampler.undo(probabilities[:, k])
+            found[resampled >= highest] = k + 1
+            np.maximum(highest, resampled, out=highest)
+        numbers[self.head_slices] = found
+        return np.ascontiguousarray(self.reorientation.undo(numbers))
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """Converts between the voxel grid of a scan and the slices of the network in all planes.
+
+    The slices of the first plane come first.
+    """
+
+    planes: tuple[PlaneGeometry, ...]
+
+    @property
+    def scan_shape(self) -> tuple[int, int, int]:
+        """Voxels of the scan along each of its axes."""
+        first = self.planes[0]
+        by_axis = dict(zip(first.reorientation.axes, first.stack_shape, strict=True))
+        return by_axis[0], by_axis[1], by_axis[2]
+
+    @property
+    def slice_count(self) -> int:
+        """Number of slices of the scan in all planes, including slices without head."""
+        return sum(plane.stack_shape[0] for plane in self.planes)
+
+    def to_network(self, volume: NDArray[Any]) -> Floats:
+        """Resample another volume on the grid of the scan, such as a mask, to network slices.
+
+        Args:
+            volume: (x, y, z).
+
+        Returns:
+            float32 (n, S, S).
+        """
+        return np.concatenate([plane.to_network(volume) for plane in self.planes])
+
+    def to_scan(self, probabilities: Floats) -> Floats:
+        """Resample probabilities from network slices to the grid of the scan.
+
+        With several planes, the result is their mean.
+
+        Args:
+            probabilities: (n, S, S), in [0, 1].
+
+        Returns:
+            float32 (x, y, z) in [0, 1]; 0 in slices without head and outside the network's field
+            of view.
+        """
+        by_plane = self._by_plane(probabilities)
+        first, own = next(by_plane)
+        total = first.to_scan(own)
+        for plane, own in by_plane:  # one at a time: each is as large as the scan
+            total += plane.to_scan(own)
+        if len(self.planes) > 1:
+            total /= len(self.planes)
+        return total
+
+    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
+        """Resample probabilities of several outputs, and number the most probable one of a voxel.
+
+        Args:
+            probabilities: (n, K, S, S), in [0, 1].
+            threshold: above 0; an output below it does not count.
+
+        Returns:
+            (x, y, z), from 1 to K; 0 where no output counts. Of equal ones, the last is taken.
+        """
+        if len(self.planes) == 1:
+            return self.planes[0].to_scan_numbers(probabilities, threshold)
+        numbers = np.zeros(self.scan_shape, np.uint8)
+        highest = np.full(self.scan_shape, threshold, np.float32)
+        for k in range(probabilities.shape[1]):
+            of_output = self.to_scan(probabilities[:, k])
+            numbers[of_output >= highest] = k + 1
+            np.maximum(highest, of_output, out=highest)
+        return numbers
+
+    def _by_plane(self, slices: Floats) -> Iterator[tuple[PlaneGeometry, Floats]]:
+        ends = np.cumsum([len(plane.head_slices) for plane in self.planes])
+        return zip(self.planes, np.split(slices, ends[:-1]), strict=True)
+
+
+def find_slices(
+    plane: Plane,
+    axial_head: Mask,
+    to_axial: Reorientation,
+    spacing_mm: tuple[float, float, float],
+    path: Path,
+    side: Side,
+) -> PlaneGeometry:
+    """Find the slices of a plane that show the head, and the crop around it.
+
+    Args:
+        plane: of the slices.
+        axial_head: the head in axial slices, (z, y, x).
+        to_axial: from the grid of the scan to axial slices.
+        spacing_mm: of the axial slices: along z, y and x.
+        path: of the scan, for the error.
+        side: size of a slice.
+
+    Raises:
+        InputError: no slice shows the head.
+    """
+    to_plane = from_axial(plane)
+    head = to_plane.apply(axial_head)
+    distance_mm, y, x = (spacing_mm[axis] for axis in to_plane.axes)
+    head_slices = np.flatnonzero(head.sum(axis=(1, 2)) * y * x >= _MIN_HEAD_AREA_MM2)
+    if head_slices.size == 0:
+        raise InputError(
+            f"no {plane} slice shows {_MIN_HEAD_AREA_MM2:.0f} mm² of head",
+            "Check that this is a head scan and that its voxel size is correct.",
+            about=path,
+        )
+    resampler = slice_resampler(
+        shape=head.shape[1:],
+        spacing_mm=(y, x),
+        center=_center(head, side.size_px),
+        size_px=side.size_px,
+        pixel_size_mm=side.pixel_size_mm,
+    )
+    return PlaneGeometry(plane, to_axial, resampler, head.shape, head_slices, distance_mm)
+
+
+def _center(head: Mask, size_px: int) -> tuple[float, float]:
+    """Return the middle row and column of the bounding box of the head in all slices.
+
+    It is moved by half a voxel towards the center of mass if otherwise pixels as large as the
+    voxels would lie between them. So a mirrored scan has the mirrored slices, unless the head is
+    exactly symmetric.
+    """
+    middles = []
+    for axes in ((0, 2), (0, 1)):
+        voxels = head.sum(axis=axes)
+        with_head = np.flatnonzero(voxels)
+        sum_of_ends = int(with_head[0] + with_head[-1])
+        middle = sum_of_ends / 2
+        if (sum_of_ends - size_px) % 2 == 0:
+            mass = np.average(np.arange(len(voxels)), weights=voxels)
+            middle += 0.5 if mass > middle else -0.5
+        middles.append(middle)
+    rows, columns = middles
+    return rows, columns

@@ -1,0 +1,139 @@
+"""Slices in three planes: where they show what, how their results are pooled, and thick voxels."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toys import as_scan
+from wmh_runtime.imageio.orientation import Reorientation
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.preprocessing.slices.planes import PLANES, slice_count
+
+THREE = Preprocessing(pixel_size_mm=2.0, size_px=40, planes=PLANES)
+AXIAL = Preprocessing(pixel_size_mm=2.0, size_px=40)
+AFFINE = np.array([[0, 0, 2, -20], [-2, 0, 0, 60], [0, 2, 0, -30], [0, 0, 0, 1.0]])
+# Voxel axes run to P, S and R, each 2 mm: a sagittal acquisition.
+
+
+def head():
+    """A block of 28 (P) × 24 (S) × 20 (R) voxels in a volume of 34 × 30 × 26."""
+    volume = np.zeros((34, 30, 26), np.float32)
+    p, s, r = np.ogrid[:28, :24, :20]
+    volume[3:31, 3:27, 3:23] = 100 + (3 * p + 5 * s + 7 * r) % 11
+    return volume
+
+
+def prepared(preprocessing=THREE, affine=AFFINE):
+    return preprocess([as_scan(head(), affine)], preprocessing)
+
+
+def test_the_slices_of_each_plane_follow_those_of_the_plane_before():
+    three = prepared()
+    assert three.slices_by_plane == [24, 20, 28]
+    assert three.slices.shape == (72, 1, 40, 40)
+    assert three.slice_count == 30 + 26 + 34
+    np.testing.assert_array_equal(three.slices[:24], prepared(AXIAL).slices)
+
+
+def test_each_plane_shows_a_marked_voxel_where_radiologists_expect_it():
+    # The mark: 4 voxels from the front of the head, 6 from its lower end, 3 from the right. The
+    # block is in the middle of each slice: 40 pixels, so of 28 voxels the first is at pixel 6.
+    mark = np.zeros((34, 30, 26))
+    mark[3 + 4, 3 + 6, 25 - 3 - 3] = 1  # R: the higher, the more right
+    slices = prepared().geometry.to_network(mark)
+    found = [tuple(index) for index in np.argwhere(slices > 0.99).tolist()]
+    axial, sagittal, coronal = found
+    assert axial == (6, 6 + 4, 10 + 3)  # upward; anterior on top; the patient's right on the left
+    # From right to left; superior on top, 24 - 1 - 6 = 17 below it; anterior on the left.
+    assert sagittal == (24 + 3, 8 + 17, 6 + 4)
+    # From front to back; superior on top; the patient's right on the left.
+    assert coronal == (24 + 20 + 4, 8 + 17, 10 + 3)
+
+
+def test_the_result_is_the_mean_of_the_planes():
+    three = prepared()
+    probabilities = np.repeat(np.float32([0.9, 0.3, 0.6]), three.slices_by_plane)
+    slices = np.broadcast_to(probabilities[:, None, None], (72, 40, 40))
+    result = three.geometry.to_scan(slices)
+    assert result.shape == (34, 30, 26)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[3:31, 3:27, 3:23], 0.6, atol=1e-6)
+    # Above the head there is no axial slice, only sagittal and coronal ones.
+    np.testing.assert_allclose(result[10, 28, 10], (0.3 + 0.6) / 3, atol=1e-6)
+
+
+def test_each_voxel_has_the_number_of_the_output_with_the_highest_mean():
+    three = prepared()
+    of_planes = np.float32([[0.9, 0.5], [0.3, 0.8], [0.6, 0.65]])  # means 0.6 and 0.65
+    by_slice = np.repeat(of_planes, three.slices_by_plane, axis=0)
+    slices = np.broadcast_to(by_slice[..., None, None], (72, 2, 40, 40)).copy()
+    inside = (slice(3, 31), slice(3, 27), slice(3, 23))
+    assert (three.geometry.to_scan_numbers(slices, 0.5)[inside] == 2).all()
+    slices[:, 1] = 0.5  # less than 0.6
+    assert (three.geometry.to_scan_numbers(slices, 0.5)[inside] == 1).all()
+    assert not three.geometry.to_scan_numbers(slices, 0.7).any()
+
+
+def test_a_volume_returns_from_the_slices_of_all_planes():
+    bump = np.zeros((34, 30, 26))
+    p, s, r = np.ogrid[:34, :30, :26]
+    bump[:] = np.exp(-((p - 14) ** 2 + (s - 11) ** 2 + (r - 9) ** 2) / (2 * 3.0**2))
+    geometry = prepared().geometry
+    back = geometry.to_scan(geometry.to_network(bump))
+    # Pixels are as large as voxels: nothing is lost within the head.
+    np.testing.assert_allclose(back[3:31, 3:27, 3:23], bump[3:31, 3:27, 3:23], atol=1e-6)
+
+
+def test_neighbors_are_of_the_same_plane():
+    changes = {"context_slices": 1, "planes": PLANES}
+    slices = prepared(AXIAL.model_copy(update=changes)).slices
+    alone = prepared().slices[:, 0]
+    for first, count in ((0, 24), (24, 20), (44, 28)):
+        last = first + count - 1
+        for middle in (first, first + 7, last):
+            below, above = max(first, middle - 1), min(last, middle + 1)
+            np.testing.assert_array_equal(slices[middle], alone[[below, middle, above]])
+
+
+@pytest.mark.parametrize(("thickness_mm", "planes"), [(2.5, 3), (2.6, 1)])
+def test_thick_slices_are_segmented_in_axial_slices_only_with_a_warning(thickness_mm, planes):
+    affine = AFFINE.copy()
+    affine[2, 1] = thickness_mm
+    found = prepared(affine=affine)
+    assert len(found.geometry.planes) == planes
+    warnings = [line for line in found.warnings if "segmented in axial slices only" in line]
+    assert len(warnings) == (planes == 1)
+    if warnings:
+        assert "axial, sagittal and coronal slices" in warnings[0]
+        assert "voxels are 2.6 mm long, at most 2.5" in warnings[0]
+        np.testing.assert_array_equal(found.slices, prepared(AXIAL, affine).slices)
+
+
+def test_slices_are_counted_without_reading_a_scan():
+    assert slice_count(("axial",), (30, 34, 26)) == 30
+    assert slice_count(("axial", "sagittal"), (30, 34, 26)) == 30 + 26
+    assert slice_count(PLANES, (30, 34, 26)) == prepared().slice_count
+
+
+@pytest.mark.parametrize("wrong", [("sagittal",), ("axial", "axial"), ("sagittal", "axial"), ()])
+def test_planes_out_of_order_or_twice_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"axial first|at least 1"):
+        Preprocessing(pixel_size_mm=1, size_px=16, planes=wrong)
+
+
+reorientations = st.builds(
+    Reorientation,
+    st.permutations([0, 1, 2]).map(tuple),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+
+
+@given(reorientations, reorientations)
+def test_two_reorientations_can_be_joined_and_undone(first, second):
+    volume = np.arange(24).reshape(2, 3, 4)
+    joined = first.then(second)
+    stack = second.apply(first.apply(volume))
+    np.testing.assert_array_equal(joined.apply(volume), stack)
+    np.testing.assert_array_equal(joined.undo(stack), volume)
+    assert second.order(first.order(volume.shape)) == stack.shape == joined.order(volume.shape)
