@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 
 import nibabel as nib
 import numpy as np
 import psutil
 import pytest
 
+from tests.processes import wait_until
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from wmh_runtime.dataset import bids
 from wmh_train.cli import main
@@ -130,10 +130,3 @@ def test_the_processes_end_when_the_program_is_killed(tmp_path):
         program.kill()
         program.wait()
     wait_until(lambda: not any(worker.is_running() for worker in workers))
-
-
-def wait_until(is_true, seconds=60):
-    end = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.1)

@@ -8,11 +8,8 @@ out/
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import cc3d
@@ -20,7 +17,7 @@ import numpy as np
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.errors import WmhError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -30,6 +27,7 @@ from wmh_train.bronze.brain import Brain, find_brain
 from wmh_train.bronze.mixture import segment_mixture
 from wmh_train.bronze.outliers import segment_outliers
 from wmh_train.bronze.top_hat import segment_top_hat
+from wmh_train.worker_processes import lost_process_as_error, open_pool
 
 METHODS: Mapping[str, Callable[[Brain], Mask]] = {
     "outliers": segment_outliers,
@@ -53,15 +51,11 @@ def write_masks(cases: Sequence[Case], out: Path, workers: int) -> Iterator[WmhE
     Raises:
         InputError: a process was ended from outside.
     """
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _ignore_interrupts)
+    pool = open_pool(workers)
     try:
-        for future in as_completed([pool.submit(_write_case, case, out) for case in cases]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        problem = "could not be completed: a process was ended from outside"
-        advice = "Is there enough memory? Each needs about 2 GB. The same command continues."
-        raise InputError(problem, advice, about=out) from error
+        with lost_process_as_error(out, process="a process", memory="about 2 GB"):
+            for future in as_completed([pool.submit(_write_case, case, out) for case in cases]):
+                yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -87,8 +81,3 @@ def _write_case(case: Case, out: Path) -> WmhError | None:
     except Exception as error:
         return case_failure(error, case.path, out)
     return None
-
-
-def _ignore_interrupts() -> None:
-    """Let the parent handle Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +25,7 @@ from wmh_train.recipe.synthesis import SynthesisSettings
 from wmh_train.synthesis.anatomy import LabelMap, read_label_map
 from wmh_train.synthesis.head import synthesise_head
 from wmh_train.synthesis.lesions import RealMask, read_real_mask
+from wmh_train.worker_processes import lost_process_as_error, open_pool
 
 DATA_SET_NAME = "synthetic heads"
 SITE = "synthetic"  # of all heads, for `data.site_shares` in a recipe
@@ -83,8 +78,7 @@ class HeadMaker:
             read_real_mask(path)
         self._sources = sources
         self._settings = settings
-        context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (sources,))
+        self._pool = open_pool(workers, _read_sources, (sources,))
 
     def __enter__(self) -> Self:
         return self
@@ -119,13 +113,10 @@ class HeadMaker:
         rows = [{"participant_id": name, "site": SITE} for name in names]
         write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
         write = partial(_write_head, folder, self._settings, seed)
-        try:
+        process = "a process that makes heads"
+        with lost_process_as_error(folder, process=process, memory="1 to 2 GB"):
             for _ in self._pool.map(write, range(heads)):
                 on_written()
-        except BrokenProcessPool as error:
-            problem = "could not be completed: a process that makes heads was ended from outside"
-            advice = "Is there enough memory? Each needs 1 to 2 GB. The same command continues."
-            raise InputError(problem, advice, about=folder) from error
 
 
 def _describe(folder: Path, synthesis: dict[str, Any]) -> None:
@@ -156,20 +147,11 @@ _maps: list[LabelMap] = []
 _masks: list[RealMask] = []
 
 
-def _start_worker(sources: Sources) -> None:
-    """Read the sources once in each process. Ctrl-C is handled by the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _read_sources(sources: Sources) -> None:
+    """Read the sources once in each process."""
     torch.set_num_threads(1)
     _maps.extend(map(read_label_map, sources.label_maps))
     _masks.extend(map(read_real_mask, sources.lesion_masks))
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has ended, which a signal may do without a word."""
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_head(folder: Path, settings: SynthesisSettings, seed: int, number: int) -> None:
