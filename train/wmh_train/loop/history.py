@@ -7,17 +7,15 @@ from typing import Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from wmh_runtime.figures.plot_style import figure, png
 from wmh_runtime.figures.plot_text import plot_text
-from wmh_runtime.files.atomic import write_bytes_atomically
 from wmh_runtime.files.tables import write_table_atomically
+from wmh_train.loop.curves import curves, format_axes
 from wmh_train.loop.resume import TrainingState
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
 
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "curves.png"
 TENSORBOARD_NAME = "tensorboard"
-_WIDTH_INCHES, _HEIGHT_INCHES = 9.0, 3.6
 
 
 class HistoryWriter(LoopListener):
@@ -71,11 +69,13 @@ class HistoryWriter(LoopListener):
 
 
 def _row(epoch: dict[str, Any]) -> dict[str, object]:
+    iou = epoch["validation"].get("iou")  # an older state that is resumed has none
     return {
         "epoch": epoch["epoch"],
         "learning_rate": f"{epoch['learning_rate']:.3g}",
         **{f"loss_{part}": f"{value:.5f}" for part, value in epoch["losses"].items()},
         "validation_dice": f"{epoch['validation']['mean']:.4f}",
+        "validation_iou": "" if iou is None else f"{iou:.4f}",
         **{
             f"validation_dice_{site or 'all'}": f"{value:.4f}"
             for site, value in epoch["validation"]["by_site"].items()
@@ -91,12 +91,18 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
         history: one entry per epoch, as in `TrainingState`.
         path: PNG file to write.
     """
-    with figure(_WIDTH_INCHES, _HEIGHT_INCHES) as drawing:
-        _draw_history(history, *drawing.subplots(1, 2))
-        write_bytes_atomically(path, png(drawing))
+    with curves(path) as (losses, scores):
+        draw_history(history, losses, scores)
 
 
-def _draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> None:
+def draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> None:
+    """Draw a history, and mark the best epoch: the one of the checkpoint, by `select_by`.
+
+    Args:
+        history: one entry per epoch, as in `TrainingState`.
+        losses: axes of the training losses, by part.
+        scores: axes of the validation Dice, by site.
+    """
     epochs = [row["epoch"] for row in history]
     for part in history[0]["losses"]:
         values = [row["losses"][part] for row in history]
@@ -104,7 +110,6 @@ def _draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> No
             losses.plot(
                 epochs, values, marker=".", linewidth=2 if part == "total" else 1, label=part
             )
-    losses.set(xlabel="epoch", ylabel="training loss")
     sites = history[0]["validation"]["by_site"]
     if len(sites) > 1:
         for site in sites:
@@ -112,18 +117,15 @@ def _draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> No
             scores.plot(epochs, values, marker=".", linewidth=1, label=plot_text(site))
     means = [row["validation"]["mean"] for row in history]
     scores.plot(epochs, means, marker=".", linewidth=2, color="black", label="all scans")
-    best = max(range(len(means)), key=means.__getitem__)
+    best = [row for row in history if row["is_best"]][-1]
+    dice = best["validation"]["mean"]
     scores.plot(
-        epochs[best],
-        means[best],
+        best["epoch"],
+        dice,
         "o",
         color="black",
         fillstyle="none",
         markersize=10,
-        label=f"best: {means[best]:.3f}, epoch {epochs[best]}",
+        label=f"best: epoch {best['epoch']}, Dice {dice:.3f}",
     )
-    scores.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
-    for axes in (losses, scores):
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)  # so that a single epoch is visible
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.legend(frameon=False, fontsize="small")
+    format_axes(losses, scores, first=min(epochs), last=max(epochs))

@@ -93,7 +93,7 @@ def fit_stages(
         )
         done.append(metadata)
         records.append(_record(one, metadata))
-        write_stage_history(out, [record.name for record in records], folders[: len(done)])
+        write_stage_history(out, records, folders[: len(done)])
     return _copy_last(out, folders[-1], done[-1], records)
 
 
