@@ -101,8 +101,10 @@ def _named(reports: Sequence[str]) -> Mapping[str, Path]:
     folders: dict[str, Path] = {}
     for report in reports:
         name, equals, path = report.partition("=")
-        folder = Path(path if equals and not Path(report).is_dir() else report)
-        if not equals or Path(report).is_dir():
+        if equals and not Path(report).is_dir():
+            folder = Path(path)
+        else:
+            folder = Path(report)
             name = folder.resolve().name
         if not name:
             raise InputError("has no name", "Give NAME=FOLDER.", about=report)
