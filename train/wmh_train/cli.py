@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wmh_runtime.cli import console
+from wmh_train.consensus.method import Method
 from wmh_train.recipe.recipe import load_recipe
 from wmh_train.recipe.synthesis import HIGHEST_SEED
 from wmh_train.recipe.template import recipe_to_toml
-
-
-class ConsensusMethod(StrEnum):
-    """Names of the methods of `consensus`."""
-
-    STAPLE = "staple"
-    MAJORITY = "majority"
-    UNION = "union"
-
 
 app = console.command_line("Train a WMH segmentation network and calibrate it.")
 
@@ -135,16 +126,14 @@ def consensus(
         typer.Argument(help="Folders of masks, one for each method, program or rater."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the consensus.")],
-    method: Annotated[
-        ConsensusMethod, typer.Option(help="How masks are combined.")
-    ] = ConsensusMethod.STAPLE,
+    method: Annotated[Method, typer.Option(help="How masks are combined.")] = Method.STAPLE,
 ) -> None:
     """Combine several masks of each scan into one, and measure how well each agrees with it.
 
     Masks belong to a scan by its name, see docs/few-masks.md.
     Exit status: 0 all scans done, 1 some failed, 2 nothing could be done.
     """
-    _mask_commands().consensus(scans, masks, out, method.value)
+    _mask_commands().consensus(scans, masks, out, method)
 
 
 @app.command()

@@ -14,8 +14,8 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.machine import available_cores
 from wmh_runtime.text import count_noun
 from wmh_train.bronze.masks import METHODS, write_masks
-from wmh_train.consensus.consensus import Method
 from wmh_train.consensus.folder import TABLE_NAME, write_consensus
+from wmh_train.consensus.method import Method
 
 
 def bronze(scans: Path, out: Path, workers: int | None) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from wmh_runtime.errors import InputError
 from wmh_train.consensus.consensus import find_consensus
+from wmh_train.consensus.method import Method
 
 pytest.importorskip("SimpleITK")
 SHAPE = (12, 10, 8)
@@ -18,9 +19,9 @@ def box(first, last):
 
 def test_majority_and_union_by_hand():
     masks = [box(2, 6), box(3, 7), box(4, 8)]
-    majority = find_consensus(masks, "majority")
+    majority = find_consensus(masks, Method.MAJORITY)
     np.testing.assert_array_equal(majority.mask, box(3, 7))  # two of three
-    np.testing.assert_array_equal(find_consensus(masks, "union").mask, box(2, 8))
+    np.testing.assert_array_equal(find_consensus(masks, Method.UNION).mask, box(2, 8))
     assert set(np.unique(majority.probability)) == {0, np.float32(1 / 3), np.float32(2 / 3), 1}
     # The first rater has planes 3, 4 and 5 of the four of the consensus, and plane 2 beside it:
     # sensitivity 3/4; of 960 voxels, 96 are consensus and 24 are marked outside it.
@@ -30,11 +31,11 @@ def test_majority_and_union_by_hand():
 
 
 def test_two_raters_that_differ_are_no_majority():
-    assert not find_consensus([box(2, 6), box(8, 11)], "majority").mask.any()
+    assert not find_consensus([box(2, 6), box(8, 11)], Method.MAJORITY).mask.any()
 
 
 def test_staple_of_equal_masks_is_that_mask():
-    consensus = find_consensus([box(2, 6)] * 3, "staple")
+    consensus = find_consensus([box(2, 6)] * 3, Method.STAPLE)
     np.testing.assert_array_equal(consensus.mask, box(2, 6))
     for rater in consensus.raters:
         assert rater.sensitivity == pytest.approx(1, abs=1e-3)
@@ -50,7 +51,7 @@ def test_staple_recovers_the_rates_of_simulated_raters():
     masks = [
         np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
     ]
-    consensus = find_consensus(masks, "staple")
+    consensus = find_consensus(masks, Method.STAPLE)
     for rater, (sensitivity, specificity) in zip(consensus.raters, rates, strict=True):
         assert rater.sensitivity == pytest.approx(sensitivity, abs=0.02)
         assert rater.specificity == pytest.approx(specificity, abs=0.02)
@@ -68,11 +69,11 @@ def test_staple_weighs_a_good_rater_more_than_the_majority_does():
         np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
     ]
     only_first = masks[0] & ~masks[1] & ~masks[2]
-    assert find_consensus(masks, "staple").mask[only_first].all()
-    assert not find_consensus(masks, "majority").mask[only_first].any()
+    assert find_consensus(masks, Method.STAPLE).mask[only_first].all()
+    assert not find_consensus(masks, Method.MAJORITY).mask[only_first].any()
 
 
-@pytest.mark.parametrize("method", ["staple", "majority", "union"])
+@pytest.mark.parametrize("method", Method)
 def test_empty_masks_give_an_empty_consensus(method):
     consensus = find_consensus([box(2, 2)] * 3, method)
     assert not consensus.mask.any()
@@ -82,7 +83,7 @@ def test_empty_masks_give_an_empty_consensus(method):
     assert consensus.notes == ()
 
 
-@pytest.mark.parametrize("method", ["staple", "majority", "union"])
+@pytest.mark.parametrize("method", Method)
 def test_one_mask_is_its_own_consensus_and_that_is_said(method):
     consensus = find_consensus([box(2, 6)], method)
     np.testing.assert_array_equal(consensus.mask, box(2, 6))
@@ -90,7 +91,7 @@ def test_one_mask_is_its_own_consensus_and_that_is_said(method):
 
 
 def test_disagreement_everywhere_is_said():
-    consensus = find_consensus([box(1, 3), box(4, 6), box(7, 9)], "majority")
+    consensus = find_consensus([box(1, 3), box(4, 6), box(7, 9)], Method.MAJORITY)
     assert not consensus.mask.any()
     disagree, empty = consensus.notes
     assert disagree == "the masks hardly share a voxel: mean Dice between them 0.00"
@@ -100,4 +101,4 @@ def test_disagreement_everywhere_is_said():
 def test_staple_without_simpleitk_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(InputError, match=r'pip install "wmh-lora\[itk\]". Or use .* majority'):
-        find_consensus([box(2, 6), box(3, 7)], "staple")
+        find_consensus([box(2, 6), box(3, 7)], Method.STAPLE)

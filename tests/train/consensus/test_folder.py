@@ -7,6 +7,7 @@ from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.tables import read_table
 from wmh_train.consensus.folder import write_consensus
+from wmh_train.consensus.method import Method
 
 AFFINE = np.diag([-4.0, -4.0, 5.0, 1.0])
 AFFINE[:3, 3] = (47, 61, -12)
@@ -27,7 +28,8 @@ def write_mask(path, first, last, affine=AFFINE):
 
 
 def run(scans, folders, out):
-    return {one.name: one for one in write_consensus(discover(scans).scans, folders, out, "union")}
+    cases = discover(scans).scans
+    return {one.name: one for one in write_consensus(cases, folders, out, Method.UNION)}
 
 
 def test_masks_and_table_are_written_and_the_other_scans_go_on(scans, tmp_path):

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.preprocessing.itk import import_itk
 from wmh_runtime.types import Floats, Mask
-
-Method = Literal["staple", "majority", "union"]
+from wmh_train.consensus.method import Method
 
 _MARGIN = 3  # voxels around all masks; STAPLE's prior would vanish in a whole image
 _ITERATIONS = 50  # on masks of three methods, rates move by less than 0.001 afterwards
@@ -65,13 +64,13 @@ def find_consensus(masks: Sequence[Mask], method: Method) -> Consensus:
     notes = list(_disagreement(masks))
     if len(masks) == 1:
         notes.append("one mask only: it is taken as it is")
-    if method == "staple" and len(masks) > 1 and stack.any():
+    if method == Method.STAPLE and len(masks) > 1 and stack.any():
         probability, raters = _staple(stack)
         mask = probability >= 0.5
         if any(min(one.sensitivity, one.specificity) < _LESS_THAN_CHANCE for one in raters):
             notes.append("STAPLE gives a rater a sensitivity or specificity below 0.5")
     else:
-        probability, mask = share, share > (0 if method == "union" else 0.5)
+        probability, mask = share, share > (0 if method == Method.UNION else 0.5)
         raters = tuple(_score(one, mask) for one in masks)
     if stack.any() and not mask.any():
         notes.append("no voxel is lesion by consensus, although there are masks with lesions")

@@ -24,7 +24,8 @@ from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.text import count_noun
-from wmh_train.consensus.consensus import Consensus, Method, find_consensus, require_staple
+from wmh_train.consensus.consensus import Consensus, find_consensus, require_staple
+from wmh_train.consensus.method import Method
 from wmh_train.data.masks_by_name import find_masks_of
 
 TABLE_NAME = "raters.csv"
@@ -70,7 +71,7 @@ def write_consensus(
         InputError: a folder cannot be used, two have the same name, two scans have the same name,
             no scan has a mask, or STAPLE cannot be computed here.
     """
-    if method == "staple":
+    if method == Method.STAPLE:
         require_staple()
     names = [scan_id(case) for case in cases]
     _require_unique(names, "scans", out)
