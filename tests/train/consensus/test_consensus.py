@@ -17,6 +17,16 @@ def box(first, last):
     return mask
 
 
+def simulated_masks(rates, seed):
+    """Masks of raters with known sensitivity and specificity, of a truth that is a cube."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((40, 40, 40), bool)
+    truth[10:30, 10:30, 10:30] = True
+    return [
+        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
+    ]
+
+
 def test_majority_and_union_by_hand():
     masks = [box(2, 6), box(3, 7), box(4, 8)]
     majority = find_consensus(masks, Method.MAJORITY)
@@ -44,14 +54,8 @@ def test_staple_of_equal_masks_is_that_mask():
 
 def test_staple_recovers_the_rates_of_simulated_raters():
     # Warfield et al. 2004 test STAPLE on raters with known rates, drawn from a known truth.
-    rng = np.random.default_rng(0)
-    truth = np.zeros((40, 40, 40), bool)
-    truth[10:30, 10:30, 10:30] = True
     rates = [(0.95, 0.98), (0.85, 0.99), (0.70, 0.95)]
-    masks = [
-        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
-    ]
-    consensus = find_consensus(masks, Method.STAPLE)
+    consensus = find_consensus(simulated_masks(rates, seed=0), Method.STAPLE)
     for rater, (sensitivity, specificity) in zip(consensus.raters, rates, strict=True):
         assert rater.sensitivity == pytest.approx(sensitivity, abs=0.02)
         assert rater.specificity == pytest.approx(specificity, abs=0.02)
@@ -61,13 +65,7 @@ def test_staple_weighs_a_good_rater_more_than_the_majority_does():
     # By Bayes' theorem: a voxel that only the first rater marks has the odds
     # f/(1−f) · p1/(1−q1) · (1−p2)/q2 · (1−p3)/q3. With p1 = 0.99, q1 = 0.999, p2 = p3 = 0.5 and
     # q2 = q3 = 0.9 these are 990 · 0.309 · f/(1−f) > 1: lesion, although two raters say no.
-    rng = np.random.default_rng(1)
-    truth = np.zeros((40, 40, 40), bool)
-    truth[10:30, 10:30, 10:30] = True
-    rates = [(0.99, 0.999), (0.5, 0.9), (0.5, 0.9)]
-    masks = [
-        np.where(truth, rng.random(truth.shape) < p, rng.random(truth.shape) > q) for p, q in rates
-    ]
+    masks = simulated_masks([(0.99, 0.999), (0.5, 0.9), (0.5, 0.9)], seed=1)
     only_first = masks[0] & ~masks[1] & ~masks[2]
     assert find_consensus(masks, Method.STAPLE).mask[only_first].all()
     assert not find_consensus(masks, Method.MAJORITY).mask[only_first].any()
