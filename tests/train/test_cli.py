@@ -23,7 +23,7 @@ def calibrate_to(calibration, dice, monkeypatch):
         point.model_copy(update={"mean_dice": [dice]}) for point in calibration.operating_points
     ]
     changed = calibration.model_copy(update={"operating_points": points})
-    monkeypatch.setattr("wmh_train.commands.calibrate_checkpoint", lambda *_: changed)
+    monkeypatch.setattr("wmh_train.commands.training.calibrate_checkpoint", lambda *_: changed)
 
 
 def test_fit_then_calibrate(run_command, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def fit(
     lesion_masks: _LesionMasks = None,
 ) -> None:
     """Train a network and write its checkpoint."""
-    _commands().fit(
+    _training_commands().fit(
         recipe, data, masks or [], out, start, pretrained, cache, label_maps, lesion_masks
     )
 
@@ -100,7 +100,7 @@ def synthesise(
 
     Scans are written to OUT, masks to OUT/derivatives/reference.
     """
-    _commands().synthesise(label_maps, out, lesion_masks, heads, seed, recipe, workers)
+    _training_commands().synthesise(label_maps, out, lesion_masks, heads, seed, recipe, workers)
 
 
 @app.command()
@@ -144,7 +144,7 @@ def calibrate(
     pretrained: _Pretrained = None,
 ) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
-    _commands().calibrate(checkpoint, data, masks or [], pretrained)
+    _training_commands().calibrate(checkpoint, data, masks or [], pretrained)
 
 
 @app.command("cross-validate")
@@ -159,7 +159,9 @@ def cross_validate(
     cache: _Cache = None,
 ) -> None:
     """Train, calibrate and test one network per fold, and report the scores of all scans."""
-    _commands().cross_validate(recipe, data, masks or [], out, folds, start, pretrained, cache)
+    _training_commands().cross_validate(
+        recipe, data, masks or [], out, folds, start, pretrained, cache
+    )
 
 
 @app.command()
@@ -168,7 +170,7 @@ def describe(recipe: _RecipeName) -> None:
 
     The time depends on the computer. `wmh-train fit` shows the time left after its first steps.
     """
-    _commands().describe(recipe)
+    _training_commands().describe(recipe)
 
 
 @app.command("recipe")
@@ -177,14 +179,14 @@ def print_recipe(recipe: _RecipeName) -> None:
     console.print_line(recipe_to_toml(load_recipe(recipe)).rstrip())
 
 
-def _commands() -> Any:
-    """Return the module that does the work."""
-    return console.load_module("wmh_train.commands", extras="train")
+def _training_commands() -> Any:
+    """Return the module that trains."""
+    return console.load_module("wmh_train.commands.training", extras="train")
 
 
 def _mask_commands() -> Any:
     """Return the module that makes masks."""
-    return console.load_module("wmh_train.mask_commands", extras="train")
+    return console.load_module("wmh_train.commands.masks", extras="train")
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
-"""What the commands of `wmh-train` do, and what they print."""
+"""Training, calibration and cross-validation, and what else needs a network or synthetic heads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,25 +16,26 @@ from wmh_runtime.preprocessing.slices.planes import Plane
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, weights_path
+from wmh_train.commands.inputs import (
+    find_annotated,
+    find_sources,
+    find_stages,
+    read_start,
+    read_weights,
+)
 from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.cross_validation import report_name
-from wmh_train.data.annotated import Dataset
-from wmh_train.data.layouts import find_datasets, find_scans
-from wmh_train.data.masks_by_name import with_masks
 from wmh_train.data.split import split_scans
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
-from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.loop.fit import FitData
 from wmh_train.loop.fit import fit as train
-from wmh_train.loop.stages import StageData, fit_stages
+from wmh_train.loop.stages import fit_stages
 from wmh_train.model.layers import Layer, network_layers
 from wmh_train.model.network import build_network
-from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
-from wmh_train.model.vgg16_unet import read_vgg16
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.synthesis.cohort import HeadMaker, Sources, find_images
+from wmh_train.synthesis.cohort import HeadMaker
 
 
 def fit(
@@ -53,18 +53,18 @@ def fit(
     if lesion_masks is not None and label_maps is None:
         raise InputError("needs --label-maps", "Give both or none.", about="--lesion-masks")
     loaded = load_recipe(recipe)
-    weights, initial = _read_weights(pretrained, loaded), _read_start(start)
+    weights, initial = read_weights(pretrained, loaded), read_start(start)
     if loaded.stage:
         if label_maps is not None:
             problem = "makes no new heads, because it has stages"
             raise RecipeError(problem, "Leave the label maps out.", about=recipe)
-        stages = _find_stages(data, masks, loaded)
+        stages = find_stages(data, masks, loaded)
         with console.progress_bar() as bar:
             metadata = fit_stages(
                 loaded, stages, out, weights, FitDisplay(bar), cache=cache, initial=initial
             )
     else:
-        dataset = _find_scans(data, masks, loaded)
+        dataset = find_annotated(data, masks, loaded)
         split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
         with console.progress_bar() as bar:
             metadata = train(
@@ -75,7 +75,7 @@ def fit(
                 FitDisplay(bar),
                 cache=cache,
                 initial=initial,
-                sources=None if label_maps is None else _sources(label_maps, lesion_masks),
+                sources=None if label_maps is None else find_sources(label_maps, lesion_masks),
             )
     if is_main_process():
         _print_result(metadata, out)
@@ -99,7 +99,7 @@ def synthesise(
     workers: int | None,
 ) -> None:
     """Write a data set of synthetic heads."""
-    sources, settings = _sources(label_maps, lesion_masks), load_recipe(recipe).synthesis
+    sources, settings = find_sources(label_maps, lesion_masks), load_recipe(recipe).synthesis
     with (
         HeadMaker(sources, settings, workers or available_cores()) as maker,
         console.progress_bar() as bar,
@@ -117,7 +117,7 @@ def calibrate(
     metadata = load_metadata(checkpoint)
     if not metadata.finished:
         console.print_warning(f"this training is not finished; calibrating epoch {metadata.epoch}")
-    dataset = _find_scans(data, masks, metadata.recipe)
+    dataset = find_annotated(data, masks, metadata.recipe)
     with console.progress_bar() as bar:
         task = bar.add_task("calibrating", total=len(metadata.split.validation))
         calibration = calibrate_checkpoint(
@@ -146,17 +146,17 @@ def cross_validate(
     if loaded.stage:
         problem = "has stages, and cross-validation trains in one"
         raise RecipeError(problem, "Give a recipe without stages.", about=recipe)
-    dataset = _find_scans(data, masks, loaded)
+    dataset = find_annotated(data, masks, loaded)
     with console.progress_bar() as bar:
         evaluations = train_folds(
             loaded,
             dataset,
             folds,
             out,
-            _read_weights(pretrained, loaded),
+            read_weights(pretrained, loaded),
             FoldDisplay(bar),
             cache=cache,
-            initial=_read_start(start),
+            initial=read_start(start),
         )
     for output, evaluation in evaluations.items():
         dice = evaluation.overall.averages["dice"]
@@ -228,75 +228,6 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
         ),
         ("training time", "depends on the computer: wmh-train fit shows it after its first steps"),
     ]
-
-
-def _sources(label_maps: Path, lesion_masks: Path | None) -> Sources:
-    masks = find_images(lesion_masks) if lesion_masks is not None else []
-    return Sources(find_images(label_maps), masks)
-
-
-def _find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> list[StageData]:
-    """Find the scans of each stage, and its masks in their own folders."""
-    names = [stage.name for stage in recipe.stage]
-    folders: dict[str, list[Path]] = {name: [] for name in names}
-    for one in masks:
-        name, separator, folder = one.partition("=")
-        if not separator or name not in folders:
-            problem = f"does not begin with a stage of the recipe: {', '.join(names)}"
-            raise InputError(problem, f"Write {names[0]}=FOLDER.", about=f"--masks {one}")
-        folders[name].append(Path(folder))
-    for name, own in folders.items():
-        if not own:
-            raise InputError(
-                f"names no masks for the stage {name}",
-                f"Add --masks {name}=FOLDER.",
-                about="--masks",
-            )
-    _require_one_output(recipe)
-    scans = find_scans(data, recipe.channels)
-    return [
-        StageData(
-            name,
-            " + ".join(folder.resolve().name for folder in own),
-            tuple(with_masks(scans.scans, own)),
-        )
-        for name, own in folders.items()
-    ]
-
-
-def _require_one_output(recipe: Recipe) -> None:
-    if len(recipe.outputs) != 1 or recipe.regions:
-        problem = "takes masks of one kind of lesion only, but the recipe has other outputs"
-        raise InputError(problem, "Put the masks beside the scans.", about="--masks")
-
-
-def _find_scans(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> Dataset:
-    if masks:
-        _require_one_output(recipe)
-        found = find_scans(data, recipe.channels)
-        scans = with_masks(found.scans, [Path(folder) for folder in masks])
-        return replace(found, scans=tuple(scans))
-    dataset = find_datasets(data, recipe.channels, recipe.outputs, recipe.regions)
-    if is_main_process():
-        if dataset.unannotated:
-            console.print_warning(
-                f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
-                f" such as {dataset.unannotated[0]}"
-            )
-        for note in dataset.notes:
-            console.print_warning(note)
-    return dataset
-
-
-def _read_start(start: str | None) -> InitialWeights | None:
-    return None if start is None else read_initial_weights(start)
-
-
-def _read_weights(pretrained: Path | None, recipe: Recipe) -> PretrainedWeights | None:
-    if pretrained is None:
-        return None
-    is_vgg16 = recipe.network.kind == "vgg16-unet"
-    return read_vgg16(pretrained) if is_vgg16 else read_pretrained(pretrained)
 
 
 def _print_result(metadata: CheckpointMetadata, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `wmh-train bronze` and `wmh-train consensus` do, and what they print."""
+"""Making masks: `wmh-train bronze` and `wmh-train consensus`."""
 
 from __future__ import annotations
 

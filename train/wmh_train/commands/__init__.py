@@ -1,0 +1,1 @@
+"""What the commands of `wmh-train` do, and what they print."""
