@@ -8,7 +8,7 @@ from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_train.checkpoint import CheckpointMetadata, Provenance, ValidationDice
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import Split, split_scans
-from wmh_train.loop.fit import FitData
+from wmh_train.fit.fit import FitData
 from wmh_train.model.pretrained import PretrainedIdentity
 from wmh_train.model.random_pretrained import write_random_pretrained
 from wmh_train.recipe.recipe import Recipe, load_recipe

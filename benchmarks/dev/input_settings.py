@@ -30,7 +30,7 @@ from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
-from wmh_train.loop.fit import FitData, FitListener, fit
+from wmh_train.fit.fit import FitData, FitListener, fit
 from wmh_train.recipe.recipe import Recipe, load_recipe
 from wmh_train.torch_backend import TorchBackend, segmentation_model
 

@@ -12,8 +12,8 @@ from wmh_train import cross_validation as module
 from wmh_train.checkpoint import load_metadata, read_tensors, save_metadata
 from wmh_train.cross_validation import FoldListener, cross_validate
 from wmh_train.data.layouts import find_dataset
+from wmh_train.fit.fit import FitListener
 from wmh_train.initial_weights import read_initial_weights
-from wmh_train.loop.fit import FitListener
 
 FOLDS = 3
 

@@ -7,7 +7,7 @@ from accelerate.state import AcceleratorState
 from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, small_recipe
 from wmh_train.checkpoint import load_metadata
-from wmh_train.loop.fit import FitListener, fit
+from wmh_train.fit.fit import FitListener, fit
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="PyTorch finds no GPU; docs/gpu.md lists what has run"

@@ -8,7 +8,7 @@ from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
-from wmh_train.loop.fit import FitData, FitListener, fit
+from wmh_train.fit.fit import FitData, FitListener, fit
 from wmh_train.model.pretrained import read_pretrained
 
 

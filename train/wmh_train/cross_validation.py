@@ -31,10 +31,10 @@ from wmh_train.checkpoint import load_metadata, load_network, pretrained_file
 from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.cache import scan_key
 from wmh_train.data.split import fold_splits
+from wmh_train.fit.fit import CACHE_NAME, FitData, FitListener, fit
+from wmh_train.fit.input_checks import require_sources
 from wmh_train.initial_weights import InitialWeights
 from wmh_train.loop.distributed import move_to_device, require_one_process
-from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
-from wmh_train.loop.input_checks import require_sources
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.torch_backend import TorchBackend, segmentation_model

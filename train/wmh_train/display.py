@@ -12,7 +12,7 @@ from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import sweep_warnings
 from wmh_train.cross_validation import FoldListener
-from wmh_train.loop.fit import FitListener
+from wmh_train.fit.fit import FitListener
 from wmh_train.loop.training_loop import EpochReport, StepReport
 
 _ESTIMATE_AFTER_STEPS = 3  # after the first one

@@ -12,8 +12,8 @@ from wmh_train.checkpoint import CheckpointMetadata
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.masks_by_name import with_masks
 from wmh_train.data.split import split_scans
-from wmh_train.loop.fit import FitData, FitListener, fit
-from wmh_train.loop.stages import StageData, fit_stages
+from wmh_train.fit.fit import FitData, FitListener, fit
+from wmh_train.fit.stages import StageData, fit_stages
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe, load_recipe
 

@@ -2,7 +2,7 @@ from benchmarks.dev import input_settings
 from benchmarks.dev.input_settings import RECIPE, compare_inputs, variants
 from tests.toys import write_annotated_heads
 from tests.training_toys import SMALL_RECIPE, small_recipe
-from wmh_train.loop.fit import FitListener
+from wmh_train.fit.fit import FitListener
 from wmh_train.recipe.recipe import load_recipe
 
 NETWORK = {"network": {"unet": {"widths": [4, 8, 12]}}, "loss": {"scale_weights": []}}

@@ -15,7 +15,7 @@ from wmh_train.calibration.calibrate import calibrate, calibrate_checkpoint, swe
 from wmh_train.calibration.threshold_sweep import MIN_LESIONS_MM3, THRESHOLDS
 from wmh_train.checkpoint import CalibrationWithSweep, load_metadata
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.loop.fit import FitListener, fit
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.model.network import build_network
 
 

@@ -11,7 +11,7 @@ from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main
 from wmh_train.data.new_heads import NewHeads
-from wmh_train.loop.fit import FitListener, fit
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.recipe.recipe import DataSettings
 from wmh_train.synthesis.cohort import Sources
 

@@ -14,7 +14,7 @@ import torch
 
 from tests.training_toys import fit_data, lora_recipe
 from wmh_train import checkpoint
-from wmh_train.loop.fit import FitListener, fit
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.model.pretrained import read_pretrained
 
 

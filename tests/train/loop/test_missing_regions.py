@@ -8,8 +8,8 @@ from tests.networks import perturbed_network
 from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, metadata_of, small_recipe
 from wmh_train.checkpoint import save_checkpoint
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.initial_weights import read_initial_weights
-from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import SegmentationLoss
 from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.model.decoder import Logits

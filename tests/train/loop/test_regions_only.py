@@ -11,8 +11,8 @@ from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.cross_validation import FoldListener, cross_validate
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_dataset
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.loop.distributed import open_accelerator
-from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import SegmentationLoss
 from wmh_train.loop.validation import validation_dice
 from wmh_train.model.decoder import Logits

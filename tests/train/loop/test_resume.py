@@ -16,7 +16,7 @@ from tests.training_toys import write_small_pretrained, write_toml
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.temporary import temporary_prefix
 from wmh_train.checkpoint import load_metadata
-from wmh_train.loop.history import HistoryWriter
+from wmh_train.fit.history import HistoryWriter
 from wmh_train.loop.resume import ResumeFile, TrainingState, sha256_of_tensors
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.training_loop import StepReport

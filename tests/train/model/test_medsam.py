@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tests.toys import write_annotated_heads
 from tests.training_toys import fit_data, method_on_small_slices
 from wmh_train.checkpoint import load_metadata, load_network
-from wmh_train.loop.fit import FitListener, fit
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.model.pretrained import read_pretrained
 from wmh_train.model.random_pretrained import write_random_pretrained
 

@@ -28,10 +28,10 @@ from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.cross_validation import report_name
 from wmh_train.data.split import split_scans
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
+from wmh_train.fit.fit import FitData
+from wmh_train.fit.fit import fit as train
+from wmh_train.fit.stages import fit_stages
 from wmh_train.loop.distributed import is_main_process, require_one_process
-from wmh_train.loop.fit import FitData
-from wmh_train.loop.fit import fit as train
-from wmh_train.loop.stages import fit_stages
 from wmh_train.model.layers import Layer, network_layers
 from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import Recipe, load_recipe

@@ -1,1 +1,1 @@
-"""The training loop, its losses and schedule, validation, checkpoints and resume."""
+"""The training loop, its losses and schedule, validation, processes and resume."""

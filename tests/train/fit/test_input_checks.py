@@ -8,12 +8,12 @@ from tests.networks import small_unet_recipe
 from tests.training_toys import metadata_of, small_recipe
 from wmh_runtime.errors import RecipeError
 from wmh_train.data.split import Split
-from wmh_train.initial_weights import InitialWeights
-from wmh_train.loop.input_checks import (
+from wmh_train.fit.input_checks import (
     require_disjoint_split,
     require_start,
     validation_warnings,
 )
+from wmh_train.initial_weights import InitialWeights
 from wmh_train.model.pretrained import PretrainedIdentity, PretrainedWeights
 
 

@@ -7,9 +7,9 @@ from PIL import Image
 from wmh_runtime.figures.plot_style import figure
 from wmh_runtime.files.tables import read_table
 from wmh_train.checkpoint import StageProvenance, ValidationDice
-from wmh_train.loop.history import HistoryWriter, draw_history, plot_history
+from wmh_train.fit.history import HistoryWriter, draw_history, plot_history
+from wmh_train.fit.stage_history import draw_stages, write_stage_history
 from wmh_train.loop.resume import TrainingState
-from wmh_train.loop.stage_history import draw_stages, write_stage_history
 from wmh_train.loop.training_loop import EpochReport
 
 

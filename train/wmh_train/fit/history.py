@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wmh_runtime.figures.plot_text import plot_text
 from wmh_runtime.files.tables import write_table_atomically
-from wmh_train.loop.curves import curves, format_axes
+from wmh_train.fit.curves import curves, format_axes
 from wmh_train.loop.resume import TrainingState
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
 

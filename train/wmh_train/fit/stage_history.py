@@ -8,8 +8,8 @@ from typing import Any
 
 from wmh_runtime.files.tables import read_table, write_table_atomically
 from wmh_train.checkpoint import StageProvenance
-from wmh_train.loop.curves import curves, format_axes
-from wmh_train.loop.history import HISTORY_NAME, PLOT_NAME
+from wmh_train.fit.curves import curves, format_axes
+from wmh_train.fit.history import HISTORY_NAME, PLOT_NAME
 
 
 def write_stage_history(

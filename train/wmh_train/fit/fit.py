@@ -27,24 +27,24 @@ from wmh_train.data.annotated import AnnotatedScan, count_sites
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.new_heads import NewHeads, remove_new_heads
 from wmh_train.data.split import Split
-from wmh_train.identity import is_finished, training_identity
-from wmh_train.initial_weights import InitialWeights
-from wmh_train.loop.checkpoint_writer import (
+from wmh_train.fit.checkpoint_writer import (
     CheckpointWriter,
     TrainingInputs,
     finished_metadata,
 )
-from wmh_train.loop.distributed import (
-    open_accelerator,
-    processes_per_device,
-    require_one_process,
-)
-from wmh_train.loop.history import HistoryWriter
-from wmh_train.loop.input_checks import (
+from wmh_train.fit.history import HistoryWriter
+from wmh_train.fit.input_checks import (
     require_disjoint_split,
     require_sources,
     require_start,
     validation_warnings,
+)
+from wmh_train.identity import is_finished, training_identity
+from wmh_train.initial_weights import InitialWeights
+from wmh_train.loop.distributed import (
+    open_accelerator,
+    processes_per_device,
+    require_one_process,
 )
 from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState

@@ -21,9 +21,9 @@ from tests.training_toys import (
 )
 from wmh_runtime.errors import InputError, InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata, load_network
+from wmh_train.fit.fit import FitListener, fit
 from wmh_train.identity import training_identity
 from wmh_train.loop.distributed import open_accelerator
-from wmh_train.loop.fit import FitListener, fit
 from wmh_train.loop.losses import Losses
 from wmh_train.loop.schedule import learning_rate
 from wmh_train.loop.training_loop import TrainingLoop

@@ -26,9 +26,9 @@ from wmh_train.checkpoint import (
 )
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.stage_splits import split_stages
+from wmh_train.fit.fit import CACHE_NAME, FitData, FitListener, fit
+from wmh_train.fit.stage_history import write_stage_history
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
-from wmh_train.loop.fit import CACHE_NAME, FitData, FitListener, fit
-from wmh_train.loop.stage_history import write_stage_history
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 

@@ -13,8 +13,8 @@ from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_runtime.files.tables import read_table
 from wmh_train.checkpoint import load_metadata, load_network, read_tensors
 from wmh_train.data.layouts import find_dataset
-from wmh_train.loop.fit import FitListener
-from wmh_train.loop.stages import StageData, fit_stages
+from wmh_train.fit.fit import FitListener
+from wmh_train.fit.stages import StageData, fit_stages
 from wmh_train.model.layers import network_layers
 from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import Recipe, load_recipe

@@ -1,0 +1,1 @@
+"""A whole training, in one or more stages: checks, history, and the checkpoint that is written."""
