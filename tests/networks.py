@@ -11,10 +11,10 @@ from tests.training_toys import metadata_of, small_recipe
 from wmh_runtime.bundle.calibration import OperatingPoint, ReliabilityBin
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.checkpoint import CalibrationWithSweep, CheckpointMetadata, save_checkpoint
+from wmh_train.model.convolutional.unet import UNet
 from wmh_train.model.network import WmhNetwork, build_network
 from wmh_train.model.pretrained import PretrainedIdentity
 from wmh_train.model.sam_network import SamNetwork
-from wmh_train.model.unet import UNet
 from wmh_train.recipe.recipe import Recipe
 
 TWO = {"channels": ["flair", "t1"], "outputs": ["wmh", "stroke"]}

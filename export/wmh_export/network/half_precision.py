@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor, nn
 
 from wmh_runtime.errors import ExportError
-from wmh_train.model.convolutional_network import ConvolutionalNetwork
+from wmh_train.model.convolutional.convolutional_network import ConvolutionalNetwork
 from wmh_train.model.decoder import Logits
 from wmh_train.model.network import WmhNetwork
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wmh_export.network.attention import Attention
-from wmh_train.model.convolutional_network import ConvolutionalNetwork
+from wmh_train.model.convolutional.convolutional_network import ConvolutionalNetwork
 from wmh_train.model.network import WmhNetwork
 
 

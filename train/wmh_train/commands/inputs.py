@@ -15,8 +15,8 @@ from wmh_train.data.masks_by_name import with_masks
 from wmh_train.fit.stages import StageData
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import is_main_process
+from wmh_train.model.convolutional.vgg16_unet import read_vgg16
 from wmh_train.model.pretrained import PretrainedWeights, read_pretrained
-from wmh_train.model.vgg16_unet import read_vgg16
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.synthesis.cohort import Sources, find_images
 

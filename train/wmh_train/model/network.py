@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from wmh_train.model.convolutional_network import ConvolutionalNetwork
-from wmh_train.model.monai_unet import MonaiUNet
+from wmh_train.model.convolutional.convolutional_network import ConvolutionalNetwork
+from wmh_train.model.convolutional.monai_unet import MonaiUNet
+from wmh_train.model.convolutional.unet import UNet
+from wmh_train.model.convolutional.vgg16_unet import Vgg16UNet
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.model.sam_network import SamNetwork
-from wmh_train.model.unet import UNet
-from wmh_train.model.vgg16_unet import Vgg16UNet
 from wmh_train.recipe.recipe import Recipe
 
 WmhNetwork: TypeAlias = SamNetwork | ConvolutionalNetwork  # maps slices [N, C, S, S] to `Logits`

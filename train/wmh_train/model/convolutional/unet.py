@@ -10,7 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.convolutional_network import ConvolutionalNetwork, StagedEncoder, convolution
+from wmh_train.model.convolutional.convolutional_network import (
+    ConvolutionalNetwork,
+    StagedEncoder,
+    convolution,
+)
 from wmh_train.model.decoder import set_prior
 from wmh_train.recipe.network import UNetSettings
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.convolutional_network import ConvolutionalNetwork, convolution
+from wmh_train.model.convolutional.convolutional_network import ConvolutionalNetwork, convolution
 from wmh_train.model.decoder import set_prior
 from wmh_train.model.pretrained import PretrainedWeights, identify_pretrained, read_state
 from wmh_train.recipe.network import Vgg16UNetSettings

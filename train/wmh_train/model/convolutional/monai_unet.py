@@ -11,7 +11,7 @@ from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
 from wmh_runtime.types import NetworkShape
-from wmh_train.model.convolutional_network import ConvolutionalNetwork, StagedEncoder
+from wmh_train.model.convolutional.convolutional_network import ConvolutionalNetwork, StagedEncoder
 from wmh_train.model.decoder import set_prior
 from wmh_train.recipe.network import MonaiUNetSettings
 

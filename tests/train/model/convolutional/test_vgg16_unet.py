@@ -3,8 +3,8 @@ import torch
 
 from tests.networks import small_convolutional_recipe
 from wmh_runtime.errors import InputError
+from wmh_train.model.convolutional.vgg16_unet import Vgg16Encoder, read_vgg16
 from wmh_train.model.network import build_network
-from wmh_train.model.vgg16_unet import Vgg16Encoder, read_vgg16
 
 
 @pytest.fixture(scope="module")
