@@ -85,13 +85,13 @@ def test_empty_masks_give_an_empty_consensus(method):
 def test_one_mask_is_its_own_consensus_and_that_is_said(method):
     consensus = find_consensus([box(2, 6)], method)
     np.testing.assert_array_equal(consensus.mask, box(2, 6))
-    assert consensus.notes == ("one mask only: it is taken as it is",)
+    assert [str(note) for note in consensus.notes] == ["one mask only: it is taken as it is"]
 
 
 def test_disagreement_everywhere_is_said():
     consensus = find_consensus([box(1, 3), box(4, 6), box(7, 9)], Method.MAJORITY)
     assert not consensus.mask.any()
-    disagree, empty = consensus.notes
+    disagree, empty = map(str, consensus.notes)
     assert disagree == "the masks hardly share a voxel: mean Dice between them 0.00"
     assert empty.startswith("no voxel is lesion by consensus")
 

@@ -6,6 +6,7 @@ from tests.toys import write_head
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.tables import read_table
+from wmh_train.cli import main
 from wmh_train.consensus.folder import write_consensus
 from wmh_train.consensus.method import Method
 
@@ -65,7 +66,30 @@ def test_a_rater_without_a_mask_of_a_scan_is_said(scans, tmp_path):
             write_mask(tmp_path / rater / f"sub-{number}.nii.gz", 6, 8)
     results = run(scans, [tmp_path / name for name in "abc"], tmp_path / "out")
     assert results["sub-0"].notes == ()
-    assert results["sub-1"].notes == ("only 2 raters of 3",)
+    assert [str(note) for note in results["sub-1"].notes] == ["only 2 raters of 3"]
+    rows = read_table(tmp_path / "out" / "raters.csv")
+    assert [(row["scan"], row["rater"], row["notes"]) for row in rows] == [
+        ("sub-0", "a", ""),
+        ("sub-0", "b", ""),
+        ("sub-0", "c", ""),
+        ("sub-1", "a", "only 2 raters of 3"),
+        ("sub-1", "b", "only 2 raters of 3"),
+    ]
+
+
+def test_the_command_sums_up_notes_of_one_kind(scans, tmp_path, run_command):
+    for number in range(3):  # two raters that share nothing; the third scan has one of them
+        write_mask(tmp_path / "a" / f"sub-{number}.nii.gz", 6, 8)
+        if number < 2:
+            write_mask(tmp_path / "b" / f"sub-{number}.nii.gz", 8, 10)
+    command = (main, "consensus", scans, tmp_path / "a", tmp_path / "b")
+    status, output, errors = run_command(*command, "--out", tmp_path / "out", "--method", "union")
+    assert status == 0
+    assert f"consensus of 3 scans in {tmp_path / 'out'}" in output
+    assert errors.splitlines() == [
+        "warning: 2 scans, sub-0, sub-1: the masks hardly share a voxel",
+        "warning: sub-2: one mask only: it is taken as it is",
+    ]
 
 
 def test_masks_of_other_scans_are_an_error(scans, tmp_path):

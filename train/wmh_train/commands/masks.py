@@ -16,6 +16,7 @@ from wmh_runtime.text import count_noun
 from wmh_train.bronze.masks import METHODS, write_masks
 from wmh_train.consensus.folder import TABLE_NAME, write_consensus
 from wmh_train.consensus.method import Method
+from wmh_train.consensus.notes import Note, summarize_notes
 
 
 def bronze(scans: Path, out: Path, workers: int | None) -> None:
@@ -44,12 +45,12 @@ def consensus(scans: Path, masks: Sequence[Path], out: Path, method: Method) -> 
         raise InputError(problem, "Choose another folder.", about=out)
     cases = _find_scans(scans, out).scans
     done = failed = without = 0
+    notes: list[tuple[str, Note]] = []
     with console.progress_bar() as bar:
         task = bar.add_task("combining", total=len(cases))
         for result in write_consensus(cases, masks, out, method):
             bar.advance(task)
-            for note in result.notes:
-                console.print_warning(f"{result.name}: {note}")
+            notes += [(result.name, note) for note in result.notes]
             if result.error is not None:
                 failed += 1
                 console.print_error(str(result.error))
@@ -57,6 +58,8 @@ def consensus(scans: Path, masks: Sequence[Path], out: Path, method: Method) -> 
                 done += 1
             else:
                 without += 1
+    for line in summarize_notes(notes):
+        console.print_warning(line)
     if without:
         console.print_warning(f"skipped {count_noun(without, 'scan')} without any mask")
     console.print_line(f"consensus of {count_noun(done, 'scan')} in {out}: {out / TABLE_NAME}")

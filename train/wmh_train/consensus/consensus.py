@@ -18,6 +18,7 @@ from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.preprocessing.itk import import_itk
 from wmh_runtime.types import Floats, Mask
 from wmh_train.consensus.method import Method
+from wmh_train.consensus.notes import Note
 
 _MARGIN = 3  # voxels around all masks; STAPLE's prior would vanish in a whole image
 _ITERATIONS = 50  # on masks of three methods, rates move by less than 0.001 afterwards
@@ -41,7 +42,7 @@ class Consensus:
     probability: Floats  # (x, y, z), in [0, 1]
     mask: Mask  # (x, y, z)
     raters: tuple[RaterScore, ...]  # in the order of the masks
-    notes: tuple[str, ...]  # what to be careful with
+    notes: tuple[Note, ...]  # what to be careful with
 
 
 def find_consensus(masks: Sequence[Mask], method: Method) -> Consensus:
@@ -63,26 +64,27 @@ def find_consensus(masks: Sequence[Mask], method: Method) -> Consensus:
     share = stack.mean(axis=0, dtype=np.float32)
     notes = list(_disagreement(masks))
     if len(masks) == 1:
-        notes.append("one mask only: it is taken as it is")
+        notes.append(Note("one mask only: it is taken as it is"))
     if method == Method.STAPLE and len(masks) > 1 and stack.any():
         probability, raters = _staple(stack)
         mask = probability >= 0.5
         if any(min(one.sensitivity, one.specificity) < _LESS_THAN_CHANCE for one in raters):
-            notes.append("STAPLE gives a rater a sensitivity or specificity below 0.5")
+            notes.append(Note("STAPLE gives a rater a sensitivity or specificity below 0.5"))
     else:
         probability, mask = share, share > (0 if method == Method.UNION else 0.5)
         raters = tuple(_score(one, mask) for one in masks)
     if stack.any() and not mask.any():
-        notes.append("no voxel is lesion by consensus, although there are masks with lesions")
+        problem = "no voxel is lesion by consensus, although there are masks with lesions"
+        notes.append(Note(problem))
     return Consensus(probability, mask, raters, tuple(notes))
 
 
-def _disagreement(masks: Sequence[Mask]) -> list[str]:
+def _disagreement(masks: Sequence[Mask]) -> list[Note]:
     pairs = [dice_of_masks(one, other) for one, other in combinations(masks, 2)]
     mean = float(np.mean(pairs)) if pairs else 1.0
     if mean >= _FEW_SHARED:
         return []
-    return [f"the masks hardly share a voxel: mean Dice between them {mean:.2f}"]
+    return [Note("the masks hardly share a voxel", f"mean Dice between them {mean:.2f}")]
 
 
 def _staple(stack: Any) -> tuple[Floats, tuple[RaterScore, ...]]:

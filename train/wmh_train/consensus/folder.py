@@ -2,7 +2,7 @@
 
 out/
 ├── sub-1_label-WMH_mask.nii.gz, sub-1_label-WMH_probseg.nii.gz …
-└── raters.csv    sensitivity, specificity and volume of each rater for each scan
+└── raters.csv    sensitivity, specificity and volume of each rater for each scan, and notes
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.text import count_noun
 from wmh_train.consensus.consensus import Consensus, find_consensus, require_staple
 from wmh_train.consensus.method import Method
+from wmh_train.consensus.notes import Note
 from wmh_train.data.masks_by_name import find_masks_of
 
 TABLE_NAME = "raters.csv"
@@ -37,7 +38,7 @@ class CaseConsensus:
 
     name: str
     raters: int = 0  # with a mask of the scan; 0: it was skipped
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: WmhError | None = None
 
 
@@ -94,8 +95,9 @@ def write_consensus(
             continue
         notes = list(consensus.notes)
         if 1 < len(own) < len(raters):
-            notes.append(f"only {count_noun(len(own), 'rater')} of {len(raters)}")
-        rows += _rows(name, list(own), consensus, volumes_ml)
+            notes.append(Note(f"only {count_noun(len(own), 'rater')} of {len(raters)}"))
+        said = "; ".join(map(str, notes))
+        rows += _rows(name, list(own), consensus, volumes_ml, said)
         yield CaseConsensus(name, len(own), tuple(notes))
     write_table_atomically(out / TABLE_NAME, rows)
 
@@ -117,7 +119,7 @@ def _write_case(
 
 
 def _rows(
-    name: str, raters: Sequence[str], consensus: Consensus, volumes_ml: Sequence[float]
+    name: str, raters: Sequence[str], consensus: Consensus, volumes_ml: Sequence[float], notes: str
 ) -> Iterator[dict[str, object]]:
     *of_raters_ml, consensus_ml = volumes_ml
     for rater, score, rater_ml in zip(raters, consensus.raters, of_raters_ml, strict=True):
@@ -128,6 +130,7 @@ def _rows(
             "specificity": _rate(score.specificity),
             "rater_ml": f"{rater_ml:.3f}",
             "consensus_ml": f"{consensus_ml:.3f}",
+            "notes": notes,  # of the scan
         }
 
 
