@@ -1,17 +1,21 @@
 """Stages: each starts from the best of the one before, and the whole resumes exactly."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.conftest import REPOSITORY
 from tests.networks import small_convolutional_recipe
 from tests.toys import write_annotated_heads
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_runtime.files.tables import read_table
-from wmh_train.checkpoint import load_metadata, load_network, read_tensors
+from wmh_train.checkpoint import has_checkpoint, load_metadata, load_network, read_tensors
 from wmh_train.data.layouts import find_dataset
 from wmh_train.fit.fit import FitListener
 from wmh_train.fit.stages import StageData, fit_stages
@@ -32,9 +36,13 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    folder = write_annotated_heads(tmp_path_factory.mktemp("heads"), 10)
-    return find_dataset(folder, ["flair"], ["wmh"]).scans
+def folder_of_heads(tmp_path_factory):
+    return write_annotated_heads(tmp_path_factory.mktemp("heads"), 10)
+
+
+@pytest.fixture(scope="module")
+def heads(folder_of_heads):
+    return find_dataset(folder_of_heads, ["flair"], ["wmh"]).scans
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +141,59 @@ def test_a_stopped_training_resumes_to_the_same_weights(finished, heads, cache, 
     metadata = fit_stages(*arguments, Stop(-1), cache=cache)
     assert metadata.weights_sha256 == load_metadata(finished[0]).weights_sha256
     assert metadata.provenance.stages == load_metadata(finished[0]).provenance.stages
+
+
+@pytest.fixture(scope="module")
+def train_until_killed(folder_of_heads, cache):
+    """A function that trains in a fork of one process, which kills itself at a moment."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.train.loop.stages_worker"],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def train(out, moment):
+        arguments = (folder_of_heads, out, cache, moment, torch.get_num_threads())
+        worker.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+        worker.stdin.flush()
+        assert int(worker.stdout.readline()) == -signal.SIGKILL, moment
+
+    with worker:  # closes its input in the end, and waits for it
+        yield train
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_training_killed_in_its_second_stage_ends_with_the_same_weights(
+    finished, heads, cache, tmp_path, train_until_killed
+):
+    gold = tmp_path / "2-gold"
+    train_until_killed(tmp_path, "between")
+    assert load_metadata(tmp_path / "1-bronze").finished
+    assert not gold.exists()
+    # The gold stage has 4 steps in each of 3 epochs. The state is saved after each epoch.
+    for moment, epochs in (("writing", 0), ("saving", 1), ("6", 1)):
+        train_until_killed(tmp_path, moment)
+        assert len(list(gold.glob(".wmh-partial-*.pt"))) == (moment == "saving")
+        assert (gold / "resume.pt").exists() == (epochs > 0)
+        if epochs:
+            state = torch.load(gold / "resume.pt", weights_only=True)
+            assert (state["epoch"], state["step"]) == (epochs, 0)
+    train_until_killed(tmp_path, "copying")
+    assert load_metadata(gold).finished
+    assert not has_checkpoint(tmp_path)
+    fit_stages(staged_recipe(), stage_data(heads), tmp_path, None, Stop(-1), cache=cache)
+    for folder in ("", "1-bronze", "2-gold"):
+        killed, uninterrupted = (load_metadata(out / folder) for out in (tmp_path, finished[0]))
+        for key in ("weights_sha256", "validation", "epoch"):
+            assert getattr(killed, key) == getattr(uninterrupted, key)
+        float32 = [one.provenance.details["last_float32_sha256"] for one in (killed, uninterrupted)]
+        assert float32[0] == float32[1]
+    stages = [load_metadata(out).provenance.stages for out in (tmp_path, finished[0])]
+    assert stages[0] == stages[1]
+    assert not list(tmp_path.rglob("resume.pt"))
+    assert not list(tmp_path.rglob(".wmh-partial-*"))
 
 
 def test_early_stopping_ends_a_stage(heads, cache, tmp_path):

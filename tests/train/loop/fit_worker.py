@@ -80,7 +80,7 @@ def main(heads, pretrained, out, cache, moment, precision, threads):
     )
 
 
-def serve():
+def serve(main):
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -94,4 +94,4 @@ if __name__ == "__main__":
     if arguments := sys.argv[1:]:
         main(*arguments)
     else:
-        serve()
+        serve(main)
