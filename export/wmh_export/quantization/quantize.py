@@ -44,15 +44,25 @@ SAM_LAYER_GROUPS = {
     "first MLP layers": r"encoder\.blocks\.\d+\.mlp\.lin1/",
 }
 _MAX_STAGES = 8  # a slice of 1024 pixels halved so many times has 4
+_VGG16_STAGES = dict(enumerate(["0|3", "7|10", "14|17|20", "24|27|30", "34|37|40"]))
+
+
+def _encoder_stage(index: int) -> str:
+    """Return the pattern of a stage. VGG16 numbers its convolutions, other U-Nets their stages."""
+    stage = rf"encoder\.stages\.{index}\."
+    numbers = _VGG16_STAGES.get(index)
+    return rf"{stage}|encoder\.features\.({numbers})/" if numbers else stage
+
+
 UNET_LAYER_GROUPS = (
     {"last layer": r"decoder\.head/"}
-    | {f"encoder stage {i + 1}": rf"encoder\.stages\.{i}\." for i in reversed(range(_MAX_STAGES))}
+    | {f"encoder stage {i + 1}": _encoder_stage(i) for i in reversed(range(_MAX_STAGES))}
     | {
         f"decoder stage {i + 1}": rf"decoder\.(projections|stages)\.{i}\."
         for i in range(_MAX_STAGES)
     }
 )
-_UNET_NODE = "encoder.stages.0."
+_UNET_NODES = ("encoder.stages.", "encoder.features.")
 _QUANTIZED_OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _CALIBRATED_OPERATORS = (*_QUANTIZED_OPERATORS, "Add")  # their activation ranges are measured
 _TARGET_SHARE = 0.85  # of the tolerance; the share varied by 0.15 between sets of slices
@@ -71,7 +81,7 @@ class Quantizer:
         self, graph: Path, calibration: Sequence[ProbeSlices], temporary_folder: Path
     ) -> None:
         self._nodes = _quantizable_nodes(onnx.load(graph, load_external_data=False).graph)
-        is_unet = any(name.startswith(_UNET_NODE) for name in self._nodes)
+        is_unet = any(name.startswith(_UNET_NODES) for name in self._nodes)
         self._patterns = {
             group: pattern
             for group, pattern in (UNET_LAYER_GROUPS if is_unet else SAM_LAYER_GROUPS).items()

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.networks import random_slices, small_unet
+from tests.networks import random_slices, small_convolutional_recipe
 from tests.toys import perfect_parity
 from tests.training_toys import small_recipe
 from wmh_export.graphs.trace import trace
@@ -23,6 +23,7 @@ from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.errors import ExportError
+from wmh_train.model.network import build_network
 from wmh_train.model.views import OneView
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -46,16 +47,24 @@ def test_every_product_belongs_to_exactly_one_group(bundle):
         assert sum(bool(re.match(pattern, name)) for pattern in patterns) == 1, name
 
 
-def test_every_convolution_of_a_u_net_belongs_to_exactly_one_group(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "encoder_stages", "decoder_stages"),
+    [("unet", 3, 2), ("monai-unet", 5, 4), ("vgg16-unet", 5, 4)],
+)
+def test_every_convolution_of_a_u_net_belongs_to_exactly_one_group(
+    tmp_path, kind, encoder_stages, decoder_stages
+):
     graph = tmp_path / "unet.onnx"
-    onnx.save(trace(OneView(merge(small_unet())), 1, small_recipe().preprocessing.size_px), graph)
+    network = build_network(small_convolutional_recipe(kind)).eval()
+    onnx.save(trace(OneView(merge(network)), 1, small_recipe().preprocessing.size_px), graph)
     quantizer = Quantizer(graph, [], tmp_path)
     assert quantizer.groups == [
-        *("last layer", "encoder stage 3", "encoder stage 2", "encoder stage 1"),
-        *("decoder stage 1", "decoder stage 2"),
+        "last layer",
+        *(f"encoder stage {stage}" for stage in range(encoder_stages, 0, -1)),
+        *(f"decoder stage {stage}" for stage in range(1, decoder_stages + 1)),
     ]
     for node in onnx.load(graph).graph.node:
-        if node.op_type == "Conv":
+        if node.op_type in PRODUCTS:
             matches = [p for p in UNET_LAYER_GROUPS.values() if re.match(p, node.name)]
             assert len(matches) == 1, node.name
 
