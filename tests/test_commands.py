@@ -27,7 +27,7 @@ __all__ = ["cached_phantoms"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
+def test_from_scans_to_masks_with_five_commands(tmp_path, run_command):
     schedule = SMALL_RECIPE["schedule"] | {"epochs": 12, "restart_epochs": 11.5}
     recipe = write_toml(tmp_path / "small.toml", SMALL_RECIPE | {"schedule": schedule})
     data, run, bundle = (tmp_path / name for name in ("data", "run", "bundle"))
@@ -48,6 +48,9 @@ def test_from_scans_to_masks_with_four_commands(tmp_path, run_command):
     assert status == 0, errors
     assert "mask Dice 1.0000" in output
     assert f"Next: wmh-infer SCANS RESULTS --bundle {bundle}\n" in output
+    status, output, errors = run_command(export, "verify", bundle)
+    assert status == 0, errors
+    assert "comparisons within tolerance" in output
     status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle)
     assert status == 0, errors
     mask = nib.load(tmp_path / "out" / "sub-5002_label-WMH_mask.nii.gz")
