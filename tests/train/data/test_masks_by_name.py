@@ -52,6 +52,41 @@ def test_of_several_masks_the_one_with_the_label_is_taken(tmp_path):
         find_masks_of(["sub-1"], tmp_path)
 
 
+def test_the_name_of_the_file_counts_before_those_of_its_folders(tmp_path):
+    touch(tmp_path, "run-1/2.nii.gz", "site-1/1.nii.gz", "3/wmh.nii.gz")
+    found = find_masks_of(["1", "2", "3"], tmp_path)
+    assert {name: path.relative_to(tmp_path).as_posix() for name, path in found.items()} == {
+        "1": "site-1/1.nii.gz",
+        "2": "run-1/2.nii.gz",
+        "3": "3/wmh.nii.gz",
+    }
+
+
+def test_another_visit_is_not_of_the_scan(tmp_path):
+    touch(tmp_path, "sub-1_ses-2.nii.gz", "sub-1/ses-2/wmh.nii.gz")
+    assert find_masks_of(["sub-1", "sub-1_ses-1"], tmp_path) == {}
+
+
+def test_a_file_that_may_be_of_two_scans_is_refused(tmp_path):
+    touch(tmp_path, "compare_11_with_12.nii.gz")
+    with pytest.raises(InputError, match="may be the mask of 11 or of 12"):
+        find_masks_of(["11", "12"], tmp_path)
+
+
+def test_scans_beside_the_masks_are_no_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "sub-1_FLAIR.nii.gz", "sub-2_FLAIR.nii.gz", "masks/sub-1.nii.gz")
+    (found,) = with_masks([scan("sub-1"), scan("sub-2")], [tmp_path])
+    assert found.name == "sub-1"
+    assert found.references == (tmp_path / "masks" / "sub-1.nii.gz",)
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    touch(tmp_path, "x/lst/sub-1.nii.gz", "y/lst/sub-1.nii.gz")
+    with pytest.raises(InputError, match="same name as another folder of masks: lst"):
+        with_masks([scan("sub-1")], [tmp_path / "x" / "lst", tmp_path / "y" / "lst"])
+
+
 def scan(name):
     return AnnotatedScan(name, name.split("_")[0], "", (Path(f"{name}_FLAIR.nii.gz"),), ())
 

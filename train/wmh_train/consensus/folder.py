@@ -77,7 +77,8 @@ def write_consensus(
     names = [scan_id(case) for case in cases]
     _require_unique(names, "scans", out)
     _require_unique([folder.resolve().name for folder in folders], "folders of masks", out)
-    raters = [_Rater(one.resolve().name, find_masks_of(names, one)) for one in folders]
+    images = [case.path for case in cases]
+    raters = [_Rater(one.resolve().name, find_masks_of(names, one, images)) for one in folders]
     if not any(rater.masks for rater in raters):
         problem = f"contains no mask with the name of a scan, such as {names[0]}"
         raise InputError(problem, "Name the masks after their scans.", about=folders[0])

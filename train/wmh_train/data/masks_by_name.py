@@ -1,19 +1,21 @@
 """Find the masks of scans in a folder of another program, by their names.
 
-A mask belongs to a scan if its path below the folder contains the name of the scan:
+A mask belongs to a scan if its file name contains the name of the scan, or otherwise if its folders
+do:
 
     sub-1_ses-2           sub-1_ses-2_label-WMH_mask.nii.gz, lst/ples_lpa_msub-1_ses-2_FLAIR.nii
     Amsterdam/GE3T/100    Amsterdam/GE3T/100/wmh.nii.gz
 
 The name must stand apart: `sub-1` is not in `sub-10.nii.gz`, but SPM's prefixes m, r and w may
-stand before it. If names of several scans are in a path, the longest one counts.
+stand before it. `sub-1` is not in `sub-1_ses-2.nii.gz` either: this is another visit. If names of
+several scans are found, the longest one counts. The scans themselves are no masks.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,31 +26,35 @@ from wmh_runtime.files.folders import is_hidden, walk
 from wmh_train.data.annotated import AnnotatedScan
 
 _BEFORE = r"(?:^|[^0-9A-Za-z])(?:[mrw]{1,3})?"
-_AFTER = r"(?![0-9A-Za-z])"
+_AFTER = r"(?![0-9A-Za-z]|[_/](?:ses|run|acq)-)"
 
 
-def find_masks_of(names: Iterable[str], folder: Path) -> Mapping[str, Path]:
+def find_masks_of(
+    names: Iterable[str], folder: Path, images: Collection[Path] = ()
+) -> Mapping[str, Path]:
     """Return the mask of each scan that has one, by the name of the scan.
 
     Args:
         names: of the scans, each once.
         folder: searched with its subfolders; hidden files are not.
+        images: files that are not masks: the scans.
 
     Raises:
-        InputError: the folder does not exist, or a scan has several masks. If exactly one of them
-            is named `…_label-WMH_mask` or `wmh`, that one is taken.
+        InputError: the folder does not exist, a file may be the mask of two scans, or a scan has
+            several masks. If exactly one of them is named `…_label-WMH_mask` or `wmh`, that one is
+            taken.
     """
     if not folder.is_dir():
         raise InputError("is not a folder", "Give the folder of the masks.", about=folder)
-    patterns = {
-        name: re.compile(_BEFORE + re.escape(name) + _AFTER)
-        for name in sorted(names, key=len, reverse=True)
-    }
+    patterns = {name: re.compile(_BEFORE + re.escape(name) + _AFTER) for name in names}
+    scans = {path.resolve() for path in images}
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in _images(folder):
-        text = path.relative_to(folder).as_posix()
-        name = next((name for name, pattern in patterns.items() if pattern.search(text)), None)
-        if name is not None:
+        if path.resolve() in scans:
+            continue
+        relative = path.relative_to(folder).as_posix()
+        name = _name_in(path.name, patterns, path) or _name_in(relative, patterns, path)
+        if name:
             found[name].append(path)
     return {name: _only_one(name, paths, folder) for name, paths in sorted(found.items())}
 
@@ -62,19 +68,28 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[
             the name of the folder is added to its name.
 
     Raises:
-        InputError: as `find_masks_of`.
+        InputError: as `find_masks_of`, or two folders have the same name.
         RecipeError: no scan has a mask in a folder.
     """
+    labels = [folder.resolve().name for folder in folders]
+    for label, folder in zip(labels, folders, strict=True):
+        if labels.count(label) > 1:
+            raise InputError(
+                f"has the same name as another folder of masks: {label}",
+                "Rename one: the names tell the masks of a scan apart.",
+                about=folder,
+            )
+    images = [path for scan in scans for path in scan.channels]
     found = []
-    for folder in folders:
-        masks = find_masks_of([scan.name for scan in scans], folder)
+    for label, folder in zip(labels, folders, strict=True):
+        masks = find_masks_of([scan.name for scan in scans], folder, images)
         if not masks:
             raise RecipeError(
                 f"contains no mask with the name of a scan, such as {scans[0].name}",
                 "Name the masks after their scans.",
                 about=folder,
             )
-        suffix = f" {folder.resolve().name}" if len(folders) > 1 else ""
+        suffix = f" {label}" if len(folders) > 1 else ""
         found += [
             replace(scan, name=f"{scan.name}{suffix}", references=(masks[scan.name],))
             for scan in scans
@@ -90,6 +105,17 @@ def _images(folder: Path) -> Iterable[Path]:
             path = current / name
             if not is_hidden(name) and is_image(path):
                 yield path
+
+
+def _name_in(text: str, patterns: Mapping[str, re.Pattern[str]], path: Path) -> str:
+    """Return the longest name of a scan in a text; empty if there is none."""
+    names = [name for name, pattern in patterns.items() if pattern.search(text)]
+    longest = max(map(len, names), default=0)
+    first, *others = [name for name in names if len(name) == longest] or [""]
+    if others:
+        problem = f"may be the mask of {first} or of {others[0]}"
+        raise InputError(problem, "Name it after one of them.", about=path)
+    return first
 
 
 def _only_one(name: str, paths: list[Path], folder: Path) -> Path:
