@@ -322,7 +322,7 @@ class _BundleBuilder:
             quantization=quantization,
             skipped_precisions=self.skipped_precisions,
             training=Training(
-                **checkpoint.provenance.model_dump(exclude={"details", "stages"}),
+                **checkpoint.provenance.model_dump(exclude={"details", "stages", "learned_images"}),
                 training_scans=len(checkpoint.split.training),
                 validation_scans=len(checkpoint.split.validation),
                 details={

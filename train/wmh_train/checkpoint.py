@@ -88,6 +88,10 @@ class Provenance(StrictModel):
     training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     stages: list[StageProvenance] = Field(default=[], description="of this training, in order")
+    learned_images: list[str] = Field(
+        default=[],
+        description="SHA-256 of the images of all training scans, also of the trainings before it",
+    )
     new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
     details: dict[str, Any] = Field(description="loss, time, versions")
 

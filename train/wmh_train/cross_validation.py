@@ -156,7 +156,7 @@ def cross_validate(
 def _scans_of(initial: InitialWeights, data: Dataset, recipe: Recipe) -> list[str]:
     """Return the scans that the starting weights were trained on."""
     keys = {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans}
-    return initial.trained_on(keys)
+    return initial.trained_on(data.scans, keys)
 
 
 def _calibrate(

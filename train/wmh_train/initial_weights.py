@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from wmh_train.checkpoint import (
     own_tensors,
     read_tensors,
 )
+from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.file_hashes import image_hash
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.pretrained import PretrainedIdentity
 from wmh_train.recipe.recipe import Recipe
@@ -57,14 +59,25 @@ class InitialWeights:
                 about=self.identity.name,
             )
 
-    def trained_on(self, scan_keys: Mapping[str, str]) -> list[str]:
-        """Return which of some scans these weights were trained on.
+    @property
+    def learned_images(self) -> Sequence[str]:
+        """SHA-256 of the images that these weights were trained on, see `image_hash`."""
+        return self.origin.provenance.learned_images
+
+    def trained_on(self, scans: Iterable[AnnotatedScan], scan_keys: Mapping[str, str]) -> list[str]:
+        """Return the names of the scans that these weights were trained on, with any masks.
 
         Args:
+            scans: annotated scans.
             scan_keys: by name, see `CheckpointMetadata.scan_keys`.
         """
         keys = {self.origin.scan_keys[name] for name in self.origin.split.training}
-        return [name for name, key in scan_keys.items() if key in keys]
+        images = set(self.learned_images)
+        return [
+            scan.name
+            for scan in scans
+            if scan_keys[scan.name] in keys or image_hash(scan) in images
+        ]
 
     def load_into(self, network: WmhNetwork) -> None:
         """Replace the weights of a new network.

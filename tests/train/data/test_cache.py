@@ -16,7 +16,7 @@ from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.preprocessing.slices.planes import PLANES
-from wmh_train.data import annotated, cache
+from wmh_train.data import annotated, cache, file_hashes
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import PlaneSlices, fill_cache, open_cache, scan_key
 from wmh_train.data.layouts import find_dataset
@@ -273,7 +273,9 @@ def test_a_bug_met_with_one_scan_is_reported_with_the_scan(scans, tmp_path, monk
 
 def test_a_file_is_hashed_once_and_again_after_a_change(scans, tmp_path, monkeypatch):
     hashed = []
-    monkeypatch.setattr(cache, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+    monkeypatch.setattr(
+        file_hashes, "sha256_file", lambda path: hashed.append(path) or sha256_file(path)
+    )
     before = scan_key(scans[0], PREPROCESSING)
     fill_cache(scans[:1], PREPROCESSING, tmp_path / "cache", lambda: None)
     open_cache(scans[:1], PREPROCESSING, tmp_path / "cache")

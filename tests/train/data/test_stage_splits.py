@@ -56,6 +56,12 @@ def test_the_last_stage_is_split_as_alone():
     assert both[1] == alone
 
 
+def test_only_the_last_stage_can_have_test_scans():
+    stages = [("bronze", scans_of(range(30)), GOLD), ("gold", scans_of(range(10)), GOLD)]
+    with pytest.raises(RecipeError, match=r"bronze has a share of test scans \(0.2\)"):
+        split_stages(stages, 42)
+
+
 def test_a_stage_with_test_persons_only_is_an_error():
     last = scans_of(range(10))
     (alone,) = split_stages([("gold", last, GOLD)], 42)

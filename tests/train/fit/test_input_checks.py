@@ -47,7 +47,7 @@ def test_one_scan_under_two_names_is_not_on_both_sides():
 
 
 def test_validation_scans_that_the_start_was_trained_on_are_named():
-    scans = [SimpleNamespace(name=name, site="") for name in "abcdefghij"]
+    scans = [SimpleNamespace(name=name, site="", channels=()) for name in "abcdefghij"]
     slices = SimpleNamespace(scans=scans)
     keys = {scan.name: f"key of {scan.name}" for scan in scans}
     trained = {"x": "key of a", "y": "key of j", "z": "another"}

@@ -7,18 +7,21 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import REPOSITORY
 from tests.networks import small_convolutional_recipe
 from tests.toys import write_annotated_heads
-from wmh_runtime.errors import InterruptionError, RecipeError
+from wmh_runtime.errors import InputError, InterruptionError, RecipeError
 from wmh_runtime.files.tables import read_table
 from wmh_train.checkpoint import has_checkpoint, load_metadata, load_network, read_tensors
 from wmh_train.data.layouts import find_dataset
 from wmh_train.fit.fit import FitListener
 from wmh_train.fit.stages import StageData, fit_stages
+from wmh_train.initial_weights import read_initial_weights
 from wmh_train.model.layers import network_layers
 from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import Recipe, load_recipe
@@ -89,7 +92,7 @@ def test_each_stage_starts_from_the_best_of_the_one_before(finished):
         "stage 2 of 2, gold: 4 layers frozen",
     ]
     bronze, gold = (load_metadata(out / name) for name in ("1-bronze", "2-gold"))
-    assert gold.provenance.details["initial_weights"] == str(out / "1-bronze")
+    assert gold.provenance.details["initial_weights"] == "stage bronze"
     before, after = (
         read_tensors(out / name, one) for name, one in (("1-bronze", bronze), ("2-gold", gold))
     )
@@ -147,7 +150,7 @@ def test_a_stopped_training_resumes_to_the_same_weights(finished, heads, cache, 
 def train_until_killed(folder_of_heads, cache):
     """A function that trains in a fork of one process, which kills itself at a moment."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.train.loop.stages_worker"],
+        [sys.executable, "-m", "tests.train.fit.stages_worker"],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -248,3 +251,67 @@ def test_a_wrong_stage_is_named(tmp_path, stages, message):
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         load_recipe(path)
+
+
+def refused(heads, cache, tmp_path, match, *, stages=STAGES, data=None, error=RecipeError):
+    """Expect an error before the first step of any stage."""
+    listener = Stop(after=1)
+    data = stage_data(heads) if data is None else data
+    with pytest.raises(error, match=match):
+        fit_stages(staged_recipe(stages), data, tmp_path / "out", None, listener, cache=cache)
+    assert listener.left == 1
+    return tmp_path / "out"
+
+
+def test_a_later_stage_without_anything_to_train_is_found_before_the_first_one(
+    heads, cache, tmp_path
+):
+    stages = [STAGES[0], STAGES[1] | {"optimizer": {"frozen_layers": 99}}]
+    out = refused(heads, cache, tmp_path, "nothing to train", stages=stages)
+    assert not (out / "1-bronze").exists()
+
+
+def test_a_mask_on_another_grid_is_found_before_the_first_stage(heads, cache, tmp_path):
+    bronze, gold = stage_data(heads)
+    mask = tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), mask)
+    wrong = replace(gold.scans[0], references=(mask,))
+    data = [bronze, replace(gold, scans=(wrong, *gold.scans[1:]))]
+    refused(heads, cache, tmp_path, "grid|voxels", data=data, error=InputError)
+
+
+def test_one_image_under_two_names_is_not_learned_from_and_tested_on(heads, cache, tmp_path):
+    bronze, gold = stage_data(heads)
+    copies = [replace(scan, name=f"copy-{k}", subject=f"copy-{k}") for k, scan in enumerate(heads)]
+    data = [replace(bronze, scans=tuple(copies)), gold]
+    refused(heads, cache, tmp_path, "are the same image", data=data)
+
+
+def test_the_folder_of_another_training_is_refused(finished, heads, cache):
+    out, _ = finished
+    before = load_metadata(out)
+    renamed = [STAGES[0], STAGES[1] | {"name": "expert"}]
+    bronze, gold = stage_data(heads)
+    data = [bronze, replace(gold, name="expert")]
+    with pytest.raises(RecipeError, match="it has stages bronze, gold, the recipe has bronze, exp"):
+        fit_stages(staged_recipe(renamed), data, out, None, FitListener(), cache=cache)
+    assert load_metadata(out) == before
+
+
+def test_several_processes_are_refused(heads, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(heads, cache, tmp_path, "in stages runs in one process, but 2")
+
+
+def test_weights_know_the_images_of_all_stages(finished, heads):
+    out, _ = finished
+    initial = read_initial_weights(out)
+    learned = {
+        name.removesuffix(" a")
+        for folder in ("1-bronze", "2-gold")
+        for name in load_metadata(out / folder).split.training
+    }
+    keys = {head.name: "with other masks" for head in heads}
+    assert set(initial.trained_on(heads, keys)) == learned
+    only_gold = load_metadata(out).split.training
+    assert len(learned) > len(only_gold)

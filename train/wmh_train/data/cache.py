@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +29,13 @@ from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.files.atomic import atomic_folder
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder
-from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
-from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.preprocessing.slices.context import with_neighbors
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.file_hashes import file_hashes
 from wmh_train.data.packed_targets import pack, packed_dtype, unpack
 
 _FORMAT = 3  # increase it if the same scan and preprocessing give different files
@@ -104,8 +101,8 @@ class CachedSlices:
             indices: (m,), indices of slices from 0 to n − 1, in any order, repeats allowed.
 
         Returns:
-            Images, float32 (m, C, S, S), z-scored, 0 outside the head, with neighbors; and targets,
-            uint8 (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`.
+            Images, float32 (m, C, S, S), normalized, 0 outside the head, with neighbors; and
+            targets, uint8 (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`.
 
         Raises:
             InputError: a file no longer exists.
@@ -212,20 +209,8 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
         ("mask", scan.references),
         ("region", regions),
     ):
-        for path in itertools.chain.from_iterable(map(image_files, paths)):
-            try:
-                stat = path.stat()
-                parts.append(f"{kind} {_sha256_once(path, stat.st_size, stat.st_mtime_ns)}")
-            except OSError as error:
-                problem = f"cannot be read ({reason_of(error)})"
-                raise InputError(problem, "Check the file.", about=path) from error
+        parts += [f"{kind} {sha256}" for sha256 in file_hashes(paths)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@cache
-def _sha256_once(path: Path, _size: int, _modified_ns: int) -> str:
-    """Hash a file once per process, and again after a change. `fit` needs the hash three times."""
-    return sha256_file(path)
 
 
 def _find_or_write(

@@ -1,8 +1,9 @@
-"""Split the scans of several stages, so that no stage learns from the test persons of another.
+"""Split the scans of several stages, so that no stage learns from persons that judge the last one.
 
-The stages share persons: a scan with an expert mask usually has automatic masks, too. The last
-stage is split first. Its test persons are left out of all others. Its validation persons are used
-for validation only in the stages before, so that no stage has learned from them.
+Only the last stage has test persons. The stages share persons: a scan with an expert mask usually
+has automatic masks, too. The last stage is split first. Its test persons are left out of all
+others. Its validation persons are used for validation only in the stages before, so that no stage
+has learned from them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,16 @@ def split_stages(
         seed: of the training.
 
     Raises:
-        RecipeError: nothing is left for the training of a stage.
+        RecipeError: nothing is left for the training of a stage, or a stage before the last one has
+            test scans: a later stage would learn from them.
     """
+    for name, _, settings in stages[:-1]:
+        if settings.test_share:
+            raise RecipeError(
+                f"stage {name} has a share of test scans ({settings.test_share:g}), but only the"
+                " last stage can have one",
+                f"Set data.test_share = 0 in stage {name}.",
+            )
     test: set[str] = set()
     validation: set[str] = set()
     splits: list[Split] = []

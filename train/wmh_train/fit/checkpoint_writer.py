@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from wmh_train.checkpoint import (
 )
 from wmh_train.data.annotated import count_sites
 from wmh_train.data.cache import CachedSlices
+from wmh_train.data.file_hashes import image_hash
 from wmh_train.data.split import Split
 from wmh_train.loop.resume import sha256_of_tensors
 from wmh_train.loop.training_loop import EpochReport, LoopListener
@@ -41,6 +43,7 @@ class TrainingInputs:
     scan_keys: dict[str, str]  # see CheckpointMetadata
     initial_weights: str = "random"  # what the training started from
     sources: Sources | None = None  # of the new heads of each epoch
+    learned_before: Sequence[str] = ()  # images, by the weights that the training started from
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ class CheckpointWriter(LoopListener):
                 training_slices=len(self.training.with_target),
                 training_sites=count_sites(self.training.scans),
                 validation_sites=count_sites(self.validation.scans),
+                learned_images=sorted(
+                    {*self.inputs.learned_before, *map(image_hash, self.training.scans)}
+                ),
                 new_heads=self.recipe.data.new_heads,
                 details={
                     "initial_weights": self.inputs.initial_weights,

@@ -124,7 +124,7 @@ def fit(
     recipe.preprocessing.require_installed()
     require_start(recipe, pretrained, initial)
     require_sources(recipe, sources)
-    keys = _scan_keys(recipe, data)
+    keys = scan_keys(recipe, data)
     require_disjoint_split(data.split, keys)
     identity = training_identity(recipe, data.split, pretrained, keys, initial, sources)
     resume_file = ResumeFile(out, save_every_s)
@@ -156,7 +156,8 @@ def fit(
     loop = TrainingLoop(network, recipe, of_epochs, validation, accelerator, missing_regions)
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
-    inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources)
+    before = () if initial is None else initial.learned_images
+    inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources, before)
     checkpoint_writer = CheckpointWriter(
         out, network, recipe, pretrained, inputs, training, validation
     )
@@ -191,7 +192,8 @@ def fit(
     return metadata
 
 
-def _scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
+def scan_keys(recipe: Recipe, data: FitData) -> dict[str, str]:
+    """Return the hashes of training and validation scans by name, see `scan_key`."""
     names = (*data.split.training, *data.split.validation)
     return {scan.name: scan_key(scan, recipe.preprocessing) for scan in data.scans_named(names)}
 

@@ -112,7 +112,7 @@ def validation_warnings(
     sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
     if missing := sorted(site for site in sites if site):
         warnings.append(f"no validation scan of {', '.join(missing)}")
-    seen = initial.trained_on({name: keys[name] for name in names}) if initial else []
+    seen = initial.trained_on(validation.scans, keys) if initial else []
     if initial and seen:
         warnings.append(
             f"{initial.identity.name} was trained on {len(seen)} of the"

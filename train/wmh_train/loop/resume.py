@@ -101,6 +101,8 @@ class ResumeFile:
     def _load_saved(self, identity: str) -> TrainingState:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if "best_dice" in saved:  # of an earlier version
+                saved["best_score"] = saved.pop("best_dice")
             state = TrainingState(**saved)
         except Exception as error:  # torch.load raises many types for a damaged file
             raise RecipeError(

@@ -241,6 +241,8 @@ class Recipe(StrictModel):
         names = [stage.name for stage in self.stage]
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have the same name: {', '.join(names)}")
+        if self.stage and self.data.new_heads:
+            raise ValueError("stages learn from masks of scans: set data.new_heads to 0")
         for stage in self.stage:
             try:
                 self.of_stage(stage.name)

@@ -6,13 +6,13 @@ Each line of the input has the arguments of one as JSON, see `fit_worker.serve`.
 from pathlib import Path
 
 import torch
-from tests.train.loop.test_stages import stage_data, staged_recipe
-from wmh_train.loop.fit import FitListener
 
+from tests.train.fit.test_stages import stage_data, staged_recipe
 from tests.train.loop.fit_worker import kill, kill_at_call, serve
 from wmh_train import checkpoint
 from wmh_train.data.layouts import find_dataset
-from wmh_train.loop import stages
+from wmh_train.fit import stages
+from wmh_train.fit.fit import FitListener
 
 
 class KillInSecondStage(FitListener):
