@@ -1,4 +1,5 @@
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -173,6 +174,22 @@ def test_a_folder_may_have_an_equals_sign(tmp_path, reports, compare):
     other = reports[0].rename(tmp_path / "lr=0.1")
     assert compare(other, reports[1])[0] == 0
     assert rows_of(tmp_path, "comparison.csv")[0]["model"] == "lr=0.1"
+
+
+def test_scans_in_which_a_model_found_nothing_are_counted(tmp_path, compare):
+    found = [scan(f"sub-{i}", dice=0.5, h95_mm=5.0 + i % 2) for i in range(8)]
+    missed = [scan(f"sub-{i}", dice=0.0, h95_mm=math.nan) for i in range(6)]
+    folders = [
+        write_report(tmp_path / "all", found),
+        write_report(tmp_path / "few", [*missed, *found[6:]]),
+    ]
+    assert compare(*folders)[0] == 0
+    summary = (tmp_path / "comparison" / "summary.md").read_text(encoding="utf-8")
+    assert "| 5.50 ± 0.71 (2 of 8) |" in summary
+    assert (
+        "means are over different scans: of 8 scans, there is no value of all in 0, few in 6"
+        in (summary)
+    )
 
 
 def test_one_report_is_not_enough(tmp_path, reports, compare):

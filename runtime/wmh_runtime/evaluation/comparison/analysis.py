@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from wmh_runtime.evaluation.comparison.hypothesis_tests import (
 from wmh_runtime.evaluation.comparison.measures import MEASURES, Measure
 from wmh_runtime.evaluation.comparison.paired import PairedDifference, paired_differences
 from wmh_runtime.evaluation.comparison.reports import Scores
+from wmh_runtime.text import count_noun
 
 ALL, MODEL = "all", "model"
 
@@ -119,7 +120,11 @@ def _describe(
 def _families(scores: Scores, factors: Factors) -> Iterator[Family]:
     for measure in MEASURES:
         of_model = dict(zip(scores.models, scores.values[measure.column], strict=True))
-        yield _family(measure, MODEL, "", {name: _valid(row) for name, row in of_model.items()})
+        by_model = _family(
+            measure, MODEL, "", {name: _valid(row) for name, row in of_model.items()}
+        )
+        notes = (*by_model.anova.notes, *_other_scans(scores.values[measure.column], scores.models))
+        yield replace(by_model, anova=replace(by_model.anova, notes=notes))
         for factor in factors.used:
             for model, values in of_model.items():
                 yield _family(measure, factor.name, model, values_by_level(values, factor))
@@ -127,6 +132,18 @@ def _families(scores: Scores, factors: Factors) -> Iterator[Family]:
 
 def _family(measure: Measure, by: str, model: str, groups: Groups) -> Family:
     return Family(measure, by, model, anova(groups), t_tests(groups))
+
+
+def _other_scans(values: NDArray[np.float64], models: Sequence[str]) -> list[str]:
+    """Warn if the models have no value in different scans, such as H95 where a mask is empty."""
+    undefined = np.isnan(values)
+    if (undefined == undefined[0]).all():
+        return []
+    counts = ", ".join(
+        f"{name} in {count}" for name, count in zip(models, undefined.sum(axis=1), strict=True)
+    )
+    scans = count_noun(values.shape[1], "scan")
+    return [f"means are over different scans: of {scans}, there is no value of {counts}"]
 
 
 def values_by_level(values: NDArray[np.float64], factor: Factor) -> Groups:

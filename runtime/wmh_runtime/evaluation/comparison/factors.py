@@ -17,6 +17,7 @@ from wmh_runtime.text import count_noun
 
 SITE, LOAD = "site", "load_band_ml"
 _TITLES = {SITE: "site", LOAD: "lesion load (mL)"}
+_RESERVED = (LOAD, "model", "all")
 _PARTICIPANT = "participant_id"
 _UNKNOWN = ("", "n/a")  # the second as in BIDS
 _MAX_LEVELS = 12  # of a factor; more are measurements, such as ages
@@ -63,8 +64,13 @@ def find_factors(
         columns: of this table.
 
     Raises:
-        InputError: the table cannot be read, or a column is missing.
+        InputError: the table cannot be read, or a column is missing or has a name that means
+            something else in the results.
     """
+    for name in (column.strip().lower() for column in columns):
+        if name in _RESERVED:
+            problem = f"{name} has another meaning in the results"
+            raise InputError(problem, "Rename the column.", about=participants or name)
     if columns and participants is None:
         problem = f"there is no table of participants for {', '.join(columns)}"
         raise InputError(problem, f"Give a table with the columns {_PARTICIPANT} and these.")

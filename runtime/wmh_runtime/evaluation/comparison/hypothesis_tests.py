@@ -81,9 +81,17 @@ def holm(p_values: Iterable[float]) -> list[float]:
 
 
 def anova(groups: Groups) -> Anova:
-    """Test whether the means of two or more groups differ."""
+    """Test whether the means of two or more groups differ.
+
+    Groups of fewer than two values are left out, with a note.
+    """
     from scipy.stats import f_oneway
 
+    small = [name for name, values in groups.items() if len(values) < _LEAST_VALUES]
+    if small and len(groups) - len(small) > 1:
+        rest = anova({name: values for name, values in groups.items() if name not in small})
+        left_out = f"without {_quoted(small)}: fewer than {_LEAST_VALUES} values"
+        return replace(rest, notes=(left_out, *rest.notes))
     obstacle = _obstacle(groups)
     if obstacle:
         return Anova(_NAN, _NAN, _NAN, _NAN, _NAN, (obstacle,))
@@ -177,4 +185,7 @@ def _variance_p(groups: Groups) -> float:
 
     if min(map(len, groups.values())) < _LEAST_FOR_VARIANCES:
         return math.nan
+    distances = [np.abs(values - np.median(values)) for values in groups.values()]
+    if all(np.ptp(of_group) == 0 for of_group in distances):
+        return math.nan  # 0/0 or x/0: the distances do not vary within any group
     return float(levene(*groups.values(), center="median").pvalue)

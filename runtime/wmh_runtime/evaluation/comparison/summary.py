@@ -68,7 +68,9 @@ def summary_text(comparison: Comparison, reports: Mapping[str, Path], figure: st
         "## Metrics",
         _descriptions(comparison),
         "Mean ± standard deviation. The F-measure of voxels is their Dice coefficient. H95 is"
-        " undefined if a mask is empty. Undefined values are left out, here and in all tests.",
+        " undefined if a mask is empty. Undefined values are left out, here and in all tests: where"
+        " some are, the number of scans with a value is in brackets, and a model that finds nothing"
+        " in the other scans may look better than it is.",
         "## Differences on the same scans",
         _paired(comparison),
         _PAIRED + (f" {_REPEATED}" if scores.has_repeated_subjects else ""),
@@ -112,9 +114,10 @@ def format_p(p: float) -> str:
 
 
 def mean_and_sd(one: Description) -> str:
-    """Format a mean with its standard deviation: `0.812 ± 0.090`."""
+    """Format a mean with its standard deviation: `0.812 ± 0.090`, or `… (18 of 20)` scans."""
     decimals = one.measure.decimals
-    return f"{format_number(one.mean, decimals)} ± {format_number(one.sd, decimals)}"
+    text = f"{format_number(one.mean, decimals)} ± {format_number(one.sd, decimals)}"
+    return f"{text} ({one.count} of {one.count + one.left_out})" if one.left_out else text
 
 
 def _model_line(comparison: Comparison, name: str, folder: Path) -> str:
@@ -127,9 +130,8 @@ def _descriptions(comparison: Comparison) -> str:
     rows = []
     for model in comparison.scores.models:
         found = [one for one in comparison.descriptions if (one.model, one.by) == (model, ALL)]
-        undefined = sum(one.left_out for one in found)
-        rows.append([escaped(model), *map(mean_and_sd, found), str(undefined or "")])
-    header = ["Model", *(measure.title for measure in MEASURES), "Undefined values"]
+        rows.append([escaped(model), *map(mean_and_sd, found)])
+    header = ["Model", *(measure.title for measure in MEASURES)]
     return table(header, rows, numeric_from=1)
 
 
@@ -153,14 +155,16 @@ def _paired(comparison: Comparison) -> str:
             measure.name,
             f"{escaped(one.first)} − {escaped(one.second)}",
             _difference(measure, one),
-            *map(str, (one.first_better, one.second_better, one.equal)),
+            *map(str, (one.count, one.first_better, one.second_better, one.equal)),
             *_p_cells(one.p_holm),
         ]
         for measure, differences in comparison.paired.items()
         for one in differences
     ]
-    header = ["Metric", "Models", "Mean difference [95 % CI]", "First better", "Second better"]
-    return table([*header, "Equal", "p (Holm)", "Significant"], rows, numeric_from=2)
+    header = ["Metric", "Models", "Mean difference [95 % CI]", "Scans", "First better"]
+    return table(
+        [*header, "Second better", "Equal", "p (Holm)", "Significant"], rows, numeric_from=2
+    )
 
 
 def _p_cells(p: float) -> list[str]:

@@ -91,16 +91,31 @@ def test_a_difference_that_does_not_survive_the_correction_is_not_significant():
 
 def test_a_group_of_one_value_is_not_tested():
     few = groups(a=[1, 2, 3], b=[4], c=[], d=[2, 3, 5])
-    found = anova(few)
-    assert math.isnan(found.p)
-    assert not found.is_significant
-    assert found.notes == ('not computed: fewer than 2 values in "b", "c"',)
     tests = {(test.first, test.second): test for test in t_tests(few)}
     assert tests["a", "b"].notes == ('not computed: fewer than 2 values in "b"',)
     assert tests["a", "b"].means == (2, 4)
     assert math.isnan(tests["b", "c"].means[1])
     # The others are tested, and are a family of one.
     assert tests["a", "d"].p_holm == tests["a", "d"].p < 1
+
+
+def test_groups_of_one_value_are_left_out_of_the_analysis_of_variance():
+    found = anova(groups(a=[1, 2, 3], b=[4], c=[], d=[2, 3, 5]))
+    both = anova(groups(a=[1, 2, 3], d=[2, 3, 5]))
+    assert (found.f, found.p) == (both.f, both.p)
+    assert (found.df_between, found.df_within) == (1, 4)
+    assert found.notes[0] == 'without "b", "c": fewer than 2 values'
+    alone = anova(groups(a=[1, 2, 3], b=[4]))
+    assert math.isnan(alone.p)
+    assert not alone.is_significant
+    assert alone.notes == ('not computed: fewer than 2 values in "b"',)
+
+
+def test_variances_of_two_equal_pairs_are_not_compared():
+    # Each value is 0.5 from the median of its group: the test would divide 0 by 0.
+    found = anova(groups(a=[0, 0, 1, 1], b=[0, 0, 1, 1]))
+    assert math.isnan(found.variance_p)
+    assert found.p == 1
 
 
 def test_groups_without_variance_are_not_tested():
