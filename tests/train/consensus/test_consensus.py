@@ -34,9 +34,10 @@ def test_majority_and_union_by_hand():
     np.testing.assert_array_equal(find_consensus(masks, Method.UNION).mask, box(2, 8))
     assert set(np.unique(majority.probability)) == {0, np.float32(1 / 3), np.float32(2 / 3), 1}
     # The first rater has planes 3, 4 and 5 of the four of the consensus, and plane 2 beside it:
-    # sensitivity 3/4; of 960 voxels, 96 are consensus and 24 are marked outside it.
+    # sensitivity 3/4; of 11 · 10 · 8 = 880 voxels in the box around the masks, with three voxels
+    # on each side if there are so many, 96 are consensus and 24 are marked outside it.
     assert majority.raters[0].sensitivity == 0.75
-    assert majority.raters[0].specificity == (960 - 96 - 24) / (960 - 96)
+    assert majority.raters[0].specificity == (880 - 96 - 24) / (880 - 96)
     assert majority.notes == ()
 
 
@@ -94,6 +95,36 @@ def test_disagreement_everywhere_is_said():
     disagree, empty = map(str, consensus.notes)
     assert disagree == "the masks hardly share a voxel: mean Dice between them 0.00"
     assert empty.startswith("no voxel is lesion by consensus")
+
+
+def test_staple_of_masks_that_fill_the_image_is_the_image():
+    full = np.ones((4, 5, 6), bool)
+    found = find_consensus([full, full], Method.STAPLE)
+    assert found.mask.all()
+    assert (found.probability == 1).all()
+    assert found.raters[0].sensitivity == 1
+    assert np.isnan(found.raters[0].specificity)  # nothing is outside
+    assert found.notes == ()
+
+
+def test_a_careful_rater_is_no_worse_than_chance(caplog):
+    # The careful rater marks 40 of the 100 voxels of the other one, and nothing else.
+    broad, careful = np.zeros((2, 20, 20, 20), bool)
+    broad[5:10, 5:10, 5:9] = True
+    careful[5:10, 5:10, 5:7] = True
+    careful[5:7, 5:10, 5:7] = False
+    for masks in ([broad, careful], [broad, careful, careful]):
+        notes = " ".join(map(str, find_consensus(masks, Method.STAPLE).notes))
+        assert "worse than chance" not in notes
+
+
+def test_a_rater_that_marks_what_the_others_leave_out_is_worse_than_chance():
+    good = np.zeros((20, 20, 20), bool)
+    good[5:12, 5:12, 5:12] = True
+    inverted = np.zeros_like(good)
+    inverted[2:15, 2:15, 2:15] = ~good[2:15, 2:15, 2:15]
+    notes = [str(note) for note in find_consensus([good, good, inverted], Method.STAPLE).notes]
+    assert "STAPLE rates a rater worse than chance; it may be wrong" in notes
 
 
 def test_staple_without_simpleitk_says_what_to_do(monkeypatch):

@@ -24,7 +24,7 @@ _MARGIN = 3  # voxels around all masks; STAPLE's prior would vanish in a whole i
 _ITERATIONS = 50  # on masks of three methods, rates move by less than 0.001 afterwards
 _NEEDED_FOR = ("staple", "Or use the method majority.")
 _FEW_SHARED = 0.1  # mean Dice between raters; below it, they disagree
-_LESS_THAN_CHANCE = 0.5  # sensitivity or specificity
+_CHANCE = 1.0  # sensitivity + specificity of a rater that guesses
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ def find_consensus(masks: Sequence[Mask], method: Method) -> Consensus:
     With STAPLE, a voxel is lesion from a probability of 0.5. With majority, the probability is the
     share of the raters, and a voxel is lesion if more than half of them say so; with union, if any
     does. The scores of raters are STAPLE's own estimates; with the other methods, they are counted
-    against the consensus.
+    against the consensus. Both are those within the box around all masks, with a margin.
 
     Args:
         masks: (x, y, z) each, of one shape.
-        method: see above. A single mask, or masks that are all empty, are their own consensus.
+        method: see above. Masks that are all equal are their own consensus.
 
     Raises:
         InputError: SimpleITK is needed and not installed.
@@ -65,14 +65,15 @@ def find_consensus(masks: Sequence[Mask], method: Method) -> Consensus:
     notes = list(_disagreement(masks))
     if len(masks) == 1:
         notes.append(Note("one mask only: it is taken as it is"))
-    if method == Method.STAPLE and len(masks) > 1 and stack.any():
-        probability, raters = _staple(stack)
+    box = _box_around(stack)
+    if method == Method.STAPLE and (stack != stack[0]).any():
+        probability, raters = _staple(stack, box)
         mask = probability >= 0.5
-        if any(min(one.sensitivity, one.specificity) < _LESS_THAN_CHANCE for one in raters):
-            notes.append(Note("STAPLE gives a rater a sensitivity or specificity below 0.5"))
+        if any(one.sensitivity + one.specificity < _CHANCE for one in raters):
+            notes.append(Note("STAPLE rates a rater worse than chance; it may be wrong"))
     else:
         probability, mask = share, share > (0 if method == Method.UNION else 0.5)
-        raters = tuple(_score(one, mask) for one in masks)
+        raters = tuple(_score(one[box], mask[box]) for one in masks)
     if stack.any() and not mask.any():
         problem = "no voxel is lesion by consensus, although there are masks with lesions"
         notes.append(Note(problem))
@@ -87,13 +88,19 @@ def _disagreement(masks: Sequence[Mask]) -> list[Note]:
     return [Note("the masks hardly share a voxel", f"mean Dice between them {mean:.2f}")]
 
 
-def _staple(stack: Any) -> tuple[Floats, tuple[RaterScore, ...]]:
-    """Run STAPLE on the box around all masks, (raters, x, y, z), of which one is not empty."""
-    itk = import_itk(*_NEEDED_FOR)
+def _box_around(stack: Any) -> tuple[slice, ...]:
+    """Return the box around masks, (raters, x, y, z), with a margin; all if they are empty."""
     around = np.nonzero(stack.any(axis=0))
-    box = tuple(
+    if not len(around[0]):
+        return (slice(None),) * (stack.ndim - 1)
+    return tuple(
         slice(max(0, int(at.min()) - _MARGIN), int(at.max()) + 1 + _MARGIN) for at in around
     )
+
+
+def _staple(stack: Any, box: tuple[slice, ...]) -> tuple[Floats, tuple[RaterScore, ...]]:
+    """Run STAPLE on masks, (raters, x, y, z), that are not all equal, within a box around them."""
+    itk = import_itk(*_NEEDED_FOR)
     probability = np.zeros(stack.shape[1:], np.float32)
     staple = itk.STAPLEImageFilter()
     staple.SetForegroundValue(1)
