@@ -44,11 +44,20 @@ def test_an_image_in_one_channel_has_the_features_of_a_gray_photograph(weights):
     photograph.load_state_dict(
         {key: one for key, one in torch.load(weights).items() if key.startswith("features")}
     )
-    image = torch.randn(1, 1, 64, 64)
-    expected = photograph(image.expand(-1, 3, -1, -1))
+    # torchvision's preprocessing: colors from 0 to 1, minus the mean of ImageNet, over its spread.
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    spread = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    image = torch.rand(1, 1, 64, 64)
+    expected = photograph((image - mean) / spread)
     assert [f.shape[-1] for f in expected] == [64, 32, 16, 8, 4]
-    for feature, other in zip(network.encoder(image), expected, strict=True):
-        torch.testing.assert_close(feature, other, rtol=1e-4, atol=1e-5)
+    found = network.encoder(image)
+    assert [f.shape[-1] for f in found] == [64, 32, 16, 8, 4]
+    # Within 2 pixels of the edge, both see other values beyond it; coarser pixels see further.
+    for level, margin in ((0, 2), (1, 3), (2, 5)):
+        inner = (..., slice(margin, -margin), slice(margin, -margin))
+        torch.testing.assert_close(
+            found[level][inner], expected[level][inner], rtol=1e-3, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A U-Net whose encoder is VGG16: thirteen convolutions (Simonyan and Zisserman 2015).
 
 arXiv 1409.1556, with BatchNorm. The names and shapes are those of torchvision's `vgg16_bn`, so that
-its weights, learned from photographs (ImageNet), can be loaded.
+its weights, learned from photographs (ImageNet), can be loaded. They expect slices from 0 to 1:
+the normalization `percentile`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from wmh_train.recipe.network import Vgg16UNetSettings
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _FEATURES = "features."
 _CLASSIFIER = "classifier."  # not used
+_COLOR_MEANS = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision documents them
+_COLOR_SPREADS = (0.229, 0.224, 0.225)
 _ADVICE = "Give the weights of torchvision's vgg16_bn, such as vgg16_bn-6c64b313.pth."
 
 
@@ -137,15 +140,20 @@ def _read_convolutions(path: Path) -> dict[str, Tensor]:
 def load_vgg16(encoder: Vgg16Encoder, pretrained: PretrainedWeights) -> None:
     """Load weights of VGG16 for images of three colors into an encoder for C channels.
 
-    Each channel gets the sum of the weights for the colors, divided by C. So an image in all
-    channels has the same features as a gray photograph.
+    VGG16 was trained on colors from 0 to 1, minus their mean, divided by their standard deviation.
+    The first convolution takes over both, and the sum of the colors, divided by C, for each
+    channel. So an image from 0 to 1 in all channels has the features of a gray photograph, except
+    in the outermost row and column of pixels: beyond them, photographs are gray, slices are black.
 
     Raises:
         InputError: see `read_vgg16`.
     """
     tensors = _read_convolutions(pretrained.path)
-    first = f"{_FEATURES}0.weight"
-    channels = encoder.state_dict()[first].shape[1]
-    gray = tensors[first].sum(dim=1, keepdim=True)
-    tensors[first] = gray.expand(-1, channels, -1, -1) / channels
+    weight, bias = f"{_FEATURES}0.weight", f"{_FEATURES}0.bias"
+    channels = encoder.state_dict()[weight].shape[1]
+    of_colors = tensors[weight] / torch.tensor(_COLOR_SPREADS)[None, :, None, None]
+    means = torch.tensor(_COLOR_MEANS)[None, :, None, None]
+    gray = of_colors.sum(dim=1, keepdim=True)
+    tensors[weight] = gray.expand(-1, channels, -1, -1) / channels
+    tensors[bias] = tensors[bias] - (of_colors * means).sum(dim=(1, 2, 3))
     encoder.load_state_dict(tensors)
