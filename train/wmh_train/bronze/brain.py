@@ -70,7 +70,7 @@ def find_brain(scan: Scan) -> Brain:
     """Find the brain of a FLAIR scan.
 
     Raises:
-        InputError: no brain is found.
+        InputError: no brain is found, or only a thin one.
     """
     reorientation = axial_reorientation(scan.affine)
     z, y, x = (float(scan.spacing_mm[axis]) for axis in reorientation.axes)
@@ -92,7 +92,15 @@ def find_brain(scan: Scan) -> Brain:
             break
     if not mask.any():
         raise InputError("shows no brain", "Check that it is a FLAIR scan.", about=scan.path)
-    return Brain(intensity, mask, spacing_mm, reorientation)
+    brain = Brain(intensity, mask, spacing_mm, reorientation)
+    if not brain.inside.any():
+        raise InputError(
+            f"shows a brain of {mask.sum() * voxel_ml:.0f} mL only, nowhere deeper than"
+            f" {_RIM_MM:g} mm",
+            "Check that it is a FLAIR scan of a whole brain.",
+            about=scan.path,
+        )
+    return brain
 
 
 def distance_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> Floats:

@@ -1,6 +1,6 @@
 """Top-hat: spots that are brighter than what surrounds them, more readily near the ventricles.
 
-The white top-hat is what an opening removes (Meyer 1979, doi 10.1177/27.1.762... ), so shading of
+The white top-hat is what an opening removes (Meyer 1979, doi 10.1177/27.1.438499), so shading of
 the scan does not matter.
 """
 
