@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.dev.staged.command import staged_learning
 from wmh_runtime.backends.registry import find_backend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
@@ -192,6 +193,9 @@ def input_settings(
 
     with console.progress_bar() as bar:
         compare_inputs(training, test, out, begin, write)
+
+
+app.command("staged-learning")(staged_learning)
 
 
 @app.command("device-waits")

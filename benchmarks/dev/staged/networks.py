@@ -34,6 +34,8 @@ _SMALL_VIT: Mapping[str, Any] = {
 }
 _SCALE_WEIGHTS = [0.2, 0.2, 0.1, 0.1]  # of the small ViT; U-Nets have one scale
 _VGG16_CONVOLUTIONS = 13
+# A tenth of the slices that the others learn from: one costs as much as 20 of the small networks.
+_VGG16_EPOCHS, _VGG16_EPOCH_SLICES = 8, 400
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def recipe_of(variant: Variant, base: Recipe | None = None) -> Recipe:
         settings["stage"] = []
     if variant.needs_vgg16:
         settings["optimizer"]["frozen_layers"] = _VGG16_CONVOLUTIONS
+        settings["data"]["epoch_slices"] = _VGG16_EPOCH_SLICES
+        settings["schedule"] |= {"epochs": _VGG16_EPOCHS, "restart_epochs": _VGG16_EPOCHS - 0.5}
     return Recipe.model_validate(settings)
 
 

@@ -88,7 +88,8 @@ def fit_stages(
     _require_own_folder(out, [one.name for one in data])
     cache = cache or out / CACHE_NAME
     inputs = [FitData(one.masks, one.scans, split) for one, split in zip(data, splits, strict=True)]
-    _check_stages(recipes, inputs, cache, listener)
+    if not has_checkpoint(out):
+        _check_stages(recipes, inputs, cache, listener)
     folders = [out / f"{number}-{one.name}" for number, one in enumerate(data, start=1)]
     done: list[CheckpointMetadata] = []
     records: list[StageProvenance] = []

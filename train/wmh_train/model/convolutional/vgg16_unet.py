@@ -25,8 +25,8 @@ from wmh_train.recipe.network import Vgg16UNetSettings
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _FEATURES = "features."
 _CLASSIFIER = "classifier."  # not used
-_COLOR_MEANS = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision documents them
-_COLOR_SPREADS = (0.229, 0.224, 0.225)
+COLOR_MEANS = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision documents them
+COLOR_SPREADS = (0.229, 0.224, 0.225)
 _ADVICE = "Give the weights of torchvision's vgg16_bn, such as vgg16_bn-6c64b313.pth."
 
 
@@ -151,8 +151,8 @@ def load_vgg16(encoder: Vgg16Encoder, pretrained: PretrainedWeights) -> None:
     tensors = _read_convolutions(pretrained.path)
     weight, bias = f"{_FEATURES}0.weight", f"{_FEATURES}0.bias"
     channels = encoder.state_dict()[weight].shape[1]
-    of_colors = tensors[weight] / torch.tensor(_COLOR_SPREADS)[None, :, None, None]
-    means = torch.tensor(_COLOR_MEANS)[None, :, None, None]
+    of_colors = tensors[weight] / torch.tensor(COLOR_SPREADS)[None, :, None, None]
+    means = torch.tensor(COLOR_MEANS)[None, :, None, None]
     gray = of_colors.sum(dim=1, keepdim=True)
     tensors[weight] = gray.expand(-1, channels, -1, -1) / channels
     tensors[bias] = tensors[bias] - (of_colors * means).sum(dim=(1, 2, 3))

@@ -1,0 +1,50 @@
+"""Score the networks of the study on heads of scanners that none of them has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wmh_runtime.evaluation.metrics import compare_masks
+from wmh_runtime.evaluation.report.summary import case_rows
+from wmh_runtime.evaluation.statistics import ScoredCase
+from wmh_runtime.files.tables import write_table_atomically
+from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.postprocessing.lesions import Output
+from wmh_train.checkpoint import load_metadata, load_network
+from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.torch_backend import TorchBackend, segmentation_model
+
+TABLE_NAME = "metrics.csv"  # as in a report of wmh-eval
+# Nothing is calibrated, as in the publication, and so that all networks are treated alike.
+_WMH = Output(name="wmh", threshold=0.5, min_lesion_mm3=0)
+
+
+def write_scores(
+    training: Path, heads: Sequence[AnnotatedScan], report: Path, on_head: Callable[[], None]
+) -> None:
+    """Segment heads in one view, and write the table of a report, if it is not there.
+
+    Args:
+        training: folder with the checkpoint of a network.
+        heads: with true masks.
+        report: folder for the table.
+        on_head: called after each head.
+    """
+    if (report / TABLE_NAME).exists():
+        return
+    metadata = load_metadata(training)
+    recipe = metadata.recipe
+    cases = []
+    with (
+        TorchBackend(load_network(training, metadata, None), recipe, views=1) as backend,
+        Segmenter(segmentation_model(recipe, [_WMH]), [backend]) as segmenter,
+    ):
+        for head in heads:
+            images, (reference,) = head.load()
+            found = segmenter.segment(images)["wmh"]
+            metrics = compare_masks(found.mask, reference, images[0].affine)
+            cases.append(ScoredCase(head.name, head.subject, head.site, metrics))
+            on_head()
+    report.mkdir(parents=True, exist_ok=True)
+    write_table_atomically(report / TABLE_NAME, case_rows(cases, {}))
