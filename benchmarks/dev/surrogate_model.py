@@ -38,7 +38,8 @@ from wmh_train.checkpoint import (
     save_checkpoint,
 )
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
+from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
+from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.sampling import draw_epoch
 from wmh_train.data.split import Split
@@ -224,7 +225,7 @@ def _identity(
         recipe.model_dump_json(),
         pretrained.identity.sha256,
         str(_ADAPTER_STD),
-        *(folder.name for folder in slices.folders),
+        *(one.targets.name for one in slices.cached),
         *map(str, indices),
     )
     return hashlib.sha256("\n".join(inputs).encode()).hexdigest()

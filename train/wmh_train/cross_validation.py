@@ -29,7 +29,7 @@ from wmh_runtime.text import count_noun
 from wmh_train.calibration.calibrate import calibrate_checkpoint
 from wmh_train.checkpoint import load_metadata, load_network, pretrained_file
 from wmh_train.data.annotated import AnnotatedScan, Dataset
-from wmh_train.data.cache import scan_key
+from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.split import fold_splits
 from wmh_train.fit.fit import CACHE_NAME, FitData, FitListener, fit
 from wmh_train.fit.input_checks import require_sources

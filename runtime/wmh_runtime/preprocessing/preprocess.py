@@ -32,7 +32,12 @@ from wmh_runtime.preprocessing.intensity.normalization import (
 )
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.preprocessing.slices.context import with_neighbors
-from wmh_runtime.preprocessing.slices.geometry import Side, SliceGeometry, find_slices
+from wmh_runtime.preprocessing.slices.geometry import (
+    PlaneGeometry,
+    Side,
+    SliceGeometry,
+    find_slices,
+)
 from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, thick_slices_warnings
 from wmh_runtime.preprocessing.slices.resampling import SliceResampler
 from wmh_runtime.preprocessing.slices.slab import average_thin_slices, slab_distance
@@ -151,10 +156,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     first_stack = to_stack(first.voxels)
     found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
-    planes = [
-        find_slices(plane, head, reorientation, spacing_mm, first.path, preprocessing.side)
-        for plane in planes_of(preprocessing.planes, spacing_mm)
-    ]
+    planes = _find_planes(first, head, preprocessing)
     aligned = align_channels(channels)
     size = preprocessing.size_px
     parts = [
@@ -201,7 +203,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         channels=tuple(None if match is None else match.scan for match in aligned),
         slices=seen[0] if len(seen) == 1 else np.concatenate(seen),
         neighbor_distances=distances,
-        geometry=SliceGeometry(tuple(planes)),
+        geometry=SliceGeometry(planes),
         head=head_in_scan,
         warnings=(
             *(warning for match in matches for warning in match.scan.warnings),
@@ -214,6 +216,32 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             *gap_warnings(planes[0].head_slices),
             *_crop_warnings(head, planes[0].resampler, preprocessing),
         ),
+    )
+
+
+def find_geometry(first: Scan, preprocessing: Preprocessing) -> SliceGeometry:
+    """Find the slices of a scan without computing them, for masks on its grid.
+
+    Args:
+        first: the first channel that is there.
+        preprocessing: settings from the bundle or the recipe.
+
+    Raises:
+        InputError: no slice shows a head.
+    """
+    stack = np.ascontiguousarray(axial_reorientation(first.affine).apply(first.voxels))
+    head = find_head(stack, first.voxel_volume_mm3).mask
+    return SliceGeometry(_find_planes(first, head, preprocessing))
+
+
+def _find_planes(
+    first: Scan, axial_head: Mask, preprocessing: Preprocessing
+) -> tuple[PlaneGeometry, ...]:
+    reorientation = axial_reorientation(first.affine)
+    spacing_mm = reorientation.order(first.spacing_mm)
+    return tuple(
+        find_slices(plane, axial_head, reorientation, spacing_mm, first.path, preprocessing.side)
+        for plane in planes_of(preprocessing.planes, spacing_mm)
     )
 
 

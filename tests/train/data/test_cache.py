@@ -16,9 +16,10 @@ from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.preprocessing.slices.planes import PLANES
-from wmh_train.data import annotated, cache, file_hashes
+from wmh_train.data import annotated, cache_entry, file_hashes
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import PlaneSlices, fill_cache, open_cache, scan_key
+from wmh_train.data.cache import fill_cache, open_cache
+from wmh_train.data.cache_entry import ImageFacts, PlaneSlices, scan_key
 from wmh_train.data.layouts import find_dataset
 
 # The pixel size of the heads, 4 mm, so nothing is resampled.
@@ -36,8 +37,8 @@ def write_labels(scan, labels):
     nib.save(nib.Nifti1Image(labels.astype(np.uint8), affine), scan.references[0])
 
 
-def folders(path):
-    return sorted(child.name for child in path.iterdir())
+def entries(cache_folder, kind="masks"):
+    return sorted(child.name for child in (cache_folder / kind).iterdir())
 
 
 def test_all_slices_of_all_scans_are_cached_in_order(scans, tmp_path):
@@ -124,9 +125,9 @@ def test_slices_of_three_planes_equal_those_of_the_runtime(tmp_path):
 def test_joined_slices_are_those_of_both(scans, tmp_path):
     preprocessing = PREPROCESSING.model_copy(update={"context_slices": 1})
     first, second = (open_cache(part, preprocessing, tmp_path) for part in (scans[:1], scans[1:]))
-    second = dataclasses.replace(
-        second, planes=((PlaneSlices(count=6, neighbor_distance=2),), second.planes[1])
-    )
+    facts = ImageFacts(warnings=[], planes=[PlaneSlices(count=6, neighbor_distance=2)])
+    other = dataclasses.replace(second.cached[0], facts=facts)
+    second = dataclasses.replace(second, cached=(other, second.cached[1]))
     joined = first.joined_with(second)
     assert joined.scan_of.tolist() == [0] * 6 + [1] * 6 + [2] * 6
     assert np.flatnonzero(joined.with_target).tolist() == [2, 3, 8, 9, 14, 15]
@@ -224,17 +225,36 @@ def test_cached_scans_are_not_read_again(scans, tmp_path, monkeypatch):
 def test_another_mask_or_preprocessing_gives_another_entry(scans, tmp_path):
     folder = tmp_path / "cache"
     fill_cache(scans[:1], PREPROCESSING, folder, lambda: None)
-    first = folders(folder)
+    first = entries(folder)
     labels = np.zeros((24, 30, 6))
     labels[9, 9, 1] = 1
     write_labels(scans[0], labels)
     assert np.flatnonzero(open_cache(scans[:1], PREPROCESSING, folder).with_target).tolist() == [1]
-    assert len(folders(folder)) == 2
+    assert len(entries(folder)) == 2
     larger = PREPROCESSING.model_copy(update={"size_px": 40})
     images, _ = open_cache(scans[:1], larger, folder).read([0])
     assert images.shape == (1, 1, 40, 40)
-    assert len(folders(folder)) == 3
-    assert set(first) < set(folders(folder))
+    assert len(entries(folder)) == 3
+    assert set(first) < set(entries(folder))
+
+
+def test_a_scan_with_several_masks_is_preprocessed_and_stored_once(scans, tmp_path, monkeypatch):
+    folder, count = tmp_path / "cache", []
+    monkeypatch.setattr(
+        cache_entry, "preprocess", lambda *arguments: count.append(1) or preprocess(*arguments)
+    )
+    one, other = scans[:2]
+    twice = dataclasses.replace(one, name="again", references=other.references)
+    slices = open_cache([one, twice], PREPROCESSING, folder)
+    assert len(count) == 1
+    assert (len(entries(folder, "images")), len(entries(folder))) == (1, 2)
+    images, targets = slices.read(range(12))
+    np.testing.assert_array_equal(images[:6], images[6:])
+    # Slices 2 and 3 have one square of 2 × 2 pixels by the one mask, and two by the other.
+    assert targets.sum(axis=(1, 2, 3)).tolist() == [0, 0, 4, 4, 0, 0, 0, 0, 8, 8, 0, 0]
+    # The same as if each had been preprocessed by itself.
+    apart = open_cache([twice], PREPROCESSING, tmp_path / "apart").read(range(6))
+    np.testing.assert_array_equal(targets[6:], apart[1])
 
 
 def test_equal_content_under_another_name_gives_the_same_entry(scans, tmp_path):
@@ -245,7 +265,7 @@ def test_equal_content_under_another_name_gives_the_same_entry(scans, tmp_path):
     shutil.copy(first.references[0], reference)
     renamed = AnnotatedScan("other", "other", "elsewhere", (channel,), (reference,))
     fill_cache([renamed], PREPROCESSING, tmp_path / "cache", lambda: None)
-    assert len(folders(tmp_path / "cache")) == 3
+    assert len(entries(tmp_path / "cache")) == 3
     assert scan_key(renamed, PREPROCESSING) == scan_key(first, PREPROCESSING)
 
 
@@ -257,11 +277,11 @@ def test_all_unusable_scans_are_reported_together(scans, tmp_path):
     )
     with pytest.raises(InputError, match=names):
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
-    assert len(folders(tmp_path / "cache")) == 1  # the valid scan is already cached
+    assert len(entries(tmp_path / "cache")) == 1  # the valid scan is already cached
 
 
 def test_a_bug_met_with_one_scan_is_reported_with_the_scan(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "preprocess", lambda *_: 1 / 0)
+    monkeypatch.setattr(cache_entry, "preprocess", lambda *_: 1 / 0)
     with pytest.raises(UnexpectedError) as raised:
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
     assert str(raised.value).startswith(
@@ -285,46 +305,50 @@ def test_a_file_is_hashed_once_and_again_after_a_change(scans, tmp_path, monkeyp
     assert len(hashed) == 3
 
 
-def truncate(folder):
-    content = (folder / "images.npy").read_bytes()
-    (folder / "images.npy").write_bytes(content[:-1])
+def truncate(entry):
+    content = (entry.images / "images.npy").read_bytes()
+    (entry.images / "images.npy").write_bytes(content[:-1])
 
 
-def reshape(folder):
-    np.save(folder / "targets.npy", np.zeros((6, 1, 31, 32), np.uint8))
+def reshape(entry):
+    np.save(entry.targets / "targets.npy", np.zeros((6, 1, 31, 32), np.uint8))
 
 
-def retype(folder):
-    np.save(folder / "images.npy", np.zeros((6, 1, 32, 32), np.float32))
+def retype(entry):
+    np.save(entry.images / "images.npy", np.zeros((6, 1, 32, 32), np.float32))
 
 
-def garble(folder):
-    (folder / "facts.json").write_text("{}")
+def garble(entry):
+    (entry.images / "facts.json").write_text("{}")
 
 
-def empty(folder):
-    (folder / "images.npy").write_bytes(b"")
+def garble_targets(entry):
+    (entry.targets / "facts.json").write_text('{"with_target": [true]}')
 
 
-def lose(folder):
-    (folder / "targets.npy").unlink()
+def empty(entry):
+    (entry.images / "images.npy").write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, reshape, retype, garble, empty, lose])
+def lose(entry):
+    (entry.targets / "targets.npy").unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, reshape, retype, garble, garble_targets, empty, lose])
 def test_damaged_entries_are_written_again(scans, tmp_path, damage):
     folder = tmp_path / "cache"
     cached = open_cache(scans, PREPROCESSING, folder)
     before = cached.read(range(18))
-    damage(cached.folders[1])
+    damage(cached.cached[1])
     after = open_cache(scans, PREPROCESSING, folder).read(range(18))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert len(folders(folder)) == 3
+    assert len(entries(folder)) == 3
 
 
 def test_the_error_names_a_missing_cache_file(scans, tmp_path):
     slices = open_cache(scans, PREPROCESSING, tmp_path)
-    lose(slices.folders[0])
+    lose(slices.cached[0])
     with pytest.raises(InputError, match=r"targets\.npy: cannot be read from the cache"):
         slices.read([0])
 
@@ -336,7 +360,7 @@ def test_files_are_mapped_only_while_slices_are_copied(scans, tmp_path):
     slices = open_cache(scans, PREPROCESSING, tmp_path)
     copied = slices.read(range(18))
     assert str(tmp_path) not in maps.read_text()
-    mapped = np.load(slices.folders[0] / "images.npy", mmap_mode="r")
+    mapped = np.load(slices.cached[0].images / "images.npy", mmap_mode="r")
     assert str(tmp_path) in maps.read_text()  # so the check above is valid
     del mapped, copied
 
@@ -349,7 +373,7 @@ def test_two_processes_fill_one_cache(scans, tmp_path):
         jobs = [pool.submit(fill_cache, scans, PREPROCESSING, folder, int) for _ in range(2)]
         for job in jobs:
             job.result()
-    assert len(folders(folder)) == 3
+    assert len(entries(folder)) == 3
     assert open_cache(scans, PREPROCESSING, folder).with_target.sum() == 6
 
 
@@ -359,14 +383,16 @@ def test_temporary_files_of_a_killed_process_are_removed(scans, tmp_path, monkey
     monkeypatch.setattr(
         "wmh_runtime.files.atomic.os.getpid", lambda: 2**30
     )  # no process has this ID
-    monkeypatch.setattr(cache.np, "save", interrupt)
+    monkeypatch.setattr(cache_entry.np, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fill_cache(scans, PREPROCESSING, folder, lambda: None)
-    assert folders(folder)[0].startswith(".wmh-partial-")
+    assert entries(folder, "images")[0].startswith(".wmh-partial-")
     monkeypatch.undo()
     fill_cache(scans, PREPROCESSING, folder, lambda: None)
-    assert len(folders(folder)) == 3
-    assert not any(name.startswith(".") for name in folders(folder))
+    assert len(entries(folder)) == 3
+    assert entries(folder, "images") == [
+        name for name in entries(folder, "images") if name[0] != "."
+    ]
 
 
 def interrupt(*_):
@@ -379,22 +405,22 @@ def test_the_error_for_a_full_disk_states_the_needed_space(scans, tmp_path, monk
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.np, "save", full)
+    monkeypatch.setattr(cache_entry.np, "save", full)
     large = Preprocessing(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
     with pytest.raises(InputError, match=r"cache: has no space left; .* about 0\.3 GB"):
         fill_cache(scans[:1] * 16, large, tmp_path / "cache", lambda: None)
-    assert folders(tmp_path / "cache") == []
+    assert entries(tmp_path / "cache", "images") == entries(tmp_path / "cache") == []
 
 
 def test_a_full_disk_is_detected_without_enospc(scans, tmp_path, monkeypatch):
     def short(*_):
         raise OSError("6144 requested and 0 written")
 
-    monkeypatch.setattr(cache.np, "save", short)
+    monkeypatch.setattr(cache_entry.np, "save", short)
     with pytest.raises(InputError, match=r"cannot be written \(6144 requested"):
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
     usage = shutil.disk_usage(tmp_path)._replace(free=6 * 32 * 32 * 3 - 1)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(cache_entry.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(InputError, match="has no space left"):
         fill_cache(scans, PREPROCESSING, tmp_path / "cache", lambda: None)
 

@@ -106,7 +106,7 @@ def record(training, validation, *, recipe=RECIPE, simplified=False):
             stack.enter_context(patch("torch.nn.functional.batch_norm", scale_and_shift))
             stack.enter_context(patch("wmh_train.loop.losses.SegmentationLoss.forward", mean_loss))
         loop = TrainingLoop(network, recipe, training, validation, open_accelerator(recipe))
-        resume_file = ResumeFile(training.folders[0].parent, every_s=1e9)
+        resume_file = ResumeFile(training.cached[0].targets.parent, every_s=1e9)
         with patch.object(resume_file, "save"):
             loop.run(TrainingState("", 1), resume_file, LoopListener())
     recording.statistics = {n: b.clone() for n, b in network.named_buffers() if "running" in n}

@@ -41,7 +41,7 @@ from wmh_train.checkpoint import (
     save_metadata,
 )
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.data.cache import scan_key
+from wmh_train.data.cache_entry import scan_key
 from wmh_train.loop.distributed import move_to_device
 from wmh_train.model.network import WmhNetwork
 from wmh_train.recipe.recipe import Recipe

@@ -24,7 +24,8 @@ from wmh_runtime.text import count_noun, describe_counts
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
 from wmh_train.cost import require_memory
 from wmh_train.data.annotated import AnnotatedScan, count_sites
-from wmh_train.data.cache import CachedSlices, fill_cache, open_cache, scan_key
+from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
+from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.new_heads import NewHeads, remove_new_heads
 from wmh_train.data.split import Split
 from wmh_train.fit.checkpoint_writer import (
