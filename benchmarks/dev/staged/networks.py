@@ -17,7 +17,7 @@ from wmh_train.fit.stages import StageData, fit_stages
 from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe, load_recipe
 
-RECIPE_FILE = Path(__file__).with_name("study.toml")
+RECIPE = "m3sl-small"
 _GOLD = "gold"
 _SMALL_VIT: Mapping[str, Any] = {
     "encoder": {
@@ -64,7 +64,7 @@ VARIANTS = (
 
 def recipe_of(variant: Variant, base: Recipe | None = None) -> Recipe:
     """Return the recipe of a network; without stages if it learns from masks of experts only."""
-    settings = (base or load_recipe(RECIPE_FILE)).model_dump()
+    settings = (base or load_recipe(RECIPE)).model_dump()
     settings |= {"name": variant.name, "network": variant.network}
     if variant.network is _SMALL_VIT:
         settings["loss"]["scale_weights"] = _SCALE_WEIGHTS

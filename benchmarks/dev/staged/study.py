@@ -28,7 +28,7 @@ from benchmarks.dev.staged.heads import (
     find_heads,
     make_heads,
 )
-from benchmarks.dev.staged.networks import RECIPE_FILE, VARIANTS, Variant, recipe_of, train
+from benchmarks.dev.staged.networks import RECIPE, VARIANTS, Variant, recipe_of, train
 from benchmarks.dev.staged.pictures import write_weights
 from benchmarks.dev.staged.scores import write_scores
 from wmh_bench.environment import source_commit
@@ -120,9 +120,9 @@ def run_study(
         vgg16: weights of torchvision's vgg16_bn; None: learned from drawn pictures.
         counts: of the heads; None: as published here.
         variants: networks to train.
-        base: recipe; None: the one beside this file.
+        base: recipe; None: m3sl-small.
     """
-    counts, base = counts or HeadCounts(), base or load_recipe(RECIPE_FILE)
+    counts, base = counts or HeadCounts(), base or load_recipe(RECIPE)
     make_writable_folder(out)
     make_heads(sources, out / "heads", counts, workers, listener.task)
     _make_masks(out, workers, listener)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.dev.staged.heads import HeadCounts, scanners
-from benchmarks.dev.staged.networks import RECIPE_FILE, VARIANTS, Variant, recipe_of
+from benchmarks.dev.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
 from benchmarks.dev.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
 from benchmarks.dev.staged.study import StudyListener, run_study
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
@@ -86,7 +86,7 @@ def test_the_study_runs_from_label_maps_to_statistics_and_continues(tmp_path):
     listener = StudyListener(begin, lambda name: Recording(tasks), warnings.append)
     small = ("optimizer", "augmentation")
     schedule = {"epochs": 1, "warmup_epochs": 0, "restart_epochs": 1, "patience_epochs": None}
-    study = load_recipe(RECIPE_FILE).model_dump()
+    study = load_recipe(RECIPE).model_dump()
     base = study | {key: SMALL_RECIPE[key] for key in small if key in SMALL_RECIPE}
     base["preprocessing"] |= {"pixel_size_mm": 6.0, "size_px": 32}
     base["schedule"] |= schedule | {"batch_size": 4, "micro_batch_size": 4}
