@@ -26,7 +26,7 @@ def segmentation(lesion=(4, 6), head=(0, 10)):
     result = OutputResult(
         Output(name="wmh", threshold=0.5, min_lesion_mm3=0), mask, lesions, Burden()
     )
-    return Segmentation((result,), inside, {}, None, 4, 4, 4, ("earlier",))
+    return Segmentation((result,), inside, {}, None, ("axial",), 4, 4, 4, ("earlier",))
 
 
 def warnings_of(found, numbers=HALVES, affine=AFFINE, names=("Left-Lobe", "Right-Lobe")):
