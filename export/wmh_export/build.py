@@ -326,6 +326,7 @@ class _BundleBuilder:
                 training_scans=len(checkpoint.split.training),
                 validation_scans=len(checkpoint.split.validation),
                 details={
+                    "network": recipe.network.kind,
                     **checkpoint.provenance.details,
                     "recipe": recipe.model_dump(mode="json", exclude={"preprocessing"}),
                     **({"stages": stages} if stages else {}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
@@ -30,6 +31,7 @@ def model_card(manifest: Manifest) -> str:
                 f"{preprocessing.size_px} × {preprocessing.size_px} pixels of"
                 f" {preprocessing.pixel_size_mm:g} mm, field of view {side_mm:g} mm",
             ),
+            *_network_row(training.details),
             ("parameters", f"{training.parameters:,}"),
             ("license", manifest.license),
         ),
@@ -53,6 +55,11 @@ def model_card(manifest: Manifest) -> str:
         *([manifest.notes.strip()] if manifest.notes else []),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _network_row(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the kind of network; bundles of earlier versions do not say it."""
+    return [("network", str(details["network"]))] if "network" in details else []
 
 
 def _new_heads(count: int) -> str:

@@ -20,6 +20,7 @@ from tests.coarse_phantoms import coarse_phantoms
 from tests.networks import SMALL_CONVOLUTIONAL, small_convolutional_recipe
 from tests.training_toys import SMALL_RECIPE, metadata_of, write_toml
 from wmh_export.cli import main as export
+from wmh_export.model_card import model_card
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.files.hashing import sha256_file
@@ -146,6 +147,7 @@ def test_the_manifest_says_which_network_it_is_and_how_it_was_trained(kind, expo
     )
     assert recipe == checkpoint.recipe
     assert (manifest.name, recipe.network.kind) == (kind, kind)
+    assert f"| network | {kind} |" in model_card(manifest)
     assert manifest.training.parameters == checkpoint.provenance.parameters
     assert manifest.training.trained_parameters == manifest.training.parameters
     assert (manifest.training.training_scans, manifest.training.validation_scans) == (3, 1)

@@ -15,6 +15,15 @@ def test_describe_prints_the_cost_of_the_method(run_command):
     assert "512 × 512 pixels of 0.5 mm" in out
     assert "209.0 GFLOP per view of a slice, as exported" in out
     assert "wmh-train fit shows it after its first steps" in out
+    assert "  LoRA  " in out
+
+
+def test_describe_lists_only_parts_that_the_network_has(run_command):
+    status, out, _ = run_command(main, "describe", "m3sl-small")
+    assert status == 0
+    assert "0.496 M of 0.496 M, 100.0%" in out
+    assert "LoRA" not in out
+    assert "stage gold             layers 1 to 10 frozen" in out
 
 
 def calibrate_to(calibration, dice, monkeypatch):

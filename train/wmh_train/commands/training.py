@@ -199,6 +199,13 @@ def _planes_line(planes: Sequence[Plane]) -> str:
 def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
     counts, preprocessing = cost.parameters, recipe.preprocessing
     side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
+    parts = {
+        "frozen": counts.frozen,
+        "encoder, trained": counts.encoder,
+        "LoRA": counts.lora,
+        "channel adapter": counts.adapter,
+        "decoder": counts.decoder,
+    }
     return [
         ("recipe", recipe.name),
         ("network", recipe.network.kind),
@@ -209,14 +216,10 @@ def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:
         ),
         ("planes", _planes_line(preprocessing.planes)),
         ("parameters", f"{counts.total:>12,}"),
-        ("  frozen", f"{counts.frozen:>12,}"),
-        ("  encoder, trained", f"{counts.encoder:>12,}"),
-        ("  LoRA", f"{counts.lora:>12,}"),
-        ("  channel adapter", f"{counts.adapter:>12,}"),
-        ("  decoder", f"{counts.decoder:>12,}"),
+        *((f"  {part}", f"{count:>12,}") for part, count in parts.items() if count),
         (
             "trained",
-            f"{counts.trained:>12,}  {counts.trained / 1e6:.2f} M of {counts.total / 1e6:.1f} M,"
+            f"{counts.trained:>12,}  {counts.trained / 1e6:.3g} M of {counts.total / 1e6:.3g} M,"
             f" {counts.trained_share:.1%}",
         ),
         ("checkpoint", f"{cost.checkpoint_bytes / 1e6:.1f} MB"),
