@@ -30,6 +30,13 @@ _Masks = Annotated[
         " stages, the stage that learns from them. May be repeated.",
     ),
 ]
+_MaskFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Masks named after the scans of --data, instead of those in --data.",
+    ),
+]
 _Pretrained = Annotated[
     Path | None,
     typer.Option(help="Pretrained weights of the encoder, such as medsam_vit_b.pth."),
@@ -140,7 +147,7 @@ def consensus(
 def calibrate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder, the output of fit.")],
     data: _Data,
-    masks: _Masks = None,
+    masks: _MaskFolders = None,
     pretrained: _Pretrained = None,
 ) -> None:
     """Select threshold and minimum lesion size on the validation scans of a checkpoint."""
@@ -152,7 +159,7 @@ def cross_validate(
     recipe: _RecipeName,
     data: _Data,
     out: Annotated[Path, typer.Option(help="Output folder. Unfinished folds are resumed.")],
-    masks: _Masks = None,
+    masks: _MaskFolders = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     start: _Start = None,
     pretrained: _Pretrained = None,

@@ -53,7 +53,8 @@ def find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> l
         name, separator, folder = one.partition("=")
         if not separator or name not in folders:
             problem = f"does not begin with a stage of the recipe: {', '.join(names)}"
-            raise InputError(problem, f"Write {names[0]}=FOLDER.", about=f"--masks {one}")
+            given = folder if separator else one
+            raise InputError(problem, f"Write STAGE={given}.", about=f"--masks {one}")
         folders[name].append(Path(folder))
     for name, own in folders.items():
         if not own:

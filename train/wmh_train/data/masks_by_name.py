@@ -85,8 +85,9 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[
         masks = find_masks_of([scan.name for scan in scans], folder, images)
         if not masks:
             raise RecipeError(
-                f"contains no mask with the name of a scan, such as {scans[0].name}",
-                "Name the masks after their scans.",
+                f"contains no mask with the name of a scan, such as {scans[0].name};"
+                " the scans themselves are no masks",
+                "Give the folder of the masks, and name them after their scans.",
                 about=folder,
             )
         suffix = f" {label}" if len(folders) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from wmh_runtime.evaluation.comparison.hypothesis_tests import ALPHA, NOT_COMPUT
 from wmh_runtime.evaluation.statistics import bootstrap_interval
 
 _LEAST_VALUES = 2
-# With five differences of one sign, the smallest p-value is 2 / 2⁵ = 0.0625.
-_LEAST_FOR_ALPHA = 6
 # Of differences: equal ones have to be equal for their ranks. Tables have six digits.
 _DECIMALS = 9
 
@@ -61,9 +59,13 @@ def paired_differences(
         higher_is_better: whether a high value is a good one.
     """
     found = []
-    for (row, first), (other_row, second) in combinations(enumerate(models), 2):
+    pairs = list(combinations(enumerate(models), 2))
+    for (row, first), (other_row, second) in pairs:
         differences = np.round(values[row] - values[other_row], _DECIMALS)
-        found.append(_compare(first, second, differences, subjects, higher_is_better))
+        one = _compare(first, second, differences, subjects, higher_is_better)
+        differing = one.first_better + one.second_better
+        too_few = () if math.isnan(one.p) else _too_few(differing, len(pairs))
+        found.append(replace(one, notes=(*one.notes, *too_few)))
     corrected = holm(one.p for one in found)
     return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
 
@@ -112,6 +114,21 @@ def _wilcoxon(differences: NDArray[np.float64]) -> tuple[float, float, tuple[str
     if not len(nonzero):
         return math.nan, math.nan, (f"{NOT_COMPUTED}no difference in any scan",)
     result = wilcoxon(nonzero)  # without zeros, as Wilcoxon did
-    few = f"fewer than {_LEAST_FOR_ALPHA} scans differ: no p-value below {ALPHA:g} is possible"
-    notes = (few,) if len(nonzero) < _LEAST_FOR_ALPHA else ()
-    return float(result.statistic), float(result.pvalue), notes
+    return float(result.statistic), float(result.pvalue), ()
+
+
+def _too_few(differing: int, pairs: int) -> tuple[str, ...]:
+    """Say if no corrected p-value can be significant, however much two models differ.
+
+    If all of n differences have one sign, the p-value is 2 / 2ⁿ, and for the smallest one Holm's
+    correction multiplies it by the number of pairs.
+
+    Args:
+        differing: n, the number of scans in which two models differ.
+        pairs: of models.
+    """
+    needed = next(n for n in count(1) if pairs * 2 / 2**n < ALPHA)
+    if differing >= needed:
+        return ()
+    of_pairs = f" with {pairs} pairs of models" if pairs > 1 else ""
+    return (f"fewer than {needed} scans differ: no p-value below {ALPHA:g} is possible{of_pairs}",)

@@ -27,6 +27,19 @@ def test_five_differences_of_one_sign():
     assert found.notes == ("fewer than 6 scans differ: no p-value below 0.05 is possible",)
 
 
+def test_three_pairs_need_more_scans_than_one():
+    # Six differences of one sign: p = 2 / 2⁶ = 0.03, and 3 · 0.03 > 0.05. With seven, 0.047.
+    for scans, note in ((6, 1), (7, 0)):
+        values = np.array([np.zeros(scans), np.arange(1, scans + 1), 2 * np.arange(1, scans + 1)])
+        subjects = np.arange(scans).astype(str)
+        found = paired_differences(values, list("abc"), subjects, higher_is_better=True)
+        for one in found:
+            assert one.is_significant == (not note)
+            assert len(one.notes) == note
+            assert all("fewer than 7 scans differ" in line for line in one.notes)
+            assert all("with 3 pairs of models" in line for line in one.notes)
+
+
 def test_six_differences_of_one_sign_are_significant():
     """2 / 2⁶ = 0.03125."""
     (found,) = compare([1, 2, 3, 4, 5, 6], [0] * 6)
