@@ -74,6 +74,7 @@ class FitDisplay(FitListener):
             f"epoch {report.epoch}/{report.epochs}: loss {losses['total']:.3f} ({parts}),"
             f" validation Dice {validation.mean:.3f}"
             + (f" ({sites})" if len(validation.by_site) > 1 else "")
+            + ("" if validation.iou is None else f", IoU {validation.iou:.3f}")
             + (", best so far" if report.is_best else "")
             + f", {report.seconds / 60:.1f} min, about {_minutes_left(report):.0f} min left"
         )

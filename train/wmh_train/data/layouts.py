@@ -305,7 +305,7 @@ def _no_annotated_scan(
     return RecipeError(
         f"none of {count_noun(len(scans), 'scan')} has all masks, for example"
         f" {scans[0].name} has no {missing.name} in {missing.parent}",
-        f"Put the masks there. {_USE_TABLE}",
+        "Put the masks there, name their own folder (--masks), or list the files in a .csv table.",
         about=data,
     )
 
