@@ -32,6 +32,15 @@ def test_warm_up_and_cosine_cycles():
     assert rates[11] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 7 / 8)) / 2)
 
 
+@pytest.mark.parametrize("steps", [24, 25, 26, 27])
+def test_the_last_step_of_a_cycle_is_low_however_half_epochs_are_rounded(steps):
+    # Half an epoch of 25 steps is 12.5: rounded apart, both parts would have 12 + 62 of 75 steps,
+    # and the last one would begin a new cycle at the highest rate.
+    settings = recipe(highest=1.0, lowest=0.0, warmup=0.5, restart=2.5)
+    assert learning_rate(3 * steps - 1, steps, settings) < 0.01
+    assert learning_rate(3 * steps, steps, settings) == 1.0
+
+
 def test_every_step_equals_that_of_pytorchs_schedulers():
     settings = recipe(highest=3e-4, lowest=1e-6, warmup=2, restart=3)
     steps = 5

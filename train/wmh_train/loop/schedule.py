@@ -26,7 +26,9 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return highest * (step + 1) / warmup
-    period = max(1, round(schedule.restart_epochs * steps_per_epoch))
+    # The first cycle ends where warm-up and cycle end together, however both are rounded.
+    end = round((schedule.warmup_epochs + schedule.restart_epochs) * steps_per_epoch)
+    period = max(1, end - warmup)
     t = (step - warmup) % period
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * t / period)) / 2
 
