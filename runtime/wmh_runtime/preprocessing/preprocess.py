@@ -124,7 +124,7 @@ class PreprocessedScan:
     @property
     def slices_by_plane(self) -> list[int]:
         """How many of the slices are of each plane; those of the first plane come first."""
-        return [len(plane.head_slices) for plane in self.geometry.planes]
+        return self.geometry.slices_by_plane
 
     @property
     def slice_count(self) -> int:

@@ -87,6 +87,11 @@ class SliceGeometry:
         return by_axis[0], by_axis[1], by_axis[2]
 
     @property
+    def slices_by_plane(self) -> list[int]:
+        """How many slices the network sees in each plane."""
+        return [len(plane.head_slices) for plane in self.planes]
+
+    @property
     def slice_count(self) -> int:
         """Number of slices of the scan in all planes, including slices without head."""
         return sum(plane.stack_shape[0] for plane in self.planes)
@@ -144,7 +149,7 @@ class SliceGeometry:
         return numbers
 
     def _by_plane(self, slices: Floats) -> Iterator[tuple[PlaneGeometry, Floats]]:
-        ends = np.cumsum([len(plane.head_slices) for plane in self.planes])
+        ends = np.cumsum(self.slices_by_plane)
         return zip(self.planes, np.split(slices, ends[:-1]), strict=True)
 
 
