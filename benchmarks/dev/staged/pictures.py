@@ -23,7 +23,6 @@ SHAPES, TEXTURES = 4, 3
 _SIDE_PX = 64
 _BATCH = 16
 _LEARNING_RATE = 1e-3
-_FEATURES = "features."
 
 
 def draw_picture(kind: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -90,6 +89,5 @@ def write_weights(
         optimizer.step()
         schedule.step()
         on_step(step, float((scores.argmax(dim=1) == target).float().mean()))
-    state = {f"{_FEATURES}{key}": value for key, value in encoder.features.state_dict().items()}
     with atomic_path(path) as partial:
-        torch.save(state, partial)
+        torch.save(encoder.state_dict(), partial)

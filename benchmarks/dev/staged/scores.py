@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.report.summary import case_rows
+from wmh_runtime.evaluation.report.writer import METRICS_NAME
 from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.inference.segmenter import Segmenter
@@ -15,7 +16,6 @@ from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.torch_backend import TorchBackend, segmentation_model
 
-TABLE_NAME = "metrics.csv"  # as in a report of wmh-eval
 # Nothing is calibrated, as in the publication, and so that all networks are treated alike.
 _WMH = Output(name="wmh", threshold=0.5, min_lesion_mm3=0)
 
@@ -31,7 +31,7 @@ def write_scores(
         report: folder for the table.
         on_head: called after each head.
     """
-    if (report / TABLE_NAME).exists():
+    if (report / METRICS_NAME).exists():
         return
     metadata = load_metadata(training)
     recipe = metadata.recipe
@@ -47,4 +47,4 @@ def write_scores(
             cases.append(ScoredCase(head.name, head.subject, head.site, metrics))
             on_head()
     report.mkdir(parents=True, exist_ok=True)
-    write_table_atomically(report / TABLE_NAME, case_rows(cases, {}))
+    write_table_atomically(report / METRICS_NAME, case_rows(cases, {}))

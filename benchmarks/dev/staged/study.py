@@ -118,7 +118,7 @@ def run_study(
         workers: processes that make heads and masks.
         listener: receives the progress.
         vgg16: weights of torchvision's vgg16_bn; None: learned from drawn pictures.
-        counts: of the heads; None: as published here.
+        counts: how many heads each scanner makes; None: the defaults.
         variants: networks to train.
         base: recipe; None: m3sl-small.
     """
