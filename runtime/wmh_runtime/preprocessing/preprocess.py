@@ -39,7 +39,6 @@ from wmh_runtime.preprocessing.slices.geometry import (
     find_slices,
 )
 from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, thick_slices_warnings
-from wmh_runtime.preprocessing.slices.resampling import SliceResampler
 from wmh_runtime.preprocessing.slices.slab import average_thin_slices, slab_distance
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask, NetworkShape
@@ -156,7 +155,8 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     first_stack = to_stack(first.voxels)
     found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
-    planes = _find_planes(first, head, preprocessing)
+    geometry = SliceGeometry(_find_planes(first, head, preprocessing))
+    planes = geometry.planes
     aligned = align_channels(channels)
     size = preprocessing.size_px
     parts = [
@@ -203,7 +203,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         channels=tuple(None if match is None else match.scan for match in aligned),
         slices=seen[0] if len(seen) == 1 else np.concatenate(seen),
         neighbor_distances=distances,
-        geometry=SliceGeometry(planes),
+        geometry=geometry,
         head=head_in_scan,
         warnings=(
             *(warning for match in matches for warning in match.scan.warnings),
@@ -214,7 +214,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             *size_warnings(head, spacing_mm[1:]),
             *thick_slices_warnings(preprocessing.planes, spacing_mm),
             *gap_warnings(planes[0].head_slices),
-            *_crop_warnings(head, planes[0].resampler, preprocessing),
+            *_crop_warnings(head_in_scan, geometry, preprocessing.side),
         ),
     )
 
@@ -259,16 +259,12 @@ def _normalize(
     return function(stack, head, background, preprocessing.clip_percentiles)
 
 
-def _crop_warnings(
-    head: Mask, resampler: SliceResampler, preprocessing: Preprocessing
-) -> tuple[str, ...]:
-    """Warn if the head is larger than the network's field of view."""
-    covered = np.outer(resampler.rows_back.any(axis=1), resampler.columns_back.any(axis=1))
-    outside = np.count_nonzero(head & ~covered) / np.count_nonzero(head)
+def _crop_warnings(head: Mask, geometry: SliceGeometry, side: Side) -> tuple[str, ...]:
+    """Warn if a part of the head is in the network's field of view in no plane."""
+    outside = np.count_nonzero(head & (geometry.planes_by_voxel() == 0)) / np.count_nonzero(head)
     if outside <= _MAX_OUTSIDE_SHARE:
         return ()
-    side_mm = preprocessing.size_px * preprocessing.pixel_size_mm
     return (
-        f"{outside:.1%} of the head lies outside the network's {side_mm:.0f} mm field:"
+        f"{outside:.1%} of the head lies outside the network's {side.length_mm:.0f} mm field:"
         " lesions there are not found",
     )

@@ -25,6 +25,11 @@ class Side(NamedTuple):
     size_px: int
     pixel_size_mm: float
 
+    @property
+    def length_mm(self) -> float:
+        """The field of view along each side."""
+        return self.size_px * self.pixel_size_mm
+
 
 @dataclass(frozen=True)
 class PlaneGeometry:
@@ -56,6 +61,11 @@ class PlaneGeometry:
         stack = np.zeros(self.stack_shape, np.float32)
         stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
         return np.ascontiguousarray(self.reorientation.undo(stack))
+
+    def field(self) -> Mask:
+        """Say which voxels of the scan lie inside the field of view of the slices, (x, y, z)."""
+        stack = np.broadcast_to(self.resampler.field, self.stack_shape)
+        return self.reorientation.undo(stack)
 
     def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
         """Number the most probable output of each voxel, see `SliceGeometry.to_scan_numbers`."""
@@ -110,7 +120,7 @@ class SliceGeometry:
     def to_scan(self, probabilities: Floats) -> Floats:
         """Resample probabilities from network slices to the grid of the scan.
 
-        With several planes, the result is their mean.
+        With several planes, the result is the mean of those whose field of view has the voxel.
 
         Args:
             probabilities: (n, S, S), in [0, 1].
@@ -122,11 +132,19 @@ class SliceGeometry:
         by_plane = self._by_plane(probabilities)
         first, own = next(by_plane)
         total = first.to_scan(own)
+        if len(self.planes) == 1:
+            return total
         for plane, own in by_plane:  # one at a time: each is as large as the scan
             total += plane.to_scan(own)
-        if len(self.planes) > 1:
-            total /= len(self.planes)
+        total /= np.maximum(self.planes_by_voxel(), 1)
         return total
+
+    def planes_by_voxel(self) -> NDArray[np.uint8]:
+        """Count the planes whose field of view has a voxel of the scan, (x, y, z)."""
+        counts = np.zeros(self.scan_shape, np.uint8)
+        for plane in self.planes:
+            counts += plane.field()
+        return counts
 
     def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
         """Resample probabilities of several outputs, and number the most probable one of a voxel.
@@ -187,19 +205,22 @@ def find_slices(
     resampler = slice_resampler(
         shape=head.shape[1:],
         spacing_mm=(y, x),
-        center=_center(head, side.size_px),
+        center=_center(plane, head, side.size_px, field_rows=side.length_mm / y),
         size_px=side.size_px,
         pixel_size_mm=side.pixel_size_mm,
     )
     return PlaneGeometry(plane, to_axial, resampler, head.shape, head_slices, distance_mm)
 
 
-def _center(head: Mask, size_px: int) -> tuple[float, float]:
+def _center(plane: Plane, head: Mask, size_px: int, field_rows: float) -> tuple[float, float]:
     """Return the middle row and column of the bounding box of the head in all slices.
 
     It is moved by half a voxel towards the center of mass if otherwise pixels as large as the
     voxels would lie between them. So a mirrored scan has the mirrored slices, unless the head is
     exactly symmetric.
+
+    In sagittal and coronal slices, a head with its neck can be taller than the field of view. Then
+    the field of view begins at the top of the head, and the neck is cut.
     """
     middles = []
     for axes in ((0, 2), (0, 1)):
@@ -212,4 +233,7 @@ def _center(head: Mask, size_px: int) -> tuple[float, float]:
             middle += 0.5 if mass > middle else -0.5
         middles.append(middle)
     rows, columns = middles
+    top = np.flatnonzero(head.any(axis=(0, 2)))[0] - 0.5
+    if plane != "axial":
+        rows = min(rows, top + field_rows / 2)
     return rows, columns

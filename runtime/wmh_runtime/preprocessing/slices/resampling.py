@@ -20,7 +20,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.types import Floats
+from wmh_runtime.types import Floats, Mask
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,11 @@ class SliceResampler:
     columns: Floats  # (S, C)
     rows_back: Floats  # (R, S)
     columns_back: Floats  # (C, S)
+
+    @property
+    def field(self) -> Mask:
+        """Say which pixels of a slice of the stack lie inside the network slice, (R, C)."""
+        return np.outer(self.rows_back.any(axis=1), self.columns_back.any(axis=1))
 
     def apply(self, stack: Floats) -> Floats:
         """Resample a stack (n, R, C) to network slices (n, S, S); 0 outside the stack."""

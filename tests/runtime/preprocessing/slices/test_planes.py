@@ -63,6 +63,40 @@ def test_the_result_is_the_mean_of_the_planes():
     np.testing.assert_allclose(result[10, 28, 10], (0.3 + 0.6) / 3, atol=1e-6)
 
 
+# Head of 48 mm from top to bottom, 40 mm from side to side, and 56 mm from front to back.
+NARROW = Preprocessing(pixel_size_mm=2.0, size_px=22, planes=PLANES)  # a field of 44 mm
+
+
+def test_a_head_taller_than_the_field_is_cut_below_and_not_above():
+    found = prepared(NARROW)
+    field = found.geometry.planes[1].field()
+    inside = np.flatnonzero(field.any(axis=(0, 2)))  # voxels from bottom to top
+    # The head has the voxels 3 to 26; 22 of them fit, from the top.
+    assert (inside[0], inside[-1]) == (5, 26)
+    axial = np.flatnonzero(found.geometry.planes[0].field().any(axis=(1, 2)))
+    assert (axial[0], axial[-1]) == (6, 27)  # in the middle of 3 to 30
+
+
+def test_a_voxel_has_the_mean_of_the_planes_whose_field_has_it():
+    geometry = prepared(NARROW).geometry
+    probabilities = np.repeat(np.float32([0.9, 0.3, 0.6]), geometry.slices_by_plane)
+    result = geometry.to_scan(np.broadcast_to(probabilities[:, None, None], (72, 22, 22)))
+    np.testing.assert_allclose(result[17, 15, 13], 0.6, atol=1e-6)
+    np.testing.assert_allclose(result[17, 4, 13], 0.9, atol=1e-6)  # too low for the others
+    np.testing.assert_allclose(result[29, 15, 13], 0.6, atol=1e-6)  # too far back: coronal
+    assert geometry.planes_by_voxel()[17, 15, 13] == 3
+    assert geometry.planes_by_voxel()[17, 4, 13] == 1
+    assert geometry.planes_by_voxel()[29, 15, 13] == 1
+    assert geometry.planes_by_voxel()[29, 4, 13] == 0
+
+
+def test_what_no_plane_shows_is_warned_of():
+    # In voxels: 6 of 28 are outside from front to back, and 2 of 24 from top to bottom.
+    (warning,) = [line for line in prepared(NARROW).warnings if "of the head lies outside" in line]
+    assert f"{6 / 28 * 2 / 24:.1%} of the head lies outside the network's 44 mm field" in warning
+    assert not [line for line in prepared().warnings if "of the head lies outside" in line]
+
+
 def test_each_voxel_has_the_number_of_the_output_with_the_highest_mean():
     three = prepared()
     of_planes = np.float32([[0.9, 0.5], [0.3, 0.8], [0.6, 0.65]])  # means 0.6 and 0.65
