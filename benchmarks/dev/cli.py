@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmarks.dev.staged.command import staged_learning
+from benchmarks.dev.results_file import ResultsOption, require_writable, write_results
+from benchmarks.dev.studies.commands import add_studies
 from wmh_runtime.backends.registry import find_backend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
 from wmh_runtime.cli.options import parse_precision
-from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.schema import StrictModel
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
 app = console.command_line("Measure regressions, training and pipeline during development.")
 
 _EXTRAS = "cpu,export"
-_ResultsOption = Annotated[
-    Path | None, typer.Option(help="JSON file to write the results to.", show_default=False)
-]
 _RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe file, or the name of a recipe of this package.")
 ]
@@ -39,12 +34,12 @@ def counts(
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.counts import count_export, count_scans, phantoms_to_count
         from wmh_train.recipe.recipe import load_recipe
-    _require_writable(results)
+    require_writable(results)
     with console.err.status("exporting"):
         export_counts = count_export(load_recipe(recipe))
     with console.err.status("segmenting phantoms"):
         scan_counts = count_scans(load_bundle("demo"), phantoms_to_count())
-    _write(results, export_counts.model_copy(update={"scans": scan_counts}))
+    write_results(results, export_counts.model_copy(update={"scans": scan_counts}))
 
 
 @app.command("regression-check")
@@ -77,7 +72,7 @@ def surrogate_model(
 ) -> None:
     """Train a network of the method's shape to measure with, without MedSAM's weights."""
     with console.require_extra(_EXTRAS):
-        from benchmarks.dev.surrogate_model import (
+        from benchmarks.dev.surrogate.model import (
             MIN_DICE,
             QUICK,
             make_surrogate_model,
@@ -104,13 +99,13 @@ def training_step(
     data: Annotated[Path, typer.Option(help="Annotated scans, as in wmh-train.")],
     cache: Annotated[Path, typer.Option(help="Folder for preprocessed slices.")],
     steps: Annotated[int, typer.Option(min=1, help="Timed steps, after one warm-up step.")] = 5,
-    results: _ResultsOption = None,
+    results: ResultsOption = None,
 ) -> None:
     """Time the optimizer steps of a recipe, and compare with a plain training loop."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.training_step import measure_training_speed
         from wmh_train.recipe.recipe import load_recipe
-    _require_writable(results)
+    require_writable(results)
     with console.err.status("timing both loops"):
         measured = measure_training_speed(load_recipe(recipe), data, cache, steps)
     for speed in measured.loops:
@@ -121,7 +116,7 @@ def training_step(
     console.print_line(
         f"speedup {measured.speedup:.2f}; estimated memory {measured.estimated_memory_mb:.0f} MB"
     )
-    _write(results, measured)
+    write_results(results, measured)
 
 
 @app.command("model-checks")
@@ -135,7 +130,7 @@ def model_checks(
         Path | None, typer.Option(help="A scan, to time wmh-infer on two cores.")
     ] = None,
     precision: Annotated[str, typer.Option(help="Of the timed scan.")] = "fp32",
-    results: _ResultsOption = None,
+    results: ResultsOption = None,
 ) -> None:
     """Check a bundle on real scans and synthetic heads: accuracy, invariance, regions, speed."""
     with console.require_extra(_EXTRAS):
@@ -147,7 +142,7 @@ def model_checks(
         )
         from wmh_bench.environment import Environment, Model
         from wmh_train.data.layouts import find_dataset
-    _require_writable(results)
+    require_writable(results)
     opened = load_bundle(bundle)
     regions = opened.manifest.regions
     seconds = time_one_scan(timed, opened, precision) if timed is not None else None
@@ -166,36 +161,10 @@ def model_checks(
             f"{one.name}: Dice {one.dice:.3f}, {one.volume_ml:.1f} mL, reference"
             f" {one.reference_ml:.1f} mL"
         )
-    _write(results, checked)
+    write_results(results, checked)
 
 
-@app.command("input-settings")
-def input_settings(
-    training: Annotated[Path, typer.Argument(help="Folder of synthetic heads to train on.")],
-    test: Annotated[Path, typer.Argument(help="Folder of other synthetic heads to score.")],
-    out: Annotated[Path, typer.Option(help="Folder for the trainings; what is there is kept.")],
-    results: _ResultsOption = None,
-) -> None:
-    """Train with FLAIR, T1, both, or whichever is there, for lesions and regions, and compare."""
-    with console.require_extra(_EXTRAS):
-        from benchmarks.dev.input_settings import InputComparison, Variant, compare_inputs
-        from wmh_train.display import FitDisplay
-    _require_writable(results)
-
-    def begin(variant: Variant) -> FitDisplay:
-        console.print_line(variant.name)
-        return FitDisplay(bar)
-
-    def write(comparison: InputComparison) -> None:
-        last = comparison.scores[-1]
-        console.print_line(f"{last.inputs}, {last.task}: {last.model_dump_json()}")
-        _write(results, comparison)
-
-    with console.progress_bar() as bar:
-        compare_inputs(training, test, out, begin, write)
-
-
-app.command("staged-learning")(staged_learning)
+add_studies(app)
 
 
 @app.command("device-waits")
@@ -205,19 +174,19 @@ def device_waits(
     seconds_per_slice: Annotated[
         float, typer.Option(min=0.001, help="Time of the sleeping device for a slice.")
     ] = 0.05,
-    results: _ResultsOption = None,
+    results: ResultsOption = None,
 ) -> None:
     """Measure how long a device waits for reading, preprocessing, postprocessing and writing."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.device_waits import measure_device_waits
-    _require_writable(results)
+    require_writable(results)
     with console.err.status("running with a device that sleeps"):
         measured = measure_device_waits(load_bundle(bundle), scans, seconds_per_slice)
     console.print_line(
         f"{measured.scans} scans, {measured.slices} slices: {measured.device_seconds:.1f} s on the"
         f" device, {measured.run_seconds:.1f} s in total, ratio {measured.ratio:.3f}"
     )
-    _write(results, measured)
+    write_results(results, measured)
 
 
 @app.command("odd-inputs")
@@ -255,12 +224,12 @@ def speed_up(
     backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "openvino",
     precision: Annotated[str, typer.Option(help="As in wmh-infer.")] = "int8",
     reference_views: Annotated[int, typer.Option(min=2, help="Views to time in PyTorch.")] = 40,
-    results: _ResultsOption = None,
+    results: ResultsOption = None,
 ) -> None:
     """Segment one scan, file to files, and compare with PyTorch, one view after another."""
     with console.require_extra(_EXTRAS):
         from benchmarks.dev.speed_up import measure_speed_up
-    _require_writable(results)
+    require_writable(results)
     with console.err.status("loading") as status:
         measured = measure_speed_up(
             load_bundle(bundle),
@@ -287,7 +256,7 @@ def speed_up(
         f" {measured.adaptive_speedup:.2f} compared with full,"
         f" {measured.adaptive_efficiency:.2f} of the upper limit"
     )
-    _write(results, measured)
+    write_results(results, measured)
 
 
 class _StageDisplay:
@@ -305,17 +274,6 @@ class _StageDisplay:
 
     def note(self, line: str) -> None:
         console.print_line(line)
-
-
-def _require_writable(results: Path | None) -> None:
-    """Check that the results can be written, before a long measurement."""
-    if results is not None:
-        make_writable_folder(results.parent)
-
-
-def _write(results: Path | None, measured: StrictModel) -> None:
-    if results is not None:
-        write_text_atomically(results, measured.model_dump_json(indent=2) + "\n")
 
 
 def main() -> None:

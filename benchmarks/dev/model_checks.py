@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from benchmarks.dev.thick_slices import is_isotropic, with_thick_slices
 from wmh_bench.environment import Environment
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.nifti_header import Affine
-from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
@@ -39,7 +39,6 @@ Voxels = NDArray[Any]
 
 _OUTPUT = "wmh"
 _THICKNESSES_MM = (3.0, 5.0, 7.0)
-_MAX_ISOTROPIC_MM = 1.5  # only such scans are resliced
 _PADDING = 12  # voxels
 
 
@@ -235,28 +234,10 @@ def _resliced(
     segmenter: Segmenter, scan: Scan, reference: Reference
 ) -> Iterator[tuple[str, float]]:
     """Yield the Dice of an isotropic scan after averaging to thicker axial slices."""
-    if max(scan.spacing_mm) > _MAX_ISOTROPIC_MM:
+    if not is_isotropic(scan):
         return
-    axis = axial_reorientation(scan.affine).axes[0]
     for mm in _THICKNESSES_MM:
-        count = round(mm / scan.spacing_mm[axis])
-        factors = np.ones(4)
-        factors[axis] = count
-        affine = scan.affine @ np.diag(factors)
-        affine[:3, 3] += (count - 1) / 2 * scan.affine[:3, axis]
-        result = segmenter.segment(scan_from_array(averaged(scan.voxels, axis, count), affine))
-        lesion, ignored = (
-            averaged(mask.astype(np.float32), axis, count) >= 0.5
-            for mask in (reference.lesion, reference.ignored)
-        )
-        metrics = compare_masks(result[_OUTPUT].mask, Reference(lesion, ignored), affine)
+        thick, thick_reference = with_thick_slices(scan, reference, mm)
+        result = segmenter.segment(thick)
+        metrics = compare_masks(result[_OUTPUT].mask, thick_reference, thick.affine)
         yield f"{mm:g} mm", metrics.dice
-
-
-def averaged(volume: Floats, axis: int, count: int) -> Floats:
-    """Average each `count` neighbors along an axis. What is left at the end is dropped."""
-    last = np.moveaxis(volume, axis, -1)
-    slabs = last.shape[-1] // count
-    parts = last[..., : slabs * count].reshape(*last.shape[:-1], slabs, count)
-    mean: Floats = np.moveaxis(parts.mean(axis=-1, dtype=np.float32), -1, axis)
-    return np.ascontiguousarray(mean)

@@ -21,16 +21,16 @@ from typing import Any
 
 from pydantic import Field
 
-from benchmarks.dev.staged.heads import (
+from benchmarks.dev.studies.staged.heads import (
     TEST_SCANNERS,
     TRAINING_SCANNERS,
     HeadCounts,
     find_heads,
     make_heads,
 )
-from benchmarks.dev.staged.networks import RECIPE, VARIANTS, Variant, recipe_of, train
-from benchmarks.dev.staged.pictures import write_weights
-from benchmarks.dev.staged.scores import write_scores
+from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of, train
+from benchmarks.dev.studies.staged.pictures import write_weights
+from benchmarks.dev.studies.staged.scores import write_scores
 from wmh_bench.environment import source_commit
 from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.dataset.discovery import discover

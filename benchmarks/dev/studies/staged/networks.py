@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.dev.staged.heads import HeadCounts, expert_heads
+from benchmarks.dev.studies.staged.heads import HeadCounts, expert_heads
 from wmh_train.checkpoint import CheckpointMetadata
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.masks_by_name import with_masks

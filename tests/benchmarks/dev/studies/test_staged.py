@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.dev.staged.heads import HeadCounts, scanners
-from benchmarks.dev.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
-from benchmarks.dev.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
-from benchmarks.dev.staged.study import StudyListener, run_study
+from benchmarks.dev.studies.staged.heads import HeadCounts, scanners
+from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
+from benchmarks.dev.studies.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
+from benchmarks.dev.studies.staged.study import StudyListener, run_study
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from tests.training_toys import SMALL_RECIPE
 from wmh_runtime.evaluation.comparison.reports import read_reports

@@ -11,7 +11,6 @@ its own then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,26 +18,23 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from benchmarks.dev.studies.one_view import open_segmenter
 from wmh_bench.environment import source_commit
 from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.overlap import dice_of_masks
-from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.schema import StrictModel
-from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.layouts import find_dataset
 from wmh_train.data.split import split_scans
 from wmh_train.fit.fit import FitData, FitListener, fit
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.torch_backend import TorchBackend, segmentation_model
 
 RECIPE = Path(__file__).with_name("input-settings.toml")
 REGIONS = ("brain", "ventricles", "white", "cortex", "deepgray", "posterior")
 _LESIONS = "wmh"
 _LEAST_LOAD_ML = 1.0  # with less, Dice says little about so small networks
-_THRESHOLD = 0.5  # of lesions; nothing is calibrated, so that all networks are treated alike
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def compare_inputs(
         metadata = fit(recipe, FitData(data.name, data.scans, split), folder, None, listener)
         heads = variant.heads(test).scans
         details = metadata.provenance.details
-        with _segmenter(folder, recipe) as segmenter:
+        with open_segmenter(folder) as segmenter:
             for given in variant.given(recipe):
                 of_heads = [_score(segmenter, head, variant, given) for head in heads]
                 scores.append(
@@ -206,18 +202,6 @@ class _HeadScore:
     lesion_recall: float
     lesion_f1: float
     region_dice: Mapping[str, float]
-
-
-@contextmanager
-def _segmenter(folder: Path, recipe: Recipe) -> Iterator[Segmenter]:
-    """Open a segmenter of one view from a checkpoint."""
-    outputs = [Output(name=name, threshold=_THRESHOLD, min_lesion_mm3=0) for name in recipe.outputs]
-    network = load_network(folder, load_metadata(folder), None)
-    with (
-        TorchBackend(network, recipe, views=1) as backend,
-        Segmenter(segmentation_model(recipe, outputs), [backend]) as segmenter,
-    ):
-        yield segmenter
 
 
 def _score(

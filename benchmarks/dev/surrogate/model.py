@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.dev.surrogate_training import SurrogateListener, compute_features, train_decoder
+from benchmarks.dev.surrogate.training import SurrogateListener, compute_features, train_decoder
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.inference.segmenter import SegmentationModel, Segmenter
 from wmh_runtime.machine import available_cores

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.dev.studies.one_view import open_segmenter
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.report.summary import case_rows
 from wmh_runtime.evaluation.report.writer import METRICS_NAME
 from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.files.tables import write_table_atomically
-from wmh_runtime.inference.segmenter import Segmenter
-from wmh_runtime.postprocessing.lesions import Output
-from wmh_train.checkpoint import load_metadata, load_network
 from wmh_train.data.annotated import AnnotatedScan
-from wmh_train.torch_backend import TorchBackend, segmentation_model
-
-# Nothing is calibrated, as in the publication, and so that all networks are treated alike.
-_WMH = Output(name="wmh", threshold=0.5, min_lesion_mm3=0)
 
 
 def write_scores(
@@ -33,13 +27,8 @@ def write_scores(
     """
     if (report / METRICS_NAME).exists():
         return
-    metadata = load_metadata(training)
-    recipe = metadata.recipe
     cases = []
-    with (
-        TorchBackend(load_network(training, metadata, None), recipe, views=1) as backend,
-        Segmenter(segmentation_model(recipe, [_WMH]), [backend]) as segmenter,
-    ):
+    with open_segmenter(training) as segmenter:
         for head in heads:
             images, (reference,) = head.load()
             found = segmenter.segment(images)["wmh"]

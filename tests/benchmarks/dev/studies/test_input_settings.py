@@ -1,5 +1,5 @@
-from benchmarks.dev import input_settings
-from benchmarks.dev.input_settings import RECIPE, compare_inputs, variants
+from benchmarks.dev.studies import input_settings
+from benchmarks.dev.studies.input_settings import RECIPE, compare_inputs, variants
 from tests.toys import write_annotated_heads
 from tests.training_toys import SMALL_RECIPE, small_recipe
 from wmh_train.fit.fit import FitListener
