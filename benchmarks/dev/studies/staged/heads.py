@@ -24,9 +24,9 @@ _BASE = "base"  # recipe with the ranges that scanners.toml does not name
 class HeadCounts:
     """How many heads each scanner makes."""
 
-    unlabelled: int = 40  # to learn from, with automatic masks
+    unlabelled: int = 27  # to learn from, with automatic masks
     expert: int = 3  # to learn from, with true masks, too
-    test: int = 12
+    test: int = 10
 
     def of(self, scanner: str) -> int:
         """Return how many heads a scanner makes."""
@@ -34,7 +34,7 @@ class HeadCounts:
 
 
 def make_heads(
-    sources: Sources,
+    sources: Mapping[str, Sources],
     folder: Path,
     counts: HeadCounts,
     workers: int,
@@ -43,7 +43,7 @@ def make_heads(
     """Make the heads of all scanners that are not there yet, each scanner in its own folder.
 
     Args:
-        sources: label maps and lesion masks.
+        sources: of each scanner.
         folder: with a subfolder for each scanner.
         counts: of the heads.
         workers: number of processes.
@@ -53,8 +53,20 @@ def make_heads(
     for seed, (name, settings) in enumerate(scanners().items(), start=_FIRST_SEED):
         heads = counts.of(name)
         advance = on_scanner(name, heads)
-        with HeadMaker(sources, settings, workers) as maker:
+        with HeadMaker(sources[name], settings, workers) as maker:
             maker.write(folder / name, heads=heads, seed=seed, on_written=advance)
+
+
+def share_sources(sources: Sources) -> dict[str, Sources]:
+    """Divide label maps and lesion masks between the scanners of training and test.
+
+    So the anatomy and the lesions of a test head are in no training head. Every third file is for
+    the test.
+    """
+    maps, masks = sources.label_maps, sources.lesion_masks
+    test = Sources(maps[2::3], masks[2::3])
+    training = Sources(*([one for k, one in enumerate(own) if k % 3 != 2] for own in (maps, masks)))
+    return dict.fromkeys(TRAINING_SCANNERS, training) | dict.fromkeys(TEST_SCANNERS, test)
 
 
 def scanners() -> Mapping[str, SynthesisSettings]:

@@ -10,14 +10,20 @@ from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.evaluation.report.summary import case_rows
 from wmh_runtime.evaluation.report.writer import METRICS_NAME
 from wmh_runtime.evaluation.statistics import ScoredCase
+from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.tables import write_table_atomically
+from wmh_train.checkpoint import load_metadata
 from wmh_train.data.annotated import AnnotatedScan
+
+_WEIGHTS_NAME = "weights.sha256"  # of the network that was scored
 
 
 def write_scores(
     training: Path, heads: Sequence[AnnotatedScan], report: Path, on_head: Callable[[], None]
 ) -> None:
-    """Segment heads in one view, and write the table of a report, if it is not there.
+    """Segment heads in one view, and write the table of a report.
+
+    If it is there, of the same weights, nothing is done.
 
     Args:
         training: folder with the checkpoint of a network.
@@ -25,7 +31,9 @@ def write_scores(
         report: folder for the table.
         on_head: called after each head.
     """
-    if (report / METRICS_NAME).exists():
+    weights = load_metadata(training).weights_sha256
+    weights_note = report / _WEIGHTS_NAME
+    if weights_note.exists() and weights_note.read_text(encoding="utf-8") == weights:
         return
     cases = []
     with open_segmenter(training) as segmenter:
@@ -37,3 +45,4 @@ def write_scores(
             on_head()
     report.mkdir(parents=True, exist_ok=True)
     write_table_atomically(report / METRICS_NAME, case_rows(cases, {}))
+    write_text_atomically(weights_note, weights)

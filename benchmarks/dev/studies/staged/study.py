@@ -27,6 +27,7 @@ from benchmarks.dev.studies.staged.heads import (
     HeadCounts,
     find_heads,
     make_heads,
+    share_sources,
 )
 from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of, train
 from benchmarks.dev.studies.staged.pictures import write_weights
@@ -113,7 +114,7 @@ def run_study(
     """Run what is left of the study.
 
     Args:
-        sources: label maps, and masks of real lesions.
+        sources: at least three label maps, and masks of real lesions.
         out: folder for everything.
         workers: processes that make heads and masks.
         listener: receives the progress.
@@ -124,7 +125,7 @@ def run_study(
     """
     counts, base = counts or HeadCounts(), base or load_recipe(RECIPE)
     make_writable_folder(out)
-    make_heads(sources, out / "heads", counts, workers, listener.task)
+    make_heads(share_sources(sources), out / "heads", counts, workers, listener.task)
     _make_masks(out, workers, listener)
     weights = vgg16 or out / "vgg16.pth"
     if vgg16 is None and any(variant.needs_vgg16 for variant in variants):

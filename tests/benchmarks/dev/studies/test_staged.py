@@ -1,10 +1,12 @@
 """The study of learning in stages, with tiny networks and toy heads."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.dev.studies.staged.heads import HeadCounts, scanners
+from benchmarks.dev.studies.staged.heads import HeadCounts, scanners, share_sources
 from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
 from benchmarks.dev.studies.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
 from benchmarks.dev.studies.staged.study import StudyListener, run_study
@@ -14,7 +16,7 @@ from wmh_runtime.evaluation.comparison.reports import read_reports
 from wmh_train.fit.fit import FitListener
 from wmh_train.model.convolutional.vgg16_unet import read_vgg16
 from wmh_train.recipe.recipe import Recipe, load_recipe
-from wmh_train.synthesis.cohort import Sources
+from wmh_train.synthesis.cohort import Sources, find_images
 
 UNET = {"monai_unet": {"widths": [4, 4, 8, 8, 12]}}
 
@@ -29,7 +31,7 @@ def test_networks_differ_in_architecture_and_stages_only():
     staged, alone = recipes["unet-m3sl"], recipes["unet-gold"]
     # Both have the same number of epochs, all stages taken together.
     epochs = sum(staged.of_stage(one.name).schedule.epochs for one in staged.stage)
-    assert alone.schedule.epochs == epochs == 40
+    assert alone.schedule.epochs == epochs == 30
     gold = staged.of_stage("gold")
     assert gold.data == alone.data
     assert (gold.loss, gold.augmentation) == (alone.loss, alone.augmentation)
@@ -39,6 +41,24 @@ def test_scanners_of_training_and_test_differ_in_noise_voxels_and_contrast():
     found = scanners()
     assert len(found) == 7
     assert len({one.model_dump_json() for one in found.values()}) == 7
+
+
+def test_scanners_of_training_and_test_share_no_label_map_and_no_lesion():
+    maps, masks = (
+        [Path(f"{kind}-{k:02d}") for k in range(count)]
+        for kind, count in (("map", 20), ("mask", 27))
+    )
+    shared = share_sources(Sources(maps, masks))
+    assert set(shared) == set(scanners())
+    training, test = shared["A"], shared["E"]
+    assert shared["D"] is training
+    assert shared["G"] is test
+    for own, other, every in (
+        (training.label_maps, test.label_maps, maps),
+        (training.lesion_masks, test.lesion_masks, masks),
+    ):
+        assert sorted([*own, *other]) == every
+        assert (len(own), len(other)) == (len(every) - len(every) // 3, len(every) // 3)
 
 
 def test_pictures_of_each_kind_are_drawn_again_from_the_same_seed():
@@ -74,9 +94,10 @@ def test_the_study_runs_from_label_maps_to_statistics_and_continues(tmp_path):
     pytest.importorskip("SimpleITK")
     for name in ("maps", "masks"):
         (tmp_path / name).mkdir()
-    write_toy_map(tmp_path / "maps" / "a.nii.gz")
-    write_toy_mask(tmp_path / "masks" / "a.nii.gz")
-    sources = Sources([tmp_path / "maps" / "a.nii.gz"], [tmp_path / "masks" / "a.nii.gz"])
+    for letter in "abc":
+        write_toy_map(tmp_path / "maps" / f"{letter}.nii.gz")
+        write_toy_mask(tmp_path / "masks" / f"{letter}.nii.gz")
+    sources = Sources(find_images(tmp_path / "maps"), find_images(tmp_path / "masks"))
     tasks, warnings = [], []
 
     def begin(name, total):
