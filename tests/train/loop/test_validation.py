@@ -52,13 +52,31 @@ def slices_of(sites, images, targets):
 
 def test_dice_by_scan_and_site():
     # Rows of four pixels. First: both lesion pixels and a false one are predicted, and the last
-    # pixel is ignored: Dice 2 · 2 / (3 + 2). Second: no lesion and no prediction: 1. Third: one of
-    # two lesion pixels is predicted: 2 / 3.
-    images = [[[[1, 1, 1, 1]]], [[[-1, -1, -1, -1]]], [[[1, -1, -1, -1]]]]
-    targets = [[[[1, 1, 0, 2]]], [[[0, 0, 0, 2]]], [[[1, 1, 0, 0]]]]
+    # pixel is ignored: Dice 2 · 2 / (3 + 2). Second: one lesion pixel, found: 1. Third: one of two
+    # lesion pixels is predicted: 2 / 3.
+    images = [[[[1, 1, 1, 1]]], [[[-1, 1, -1, -1]]], [[[1, -1, -1, -1]]]]
+    targets = [[[[1, 1, 0, 2]]], [[[0, 1, 0, 2]]], [[[1, 1, 0, 0]]]]
     result = validation_dice(predict, slices_of("ABA", images, targets), RECIPE, OneProcess())
     assert result.by_site == pytest.approx({"A": (0.8 + 2 / 3) / 2, "B": 1})
     assert result.mean == pytest.approx(((0.8 + 2 / 3) / 2 + 1) / 2)  # each site counts the same
+
+
+def test_scans_with_an_empty_mask_do_not_decide():
+    # The first scan has no lesion. Half of that of the second is found: Dice 2 / 3, IoU 1 / 2.
+    targets = [[[[0, 0, 0, 0]]], [[[0, 1, 1, 0]]]]
+    for of_empty in ([-1, -1, -1, -1], [1, 1, 1, 1]):
+        slices = slices_of("AB", [[[of_empty]], [[[-1, 1, -1, -1]]]], targets)
+        result = validation_dice(predict, slices, RECIPE, OneProcess())
+        assert (result.mean, result.iou) == pytest.approx((2 / 3, 1 / 2))
+        assert result.by_site == pytest.approx({"B": 2 / 3})
+
+
+def test_if_all_masks_are_empty_finding_nothing_is_right():
+    targets = [[[[0, 0, 0, 0]]], [[[0, 0, 0, 0]]]]
+    slices = slices_of("AB", [[[[-1, -1, -1, -1]]], [[[-1, 1, -1, -1]]]], targets)
+    result = validation_dice(predict, slices, RECIPE, OneProcess())
+    assert result.by_site == {"A": 1, "B": 0}
+    assert result.mean == 0.5
 
 
 def test_interchangeable_channels_are_validated_in_all_subsets():

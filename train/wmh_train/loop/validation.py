@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,9 @@ def validation_dice(
 
     The processes share the slices. The Dice of a scan is the mean over the outputs, the Dice of a
     site the mean over its scans. `mean` is the mean over the sites, so that many synthetic heads do
-    not decide alone. Ignored pixels are not counted.
+    not decide alone. Ignored pixels are not counted. A scan with an empty mask is left out,
+    unless all are empty: its Dice is 1 or 0, whatever the rest of the scan looks like, so a few
+    false pixels would decide which epoch is best.
 
     Args:
         predict: function from images [N, C, S, S] to logits.
@@ -73,11 +75,8 @@ def validation_dice(
                 fused = predict(images * weights[:, None, None]).fused[:, scored]
                 counts_of_subset.index_add_(0, scan_of, _count_pixels(fused, targets))
     total: NDArray[np.int64] = accelerator.reduce(counts, "sum").cpu().numpy()
-    by_scan = [  # mean over subsets of the channels and outputs with a mask
-        np.mean([_scores(*output) for output in pixels[:, _has_mask(scan)].reshape(-1, 3)], axis=0)
-        for scan, pixels in zip(slices.scans, total.swapaxes(0, 1), strict=True)
-    ]
-    by_site = group_by([scan.site for scan in slices.scans], by_scan)
+    by_scan = _scores_by_scan(slices.scans, total)
+    by_site = group_by([slices.scans[scan].site for scan in by_scan], by_scan.values())
     means = {site: np.mean(values, axis=0) for site, values in by_site.items()}
     mean_dice, mean_iou = np.mean(list(means.values()), axis=0)
     return ValidationDice(
@@ -85,6 +84,29 @@ def validation_dice(
         by_site={site: float(site_dice) for site, (site_dice, _) in means.items()},
         iou=float(mean_iou),
     )
+
+
+def _scores_by_scan(
+    scans: Sequence[AnnotatedScan], pixels: NDArray[np.int64]
+) -> dict[int, NDArray[np.float64]]:
+    """Return Dice and IoU of each scan, the means over its outputs and the subsets of channels.
+
+    Args:
+        scans: S.
+        pixels: (subsets, S, K, 3), see `_count_pixels`.
+
+    Returns:
+        By index of the scan; without scans with an empty mask, unless all are empty.
+    """
+    is_scored = np.array([_has_mask(scan) for scan in scans])  # (S, K)
+    has_lesion = is_scored & (pixels[0, ..., 2] > 0)
+    if has_lesion.any():
+        is_scored = has_lesion
+    return {
+        scan: np.mean([_scores(*one) for one in pixels[:, scan, own].reshape(-1, 3)], axis=0)
+        for scan, own in enumerate(is_scored)
+        if own.any()
+    }
 
 
 def _scores(common: int, predicted: int, reference: int) -> tuple[float, float]:
