@@ -40,6 +40,7 @@ def model_card(manifest: Manifest) -> str:
         f"{describe_counts(training.training_sites)}, {training.training_slices} slices;"
         f"{_new_heads(training.new_heads)}"
         f" {training.validation_scans} for validation{describe_counts(training.validation_sites)}.",
+        *_stages(training.details.get("stages", [])),
         *_sources(manifest.attributions),
         *_thresholds(manifest.calibration),
         *_regions(manifest.regions),
@@ -64,6 +65,29 @@ def _network_row(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _new_heads(count: int) -> str:
     return f" {count_noun(count, 'new synthetic head')} in each epoch;" if count else ""
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of the stages of a training, if it had any."""
+    if not stages:
+        return []
+    titles = ("stage", "masks", "scans", "validation scans", "frozen layers", "validation Dice")
+    rows = [
+        (
+            str(one["name"]),
+            str(one["data"]),
+            str(one["training_scans"]),
+            str(one["validation_scans"]),
+            str(one["frozen_layers"]),
+            f"{one['validation']['mean']:.3f}",
+        )
+        for one in stages
+    ]
+    return [
+        "Trained in stages, each from the best epoch of the one before. The numbers above are of"
+        " the last stage.",
+        _markdown_rows([titles, ["---"] * len(titles), *rows]),
+    ]
 
 
 def _sources(attributions: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def test_training_improves_dice_and_reports_progress(heads, cache, tmp_path):
         "starting at step 0 on 1 × cpu, precision no",
     ]
     (warning,) = listener.warnings
-    assert warning.startswith("only 2 validation scans: best epoch")
+    assert warning.startswith("only 2 validation persons with a mask that is not empty: best epoch")
     # 6 training heads with 6 slices: 12 with a lesion, and half of the 24 others. In batches of 4
     # slices, this is 6 steps.
     assert [(r.step, r.steps) for r in listener.steps] == [(i + 1, 120) for i in range(120)]

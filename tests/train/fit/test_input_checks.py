@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.networks import small_unet_recipe
@@ -46,11 +47,29 @@ def test_one_scan_under_two_names_is_not_on_both_sides():
         require_disjoint_split(split, {"a": "1", "b": "3", "c": "3"})
 
 
+def slices_of(subjects, empty=0):
+    """One slice of each scan; the last ones have an empty mask."""
+    scans = [
+        SimpleNamespace(name=f"{subject}{number}", subject=subject, site="", channels=())
+        for number, subject in enumerate(subjects)
+    ]
+    numbers = np.arange(len(scans))
+    return SimpleNamespace(scans=scans, scan_of=numbers, with_target=numbers < len(scans) - empty)
+
+
+def test_persons_with_lesions_are_counted_in_the_validation_not_scans():
+    few = "with a mask that is not empty: best epoch, threshold and Dice may depend on chance"
+    assert validation_warnings(slices_of("a"), slices_of("bcdef"), None, {}) == []
+    for validation, persons in ((slices_of("bbccdd"), 3), (slices_of("bcdef", empty=1), 4)):
+        (warning,) = validation_warnings(slices_of("a"), validation, None, {})
+        assert warning.startswith(f"only {persons} validation persons {few}")
+
+
 def test_validation_scans_that_the_start_was_trained_on_are_named():
-    scans = [SimpleNamespace(name=name, site="", channels=()) for name in "abcdefghij"]
-    slices = SimpleNamespace(scans=scans)
+    slices = slices_of("abcdefghij")
+    scans = slices.scans
     keys = {scan.name: f"key of {scan.name}" for scan in scans}
-    trained = {"x": "key of a", "y": "key of j", "z": "another"}
+    trained = {"x": "key of a0", "y": "key of j9", "z": "another"}
     start = start_of(small_recipe(), trained)
     (warning,) = validation_warnings(slices, slices, start, keys)
     assert warning.startswith("base was trained on 2 of the 10 validation scans")

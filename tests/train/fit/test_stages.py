@@ -123,7 +123,7 @@ def test_the_folder_holds_the_last_stage_and_says_what_each_did(finished, heads)
     assert (second.name, second.data, second.frozen_layers) == ("gold", "experts", 4)
     assert second.trained_parameters < first.trained_parameters
     assert second.validation == gold.validation
-    assert metadata.recipe.name == "small/gold"
+    assert (metadata.recipe.name, gold.recipe.name) == ("small", "small/gold")
     rows = read_table(out / "history.csv")
     assert [row["stage"] for row in rows] == ["bronze"] * 2 + ["gold"] * 3
     assert (out / "curves.png").stat().st_size > 1000
@@ -269,6 +269,20 @@ def test_a_later_stage_without_anything_to_train_is_found_before_the_first_one(
     stages = [STAGES[0], STAGES[1] | {"optimizer": {"frozen_layers": 99}}]
     out = refused(heads, cache, tmp_path, "nothing to train", stages=stages)
     assert not (out / "1-bronze").exists()
+
+
+def test_a_schedule_that_ends_high_is_warned_of_before_the_first_stage(heads, cache, tmp_path):
+    lines = []
+
+    class Early(Stop):
+        def warning(self, line):
+            lines.append(line)
+
+    schedule = {"epochs": 3, "restart_epochs": 40, "warmup_epochs": 0}
+    recipe = staged_recipe([STAGES[0], STAGES[1] | {"schedule": schedule}])
+    with pytest.raises(InterruptionError):
+        fit_stages(recipe, stage_data(heads), tmp_path, None, Early(1), cache=cache)
+    assert any(line.startswith("small/gold: the learning rate is still") for line in lines)
 
 
 def test_a_mask_on_another_grid_is_found_before_the_first_stage(heads, cache, tmp_path):

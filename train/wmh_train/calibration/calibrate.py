@@ -233,7 +233,7 @@ def sweep_warnings(calibration: Calibration) -> list[str]:
                 at_edge.append(f"minimum {output.min_lesion_mm3:g} mm³")
             lines += [
                 f"{label}: {value} is at the edge of the tested range; a value outside it may be"
-                " better"
+                " better: segment the validation scans with it, and compare the scores"
                 for value in at_edge
             ]
     return lines

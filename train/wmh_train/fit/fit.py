@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -234,10 +235,14 @@ def _open_slices(
 
 
 def _describe_slices(slices: CachedSlices) -> str:
-    """Describe slices: number of scans, by site, and of slices."""
+    """Describe slices: number of scans, by site, of those with an empty mask, and of slices."""
+    with_target = np.unique(slices.scan_of[slices.with_target])
+    empty = len(slices.scans) - len(with_target)
+    empty_masks = f", {empty} with an empty mask" if empty else ""
     targets = "lesions" if slices.scans[0].references else "regions"
     return (
-        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))},"
+        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))}"
+        f"{empty_masks},"
         f" {len(slices.with_target)} slices, {slices.with_target.sum()} with {targets}"
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.text import count_noun
 from wmh_train.data.cache import CachedSlices
@@ -13,7 +15,7 @@ from wmh_train.model.pretrained import PretrainedWeights
 from wmh_train.recipe.recipe import Recipe
 from wmh_train.synthesis.cohort import Sources
 
-_FEW_SCANS = 5  # warn if there are fewer validation scans
+_FEW_PERSONS = 5  # warn if the validation has fewer
 
 
 def require_start(
@@ -103,11 +105,14 @@ def validation_warnings(
         initial: weights to start from; None: random ones.
         keys: hashes of scan and masks by name.
     """
-    warnings, names = [], [scan.name for scan in validation.scans]
-    if len(names) < _FEW_SCANS:
+    warnings, scans = [], validation.scans
+    with_lesions = np.unique(validation.scan_of[validation.with_target])
+    persons = {scans[scan].subject for scan in with_lesions}
+    if len(persons) < _FEW_PERSONS:
         warnings.append(
-            f"only {count_noun(len(names), 'validation scan')}: best epoch, threshold"
-            " and Dice may depend on chance; increase data.validation_share or give more scans"
+            f"only {count_noun(len(persons), 'validation person')} with a mask that is not empty:"
+            " best epoch, threshold and Dice may depend on chance; increase data.validation_share"
+            " or give more scans"
         )
     sites = {scan.site for scan in training.scans} - {scan.site for scan in validation.scans}
     if missing := sorted(site for site in sites if site):
@@ -116,7 +121,7 @@ def validation_warnings(
     if initial and seen:
         warnings.append(
             f"{initial.identity.name} was trained on {len(seen)} of the"
-            f" {count_noun(len(names), 'validation scan')}: their Dice is too high, and the"
+            f" {count_noun(len(scans), 'validation scan')}: their Dice is too high, and the"
             " threshold may be wrong for other scans"
         )
     return warnings

@@ -36,6 +36,7 @@ from wmh_train.fit.input_checks import require_disjoint_split
 from wmh_train.fit.stage_history import write_stage_history
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import require_one_process
+from wmh_train.loop.schedule import schedule_warning
 from wmh_train.model.layers import freeze_layers
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights
@@ -110,7 +111,7 @@ def fit_stages(
         done.append(metadata)
         records.append(_record(one, metadata))
         write_stage_history(out, records, folders[: len(done)])
-    return _copy_last(out, folders[-1], done[-1], records)
+    return _copy_last(out, recipe.name, folders[-1], done[-1], records)
 
 
 def _weights_of(stage: StageData, folder: Path) -> InitialWeights:
@@ -149,6 +150,8 @@ def _check_stages(
         with torch.device("meta"):
             freeze_layers(build_network(recipe), recipe.optimizer.frozen_layers)
         recipe.preprocessing.require_installed()
+        if recipe is not recipes[0] and (warning := schedule_warning(recipe)):  # fit warns, too
+            listener.warning(f"{recipe.name}: {warning}")
         require_disjoint_split(given.split, scan_keys(recipe, given))
     _require_other_images(inputs)
     scans = [
@@ -198,9 +201,12 @@ def _record(data: StageData, metadata: CheckpointMetadata) -> StageProvenance:
 
 
 def _copy_last(
-    out: Path, folder: Path, metadata: CheckpointMetadata, stages: list[StageProvenance]
+    out: Path, name: str, folder: Path, metadata: CheckpointMetadata, stages: list[StageProvenance]
 ) -> CheckpointMetadata:
-    """Write the checkpoint of the last stage to the output folder, unless it is there."""
+    """Write the checkpoint of the last stage to the output folder, unless it is there.
+
+    It has the name of the recipe of all stages.
+    """
     if has_checkpoint(out):
         if (there := load_metadata(out)).identity == metadata.identity:
             return there  # perhaps calibrated
@@ -210,7 +216,8 @@ def _copy_last(
             about=out,
         )
     provenance = metadata.provenance.model_copy(update={"stages": stages})
-    metadata = metadata.model_copy(update={"provenance": provenance})
+    recipe = metadata.recipe.model_copy(update={"name": name})
+    metadata = metadata.model_copy(update={"recipe": recipe, "provenance": provenance})
     write_bytes_atomically(weights_path(out, metadata), weights_path(folder, metadata).read_bytes())
     save_metadata(out, metadata)
     return metadata

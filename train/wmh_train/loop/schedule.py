@@ -34,8 +34,15 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
 
 
 def schedule_warning(recipe: Recipe) -> str:
-    """Return a warning if the training ends at a high learning rate; empty if it does not."""
+    """Return a warning if the training may end at a high learning rate; empty if it does not."""
     schedule = recipe.schedule
+    patience = schedule.patience_epochs
+    if patience is not None and patience < schedule.restart_epochs:
+        return (
+            f"schedule.patience_epochs is {patience}, less than a cycle of the learning rate"
+            f" (schedule.restart_epochs is {schedule.restart_epochs:g}): the training may stop"
+            " while the learning rate is high; set it to a cycle or more"
+        )
     last = learning_rate(schedule.epochs * _MANY_STEPS - 1, _MANY_STEPS, recipe)
     share = last / recipe.optimizer.learning_rate
     if share <= _HIGH_AT_END:
