@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.evaluation.comparison.hypothesis_tests import ALPHA, NOT_COMPUTED, holm
 from wmh_runtime.evaluation.statistics import bootstrap_interval
+from wmh_runtime.text import count_noun
 
 _LEAST_VALUES = 2
 # Of differences: equal ones have to be equal for their ranks. Tables have six digits.
@@ -62,12 +63,10 @@ def paired_differences(
     pairs = list(combinations(enumerate(models), 2))
     for (row, first), (other_row, second) in pairs:
         differences = np.round(values[row] - values[other_row], _DECIMALS)
-        one = _compare(first, second, differences, subjects, higher_is_better)
-        differing = one.first_better + one.second_better
-        too_few = () if math.isnan(one.p) else _too_few(differing, len(pairs))
-        found.append(replace(one, notes=(*one.notes, *too_few)))
+        found.append(_compare(first, second, differences, subjects, higher_is_better))
     corrected = holm(one.p for one in found)
-    return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
+    found = [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    return tuple(replace(one, notes=(*one.notes, *_too_few(one, len(pairs)))) for one in found)
 
 
 def _compare(
@@ -117,18 +116,18 @@ def _wilcoxon(differences: NDArray[np.float64]) -> tuple[float, float, tuple[str
     return float(result.statistic), float(result.pvalue), ()
 
 
-def _too_few(differing: int, pairs: int) -> tuple[str, ...]:
-    """Say if no corrected p-value can be significant, however much two models differ.
+def _too_few(one: PairedDifference, pairs: int) -> tuple[str, ...]:
+    """Say if a difference is not significant because two models differ in few scans.
 
     If all of n differences have one sign, the p-value is 2 / 2ⁿ, and for the smallest one Holm's
     correction multiplies it by the number of pairs.
-
-    Args:
-        differing: n, the number of scans in which two models differ.
-        pairs: of models.
     """
+    differing = one.first_better + one.second_better
     needed = next(n for n in count(1) if pairs * 2 / 2**n < ALPHA)
-    if differing >= needed:
+    if math.isnan(one.p) or one.is_significant or differing >= needed:
         return ()
     of_pairs = f" with {pairs} pairs of models" if pairs > 1 else ""
-    return (f"fewer than {needed} scans differ: no p-value below {ALPHA:g} is possible{of_pairs}",)
+    return (
+        f"only {count_noun(differing, 'scan')} differ: {needed} are needed for a p-value below"
+        f" {ALPHA:g}{of_pairs}",
+    )

@@ -24,7 +24,7 @@ def test_five_differences_of_one_sign():
     assert found.statistic == 0
     assert found.mean == pytest.approx(0.3)
     assert (found.first_better, found.second_better, found.equal) == (5, 0, 0)
-    assert found.notes == ("fewer than 6 scans differ: no p-value below 0.05 is possible",)
+    assert found.notes == ("only 5 scans differ: 6 are needed for a p-value below 0.05",)
 
 
 def test_three_pairs_need_more_scans_than_one():
@@ -36,8 +36,21 @@ def test_three_pairs_need_more_scans_than_one():
         for one in found:
             assert one.is_significant == (not note)
             assert len(one.notes) == note
-            assert all("fewer than 7 scans differ" in line for line in one.notes)
+            assert all(
+                "7 are needed for a p-value below 0.05 with 3 pairs" in line for line in one.notes
+            )
             assert all("with 3 pairs of models" in line for line in one.notes)
+
+
+def test_few_scans_are_no_reason_against_a_significant_difference():
+    # b and c differ in six scans: p = 2 / 2⁶. The other pairs have lower p-values, so Holm
+    # multiplies it by one only.
+    a, b = np.arange(10.0), np.arange(10.0) + np.arange(1, 11)
+    c = np.add(b, [1, 2, 3, 4, 5, 6, 0, 0, 0, 0])
+    found = compare(a, b, c)
+    assert found[2].p_holm == pytest.approx(0.03125)
+    assert found[2].is_significant
+    assert found[2].notes == ()
 
 
 def test_six_differences_of_one_sign_are_significant():
