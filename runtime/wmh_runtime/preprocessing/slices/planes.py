@@ -15,6 +15,7 @@ Plane: TypeAlias = Literal["axial", "sagittal", "coronal"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 
 THICKEST_MM = 2.5  # slices; with thicker ones, only axial slices are segmented
+_DECIMALS = 3  # the voxels of a tilted scan are not exactly as long as the protocol says
 
 # From a stack of axial slices to that of a plane. Axial slices go from bottom to top, their rows
 # to the back and their columns to the left. The rows of the other planes go from top to bottom.
@@ -54,7 +55,7 @@ def thick_slices_warnings(
         return ()
     return (
         f"segmented in {planes[0]} slices only, not in {planes_text(planes)}: voxels are"
-        f" {max(spacing_mm):.1f} mm long, at most {THICKEST_MM:g} are expected",
+        f" {max(spacing_mm):.3g} mm long, at most {THICKEST_MM:g} are expected",
     )
 
 
@@ -68,4 +69,5 @@ def planes_of(planes: Sequence[Plane], spacing_mm: tuple[float, float, float]) -
     Returns:
         All planes; only the first one if the voxels are longer than `THICKEST_MM`.
     """
-    return tuple(planes) if max(spacing_mm) <= THICKEST_MM else tuple(planes[:1])
+    is_thin = round(max(spacing_mm), _DECIMALS) <= THICKEST_MM
+    return tuple(planes) if is_thin else tuple(planes[:1])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.toys import as_scan
 from wmh_runtime.imageio.orientation import Reorientation
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
-from wmh_runtime.preprocessing.slices.planes import PLANES, slice_count
+from wmh_runtime.preprocessing.slices.planes import PLANES, planes_of, slice_count
 
 THREE = Preprocessing(pixel_size_mm=2.0, size_px=40, planes=PLANES)
 AXIAL = Preprocessing(pixel_size_mm=2.0, size_px=40)
@@ -142,6 +142,16 @@ def test_thick_slices_are_segmented_in_axial_slices_only_with_a_warning(thicknes
         assert "axial, sagittal and coronal slices" in warnings[0]
         assert "voxels are 2.6 mm long, at most 2.5" in warnings[0]
         np.testing.assert_array_equal(found.slices, prepared(AXIAL, affine).slices)
+
+
+def test_the_rounding_of_a_tilted_affine_does_not_decide():
+    for degrees in range(31):
+        angle = np.deg2rad(degrees)
+        tilt = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+        affine = np.float32(np.array(tilt) * [0.9, 0.9, 2.5])
+        spacing = np.linalg.norm(affine.astype(float), axis=0)
+        assert planes_of(PLANES, tuple(spacing)) == PLANES
+    assert planes_of(PLANES, (2.502, 0.9, 0.9)) == ("axial",)
 
 
 def test_slices_are_counted_without_reading_a_scan():
