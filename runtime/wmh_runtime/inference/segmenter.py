@@ -24,10 +24,10 @@ from wmh_runtime.inference.predictor import OnProgress, Predictor
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import Segmentation, find_regions, postprocess
-from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
+from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta
-from wmh_runtime.types import Floats, Mask
+from wmh_runtime.types import Floats, Mask, Prediction
 
 # A file, an image of nibabel, or a scan of this package.
 Image: TypeAlias = str | PathLike[str] | SpatialImage | Scan
@@ -158,8 +158,19 @@ class Segmenter:
             InputError: an image is missing or too many, is not a usable volume, or shows no head.
             BackendError: the execution failed.
         """
+        return self.postprocess(*self.predict(images, on_progress))
+
+    def predict(
+        self,
+        images: Image | Sequence[Image] | Mapping[str, Image],
+        on_progress: OnProgress = lambda _: None,
+    ) -> tuple[PreprocessedScan, Prediction]:
+        """Do the first part of `segment`: return the slices of a scan and their probabilities."""
         preprocessed = preprocess(self._scans(images), self.model.preprocessing)
-        prediction = self.predictor.predict(preprocessed.slices, on_progress)
+        return preprocessed, self.predictor.predict(preprocessed.slices, on_progress)
+
+    def postprocess(self, preprocessed: PreprocessedScan, prediction: Prediction) -> Segmentation:
+        """Do the second part of `segment`: return masks and lesions on the grid of the scan."""
         model = self.model
         segmentation = postprocess(
             prediction, preprocessed, model.outputs, model.regions, model.channels
@@ -182,9 +193,8 @@ class Segmenter:
             BackendError: the execution failed.
         """
         model = self.model
-        preprocessed = preprocess(self._scans(images), model.preprocessing)
-        probability = self.predictor.predict(preprocessed.slices, lambda _: None).probability
-        of_regions = probability[:, len(model.outputs) :]
+        preprocessed, prediction = self.predict(images)
+        of_regions = prediction.probability[:, len(model.outputs) :]
         masks = find_regions(of_regions, preprocessed.geometry, model.regions)
         return masks, preprocessed.warnings
 

@@ -18,24 +18,21 @@ _SAFETY_FACTOR = 0.5  # because other scans may differ from the validation scans
 
 @dataclass(frozen=True)
 class SliceStatistics:
-    """Statistics of the n slices of one scan, for one output."""
+    """Statistics of the n slices of one scan in one plane, for one output."""
 
     max_probability: NDArray[np.float32]  # [n], with one view
-    volume_mm3: NDArray[np.float64]  # [n, thresholds], of the mask with eight views
+    pixels: NDArray[np.int_]  # [n, thresholds], of the mask with eight views
 
     @classmethod
-    def from_probabilities(
-        cls, one_view: Floats, eight_views: Floats, voxel_volume_mm3: float
-    ) -> SliceStatistics:
-        """Compute the statistics of a scan.
+    def from_probabilities(cls, one_view: Floats, eight_views: Floats) -> SliceStatistics:
+        """Compute the statistics of slices as the network sees them.
 
         Args:
-            one_view: probability with one view, (slices, rows, columns).
+            one_view: probability with one view, (n, S, S).
             eight_views: probability with eight views, same shape.
-            voxel_volume_mm3: volume of one voxel.
         """
-        voxels = [(eight_views >= threshold).sum(axis=(1, 2)) for threshold in THRESHOLDS]
-        return cls(one_view.max(axis=(1, 2)), np.stack(voxels, axis=1) * voxel_volume_mm3)
+        pixels = [(eight_views >= threshold).sum(axis=(1, 2)) for threshold in THRESHOLDS]
+        return cls(one_view.max(axis=(1, 2)), np.stack(pixels, axis=1))
 
 
 def empty_slice_threshold(scans: Sequence[SliceStatistics], threshold: float) -> float:
@@ -46,20 +43,18 @@ def empty_slice_threshold(scans: Sequence[SliceStatistics], threshold: float) ->
     largest safe value, or 0 if all masks are empty.
 
     Args:
-        scans: slice statistics of each validation scan.
+        scans: slice statistics of each validation scan, in each of its planes.
         threshold: probability threshold of the masks, one of THRESHOLDS.
     """
     index = THRESHOLDS.index(threshold)
     largest_safe = min(
-        _largest_safe_value(scan.max_probability, scan.volume_mm3[:, index]) for scan in scans
+        _largest_safe_value(scan.max_probability, scan.pixels[:, index]) for scan in scans
     )
     return _SAFETY_FACTOR * largest_safe if math.isfinite(largest_safe) else 0.0
 
 
-def _largest_safe_value(
-    max_probability: NDArray[np.float32], volume_mm3: NDArray[np.float64]
-) -> float:
+def _largest_safe_value(max_probability: NDArray[np.float32], pixels: NDArray[np.int_]) -> float:
     """Return the largest safe value for one scan; infinity if its mask is empty."""
     order = np.argsort(max_probability)
-    too_much = np.cumsum(volume_mm3[order]) > _MAX_LOST_SHARE * volume_mm3.sum()
+    too_much = np.cumsum(pixels[order]) > _MAX_LOST_SHARE * pixels.sum()
     return float(max_probability[order][np.argmax(too_much)]) if too_much.any() else math.inf

@@ -14,7 +14,6 @@ from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.files.case_failure import as_failure_of
-from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output
@@ -23,6 +22,7 @@ from wmh_runtime.postprocessing.regions import brain_of
 from wmh_runtime.preprocessing.channels import align_channels
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
+from wmh_runtime.types import Floats
 from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
 from wmh_train.calibration.reliability import count_bins, reliability
 from wmh_train.calibration.threshold_sweep import (
@@ -103,10 +103,13 @@ def calibrate(
                         )
                         if is_there
                     }
-                    segmented = {
-                        views: segmenter.segment(given) for views, segmenter in segmenters.items()
-                    }
+                    segmented, slices = {}, {}
+                    for views, segmenter in segmenters.items():
+                        preprocessed, prediction = segmenter.predict(given)
+                        slices[views] = prediction.probability
+                        segmented[views] = segmenter.postprocess(preprocessed, prediction)
                     measured.add(scan.site, segmented, references, channels[0])
+                    measured.add_slices(slices, preprocessed.slices_by_plane, len(recipe.outputs))
             on_scan()
     means = {  # one mean sweep per output
         views: [
@@ -143,7 +146,7 @@ class _Measurements:
     sweeps: dict[Views, list[list[ThresholdSweep]]] = field(
         default_factory=lambda: {views: [] for views in _VIEWS}
     )
-    statistics: list[list[SliceStatistics]] = field(default_factory=list)
+    statistics: list[list[SliceStatistics]] = field(default_factory=list)  # also by plane
     counts: list[list[NDArray[np.float64]]] = field(default_factory=list)
 
     def add(
@@ -173,15 +176,18 @@ class _Measurements:
                 for probability, reference in zip(probabilities[8], references, strict=True)
             ]
         )
-        to_slices = axial_reorientation(grid.affine).apply
-        self.statistics.append(
-            [
-                SliceStatistics.from_probabilities(
-                    to_slices(one), to_slices(eight), grid.voxel_volume_mm3
-                )
-                for one, eight in zip(probabilities[1], probabilities[8], strict=True)
-            ]
-        )
+
+    def add_slices(
+        self, probabilities: Mapping[Views, Floats], slices_by_plane: Sequence[int], outputs: int
+    ) -> None:
+        """Add what the network found in the slices of a scan, (n, K, S, S), for adaptive TTA."""
+        ends = np.cumsum(slices_by_plane)[:-1]
+        for one, eight in zip(
+            np.split(probabilities[1], ends), np.split(probabilities[8], ends), strict=True
+        ):
+            self.statistics.append(
+                [SliceStatistics.from_probabilities(one[:, k], eight[:, k]) for k in range(outputs)]
+            )
 
 
 def calibrate_checkpoint(
