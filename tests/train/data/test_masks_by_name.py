@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,21 +63,68 @@ def test_the_name_of_the_file_counts_before_those_of_its_folders(tmp_path):
     }
 
 
-def test_another_visit_is_not_of_the_scan(tmp_path):
-    touch(tmp_path, "sub-1_ses-2.nii.gz", "sub-1/ses-2/wmh.nii.gz")
+@pytest.mark.parametrize(
+    "file",
+    [
+        "sub-1_ses-2.nii.gz",
+        "sub-1/ses-2/wmh.nii.gz",
+        "ses-2/sub-1_mask.nii.gz",
+        "sub-1_visit-2_mask.nii.gz",
+        "sub-1_ses2_mask.nii.gz",
+        "sub-1_rec-x_ses-2_mask.nii.gz",
+        "sub-1_run-2_mask.nii.gz",
+        "sub-1_label-GM_mask.nii.gz",  # no lesions
+    ],
+)
+def test_another_visit_or_label_is_not_of_the_scan(tmp_path, file):
+    touch(tmp_path, file)
     assert find_masks_of(["sub-1", "sub-1_ses-1"], tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    "file", ["20_visit-01_mask.nii.gz", "patient_7_rater_01.nii.gz", "21-01.nii.gz"]
+)
+def test_a_number_within_a_name_is_not_the_name_of_a_scan(tmp_path, file):
+    touch(tmp_path, file)
+    assert find_masks_of(["01", "7"], tmp_path) == {}
+
+
+def test_masks_of_no_scan_are_counted(tmp_path):
+    touch(tmp_path, "sub-01.nii.gz", "sub-3.nii.gz", "sub-4.nii.gz")
+    scans = [scan("sub-01", tmp_path), scan("sub-03", tmp_path)]
+    masked = with_masks(scans, [tmp_path])
+    assert [one.name for one in masked.scans] == ["sub-01"]
+    (note,) = masked.notes
+    assert "2 images with the name of no scan, such as sub-3.nii.gz" in note
+    assert note.endswith("masks were found for 1 of 2 scans")
+    (tmp_path / "sub-3.nii.gz").unlink()
+    (tmp_path / "sub-4.nii.gz").unlink()
+    assert with_masks(scans, [tmp_path]).notes == ()
+
+
+def test_images_are_needed_of_scans_with_a_mask_only(tmp_path):
+    touch(tmp_path, "sub-1_T1w.nii.gz", "m/sub-1.nii")
+    scans = [
+        replace(one, channels=(one.channels[0], tmp_path / f"{one.name}_T1w.nii.gz"))
+        for one in (scan("sub-1", tmp_path), scan("sub-2", tmp_path))
+    ]
+    assert len(with_masks(scans, [tmp_path / "m"]).scans) == 1
+    touch(tmp_path, "m/sub-2.nii")
+    with pytest.raises(RecipeError, match=r"sub-2_T1w.nii.gz: is missing"):
+        with_masks(scans, [tmp_path / "m"])
+
+
 def test_a_file_that_may_be_of_two_scans_is_refused(tmp_path):
-    touch(tmp_path, "compare_11_with_12.nii.gz")
-    with pytest.raises(InputError, match="may be the mask of 11 or of 12"):
-        find_masks_of(["11", "12"], tmp_path)
+    touch(tmp_path, "compare_p11_with_p12.nii.gz")
+    with pytest.raises(InputError, match="may be the mask of p11 or of p12"):
+        find_masks_of(["p11", "p12"], tmp_path)
 
 
 def test_scans_beside_the_masks_are_no_masks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    touch(tmp_path, "sub-1_FLAIR.nii.gz", "sub-2_FLAIR.nii.gz", "masks/sub-1.nii.gz")
-    (found,) = with_masks([scan("sub-1"), scan("sub-2")], [tmp_path])
+    touch(tmp_path, "masks/sub-1.nii.gz")
+    here = Path()  # the same folder, written in another way
+    (found,) = with_masks([scan("sub-1", here), scan("sub-2", here)], [tmp_path]).scans
     assert found.name == "sub-1"
     assert found.references == (tmp_path / "masks" / "sub-1.nii.gz",)
 
@@ -87,18 +135,22 @@ def test_two_folders_of_one_name_are_refused(tmp_path):
         with_masks([scan("sub-1")], [tmp_path / "x" / "lst", tmp_path / "y" / "lst"])
 
 
-def scan(name):
-    return AnnotatedScan(name, name.split("_")[0], "", (Path(f"{name}_FLAIR.nii.gz"),), ())
+def scan(name, folder=None):
+    """A scan, and its image if a folder is given."""
+    image = (folder or Path("nowhere")) / f"{name}_FLAIR.nii.gz"
+    if folder is not None:
+        image.touch()
+    return AnnotatedScan(name, name.split("_")[0], "", (image,), ())
 
 
 def test_scans_come_once_for_each_folder_with_a_mask(tmp_path):
     touch(tmp_path, "a/sub-1.nii.gz", "a/sub-2.nii.gz", "b/sub-1.nii.gz")
-    scans = [scan("sub-1"), scan("sub-2"), scan("sub-3")]
-    found = with_masks(scans, [tmp_path / "a", tmp_path / "b"])
+    scans = [scan(name, tmp_path) for name in ("sub-1", "sub-2", "sub-3")]
+    found = with_masks(scans, [tmp_path / "a", tmp_path / "b"]).scans
     assert [one.name for one in found] == ["sub-1 a", "sub-1 b", "sub-2 a"]
     assert [one.subject for one in found] == ["sub-1", "sub-1", "sub-2"]
     assert found[1].references == (tmp_path / "b" / "sub-1.nii.gz",)
-    (alone,) = with_masks(scans, [tmp_path / "b"])
+    (alone,) = with_masks(scans, [tmp_path / "b"]).scans
     assert alone.name == "sub-1"
 
 

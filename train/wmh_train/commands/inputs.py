@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,15 +64,15 @@ def find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> l
                 about="--masks",
             )
     _require_one_output(recipe)
-    scans = find_scans(data, recipe.channels)
-    return [
-        StageData(
-            name,
-            " + ".join(folder.resolve().name for folder in own),
-            tuple(with_masks(scans.scans, own)),
-        )
-        for name, own in folders.items()
-    ]
+    found = find_scans(data, recipe.channels)
+    _warn(found.notes)
+    stages = []
+    for name, own in folders.items():
+        masked = with_masks(found.scans, own)
+        _warn(masked.notes)
+        masks_text = " + ".join(folder.resolve().name for folder in own)
+        stages.append(StageData(name, masks_text, masked.scans))
+    return stages
 
 
 def find_annotated(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> Dataset:
@@ -89,18 +89,26 @@ def find_annotated(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -
     if masks:
         _require_one_output(recipe)
         found = find_scans(data, recipe.channels)
-        scans = with_masks(found.scans, [Path(folder) for folder in masks])
-        return replace(found, scans=tuple(scans))
+        masked = with_masks(found.scans, [Path(folder) for folder in masks])
+        _warn((*found.notes, *masked.notes))
+        return replace(found, scans=masked.scans)
     dataset = find_datasets(data, recipe.channels, recipe.outputs, recipe.regions)
-    if is_main_process():
-        if dataset.unannotated:
-            console.print_warning(
+    if dataset.unannotated:
+        _warn(
+            [
                 f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
                 f" such as {dataset.unannotated[0]}"
-            )
-        for note in dataset.notes:
-            console.print_warning(note)
+            ]
+        )
+    _warn(dataset.notes)
     return dataset
+
+
+def _warn(notes: Iterable[str]) -> None:
+    """Print warnings, once for all processes."""
+    if is_main_process():
+        for note in notes:
+            console.print_warning(note)
 
 
 def read_start(start: str | None) -> InitialWeights | None:

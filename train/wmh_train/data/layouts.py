@@ -15,7 +15,7 @@ which include temporary files, are ignored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,10 +65,19 @@ def find_scans(folders: Sequence[Path], channels: Sequence[str]) -> Dataset:
         channels: channels of the recipe.
 
     Raises:
-        RecipeError: a folder has no scan, a file is missing, or files are ambiguous.
+        RecipeError: a folder has no scan, or files are ambiguous. Images of further channels may be
+            missing: see `require_images`.
         InputError: a table cannot be read.
     """
     return _joined([_find(folder, channels, (), ()) for folder in folders])
+
+
+def require_images(scans: Iterable[AnnotatedScan]) -> None:
+    """Refuse scans without one of their images; RecipeError."""
+    for scan in scans:
+        for path in scan.channels:
+            if not path.is_file():
+                raise RecipeError("is missing", f"{scan.name} needs this file.", about=path)
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:
@@ -137,12 +146,8 @@ def _find(
             raise _ambiguous(data, f"the scan {scan.name}", before.channels[0], scan.channels[0])
     if not scans:
         raise _no_scan(data, channels[0])
-    for scan in scans:
-        if (outputs or regions) and not scan.is_annotated:
-            continue  # it is not used
-        for path in scan.channels:
-            if not path.is_file():
-                raise RecipeError("is missing", f"{scan.name} needs this file.", about=path)
+    if outputs or regions:
+        require_images(scan for scan in scans if scan.is_annotated)  # the others are not used
     file = data.resolve()
     name = bids.read_dataset_name(data) or (file.name if file.is_dir() else file.stem)
     return Dataset(name, tuple(scans), (), tuple(notes))

@@ -5,10 +5,13 @@ do:
 
     sub-1_ses-2           sub-1_ses-2_label-WMH_mask.nii.gz, lst/ples_lpa_msub-1_ses-2_FLAIR.nii
     Amsterdam/GE3T/100    Amsterdam/GE3T/100/wmh.nii.gz
+    17                    17_lesions.nii.gz, 17/wmh.nii.gz
 
 The name must stand apart: `sub-1` is not in `sub-10.nii.gz`, but SPM's prefixes m, r and w may
-stand before it. `sub-1` is not in `sub-1_ses-2.nii.gz` either: this is another visit. If names of
-several scans are found, the longest one counts. The scans themselves are no masks.
+stand before it. A name without letters must begin the name of the file or be a whole folder: 17 is
+not in `3_visit-17.nii.gz`. A mask of another visit, run or acquisition is none of the scan, nor is
+one with another BIDS label. If names of several scans are found, the longest one counts. The scans
+themselves are no masks.
 """
 
 from __future__ import annotations
@@ -16,17 +19,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.evaluation.output_names import WMH, output_of
 from wmh_runtime.files.folders import is_hidden, walk
+from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.layouts import require_images
 
 _BEFORE = r"(?:^|[^0-9A-Za-z])(?:[mrw]{1,3})?"
-_AFTER = r"(?![0-9A-Za-z]|[_/](?:ses|run|acq)-)"
+_BEFORE_NUMBER = r"(?:^|/)"
+_AFTER = r"(?![0-9A-Za-z])"
+# Of a scan, such as ses-2 or visit2: what differs is another scan of the same person.
+_VISIT = re.compile(r"(?:^|[_/])(ses|visit)(?:-([0-9A-Za-z]+)|([0-9]+))")
+_ENTITY = re.compile(r"(?:^|_)(run|acq)-([0-9A-Za-z]+)")
 
 
 def find_masks_of(
@@ -44,22 +53,18 @@ def find_masks_of(
             several masks. If exactly one of them is named `…_label-WMH_mask` or `wmh`, that one is
             taken.
     """
-    if not folder.is_dir():
-        raise InputError("is not a folder", "Give the folder of the masks.", about=folder)
-    patterns = {name: re.compile(_BEFORE + re.escape(name) + _AFTER) for name in names}
-    scans = {path.resolve() for path in images}
-    found: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in _images(folder):
-        if path.resolve() in scans:
-            continue
-        relative = path.relative_to(folder).as_posix()
-        name = _name_in(path.name, patterns, path) or _name_in(relative, patterns, path)
-        if name:
-            found[name].append(path)
-    return {name: _only_one(name, paths, folder) for name, paths in sorted(found.items())}
+    return _match(names, folder, images)[0]
 
 
-def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[AnnotatedScan]:
+@dataclass(frozen=True)
+class MaskedScans:
+    """Scans with masks of some folders."""
+
+    scans: tuple[AnnotatedScan, ...]
+    notes: tuple[str, ...]  # about masks that belong to no scan
+
+
+def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> MaskedScans:
     """Return the scans that have a mask in a folder, with this mask as their only reference.
 
     Args:
@@ -69,7 +74,7 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[
 
     Raises:
         InputError: as `find_masks_of`, or two folders have the same name.
-        RecipeError: no scan has a mask in a folder.
+        RecipeError: no scan has a mask in a folder, or an image of a scan with a mask is missing.
     """
     labels = [folder.resolve().name for folder in folders]
     for label, folder in zip(labels, folders, strict=True):
@@ -80,9 +85,9 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[
                 about=folder,
             )
     images = [path for scan in scans for path in scan.channels]
-    found = []
+    found, notes = [], []
     for label, folder in zip(labels, folders, strict=True):
-        masks = find_masks_of([scan.name for scan in scans], folder, images)
+        masks, others = _match([scan.name for scan in scans], folder, images)
         if not masks:
             raise RecipeError(
                 f"contains no mask with the name of a scan, such as {scans[0].name};"
@@ -90,13 +95,56 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> list[
                 "Give the folder of the masks, and name them after their scans.",
                 about=folder,
             )
+        if others:
+            notes.append(
+                f"{folder}: {count_noun(len(others), 'image')} with the name of no scan, such as"
+                f" {others[0].relative_to(folder)}; masks were found for {len(masks)} of"
+                f" {count_noun(len(scans), 'scan')}"
+            )
         suffix = f" {label}" if len(folders) > 1 else ""
         found += [
             replace(scan, name=f"{scan.name}{suffix}", references=(masks[scan.name],))
             for scan in scans
             if scan.name in masks
         ]
-    return sorted(found, key=lambda scan: scan.name)
+    require_images(found)
+    return MaskedScans(tuple(sorted(found, key=lambda scan: scan.name)), tuple(notes))
+
+
+def _match(
+    names: Iterable[str], folder: Path, images: Collection[Path]
+) -> tuple[dict[str, Path], list[Path]]:
+    """Return the mask of each scan that has one, and the images that belong to no scan."""
+    if not folder.is_dir():
+        raise InputError("is not a folder", "Give the folder of the masks.", about=folder)
+    patterns = {name: _pattern(name) for name in names}
+    scans = {path.resolve() for path in images}
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    others = []
+    for path in _images(folder):
+        if path.resolve() in scans:
+            continue
+        relative = path.relative_to(folder).as_posix()
+        name = _name_in(path.name, patterns, path) or _name_in(relative, patterns, path)
+        if name and _is_of(name, relative):
+            found[name].append(path)
+        else:
+            others.append(path)
+    masks = {name: _only_one(name, paths, folder) for name, paths in sorted(found.items())}
+    return masks, others
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    before = _BEFORE if any(map(str.isalpha, name)) else _BEFORE_NUMBER
+    return re.compile(before + re.escape(name) + _AFTER)
+
+
+def _is_of(name: str, relative: str) -> bool:
+    """Say whether a mask with the name of a scan is of the same visit, and of its lesions."""
+    own = {*_VISIT.findall(name), *_ENTITY.findall(name)}
+    file = relative.rsplit("/", maxsplit=1)[-1]
+    others = {*_VISIT.findall(relative), *_ENTITY.findall(file)} - own
+    return not others and output_of(file) in (None, WMH)
 
 
 def _images(folder: Path) -> Iterable[Path]:

@@ -110,8 +110,8 @@ def train(
         return fit(recipe, data, folder, weights, listener, cache=cache)
     methods = sorted(one for one in masks.iterdir() if one.is_dir() and one.name != "consensus")
     stages = [
-        StageData("bronze", "three methods", tuple(with_masks(heads, methods))),
-        StageData("silver", "consensus", tuple(with_masks(heads, [masks / "consensus"]))),
+        StageData("bronze", "three methods", with_masks(heads, methods).scans),
+        StageData("silver", "consensus", with_masks(heads, [masks / "consensus"]).scans),
         StageData(_GOLD, "experts", tuple(gold)),
     ]
     return fit_stages(recipe, stages, folder, None, listener, cache=cache)
