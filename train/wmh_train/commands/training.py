@@ -86,7 +86,8 @@ def fit(
         options += "".join(
             f" --masks {one.removeprefix(last)}" for one in masks if one.startswith(last)
         )
-        _print_next(f"wmh-train calibrate {out} {options}", pretrained)
+        needs_file = metadata.pretrained is not None  # VGG16 is in the checkpoint
+        _print_next(f"wmh-train calibrate {out} {options}", pretrained if needs_file else None)
 
 
 def synthesise(
@@ -182,13 +183,10 @@ def describe(recipe: str) -> None:
 
 def _describe_stage(recipe: Recipe, layers: Sequence[Layer], name: str) -> str:
     count = recipe.optimizer.frozen_layers
-    frozen, trained = (sum(layer.size for layer in one) for one in (layers[:count], layers[count:]))
-    return (
-        f"{f'stage {name}':<22} layers 1 to {count} frozen ({frozen:,}), the others trained"
-        f" ({trained:,})"
-        if count
-        else f"{f'stage {name}':<22} all layers trained ({trained:,})"
-    )
+    trained = sum(layer.trained_size for layer in layers[count:])
+    frozen = sum(layer.size for layer in layers) - trained
+    what = f"layers 1 to {count} frozen" if count else "no layers frozen"
+    return f"{f'stage {name}':<22} {what}: {trained:,} parameters trained, {frozen:,} not"
 
 
 def _planes_line(planes: Sequence[Plane]) -> str:

@@ -32,6 +32,11 @@ class Layer:
         """Number of parameters."""
         return sum(parameter.numel() for parameter in self.parameters)
 
+    @property
+    def trained_size(self) -> int:
+        """Number of parameters that a training changes."""
+        return sum(one.numel() for one in self.parameters if one.requires_grad)
+
 
 def network_layers(network: WmhNetwork) -> list[Layer]:
     """Return the layers of a network, from input to output. Each parameter is in exactly one."""
