@@ -19,7 +19,7 @@ from wmh_runtime.preprocessing.slices.planes import PLANES
 from wmh_train.data import annotated, cache_entry, file_hashes
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import fill_cache, open_cache
-from wmh_train.data.cache_entry import ImageFacts, PlaneSlices, scan_key
+from wmh_train.data.cache_entry import CacheCounts, ImageFacts, PlaneSlices, scan_key
 from wmh_train.data.layouts import find_dataset
 
 # The pixel size of the heads, 4 mm, so nothing is resampled.
@@ -400,16 +400,39 @@ def interrupt(*_):
 
 
 def test_the_error_for_a_full_disk_states_the_needed_space(scans, tmp_path, monkeypatch):
-    # 6 slices of 1024² pixels with 2 bytes of image and 1 byte of target are 18.9 MB. 16 times that
-    # is 0.302 GB.
+    # 6 slices of 1024² pixels with 2 bytes of image and 1 byte of target are 12.6 and 6.3 MB. One
+    # image with 16 masks is 0.113 GB, and 16 images would be 0.302 GB.
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache_entry.np, "save", full)
     large = Preprocessing(pixel_size_mm=4, size_px=1024, clip_percentiles=(0, 100))
-    with pytest.raises(InputError, match=r"cache: has no space left; .* about 0\.3 GB"):
+    with pytest.raises(InputError, match=r"cache: has no space left; .* about 0\.1 GB"):
         fill_cache(scans[:1] * 16, large, tmp_path / "cache", lambda: None)
+    monkeypatch.setattr(cache_entry.CacheCounts, "of", lambda _: CacheCounts(16, 16))
+    with pytest.raises(InputError, match=r"about 0\.3 GB"):
+        fill_cache(scans[:1], large, tmp_path / "cache", lambda: None)
     assert entries(tmp_path / "cache", "images") == entries(tmp_path / "cache") == []
+
+
+def test_an_entry_that_another_process_wrote_meanwhile_is_kept(scans, tmp_path, monkeypatch):
+    folder, written = tmp_path / "cache", []
+    load = AnnotatedScan.load
+
+    def slow_load(scan):
+        """While this process reads the scan, another one writes its entries."""
+        monkeypatch.setattr(AnnotatedScan, "load", load)
+        open_cache([scan], PREPROCESSING, folder)
+        written.extend(inodes())
+        return load(scan)
+
+    def inodes():
+        return [path.stat().st_ino for path in sorted(folder.glob("*/*/*.npy"))]
+
+    monkeypatch.setattr(AnnotatedScan, "load", slow_load)
+    open_cache(scans[:1], PREPROCESSING, folder)
+    assert inodes() == written
+    assert len(written) == 2
 
 
 def test_a_full_disk_is_detected_without_enospc(scans, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache_entry import (
     IMAGES,
     TARGETS,
+    CacheCounts,
     CachedScan,
     find_or_write,
     open_array,
@@ -123,9 +124,10 @@ def fill_cache(
     """
     prepare_cache(folder)
     errors: list[WmhError] = []
+    counts = CacheCounts.of(scans)
     for scan in scans:
         try:
-            find_or_write(scan, preprocessing, folder, len(scans))
+            find_or_write(scan, preprocessing, folder, counts)
         except Exception as error:
             errors.append(case_failure(error, scan.channels[0], folder))
         on_scan()
@@ -142,7 +144,8 @@ def open_cache(
         InputError: a scan cannot be read or contains no head, or the cache cannot be written.
     """
     prepare_cache(folder)
-    cached = [find_or_write(scan, preprocessing, folder, len(scans)) for scan in scans]
+    counts = CacheCounts.of(scans)
+    cached = [find_or_write(scan, preprocessing, folder, counts) for scan in scans]
     return CachedSlices(
         scans=tuple(scans),
         with_target=np.concatenate([np.array(one.with_target, bool) for one in cached]),

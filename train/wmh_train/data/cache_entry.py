@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,8 +109,20 @@ def prepare_cache(folder: Path) -> None:
         remove_temporary_files(folder / name)
 
 
+class CacheCounts(NamedTuple):
+    """How many entries a cache will have, for the error if the disk is full."""
+
+    images: int
+    masks: int
+
+    @classmethod
+    def of(cls, scans: Sequence[AnnotatedScan]) -> CacheCounts:
+        """Count the entries of scans; one image may have several masks."""
+        return cls(len({scan.channels for scan in scans}), len(scans))
+
+
 def find_or_write(
-    scan: AnnotatedScan, preprocessing: Preprocessing, folder: Path, scan_count: int
+    scan: AnnotatedScan, preprocessing: Preprocessing, folder: Path, counts: CacheCounts
 ) -> CachedScan:
     """Return the cached slices of a scan. Write what is missing or damaged.
 
@@ -118,7 +130,7 @@ def find_or_write(
         scan: annotated scan.
         preprocessing: settings of the recipe.
         folder: prepared cache folder.
-        scan_count: how many scans are cached in all, for the error if the disk is full.
+        counts: of all entries.
 
     Raises:
         InputError: the scan cannot be read or contains no head, or the cache cannot be written.
@@ -126,10 +138,18 @@ def find_or_write(
     image_key = _hash(preprocessing, [], [("image", scan.channels)])
     images = folder / IMAGES_FOLDER / image_key
     targets = folder / MASKS_FOLDER / scan_key(scan, preprocessing)
-    facts = _read_image_facts(images, len(scan.channels), preprocessing.size_px)
-    of_targets = None
-    if facts is not None:
-        of_targets = _read_target_facts(targets, scan, facts.slices, preprocessing.size_px)
+
+    def read_facts() -> ImageFacts | None:
+        return _read_image_facts(images, len(scan.channels), preprocessing.size_px)
+
+    facts = read_facts()
+
+    def read_targets() -> _TargetFacts | None:
+        if facts is None:
+            return None
+        return _read_target_facts(targets, scan, facts.slices, preprocessing.size_px)
+
+    of_targets = read_targets()
     if facts is not None and of_targets is not None:
         return CachedScan(images, targets, facts, of_targets.with_target)
     channels, references = scan.load()
@@ -145,13 +165,16 @@ def find_or_write(
     with_target = (labels[:, : len(scan.targets)] == LESION).any(axis=(1, 2, 3)).tolist()
     packed = pack(labels)
     try:
-        if slices is not None:
+        # Another process may have written them meanwhile, and may read them now.
+        if slices is not None and read_facts() is None:
             _write(images, IMAGES, slices, facts)
-        _write(targets, TARGETS, packed, _TargetFacts(with_target=with_target))
+        if read_targets() is None:
+            _write(targets, TARGETS, packed, _TargetFacts(with_target=with_target))
     except OSError as error:
         pixels = len(labels) * preprocessing.size_px**2
-        scan_bytes = pixels * (2 * len(channels) + packed.itemsize)
-        raise _write_error(error, folder, scan_bytes, scan_count) from error
+        one_image, one_mask = pixels * 2 * len(channels), pixels * packed.itemsize
+        needed = counts.images * one_image + counts.masks * one_mask
+        raise _write_error(error, folder, one_image + one_mask, needed) from error
     return CachedScan(images, targets, facts, with_target)
 
 
@@ -244,11 +267,11 @@ def _write(folder: Path, name: str, array: NDArray[Any], facts: StrictModel) -> 
         (partial / _FACTS).write_text(facts.model_dump_json(), encoding="utf-8")
 
 
-def _write_error(error: OSError, folder: Path, scan_bytes: int, scan_count: int) -> InputError:
+def _write_error(error: OSError, folder: Path, scan_bytes: int, needed_bytes: int) -> InputError:
     # On a full disk, numpy does not always set ENOSPC.
     if error.errno == errno.ENOSPC or shutil.disk_usage(folder).free < scan_bytes:
         return InputError(
-            f"has no space left; the slices need about {scan_count * scan_bytes / 1e9:.1f} GB",
+            f"has no space left; all slices need about {needed_bytes / 1e9:.1f} GB",
             "Free disk space or use another folder for the cache.",
             about=folder,
         )
