@@ -19,6 +19,7 @@ from wmh_runtime.errors import InputError, InterruptionError, RecipeError
 from wmh_runtime.files.tables import read_table
 from wmh_train.checkpoint import has_checkpoint, load_metadata, load_network, read_tensors
 from wmh_train.data.layouts import find_dataset
+from wmh_train.data.stage_splits import split_stages
 from wmh_train.fit.fit import FitListener
 from wmh_train.fit.stages import StageData, fit_stages
 from wmh_train.initial_weights import read_initial_weights
@@ -291,6 +292,20 @@ def test_a_mask_on_another_grid_is_found_before_the_first_stage(heads, cache, tm
     nib.save(nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), mask)
     wrong = replace(gold.scans[0], references=(mask,))
     data = [bronze, replace(gold, scans=(wrong, *gold.scans[1:]))]
+    refused(heads, cache, tmp_path, "grid|voxels", data=data, error=InputError)
+
+
+def test_masks_of_the_test_are_checked_too(heads, cache, tmp_path):
+    bronze, gold = stage_data(heads)
+    mask = tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), np.eye(4)), mask)
+    splits = split_stages(
+        [(one.name, one.scans, staged_recipe().of_stage(one.name).data) for one in (bronze, gold)],
+        staged_recipe().schedule.seed,
+    )
+    (test,) = splits[1].test
+    scans = [replace(one, references=(mask,)) if one.name == test else one for one in gold.scans]
+    data = [bronze, replace(gold, scans=tuple(scans))]
     refused(heads, cache, tmp_path, "grid|voxels", data=data, error=InputError)
 
 

@@ -238,6 +238,11 @@ def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
         f" {metadata.epoch}, validation Dice {metadata.validation.mean:.3f}."
         f" Checkpoint: {out} ({weights_path(out, metadata).stat().st_size / 1e6:.1f} MB)"
     )
+    if test := metadata.split.test:
+        console.print_line(
+            f"Not learned from, for the test: {', '.join(test)}. Segment them with wmh-infer, and"
+            " score the masks with wmh-eval."
+        )
 
 
 def _print_next(command: str, pretrained: Path | None) -> None:

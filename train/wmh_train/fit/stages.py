@@ -153,6 +153,8 @@ def _check_stages(
         if recipe is not recipes[0] and (warning := schedule_warning(recipe)):  # fit warns, too
             listener.warning(f"{recipe.name}: {warning}")
         require_disjoint_split(given.split, scan_keys(recipe, given))
+        for scan in given.scans_named(given.split.test):
+            scan.load()  # is not preprocessed, but must be readable in the end
     _require_other_images(inputs)
     scans = [
         scan
