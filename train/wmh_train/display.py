@@ -47,6 +47,12 @@ class FitDisplay(FitListener):
         )
         self._estimate(report)
 
+    def stopping(self) -> None:
+        console.print_line(
+            "stopping after this step, or after this validation and a step; press Ctrl-C again to"
+            " stop at once and lose the steps since the last save"
+        )
+
     def _estimate(self, report: StepReport) -> None:
         """Print the time of a step and of the training, once; the first step is slower."""
         now = time.monotonic()

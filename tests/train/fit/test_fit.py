@@ -71,6 +71,9 @@ class Listener(FitListener):
     def epoch(self, report):
         self.reports.append(report)
 
+    def stopping(self):
+        self.lines.append("stopping")
+
 
 def with_schedule(**changes) -> Recipe:
     schedule = small_recipe().schedule.model_copy(update=changes)
@@ -152,8 +155,10 @@ def test_a_training_stopped_by_a_signal_resumes_to_the_same_weights(
             os.kill(os.getpid(), stop_signal)  # the training stops after the next step
 
     before = signal.getsignal(stop_signal)
+    stopped = Listener(send_signal)
     with pytest.raises(InterruptionError, match=rf"stopped after step {step + 1} of 12, saved"):
-        fit(recipe, data, tmp_path / "b", None, Listener(send_signal), cache=cache)
+        fit(recipe, data, tmp_path / "b", None, stopped, cache=cache)
+    assert stopped.lines[-1] == "stopping"
     assert signal.getsignal(stop_signal) == before
     listener = Listener()
     metadata = fit(recipe, data, tmp_path / "b", None, listener, cache=cache)

@@ -287,3 +287,7 @@ class _ListenerChain(LoopListener):
     def epoch(self, report: EpochReport) -> None:
         for listener in self._listeners:
             listener.epoch(report)
+
+    def stopping(self) -> None:
+        for listener in self._listeners:
+            listener.stopping()

@@ -83,6 +83,9 @@ class LoopListener:
     def best(self, report: EpochReport) -> None:
         """Called after each epoch that is the best so far, before `epoch`."""
 
+    def stopping(self) -> None:
+        """Called when a signal asks the training to stop: it stops after the next step."""
+
 
 class TrainingLoop:
     """Trains a network.
@@ -140,6 +143,8 @@ class TrainingLoop:
             RecipeError: loss or gradient is not finite. The last saved state and checkpoint stay.
             InterruptionError: a process received SIGINT or SIGTERM. The state is saved.
         """
+        is_main = self._accelerator.is_main_process
+        self._interruption = GracefulShutdown(listener.stopping if is_main else lambda: None)
         with self._interruption:
             self._run(state, resume_file, listener)
 
