@@ -19,7 +19,7 @@ def with_neighbors(
 
     Args:
         slices: (n, C, S, S), all slices with head of one scan, in order.
-        indices: (m,), from 0 to n − 1.
+        indices: (m,), from 0 to n − 1; m may be 0.
         context: neighbors on each side.
         distance: from a slice to the next neighbor, in slices.
 
@@ -28,4 +28,5 @@ def with_neighbors(
     """
     offsets = distance * np.arange(-context, context + 1)
     neighbors = slices[np.clip(indices[:, None] + offsets, 0, len(slices) - 1)]
-    return neighbors.swapaxes(1, 2).reshape(len(indices), -1, *slices.shape[2:])
+    channels = slices.shape[1] * len(offsets)
+    return neighbors.swapaxes(1, 2).reshape(len(indices), channels, *slices.shape[2:])

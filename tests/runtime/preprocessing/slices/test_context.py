@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from wmh_runtime.preprocessing.slices.context import with_neighbors
 
@@ -24,3 +25,10 @@ def test_without_context_the_slices_stay_as_they_are():
     slices = np.arange(24, dtype=np.float16).reshape(3, 2, 2, 2)
     result = with_neighbors(slices, np.array([2, 0]), context=0)
     np.testing.assert_array_equal(result, slices[[2, 0]])
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_no_slice_may_be_asked_for(context):
+    slices = np.zeros((4, 2, 3, 3))
+    found = with_neighbors(slices, np.array([], int), context)
+    assert found.shape == (0, 2 * (1 + 2 * context), 3, 3)
