@@ -131,18 +131,30 @@ class GraphExporter:
         def measure(model: ModelProto) -> list[Parity]:
             return self._measure_candidate(model, references)
 
+        trials: list[QuantizationTrial] = []
+
         def report(trial: QuantizationTrial) -> None:
+            trials.append(trial)
             groups = ", ".join(trial.float32_groups) or "nothing"
             self._on_step(f"int8: {groups} left in float32: mask Dice {trial.mask_dice:.4f}")
 
-        model, float32_groups, trials = search_float32_groups(quantizer, measure, report)
-        quantization = Quantization(
-            quantizer=f"onnxruntime {onnxruntime.__version__}",
-            calibration_slices={probes.data: len(probes) for probes in quantizer.calibration},
-            float32_groups=float32_groups,
-            trials=trials,
-        )
-        return self._export("int8", model), quantization
+        refusal: ExportError | None = None
+        for graph in search_float32_groups(quantizer, measure, report):
+            try:
+                exported = self._export("int8", graph.model)
+            except ExportError as error:  # the slices of the search are others than those of parity
+                self._on_step(f"int8: {error}")
+                refusal = error
+                continue
+            quantization = Quantization(
+                quantizer=f"onnxruntime {onnxruntime.__version__}",
+                calibration_slices={probes.data: len(probes) for probes in quantizer.calibration},
+                float32_groups=graph.float32_groups,
+                trials=trials,
+            )
+            return exported, quantization
+        assert refusal is not None  # the search yields one graph at least
+        raise refusal
 
     def export_fp16(self, largest_activation: float) -> ExportedPrecision:
         """Export the float16 graphs, with LayerNorm and softmax in float32.

@@ -173,67 +173,18 @@ class Quantizer:
         )
 
 
-def search_float32_groups(
-    quantizer: Quantizer,
-    measure: Callable[[ModelProto], Sequence[Parity]],
-    on_trial: Callable[[QuantizationTrial], None],
-) -> tuple[ModelProto, list[str], list[QuantizationTrial]]:
-    """Find the layer groups that must stay in float32, as few as possible.
-
-    First quantize everything. If that is beyond the target, quantize each group alone to rank the
-    groups by sensitivity. Then leave the most sensitive ones in float32, one more in each trial.
-
-    Args:
-        quantizer: of the float32 graph.
-        measure: measures the parity of a quantized graph with the float32 graph.
-        on_trial: called after each trial.
-
-    Returns:
-        The first graph that uses at most 85 % of INT8's tolerance, or else the one with the best
-        parity; the groups left in float32; all trials.
-    """
-    candidates: list[_Candidate] = []
-    best: list[ModelProto] = []  # only the best graph so far, to save memory
-
-    def try_groups(float32_groups: list[str]) -> float:
-        """Quantize and measure; return the used share of the tolerance."""
-        model = quantizer.quantize(float32_groups)
-        candidate = _Candidate(float32_groups, measure(model))
-        candidates.append(candidate)
-        if min(candidates, key=_Candidate.rank) is candidate:
-            best[:] = [model]
-        on_trial(candidate.trial)
-        return candidate.share_of_tolerance
-
-    if try_groups([]) > _TARGET_SHARE:
-        groups = quantizer.groups
-        sensitivity = {
-            group: try_groups([other for other in groups if other != group]) for group in groups
-        }
-        by_sensitivity = sorted(groups, key=lambda group: -sensitivity[group])
-        for count in range(1, len(groups) - 1):  # a single group in INT8 was tried above
-            if try_groups(by_sensitivity[:count]) <= _TARGET_SHARE:
-                break
-    float32_groups = min(candidates, key=_Candidate.rank).float32_groups
-    return best[0], float32_groups, [candidate.trial for candidate in candidates]
-
-
 @dataclass(frozen=True)
-class _Candidate:
+class QuantizedGraph:
     """A quantized graph and its parity with the float32 graph."""
 
-    float32_groups: list[str]
+    model: ModelProto
+    float32_groups: list[str]  # layer groups that are left in float32
     measured: Sequence[Parity]
 
     @property
     def share_of_tolerance(self) -> float:
         """The used share of INT8's tolerance; above 1: beyond the tolerance."""
         return max(parity.share_of_tolerance for parity in self.measured)
-
-    def rank(self) -> tuple[bool, float]:
-        """Return a sort key: first what meets the target, by fewest groups; then by parity."""
-        misses_target = self.share_of_tolerance > _TARGET_SHARE
-        return misses_target, self.share_of_tolerance if misses_target else len(self.float32_groups)
 
     @property
     def trial(self) -> QuantizationTrial:
@@ -244,6 +195,57 @@ class _Candidate:
             mask_dice=min(parity.mask_dice for parity in self.measured),
             volume_percent=volume_percent if math.isfinite(volume_percent) else None,
         )
+
+
+def search_float32_groups(
+    quantizer: Quantizer,
+    measure: Callable[[ModelProto], Sequence[Parity]],
+    on_trial: Callable[[QuantizationTrial], None],
+) -> Iterator[QuantizedGraph]:
+    """Find the layer groups that must stay in float32, as few as possible.
+
+    First quantize everything. If that is beyond the target, quantize each group alone to rank the
+    groups by sensitivity. Then leave the most sensitive ones in float32, one more in each trial.
+
+    Args:
+        quantizer: of the float32 graph.
+        measure: measures the parity of a quantized graph with the float32 graph.
+        on_trial: called after each trial.
+
+    Yields:
+        Each graph that uses at most 85 % of INT8's tolerance, from the one with the fewest groups
+        in float32; take the first that is right on other slices, too. At the end, the one with the
+        best parity of all, if it was not among them.
+    """
+    best: QuantizedGraph | None = None
+
+    def try_groups(float32_groups: list[str]) -> QuantizedGraph:
+        nonlocal best
+        model = quantizer.quantize(float32_groups)
+        graph = QuantizedGraph(model, float32_groups, measure(model))
+        if best is None or graph.share_of_tolerance < best.share_of_tolerance:
+            best = graph  # only one is kept, to save memory
+        on_trial(graph.trial)
+        return graph
+
+    yielded: list[list[str]] = []
+    everything = try_groups([])
+    if everything.share_of_tolerance <= _TARGET_SHARE:
+        yielded.append(everything.float32_groups)
+        yield everything
+    groups = quantizer.groups
+    sensitivity = {
+        group: try_groups([other for other in groups if other != group]).share_of_tolerance
+        for group in groups
+    }
+    by_sensitivity = sorted(groups, key=lambda group: -sensitivity[group])
+    for count in range(1, len(groups) - 1):  # a single group in INT8 was tried above
+        graph = try_groups(by_sensitivity[:count])
+        if graph.share_of_tolerance <= _TARGET_SHARE:
+            yielded.append(graph.float32_groups)
+            yield graph
+    if best is not None and best.float32_groups not in yielded:
+        yield best
 
 
 def _quantizable_nodes(graph: GraphProto) -> list[str]:

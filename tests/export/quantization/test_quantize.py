@@ -139,7 +139,9 @@ def search_with(dice_of, **fields):
     def measure(float32_groups):
         return [perfect_parity(precision="int8", mask_dice=dice_of(float32_groups), **fields)]
 
-    return search_float32_groups(FakeQuantizer(), measure, lambda trial: None)
+    trials = []
+    graph = next(search_float32_groups(FakeQuantizer(), measure, trials.append))
+    return graph.model, graph.float32_groups, trials
 
 
 def test_without_sensitive_groups_all_are_int8():
@@ -195,8 +197,24 @@ def test_a_difference_in_volume_counts_too():
         volume_ml = 1.018 if "patches" in in_int8(float32_groups) else 1
         return [perfect_parity(precision="int8", backend_ml=volume_ml)]
 
-    _, float32_groups, _ = search_float32_groups(FakeQuantizer(), measure, lambda trial: None)
-    assert float32_groups == ["patches"]
+    graph = next(search_float32_groups(FakeQuantizer(), measure, lambda trial: None))
+    assert graph.float32_groups == ["patches"]
+
+
+def test_graphs_with_more_groups_in_float32_follow_in_case_the_first_is_refused():
+    loss = {"attention": 0.3, "decoder": 0.001}
+
+    def measure(float32_groups):
+        dice = 1 - sum(loss.get(group, 0) for group in in_int8(float32_groups))
+        return [perfect_parity(precision="int8", mask_dice=dice)]
+
+    found = [
+        graph.float32_groups
+        for graph in search_float32_groups(FakeQuantizer(), measure, lambda trial: None)
+    ]
+    assert found[:2] == [["attention"], ["attention", "decoder"]]
+    # At the end, the one with the best parity: a single group in INT8, of those tried first.
+    assert [len(groups) for groups in found] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_volume_of_a_trial_is_null_if_float32_finds_no_lesion():
