@@ -200,7 +200,7 @@ def test_a_training_killed_in_its_second_stage_ends_with_the_same_weights(
     assert not list(tmp_path.rglob(".wmh-partial-*"))
 
 
-def test_early_stopping_ends_a_stage(heads, cache, tmp_path):
+def test_early_stopping_ends_a_stage_also_after_a_resume(heads, cache, tmp_path):
     schedule = {"epochs": 30, "restart_epochs": 29.5, "patience_epochs": 2}
     recipe = staged_recipe(
         [{"name": "gold", "data": {"validation_share": 0.2}, "schedule": schedule}]
@@ -209,8 +209,13 @@ def test_early_stopping_ends_a_stage(heads, cache, tmp_path):
         update={"optimizer": recipe.optimizer.model_copy(update={"learning_rate": 1e-5})}
     )
     data = [StageData("gold", "experts", tuple(heads))]
-    fit_stages(recipe, data, tmp_path, None, FitListener(), cache=cache)
-    rows = read_table(tmp_path / "history.csv")
+    whole = fit_stages(recipe, data, tmp_path / "whole", None, FitListener(), cache=cache)
+    rows = read_table(tmp_path / "whole" / "history.csv")
+    with pytest.raises(InterruptionError):
+        fit_stages(recipe, data, tmp_path / "b", None, Stop(len(rows) * 4 - 2), cache=cache)
+    resumed = fit_stages(recipe, data, tmp_path / "b", None, FitListener(), cache=cache)
+    assert len(read_table(tmp_path / "b" / "history.csv")) == len(rows)
+    assert resumed.weights_sha256 == whole.weights_sha256
     scores = [float(row["validation_dice"]) for row in rows]
     assert len(rows) < 30
     assert len(rows) == scores.index(max(scores)) + 1 + 2
