@@ -28,9 +28,24 @@ def write_mask(path, first, last, affine=AFFINE):
     nib.save(nib.Nifti1Image(mask, affine), path)
 
 
-def run(scans, folders, out):
-    cases = discover(scans).scans
-    return {one.name: one for one in write_consensus(cases, folders, out, Method.UNION)}
+def run(scans, folders, out, notes=None):
+    cases, on_note = discover(scans).scans, [].append if notes is None else notes.append
+    return {one.name: one for one in write_consensus(cases, folders, out, Method.UNION, on_note)}
+
+
+def test_a_rater_without_any_mask_is_refused_and_unused_masks_are_named(scans, tmp_path):
+    for number in range(3):
+        write_mask(tmp_path / "a" / f"sub-{number}_label-WMH_mask.nii.gz", 6, 8)
+        write_mask(tmp_path / "b" / f"sub-{number}_label-GM_mask.nii.gz", 7, 10)
+    folders, notes = [tmp_path / "a", tmp_path / "b"], []
+    with pytest.raises(InputError, match="3 images with the label of another tissue, such as sub-"):
+        run(scans, folders, tmp_path / "out")
+    write_mask(tmp_path / "b" / "sub-0.nii.gz", 7, 10)
+    results = run(scans, folders, tmp_path / "out", notes)
+    assert [results[f"sub-{number}"].raters for number in range(3)] == [2, 1, 1]
+    (note,) = notes
+    assert note.startswith(f"{tmp_path / 'b'}: not used: 3 images with the label")
+    assert note.endswith("1 of 3 scans have a mask")
 
 
 def test_masks_and_table_are_written_and_the_other_scans_go_on(scans, tmp_path):

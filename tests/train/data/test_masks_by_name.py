@@ -1,9 +1,8 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wmh_runtime.errors import InputError, RecipeError
+from wmh_runtime.errors import InputError
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.masks_by_name import find_masks_of, with_masks
 
@@ -15,39 +14,74 @@ def touch(folder, *names):
         path.touch()
 
 
+def masks_of(names, folder):
+    """The file of each scan, from its folder; an empty dictionary if there is none."""
+    try:
+        found = find_masks_of(names, folder)
+    except InputError as error:
+        if "contains no mask with the name of a scan" in str(error):
+            return {}
+        raise
+    return {name: path.relative_to(folder).as_posix() for name, path in found.of_scan.items()}
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [
         ("sub-1", "sub-1_label-WMH_mask.nii.gz"),
+        ("sub-1", "sub-1_label-lesion_mask.nii.gz"),
         ("sub-1_ses-2", "sub-1/ses-2/sub-1_ses-2_FLAIR_lesions.nii"),
+        ("sub-1_ses-01", "sub-1/ses-1/sub-1_ses-01_mask.nii.gz"),
+        ("sub-1_visit1", "visit-1/sub-1_visit1_mask.nii.gz"),
+        ("P01_v1", "ses-1/P01_v1_mask.nii.gz"),
+        ("P01", "ses-1/P01_mask.nii.gz"),  # there is one visit only
         ("sub-1", "ples_lpa_msub-1_FLAIR.nii"),  # LST's name, with SPM's prefix m
+        ("mary1", "wmary1.nii.gz"),
         ("17", "lst/17.nii.gz"),
+        ("17", "17_lesions_T1.nii.gz"),
+        ("17", "ples_lpa_m17.nii"),
+        ("17", "mask_17.nii.gz"),
+        ("01", "sub-01_mask.nii.gz"),
+        ("003", "subject_003/wmh.nii.gz"),
         ("Amsterdam/GE3T/100", "Amsterdam/GE3T/100/wmh.nii.gz"),
         ("Amsterdam/GE3T/100", "Amsterdam/GE3T/100/pre/FLAIR_label-WMH_mask.nii.gz"),
     ],
 )
 def test_a_mask_belongs_to_the_scan_whose_name_is_in_its_path(tmp_path, name, file):
-    touch(tmp_path, file, "other.nii.gz", ".hidden_sub-1.nii.gz", "sub-1.txt")
-    assert find_masks_of([name], tmp_path) == {name: tmp_path / file}
+    touch(tmp_path, file, "other.nii.gz", f".hidden_{name}.nii.gz", f"{name}.txt")
+    assert masks_of([name], tmp_path) == {name: file}
 
 
-@pytest.mark.parametrize("file", ["sub-10.nii.gz", "xsub-1.nii.gz", "sub-1a.nii.gz"])
-def test_a_name_must_stand_apart(tmp_path, file):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("sub-1", "sub-10.nii.gz"),
+        ("sub-1", "xsub-1.nii.gz"),
+        ("sub-1", "sub-1a.nii.gz"),
+        ("sub-1", "sub-1/sub-2_mask.nii.gz"),
+        ("01", "20_visit-01_mask.nii.gz"),
+        ("01", "patient_7_rater_01.nii.gz"),
+        ("21", "21-01.nii.gz"),
+        ("1", "1.5T_17.nii.gz"),
+        ("1", "1/21_mask.nii.gz"),
+    ],
+)
+def test_a_name_must_stand_apart_and_a_number_be_alone(tmp_path, name, file):
     touch(tmp_path, file)
-    assert find_masks_of(["sub-1"], tmp_path) == {}
+    assert masks_of([name], tmp_path) == {}
 
 
 def test_the_longest_name_counts(tmp_path):
     touch(tmp_path, "sub-1.nii.gz", "sub-1_run-2.nii.gz")
-    assert find_masks_of(["sub-1", "sub-1_run-2"], tmp_path) == {
-        "sub-1": tmp_path / "sub-1.nii.gz",
-        "sub-1_run-2": tmp_path / "sub-1_run-2.nii.gz",
+    assert masks_of(["sub-1", "sub-1_run-2"], tmp_path) == {
+        "sub-1": "sub-1.nii.gz",
+        "sub-1_run-2": "sub-1_run-2.nii.gz",
     }
 
 
 def test_of_several_masks_the_one_with_the_label_is_taken(tmp_path):
     touch(tmp_path, "sub-1_prob.nii.gz", "sub-1_label-WMH_mask.nii.gz")
-    assert find_masks_of(["sub-1"], tmp_path)["sub-1"].name == "sub-1_label-WMH_mask.nii.gz"
+    assert masks_of(["sub-1"], tmp_path) == {"sub-1": "sub-1_label-WMH_mask.nii.gz"}
     touch(tmp_path, "b/sub-1_label-WMH_mask.nii.gz")
     with pytest.raises(InputError, match="several masks of sub-1"):
         find_masks_of(["sub-1"], tmp_path)
@@ -55,8 +89,7 @@ def test_of_several_masks_the_one_with_the_label_is_taken(tmp_path):
 
 def test_the_name_of_the_file_counts_before_those_of_its_folders(tmp_path):
     touch(tmp_path, "run-1/2.nii.gz", "site-1/1.nii.gz", "3/wmh.nii.gz")
-    found = find_masks_of(["1", "2", "3"], tmp_path)
-    assert {name: path.relative_to(tmp_path).as_posix() for name, path in found.items()} == {
+    assert masks_of(["1", "2", "3"], tmp_path) == {
         "1": "site-1/1.nii.gz",
         "2": "run-1/2.nii.gz",
         "3": "3/wmh.nii.gz",
@@ -70,48 +103,24 @@ def test_the_name_of_the_file_counts_before_those_of_its_folders(tmp_path):
         "sub-1/ses-2/wmh.nii.gz",
         "ses-2/sub-1_mask.nii.gz",
         "sub-1_visit-2_mask.nii.gz",
+        "sub-1_Session2_mask.nii.gz",
         "sub-1_ses2_mask.nii.gz",
         "sub-1_rec-x_ses-2_mask.nii.gz",
         "sub-1_run-2_mask.nii.gz",
-        "sub-1_label-GM_mask.nii.gz",  # no lesions
     ],
 )
-def test_another_visit_or_label_is_not_of_the_scan(tmp_path, file):
-    touch(tmp_path, file)
-    assert find_masks_of(["sub-1", "sub-1_ses-1"], tmp_path) == {}
+def test_another_visit_or_run_is_not_of_the_scan(tmp_path, file):
+    touch(tmp_path, file, "sub-1_ses-1.nii.gz")
+    found = find_masks_of(["sub-1", "sub-1_ses-1"], tmp_path)
+    assert set(found.of_scan) == {"sub-1_ses-1"}
+    (note,) = found.notes
+    assert f"1 image of another visit, run or acquisition, such as {file}" in note
 
 
-@pytest.mark.parametrize(
-    "file", ["20_visit-01_mask.nii.gz", "patient_7_rater_01.nii.gz", "21-01.nii.gz"]
-)
-def test_a_number_within_a_name_is_not_the_name_of_a_scan(tmp_path, file):
-    touch(tmp_path, file)
-    assert find_masks_of(["01", "7"], tmp_path) == {}
-
-
-def test_masks_of_no_scan_are_counted(tmp_path):
-    touch(tmp_path, "sub-01.nii.gz", "sub-3.nii.gz", "sub-4.nii.gz")
-    scans = [scan("sub-01", tmp_path), scan("sub-03", tmp_path)]
-    masked = with_masks(scans, [tmp_path])
-    assert [one.name for one in masked.scans] == ["sub-01"]
-    (note,) = masked.notes
-    assert "2 images with the name of no scan, such as sub-3.nii.gz" in note
-    assert note.endswith("masks were found for 1 of 2 scans")
-    (tmp_path / "sub-3.nii.gz").unlink()
-    (tmp_path / "sub-4.nii.gz").unlink()
-    assert with_masks(scans, [tmp_path]).notes == ()
-
-
-def test_images_are_needed_of_scans_with_a_mask_only(tmp_path):
-    touch(tmp_path, "sub-1_T1w.nii.gz", "m/sub-1.nii")
-    scans = [
-        replace(one, channels=(one.channels[0], tmp_path / f"{one.name}_T1w.nii.gz"))
-        for one in (scan("sub-1", tmp_path), scan("sub-2", tmp_path))
-    ]
-    assert len(with_masks(scans, [tmp_path / "m"]).scans) == 1
-    touch(tmp_path, "m/sub-2.nii")
-    with pytest.raises(RecipeError, match=r"sub-2_T1w.nii.gz: is missing"):
-        with_masks(scans, [tmp_path / "m"])
+def test_of_several_visits_none_is_of_a_scan_that_names_no_visit(tmp_path):
+    touch(tmp_path, "ses-1/P01.nii.gz", "ses-2/P02.nii.gz")
+    with pytest.raises(InputError, match="2 images of another visit, run or acquisition, such as"):
+        find_masks_of(["P01", "P02"], tmp_path)
 
 
 def test_a_file_that_may_be_of_two_scans_is_refused(tmp_path):
@@ -156,7 +165,7 @@ def test_scans_come_once_for_each_folder_with_a_mask(tmp_path):
 
 def test_a_folder_without_any_mask_of_the_scans_is_an_error(tmp_path):
     touch(tmp_path, "sub-9.nii.gz")
-    with pytest.raises(RecipeError, match="no mask with the name of a scan, such as sub-1"):
+    with pytest.raises(InputError, match="no mask with the name of a scan, such as sub-1"):
         with_masks([scan("sub-1")], [tmp_path])
     with pytest.raises(InputError, match="is not a folder"):
         with_masks([scan("sub-1")], [tmp_path / "none"])

@@ -48,7 +48,7 @@ def consensus(scans: Path, masks: Sequence[Path], out: Path, method: Method) -> 
     notes: list[tuple[str, Note]] = []
     with console.progress_bar() as bar:
         task = bar.add_task("combining", total=len(cases))
-        for result in write_consensus(cases, masks, out, method):
+        for result in write_consensus(cases, masks, out, method, console.print_warning):
             bar.advance(task)
             notes += [(result.name, note) for note in result.notes]
             if result.error is not None:

@@ -7,7 +7,7 @@ out/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,11 @@ def scan_id(case: Case) -> str:
 
 
 def write_consensus(
-    cases: Sequence[Case], folders: Sequence[Path], out: Path, method: Method
+    cases: Sequence[Case],
+    folders: Sequence[Path],
+    out: Path,
+    method: Method,
+    on_note: Callable[[str], None],
 ) -> Iterator[CaseConsensus]:
     """Write the consensus of each scan that has a mask, and then the table of the raters.
 
@@ -64,13 +68,14 @@ def write_consensus(
         folders: masks of a rater each; the name of a folder is that of its rater.
         out: folder for masks and table.
         method: see `find_consensus`.
+        on_note: called for each folder with images that are not used.
 
     Yields:
         What happened to each scan.
 
     Raises:
         InputError: a folder cannot be used, two have the same name, two scans have the same name,
-            no scan has a mask, or STAPLE cannot be computed here.
+            a folder has no mask of any scan, or STAPLE cannot be computed here.
     """
     if method == Method.STAPLE:
         require_staple()
@@ -78,10 +83,12 @@ def write_consensus(
     _require_unique(names, "scans", out)
     _require_unique([folder.resolve().name for folder in folders], "folders of masks", out)
     images = [case.path for case in cases]
-    raters = [_Rater(one.resolve().name, find_masks_of(names, one, images)) for one in folders]
-    if not any(rater.masks for rater in raters):
-        problem = f"contains no mask with the name of a scan, such as {names[0]}"
-        raise InputError(problem, "Name the masks after their scans.", about=folders[0])
+    raters = []
+    for folder in folders:
+        found = find_masks_of(names, folder, images)
+        raters.append(_Rater(folder.resolve().name, found.of_scan))
+        for note in found.notes:
+            on_note(note)
     make_writable_folder(out)
     rows: list[dict[str, object]] = []
     for name, case in zip(names, cases, strict=True):

@@ -184,7 +184,7 @@ def _make_masks(out: Path, workers: int, listener: StudyListener) -> None:
         return
     advance = listener.task("consensus", len(cases))
     for result in write_consensus(
-        cases, [masks / method for method in METHODS], consensus, Method.STAPLE
+        cases, [masks / method for method in METHODS], consensus, Method.STAPLE, listener.warning
     ):
         if result.error is not None:
             listener.warning(str(result.error))
