@@ -56,6 +56,20 @@ def test_the_last_stage_is_split_as_alone():
     assert both[1] == alone
 
 
+def test_validation_persons_of_a_later_stage_count_for_the_share_of_an_earlier_one():
+    share = DataSettings(validation_share=0.2, test_share=0)
+    stages = [(name, scans_of(range(40)), share) for name in ("bronze", "silver")]
+    stages.append(("gold", scans_of(range(12)), DataSettings(validation_share=0.25, test_share=0)))
+    bronze, silver, gold = split_stages(stages, 42)
+    assert [len(one.validation) for one in (bronze, silver, gold)] == [8, 8, 3]  # 20 % of 40
+    assert set(gold.validation) < set(silver.validation)
+    assert bronze == silver
+    # If they are more than the share, all are used.
+    stages[0] = ("bronze", scans_of(range(20)), DataSettings(validation_share=0.05, test_share=0))
+    bronze, silver, _ = split_stages(stages, 42)
+    assert set(bronze.validation) == set(silver.validation) & {f"sub-{k}" for k in range(20)}
+
+
 def test_only_the_last_stage_can_have_test_scans():
     stages = [("bronze", scans_of(range(30)), GOLD), ("gold", scans_of(range(10)), GOLD)]
     with pytest.raises(RecipeError, match=r"bronze has a share of test scans \(0.2\)"):

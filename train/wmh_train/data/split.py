@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from wmh_runtime.errors import RecipeError
@@ -25,12 +25,19 @@ class Split(StrictModel):
 class _Subject:
     """A subject with all of its scans."""
 
+    name: str
     site: str
     hash: bytes  # SHA-256 of seed and subject; gives a random but reproducible order
     scans: tuple[str, ...]
 
 
-def split_scans(scans: Sequence[AnnotatedScan], settings: DataSettings, seed: int) -> Split:
+def split_scans(
+    scans: Sequence[AnnotatedScan],
+    settings: DataSettings,
+    seed: int,
+    *,
+    for_validation: Collection[str] = (),
+) -> Split:
     """Split scans. The result depends on seed, names and sites, not on the order of the scans.
 
     Within each site, subjects are ordered by hash, and the i-th of n gets the position
@@ -40,13 +47,24 @@ def split_scans(scans: Sequence[AnnotatedScan], settings: DataSettings, seed: in
     single subject has the position 0.5, so it is used for training unless the two shares together
     reach one half.
 
+    Args:
+        scans: annotated scans.
+        settings: shares of validation and test.
+        seed: of the split.
+        for_validation: subjects that are validation subjects in any case. They count for the share;
+            if they are more than that, all of them are used, and no others.
+
     Raises:
         RecipeError: no subject remains for training.
     """
     subjects = _interleave_sites(_group_by_subject(scans, seed))
     test_count = round(settings.test_share * len(subjects))
     return _split(
-        test=subjects[:test_count], others=subjects[test_count:], settings=settings, of=subjects
+        test=subjects[:test_count],
+        others=subjects[test_count:],
+        settings=settings,
+        of=subjects,
+        for_validation=for_validation,
     )
 
 
@@ -87,6 +105,7 @@ def _group_by_subject(scans: Sequence[AnnotatedScan], seed: int) -> list[_Subjec
     scans_of = group_by([scan.subject for scan in scans], scans)
     return [
         _Subject(
+            name=subject,
             site=min(scan.site for scan in own),
             hash=hashlib.sha256(f"{seed}:{subject}".encode()).digest(),
             scans=tuple(scan.name for scan in own),
@@ -112,12 +131,15 @@ def _split(
     others: Sequence[_Subject],
     settings: DataSettings,
     of: Sequence[_Subject],
+    for_validation: Collection[str] = (),
 ) -> Split:
     """Use the first of `others` for validation and the rest for training.
 
     `validation_share` refers to the number of subjects in `of`.
     """
-    validation_count = max(1, round(settings.validation_share * len(of)))
+    others = sorted(others, key=lambda subject: subject.name not in for_validation)
+    fixed_count = sum(subject.name in for_validation for subject in others)
+    validation_count = max(1, round(settings.validation_share * len(of)), fixed_count)
     if validation_count >= len(others):
         raise RecipeError(
             f"{count_noun(len(of), 'subject')} cannot be split into {len(test)} for test,"

@@ -3,7 +3,7 @@
 Only the last stage has test persons. The stages share persons: a scan with an expert mask usually
 has automatic masks, too. The last stage is split first. Its test persons are left out of all
 others. Its validation persons are used for validation only in the stages before, so that no stage
-has learned from them.
+has learned from them; they count for the share of validation persons of these stages.
 """
 
 from __future__ import annotations
@@ -40,16 +40,15 @@ def split_stages(
     validation: set[str] = set()
     splits: list[Split] = []
     for name, scans, settings in reversed(stages):
-        usable = [scan for scan in scans if scan.subject not in test | validation]
-        if not usable:
+        usable = [scan for scan in scans if scan.subject not in test]
+        if not {scan.subject for scan in usable} - validation:
             raise RecipeError(
                 f"stage {name} has only scans of persons that later stages need for validation or"
                 " test",
                 "Give masks of more persons.",
             )
-        split = split_scans(usable, settings, seed)
-        kept = [scan.name for scan in scans if scan.subject in validation]
-        splits.insert(0, split.model_copy(update={"validation": sorted(split.validation + kept)}))
+        split = split_scans(usable, settings, seed, for_validation=validation)
+        splits.insert(0, split)
         subject_of = {scan.name: scan.subject for scan in scans}
         test |= {subject_of[name] for name in split.test}
         validation |= {subject_of[name] for name in split.validation}

@@ -31,7 +31,7 @@ def test_networks_differ_in_architecture_and_stages_only():
     staged, alone = recipes["unet-m3sl"], recipes["unet-gold"]
     # Both have the same number of epochs, all stages taken together.
     epochs = sum(staged.of_stage(one.name).schedule.epochs for one in staged.stage)
-    assert alone.schedule.epochs == epochs == 20
+    assert alone.schedule.epochs == epochs == 10
     gold = staged.of_stage("gold")
     assert gold.data == alone.data
     assert (gold.loss, gold.augmentation) == (alone.loss, alone.augmentation)
