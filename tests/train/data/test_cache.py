@@ -423,15 +423,15 @@ def test_an_entry_that_another_process_wrote_meanwhile_is_kept(scans, tmp_path, 
         """While this process reads the scan, another one writes its entries."""
         monkeypatch.setattr(AnnotatedScan, "load", load)
         open_cache([scan], PREPROCESSING, folder)
-        written.extend(inodes())
+        written.extend(written_at())
         return load(scan)
 
-    def inodes():
-        return [path.stat().st_ino for path in sorted(folder.glob("*/*/*.npy"))]
+    def written_at():
+        return [path.stat().st_mtime_ns for path in sorted(folder.glob("*/*/*.npy"))]
 
     monkeypatch.setattr(AnnotatedScan, "load", slow_load)
     open_cache(scans[:1], PREPROCESSING, folder)
-    assert inodes() == written
+    assert written_at() == written
     assert len(written) == 2
 
 

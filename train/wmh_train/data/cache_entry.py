@@ -47,6 +47,7 @@ from wmh_train.data.packed_targets import pack, packed_dtype
 IMAGES, TARGETS = "images.npy", "targets.npy"
 IMAGES_FOLDER, MASKS_FOLDER = "images", "masks"
 _FORMAT = 3  # increase it if the same scan and preprocessing give different files
+_PLANES_FORMAT = 2  # likewise, for slices in several planes
 _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _FACTS = "facts.json"
 
@@ -198,7 +199,10 @@ def _hash(
     facts: Iterable[str],
     files: Iterable[tuple[str, Iterable[Path]]],
 ) -> str:
-    parts = [f"format {_FORMAT}", json_without_defaults(preprocessing), *facts]
+    formats = [f"format {_FORMAT}"]
+    if len(preprocessing.planes) > 1:
+        formats.append(f"planes {_PLANES_FORMAT}")
+    parts = [*formats, json_without_defaults(preprocessing), *facts]
     for kind, paths in files:
         parts += [f"{kind} {sha256}" for sha256 in file_hashes(paths)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,5 +1,7 @@
 """Slices in three planes: where they show what, how their results are pooled, and thick voxels."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,13 @@ def test_a_voxel_has_the_mean_of_the_planes_whose_field_has_it():
     assert geometry.planes_by_voxel()[17, 4, 13] == 1
     assert geometry.planes_by_voxel()[29, 15, 13] == 1
     assert geometry.planes_by_voxel()[29, 4, 13] == 0
+
+
+def test_the_slices_stay_as_they_are_in_caches_of_trainings():
+    """If they change, increase `_PLANES_FORMAT` in wmh_train/data/cache_entry.py."""
+    for preprocessing, sha256 in ((NARROW, "acb698409741d233"), (THREE, "bcfadd6ee1f5f406")):
+        slices = prepared(preprocessing).geometry.to_network(head())
+        assert hashlib.sha256(slices.astype(np.float16).tobytes()).hexdigest()[:16] == sha256
 
 
 def test_what_no_plane_shows_is_warned_of():
