@@ -63,6 +63,8 @@ def test_persons_with_lesions_are_counted_in_the_validation_not_scans():
     for validation, persons in ((slices_of("bbccdd"), 3), (slices_of("bcdef", empty=1), 4)):
         (warning,) = validation_warnings(slices_of("a"), validation, None, {})
         assert warning.startswith(f"only {persons} validation persons {few}")
+    (warning,) = validation_warnings(slices_of("a"), slices_of("bcdefgh", empty=7), None, {})
+    assert warning.startswith("the masks of all validation scans are empty")
 
 
 def test_validation_scans_that_the_start_was_trained_on_are_named():

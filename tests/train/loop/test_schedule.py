@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.training_toys import small_recipe
-from wmh_train.loop.schedule import learning_rate, schedule_warning
+from wmh_train.loop.schedule import learning_rate, schedule_warnings
 from wmh_train.recipe.recipe import (
     OptimizerSettings,
     ScheduleSettings,
@@ -80,10 +80,11 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
 )
 def test_a_learning_rate_that_is_high_at_the_end_is_warned_of(warmup, restart, percent):
     settings = recipe(highest=1.0, lowest=0.0, warmup=warmup, restart=restart)
-    warning = schedule_warning(settings)
+    warnings = schedule_warnings(settings)
     if percent < 60:
-        assert warning == ""
+        assert warnings == []
     else:
+        (warning,) = warnings
         assert f"still {percent}% of its highest value at the end" in warning
         assert f"epochs is 9, schedule.restart_epochs {restart}; set" in warning
         assert warning.endswith("set schedule.restart_epochs to 8")
@@ -91,4 +92,19 @@ def test_a_learning_rate_that_is_high_at_the_end_is_warned_of(warmup, restart, p
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_the_shipped_recipes_end_at_a_low_learning_rate(name):
-    assert schedule_warning(load_recipe(name)) == ""
+    assert schedule_warnings(load_recipe(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("patience", "restart", "warns"),
+    [(8, 8, False), (7, 8, True), (8, 800, False), (7, 800, True), (30, 800, False)],
+)
+def test_a_patience_below_a_cycle_is_warned_of_if_it_can_end_the_nine_epochs(
+    patience, restart, warns
+):
+    settings = recipe(highest=1.0, lowest=0.0, warmup=1, restart=restart)
+    schedule = settings.schedule.model_copy(update={"patience_epochs": patience})
+    warnings = schedule_warnings(settings.model_copy(update={"schedule": schedule}))
+    about_patience = [line for line in warnings if line.startswith("schedule.patience_epochs is")]
+    assert len(about_patience) == warns
+    assert len(warnings) == warns + (restart == 800)  # the end of the training is high, too

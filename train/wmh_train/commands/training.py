@@ -37,6 +37,8 @@ from wmh_train.model.network import build_network
 from wmh_train.recipe.recipe import Recipe, load_recipe
 from wmh_train.synthesis.cohort import HeadMaker
 
+_NAMED_TEST_SCANS = 10
+
 
 def fit(
     recipe: str,
@@ -239,9 +241,11 @@ def _print_result(metadata: CheckpointMetadata, out: Path) -> None:
         f" Checkpoint: {out} ({weights_path(out, metadata).stat().st_size / 1e6:.1f} MB)"
     )
     if test := metadata.split.test:
+        names = ", ".join(test[:_NAMED_TEST_SCANS])
+        others = ", …" if len(test) > _NAMED_TEST_SCANS else ""
         console.print_line(
-            f"Not learned from, for the test: {', '.join(test)}. Segment them with wmh-infer, and"
-            " score the masks with wmh-eval."
+            f"{count_noun(len(test), 'test scan')}, not learned from: {names}{others} (all in"
+            " checkpoint.json). Segment them with wmh-infer, and score the masks with wmh-eval."
         )
 
 

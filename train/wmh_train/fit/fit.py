@@ -50,7 +50,7 @@ from wmh_train.loop.distributed import (
 )
 from wmh_train.loop.missing_regions import MissingRegions
 from wmh_train.loop.resume import ResumeFile, TrainingState
-from wmh_train.loop.schedule import schedule_warning
+from wmh_train.loop.schedule import schedule_warnings
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.layers import freeze_layers
 from wmh_train.model.network import build_network
@@ -137,8 +137,9 @@ def fit(
     accelerator = open_accelerator(recipe)
     if sources is not None:
         require_one_process("a training with new heads")
-    if accelerator.is_main_process and (warning := schedule_warning(recipe)):
-        listener.warning(warning)
+    if accelerator.is_main_process:
+        for warning in schedule_warnings(recipe):
+            listener.warning(warning)
     require_memory(recipe, accelerator.device, processes_per_device(accelerator))
     state = resume_file.load(identity, accelerator.num_processes)
     training, validation = _open_slices(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,12 +66,19 @@ class HistoryWriter(LoopListener):
             self._events.add_scalar(f"validation/dice {site or 'all'}", value, self._steps_done)
         self._events.flush()
         history = self._state.history
-        write_table_atomically(self._folder / HISTORY_NAME, [_row(entry) for entry in history])
+        rows = [_row(entry, sites_of(history)) for entry in history]
+        write_table_atomically(self._folder / HISTORY_NAME, rows)
         plot_history(history, self._folder / PLOT_NAME)
 
 
-def _row(epoch: dict[str, Any]) -> dict[str, object]:
+def sites_of(history: list[dict[str, Any]]) -> list[str]:
+    """Return the sites of all epochs; a state of an older version may have others."""
+    return list(dict.fromkeys(site for row in history for site in row["validation"]["by_site"]))
+
+
+def _row(epoch: dict[str, Any], sites: Sequence[str]) -> dict[str, object]:
     iou = epoch["validation"].get("iou")  # an older state that is resumed has none
+    by_site = epoch["validation"]["by_site"]
     return {
         "epoch": epoch["epoch"],
         "learning_rate": f"{epoch['learning_rate']:.3g}",
@@ -77,8 +86,8 @@ def _row(epoch: dict[str, Any]) -> dict[str, object]:
         "validation_dice": f"{epoch['validation']['mean']:.4f}",
         "validation_iou": "" if iou is None else f"{iou:.4f}",
         **{
-            f"validation_dice_{site or 'all'}": f"{value:.4f}"
-            for site, value in epoch["validation"]["by_site"].items()
+            f"validation_dice_{site or 'all'}": f"{by_site[site]:.4f}" if site in by_site else ""
+            for site in sites
         },
         "minutes": f"{epoch['seconds'] / 60:.1f}",
     }
@@ -110,10 +119,10 @@ def draw_history(history: list[dict[str, Any]], losses: Any, scores: Any) -> Non
             losses.plot(
                 epochs, values, marker=".", linewidth=2 if part == "total" else 1, label=part
             )
-    sites = history[0]["validation"]["by_site"]
+    sites = sites_of(history)
     if len(sites) > 1:
         for site in sites:
-            values = [row["validation"]["by_site"][site] for row in history]
+            values = [row["validation"]["by_site"].get(site, math.nan) for row in history]
             scores.plot(epochs, values, marker=".", linewidth=1, label=plot_text(site))
     means = [row["validation"]["mean"] for row in history]
     scores.plot(epochs, means, marker=".", linewidth=2, color="black", label="all scans")

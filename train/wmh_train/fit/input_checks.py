@@ -108,7 +108,12 @@ def validation_warnings(
     warnings, scans = [], validation.scans
     with_lesions = np.unique(validation.scan_of[validation.with_target])
     persons = {scans[scan].subject for scan in with_lesions}
-    if len(persons) < _FEW_PERSONS:
+    if not persons:
+        warnings.append(
+            "the masks of all validation scans are empty: the best epoch is the one that finds"
+            " nothing; give validation scans with lesions"
+        )
+    elif len(persons) < _FEW_PERSONS:
         warnings.append(
             f"only {count_noun(len(persons), 'validation person')} with a mask that is not empty:"
             " best epoch, threshold and Dice may depend on chance; increase data.validation_share"

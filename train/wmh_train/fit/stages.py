@@ -36,7 +36,7 @@ from wmh_train.fit.input_checks import require_disjoint_split
 from wmh_train.fit.stage_history import write_stage_history
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import require_one_process
-from wmh_train.loop.schedule import schedule_warning
+from wmh_train.loop.schedule import schedule_warnings
 from wmh_train.model.layers import freeze_layers
 from wmh_train.model.network import build_network
 from wmh_train.model.pretrained import PretrainedWeights
@@ -150,8 +150,9 @@ def _check_stages(
         with torch.device("meta"):
             freeze_layers(build_network(recipe), recipe.optimizer.frozen_layers)
         recipe.preprocessing.require_installed()
-        if recipe is not recipes[0] and (warning := schedule_warning(recipe)):  # fit warns, too
-            listener.warning(f"{recipe.name}: {warning}")
+        if recipe is not recipes[0]:
+            for warning in schedule_warnings(recipe):  # fit warns, too, when the stage begins
+                listener.warning(f"{recipe.name}: {warning}")
         require_disjoint_split(given.split, scan_keys(recipe, given))
         for scan in given.scans_named(given.split.test):
             scan.load()  # is not preprocessed, but must be readable in the end

@@ -33,23 +33,22 @@ def learning_rate(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * t / period)) / 2
 
 
-def schedule_warning(recipe: Recipe) -> str:
-    """Return a warning if the training may end at a high learning rate; empty if it does not."""
-    schedule = recipe.schedule
-    patience = schedule.patience_epochs
-    if patience is not None and patience < schedule.restart_epochs:
-        return (
+def schedule_warnings(recipe: Recipe) -> list[str]:
+    """Return warnings if the training may end at a high learning rate."""
+    schedule, lines = recipe.schedule, []
+    patience, cycle = schedule.patience_epochs, schedule.restart_epochs
+    if patience is not None and patience < min(cycle, schedule.epochs - 1):
+        lines.append(
             f"schedule.patience_epochs is {patience}, less than a cycle of the learning rate"
-            f" (schedule.restart_epochs is {schedule.restart_epochs:g}): the training may stop"
-            " while the learning rate is high; set it to a cycle or more"
+            f" (schedule.restart_epochs is {cycle:g}): the training may stop while the learning"
+            " rate is high; set it to a cycle or more"
         )
     last = learning_rate(schedule.epochs * _MANY_STEPS - 1, _MANY_STEPS, recipe)
     share = last / recipe.optimizer.learning_rate
-    if share <= _HIGH_AT_END:
-        return ""
-    cycle = schedule.epochs - schedule.warmup_epochs
-    return (
-        f"the learning rate is still {share:.0%} of its highest value at the end of the training:"
-        f" schedule.epochs is {schedule.epochs}, schedule.restart_epochs"
-        f" {schedule.restart_epochs:g}; set schedule.restart_epochs to {cycle:g}"
-    )
+    if share > _HIGH_AT_END:
+        lines.append(
+            f"the learning rate is still {share:.0%} of its highest value at the end of the"
+            f" training: schedule.epochs is {schedule.epochs}, schedule.restart_epochs {cycle:g};"
+            f" set schedule.restart_epochs to {schedule.epochs - schedule.warmup_epochs:g}"
+        )
+    return lines
