@@ -138,13 +138,15 @@ class GraphExporter:
             groups = ", ".join(trial.float32_groups) or "nothing"
             self._on_step(f"int8: {groups} left in float32: mask Dice {trial.mask_dice:.4f}")
 
-        refusal: ExportError | None = None
+        refusals: list[ExportError] = []
+        warnings = list(self.warnings)
         for graph in search_float32_groups(quantizer, measure, report):
             try:
                 exported = self._export("int8", graph.model)
             except ExportError as error:  # the slices of the search are others than those of parity
                 self._on_step(f"int8: {error}")
-                refusal = error
+                refusals.append(error)
+                self.warnings[:] = warnings  # without those about this graph
                 continue
             quantization = Quantization(
                 quantizer=f"onnxruntime {onnxruntime.__version__}",
@@ -153,8 +155,7 @@ class GraphExporter:
                 trials=trials,
             )
             return exported, quantization
-        assert refusal is not None  # the search yields one graph at least
-        raise refusal
+        raise refusals[0]  # the search yields one graph at least
 
     def export_fp16(self, largest_activation: float) -> ExportedPrecision:
         """Export the float16 graphs, with LayerNorm and softmax in float32.

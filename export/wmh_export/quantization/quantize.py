@@ -213,9 +213,10 @@ def search_float32_groups(
         on_trial: called after each trial.
 
     Yields:
-        Each graph that uses at most 85 % of INT8's tolerance, from the one with the fewest groups
-        in float32; take the first that is right on other slices, too. At the end, the one with the
-        best parity of all, if it was not among them.
+        The graphs of the first and the last part of the search that use at most 85 % of INT8's
+        tolerance, from the one with the fewest groups in float32; take the first that is right on
+        other slices, too. At the end, the one with the best parity of all, if it was not among
+        them.
     """
     best: QuantizedGraph | None = None
 
@@ -224,15 +225,15 @@ def search_float32_groups(
         model = quantizer.quantize(float32_groups)
         graph = QuantizedGraph(model, float32_groups, measure(model))
         if best is None or graph.share_of_tolerance < best.share_of_tolerance:
-            best = graph  # only one is kept, to save memory
+            best = graph
         on_trial(graph.trial)
         return graph
 
     yielded: list[list[str]] = []
-    everything = try_groups([])
-    if everything.share_of_tolerance <= _TARGET_SHARE:
-        yielded.append(everything.float32_groups)
-        yield everything
+    graph = try_groups([])
+    if graph.share_of_tolerance <= _TARGET_SHARE:
+        yielded.append(graph.float32_groups)
+        yield graph
     groups = quantizer.groups
     sensitivity = {
         group: try_groups([other for other in groups if other != group]).share_of_tolerance
