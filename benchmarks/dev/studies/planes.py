@@ -9,7 +9,8 @@ planes help decides which scans are segmented in all planes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +22,7 @@ from benchmarks.dev.studies.one_view import open_segmenter
 from benchmarks.dev.thick_slices import is_isotropic, with_thick_slices
 from wmh_bench.environment import source_commit
 from wmh_bench.machine import Machine, describe_machine
+from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.metrics import compare_masks
 from wmh_runtime.preprocessing.slices import planes as planes_module
 from wmh_runtime.preprocessing.slices.planes import PLANES, Plane
@@ -83,13 +85,16 @@ def compare_planes(
     base = base or load_recipe(RECIPE)
     scans = find_dataset(training, ["flair"], ["wmh"]).scans
     data = [scan for scan in scans if is_isotropic(scan.load()[0][0])]
+    heads = list(_heads_to_score(find_dataset(test, ["flair"], ["wmh"]).scans, most_heads))
+    if not heads:
+        problem = f"has no isotropic head with {_LEAST_LOAD_ML:g} mL of lesions"
+        raise InputError(problem, "Make more heads.", about=test)
     for planes in (_AXIAL, PLANES):
         name = f"{len(planes)}-planes"
         recipe = _with_planes(base, planes)
         split = split_scans(data, recipe.data, recipe.schedule.seed)
         found = FitData("isotropic heads", tuple(data), split)
         fit(recipe, found, out / name, None, on_network(name), cache=out / "cache")
-    heads = list(_heads_to_score(find_dataset(test, ["flair"], ["wmh"]).scans, most_heads))
     scores = []
     # All planes, also of slices for which the runtime leaves out the other planes.
     with patch.object(planes_module, "THICKEST_MM", math.inf):
@@ -113,13 +118,13 @@ def _with_planes(base: Recipe, planes: Sequence[Plane]) -> Recipe:
     return Recipe.model_validate(settings)
 
 
-def _heads_to_score(heads: Iterable[AnnotatedScan], most: int) -> Iterable[AnnotatedScan]:
-    for head in heads:
+def _heads_to_score(heads: Iterable[AnnotatedScan], most: int) -> Iterator[AnnotatedScan]:
+    def is_fit(head: AnnotatedScan) -> bool:
         (scan,), (reference,) = head.load()
         load_ml = reference.lesion.sum() * scan.voxel_volume_mm3 / 1000
-        if most and is_isotropic(scan) and load_ml >= _LEAST_LOAD_ML:
-            most -= 1
-            yield head
+        return is_isotropic(scan) and bool(load_ml >= _LEAST_LOAD_ML)
+
+    return islice(filter(is_fit, heads), most)
 
 
 def _score(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wmh_runtime.errors import InputError
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.layouts import find_dataset
 from wmh_train.recipe.recipe import load_recipe
@@ -60,10 +61,16 @@ def make_heads(
 def share_sources(sources: Sources) -> dict[str, Sources]:
     """Divide label maps and lesion masks between the scanners of training and test.
 
-    So the anatomy and the lesions of a test head are in no training head. Every third file is for
-    the test.
+    So the anatomy and the lesions of a test head are in no training head, if each file is of
+    another person. Every third file is for the test.
+
+    Raises:
+        InputError: there are fewer than three of either.
     """
     maps, masks = sources.label_maps, sources.lesion_masks
+    if min(len(maps), len(masks)) < 3:
+        problem = f"are {len(maps)} and {len(masks)}, too few to share between training and test"
+        raise InputError(problem, "Give three at least.", about="label maps and lesion masks")
     test = Sources(maps[2::3], masks[2::3])
     training = Sources(*([one for k, one in enumerate(own) if k % 3 != 2] for own in (maps, masks)))
     return dict.fromkeys(TRAINING_SCANNERS, training) | dict.fromkeys(TEST_SCANNERS, test)

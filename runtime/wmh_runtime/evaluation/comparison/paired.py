@@ -128,6 +128,6 @@ def _too_few(one: PairedDifference, pairs: int) -> tuple[str, ...]:
         return ()
     of_pairs = f" with {pairs} pairs of models" if pairs > 1 else ""
     return (
-        f"only {count_noun(differing, 'scan')} differ: {needed} are needed for a p-value below"
-        f" {ALPHA:g}{of_pairs}",
+        f"the models differ in {count_noun(differing, 'scan')} only: {needed} are needed for a"
+        f" p-value below {ALPHA:g}{of_pairs}",
     )

@@ -24,7 +24,9 @@ def test_five_differences_of_one_sign():
     assert found.statistic == 0
     assert found.mean == pytest.approx(0.3)
     assert (found.first_better, found.second_better, found.equal) == (5, 0, 0)
-    assert found.notes == ("only 5 scans differ: 6 are needed for a p-value below 0.05",)
+    assert found.notes == (
+        "the models differ in 5 scans only: 6 are needed for a p-value below 0.05",
+    )
 
 
 def test_three_pairs_need_more_scans_than_one():
