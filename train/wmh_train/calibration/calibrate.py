@@ -22,7 +22,7 @@ from wmh_runtime.postprocessing.regions import brain_of
 from wmh_runtime.preprocessing.channels import align_channels
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
-from wmh_runtime.types import Floats
+from wmh_runtime.types import Floats, Prediction
 from wmh_train.calibration.adaptive_tta import SliceStatistics, empty_slice_threshold
 from wmh_train.calibration.reliability import count_bins, reliability
 from wmh_train.calibration.threshold_sweep import (
@@ -103,13 +103,19 @@ def calibrate(
                         )
                         if is_there
                     }
-                    segmented, slices = {}, {}
-                    for views, segmenter in segmenters.items():
-                        preprocessed, prediction = segmenter.predict(given)
-                        slices[views] = prediction.probability
-                        segmented[views] = segmenter.postprocess(preprocessed, prediction)
+                    preprocessed, of_eight = segmenters[8].predict(given)
+                    of_one = segmenters[1].predictor.predict(preprocessed.slices)
+                    predictions: dict[Views, Prediction] = {8: of_eight, 1: of_one}
+                    segmented = {
+                        views: segmenters[views].postprocess(preprocessed, prediction)
+                        for views, prediction in predictions.items()
+                    }
                     measured.add(scan.site, segmented, references, channels[0])
-                    measured.add_slices(slices, preprocessed.slices_by_plane, len(recipe.outputs))
+                    measured.add_slices(
+                        {views: one.probability for views, one in predictions.items()},
+                        preprocessed.slices_by_plane,
+                        len(recipe.outputs),
+                    )
             on_scan()
     means = {  # one mean sweep per output
         views: [
