@@ -63,7 +63,10 @@ class RunDisplay(Progress):
             first_only = (
                 f"scans with voxels above {THICKEST_MM:g} mm: {self._planes[0]} slices only"
             )
-            console.print_line(f"it sees {seen}, about {count} times the work; {first_only}")
+            console.print_line(
+                f"it sees {seen}: about {count} times the work of one plane with cubic voxels, 15"
+                f" times with slices of {THICKEST_MM:g} mm; {first_only}"
+            )
         for warning in self._warnings:
             console.print_warning(warning)
         self._shown.enter_context(console.err.status("opening the model"))

@@ -541,13 +541,15 @@ def test_several_outputs_get_a_file_and_a_row_each(tmp_path, infer):
 
 def test_three_planes_are_announced_and_recorded_and_thick_slices_are_warned_of(tmp_path, infer):
     bundle = write_toy_bundle(tmp_path / "planes", planes=("axial", "sagittal", "coronal"))
-    # Voxels of 2.5 mm, and of 4 × 4 × 5 mm.
-    small = np.diag([-2.5, -2.5, 2.5, 1])
-    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz", affine=small)
-    write_head(tmp_path / "scans" / "b_FLAIR.nii.gz")
+    # Voxels of 2.5 mm, and of 4 × 4 × 7 mm.
+    for name, affine in (("a", np.diag([-2.5, -2.5, 2.5, 1])), ("b", np.diag([-4, -4, 7, 1]))):
+        write_head(tmp_path / "scans" / f"{name}_FLAIR.nii.gz", affine=affine)
     status, said, errors = infer(bundle=bundle)
     assert status == 0
-    assert "it sees axial, sagittal and coronal slices, about 3 times the work" in said
+    assert (
+        "it sees axial, sagittal and coronal slices: about 3 times the work of one plane with cubic"
+        in said
+    )
     records = [
         json.loads((tmp_path / "out" / f"{name}_label-WMH_mask.json").read_text()) for name in "ab"
     ]

@@ -42,7 +42,7 @@ def test_the_slices_of_all_planes_are_counted_unless_voxels_are_too_long():
     axial = estimate_scan_bytes(shape, np.diag([2.0, 2, 2, 1]), network, **one)
     all_planes = estimate_scan_bytes(shape, np.diag([2.0, 2, 2, 1]), network, **one, **three)
     assert all_planes - axial == pytest.approx(1.2 * 4 * (20 + 30) * 100**2 * 2, abs=2)
-    thick = np.diag([2.0, 2, 3, 1])
+    thick = np.diag([2.0, 2, 7, 1])
     assert estimate_scan_bytes(shape, thick, network, **one, **three) == axial
     regions = estimate_scan_bytes(
         shape,

@@ -192,8 +192,12 @@ def _describe_stage(recipe: Recipe, layers: Sequence[Layer], name: str) -> str:
 
 
 def _planes_line(planes: Sequence[Plane]) -> str:
-    cost = f"; about {len(planes)} times as many slices as in one plane" if len(planes) > 1 else ""
-    return f"{', '.join(planes)}{cost}"
+    if len(planes) == 1:
+        return planes[0]
+    return (
+        f"{', '.join(planes)}; about {len(planes)} times as many slices as in one plane, and far"
+        " more where slices are thick"
+    )
 
 
 def _description(recipe: Recipe, cost: Footprint) -> list[tuple[str, str]]:

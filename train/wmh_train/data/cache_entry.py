@@ -47,7 +47,7 @@ from wmh_train.data.packed_targets import pack, packed_dtype
 IMAGES, TARGETS = "images.npy", "targets.npy"
 IMAGES_FOLDER, MASKS_FOLDER = "images", "masks"
 _FORMAT = 3  # increase it if the same scan and preprocessing give different files
-_PLANES_FORMAT = 2  # likewise, for slices in several planes
+_PLANES_FORMAT = 3  # likewise, for slices in several planes
 _MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _FACTS = "facts.json"
 

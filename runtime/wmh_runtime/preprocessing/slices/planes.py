@@ -1,7 +1,7 @@
 """The planes in which a network sees a scan: axial, and sagittal and coronal if voxels allow it.
 
-A scan with thick slices has few voxels along one axis, so its sagittal and coronal images are
-coarse: such a scan is segmented in axial slices only.
+With thick slices, sagittal and coronal images are coarse. They still helped on heads with slices of
+up to 6 mm, see benchmarks/README.md; scans with thicker ones are segmented in axial slices only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wmh_runtime.imageio.orientation import Reorientation
 Plane: TypeAlias = Literal["axial", "sagittal", "coronal"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 
-THICKEST_MM = 2.5  # slices; with thicker ones, only axial slices are segmented
+THICKEST_MM = 6.0  # measured up to it; with thicker slices, only axial ones are segmented
 _DECIMALS = 3  # the voxels of a tilted scan are not exactly as long as the protocol says
 
 # From a stack of axial slices to that of a plane. Axial slices go from bottom to top, their rows
