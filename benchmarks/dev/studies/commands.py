@@ -88,7 +88,7 @@ def staged_learning(
     """Compare learning in stages with learning from a dozen masks of experts only.
 
     Five networks learn from heads of four synthetic scanners, and are scored on those of three
-    others. It takes about four hours on two cores, and can be stopped at any time.
+    others. It takes two to three hours on two cores, and can be stopped at any time.
     """
     with console.require_extra("cpu,export,itk"):
         from benchmarks.dev.studies.staged.study import StudyListener, run_study
