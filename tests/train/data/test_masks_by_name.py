@@ -144,6 +144,15 @@ def test_two_folders_of_one_name_are_refused(tmp_path):
         with_masks([scan("sub-1")], [tmp_path / "x" / "lst", tmp_path / "y" / "lst"])
 
 
+def test_links_to_folders_of_one_name_are_told_apart_by_their_own_names(tmp_path):
+    touch(tmp_path, "x/A/sub-1.nii.gz", "y/A/sub-1.nii.gz")
+    links = [tmp_path / "outliers", tmp_path / "mixture"]
+    for link, target in zip(links, "xy", strict=True):
+        link.symlink_to(tmp_path / target / "A")
+    found = with_masks([scan("sub-1", tmp_path)], links).scans
+    assert [one.name for one in found] == ["sub-1 mixture", "sub-1 outliers"]
+
+
 def scan(name, folder=None):
     """A scan, and its image if a folder is given."""
     image = (folder or Path("nowhere")) / f"{name}_FLAIR.nii.gz"

@@ -11,7 +11,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import Dataset
 from wmh_train.data.layouts import find_datasets, find_scans
-from wmh_train.data.masks_by_name import with_masks
+from wmh_train.data.masks_by_name import label_of, with_masks
 from wmh_train.fit.stages import StageData
 from wmh_train.initial_weights import InitialWeights, read_initial_weights
 from wmh_train.loop.distributed import is_main_process
@@ -70,7 +70,7 @@ def find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> l
     for name, own in folders.items():
         masked = with_masks(found.scans, own)
         _warn(masked.notes)
-        masks_text = " + ".join(folder.resolve().name for folder in own)
+        masks_text = " + ".join(map(label_of, own))
         stages.append(StageData(name, masks_text, masked.scans))
     return stages
 

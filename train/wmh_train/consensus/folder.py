@@ -27,7 +27,7 @@ from wmh_runtime.text import count_noun
 from wmh_train.consensus.consensus import Consensus, find_consensus, require_staple
 from wmh_train.consensus.method import Method
 from wmh_train.consensus.notes import Note
-from wmh_train.data.masks_by_name import find_masks_of
+from wmh_train.data.masks_by_name import find_masks_of, label_of
 
 TABLE_NAME = "raters.csv"
 
@@ -81,12 +81,12 @@ def write_consensus(
         require_staple()
     names = [scan_id(case) for case in cases]
     _require_unique(names, "scans", out)
-    _require_unique([folder.resolve().name for folder in folders], "folders of masks", out)
+    _require_unique([label_of(folder) for folder in folders], "folders of masks", out)
     images = [case.path for case in cases]
     raters = []
     for folder in folders:
         found = find_masks_of(names, folder, images)
-        raters.append(_Rater(folder.resolve().name, found.of_scan))
+        raters.append(_Rater(label_of(folder), found.of_scan))
         for note in found.notes:
             on_note(note)
     make_writable_folder(out)

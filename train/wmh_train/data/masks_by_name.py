@@ -114,6 +114,11 @@ def find_masks_of(names: Sequence[str], folder: Path, images: Collection[Path] =
     return FoundMasks(masks, (f"{folder}: not used: {why}; {of_scans}",) if why else ())
 
 
+def label_of(folder: Path) -> str:
+    """Return the name by which the masks of a folder are told apart: of a link, its own name."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
 def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> MaskedScans:
     """Return the scans that have a mask in a folder, with this mask as their only reference.
 
@@ -126,7 +131,7 @@ def with_masks(scans: Sequence[AnnotatedScan], folders: Sequence[Path]) -> Maske
         InputError: as `find_masks_of`, or two folders have the same name.
         RecipeError: an image of a scan with a mask is missing.
     """
-    labels = [folder.resolve().name for folder in folders]
+    labels = [label_of(folder) for folder in folders]
     for label, folder in zip(labels, folders, strict=True):
         if labels.count(label) > 1:
             raise InputError(
