@@ -71,7 +71,14 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a table of the stages of a training, if it had any."""
     if not stages:
         return []
-    titles = ("stage", "masks", "scans", "validation scans", "frozen layers", "validation Dice")
+    titles = (
+        "stage",
+        "masks",
+        "scans",
+        "validation scans",
+        "frozen layers",
+        "Dice with such masks",
+    )
     rows = [
         (
             str(one["name"]),

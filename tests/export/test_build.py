@@ -424,3 +424,18 @@ def test_the_manifest_is_plain_json(bundle):
     manifest = json.loads((bundle.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["schema_version"] == 3
     assert {graph["precision"] for graph in manifest["graphs"]} == {"fp32", "fp16", "int8"}
+
+
+def test_the_model_card_has_a_row_for_each_stage(bundle):
+    stage = {"training_scans": 8, "validation_scans": 2, "validation": {"mean": 0.5, "by_site": {}}}
+    stages = [
+        stage | {"name": "bronze", "data": "outliers + mixture", "frozen_layers": 0},
+        stage | {"name": "gold", "data": "expert", "frozen_layers": 10},
+    ]
+    training = bundle.manifest.training
+    details = training.details | {"stages": stages}
+    training = training.model_copy(update={"details": details})
+    card = model_card(bundle.manifest.model_copy(update={"training": training}))
+    assert "| bronze | outliers + mixture | 8 | 2 | 0 | 0.500 |" in card
+    assert "| gold | expert | 8 | 2 | 10 | 0.500 |" in card
+    assert "Trained in stages" not in model_card(bundle.manifest)
