@@ -33,7 +33,6 @@ from wmh_runtime.preprocessing.intensity.normalization import (
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.preprocessing.slices.context import with_neighbors
 from wmh_runtime.preprocessing.slices.geometry import (
-    PlaneGeometry,
     Side,
     SliceGeometry,
     find_slices,
@@ -155,7 +154,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     first_stack = to_stack(first.voxels)
     found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
-    geometry = SliceGeometry(_find_planes(first, head, preprocessing))
+    geometry = _find_geometry(first, head, preprocessing)
     planes = geometry.planes
     aligned = align_channels(channels)
     size = preprocessing.size_px
@@ -231,18 +230,17 @@ def find_geometry(first: Scan, preprocessing: Preprocessing) -> SliceGeometry:
     """
     stack = np.ascontiguousarray(axial_reorientation(first.affine).apply(first.voxels))
     head = find_head(stack, first.voxel_volume_mm3).mask
-    return SliceGeometry(_find_planes(first, head, preprocessing))
+    return _find_geometry(first, head, preprocessing)
 
 
-def _find_planes(
-    first: Scan, axial_head: Mask, preprocessing: Preprocessing
-) -> tuple[PlaneGeometry, ...]:
+def _find_geometry(first: Scan, axial_head: Mask, preprocessing: Preprocessing) -> SliceGeometry:
     reorientation = axial_reorientation(first.affine)
     spacing_mm = reorientation.order(first.spacing_mm)
-    return tuple(
+    planes = (
         find_slices(plane, axial_head, reorientation, spacing_mm, first.path, preprocessing.side)
         for plane in planes_of(preprocessing.planes, spacing_mm)
     )
+    return SliceGeometry(tuple(planes))
 
 
 def _normalize(

@@ -233,7 +233,7 @@ def _center(plane: Plane, head: Mask, size_px: int, field_rows: float) -> tuple[
             middle += 0.5 if mass > middle else -0.5
         middles.append(middle)
     rows, columns = middles
-    top = np.flatnonzero(head.any(axis=(0, 2)))[0] - 0.5
     if plane != "axial":
+        top = np.flatnonzero(head.any(axis=(0, 2)))[0] - 0.5
         rows = min(rows, top + field_rows / 2)
     return rows, columns
