@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,21 +14,51 @@ from wmh_runtime.files.os_errors import reason_of
 
 
 def write_table_atomically(
-    final: Path, rows: Sequence[Mapping[str, object]], delimiter: str = ","
+    final: Path,
+    rows: Sequence[Mapping[str, object]],
+    delimiter: str = ",",
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """Write a table of at least one row. The keys of the first row are the column names.
+    """Write a table. Texts that a spreadsheet program would run as a formula get an apostrophe.
+
+    Args:
+        final: the file.
+        rows: column → cell.
+        delimiter: between cells.
+        columns: their names in order; None: the keys of the first row, of which there must be one.
 
     Raises:
         InputError: the file cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    names = list(rows[0]) if columns is None else list(columns)
+    writer = csv.DictWriter(text, names, delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: as_plain_cell(cell) for name, cell in row.items()} for row in rows)
     write_text_atomically(final, text.getvalue())
 
 
 TABLE_SUFFIXES = (".csv", ".tsv")
+_APOSTROPHE = "'"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+def as_plain_cell(cell: object) -> object:
+    """Return a cell that spreadsheet programs take as text, by an apostrophe before a formula.
+
+    A text that begins with an apostrophe gets one, too, so that `text_of_plain_cell` can undo this.
+    Numbers stay as they are.
+    """
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"{_APOSTROPHE}{cell}" if cell.startswith((*_FORMULA_STARTS, _APOSTROPHE)) else cell
+
+
+def text_of_plain_cell(cell: str) -> str:
+    """Undo `as_plain_cell`; other cells stay as they are."""
+    is_marked = cell[:1] == _APOSTROPHE and cell[1:].startswith((*_FORMULA_STARTS, _APOSTROPHE))
+    return cell[1:] if is_marked else cell
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -57,5 +88,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
     columns = [column.strip().lower() for column in header]
     blank = [""] * len(columns)
     return [
-        dict(zip(columns, [*map(str.strip, row), *blank], strict=False)) for row in rows if any(row)
+        dict(zip(columns, [*map(_read_cell, row), *blank], strict=False))
+        for row in rows
+        if any(row)
     ]
+
+
+def _read_cell(cell: str) -> str:
+    return text_of_plain_cell(cell.strip())
