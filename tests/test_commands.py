@@ -112,7 +112,7 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
         r"WMH [\d.]+ mL in \d+ lesions?; [\d.]+ % of the brain; periventricular [\d.]+, deep "
     )
     assert len(re.findall(of_brain, printed)) == 6
-    assert not list((tmp_path / "out").glob("*_dseg.*"))
+    assert not list((tmp_path / "out").glob("*_seg-brain_dseg.*"))
     status, _, errors = run_command(infer, data, tmp_path / "out", "--bundle", bundle, "--regions")
     assert status == 0, errors
     table = (tmp_path / "out" / "sub-5002_space-orig_seg-brain_dseg.tsv").read_text().splitlines()
@@ -133,7 +133,11 @@ def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     out = tmp_path / "out"
     status, _, errors = run_command(infer, data, out, "--bundle", bundle, "--probability")
     assert status == 0, errors
-    assert len(list(out.glob("*_probseg.nii.gz"))) == len(list(out.glob("*_dseg.nii.gz"))) == 6
+    assert (
+        len(list(out.glob("*_probseg.nii.gz")))
+        == len(list(out.glob("*_seg-brain_dseg.nii.gz")))
+        == 6
+    )
     foreign = out / "sub-5002_space-orig_seg-brain_dseg.nii.gz"
     nib.save(nib.Nifti1Image(np.ones(regions.shape, np.uint8), regions.affine), foreign)
     status, _, errors = run_command(infer, data, out, "--bundle", bundle, "--regions")

@@ -19,7 +19,7 @@ from wmh_runtime.imageio.atlas import read_region_names
 from wmh_runtime.inference.backend_selection import AUTO, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import Extras
-from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.text import count_noun
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")

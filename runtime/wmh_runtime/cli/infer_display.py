@@ -19,7 +19,7 @@ from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
 from wmh_runtime.text import count_noun, uncapitalize
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from wmh_runtime.dataset.bids import bids_entities
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.subjects import session_from_name, subject_from_name
+from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.atlas import ASEG_NAMES, read_atlas, read_matrix
 from wmh_runtime.imageio.image_files import sha256_of_image
@@ -104,10 +104,9 @@ def _unique_names(numbers: Sequence[int], names: Mapping[int, str]) -> dict[int,
 
 def _path(template: str, case: Case) -> Path:
     scan = bids_entities(case.relative)
-    path = f"{case.relative.parent.as_posix()}/{scan}"
     values = {
-        "{subject}": subject_from_name(path) if "sub-" in path else subject_from_name(scan),
-        "{session}": session_from_name(path),
+        "{subject}": subject_of_scan(case.relative),
+        "{session}": session_from_name(case.relative.as_posix()),
         "{scan}": scan,
     }
     for placeholder, value in values.items():

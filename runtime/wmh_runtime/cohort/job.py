@@ -17,8 +17,8 @@ from wmh_runtime.inference.segmenter import SegmentationModel
 from wmh_runtime.outputs.paths import (
     NO_EXTRAS,
     Extras,
+    LabelMapPaths,
     OutputPaths,
-    RegionPaths,
     output_paths,
     region_paths,
 )
@@ -84,7 +84,7 @@ class Job:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
 
-    def region_paths(self, case: Case) -> dict[str, RegionPaths]:
+    def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""
         return region_paths(self.out, case.relative)
 

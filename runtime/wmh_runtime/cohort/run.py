@@ -22,8 +22,8 @@ from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
-from wmh_runtime.outputs.skipped_table import write_skipped
-from wmh_runtime.outputs.tables import require_replaceable, write_tables
+from wmh_runtime.outputs.tables.results import require_replaceable, write_tables
+from wmh_runtime.outputs.tables.skipped import write_skipped
 from wmh_runtime.text import count_noun
 
 

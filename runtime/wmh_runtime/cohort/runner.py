@@ -133,6 +133,7 @@ class Runner:
         with stage("write"):
             return write_results(
                 given,
+                running.case,
                 segmentation,
                 self.provenance,
                 running.paths,

@@ -7,6 +7,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_probseg.nii.gz   probability map
     sub-1_label-WMH_qc.png           quality-control image
     sub-1_label-WMH_regions.tsv      lesions by region
+    sub-1_space-orig_desc-lesions_dseg.nii.gz   each lesion with its number, and a table of them
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     sub-1_space-orig_seg-atlas_dseg.nii.gz   the user's own atlas on the grid of the scan, likewise
     derivatives/reference/           reference masks of annotated scans, under the same names
@@ -28,7 +29,9 @@ PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
-_SEGMENTATION = "_space-orig_seg-{}_dseg"
+_SEGMENTATION = "{}_space-orig_seg-{}_dseg.nii.gz"
+_LESIONS = "{}_space-orig_desc-{}_dseg.nii.gz"
+_MAIN_OUTPUT = "wmh"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _SCAN_SUFFIX = re.compile(r"_(?:FLAIR|T1w)$", re.IGNORECASE)
 
@@ -102,12 +105,24 @@ def region_table_name(entities: str, output: str) -> str:
 
 def segmentation_name(entities: str, scheme: str) -> str:
     """Return the name of a segmentation of the brain, such as that of the scheme `brain`."""
-    return f"{entities}{_SEGMENTATION.format(scheme)}.nii.gz"
+    return _SEGMENTATION.format(entities, scheme)
 
 
-def segmentation_table_name(entities: str, scheme: str) -> str:
-    """Return the name of the table that says which number is which region."""
-    return f"{entities}{_SEGMENTATION.format(scheme)}.tsv"
+def lesions_name(entities: str, output: str) -> str:
+    """Return the name of the image in which each lesion has its number."""
+    prefix = "" if output == _MAIN_OUTPUT else output
+    return _LESIONS.format(entities, f"{prefix}lesions")
+
+
+def table_of_image(image: Path) -> Path:
+    """Return the table that says what the numbers of an image are."""
+    return image.with_name(f"{image_stem(image)}.tsv")
+
+
+def sidecar_of(file: Path) -> Path:
+    """Return the JSON file that describes an image or a table."""
+    stem = image_stem(file) if is_image(file) else file.stem
+    return file.with_name(f"{stem}.json")
 
 
 def _label(output: str) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.pairs import ImageName
 
+INPUT_NAME = "raw"  # of the input among the data sets that results link to
+_URI_OF_INPUT = f"bids:{INPUT_NAME}:"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -18,10 +21,17 @@ class Case:
     relative: Path  # to the input folder; results get the same relative path
     channel: str = "flair"  # that the scan is
     others: Mapping[str, Path] = field(default_factory=dict)  # further channels → their images
+    dataset: Path | None = None  # root of the BIDS data set that it is from; None: of none
 
     def image_of(self, channel: str) -> Path | None:
         """Return the image of a channel; None if it is missing."""
         return self.path if channel == self.channel else self.others.get(channel)
+
+    def source_of(self, image: Path) -> str:
+        """Return the BIDS URI of one of its images, or the file name outside of a data set."""
+        if self.dataset is None:
+            return image.name
+        return f"{_URI_OF_INPUT}{image.relative_to(self.dataset).as_posix()}"
 
     @property
     def contrast(self) -> str | None:

@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from wmh_runtime.dataset.bids import PARTICIPANTS_NAME
+from wmh_runtime.dataset.bids import PARTICIPANTS_NAME, bids_entities
+from wmh_runtime.dataset.challenge import SCAN_FOLDERS
+from wmh_runtime.dataset.pairs import ImageName
 from wmh_runtime.files.tables import read_table
 
 _SUBJECT = re.compile(r"(?:^|[/_])[mrwsu]{0,4}(sub-[A-Za-z0-9]+)")  # also of SPM: rsub-1
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)")
+_RUN = re.compile(r"(?:^|[/_])(run-[A-Za-z0-9]+)")
+_NOT_SUBJECTS = (*SCAN_FOLDERS, "anat")  # folders of a subject
 _UNKNOWN = "n/a"  # BIDS: an unknown value
 
 
@@ -29,9 +33,31 @@ def subject_from_name(name: str) -> str:
     return match.group(1) if match else name.partition("_ses-")[0]
 
 
+def subject_of_scan(relative: Path) -> str:
+    """Return the subject of a scan, from its name and its folders.
+
+    A name that says the contrast only, such as `FLAIR.nii.gz`, is in the folder of its subject.
+
+    Args:
+        relative: path of the scan, relative to the folder that is searched.
+    """
+    stem, folders = bids_entities(relative), relative.parent.as_posix()
+    if found := _SUBJECT.search(stem) or _SUBJECT.search(folders):
+        return found.group(1)
+    name = ImageName.of(relative)
+    own = [folder for folder in name.folder if folder not in _NOT_SUBJECTS]
+    return own[-1] if own and not name.visit else subject_from_name(stem)
+
+
 def session_from_name(name: str) -> str:
     """Return the session in a scan's name, such as `ses-2`; empty if there is none."""
     match = _SESSION.search(name)
+    return match.group(1) if match else ""
+
+
+def run_from_name(name: str) -> str:
+    """Return the run in a scan's name, such as `run-2`; empty if there is none."""
+    match = _RUN.search(name)
     return match.group(1) if match else ""
 
 

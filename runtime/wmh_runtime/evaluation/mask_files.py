@@ -37,14 +37,9 @@ def find_segmentations(folder: Path, except_in: Path | None) -> list[MaskFile]:
     found = [
         file_of_scan(path, path.relative_to(folder).parent, image_stem(path).removesuffix(ending))
         for path in _images(folder, except_in)
-        if image_stem(path).endswith(ending) and table_of_segmentation(path).is_file()
+        if image_stem(path).endswith(ending) and bids.table_of_image(path).is_file()
     ]
     return sorted(found, key=lambda one: one.path)
-
-
-def table_of_segmentation(path: Path) -> Path:
-    """Return the table that says which number is which region."""
-    return path.with_name(f"{image_stem(path)}.tsv")
 
 
 def _images(folder: Path, except_in: Path | None) -> Iterator[Path]:

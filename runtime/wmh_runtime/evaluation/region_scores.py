@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.evaluation.mask_files import find_segmentations, table_of_segmentation
+from wmh_runtime.evaluation.mask_files import find_segmentations
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_region_pairs
 from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.files.case_failure import case_failure
@@ -85,14 +86,14 @@ def find_regions(predictions: Path, references: Path) -> FoundRegions:
 def _names_of(segmentation: Path) -> list[str] | None:
     """Return the names of the regions; None if the table is damaged: the scan will fail, alone."""
     try:
-        return list(read_region_names(table_of_segmentation(segmentation)).values())
+        return list(read_region_names(bids.table_of_image(segmentation)).values())
     except InputError:
         return None
 
 
 def _may_have(reference: Path, region: str) -> bool:
     """Return whether a reference is a mask, or a segmentation that has the region."""
-    if not table_of_segmentation(reference).is_file():
+    if not bids.table_of_image(reference).is_file():
         return True
     names = _names_of(reference)
     return names is None or region in names
@@ -147,7 +148,7 @@ def _score(pair: Pair, region: str, read: Callable[[Path], Scan]) -> RegionScore
     """Compare a region of a scan; None if the prediction does not have it."""
     image = read(pair.reference)
     found = on_grid_of(read(pair.prediction), image)
-    predicted_names = {*read_region_names(table_of_segmentation(pair.prediction)).values()}
+    predicted_names = {*read_region_names(bids.table_of_image(pair.prediction)).values()}
     if region not in predicted_names:
         return None
     reference = _read(image, region, predicted_names)
@@ -168,7 +169,7 @@ def _read(image: Scan, region: str, predicted_names: Collection[str]) -> Referen
 
     The brain is all predicted regions together: what no other one covers has its number.
     """
-    table = table_of_segmentation(image.path)
+    table = bids.table_of_image(image.path)
     if not table.is_file():
         return reference_from_mask(image)
     names = predicted_names if region == BRAIN else {region}

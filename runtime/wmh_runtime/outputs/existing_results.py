@@ -9,7 +9,7 @@ from pathlib import Path
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.image_files import sha256_of_image
-from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths, is_file
+from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths, is_file
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
@@ -22,7 +22,7 @@ _REPLACE_ALL = "Use the overwrite option to replace them, or choose another outp
 def find_existing_results(
     case: Case,
     paths: Sequence[OutputPaths],
-    regions: Mapping[str, RegionPaths],
+    regions: Mapping[str, LabelMapPaths],
     settings: Sequence[Settings],
     *,
     extras: Extras,
@@ -48,7 +48,7 @@ def find_existing_results(
     for scheme, of_scheme in regions.items() if extras.regions else ():
         is_written = scheme != ATLAS_SCHEME or atlas is not None
         if is_written and of_scheme.hold_foreign_files:
-            name = of_scheme.segmentation.name
+            name = of_scheme.image.name
             problem = f"would replace regions that this program did not write ({name})"
             raise InputError(problem, _REPLACE, about=scan)
     for to in paths:
@@ -74,12 +74,12 @@ def find_existing_results(
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
-    files = [path for to in paths for path in (to.mask, to.picture)]
+    files = [path for to in paths for path in (to.mask, to.picture, *to.lesions.files)]
     files += [to.probability for to in paths if extras.probability]
     schemes = [BRAIN_SCHEME] if sidecars[0].regions_ml else []
     schemes += [ATLAS_SCHEME] if atlas else []
     for scheme in schemes if extras.regions else ():
-        files += [regions[scheme].segmentation, regions[scheme].table]
+        files += regions[scheme].files
     files += [to.regions for to in paths if extras.regions or atlas]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     if has_atlas and all(path.exists() for path in files):

@@ -22,10 +22,38 @@ NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True)
+class LabelMapPaths:
+    """An image of numbers: of regions in one scheme, or of lesions."""
+
+    image: Path
+
+    @property
+    def table(self) -> Path:
+        """The table of the numbers."""
+        return bids.table_of_image(self.image)
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file that describes image and table."""
+        return bids.sidecar_of(self.image)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, in the order in which they are written."""
+        return self.image, self.table, self.sidecar
+
+    @property
+    def hold_foreign_files(self) -> bool:
+        """Whether there is an image that this program did not write."""
+        return self.image.exists() and not is_written_by_us(self.image)
+
+
+@dataclass(frozen=True)
 class OutputPaths:
     """The files of one output of one scan."""
 
     mask: Path
+    lesions: LabelMapPaths
     probability: Path
     picture: Path
     regions: Path  # table
@@ -39,20 +67,8 @@ class OutputPaths:
         """
         if self.mask.exists():
             return not is_written_by_us(self.mask)
-        return self.probability.exists() or self.picture.exists()
-
-
-@dataclass(frozen=True)
-class RegionPaths:
-    """The regions of one scan in one scheme, whatever its outputs."""
-
-    segmentation: Path
-    table: Path  # of their numbers and names
-
-    @property
-    def hold_foreign_files(self) -> bool:
-        """Whether there is a segmentation that this program did not write."""
-        return self.segmentation.exists() and not is_written_by_us(self.segmentation)
+        others = (self.probability, self.picture, self.lesions.image)
+        return any(path.exists() for path in others)
 
 
 def is_file(path: Path) -> bool:
@@ -77,6 +93,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     folder, entities = out / relative.parent, bids.bids_entities(relative)
     return OutputPaths(
         mask=folder / bids.mask_name(entities, output),
+        lesions=LabelMapPaths(folder / bids.lesions_name(entities, output)),
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
         regions=folder / bids.region_table_name(entities, output),
@@ -84,7 +101,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     )
 
 
-def region_paths(out: Path, relative: Path) -> dict[str, RegionPaths]:
+def region_paths(out: Path, relative: Path) -> dict[str, LabelMapPaths]:
     """Name the files of the regions in each scheme: those of the network, and of an atlas.
 
     Args:
@@ -93,9 +110,6 @@ def region_paths(out: Path, relative: Path) -> dict[str, RegionPaths]:
     """
     folder, entities = out / relative.parent, bids.bids_entities(relative)
     return {
-        scheme: RegionPaths(
-            segmentation=folder / bids.segmentation_name(entities, scheme),
-            table=folder / bids.segmentation_table_name(entities, scheme),
-        )
+        scheme: LabelMapPaths(folder / bids.segmentation_name(entities, scheme))
         for scheme in (BRAIN_SCHEME, ATLAS_SCHEME)
     }

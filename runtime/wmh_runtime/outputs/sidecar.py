@@ -14,9 +14,11 @@ from nibabel.affines import apply_affine
 from pydantic import Field, ValidationError
 
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.imageio.nifti_header import SpacingMm
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.settings import Provenance, Settings
+from wmh_runtime.postprocessing.lesion_details import describe_lesions
 from wmh_runtime.postprocessing.parcellation import LesionRegion
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.preprocessing.registration import Registration
@@ -35,6 +37,13 @@ class Lesion(StrictModel):
     side: str | None = Field(default=None, description="left or right, of the symmetry plane")
     atlas_region: str | None = Field(default=None, description="of the atlas, most of it")
     atlas_share: float | None = Field(default=None, description="of the lesion, in that region")
+    extent_mm: tuple[float, float, float] | None = Field(
+        default=None, description="of its box: left–right, front–back, bottom–top of the patient"
+    )
+    mean_probability: float | None = Field(default=None, description="of its voxels")
+    largest_slice: int | None = Field(
+        default=None, description="axial slice with most of it, from 1 at the most inferior"
+    )
 
 
 class LocationResult(StrictModel):
@@ -105,9 +114,16 @@ class Sidecar(StrictModel):
 
     schema_version: Literal[2] = 2
     Description: str
+    Type: Literal["Lesion"] = Field(default="Lesion", description="BIDS: what a mask shows")
     SpatialReference: str = Field(description="BIDS: `orig`, the grid of the input itself")
-    Sources: list[str] = Field(min_length=1, description="the first has the grid of the mask")
+    Sources: list[str] = Field(
+        min_length=1,
+        description="the first has the grid of the mask; file names, or URIs in a BIDS data set",
+    )
     input_sha256: str = Field(description="of the first source")
+    voxel_size_mm: tuple[float, float, float] | None = Field(
+        default=None, description="of the mask; earlier results do not say it"
+    )
     channels: dict[str, ChannelInput] = Field(
         default={}, description="what the model was given; results of version 0.1 do not say it"
     )
@@ -152,6 +168,7 @@ class Sidecar(StrictModel):
         seconds: Mapping[str, float],
         *,
         mask_sha256: str,
+        sources: Sequence[str],
         registrations: Mapping[str, Registration],
         atlas: AtlasInput | None,
     ) -> Sidecar:
@@ -165,6 +182,7 @@ class Sidecar(StrictModel):
             provenance: of the run.
             seconds: by stage.
             mask_sha256: of the mask file.
+            sources: names or URIs of the images.
             registrations: of images, by channel.
             atlas: that the segmentation has the lesions by region of; None: none.
         """
@@ -180,11 +198,13 @@ class Sidecar(StrictModel):
         share = burden.percent_of_brain
         is_full, some = settings.tta == "full", segmentation.slices_in_all_views
         centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)
+        details = describe_lesions(lesions, result.probability, scan.affine)
         return cls(
             Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
             SpatialReference="orig",
-            Sources=[image.path.name for image in images.values()],
+            Sources=list(sources),
             input_sha256=scan.sha256,
+            voxel_size_mm=rounded_mm(scan.spacing_mm, digits=4),
             channels={
                 channel: ChannelInput(
                     file=image.path.name,
@@ -208,9 +228,18 @@ class Sidecar(StrictModel):
                     side=side,
                     atlas_region=region.name if region else None,
                     atlas_share=round(region.share, 4) if region else None,
+                    extent_mm=rounded_mm(detail.extent_mm, digits=2),
+                    mean_probability=round(detail.mean_probability, 4),
+                    largest_slice=detail.largest_slice,
                 )
-                for volume, center, place, side, region in zip(
-                    lesions.volumes_mm3, centers_mm.tolist(), where, sides, in_atlas, strict=True
+                for volume, center, place, side, region, detail in zip(
+                    lesions.volumes_mm3,
+                    centers_mm.tolist(),
+                    where,
+                    sides,
+                    in_atlas,
+                    details,
+                    strict=True,
                 )
             ],
             regions_ml={
@@ -250,6 +279,11 @@ class Sidecar(StrictModel):
         )
 
     @property
+    def scan_file(self) -> str:
+        """Name of the file of the scan that has the grid of the mask."""
+        return next((one.file for one in self.channels.values()), self.Sources[0])
+
+    @property
     def burden_facts(self) -> list[str]:
         """Share of the brain, and volume by location, in words; empty if they are not known."""
         facts = []
@@ -270,6 +304,12 @@ class Sidecar(StrictModel):
             for channel, image in self.channels.items()
             if (one := image.registration) is not None
         ]
+
+
+def rounded_mm(lengths_mm: SpacingMm, digits: int) -> SpacingMm:
+    """Round three lengths."""
+    first, second, third = (round(length, digits) for length in lengths_mm)
+    return first, second, third
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.paths import Extras, OutputPaths, RegionPaths
+from wmh_runtime.outputs.label_maps import REGION_COLUMNS, remove_label_map, write_label_map
+from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.qc_image import qc_image
-from wmh_runtime.outputs.region_tables import write_region_table
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar
+from wmh_runtime.outputs.tables.columns import as_json
+from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
+from wmh_runtime.outputs.tables.regions import write_region_table
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
-from wmh_runtime.postprocessing.postprocess import Segmentation
+from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
 from wmh_runtime.preprocessing.registration import Registration
+
+_PROBABILITY = "Probability of lesion on the grid of the input, 0 to 1"
+_LESIONS = "Lesions, each with its number, the largest first"
+_REGIONS = {
+    BRAIN_SCHEME: "Regions of the brain that the network predicts",
+    ATLAS_SCHEME: "Regions of the given atlas on the grid of the input",
+}
+_WIDEST_NUMBER = np.dtype(np.uint16)
 
 
 def write_results(
     images: Mapping[str, Scan],
+    case: Case,
     segmentation: Segmentation,
     provenance: Provenance,
     paths: Sequence[OutputPaths],
-    region_paths: Mapping[str, RegionPaths],
+    region_paths: Mapping[str, LabelMapPaths],
     seconds: Mapping[str, float],
     *,
     extras: Extras,
@@ -43,6 +57,7 @@ def write_results(
 
     Args:
         images: that were segmented, by channel; the first one has the grid of the results.
+        case: that they are of.
         segmentation: with a result for each output.
         provenance: what made it.
         paths: for each output.
@@ -60,15 +75,19 @@ def write_results(
     make_folder(paths[0].mask.parent)
     for to in paths:  # while there is a sidecar, all files are those of one run
         remove(to.sidecar)
+    sources = [case.source_of(image.path) for image in images.values()]
+    about = {"SpatialReference": "orig", "Sources": sources}
     for scheme, of_scheme in region_paths.items():
-        _write_regions(scan, segmentation, scheme, of_scheme, is_requested=extras.regions)
+        _write_regions(scan, segmentation, scheme, of_scheme, about, is_requested=extras.regions)
     brain = region_paths[BRAIN_SCHEME]
-    shown = segmentation.regions if brain.segmentation.exists() else {}
+    shown = segmentation.regions if brain.image.exists() else {}
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
         write_on_grid_of(scan, result.mask, to.mask)
         if extras.probability or to.probability.exists():
             write_on_grid_of(scan, result.probability, to.probability)
+            described = {"Description": _PROBABILITY, "Type": "Lesion", **about}
+            write_text_atomically(bids.sidecar_of(to.probability), as_json(described))
         sidecar = Sidecar.from_result(
             images,
             segmentation,
@@ -77,13 +96,16 @@ def write_results(
             provenance,
             seconds,
             mask_sha256=sha256_file(to.mask),
+            sources=sources,
             registrations=registrations or {},
             atlas=atlas,
         )
+        _write_lesions(scan, result, sidecar, about, to.lesions)
         picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})
         write_bytes_atomically(to.picture, picture)
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)
+            remove(bids.sidecar_of(to.regions))
         elif extras.regions or atlas or to.regions.exists():
             write_region_table(to.regions, sidecar.regions)
         write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
@@ -91,22 +113,41 @@ def write_results(
     return sidecars
 
 
+def _write_lesions(
+    scan: Scan,
+    result: OutputResult,
+    sidecar: Sidecar,
+    about: Mapping[str, Any],
+    to: LabelMapPaths,
+) -> None:
+    """Write the image in which each lesion has its number, and their table."""
+    numbers = result.lesions.labels
+    if numbers.dtype.itemsize > _WIDEST_NUMBER.itemsize:
+        numbers = numbers.astype(np.float32)  # exact up to 16,777,216
+    rows = lesion_rows(sidecar.lesions)
+    write_label_map(scan, numbers, LESION_COLUMNS, rows, {"Description": _LESIONS, **about}, to)
+
+
 def _write_regions(
-    scan: Scan, segmentation: Segmentation, scheme: str, to: RegionPaths, *, is_requested: bool
+    scan: Scan,
+    segmentation: Segmentation,
+    scheme: str,
+    to: LabelMapPaths,
+    about: Mapping[str, Any],
+    *,
+    is_requested: bool,
 ) -> None:
     """Write the regions in one scheme if they are wanted; remove outdated ones."""
     is_known = (
         bool(segmentation.regions) if scheme == BRAIN_SCHEME else segmentation.atlas is not None
     )
     if not is_known:
-        if not to.hold_foreign_files:
-            remove(to.segmentation)
-            remove(to.table)
-    elif is_requested or (to.segmentation.exists() and not to.hold_foreign_files):
+        remove_label_map(to)
+    elif is_requested or (to.image.exists() and not to.hold_foreign_files):
         numbers, names = _numbers_and_names(segmentation, scheme)
         rows = [{"index": index, "name": name} for index, name in names.items()]
-        write_on_grid_of(scan, numbers, to.segmentation)
-        write_table_atomically(to.table, rows, delimiter="\t")
+        description = {"Description": _REGIONS[scheme], **about}
+        write_label_map(scan, numbers, REGION_COLUMNS, rows, description, to)
 
 
 def _numbers_and_names(

@@ -21,8 +21,8 @@ from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
-from wmh_runtime.outputs.skipped_table import SKIPPED_NAME
-from wmh_runtime.outputs.tables import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 
 CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
 
@@ -55,13 +55,18 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
         ".wmh-lock",
         "site/sub-2_label-WMH_mask.json",
         "site/sub-2_label-WMH_mask.nii.gz",
+        "site/sub-2_label-WMH_probseg.json",
         "site/sub-2_label-WMH_probseg.nii.gz",
         "site/sub-2_label-WMH_qc.png",
+        *(f"site/sub-2_space-orig_desc-lesions_dseg.{kind}" for kind in ("json", "nii.gz", "tsv")),
         "sub-1_label-WMH_mask.json",
         "sub-1_label-WMH_mask.nii.gz",
+        "sub-1_label-WMH_probseg.json",
         "sub-1_label-WMH_probseg.nii.gz",
         "sub-1_label-WMH_qc.png",
+        *(f"sub-1_space-orig_desc-lesions_dseg.{kind}" for kind in ("json", "nii.gz", "tsv")),
         "volumes.csv",
+        "volumes.json",
     ]
     table = {row["scan"]: row for row in rows_of(out)}
     assert float(table["sub-1_FLAIR.nii.gz"]["volume_ml"]) == pytest.approx(2 * CUBE_ML)
@@ -962,9 +967,13 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
     sidecar = read_json(tmp_path / "out" / "site" / "sub-7_ses-2_label-WMH_mask.json")
     assert row == {
         "scan": "site/sub-7_ses-2_FLAIR.nii.gz",
-        "subject": "sub-7",
+        "participant_id": "sub-7",
+        "session": "ses-2",
+        "run": "",
         "contrast": "FLAIR",
         "channels": "flair",
+        "duplicate_of": "",
+        "voxel_size_mm": "4x4x5",
         "output": "wmh",
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.toys import write_head
 from wmh_runtime.files.temporary import is_temporary
-from wmh_runtime.outputs.tables import VOLUMES_NAME
+from wmh_runtime.outputs.tables.results import VOLUMES_NAME
 
 SCANS, KILLS = 40, 4
 PROGRAM = "from wmh_runtime.cli.infer import main; main()"
@@ -51,6 +51,8 @@ def require_whole(out):
     for path in final("*.png"):
         Image.open(path).load()
     for path in final("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+    for path in final("*_mask.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         assert record["volume_ml"] >= 0
         assert path.with_suffix(".nii.gz").exists()
@@ -59,7 +61,7 @@ def require_whole(out):
 
 
 def done_in(out):
-    return len([path for path in out.rglob("*.json") if not is_temporary(path)])
+    return len([path for path in out.rglob("*_mask.json") if not is_temporary(path)])
 
 
 def content_of(out):
@@ -67,7 +69,7 @@ def content_of(out):
     content = {}
     for path in out.rglob("*"):
         name = path.relative_to(out).as_posix()
-        if path.suffix == ".json":
+        if path.name.endswith("_mask.json"):
             content[name] = json.loads(path.read_text(encoding="utf-8"))
             del content[name]["seconds"]
         elif path.is_file():

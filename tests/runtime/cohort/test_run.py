@@ -28,7 +28,7 @@ from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError
 from wmh_runtime.files.case_failure import LOG_NAME
-from wmh_runtime.outputs.tables import DoubtfulResults
+from wmh_runtime.outputs.tables.results import DoubtfulResults
 
 
 @dataclass
@@ -109,7 +109,7 @@ class World:
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
         return SimpleNamespace(scan=scan, channels=(scan,), slices=slices)
 
-    def write(self, images, segmentation, *_, **__):
+    def write(self, images, _case, segmentation, *_, **__):
         (scan,) = images.values()
         time.sleep(scan.write_s)
         if scan.fails == "write":

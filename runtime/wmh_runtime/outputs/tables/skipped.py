@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset.search import Skipped
-from wmh_runtime.files.atomic import remove
-from wmh_runtime.files.tables import write_table_atomically
+from wmh_runtime.outputs.tables.columns import Column, write_table_of
 
 SKIPPED_NAME = "skipped.csv"
+
+_COLUMNS = (
+    Column("path", "Skipped file or folder, relative to the input folder"),
+    Column("reason", "Why it was skipped"),
+)
 
 
 def write_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
@@ -19,7 +23,4 @@ def write_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
         InputError: the table cannot be written.
     """
     rows = [{"path": one.path.as_posix(), "reason": one.reason} for one in skipped]
-    if rows:
-        write_table_atomically(out / SKIPPED_NAME, rows)
-    else:
-        remove(out / SKIPPED_NAME)
+    write_table_of(out / SKIPPED_NAME, _COLUMNS, rows)

@@ -1,0 +1,1 @@
+"""The tables of an output folder, each with a dictionary of its columns."""
