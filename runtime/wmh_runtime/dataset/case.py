@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
-from wmh_runtime.dataset.pairs import ImageName
+from wmh_runtime.dataset.names.contrast import IN_DOUBT, contrast_from_names
+from wmh_runtime.dataset.names.pairs import ImageName
 
 INPUT_NAME = "raw"  # of the input among the data sets that results link to
 _URI_OF_INPUT = f"bids:{INPUT_NAME}:"

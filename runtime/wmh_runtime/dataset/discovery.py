@@ -9,13 +9,13 @@ from pathlib import Path
 
 from wmh_runtime.dataset.bids import DERIVATIVES
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import DICOM_ADVICE, is_image
-from wmh_runtime.dataset.pairs import find_pairs, without_scan
+from wmh_runtime.dataset.names.contrast import IN_DOUBT, contrast_from_names
+from wmh_runtime.dataset.names.pairs import find_pairs, without_scan
+from wmh_runtime.dataset.names.versions import find_processed_versions
+from wmh_runtime.dataset.names.vocabulary import FLAIR, MASK
 from wmh_runtime.dataset.search import FolderContent, Skipped, search_folder
 from wmh_runtime.dataset.table import cases_of_table
-from wmh_runtime.dataset.versions import find_processed_versions
-from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import TABLE_SUFFIXES
@@ -68,7 +68,7 @@ def find_cases(source: Path, out: Path | None, rules: ChannelRules) -> Discovery
     The names decide. If some files are FLAIR by their name or the names of their folders, these
     are the scans; otherwise all images whose names say no contrast. Processed versions of a scan
     are skipped, and so are masks, other contrasts, hidden files and folders named `derivatives`.
-    Images of further channels are found by their names too, see `pairs.py`.
+    Images of further channels are found by their names too, see `names/pairs.py`.
 
     Args:
         source: a folder; one file, which is always accepted; or a table with a column for each

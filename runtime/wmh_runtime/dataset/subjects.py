@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME, bids_entities
 from wmh_runtime.dataset.challenge import SCAN_FOLDERS
-from wmh_runtime.dataset.pairs import ImageName
+from wmh_runtime.dataset.names.pairs import ImageName
 from wmh_runtime.files.tables import read_table
 
 _SUBJECT = re.compile(r"(?:^|[/_])[mrwsu]{0,4}(sub-[A-Za-z0-9]+)")  # also of SPM: rsub-1

@@ -20,11 +20,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from wmh_runtime.dataset import bids, challenge
-from wmh_runtime.dataset.contrast import IN_DOUBT, contrast_from_names
 from wmh_runtime.dataset.image_formats import image_stem, is_image
+from wmh_runtime.dataset.names.contrast import IN_DOUBT, contrast_from_names
+from wmh_runtime.dataset.names.versions import find_processed_versions
+from wmh_runtime.dataset.names.vocabulary import FLAIR, MASK
 from wmh_runtime.dataset.subjects import read_sites, subject_from_name
-from wmh_runtime.dataset.versions import find_processed_versions
-from wmh_runtime.dataset.vocabulary import FLAIR, MASK
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.folders import walk
 from wmh_runtime.imageio.nifti_reader import is_written_by_us

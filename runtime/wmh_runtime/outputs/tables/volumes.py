@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from wmh_runtime.dataset.contrast import contrast_from_names
+from wmh_runtime.dataset.names.contrast import contrast_from_names
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
 from wmh_runtime.outputs.sidecar import RegionResult, Sidecar
 from wmh_runtime.outputs.tables.columns import Column

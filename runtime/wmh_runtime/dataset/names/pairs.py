@@ -24,11 +24,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmh_runtime.dataset.contrast import contrast_of_folder
 from wmh_runtime.dataset.image_formats import image_stem
-from wmh_runtime.dataset.name_words import without_target, words_of
-from wmh_runtime.dataset.versions import is_processing_word
-from wmh_runtime.dataset.vocabulary import AGENT, T1_WORD, WEIGHTING, contrast_of_word, is_flair
+from wmh_runtime.dataset.names.contrast import contrast_of_folder
+from wmh_runtime.dataset.names.versions import is_processing_word
+from wmh_runtime.dataset.names.vocabulary import (
+    AGENT,
+    T1_WORD,
+    WEIGHTING,
+    contrast_of_word,
+    is_flair,
+)
+from wmh_runtime.dataset.names.words import without_target, words_of
 from wmh_runtime.errors import InputError
 
 _VARIANT = re.compile(r"(?:acq|rec|ce|run|space|desc|res|part|echo|dir)-.+")

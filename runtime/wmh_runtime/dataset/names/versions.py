@@ -17,8 +17,8 @@ from pathlib import Path
 
 from wmh_runtime.dataset import challenge
 from wmh_runtime.dataset.image_formats import image_stem
-from wmh_runtime.dataset.name_words import without_target, words_of
-from wmh_runtime.dataset.vocabulary import is_flair
+from wmh_runtime.dataset.names.vocabulary import is_flair
+from wmh_runtime.dataset.names.words import without_target, words_of
 
 _PROCESSING = re.compile(
     r"brain|bet|stripped|skull|skullstrip(?:ped)?|noskull|masked|defaced?|cropped|crop"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from wmh_runtime.dataset.vocabulary import (
+from wmh_runtime.dataset.names.vocabulary import (
     AGENT,
     FLAIR_IN_WORD,
     WEIGHTING,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.pairs import find_pairs, without_scan
+from wmh_runtime.dataset.names.pairs import find_pairs, without_scan
 from wmh_runtime.errors import InputError
 
 

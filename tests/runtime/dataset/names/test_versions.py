@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.versions import find_processed_versions
+from wmh_runtime.dataset.names.versions import find_processed_versions
 
 
 def scans_of(*names):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wmh_runtime.dataset.contrast import contrast_from_names
+from wmh_runtime.dataset.names.contrast import contrast_from_names
 
 NAMES = {
     "FLAIR": [

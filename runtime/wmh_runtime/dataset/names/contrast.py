@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset.image_formats import image_stem
-from wmh_runtime.dataset.name_words import without_target, words_of
-from wmh_runtime.dataset.vocabulary import (
+from wmh_runtime.dataset.names.vocabulary import (
     AGENT,
     FLAIR,
     FLAIR_IN_WORD,
@@ -20,6 +19,7 @@ from wmh_runtime.dataset.vocabulary import (
     is_mask_word,
     is_mask_word_at_end,
 )
+from wmh_runtime.dataset.names.words import without_target, words_of
 
 _T1_FLAIR = "T1 FLAIR"
 IN_DOUBT = (_T1_FLAIR, FLAIR_IN_WORD)  # FLAIR or not: T1 may also be a time point

@@ -1,0 +1,1 @@
+"""What the names of files and folders say: contrast, processed versions, pairs of images."""
