@@ -30,6 +30,7 @@ from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.phantom.cohort import ACCURACY_SEED, Plan, plan_cohort, write_phantom
@@ -174,7 +175,7 @@ def _segment(
     bundle: Bundle, case: Case, out: Path, backend: FakeBackend | OnnxRuntimeBackend, tta: Tta
 ) -> Sidecar:
     collector = _SidecarCollector()
-    job = Job([case], out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    job = Job(Discovery((case,)), out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     outcome = run(job, [backend], collector)
     for _, error in outcome.failed:
         raise error

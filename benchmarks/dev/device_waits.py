@@ -63,7 +63,7 @@ def measure_device_waits(bundle: Bundle, scans: Path, seconds_per_slice: float) 
     backend = SleepingBackend(bundle.manifest.network_shape, seconds_per_slice)
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "out"
-        job = Job(discover(scans, out).scans, out, bundle, bundle.manifest.outputs)
+        job = Job(discover(scans, out), out, bundle, bundle.manifest.outputs)
         with backend:
             outcome = run(job, [backend], Progress())
         ended_s = time.perf_counter()

@@ -90,10 +90,10 @@ def _add_run(total: OddInputs, folder: Path, numbers: range, seed: int, bundle: 
 def _run(folder: Path, bundle: Bundle) -> tuple[int, Outcome]:
     """Return the number of scans found and what became of them."""
     out = folder / "out"
-    cases = discover(folder / "in", out).scans
-    job = Job(cases, out, bundle, bundle.manifest.outputs)
+    found = discover(folder / "in", out)
+    job = Job(found, out, bundle, bundle.manifest.outputs)
     with FakeBackend(bundle.manifest.network_shape) as backend:
-        return len(cases), run(job, [backend], Progress())
+        return len(found.scans), run(job, [backend], Progress())
 
 
 def _faults(outcome: Outcome, found: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.outputs.sidecar import Sidecar
@@ -192,7 +193,7 @@ def _segment(
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         outputs = bundle.manifest.outputs_of(tta)
-        job = Job([case], out, bundle, outputs, tta=tta)
+        job = Job(Discovery((case,)), out, bundle, outputs, tta=tta)
         before_load_s = time.perf_counter()
         with backend.from_bundle(bundle, views=first_views(tta), precision=precision) as opened:
             started_s = time.perf_counter()

@@ -23,7 +23,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import (
     DeviceLostError,
     InputError,
@@ -249,7 +249,7 @@ def _measure(
     on_scan: Callable[[], None],
 ) -> tuple[AccuracyRow, tuple[Path, ...]]:
     """Measure one backend and precision. Return its row, and the masks without a reference."""
-    job = Job(cases, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    job = Job(Discovery(tuple(cases)), out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     options = BackendOptions(views=first_views(tta), precision=precision)
     with open_backends(bundle, backend, options) as opened:
         (device,) = opened.backends

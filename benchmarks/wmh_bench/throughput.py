@@ -127,8 +127,9 @@ def measure_throughput(
         BackendError: the backend cannot be used, or the execution failed.
         InputError: a scan cannot be used, the folder cannot be written, or it holds results.
     """
-    cases = discover(scans, out).scans
-    job = Job(cases, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
+    found = discover(scans, out)
+    cases = found.scans
+    job = Job(found, out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
     environment = Environment.describe(Model.from_bundle(bundle))
     monitor = _RunMonitor(on_scan)
     spans: list[Span] = []

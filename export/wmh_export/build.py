@@ -30,7 +30,7 @@ from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes, select_probe_scans
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs, compute_reference_outputs
 from wmh_runtime.conformance.verify import SCAN_SLICES_IN_EIGHT_VIEWS
-from wmh_runtime.dataset.discovery import ChannelRules
+from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.errors import BackendError, ExportError
 from wmh_runtime.files.atomic import atomic_folder, write_text_atomically
 from wmh_runtime.files.folders import make_writable_folder

@@ -18,7 +18,7 @@ from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cli import console
 from wmh_runtime.conformance.probe_slices import select_probe_scans
 from wmh_runtime.conformance.verify import verify as verify_bundle
-from wmh_runtime.dataset.discovery import ChannelRules
+from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.inference.candidates import list_candidates

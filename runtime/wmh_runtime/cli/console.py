@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import version
@@ -99,17 +99,23 @@ def command_line(help_text: str) -> typer.Typer:
     )
 
 
-def run(app: typer.Typer) -> None:
-    """Run a command line. An error of this project becomes one line and an exit status."""
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command line. An error of this project becomes one line and an exit status.
+
+    Args:
+        app: the command line.
+        arguments: None: those that the program was called with.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
         ):  # a name that cannot be encoded must not stop a run
             stream.reconfigure(errors="backslashreplace")
     try:
-        if "" in sys.argv[1:]:  # typer would take it for the current folder
+        given = sys.argv[1:] if arguments is None else arguments
+        if "" in given:  # typer would take it for the current folder
             raise InputError("an argument is empty", "Check the variables of your script.")
-        app()
+        app(*(() if arguments is None else (arguments,)))
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:  # typer's, after a KeyboardInterrupt
             print_error("interrupted.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,18 @@ import typer
 from wmh_runtime.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from wmh_runtime.cli import console
 from wmh_runtime.cli.infer_display import RunDisplay
-from wmh_runtime.cli.options import parse_devices, parse_precision, parse_tta
+from wmh_runtime.cli.infer_plan import print_plan
+from wmh_runtime.cli.options import (
+    PARTICIPANT_LEVEL,
+    parse_devices,
+    parse_precision,
+    parse_tta,
+    separate_labels,
+)
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Outcome
-from wmh_runtime.cohort.segment_folder import segment_folder
+from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job, segment_folder
+from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.atlas import read_region_names
 from wmh_runtime.inference.backend_selection import AUTO, parse_backend
@@ -28,9 +37,18 @@ app = console.command_line("Segment white matter hyperintensities in FLAIR scans
 @app.command(**console.ONLY_COMMAND)
 def infer(
     source: Annotated[
-        Path, typer.Argument(help="Folder of NIfTI scans, one scan, or a table of scans.")
+        Path,
+        typer.Argument(
+            help="Folder of NIfTI scans, BIDS data set, one scan, or a table or list of scans."
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
+    level: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[participant]", help="Level of analysis, for programs that run BIDS Apps."
+        ),
+    ] = None,
     bundle: Annotated[
         str,
         typer.Option(
@@ -52,6 +70,20 @@ def infer(
             metavar="GLOB",
             help="For a bundle that takes FLAIR and T1: exactly the images that match are T1."
             " Default: by their names.",
+        ),
+    ] = None,
+    participant_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Only this participant, such as 01 or sub-01. May be given several times.",
+        ),
+    ] = None,
+    session_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Only this session, such as 2 or ses-2. May be given several times.",
         ),
     ] = None,
     register: Annotated[
@@ -143,6 +175,10 @@ def infer(
             " GPUs as many as make eight views.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List what would be segmented and skipped; write nothing."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing results.")
     ] = False,
@@ -174,24 +210,31 @@ def infer(
         threshold=threshold,
         min_lesion_mm3=min_lesion_mm3,
     )
+    _require_level(level)
     opened = load_bundle(bundle)
+    folder_options = FolderOptions(
+        pattern=pattern,
+        t1_pattern=t1,
+        visits=VisitFilter(participant_label or (), session_label or ()),
+        register=register,
+        regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
+        atlas=_atlas(atlas, atlas_names, atlas_transform),
+        extras=Extras(probability=probability, regions=regions),
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+    )
+    if dry_run:
+        print_plan(plan_job(source, out, opened, options, folder_options))
+        return
     with RunDisplay(opened.manifest) as display:
-        outcome = segment_folder(
-            source,
-            out,
-            opened,
-            options,
-            pattern=pattern,
-            t1_pattern=t1,
-            register=register,
-            regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
-            atlas=_atlas(atlas, atlas_names, atlas_transform),
-            extras=Extras(probability=probability, regions=regions),
-            overwrite=overwrite,
-            fail_fast=fail_fast,
-            progress=display,
-        )
+        outcome = segment_folder(source, out, opened, options, folder_options, display)
     _conclude(outcome, display.total, out)
+
+
+def _require_level(level: str | None) -> None:
+    if level not in (None, PARTICIPANT_LEVEL):
+        problem = f"got {level} after the two folders, expected {PARTICIPANT_LEVEL} or nothing"
+        raise InputError(problem, "Give one folder of scans and one for the results.")
 
 
 def _atlas(image: str | None, names: Path | None, transform: str) -> Atlas | None:
@@ -225,4 +268,4 @@ def _conclude(outcome: Outcome, total: int, out: Path) -> None:
 
 def main() -> None:
     """Run `wmh-infer`."""
-    console.run(app)
+    console.run(app, separate_labels(sys.argv[1:]))

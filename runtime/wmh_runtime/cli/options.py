@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar, get_args
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.precision import Precision
 from wmh_runtime.tta import Tta
+
+PARTICIPANT_LEVEL = "participant"  # of BIDS Apps: each participant alone
+_LABEL_OPTIONS = ("--participant-label", "--session-label")
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -33,6 +37,26 @@ def parse_devices(indices: str) -> tuple[int, ...]:
     if all(part.isdecimal() for part in parts) and len({*parts}) == len(parts):
         return tuple(map(int, parts))
     raise InputError(f"is {indices}", "Give GPU indices, such as 0 or 0,1.", about="gpus")
+
+
+def separate_labels(arguments: Sequence[str]) -> list[str]:
+    """Repeat an option for labels before each of them, if the program is called as a BIDS App.
+
+    BIDS Apps take `IN OUT participant --participant-label 01 02`. The labels end with the next
+    option.
+    """
+    separated: list[str] = []
+    repeated = ""  # the option that each label needs
+    is_app = False
+    for argument in arguments:
+        is_app = is_app or argument == PARTICIPANT_LEVEL
+        name = argument.replace("_", "-")
+        if argument.startswith("-"):
+            repeated = name if is_app and name in _LABEL_OPTIONS else ""
+            separated += [] if repeated else [name if name in _LABEL_OPTIONS else argument]
+        else:
+            separated += [repeated, argument] if repeated else [argument]
+    return separated
 
 
 def _parse_name(name: str, names: tuple[_Name, ...], field: str) -> _Name:

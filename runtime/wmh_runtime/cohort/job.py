@@ -10,7 +10,6 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
-from wmh_runtime.dataset.search import Skipped
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
@@ -35,15 +34,13 @@ class Job:
         InputError: the bundle predicts no lesions, or no regions, which were requested.
     """
 
-    cases: Sequence[Case]
+    found: Discovery
     out: Path
     bundle: Bundle
     outputs: Sequence[Output]  # the bundle's, or with other thresholds and minimum lesion sizes
     tta: Tta = "full"
     extras: Extras = NO_EXTRAS
     overwrite: bool = False
-    unreadable: Sequence[Case] = ()  # folders; each counts as a failure
-    skipped: Sequence[Skipped] = ()  # files that are not scans; the output folder gets their table
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
@@ -74,6 +71,11 @@ class Job:
         if lacking := [channel for channel in needed if channel not in channels]:
             problem = f"needs {', '.join(lacking).upper()}, which the bundle for lesions does not"
             raise InputError(problem, "Use another bundle for regions.", about=of_regions.folder)
+
+    @property
+    def cases(self) -> Sequence[Case]:
+        """The scans to segment."""
+        return self.found.scans
 
     @property
     def model(self) -> SegmentationModel:

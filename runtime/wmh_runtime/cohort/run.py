@@ -20,6 +20,7 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
+from wmh_runtime.outputs.bids_derivative import write_description
 from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
 from wmh_runtime.outputs.tables.results import require_replaceable, write_tables
@@ -57,10 +58,14 @@ def run(
     make_writable_folder(job.out)
     with lock_folder(job.out):
         require_replaceable(job.out)
-        write_skipped(job.out, job.skipped)
+        write_skipped(job.out, job.found.skipped)
+        if job.found.dataset is not None and (
+            warning := write_description(job.out, job.found.dataset)
+        ):
+            progress.warned(f"{job.out}: {warning}")
         for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
             remove_temporary_files(folder, is_alone=True)
-        for unreadable in job.unreadable:
+        for unreadable in job.found.unreadable:
             advice = "Check its permissions: the scans in it are missing."
             error = InputError("is a folder that cannot be read", advice, about=unreadable.path)
             outcome.failed.append((unreadable, error))
@@ -133,7 +138,7 @@ def _run_cases(
         raise DeviceLostError(f"{lost.problem}: {so_far}", lost.remedy, about=lost.about) from lost
     if runner.fatal is not None:
         raise runner.fatal
-    not_begun = len(job.cases) + len(job.unreadable) - finished - len(outcome.failed)
+    not_begun = len(job.cases) + len(job.found.unreadable) - finished - len(outcome.failed)
     if shutdown.requested and not_begun:
         resumes = "The same command continues."
         begins_again = "With the overwrite option the same command begins with the first again."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
@@ -12,8 +12,10 @@ from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.run import run
-from wmh_runtime.dataset.discovery import ChannelRules, find_cases
+from wmh_runtime.dataset.channels import ChannelRules
+from wmh_runtime.dataset.discovery import find_cases
 from wmh_runtime.dataset.image_formats import is_image
+from wmh_runtime.dataset.visit_filter import ALL_VISITS, VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
@@ -26,20 +28,41 @@ from wmh_runtime.tta import Tta
 _T1 = "t1"
 
 
+@dataclass(frozen=True)
+class FolderOptions:
+    """Which scans of a folder are segmented, and what is measured and written besides.
+
+    Args:
+        pattern: glob; exactly the images whose path matches are scans, whatever their names say.
+            It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
+            names decide.
+        t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
+        visits: participants and sessions to take; the default takes all.
+        register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
+        regions_bundle: predicts the regions instead of the bundle, which may have none.
+        atlas: of the user; the lesions in each of its regions are measured, too.
+        extras: files to write besides.
+        overwrite: replace existing results.
+        fail_fast: begin no more scans after the first failure.
+    """
+
+    pattern: str | None = None
+    t1_pattern: str | None = None
+    visits: VisitFilter = ALL_VISITS
+    register: bool = False
+    regions_bundle: Bundle | None = None
+    atlas: Atlas | None = None
+    extras: Extras = NO_EXTRAS
+    overwrite: bool = False
+    fail_fast: bool = False
+
+
 def segment_folder(
     source: Path | str,
     out: Path | str,
     bundle: Bundle,
     options: InferenceOptions | None = None,
-    *,
-    pattern: str | None = None,
-    t1_pattern: str | None = None,
-    register: bool = False,
-    regions_bundle: Bundle | None = None,
-    atlas: Atlas | None = None,
-    extras: Extras = NO_EXTRAS,
-    overwrite: bool = False,
-    fail_fast: bool = False,
+    folder_options: FolderOptions | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Segment every FLAIR scan of a folder, as `wmh-infer` does.
@@ -48,20 +71,12 @@ def segment_folder(
     settings are kept, so the same call resumes a run that was stopped.
 
     Args:
-        source: folder of NIfTI scans, one scan, or a table with a column for each channel.
+        source: folder of NIfTI scans, BIDS data set, one scan, a table with a column for each
+            channel, or a list of paths.
         out: folder for the results; its subfolders mirror the source.
         bundle: from `load_bundle`.
         options: backend, precision, views and thresholds; None: the defaults.
-        pattern: glob; exactly the images whose path matches are scans, whatever their names say.
-            It is compared from the end of the path: `*_T2.nii.gz`, `orig/FLAIR.nii.gz`. None: the
-            names decide.
-        t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
-        register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
-        regions_bundle: predicts the regions instead of the bundle, which may have none.
-        atlas: of the user; the lesions in each of its regions are measured, too.
-        extras: files to write besides.
-        overwrite: replace existing results.
-        fail_fast: begin no more scans after the first failure.
+        folder_options: which scans, and what to write; None: all, and the default files.
         progress: is called with the progress of the run.
 
     Returns:
@@ -76,47 +91,64 @@ def segment_folder(
         DeviceLostError: a device failed; the same call resumes the run.
         InterruptionError: Ctrl-C or SIGTERM; the same call resumes the run.
     """
-    source, out = Path(source), Path(out)
     options, progress = options or InferenceOptions(), progress or Progress()
+    job = plan_job(source, out, bundle, options, folder_options)
+    progress.discovered(job.found)
+    with (
+        _open_regions(job.regions_bundle, options) as region_segmenter,
+        open_backends(bundle, options.backend, options.backend_options) as opened,
+    ):
+        progress.opened(opened)
+        return run(job, opened.backends, progress, region_segmenter=region_segmenter)
+
+
+def plan_job(
+    source: Path | str,
+    out: Path | str,
+    bundle: Bundle,
+    options: InferenceOptions | None = None,
+    folder_options: FolderOptions | None = None,
+) -> Job:
+    """Find what `segment_folder` would do, without opening the bundle or writing anything.
+
+    The arguments are those of `segment_folder`.
+
+    Raises:
+        InputError: as `segment_folder`.
+        BundleError: as `segment_folder`.
+    """
+    source, out = Path(source), Path(out)
+    options, wanted = options or InferenceOptions(), folder_options or FolderOptions()
     outputs = options.outputs(bundle)
     _require_output_folder(out, source)
-    for used in (bundle, regions_bundle):
+    for used in (bundle, wanted.regions_bundle):
         if used is not None:
             used.manifest.preprocessing.require_installed()
-    rules = _channel_rules(bundle.manifest, pattern, t1_pattern)
-    if register:
+    rules = _channel_rules(bundle.manifest, wanted.pattern, wanted.t1_pattern)
+    if wanted.register:
         require_registration()
         if len(rules.channels) == 1:
             problem = "needs two images of a head, but the bundle takes one"
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
-    found = find_cases(source, out, rules)
-    if atlas is not None:
-        atlas.require_files(found.scans)
-    progress.discovered(found)
-    job = Job(
-        found.scans,
+    found = find_cases(source, out, rules, wanted.visits)
+    if wanted.atlas is not None:
+        wanted.atlas.require_files(found.scans)
+    return Job(
+        found,
         out,
         bundle,
         outputs,
         tta=options.tta,
-        extras=extras,
-        overwrite=overwrite,
-        unreadable=found.unreadable,
-        skipped=found.skipped,
-        fail_fast=fail_fast,
+        extras=wanted.extras,
+        overwrite=wanted.overwrite,
+        fail_fast=wanted.fail_fast,
         any_backend=options.backend == AUTO,
-        register=register,
-        regions_bundle=regions_bundle,
-        atlas=atlas,
+        register=wanted.register,
+        regions_bundle=wanted.regions_bundle,
+        atlas=wanted.atlas,
         threads=options.threads,
     )
-    with (
-        _open_regions(regions_bundle, options) as region_segmenter,
-        open_backends(bundle, options.backend, options.backend_options) as opened,
-    ):
-        progress.opened(opened)
-        return run(job, opened.backends, progress, region_segmenter=region_segmenter)
 
 
 @contextmanager

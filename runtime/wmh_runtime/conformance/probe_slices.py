@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import ChannelRules, find_cases
+from wmh_runtime.dataset.channels import ChannelRules
+from wmh_runtime.dataset.discovery import find_cases
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
 from wmh_runtime.types import Floats, ProbeSource

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wmh_runtime.dataset.bids import DERIVATIVES
+from wmh_runtime.dataset.bids_dataset import BidsDataset, read_bids_dataset
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.channels import ChannelImages, ChannelRules, is_of_channel, select_images
 from wmh_runtime.dataset.image_formats import DICOM_ADVICE, is_image
-from wmh_runtime.dataset.names.contrast import IN_DOUBT, contrast_from_names
+from wmh_runtime.dataset.names.contrast import contrast_from_names
 from wmh_runtime.dataset.names.pairs import find_pairs, without_scan
-from wmh_runtime.dataset.names.versions import find_processed_versions
-from wmh_runtime.dataset.names.vocabulary import FLAIR, MASK
 from wmh_runtime.dataset.search import FolderContent, Skipped, search_folder
-from wmh_runtime.dataset.table import cases_of_table
+from wmh_runtime.dataset.table import LIST_SUFFIX, cases_of_table
+from wmh_runtime.dataset.visit_filter import ALL_VISITS, VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import TABLE_SUFFIXES
@@ -23,30 +23,14 @@ from wmh_runtime.text import count_noun
 
 
 @dataclass(frozen=True)
-class ChannelRules:
-    """The channels of a model, and what says which images they are."""
-
-    channels: Sequence[str] = ("flair",)  # the first has the grid and the name of the result
-    interchangeable: bool = False  # any may be missing, but not all
-    patterns: Mapping[str, str] = field(default_factory=dict)  # channel → glob; else names decide
-
-
-@dataclass(frozen=True)
 class Discovery:
     """The scans in a folder, and what was skipped."""
 
     scans: tuple[Case, ...]  # sorted by relative path
-    skipped: tuple[Skipped, ...]  # sorted by relative path
+    skipped: tuple[Skipped, ...] = ()  # sorted by relative path
     images: tuple[Case, ...] = ()  # all images, whatever their names say; sorted
     unreadable: tuple[Case, ...] = ()  # folders that cannot be read, with all scans in them
-
-
-@dataclass
-class _Selection:
-    """The images of one channel, and why the others are not."""
-
-    scans: list[Path] = field(default_factory=list)
-    others: dict[Path, tuple[str, str]] = field(default_factory=dict)  # kind and reason
+    dataset: BidsDataset | None = None  # that the folder is; None: it is none
 
 
 def discover(source: Path, out: Path | None = None, pattern: str | None = None) -> Discovery:
@@ -62,7 +46,9 @@ def discover(source: Path, out: Path | None = None, pattern: str | None = None) 
     return find_cases(source, out, ChannelRules(patterns=patterns))
 
 
-def find_cases(source: Path, out: Path | None, rules: ChannelRules) -> Discovery:
+def find_cases(
+    source: Path, out: Path | None, rules: ChannelRules, visits: VisitFilter = ALL_VISITS
+) -> Discovery:
     """Find the scans in a folder and its subfolders, each with the images of its other channels.
 
     The names decide. If some files are FLAIR by their name or the names of their folders, these
@@ -71,14 +57,16 @@ def find_cases(source: Path, out: Path | None, rules: ChannelRules) -> Discovery
     Images of further channels are found by their names too, see `names/pairs.py`.
 
     Args:
-        source: a folder; one file, which is always accepted; or a table with a column for each
-            channel.
+        source: a folder; one file, which is always accepted; a table with a column for each
+            channel; or a list of paths. In a BIDS data set, `.bidsignore` is obeyed.
         out: output folder, which is not searched if it is inside the source.
         rules: channels of the model, and patterns for the images of some of them.
+        visits: participants and sessions to take.
 
     Raises:
         InputError: the source does not exist, cannot be read, or contains no scan; a pattern is
-            empty; a scan lacks an image that the model needs; or images are ambiguous.
+            empty; a participant has no scan; a scan lacks an image that the model needs; or images
+            are ambiguous.
     """
     for channel, pattern in rules.patterns.items():
         if not Path(pattern).parts:
@@ -86,10 +74,11 @@ def find_cases(source: Path, out: Path | None, rules: ChannelRules) -> Discovery
             raise InputError("is empty", "Give a glob, such as '*_FLAIR.nii.gz'.", about=field)
     if not _is_file(source):
         found = _find_in_folder(source, out, rules)
-    elif source.suffix.lower() in TABLE_SUFFIXES:
+    elif source.suffix.lower() in (*TABLE_SUFFIXES, LIST_SUFFIX):
         found = Discovery(cases_of_table(source, rules.channels), ())
     else:
         found = _find_beside(source, rules)
+    found = replace(found, scans=visits.apply(found.scans, source))
     _require_channels(found.scans, rules, source)
     return found
 
@@ -115,9 +104,19 @@ def _is_file(source: Path) -> bool:
 
 
 def _find_in_folder(source: Path, out: Path | None, rules: ChannelRules) -> Discovery:
-    content = search_folder(source, out, with_derivatives=bool(rules.patterns))
-    selections = {channel: _select(content.images, channel, rules) for channel in rules.channels}
+    dataset = read_bids_dataset(source)
+    content = search_folder(
+        source,
+        out,
+        with_derivatives=bool(rules.patterns),
+        why_not_searched=dataset.why_not_searched if dataset else None,
+    )
+    selections = {
+        channel: select_images(content.images, channel, rules) for channel in rules.channels
+    }
     cases = _combine(source, selections, rules)
+    if dataset is not None:
+        cases = [replace(case, dataset=source) for case in cases]
     used = {case.relative for case in cases}
     used |= {path.relative_to(source) for case in cases for path in case.others.values()}
     skipped = [*content.skipped]
@@ -136,6 +135,7 @@ def _find_in_folder(source: Path, out: Path | None, rules: ChannelRules) -> Disc
         tuple(skipped),
         as_cases(content.images),
         as_cases(content.unreadable),
+        dataset,
     )
 
 
@@ -143,14 +143,14 @@ def _find_beside(source: Path, rules: ChannelRules) -> Discovery:
     """Take one file as the scan, and find its further images in its folder."""
     first, *others = rules.channels
     contrast = contrast_from_names(Path(source.name))
-    channel = next((one for one in others if _is_of_channel(contrast, one)), first)
+    channel = next((one for one in others if is_of_channel(contrast, one)), first)
     if not rules.interchangeable:
         channel = first
     scan = Case(source, Path(source.name), channel)
     if others and channel == first:
         images = [Path(path.name) for path in source.parent.iterdir() if is_image(path)]
-        selections = {one: _select(sorted(images), one, rules) for one in others}
-        selections[first] = _select(sorted(images), first, rules)  # so that none gets its T1
+        selections = {one: select_images(sorted(images), one, rules) for one in others}
+        selections[first] = select_images(sorted(images), first, rules)  # so that none gets its T1
         if scan.relative not in selections[first].scans:
             selections[first].scans.append(scan.relative)
         cases = _combine(source.parent, selections, replace(rules, interchangeable=False))
@@ -158,66 +158,9 @@ def _find_beside(source: Path, rules: ChannelRules) -> Discovery:
     return Discovery((scan,), (), (scan,))
 
 
-def _select(images: Sequence[Path], channel: str, rules: ChannelRules) -> _Selection:
-    """Select the images of a channel. Without a name for a contrast, they are of the first one."""
-    pattern = rules.patterns.get(channel)
-    if pattern is None:
-        images = [path for path in images if DERIVATIVES not in path.parts[:-1]]
-        return _select_by_name(images, channel, with_unnamed=channel == rules.channels[0])
-    selection = _Selection()
-    for path in images:
-        if path.match(pattern):
-            selection.scans.append(path)
-        else:
-            selection.others[path] = ("other image", "does not match the pattern")
-    return selection
-
-
-def _select_by_name(images: Sequence[Path], channel: str, *, with_unnamed: bool) -> _Selection:
-    """Select the images that are of a channel by their names.
-
-    Args:
-        images: relative to one folder.
-        channel: such as `flair`.
-        with_unnamed: take the images whose names say no contrast, if none says this one.
-    """
-    named: list[Path] = []
-    in_doubt: list[Path] = []  # FLAIR or not: segmented with a warning
-    unnamed: list[Path] = []  # the names say no contrast
-    selection = _Selection()
-    for path in images:
-        contrast = contrast_from_names(path)
-        if _is_of_channel(contrast, channel):
-            named.append(path)
-        elif contrast is None:
-            unnamed.append(path)
-        elif contrast in IN_DOUBT and channel == "flair":
-            in_doubt.append(path)
-        elif contrast == MASK:
-            reason = "a mask or a probability map, by its name or folder"
-            selection.others[path] = ("mask", reason)
-        else:
-            selection.others[path] = (f"{contrast} image", f"{contrast}, by its name or folder")
-    if named:
-        for path in unnamed:
-            reason = (
-                f"its name says no contrast, and other files are {channel.upper()} by their names"
-            )
-            selection.others[path] = ("unknown image", reason)
-    scans = (named or (unnamed if with_unnamed else [])) + in_doubt
-    versions = find_processed_versions(scans)
-    for path, scan in versions.items():
-        selection.others[path] = ("processed version", f"another version of {scan.as_posix()}")
-    selection.scans = [path for path in scans if path not in versions]
-    return selection
-
-
-def _is_of_channel(contrast: str | None, channel: str) -> bool:
-    """Return whether the names say this contrast; those in doubt do not."""
-    return contrast == (FLAIR if channel == "flair" else channel.upper())
-
-
-def _combine(source: Path, selections: Mapping[str, _Selection], rules: ChannelRules) -> list[Case]:
+def _combine(
+    source: Path, selections: Mapping[str, ChannelImages], rules: ChannelRules
+) -> list[Case]:
     """Make a case of each scan of the first channel, with the images of the others.
 
     If channels are interchangeable, an image of another channel that belongs to no scan is a case

@@ -11,10 +11,13 @@ DICOM_ADVICE = "convert with dcm2niix"
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _DICOM_MAGIC_OFFSET = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"
-_OTHER_FORMATS = (
-    *(".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mif", ".mif.gz", ".par", ".rec", ".xml.rec"),
-    *(".head", ".brik", ".brik.gz"),
-)
+_CONVERTERS = {
+    (".nrrd", ".nhdr", ".mha", ".mhd"): "3D Slicer or SimpleITK",
+    (".mnc",): "mnc2nii of MINC",
+    (".mif", ".mif.gz", ".mih"): "mrconvert of MRtrix3",
+    (".par", ".rec", ".xml.rec"): "dcm2niix",
+    (".head", ".brik", ".brik.gz"): "3dAFNItoNIFTI of AFNI",
+}
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tar.gz", ".tgz", ".nii.bz2", ".nii.xz")
 _NOT_IMAGES = (
     *(".json", ".csv", ".tsv", ".txt", ".md", ".log", ".xml", ".html", ".pdf", ".yaml", ".yml"),
@@ -58,9 +61,10 @@ def why_not_read(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith(_ARCHIVES):
         return "an archive; unpack it"
-    for suffix in _OTHER_FORMATS:
-        if name.endswith(suffix):
-            return f"{suffix} files are not read; convert to NIfTI"
+    for suffixes, converter in _CONVERTERS.items():
+        for suffix in suffixes:
+            if name.endswith(suffix):
+                return f"{suffix} files are not read; convert to NIfTI with {converter}"
     if _MISNAMED_NIFTI.search(name) and not (is_image(path) or name.endswith(_NOT_IMAGES)):
         return "its name does not end in .nii or .nii.gz; rename it"
     return None

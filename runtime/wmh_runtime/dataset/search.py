@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,13 +44,21 @@ class FolderContent:
         self.skipped.append(Skipped(path, kind, reason))
 
 
-def search_folder(source: Path, out: Path | None, *, with_derivatives: bool) -> FolderContent:
+def search_folder(
+    source: Path,
+    out: Path | None,
+    *,
+    with_derivatives: bool,
+    why_not_searched: Callable[[Path], str | None] | None = None,
+) -> FolderContent:
     """Find the images in a folder and its subfolders, whatever their names say.
 
     Args:
         source: the folder.
         out: a folder that is not searched if it is inside the source.
         with_derivatives: also search folders named `derivatives`.
+        why_not_searched: returns the reason why a file or folder is no part of the data set, or
+            None if it is; its path is relative to the source.
     """
     content = FolderContent()
 
@@ -69,24 +77,34 @@ def search_folder(source: Path, out: Path | None, *, with_derivatives: bool) -> 
             elif name == DERIVATIVES and not with_derivatives:
                 reason = "results and references, not scans"
                 content.skip(relative / name, "derivatives folder", reason)
+            elif reason_not_to := _reason(why_not_searched, relative / name):
+                content.skip(relative / name, "folder outside the data set", reason_not_to)
             else:
                 continue
             subfolders.remove(name)
         siblings = frozenset(names)
         for path in (relative / name for name in names):
-            _sort_file(path, siblings, content)
+            _sort_file(path, siblings, content, _reason(why_not_searched, path))
         if _holds_dicom(folder, names):
             content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
     return content
 
 
-def _sort_file(path: Path, siblings: frozenset[str], content: FolderContent) -> None:
+def _reason(why_not: Callable[[Path], str | None] | None, path: Path) -> str | None:
+    return why_not(path) if why_not else None
+
+
+def _sort_file(
+    path: Path, siblings: frozenset[str], content: FolderContent, why_not: str | None
+) -> None:
     """Add a file to the images or to what is skipped, unless it is not an image at all."""
     problem = why_not_read(path) or _missing_half(path, siblings)
     if is_temporary(path) or not (is_image(path) or problem):
         return
     if is_hidden(path.name):
         content.skip(path, "hidden file", "hidden")
+    elif why_not:
+        content.skip(path, "file outside the data set", why_not)
     elif problem:
         content.skip(path, "other format", problem)
     else:

@@ -1,10 +1,13 @@
-"""A table of scans, for files in any folder layout: one column for each channel.
+"""A table or a list of scans, for files in any folder layout.
+
+A table, .csv or .tsv, has one column for each channel:
 
     flair,           t1
     a/FLAIR.nii.gz,  a/T1.nii.gz
     b/FLAIR.nii.gz,
 
-Paths are relative to the table. An empty cell, or n/a, means that there is no such image.
+A list, .txt, has the path of a scan in each line. Empty lines, and lines that begin with #, are
+left out. Paths are relative to the file. An empty cell, or n/a, means that there is no such image.
 """
 
 from __future__ import annotations
@@ -15,36 +18,41 @@ from pathlib import Path
 
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.tables import read_table
 
+LIST_SUFFIX = ".txt"
 _MISSING = ("", "n/a")  # the second is that of BIDS
 _FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
-    """Read the scans of a table, in the order of its rows.
+    """Read the scans of a table or a list, in its order.
 
     Results are named after the scan, the first image of a row. Of scans outside the folder of the
     table, the folders above it are left out of the name.
 
     Args:
-        table: .csv or .tsv file.
-        channels: of the model; other columns are ignored.
+        table: .csv, .tsv or .txt file.
+        channels: of the model; other columns are ignored. A list is of the first one.
 
     Raises:
         InputError: the table cannot be read, has no column of a channel, or names a file that does
             not exist; or a row has no image.
     """
-    rows = read_table(table)
+    is_list = table.suffix.lower() == LIST_SUFFIX
+    rows = _numbered_lines(table, channels[0]) if is_list else _numbered_rows(table)
     if not rows:
         raise InputError("contains no scan", "Add one row for each scan.", about=table)
-    if missing := [channel for channel in channels if channel not in rows[0]]:
-        problem = f"has the columns {', '.join(rows[0])}, but not {', '.join(missing)}"
+    channels = channels[:1] if is_list else channels
+    _, first = rows[0]
+    if missing := [channel for channel in channels if channel not in first]:
+        problem = f"has the columns {', '.join(first)}, but not {', '.join(missing)}"
         advice = "Add one column for each channel; leave cells empty where there is no image."
         raise InputError(problem, advice, about=table)
     cases: list[Case] = []
     row_of: dict[Path, int] = {}
-    for number, row in enumerate(rows, start=_FIRST_ROW):
+    for number, row in rows:
         images = {
             channel: Path(row[channel]) for channel in channels if row[channel] not in _MISSING
         }
@@ -53,7 +61,7 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
         for path in images.values():
             if not (table.parent / path).is_file():
                 problem = f"row {number} contains {path}, which does not exist"
-                raise InputError(problem, "Paths are relative to the table.", about=table)
+                raise InputError(problem, "Paths are relative to the file.", about=table)
             if path in row_of:
                 problem = f"rows {row_of[path]} and {number} both contain {path}"
                 raise InputError(problem, "Give each image once.", about=table)
@@ -62,6 +70,21 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
         further = {name: table.parent / other for name, other in others}
         cases.append(Case(table.parent / path, _name_of(path), channel, further))
     return tuple(cases)
+
+
+def _numbered_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    return list(enumerate(read_table(table), start=_FIRST_ROW))
+
+
+def _numbered_lines(path: Path, channel: str) -> list[tuple[int, dict[str, str]]]:
+    """Return each line of a list as a row of one column."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({reason_of(error)})"
+        raise InputError(problem, "Save it as UTF-8 text, a path a line.", about=path) from error
+    numbered = enumerate(map(str.strip, lines), start=1)
+    return [(number, {channel: line}) for number, line in numbered if line and line[0] != "#"]
 
 
 def _name_of(path: Path) -> Path:

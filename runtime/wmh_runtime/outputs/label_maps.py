@@ -19,7 +19,7 @@ from wmh_runtime.outputs.paths import LabelMapPaths
 from wmh_runtime.outputs.tables.columns import Column, as_json, dictionary
 
 REGION_COLUMNS = (
-    Column("index", "Number of the region in the image"),
+    Column("index", "Number of the region in the image", format="integer"),
     Column("name", "Name of the region"),
 )
 

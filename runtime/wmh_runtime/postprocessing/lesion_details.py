@@ -43,25 +43,33 @@ def describe_lesions(
     labels = to_axial.apply(lesions.labels)  # (slices, rows, columns)
     box = box_around(labels > 0)
     inside = np.ascontiguousarray(labels[box])
-    is_lesion = inside > 0
-    numbers = inside[is_lesion]
-    first_slice = box[0].start
-    voxels = np.bincount(numbers, minlength=lesions.count + 1)[1:]
-    sums = np.bincount(
-        numbers, to_axial.apply(probability)[box][is_lesion], minlength=lesions.count + 1
-    )[1:]
+    voxels, sums = _voxels_and_sums(inside, to_axial.apply(probability)[box], lesions.count)
     sizes_mm = to_axial.order(spacing_mm_from_affine(affine))
     boxes = cc3d.statistics(inside)["bounding_boxes"][1:]
+    first_slice = box[0].start
     return [
         LesionDetail(
             extent_mm=_extent_mm(one, sizes_mm),
-            mean_probability=float(total / count),
-            largest_slice=int(first_slice + where + 1),
+            mean_probability=float(total / by_slice.sum()),
+            largest_slice=int(first_slice + by_slice.argmax() + 1),
         )
-        for one, total, count, where in zip(
-            boxes, sums, voxels, _largest_slices(inside, lesions.count), strict=True
-        )
+        for one, by_slice, total in zip(boxes, voxels.T, sums, strict=True)
     ]
+
+
+def _voxels_and_sums(
+    labels: NDArray[np.unsignedinteger], probability: Floats, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the voxels of each lesion in each slice, (slices, count), and its sum, (count,).
+
+    One slice at a time: numpy counts with 8 bytes for each voxel.
+    """
+    voxels, sums = np.zeros((len(labels), count), np.int64), np.zeros(count)
+    for index, (numbers, values) in enumerate(zip(labels, probability, strict=True)):
+        flat = numbers.ravel()
+        voxels[index] = np.bincount(flat, minlength=count + 1)[1:]
+        sums += np.bincount(flat, values.ravel(), minlength=count + 1)[1:]
+    return voxels, sums
 
 
 def _extent_mm(
@@ -71,9 +79,3 @@ def _extent_mm(
         (one.stop - one.start) * size for one, size in zip(box, sizes_mm, strict=True)
     )
     return columns, rows, slices
-
-
-def _largest_slices(labels: NDArray[np.unsignedinteger], count: int) -> NDArray[np.intp]:
-    """Return, for each lesion, the index of the slice with most of its voxels, (count,)."""
-    voxels = np.stack([np.bincount(one.ravel(), minlength=count + 1) for one in labels])
-    return voxels[:, 1:].argmax(axis=0)

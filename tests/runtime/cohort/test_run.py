@@ -26,6 +26,7 @@ from wmh_runtime.cohort import scan_memory
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
+from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import BackendError, DeviceLostError, InputError
 from wmh_runtime.files.case_failure import LOG_NAME
 from wmh_runtime.outputs.tables.results import DoubtfulResults
@@ -123,7 +124,14 @@ class World:
         self.scans = {scan.number: scan for scan in scans}
         cases = [Case(Path(str(scan.number)), Path(str(scan.number))) for scan in scans]
         manifest = self.bundle.manifest
-        job = Job(cases, self.out, self.bundle, manifest.outputs, overwrite=False, **options)
+        job = Job(
+            Discovery(tuple(cases)),
+            self.out,
+            self.bundle,
+            manifest.outputs,
+            overwrite=False,
+            **options,
+        )
         backends = backends or [FakeBackend(self.shape, 2)]
         for backend in backends:
             backend.__enter__()  # there is nothing to close

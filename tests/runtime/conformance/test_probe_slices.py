@@ -8,7 +8,7 @@ from tests.coarse_phantoms import coarse_phantoms
 from tests.toys import write_head
 from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.conformance.probe_slices import scan_probes, select_probe_scans
-from wmh_runtime.dataset.discovery import ChannelRules
+from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.phantom.cohort import CALIBRATION_SEED, PARITY_SEED

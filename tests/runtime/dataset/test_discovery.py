@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import ChannelRules, discover, find_cases, summarize_skipped
+from wmh_runtime.dataset.channels import ChannelRules
+from wmh_runtime.dataset.discovery import discover, find_cases, summarize_skipped
 from wmh_runtime.errors import InputError
 
 
@@ -272,10 +273,10 @@ def test_images_in_other_formats_are_named(tmp_path):
     scans, skipped = discover_in(tmp_path)
     assert scans == ["a.nii"]
     assert skipped == {
-        "a.nrrd": ".nrrd files are not read; convert to NIfTI",
+        "a.nrrd": ".nrrd files are not read; convert to NIfTI with 3D Slicer or SimpleITK",
         "b.nii (1).gz": "its name does not end in .nii or .nii.gz; rename it",
         "c.zip": "an archive; unpack it",
-        "d.MHA": ".mha files are not read; convert to NIfTI",
+        "d.MHA": ".mha files are not read; convert to NIfTI with 3D Slicer or SimpleITK",
     }
 
 

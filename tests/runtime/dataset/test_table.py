@@ -40,3 +40,29 @@ def test_a_row_with_t1_only_is_named_after_it(tmp_path):
 def test_a_table_that_is_wrong_is_refused(tmp_path, text, says):
     with pytest.raises(InputError, match=says):
         cases_of_table(table(tmp_path, text), ["flair", "t1"])
+
+
+def scan_list(folder, text):
+    table(folder, "")
+    (folder / "l.txt").write_text(text, encoding="utf-8")
+    return folder / "l.txt"
+
+
+def test_a_list_has_a_scan_in_each_line(tmp_path):
+    path = scan_list(tmp_path, f"# two scans\n\nb_FLAIR.nii\n  {tmp_path / 'a_FLAIR.nii'}  \n")
+    second, first = cases_of_table(path, ["flair", "t1"])
+    assert (second.relative, first.path) == (Path("b_FLAIR.nii"), tmp_path / "a_FLAIR.nii")
+    assert dict(first.others) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("# nothing\n", "contains no scan"),
+        ("\n\nc.nii\n", "row 3 contains c.nii, which does not exist. Paths are relative"),
+        ("a_FLAIR.nii\na_FLAIR.nii\n", "rows 1 and 2 both contain"),
+    ],
+)
+def test_a_list_that_is_wrong_is_refused(tmp_path, text, says):
+    with pytest.raises(InputError, match=says):
+        cases_of_table(scan_list(tmp_path, text), ["flair"])

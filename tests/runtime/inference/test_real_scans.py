@@ -23,7 +23,7 @@ def results(test_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
     bundle = load_bundle()
     found = discover(test_data / "open-ms", out)
-    job = Job(found.scans, out, bundle, bundle.manifest.outputs, extras=Extras(probability=True))
+    job = Job(found, out, bundle, bundle.manifest.outputs, extras=Extras(probability=True))
     with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
         outcome = run(job, [backend], Progress())
     assert (len(outcome.done), outcome.failed) == (7, [])

@@ -20,6 +20,7 @@ class Column:
     name: str
     description: str
     units: str = ""
+    format: str = ""  # of BIDS, such as integer; empty: not said
     levels: Mapping[str, str] = field(default_factory=dict, hash=False)  # value → meaning
 
     @property
@@ -28,13 +29,15 @@ class Column:
         entry: dict[str, object] = {"Description": self.description}
         if self.units:
             entry["Units"] = self.units
+        if self.format:
+            entry["Format"] = self.format
         if self.levels:
             entry["Levels"] = dict(self.levels)
         return entry
 
 
 def dictionary(columns: Sequence[Column]) -> dict[str, object]:
-    """Describe the columns of a table: name → description, units, levels."""
+    """Describe the columns of a table: name → description, units, format, levels."""
     return {column.name: column.entry for column in columns}
 
 

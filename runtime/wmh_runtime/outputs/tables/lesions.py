@@ -10,7 +10,7 @@ from wmh_runtime.outputs.tables.columns import NOT_AVAILABLE, Column
 _PATIENT_AXES = ("left_right", "front_back", "bottom_top")
 
 LESION_COLUMNS = (
-    Column("index", "Number of the lesion in the image, the largest first"),
+    Column("index", "Number of the lesion in the image, the largest first", format="integer"),
     Column("name", "Name of the lesion"),
     Column("volume_mm3", "Volume", "mm^3"),
     *(

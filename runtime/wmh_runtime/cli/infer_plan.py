@@ -1,0 +1,32 @@
+"""What `wmh-infer --dry-run` prints."""
+
+from __future__ import annotations
+
+from wmh_runtime.cli import console
+from wmh_runtime.cohort.job import Job
+from wmh_runtime.dataset.discovery import summarize_skipped
+from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.text import count_noun
+
+
+def print_plan(job: Job) -> None:
+    """List each scan with its mask, and each file that is skipped with the reason."""
+    finished = 0
+    for case in job.cases:
+        masks = [paths.mask for paths in job.paths(case)]
+        is_there = all(is_file(paths.sidecar) for paths in job.paths(case))
+        finished += is_there
+        images = " + ".join(
+            [case.relative.as_posix(), *(path.name for path in case.others.values())]
+        )
+        state = " (has a result)" if is_there else ""
+        console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
+    for unreadable in job.found.unreadable:
+        console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
+    for skipped in job.found.skipped:
+        console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")
+    done = f", {finished} of them with results" if finished else ""
+    console.print_line(f"{count_noun(len(job.cases), 'scan')} to segment{done}")
+    if job.found.skipped:
+        console.print_line(f"{summarize_skipped(job.found.skipped)} to skip")
+    console.print_line("nothing was written")

@@ -1,0 +1,69 @@
+"""A BIDS data set: its description, and which of its files are not part of it.
+
+See bids-specification.readthedocs.io: `dataset_description.json` makes a folder a data set, and
+`.bidsignore` lists files that are not part of it, in the syntax of `.gitignore`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from wmh_runtime.dataset.bids import DESCRIPTION_NAME
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
+
+IGNORE_NAME = ".bidsignore"
+_NO_SCANS = {
+    "sourcedata": "source data, from which the scans of the data set were made",
+    "code": "a folder for programs, in a BIDS data set",
+}
+
+
+@dataclass(frozen=True)
+class BidsDataset:
+    """A data set, as its description says."""
+
+    root: Path
+    name: str
+    ignored: GitIgnoreSpec
+
+    def why_not_searched(self, relative: Path) -> str | None:
+        """Return why a file or a folder of the data set holds no scan of it; None if it may."""
+        if relative.name in _NO_SCANS and len(relative.parts) == 1:
+            return _NO_SCANS[relative.name]
+        is_ignored = self.ignored.match_file(relative.as_posix()) or self.ignored.match_file(
+            f"{relative.as_posix()}/"
+        )
+        return f"listed in {IGNORE_NAME}" if is_ignored else None
+
+
+def read_bids_dataset(folder: Path) -> BidsDataset | None:
+    """Read the description of a data set; None if a folder has none.
+
+    Raises:
+        InputError: the description or `.bidsignore` cannot be read.
+    """
+    description = folder / DESCRIPTION_NAME
+    try:
+        if not description.is_file():
+            return None
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+        name = str(content["Name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = "it has no Name" if isinstance(error, KeyError) else reason_of(error)
+        problem = f"does not describe a BIDS data set ({reason})"
+        raise InputError(problem, "Correct it, or remove it.", about=description) from error
+    return BidsDataset(folder, name, _read_ignored(folder / IGNORE_NAME))
+
+
+def _read_ignored(path: Path) -> GitIgnoreSpec:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return GitIgnoreSpec.from_lines(lines)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({reason_of(error)})"
+        raise InputError(problem, "Correct it, or remove it.", about=path) from error

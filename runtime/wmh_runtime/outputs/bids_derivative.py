@@ -1,0 +1,92 @@
+"""Make an output folder a BIDS derivative data set: its description, and the files BIDS ignores.
+
+See bids-specification.readthedocs.io, "Derivatives".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from wmh_runtime.dataset.bids import DESCRIPTION_NAME
+from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset
+from wmh_runtime.dataset.case import INPUT_NAME
+from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.outputs.tables.columns import as_json
+from wmh_runtime.text import INTENDED_USE
+
+_BIDS_VERSION = "1.10.0"
+_PROGRAM = "wmh-lora"
+README_NAME = "README.md"
+# What BIDS has no names for: pictures, tables by region, and what is of the whole folder.
+_NOT_OF_BIDS = (
+    *("*_qc.png", "*_regions.tsv", "*_regions.json"),
+    *("/volumes.*", "/regions.*", "/failures.*", "/skipped.*", "/errors.log"),
+)
+_README = """\
+# White matter hyperintensities
+
+Results of wmh-lora {version} for the data set "{name}". For each scan:
+
+| file | content |
+|---|---|
+| `*_label-WMH_mask.nii.gz`, `.json` | lesion mask on the grid of the scan; volume, lesions, warnings and settings |
+| `*_label-WMH_qc.png` | slices with the lesions outlined: look at it before you use a volume |
+| `*_space-orig_desc-lesions_dseg.nii.gz`, `.tsv` | each lesion with a number, and a table of the lesions |
+| `*_space-orig_seg-*_dseg.nii.gz`, `.tsv` | regions, if they were asked for |
+| `*_label-WMH_probseg.nii.gz` | probability of lesion, if it was asked for |
+| `volumes.csv`, `volumes.json` | one row for each scan, and what the columns mean |
+
+{intended_use}
+"""  # noqa: E501 - rows of a table of Markdown
+
+
+def write_description(out: Path, dataset: BidsDataset) -> str:
+    """Write `dataset_description.json`, `.bidsignore` and a README; keep those of another program.
+
+    Args:
+        out: output folder.
+        dataset: that was segmented.
+
+    Returns:
+        A warning if the folder is described by another program; else an empty text.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    description = out / DESCRIPTION_NAME
+    if description.exists() and not _is_ours(description):
+        return (
+            f"{DESCRIPTION_NAME} is of another program and is kept: the results in this folder"
+            " are no BIDS derivative of their own"
+        )
+    content = {
+        "Name": f"White matter hyperintensities of {dataset.name}",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": _PROGRAM, "Version": version(_PROGRAM)}],
+        "DatasetLinks": {INPUT_NAME: _link(dataset.root, out)},
+    }
+    write_text_atomically(description, as_json(content))
+    write_text_atomically(out / IGNORE_NAME, "\n".join(_NOT_OF_BIDS) + "\n")
+    readme = _README.format(version=version(_PROGRAM), name=dataset.name, intended_use=INTENDED_USE)
+    write_text_atomically(out / README_NAME, readme)
+    return ""
+
+
+def _is_ours(description: Path) -> bool:
+    try:
+        programs = json.loads(description.read_text(encoding="utf-8"))["GeneratedBy"]
+        return any(program["Name"] == _PROGRAM for program in programs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _link(root: Path, out: Path) -> str:
+    """Return the data set as seen from the output folder, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(root.resolve(), out.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return root.resolve().as_uri()
