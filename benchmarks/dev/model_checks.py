@@ -22,8 +22,8 @@ from benchmarks.dev.thick_slices import is_isotropic, with_thick_slices
 from wmh_bench.environment import Environment
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.evaluation.metrics import compare_masks
-from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.orientation import axial_reorientation
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.types import Floats
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.training_toys import lora_recipe, small_recipe, write_small_pretrained
-from wmh_runtime.evaluation.reference_masks import LESION
+from wmh_runtime.imageio.reference_masks import LESION
 from wmh_train.checkpoint import load_network
 from wmh_train.data.cache import fill_cache, open_cache
 from wmh_train.data.layouts import find_dataset

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.atlas import Atlas
+from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import InputError, WmhError
@@ -18,6 +19,7 @@ from wmh_runtime.outputs.paths import (
     Extras,
     LabelMapPaths,
     OutputPaths,
+    is_file,
     output_paths,
     region_paths,
 )
@@ -85,6 +87,15 @@ class Job:
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
+
+    def manual_masks(self, case: Case) -> dict[str, Path]:
+        """Return the corrected masks of a case that are there, by output."""
+        folder = self.found.root / bids.MANUAL / case.relative.parent
+        entities = bids.bids_entities(case.relative)
+        paths = {
+            output.name: folder / bids.mask_name(entities, output.name) for output in self.outputs
+        }
+        return {output: path for output, path in paths.items() if is_file(path)}
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""

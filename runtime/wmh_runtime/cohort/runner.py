@@ -13,14 +13,16 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_grid
+from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
-from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.sidecar import ManualMask, Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
@@ -111,6 +113,7 @@ class Runner:
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         known_regions, region_warnings = self._known_regions(preprocessed)
+        manual_masks = self.job.manual_masks(running.case)
         with stage("postprocess"):
             segmentation = postprocess(
                 prediction,
@@ -119,6 +122,10 @@ class Runner:
                 model.regions,
                 model.channels,
                 known_regions,
+                {
+                    output: read_reference(path, preprocessed.scan).lesion
+                    for output, path in manual_masks.items()
+                },
             )
             if region_warnings:
                 warnings = segmentation.warnings
@@ -143,6 +150,10 @@ class Runner:
                 others=dict(further),
                 registrations=registrations,
                 atlas=atlas,
+                manual={
+                    output: ManualMask(file=path.name, sha256=sha256_of_image(path))
+                    for output, path in manual_masks.items()
+                },
             )
 
     def _known_regions(
@@ -274,4 +285,8 @@ class Runner:
             extras=job.extras,
             any_backend=job.any_backend,
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
+            manual_sha256={
+                output: sha256_of_image(path)
+                for output, path in job.manual_masks(running.case).items()
+            },
         )

@@ -11,6 +11,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     sub-1_space-orig_seg-atlas_dseg.nii.gz   the user's own atlas on the grid of the scan, likewise
     derivatives/reference/           reference masks of annotated scans, under the same names
+    derivatives/manual/              corrected masks, under the same names, to use instead
     participants.tsv                 subjects and their sites
 """
 
@@ -24,6 +25,7 @@ from wmh_runtime.dataset.image_formats import image_stem, is_image
 
 DERIVATIVES = "derivatives"
 REFERENCES = Path(DERIVATIVES) / "reference"
+MANUAL = Path(DERIVATIVES) / "manual"
 DESCRIPTION_NAME = "dataset_description.json"
 PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"

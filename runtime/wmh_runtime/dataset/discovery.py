@@ -31,6 +31,7 @@ class Discovery:
     images: tuple[Case, ...] = ()  # all images, whatever their names say; sorted
     unreadable: tuple[Case, ...] = ()  # folders that cannot be read, with all scans in them
     dataset: BidsDataset | None = None  # that the folder is; None: it is none
+    root: Path = Path()  # that the relative paths begin at
 
 
 def discover(source: Path, out: Path | None = None, pattern: str | None = None) -> Discovery:
@@ -78,7 +79,8 @@ def find_cases(
         found = Discovery(cases_of_table(source, rules.channels), ())
     else:
         found = _find_beside(source, rules)
-    found = replace(found, scans=visits.apply(found.scans, source))
+    root = source.parent if source.is_file() else source
+    found = replace(found, scans=visits.apply(found.scans, source), root=root)
     _require_channels(found.scans, rules, source)
     return found
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.orientation import axial_reorientation
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.overlap import dice
 from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.types import Mask

@@ -13,11 +13,11 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.mask_files import find_segmentations
 from wmh_runtime.evaluation.pairing import Pair, Pairing, find_region_pairs
-from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.atlas import read_region_names
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import Reference, reference_from_mask
 from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.postprocessing.regions import BRAIN

@@ -9,11 +9,11 @@ from pathlib import Path
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.metrics import LESION_THRESHOLD, compare_masks
 from wmh_runtime.evaluation.pairing import Pair
-from wmh_runtime.evaluation.reference_masks import Reference, reference_from_mask
 from wmh_runtime.evaluation.statistics import ScoredCase
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.imageio.label_map import find_labels
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import Reference, reference_from_mask
 from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.types import Mask
 

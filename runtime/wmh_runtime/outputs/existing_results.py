@@ -28,6 +28,7 @@ def find_existing_results(
     extras: Extras,
     any_backend: bool,
     atlas: AtlasInput | None = None,
+    manual_sha256: Mapping[str, str] | None = None,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
@@ -39,6 +40,7 @@ def find_existing_results(
         extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
         atlas: that a finished scan has lesions by region of; None: any or none.
+        manual_sha256: of the corrected masks that a finished scan is of, by output.
 
     Raises:
         InputError: there is a result of another input or with other settings, or a mask that was
@@ -82,7 +84,10 @@ def find_existing_results(
         files += regions[scheme].files
     files += [to.regions for to in paths if extras.regions or atlas]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
-    if has_atlas and all(path.exists() for path in files):
+    has_manual = {
+        one.settings.output.name: one.manual.sha256 for one in sidecars if one.manual
+    } == dict(manual_sha256 or {})
+    if has_atlas and has_manual and all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
         if is_file(to.mask) and not is_as_written(to.mask, sidecar):

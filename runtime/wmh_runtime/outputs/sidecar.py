@@ -109,6 +109,13 @@ class AtlasInput(StrictModel):
     transform_sha256: str = Field(default="", description="empty: in the space of the scan")
 
 
+class ManualMask(StrictModel):
+    """A corrected mask that was taken instead of the network's."""
+
+    file: str
+    sha256: str
+
+
 class Sidecar(StrictModel):
     """The result for one output of one scan."""
 
@@ -128,6 +135,9 @@ class Sidecar(StrictModel):
         default={}, description="what the model was given; results of version 0.1 do not say it"
     )
     mask_sha256: str = Field(description="of the mask file when it was written")
+    manual: ManualMask | None = Field(
+        default=None, description="the mask that all volumes are of; null: the network's own"
+    )
     settings: Settings
     atlas: AtlasInput | None = Field(default=None, description="of the user")
     volume_ml: float
@@ -171,6 +181,7 @@ class Sidecar(StrictModel):
         sources: Sequence[str],
         registrations: Mapping[str, Registration],
         atlas: AtlasInput | None,
+        manual: ManualMask | None = None,
     ) -> Sidecar:
         """Describe one output of a segmentation; the warnings of the scan come first.
 
@@ -185,6 +196,7 @@ class Sidecar(StrictModel):
             sources: names or URIs of the images.
             registrations: of images, by channel.
             atlas: that the segmentation has the lesions by region of; None: none.
+            manual: the mask that the result is of; None: the network's own.
         """
         scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
@@ -216,6 +228,7 @@ class Sidecar(StrictModel):
                 for channel, image in images.items()
             },
             mask_sha256=mask_sha256,
+            manual=manual,
             settings=settings,
             atlas=atlas,
             volume_ml=round(lesions.volume_ml, 4),
@@ -285,8 +298,8 @@ class Sidecar(StrictModel):
 
     @property
     def burden_facts(self) -> list[str]:
-        """Share of the brain, and volume by location, in words; empty if they are not known."""
-        facts = []
+        """Whose mask it is, share of the brain, and volume by location, as far as known."""
+        facts = ["manual mask"] if self.manual else []
         if self.percent_of_brain is not None:
             facts.append(f"{self.percent_of_brain:.2f} % of the brain")
         if self.locations:

@@ -19,7 +19,7 @@ from wmh_runtime.outputs.label_maps import REGION_COLUMNS, remove_label_map, wri
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.settings import Provenance
-from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar
+from wmh_runtime.outputs.sidecar import AtlasInput, ManualMask, Sidecar
 from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table
@@ -50,6 +50,7 @@ def write_results(
     others: Mapping[str, Scan] | None = None,
     registrations: Mapping[str, Registration] | None = None,
     atlas: AtlasInput | None = None,
+    manual: Mapping[str, ManualMask] | None = None,
 ) -> list[Sidecar]:
     """Write mask, quality-control image and sidecar of each output; replace earlier ones.
 
@@ -67,6 +68,7 @@ def write_results(
         others: further images on the grid of the first one, by channel, for the picture.
         registrations: of further images, by channel.
         atlas: that the segmentation has the lesions by region of.
+        manual: masks that were taken instead of the network's, by output.
 
     Raises:
         InputError: a file cannot be written or replaced.
@@ -99,6 +101,7 @@ def write_results(
             sources=sources,
             registrations=registrations or {},
             atlas=atlas,
+            manual=(manual or {}).get(settings.output.name),
         )
         _write_lesions(scan, result, sidecar, about, to.lesions)
         picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})

@@ -81,6 +81,16 @@ def find_lesions(
     )
 
 
+def lesions_of_mask(mask: Mask, voxel_volume_mm3: float) -> Lesions:
+    """Return the lesions of a mask that was drawn, (x, y, z): all components, however small."""
+    return find_lesions(
+        mask.astype(np.float32),
+        threshold=1,
+        min_lesion_mm3=0,
+        voxel_volume_mm3=voxel_volume_mm3,
+    )
+
+
 def label_components(mask: Mask) -> NDArray[Any]:
     """Number the lesions of a mask from 1; 0 is background.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.postprocessing.burden import Anatomy, Burden, measure_burden
-from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions
+from wmh_runtime.postprocessing.lesions import Lesions, Output, find_lesions, lesions_of_mask
 from wmh_runtime.postprocessing.parcellation import Parcellation
 from wmh_runtime.postprocessing.plausibility import (
     plausibility_warnings,
@@ -76,6 +76,7 @@ def postprocess(
     regions: Sequence[str] = (),
     channels: Sequence[str] = ("flair",),
     known_regions: Mapping[str, Mask] | None = None,
+    manual_masks: Mapping[str, Mask] | None = None,
 ) -> Segmentation:
     """Bring probabilities to the grid of the scan, apply thresholds, and find the lesions.
 
@@ -86,6 +87,7 @@ def postprocess(
         regions: names of the other outputs.
         channels: their C names.
         known_regions: (x, y, z), of another network, instead of those of this one.
+        manual_masks: (x, y, z), lesions as drawn, by output, instead of those of the network.
     """
     images = present_images(channels, preprocessed.channels)
     is_flair = next(iter(images)) == "flair"
@@ -97,13 +99,16 @@ def postprocess(
     found: list[tuple[Output, Floats, Lesions]] = []
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
-        lesions = find_lesions(
-            probability,
-            threshold=output.threshold,
-            min_lesion_mm3=output.min_lesion_mm3,
-            voxel_volume_mm3=scan.voxel_volume_mm3,
-            brain=brain_of(region_masks),
-        )
+        if (manual := (manual_masks or {}).get(output.name)) is not None:
+            lesions = lesions_of_mask(manual, scan.voxel_volume_mm3)
+        else:
+            lesions = find_lesions(
+                probability,
+                threshold=output.threshold,
+                min_lesion_mm3=output.min_lesion_mm3,
+                voxel_volume_mm3=scan.voxel_volume_mm3,
+                brain=brain_of(region_masks),
+            )
         found.append((output, probability, lesions))
         warnings += plausibility_warnings(
             output.name, scan, preprocessed.head, lesions, is_flair=is_flair

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.dev.model_checks import _by_location, _resliced, check_scans
 from tests.toys import as_scan, write_annotated_heads
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.postprocessing.burden import Burden
 from wmh_train.data.layouts import find_dataset
 

@@ -974,6 +974,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "channels": "flair",
         "duplicate_of": "",
         "voxel_size_mm": "4x4x5",
+        "mask_source": "model",
         "output": "wmh",
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",

@@ -13,8 +13,8 @@ from wmh_runtime.evaluation.metrics import (
     lesion_f1,
     volume_difference_percent,
 )
-from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import Reference, read_reference
 from wmh_runtime.overlap import dice
 
 # Voxels of 2 × 3 × 5 mm, rotated by 30° about z and by 20° about x, with an offset.

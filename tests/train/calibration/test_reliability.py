@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.bundle.calibration import Calibration, OperatingPoint, ReliabilityBin
-from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_train.calibration.reliability import count_bins, reliability
 

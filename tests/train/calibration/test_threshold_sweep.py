@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmh_runtime.evaluation.metrics import compare_masks
-from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.postprocessing.lesions import find_lesions
 from wmh_train.calibration.threshold_sweep import (
     MIN_LESIONS_MM3,

@@ -11,9 +11,9 @@ import pytest
 
 from tests.toys import write_annotated_heads, write_head
 from wmh_runtime.errors import InputError, UnexpectedError
-from wmh_runtime.evaluation.reference_masks import LESION
-from wmh_runtime.evaluation.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.imageio.reference_masks import LESION
+from wmh_runtime.imageio.reference_masks import OTHER_PATHOLOGY as IGNORED
 from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 from wmh_runtime.preprocessing.slices.planes import PLANES
 from wmh_train.data import annotated, cache_entry, file_hashes

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.tta import VIEWS, View
 from wmh_train.augmentation.random_generators import SampleGenerators
 from wmh_train.model.views import apply_view

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.evaluation.reference_masks import Reference
 from wmh_runtime.files.case_failure import as_failure_of
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.postprocessing.lesions import Output

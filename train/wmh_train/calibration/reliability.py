@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, ReliabilityBin
-from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.reference_masks import Reference
 
 _EDGES = (LOWEST_PROBABILITY, *(0.1 * step for step in range(1, 10)), 1.0)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.evaluation.metrics import lesion_f1, ratio
-from wmh_runtime.evaluation.reference_masks import Reference
+from wmh_runtime.imageio.reference_masks import Reference
 from wmh_runtime.overlap import dice
 from wmh_runtime.postprocessing.lesions import (
     box_around,

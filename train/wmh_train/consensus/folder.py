@@ -17,12 +17,12 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.evaluation.mask_files import file_of_scan
-from wmh_runtime.evaluation.reference_masks import read_reference
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_folder, make_writable_folder
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
+from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.text import count_noun
 from wmh_train.consensus.consensus import Consensus, find_consensus, require_staple
 from wmh_train.consensus.method import Method

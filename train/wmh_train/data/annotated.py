@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from wmh_runtime.evaluation.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.volume import Scan
 
 _Value = TypeVar("_Value")

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY, Reference
 from wmh_runtime.files.atomic import atomic_folder
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
+from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY, Reference
 from wmh_runtime.preprocessing.preprocess import (
     PreprocessedScan,
     Preprocessing,

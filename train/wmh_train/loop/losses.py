@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss, FocalLoss
 from torch import Tensor, nn
 
-from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_train.model.decoder import Logits
 from wmh_train.recipe.recipe import LossSettings
 

@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import Tensor
 
-from wmh_runtime.evaluation.reference_masks import LESION
+from wmh_runtime.imageio.reference_masks import LESION
 from wmh_train.model.network import WmhNetwork
 
 

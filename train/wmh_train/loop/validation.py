@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.evaluation.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY
 from wmh_runtime.overlap import dice
 from wmh_runtime.preprocessing.channels import presence_weights
 from wmh_runtime.text import count_noun

@@ -143,4 +143,7 @@ def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
         problem = "the mask was changed after it was written"
     except OSError as error:
         problem = f"the mask cannot be read ({reason_of(error)})"
-    return [f"{problem}; volume and lesions are those of the mask as it was written"]
+    return [
+        f"{problem}; volume and lesions are those of the mask as it was written. To use a corrected"
+        f" mask, put it into {bids.MANUAL.as_posix()} of the input folder"
+    ]

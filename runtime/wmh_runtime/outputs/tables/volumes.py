@@ -85,6 +85,14 @@ def _identity() -> Iterator[tuple[Column, _Cell]]:
         Column("voxel_size_mm", "Voxel size along the axes of the image, joined by x", "mm"),
         lambda one: "x".join(f"{mm:g}" for mm in one.sidecar.voxel_size_mm or ()),
     )
+    yield (
+        Column(
+            "mask_source",
+            "Where the mask is from",
+            levels={"model": "the network", "manual": "derivatives/manual of the input folder"},
+        ),
+        lambda one: "manual" if one.sidecar.manual else "model",
+    )
     yield Column("output", "What was segmented"), lambda one: one.sidecar.settings.output.name
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.toys import as_scan
 from wmh_runtime.errors import InputError
-from wmh_runtime.evaluation.reference_masks import read_reference, reference_from_mask
 from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import read_reference, reference_from_mask
 
 AFFINE = np.array([[0, -2.0, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 11], [0, 0, 0, 1]])
 
