@@ -14,6 +14,8 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.registration import Registration, register
 
+_FLAIR = "flair"
+
 
 def read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
     """Read the images of a case that are there, by channel; the first one has its warnings.
@@ -28,9 +30,13 @@ def read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
             problem = f"has the same voxels as {one.path.name}"
             advice = f"Give one image of each contrast: {channel} and {other_channel}."
             raise InputError(problem, advice, about=other.path)
-    if case.warnings:
+    warnings = case.warnings
+    if _FLAIR in channels and _FLAIR not in scans:
+        others = " and ".join(channel.upper() for channel in scans)
+        warnings = (*warnings, f"there is no FLAIR: from {others} alone, lesions are hardly found")
+    if warnings:
         scan = scans[case.channel]
-        scans[case.channel] = replace(scan, warnings=(*case.warnings, *scan.warnings))
+        scans[case.channel] = replace(scan, warnings=(*warnings, *scan.warnings))
     return scans
 
 

@@ -634,6 +634,10 @@ def test_interchangeable_channels_may_be_missing(tmp_path, infer):
         "sub-2_FLAIR.nii": "flair",
         "sub-3_T1w.nii": "t1",
     }
+    warned = {
+        row["scan"]: "there is no FLAIR" in row["warnings"] for row in rows_of(tmp_path / "out")
+    }
+    assert warned == {"sub-1_FLAIR.nii": False, "sub-2_FLAIR.nii": False, "sub-3_T1w.nii": True}
     assert (tmp_path / "out" / "sub-3_label-WMH_mask.nii.gz").exists()
 
 
@@ -979,6 +983,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "volume_ml": f"{2 * CUBE_ML:.4f}",
         "lesion_count": "2",
         "largest_lesion_mm3": "640",
+        "volume_z": "",
         **dict.fromkeys(OF_BRAIN, ""),  # this network predicts no regions
         "threshold": "0.8",
         "min_lesion_mm3": "30",

@@ -20,6 +20,7 @@ from wmh_runtime.outputs.sidecar import (
     read_sidecar,
 )
 from wmh_runtime.outputs.tables.columns import Column, write_table_of
+from wmh_runtime.outputs.tables.outliers import outlier_warning, volume_z_scores
 from wmh_runtime.outputs.tables.regions import REGIONS_NAME, wide_cells
 from wmh_runtime.outputs.tables.volumes import Result, volume_columns, volume_row
 
@@ -116,6 +117,7 @@ def _read_results(out: Path) -> tuple[list[Result], DoubtfulResults]:
         elif is_unreadable_sidecar(path):
             doubtful.unreadable.append(path)
     doubtful.repeated = _find_duplicates(results)
+    _find_outliers(results)
     results.sort(key=lambda one: (one.scan.as_posix(), one.sidecar.settings.output.name))
     return results, doubtful
 
@@ -133,6 +135,17 @@ def _find_duplicates(results: Iterable[Result]) -> list[str]:
             if result.duplicates:
                 repeated.add(result.scan.as_posix())
     return sorted(repeated)
+
+
+def _find_outliers(results: Iterable[Result]) -> None:
+    """Note in each result how its volume compares with those of the same output."""
+    by_output = defaultdict(list)
+    for result in results:
+        by_output[result.sidecar.settings.output.name].append(result)
+    for alike in by_output.values():
+        scores = volume_z_scores([one.sidecar.volume_ml for one in alike])
+        for result, z in zip(alike, scores, strict=True):
+            result.volume_z, result.outlier = z, outlier_warning(z, len(alike))
 
 
 def _changes(mask: Path, sidecar: Sidecar) -> list[str]:

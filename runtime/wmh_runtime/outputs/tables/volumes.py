@@ -6,7 +6,7 @@ Each column stands once, with its description and how its cell is made from a re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +29,21 @@ class Result:
     sidecar: Sidecar
     relative: Path  # of the sidecar, to the output folder
     changes: Sequence[str] = ()  # warnings if the mask is not as it was written
-    duplicates: Sequence[str] = field(default_factory=list)  # scans whose file is the same
+    duplicates: Sequence[str] = ()  # scans whose file is the same
+    volume_z: float | None = None  # of the volume among all results; see outliers.py
+    outlier: str = ""  # the warning if the volume is an outlier
 
     @property
     def scan(self) -> Path:
         """Path of the scan, relative to the folder that was searched."""
         return self.relative.parent / self.sidecar.scan_file
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to be careful with: of the mask file, of the cohort, and of the scan itself."""
+        others = ", ".join(self.duplicates)
+        copies = f"the same file as {others}: count it once" if others else ""
+        return [*self.changes, *filter(None, (copies, self.outlier)), *self.sidecar.warnings]
 
     @property
     def mask(self) -> Path:
@@ -114,6 +123,14 @@ def _findings() -> Iterator[tuple[Column, _Cell]]:
         lambda one: f"{max((found.volume_mm3 for found in one.sidecar.lesions), default=0.0):g}",
     )
     yield (
+        Column(
+            "volume_z",
+            "Modified z-score of the logarithm of the volume among all results of this folder"
+            " (Iglewicz and Hoaglin 1993); empty with few scans",
+        ),
+        lambda one: _number(one.volume_z, 2),
+    )
+    yield (
         Column("percent_of_brain", "Volume of the lesions in percent of brain_ml", "percent"),
         lambda one: _number(one.sidecar.percent_of_brain, 4),
     )
@@ -178,13 +195,8 @@ def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
     yield Column("mask", "Path of the mask in this folder"), lambda one: one.mask.as_posix()
     yield (
         Column("warnings", f"What to be careful with, joined by {SEPARATOR.strip()}"),
-        lambda one: SEPARATOR.join([*one.changes, *_duplicate_warning(one), *one.sidecar.warnings]),
+        lambda one: SEPARATOR.join(one.warnings),
     )
-
-
-def _duplicate_warning(result: Result) -> list[str]:
-    others = ", ".join(result.duplicates)
-    return [f"the same file as {others}: count it once"] if others else []
 
 
 def _number(value: float | None, digits: int) -> str:
