@@ -1,8 +1,9 @@
 """Volumes that are far from those of the other scans of a folder.
 
 Lesion volumes of a cohort are skewed, so their logarithms are compared. The modified z-score is
-that of Iglewicz and Hoaglin, *How to Detect and Handle Outliers*, 1993: 0.6745 · (x − median) / MAD,
-where MAD is the median of the absolute deviations from the median. They propose the bound of 3.5.
+that of Iglewicz and Hoaglin, *How to Detect and Handle Outliers*, 1993: 0.6745 · (x − median) /
+MAD, where MAD is the median of the absolute deviations from the median. They propose the bound of
+3.5.
 """
 
 from __future__ import annotations
