@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wmh_runtime.types import Mask
 
-BRAIN, VENTRICLES, CORTEX, POSTERIOR = "brain", "ventricles", "cortex", "posterior"
+BRAIN, VENTRICLES, WHITE, CORTEX = "brain", "ventricles", "white", "cortex"
+POSTERIOR = "posterior"
 
 REGION_THRESHOLD = 0.5  # of all regions
 # Of the largest piece. Smaller pieces of brain are in neck, scalp or orbits. On nine scans with
