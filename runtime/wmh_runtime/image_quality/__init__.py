@@ -1,0 +1,1 @@
+"""Quality of a scan, measured from its intensities."""
