@@ -1,4 +1,4 @@
-"""The commands of `python -m benchmarks.dev` that train several networks and compare them."""
+"""The commands of `python -m benchmarks.dev` that compare several networks, or many images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.dev.results_file import ResultsOption, require_writable, write_results
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli import console
+from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.machine import available_cores
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ def add_studies(app: typer.Typer) -> None:
     app.command("input-settings")(input_settings)
     app.command("planes")(planes)
     app.command("staged-learning")(staged_learning)
+    app.command("image-quality")(image_quality)
 
 
 def input_settings(
@@ -111,6 +115,40 @@ def staged_learning(
         console.print_line(one.model_dump_json())
     console.print_line(f"Comparison: {out / 'comparison' / 'summary.md'}")
     write_results(results, result)
+
+
+def image_quality(
+    scans: Annotated[Path, typer.Argument(help="Folder with axial FLAIR scans, *_FLAIR.nii.gz.")],
+    phantoms: Annotated[int, typer.Option(min=0, help="Phantoms of each site.")] = 8,
+    every: Annotated[
+        int, typer.Option(min=1, help="Artifacts are added to every scan with such a number.")
+    ] = 2,
+    bundle: Annotated[str, typer.Option(help="Bundle with regions, for lesions too.")] = "base",
+    results: ResultsOption = None,
+) -> None:
+    """Measure image quality in clean scans and with artifacts of known strength.
+
+    The summary is printed as Markdown. There are about 50 damaged images of a scan, of 2 to 6 s.
+    """
+    with console.require_extra("cpu,eval"):
+        from benchmarks.dev.studies.image_quality.study import MeasuredScan, run_study
+        from benchmarks.dev.studies.image_quality.summary import summary_of
+    require_writable(results)
+    paths = sorted(scans.rglob("*_FLAIR.nii.gz"))
+    options = InferenceOptions(tta="none")
+    with (
+        console.progress_bar() as bar,
+        Segmenter.from_bundle(load_bundle(bundle), options) as segmenter,
+    ):
+        task = bar.add_task("", total=None)
+
+        def show(one: MeasuredScan) -> None:
+            text = f"{one.scan}, {one.artifact} {one.strength:g}"
+            bar.update(task, advance=1, description=text)
+
+        study = run_study(paths, phantoms, every, segmenter, show)
+    console.print_line(summary_of(study))
+    write_results(results, study)
 
 
 def _begin(bar: Progress, name: str) -> FitDisplay:

@@ -1,0 +1,1 @@
+"""Measure which artifacts, of which strength, the measures of image quality find."""
