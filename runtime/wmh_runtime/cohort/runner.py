@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
 from wmh_runtime.cohort.case_images import read_images, register_images
+from wmh_runtime.cohort.case_quality import quality_of_case
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
@@ -136,6 +137,7 @@ class Runner:
                 regions = self.job.atlas.read(running.case, preprocessed.scan)
                 segmentation = with_atlas(segmentation, regions, preprocessed.scan)
                 atlas = self.job.atlas.inputs(running.case)
+            quality = quality_of_case(running.case, preprocessed.scan, segmentation)
         _, *further = present_images(model.channels, preprocessed.channels).items()
         with stage("write"):
             return write_results(
@@ -154,6 +156,7 @@ class Runner:
                     output: ManualMask(file=path.name, sha256=sha256_of_image(path))
                     for output, path in manual_masks.items()
                 },
+                quality=quality,
             )
 
     def _known_regions(

@@ -12,6 +12,7 @@ _LOOK = "look at the picture, and leave the scan out if lesions are hard to see"
 
 NOISE = Criterion(
     name="noise",
+    description="noise in white matter, of its intensity",
     unit="%",
     finding="the noise in white matter is {value} of its intensity",
     advice=_LOOK,
@@ -19,6 +20,7 @@ NOISE = Criterion(
 )
 GHOSTING = Criterion(
     name="ghosting",
+    description="ghosts in the air beside the head, of white matter",
     unit="%",
     finding="ghosts in the air beside the head reach {value} of white matter",
     advice="the head moved or pulsated; " + _LOOK,
@@ -26,6 +28,7 @@ GHOSTING = Criterion(
 )
 SLICE_MOTION = Criterion(
     name="slice_motion",
+    description="distance between the heads of even and odd slices",
     unit="mm",
     finding="the head lies {value} beside its place in every second slice",
     advice="it moved during the scan; " + _LOOK,
@@ -33,6 +36,7 @@ SLICE_MOTION = Criterion(
 )
 SLICE_BRIGHTNESS = Criterion(
     name="slice_brightness",
+    description="difference in brightness between even and odd slices, of white matter",
     unit="%",
     finding="every second slice differs in brightness, by {value} of white matter",
     advice="volumes may be wrong in every second slice; " + _LOOK,
@@ -40,6 +44,7 @@ SLICE_BRIGHTNESS = Criterion(
 )
 CONTRAST = Criterion(
     name="contrast",
+    description="white matter minus cortex, of white matter",
     unit="%",
     finding="the cortex is brighter than white matter by {value}",
     advice="the scan may be blurred, by motion or by smoothing, or no FLAIR; " + _LOOK,
@@ -47,6 +52,7 @@ CONTRAST = Criterion(
 )
 FIELD_OF_VIEW = Criterion(
     name="field_of_view",
+    description="section in which the brain is cut off by the image, of its largest section",
     unit="%",
     finding="the brain ends at the {side} of the image with {value} of its largest section",
     advice="a part of the brain is missing; do not compare its volumes with those of whole brains",
@@ -54,8 +60,11 @@ FIELD_OF_VIEW = Criterion(
 )
 BIAS = Criterion(
     name="bias",
+    description="slow change of the brightness of white matter",
     unit="%",
     finding="the brightness of white matter changes slowly over the brain, by {value}",
     advice="correct the bias field (N4), or look for lesions missed where the scan is dark",
     highest=35.0,
 )
+
+ALL = (NOISE, GHOSTING, SLICE_MOTION, SLICE_BRIGHTNESS, CONTRAST, FIELD_OF_VIEW, BIAS)

@@ -27,6 +27,7 @@ class Criterion:
     """The bounds of a measure, and what is said about a value beyond them."""
 
     name: str
+    description: str
     unit: str
     finding: str  # begins the sentence, with the place of {value}, and of {side} if there is one
     advice: str  # ends it

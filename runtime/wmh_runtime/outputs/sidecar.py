@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +15,7 @@ from nibabel.affines import apply_affine
 from pydantic import Field, ValidationError
 
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.image_quality.measure import QualityMeasure
 from wmh_runtime.imageio.nifti_header import SpacingMm
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
@@ -109,6 +111,23 @@ class AtlasInput(StrictModel):
     transform_sha256: str = Field(default="", description="empty: in the space of the scan")
 
 
+class QualityResult(StrictModel):
+    """One measure of the quality of the first image; docs/image-quality.md explains them."""
+
+    name: str
+    value: float | None = Field(description="null: cannot be measured in this image")
+    unit: str
+    lowest: float | None = Field(description="of what has no warning; null: no bound")
+    highest: float | None = Field(description="likewise")
+    warning: str = Field(description="empty: within the bounds")
+
+    @classmethod
+    def of(cls, measure: QualityMeasure) -> Self:
+        """Describe a measure."""
+        value = None if measure.value is None else round(measure.value, 3)
+        return cls(**{**asdict(measure), "value": value})
+
+
 class ManualMask(StrictModel):
     """A corrected mask that was taken instead of the network's."""
 
@@ -155,6 +174,9 @@ class Sidecar(StrictModel):
     regions: list[RegionResult] = Field(
         default=[], description="in every scheme; the lesion volumes of a scheme add up to all"
     )
+    quality: list[QualityResult] = Field(
+        default=[], description="of the first image; empty if it is no FLAIR"
+    )
     planes: list[Plane] = Field(default=["axial"], description="of the slices")
     slices: int = Field(description="in all planes")
     slices_executed: int = Field(
@@ -182,6 +204,7 @@ class Sidecar(StrictModel):
         registrations: Mapping[str, Registration],
         atlas: AtlasInput | None,
         manual: ManualMask | None = None,
+        quality: Sequence[QualityMeasure] = (),
     ) -> Sidecar:
         """Describe one output of a segmentation; the warnings of the scan come first.
 
@@ -197,6 +220,7 @@ class Sidecar(StrictModel):
             registrations: of images, by channel.
             atlas: that the segmentation has the lesions by region of; None: none.
             manual: the mask that the result is of; None: the network's own.
+            quality: of the first image.
         """
         scan = next(iter(images.values()))
         lesions, burden = result.lesions, result.burden
@@ -277,11 +301,16 @@ class Sidecar(StrictModel):
                 )
                 for load in burden.loads
             ],
+            quality=list(map(QualityResult.of, quality)),
             planes=list(segmentation.planes),
             slices=segmentation.slice_count,
             slices_executed=segmentation.slices_run,
             slices_in_all_views=segmentation.slices_run if is_full else some,
-            warnings=[*segmentation.warnings, *provenance.warnings],
+            warnings=[
+                *segmentation.warnings,
+                *(measure.warning for measure in quality if measure.is_flagged),
+                *provenance.warnings,
+            ],
             versions={
                 "python": platform.python_version(),
                 **{library: version(library) for library in _LIBRARIES},

@@ -13,6 +13,7 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.image_quality.measure import QualityMeasure
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.label_maps import REGION_COLUMNS, remove_label_map, write_label_map
@@ -51,6 +52,7 @@ def write_results(
     registrations: Mapping[str, Registration] | None = None,
     atlas: AtlasInput | None = None,
     manual: Mapping[str, ManualMask] | None = None,
+    quality: Sequence[QualityMeasure] = (),
 ) -> list[Sidecar]:
     """Write mask, quality-control image and sidecar of each output; replace earlier ones.
 
@@ -69,6 +71,7 @@ def write_results(
         registrations: of further images, by channel.
         atlas: that the segmentation has the lesions by region of.
         manual: masks that were taken instead of the network's, by output.
+        quality: of the first image.
 
     Raises:
         InputError: a file cannot be written or replaced.
@@ -102,6 +105,7 @@ def write_results(
             registrations=registrations or {},
             atlas=atlas,
             manual=(manual or {}).get(settings.output.name),
+            quality=quality,
         )
         _write_lesions(scan, result, sidecar, about, to.lesions)
         picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})

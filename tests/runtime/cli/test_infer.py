@@ -21,6 +21,7 @@ from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
+from wmh_runtime.image_quality import criteria
 from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 
@@ -36,6 +37,9 @@ def infer(tmp_path, toy_bundle, run_command):
         return run_command(main, source, out, *known, *options)
 
     return run
+
+
+QUALITY = [f"quality_{criterion.name}" for criterion in criteria.ALL]
 
 
 def rows_of(out):
@@ -985,6 +989,8 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "largest_lesion_mm3": "640",
         "volume_z": "",
         **dict.fromkeys(OF_BRAIN, ""),  # this network predicts no regions
+        "quality_flags": "",
+        **{name: row[name] for name in QUALITY},  # test_quality.py has numbers
         "threshold": "0.8",
         "min_lesion_mm3": "30",
         "bundle": "toy",

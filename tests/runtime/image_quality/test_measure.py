@@ -2,7 +2,15 @@ import pytest
 
 from wmh_runtime.image_quality.measure import Criterion
 
-WARM = Criterion("warmth", "mm", "the {side} side has {value}", "cool it", lowest=-2, highest=10)
+WARM = Criterion(
+    "warmth",
+    "how warm it is",
+    "mm",
+    "the {side} side has {value}",
+    "cool it",
+    lowest=-2,
+    highest=10,
+)
 
 
 @pytest.mark.parametrize("value", [-2.0, 0.0, 10.0, None])

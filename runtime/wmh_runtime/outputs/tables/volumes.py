@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset.names.contrast import contrast_from_names
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
+from wmh_runtime.image_quality import criteria
 from wmh_runtime.outputs.sidecar import RegionResult, Sidecar
 from wmh_runtime.outputs.tables.columns import Column
 from wmh_runtime.postprocessing.locations import LOCATIONS
@@ -163,6 +164,29 @@ def _by_location() -> Iterator[tuple[Column, _Cell]]:
     yield Column(f"{nearest}_count", f"Number of lesions that are {words}"), _nearest_count
 
 
+def _quality() -> Iterator[tuple[Column, _Cell]]:
+    yield (
+        Column("quality_flags", "Measures of image quality beyond their bounds, joined by |"),
+        lambda one: SEPARATOR.join(
+            measure.name for measure in one.sidecar.quality if measure.warning
+        ),
+    )
+    for criterion in criteria.ALL:
+        bounds = [
+            f"warning {words} {bound:g}"
+            for words, bound in (("below", criterion.lowest), ("above", criterion.highest))
+            if bound is not None
+        ]
+        yield (
+            Column(
+                f"quality_{criterion.name}",
+                f"Image quality: {criterion.description}; {', '.join(bounds)}",
+                criterion.unit.replace("%", "percent"),
+            ),
+            partial(_quality_value, criterion.name),
+        )
+
+
 def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
     yield (
         Column("threshold", "Probability threshold of the mask, 0 to 1"),
@@ -207,6 +231,10 @@ def _setting(name: str, result: Result) -> str:
     return str(getattr(result.sidecar.settings, name))
 
 
+def _quality_value(name: str, result: Result) -> str:
+    return next((_number(one.value, 2) for one in result.sidecar.quality if one.name == name), "")
+
+
 def _region_ml(region: str, result: Result) -> str:
     return _number(result.sidecar.regions_ml.get(region), 2)
 
@@ -238,5 +266,6 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     *_identity(),
     *_findings(),
     *_by_location(),
+    *_quality(),
     *_how_it_was_made(),
 )
