@@ -1,8 +1,11 @@
 """Artifacts and summary of the study of image quality."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from benchmarks.dev.studies.image_quality import study as study_module
 from benchmarks.dev.studies.image_quality.artifacts import ARTIFACTS
 from benchmarks.dev.studies.image_quality.cuts import SIDES, cut_off
 from benchmarks.dev.studies.image_quality.study import (
@@ -13,12 +16,11 @@ from benchmarks.dev.studies.image_quality.study import (
     run_study,
 )
 from benchmarks.dev.studies.image_quality.summary import summary_of
-from tests.coarse_phantoms import coarse_phantoms
 from tests.runtime.image_quality.quality_toys import toy_slices
-from tests.toys import as_scan, write_toy_bundle
+from tests.toys import as_scan, write_head, write_toy_bundle
 from wmh_runtime import Segmenter, load_bundle
 
-PHANTOMS = ["phantom_utrecht_0", "phantom_singapore_0", "phantom_amsterdam_0"]
+HEADS = ["a_FLAIR.nii.gz", "b_FLAIR.nii.gz", "c_FLAIR.nii.gz"]
 HEAD = np.zeros((8, 48, 40), bool)
 HEAD[:, 12:36, 10:30] = True
 
@@ -123,17 +125,23 @@ def test_the_summary_counts_new_flags_of_what_was_measurable():
     assert lines[-1] == "| noise | 0.1 | 2 of 3 | 1 of 1 | 1 of 3 |"
 
 
-def test_every_scan_is_measured_clean_and_some_with_all_artifacts(tmp_path):
+def test_every_scan_is_measured_clean_and_some_with_artifacts(tmp_path, monkeypatch):
+    blur = replace(ARTIFACTS["blur"], strengths=(2.0, 4.0))
+    monkeypatch.setattr(study_module, "ARTIFACTS", {"blur": blur})
+    monkeypatch.setattr(study_module, "SIDES", {"top": SIDES["top"]})
+    monkeypatch.setattr(study_module, "CUTS_MM", (5.0, 10.0))
     bundle = load_bundle(write_toy_bundle(tmp_path / "toy", regions=["brain", "white"]))
+    paths = [write_head(tmp_path / name) for name in HEADS]
     seen = []
-    with coarse_phantoms(), Segmenter.from_bundle(bundle) as segmenter:
-        study = run_study([], 1, 2, segmenter, seen.append)  # artifacts in every second scan
+    with Segmenter.from_bundle(bundle) as segmenter:
+        study = run_study(paths, 0, 2, segmenter, seen.append)  # artifacts in every second scan
     assert study.scans == seen
     for artifact in (NONE, EXTRACTED):
-        assert [found.scan for found in seen if found.artifact == artifact] == PHANTOMS
-    others = {found.scan: set() for found in seen}
-    for found in seen:
-        if found.artifact not in (NONE, EXTRACTED):
-            others[found.scan].add(found.artifact)
-    every = {*ARTIFACTS, *(f"cut {side}" for side in SIDES)}
-    assert others == {PHANTOMS[0]: every, PHANTOMS[1]: set(), PHANTOMS[2]: every}
+        assert [found.scan for found in seen if found.artifact == artifact] == HEADS
+    found = [
+        (one.scan, one.artifact, one.strength)
+        for one in seen
+        if one.artifact not in (NONE, EXTRACTED)
+    ]
+    added = [("blur", 2.0), ("blur", 4.0), ("cut top", 5.0), ("cut top", 10.0)]
+    assert found == [(scan, *one) for scan in HEADS[::2] for one in added]
