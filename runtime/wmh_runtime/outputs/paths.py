@@ -56,6 +56,7 @@ class OutputPaths:
     lesions: LabelMapPaths
     probability: Path
     picture: Path
+    slices: Path  # pictures of a few slices, in layers
     regions: Path  # table
     sidecar: Path
 
@@ -96,6 +97,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         lesions=LabelMapPaths(folder / bids.lesions_name(entities, output)),
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
+        slices=folder / bids.slices_name(entities, output),
         regions=folder / bids.region_table_name(entities, output),
         sidecar=folder / bids.sidecar_name(entities, output),
     )

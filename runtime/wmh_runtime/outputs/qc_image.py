@@ -10,18 +10,12 @@ import numpy as np
 from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.qc_page import QcCaption, draw_quality_control
+from wmh_runtime.outputs.qc_page import OUTLINED_REGIONS, QcCaption, draw_quality_control
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
-from wmh_runtime.postprocessing.regions import BRAIN, POSTERIOR, VENTRICLES
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Mask
 
-_OUTLINED = {
-    BRAIN: "brain",
-    VENTRICLES: "ventricles",
-    POSTERIOR: "cerebellum and brain stem",
-}  # with their words in the legend
 _PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 
 
@@ -54,7 +48,7 @@ def qc_image(
         _caption(scan, result, sidecar),
         {
             words: to_display.apply(regions[name])
-            for name, words in _OUTLINED.items()
+            for name, words in OUTLINED_REGIONS.items()
             if name in regions
         },
         {

@@ -39,6 +39,7 @@ from wmh_runtime.figures.slice_selection import select_slices, slices_with_most_
 from wmh_runtime.figures.text import shorten_middle
 from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.postprocessing.lesions import label_components
+from wmh_runtime.postprocessing.regions import BRAIN, POSTERIOR, VENTRICLES
 from wmh_runtime.text import SHORT_INTENDED_USE
 
 COLUMNS = 6
@@ -48,6 +49,11 @@ FACT_SEPARATOR = " · "
 NO_LESION = "none with lesions"
 
 LESION_LEGEND = LegendEntry("lesion outline", OUTLINE_COLOR, is_filled=False)
+OUTLINED_REGIONS = {
+    BRAIN: "brain",
+    VENTRICLES: "ventricles",
+    POSTERIOR: "cerebellum and brain stem",
+}  # with their words in the legend
 # Blue, green and purple, in the order of the regions.
 REGION_COLORS = ("#56b4e9", "#3fbf8f", "#cc79a7")
 

@@ -21,6 +21,7 @@ from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.qc_image import qc_image
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import AtlasInput, ManualMask, Sidecar
+from wmh_runtime.outputs.slice_layers import slice_pictures
 from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table
@@ -110,6 +111,10 @@ def write_results(
         _write_lesions(scan, result, sidecar, about, to.lesions)
         picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})
         write_bytes_atomically(to.picture, picture)
+        slices = slice_pictures(
+            scan, segmentation.head, result, segmentation.regions, sidecar.mask_sha256
+        )
+        write_text_atomically(to.slices, slices.model_dump_json() + "\n")
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)
             remove(bids.sidecar_of(to.regions))
