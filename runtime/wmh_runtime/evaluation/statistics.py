@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.evaluation.metrics import MaskMetrics
+from wmh_runtime.postprocessing.load_bands import LOAD_BANDS, load_band
 
 AVERAGED = (
     *("dice", "h95_mm", "avd_percent", "lesion_recall", "lesion_f1"),  # the five of the challenge
     *("lesion_precision", "precision", "recall", "iou"),
 )
-# Name → upper limit in mL, exclusive. Not "2-5": spreadsheets read this as a date.
-LOAD_BANDS = {"under 2": 2, "2 to 5": 5, "5 to 15": 15, "15 to 30": 30, "30 and more": math.inf}
 UNKNOWN_SITE = "unknown"
 
 _RESAMPLES = 2000
@@ -96,11 +95,6 @@ def evaluate(cases: Sequence[ScoredCase]) -> Evaluation:
         by_site=_groups(cases, [*sites, *unknown], lambda case: case.site),
         by_band=_groups(cases, list(LOAD_BANDS), lambda case: case.load_band),
     )
-
-
-def load_band(volume_ml: float) -> str:
-    """Return the name of the band of a lesion load; a limit belongs to the higher band."""
-    return next(name for name, below_ml in LOAD_BANDS.items() if volume_ml < below_ml)
 
 
 def average(values: NDArray[np.float64], subjects: Sequence[str]) -> Average:

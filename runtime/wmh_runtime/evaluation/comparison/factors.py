@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.comparison.reports import ComparedScan
-from wmh_runtime.evaluation.statistics import LOAD_BANDS
 from wmh_runtime.files.tables import read_table
+from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
 from wmh_runtime.text import count_noun
 
 SITE, LOAD = "site", "load_band_ml"

@@ -14,8 +14,8 @@ from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.comparison.measures import MEASURES
 from wmh_runtime.evaluation.report.writer import METRICS_NAME
-from wmh_runtime.evaluation.statistics import load_band
 from wmh_runtime.files.tables import read_table
+from wmh_runtime.postprocessing.load_bands import load_band
 
 _REFERENCE = "reference_ml"
 _COLUMNS = ("name", "site", _REFERENCE, *(measure.column for measure in MEASURES))
