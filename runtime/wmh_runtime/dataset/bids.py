@@ -6,6 +6,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_mask.json        its sidecar
     sub-1_label-WMH_probseg.nii.gz   probability map
     sub-1_label-WMH_qc.png           quality-control image
+    sub-1_label-WMH_viewer.html      scan and mask in a page, to look at in a browser
     sub-1_label-WMH_slices.json      a few slices in layers, for the report
     sub-1_label-WMH_regions.tsv      lesions by region
     sub-1_space-orig_desc-lesions_dseg.nii.gz   each lesion with its number, and a table of them
@@ -104,6 +105,11 @@ def qc_image_name(entities: str, output: str) -> str:
 def slices_name(entities: str, output: str) -> str:
     """Return the name of the file with pictures of a few slices, in layers."""
     return f"{entities}_{_label(output)}_slices.json"
+
+
+def viewer_name(entities: str, output: str) -> str:
+    """Return the name of the page that shows scan and mask in three dimensions."""
+    return f"{entities}_{_label(output)}_viewer.html"
 
 
 def region_table_name(entities: str, output: str) -> str:

@@ -77,7 +77,7 @@ def write_tables(out: Path, failed: Sequence[tuple[Case, Exception]]) -> Doubtfu
     """
     failures = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
     failed_scans = {row["scan"] for row in failures}
-    found, doubtful = _read_results(out)
+    found, doubtful = read_results(out)
     results = [one for one in found if one.scan.as_posix() not in failed_scans]
     with ExitStack() as all_tables:
         all_tables.callback(write_table_of, out / FAILURES_NAME, _FAILURE_COLUMNS, failures)
@@ -104,7 +104,7 @@ def _write_regions(table: Path, results: Iterable[Result]) -> None:
     write_table_of(table, [*names, *columns], filled)
 
 
-def _read_results(out: Path) -> tuple[list[Result], DoubtfulResults]:
+def read_results(out: Path) -> tuple[list[Result], DoubtfulResults]:
     """Return each result in the output folder, sorted by scan, and which are doubtful."""
     results, doubtful = list[Result](), DoubtfulResults()
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):

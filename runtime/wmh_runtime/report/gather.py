@@ -1,0 +1,67 @@
+"""Gather what a report shows, from the files of an output folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from wmh_runtime.files.tables import read_table
+from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.tables.results import FAILURES_NAME, read_results
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
+from wmh_runtime.outputs.tables.volumes import Result
+from wmh_runtime.report.cohort_summary import summarize
+from wmh_runtime.report.links import as_utf8
+from wmh_runtime.report.model import Failure, ModelUse, Report
+from wmh_runtime.report.reviews import REVIEWS_NAME, read_reviews
+from wmh_runtime.report.scan_entry import model_use, scan_entry
+
+
+def gather(out: Path, title: str, model_warnings: Sequence[str]) -> Report:
+    """Gather the results in a folder.
+
+    A scan that failed in the last run is among the failures only, as in the tables.
+
+    Args:
+        out: output folder.
+        title: of the report.
+        model_warnings: of the model, that apply to every result.
+
+    Raises:
+        InputError: a table of the folder cannot be read.
+    """
+    failures = [
+        Failure(as_utf8(row.get("scan", "")), as_utf8(row.get("reason", "")))
+        for row in _rows(out / FAILURES_NAME)
+    ]
+    failed = {failure.scan for failure in failures}
+    found, _ = read_results(out)
+    results = [one for one in found if as_utf8(one.scan.as_posix()) not in failed]
+    entries = [scan_entry(out, result, model_warnings) for result in results]
+    return Report(
+        title=as_utf8(title),
+        entries=entries,
+        failures=failures,
+        skipped_count=len(_rows(out / SKIPPED_NAME)),
+        model_warnings=[as_utf8(one) for one in model_warnings],
+        models=_models(results),
+        cohorts=summarize(entries),
+        reviews=read_reviews(out / REVIEWS_NAME),
+    )
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    return read_table(table) if is_file(table) else []
+
+
+def _models(results: Sequence[Result]) -> list[ModelUse]:
+    """Return the models of the results, the most used first."""
+    counts = Counter(_key(one.sidecar) for one in results)
+    examples = {_key(one.sidecar): one.sidecar for one in results}
+    return [model_use(examples[key], count) for key, count in counts.most_common()]
+
+
+def _key(sidecar: Sidecar) -> str:
+    return f"{sidecar.settings.model_dump_json()} {sidecar.versions.get('wmh-lora')}"

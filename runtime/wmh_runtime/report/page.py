@@ -1,0 +1,93 @@
+"""Write the report of an output folder: one HTML file without anything from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
+from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
+from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
+from wmh_runtime.report.gather import gather
+from wmh_runtime.report.inline import asset, content_policy, page_environment
+from wmh_runtime.report.model import Report, ScanEntry
+from wmh_runtime.report.plots import distribution, size_histogram
+from wmh_runtime.report.reviews import COLUMNS, DECISIONS, REVIEWS_NAME
+from wmh_runtime.text import INTENDED_USE
+
+REPORT_NAME = "report.html"
+_TITLE = "White matter hyperintensities"
+
+
+def write_report(out: Path, *, title: str = _TITLE, model_warnings: Sequence[str] = ()) -> Path:
+    """Write `report.html` of all results in a folder; replace an earlier one.
+
+    It is made from the files in the folder: the sidecars, the pictures of slices beside them, and
+    the tables of failed and skipped scans. Marks in a `reviews.tsv` of the folder are shown.
+
+    Args:
+        out: output folder of a run.
+        title: of the report.
+        model_warnings: of the model. They are said once, not for each scan.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: a table in the folder cannot be read, or the report cannot be written.
+    """
+    path = out / REPORT_NAME
+    write_text_atomically(path, render(gather(out, title, model_warnings)))
+    return path
+
+
+def render(report: Report) -> str:
+    """Return the page of a report."""
+    style, script = asset("report.css"), asset("report.js")
+    by_output = {
+        cohort.output: [entry for entry in report.entries if entry.output == cohort.output]
+        for cohort in report.cohorts
+    }
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=style,
+            script=script,
+            policy=content_policy([script], [style], "data:"),
+            intended_use=INTENDED_USE,
+            version=version("wmh-lora"),
+            bands=list(LOAD_BANDS),
+            plots={
+                cohort.output: distribution(by_output[cohort.output], cohort.volume_ml)
+                for cohort in report.cohorts
+            },
+            histogram=size_histogram,
+            decisions=DECISIONS,
+            outline_color=OUTLINE_COLOR,
+            probability_stops=[
+                (f"{place:.0%}", "#{:02x}{:02x}{:02x}".format(*color[:3])) for place, color in STOPS
+            ],
+            smallest_probability=SMALLEST_SHOWN,
+            page_data={
+                "scans": [_for_script(entry) for entry in report.entries],
+                "reviews": [vars(review) for review in report.reviews],
+                "columns": COLUMNS,
+                "decisions": DECISIONS,
+                "reviewsName": REVIEWS_NAME,
+            },
+        )
+    )
+
+
+def _for_script(entry: ScanEntry) -> dict[str, str]:
+    return {
+        "id": entry.anchor,
+        "name": entry.name,
+        "scan": entry.scan,
+        "output": entry.output,
+        "sha": entry.mask_sha256,
+    }
