@@ -57,6 +57,7 @@ class OutputPaths:
     probability: Path
     picture: Path
     slices: Path  # pictures of a few slices, in layers
+    viewer: Path  # page
     regions: Path  # table
     sidecar: Path
 
@@ -98,6 +99,7 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         probability=folder / bids.probability_name(entities, output),
         picture=folder / bids.qc_image_name(entities, output),
         slices=folder / bids.slices_name(entities, output),
+        viewer=folder / bids.viewer_name(entities, output),
         regions=folder / bids.region_table_name(entities, output),
         sidecar=folder / bids.sidecar_name(entities, output),
     )
