@@ -304,14 +304,20 @@
 
   function step(by) {
     const ids = shownIds(), next = ids[ids.indexOf(openId) + by];
-    if (next) location.replace(`#${next}`);
+    if (next) { history.replaceState(null, "", `#${next}`); show(); }
   }
 
-  const back = () => { if (openId) location.hash = "scans"; };
+  function go(anchor) {
+    location.hash = anchor;
+    show(); // at once: the event comes later, and the next key may come before it
+  }
+
+  const back = () => { if (openId) go("scans"); };
 
   function show() {
     const id = location.hash.slice(1);
     const before = openId;
+    if (before === id) return;
     if (before && dotOf.has(before)) dotOf.get(before).classList.remove("current");
     if (!byId.has(id)) {
       openId = null;
@@ -458,7 +464,14 @@
   $("#load").addEventListener("change", async (event) => { if (event.target.files[0]) await load(event.target.files[0]); event.target.value = ""; });
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (row && !event.target.closest("a") && !getSelection().toString()) location.hash = row.dataset.id;
+    if (row && !event.target.closest("a") && !getSelection().toString()) go(row.dataset.id);
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    const id = link?.getAttribute("href").slice(1);
+    if (!byId.has(id) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(id);
   });
   addEventListener("hashchange", show);
   data.reviews.forEach(takeReview);
