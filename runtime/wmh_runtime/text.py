@@ -22,6 +22,11 @@ def uncapitalize(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
+def as_utf8(text: str) -> str:
+    """Return a text that UTF-8 can encode: other characters of file names become escapes."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
 def install_advice(extras: str) -> str:
     """Return the sentence that says how to install optional libraries.
 

@@ -175,6 +175,20 @@ def infer(
             " GPUs as many as make eight views.",
         ),
     ] = None,
+    reviewed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Marks that the report saved: a column of volumes.csv; excluded scans are left out"
+            " of summaries. Default: reviews.tsv in the folder for the results.",
+        ),
+    ] = None,
+    viewer: Annotated[
+        bool,
+        typer.Option(
+            "--viewer", help="Also write a page for each scan to look at it in three dimensions."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List what would be segmented and skipped; write nothing."),
@@ -216,10 +230,11 @@ def infer(
         pattern=pattern,
         t1_pattern=t1,
         visits=VisitFilter(participant_label or (), session_label or ()),
+        reviewed=reviewed,
         register=register,
         regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
         atlas=_atlas(atlas, atlas_names, atlas_transform),
-        extras=Extras(probability=probability, regions=regions),
+        extras=Extras(probability=probability, regions=regions, viewer=viewer),
         overwrite=overwrite,
         fail_fast=fail_fast,
     )

@@ -23,6 +23,7 @@ from wmh_runtime.outputs.paths import (
     output_paths,
     region_paths,
 )
+from wmh_runtime.outputs.reviews import REVIEWS_NAME, Reviews, read_reviews
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.tta import Tta
@@ -47,6 +48,7 @@ class Job:
     any_backend: bool = False  # keep results of another backend in the same precision
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
+    reviewed: Path | None = None  # marks of readers; None: those beside the report, if any
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
@@ -96,6 +98,11 @@ class Job:
             output.name: folder / bids.mask_name(entities, output.name) for output in self.outputs
         }
         return {output: path for output, path in paths.items() if is_file(path)}
+
+    def read_reviews(self) -> Reviews:
+        """Read the marks of readers; InputError: they cannot be read."""
+        path = self.reviewed or self.out / REVIEWS_NAME
+        return read_reviews(path, is_optional=self.reviewed is None)
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""

@@ -14,6 +14,7 @@ from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
 from wmh_runtime.cohort.shutdown import GracefulShutdown
+from wmh_runtime.cohort.summary import summarize_folder
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.folders import make_writable_folder
@@ -21,9 +22,9 @@ from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.bids_derivative import write_description
-from wmh_runtime.outputs.existing_results import require_same_settings, unreadable_results
+from wmh_runtime.outputs.existing_results import require_same_settings
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
-from wmh_runtime.outputs.tables.results import require_replaceable, write_tables
+from wmh_runtime.outputs.tables.results import require_replaceable
 from wmh_runtime.outputs.tables.skipped import write_skipped
 from wmh_runtime.text import count_noun
 
@@ -58,6 +59,7 @@ def run(
     make_writable_folder(job.out)
     with lock_folder(job.out):
         require_replaceable(job.out)
+        reviews = job.read_reviews()
         write_skipped(job.out, job.found.skipped)
         if job.found.dataset is not None and (
             warning := write_description(job.out, job.found.dataset)
@@ -77,23 +79,10 @@ def run(
                 _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
-                write_tables(job.out, outcome.failed)
+                summarize_folder(job, reviews, outcome)
             raise
-        doubtful = write_tables(job.out, outcome.failed)
-        if sidecars := doubtful.unreadable:
-            missing = "They are not in the table: segment these scans again, with overwriting."
-            progress.warned(f"{job.out}: {unreadable_results(sidecars)}. {missing}")
-        if masks := doubtful.changed:
-            count = count_noun(len(masks), "mask")
-            progress.warned(
-                f"{job.out}: {count} changed or removed since written, such as {masks[0].name}:"
-                " the table has volume and lesions as they were before"
-            )
-        if scans := doubtful.repeated:
-            progress.warned(
-                f"{job.out}: {len(scans)} scans are copies of one another, such as {scans[0]}:"
-                " the table has a row for each, so count them once"
-            )
+        for line in summarize_folder(job, reviews, outcome):
+            progress.warned(f"{job.out}: {line}")
     return outcome
 
 

@@ -29,6 +29,7 @@ from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
 from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
+from wmh_runtime.report.viewer import write_viewers
 from wmh_runtime.types import Mask
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
@@ -257,6 +258,8 @@ class Runner:
                 if running.refusal is not None:
                     raise running.refusal
                 sidecars = self.process_case(running)
+            if self.job.extras.viewer:
+                write_viewers(running.case, running.paths, is_new=not running.is_kept)
             running.result.set_result(sidecars)
         except BaseException as error:
             self._fail(running, error)

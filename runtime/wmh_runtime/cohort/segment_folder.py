@@ -38,6 +38,8 @@ class FolderOptions:
             names decide.
         t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
         visits: participants and sessions to take; the default takes all.
+        reviewed: marks of readers that the report saved; None: `reviews.tsv` in the output folder,
+            if it is there.
         register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
         regions_bundle: predicts the regions instead of the bundle, which may have none.
         atlas: of the user; the lesions in each of its regions are measured, too.
@@ -49,6 +51,7 @@ class FolderOptions:
     pattern: str | None = None
     t1_pattern: str | None = None
     visits: VisitFilter = ALL_VISITS
+    reviewed: Path | None = None
     register: bool = False
     regions_bundle: Bundle | None = None
     atlas: Atlas | None = None
@@ -144,6 +147,7 @@ def plan_job(
         overwrite=wanted.overwrite,
         fail_fast=wanted.fail_fast,
         any_backend=options.backend == AUTO,
+        reviewed=wanted.reviewed,
         register=wanted.register,
         regions_bundle=wanted.regions_bundle,
         atlas=wanted.atlas,

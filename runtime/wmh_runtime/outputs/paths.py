@@ -15,6 +15,7 @@ class Extras:
     """Files that are only written on request."""
 
     probability: bool = False
+    viewer: bool = False
     regions: bool = False  # the pictures then show outlines of them, too
 
 

@@ -18,10 +18,10 @@ from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.label_maps import REGION_COLUMNS, remove_label_map, write_label_map
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
-from wmh_runtime.outputs.qc_image import qc_image
+from wmh_runtime.outputs.pictures.qc_image import qc_image
+from wmh_runtime.outputs.pictures.slice_layers import slice_pictures
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import AtlasInput, ManualMask, Sidecar
-from wmh_runtime.outputs.slice_layers import slice_pictures
 from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table

@@ -12,9 +12,13 @@ from wmh_runtime.report.model import Cohort, Quartiles, ScanEntry
 
 
 def summarize(entries: Sequence[ScanEntry]) -> list[Cohort]:
-    """Summarize the results of each output, in the order of their names."""
-    outputs = sorted({entry.output for entry in entries})
-    return [_summary(output, [e for e in entries if e.output == output]) for output in outputs]
+    """Summarize the results of each output, in the order of their names.
+
+    Results that a reader excluded are left out.
+    """
+    used = [entry for entry in entries if not entry.is_excluded]
+    outputs = sorted({entry.output for entry in used})
+    return [_summary(output, [e for e in used if e.output == output]) for output in outputs]
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:

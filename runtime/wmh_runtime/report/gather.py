@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wmh_runtime.files.tables import read_table
+from wmh_runtime.outputs.folder_results import FolderResults, Result
 from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.outputs.reviews import Reviews
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.tables.results import FAILURES_NAME, read_results
+from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
-from wmh_runtime.outputs.tables.volumes import Result
 from wmh_runtime.report.cohort_summary import summarize
-from wmh_runtime.report.links import as_utf8
 from wmh_runtime.report.model import Failure, ModelUse, Report
-from wmh_runtime.report.reviews import REVIEWS_NAME, read_reviews
 from wmh_runtime.report.scan_entry import model_use, scan_entry
+from wmh_runtime.text import as_utf8
 
 
-def gather(out: Path, title: str, model_warnings: Sequence[str]) -> Report:
-    """Gather the results in a folder.
-
-    A scan that failed in the last run is among the failures only, as in the tables.
+def gather(
+    out: Path, found: FolderResults, reviews: Reviews, title: str, model_warnings: Sequence[str]
+) -> Report:
+    """Gather what is known of the results in a folder.
 
     Args:
         out: output folder.
+        found: the results in it.
+        reviews: marks of readers.
         title: of the report.
         model_warnings: of the model, that apply to every result.
 
@@ -36,19 +38,16 @@ def gather(out: Path, title: str, model_warnings: Sequence[str]) -> Report:
         Failure(as_utf8(row.get("scan", "")), as_utf8(row.get("reason", "")))
         for row in _rows(out / FAILURES_NAME)
     ]
-    failed = {failure.scan for failure in failures}
-    found, _ = read_results(out)
-    results = [one for one in found if as_utf8(one.scan.as_posix()) not in failed]
-    entries = [scan_entry(out, result, model_warnings) for result in results]
+    entries = [scan_entry(out, result, model_warnings) for result in found.results]
     return Report(
         title=as_utf8(title),
         entries=entries,
         failures=failures,
         skipped_count=len(_rows(out / SKIPPED_NAME)),
         model_warnings=[as_utf8(one) for one in model_warnings],
-        models=_models(results),
+        models=_models(found.results),
         cohorts=summarize(entries),
-        reviews=read_reviews(out / REVIEWS_NAME),
+        reviews=list(reviews.values()),
     )
 
 

@@ -17,8 +17,3 @@ def link_to(file: Path) -> str:
         file: relative to the folder of the page.
     """
     return f"./{quote(os.fsencode(file.as_posix()), safe='/')}"
-
-
-def as_utf8(text: str) -> str:
-    """Return a text that UTF-8 can encode: other characters of file names become escapes."""
-    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wmh_runtime.outputs.slice_layers import SlicePictures
+from wmh_runtime.outputs.pictures.slice_layers import SlicePictures
+from wmh_runtime.outputs.reviews import Review
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class RegionTable:
 
 
 @dataclass(frozen=True)
-class QualityMeasure:
-    """A measure of a scan or its result, with the bounds that are usual. None: not known, none."""
+class QualityRow:
+    """A measure of image quality, with the bounds of what has no warning. None: not known, none."""
 
     name: str
     value: float | None
@@ -81,13 +82,14 @@ class ScanEntry:
     band: str  # of lesion load
     facts: Sequence[str]
     warnings: Sequence[str]
-    quality: Sequence[QualityMeasure]
+    quality: Sequence[QualityRow]
     lesion_volumes_mm3: Sequence[float]  # of all lesions
     largest: Sequence[LesionRow]
     regions: Sequence[RegionTable]
     provenance: Sequence[tuple[str, str]]
     links: Links
     pictures: SlicePictures | None
+    is_excluded: bool  # by a reader, from the summary
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ class ScanEntry:
         return " ".join(filter(None, (self.participant, self.session, self.run)))
 
     @property
-    def flags(self) -> list[QualityMeasure]:
+    def flags(self) -> list[QualityRow]:
         """The quality measures that are out of their bounds."""
         return [one for one in self.quality if one.warning]
 
@@ -146,19 +148,6 @@ class Cohort:
     warned: int
     flagged: int
     by_band: Sequence[tuple[str, int]]
-
-
-@dataclass(frozen=True)
-class Review:
-    """A mark of a reader."""
-
-    scan: str
-    output: str
-    mask_sha256: str  # of the mask that was looked at
-    decision: str  # accept, edit, exclude; empty: only a note
-    note: str
-    reviewer: str
-    time: str  # ISO 8601
 
 
 @dataclass(frozen=True)

@@ -9,26 +9,44 @@ from pathlib import Path
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.outputs.folder_results import FolderResults
+from wmh_runtime.outputs.reviews import (
+    ACCEPT,
+    EDIT,
+    EXCLUDE,
+    REVIEW_COLUMNS,
+    REVIEWS_NAME,
+    Reviews,
+)
 from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
 from wmh_runtime.report.gather import gather
 from wmh_runtime.report.inline import asset, content_policy, page_environment
 from wmh_runtime.report.model import Report, ScanEntry
 from wmh_runtime.report.plots import distribution, size_histogram
-from wmh_runtime.report.reviews import COLUMNS, DECISIONS, REVIEWS_NAME
 from wmh_runtime.text import INTENDED_USE
 
 REPORT_NAME = "report.html"
+_KEYS = {ACCEPT: "a", EDIT: "e", EXCLUDE: "x"}  # of the decisions
 _TITLE = "White matter hyperintensities"
 
 
-def write_report(out: Path, *, title: str = _TITLE, model_warnings: Sequence[str] = ()) -> Path:
+def write_report(
+    out: Path,
+    found: FolderResults,
+    reviews: Reviews | None = None,
+    *,
+    title: str = _TITLE,
+    model_warnings: Sequence[str] = (),
+) -> Path:
     """Write `report.html` of all results in a folder; replace an earlier one.
 
     It is made from the files in the folder: the sidecars, the pictures of slices beside them, and
-    the tables of failed and skipped scans. Marks in a `reviews.tsv` of the folder are shown.
+    the tables of failed and skipped scans.
 
     Args:
         out: output folder of a run.
+        found: the results in it, from `read_results`.
+        reviews: marks of readers.
         title: of the report.
         model_warnings: of the model. They are said once, not for each scan.
 
@@ -39,7 +57,7 @@ def write_report(out: Path, *, title: str = _TITLE, model_warnings: Sequence[str
         InputError: a table in the folder cannot be read, or the report cannot be written.
     """
     path = out / REPORT_NAME
-    write_text_atomically(path, render(gather(out, title, model_warnings)))
+    write_text_atomically(path, render(gather(out, found, reviews or {}, title, model_warnings)))
     return path
 
 
@@ -66,7 +84,7 @@ def render(report: Report) -> str:
                 for cohort in report.cohorts
             },
             histogram=size_histogram,
-            decisions=DECISIONS,
+            decisions=_KEYS,
             outline_color=OUTLINE_COLOR,
             probability_stops=[
                 (f"{place:.0%}", "#{:02x}{:02x}{:02x}".format(*color[:3])) for place, color in STOPS
@@ -75,8 +93,8 @@ def render(report: Report) -> str:
             page_data={
                 "scans": [_for_script(entry) for entry in report.entries],
                 "reviews": [vars(review) for review in report.reviews],
-                "columns": COLUMNS,
-                "decisions": DECISIONS,
+                "columns": REVIEW_COLUMNS,
+                "decisions": _KEYS,
                 "reviewsName": REVIEWS_NAME,
             },
         )

@@ -8,21 +8,24 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
+from wmh_runtime.outputs.folder_results import Result
 from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.outputs.pictures.slice_layers import read_slice_pictures
 from wmh_runtime.outputs.sidecar import Lesion, RegionResult, Sidecar
-from wmh_runtime.outputs.slice_layers import read_slice_pictures
-from wmh_runtime.outputs.tables.volumes import Result
 from wmh_runtime.postprocessing.load_bands import load_band
 from wmh_runtime.postprocessing.parcellation import NO_REGION
-from wmh_runtime.report.links import as_utf8, link_to
+from wmh_runtime.postprocessing.regions import BRAIN, POSTERIOR, VENTRICLES, WHITE
+from wmh_runtime.report.links import link_to
 from wmh_runtime.report.model import (
     LesionRow,
     Links,
     ModelUse,
+    QualityRow,
     RegionRow,
     RegionTable,
     ScanEntry,
 )
+from wmh_runtime.text import as_utf8
 
 LARGEST_LESIONS = 10  # in the table of a scan
 _ANCHOR_DIGITS = 10  # of a hash: no two of a million scans are likely to share one
@@ -30,6 +33,13 @@ _SCHEMES = {
     "location_10mm": "Lesions by location",
     "brain": "Lesions by region",
     "atlas": "Lesions by region of the atlas",
+}
+_REGION_WORDS = {
+    BRAIN: "rest of the brain",
+    VENTRICLES: "lateral ventricles",
+    WHITE: "white matter",
+    "deepgray": "deep gray matter",
+    POSTERIOR: "cerebellum and brain stem",
 }
 
 
@@ -58,7 +68,17 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
         band=load_band(sidecar.volume_ml),
         facts=sidecar.registration_facts,
         warnings=[as_utf8(one) for one in result.warnings if one not in model_warnings],
-        quality=[],
+        quality=[
+            QualityRow(
+                name=one.name.replace("_", " "),
+                value=one.value,
+                unit=one.unit,
+                lowest=one.lowest,
+                highest=one.highest,
+                warning=one.warning,
+            )
+            for one in sidecar.quality
+        ],
         lesion_volumes_mm3=[lesion.volume_mm3 for lesion in sidecar.lesions],
         largest=[
             _lesion_row(number, lesion)
@@ -70,6 +90,7 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
             **{name: link_to(file) if is_file(out / file) else "" for name, file in files.items()}
         ),
         pictures=read_slice_pictures(out / _slices(result), sidecar.mask_sha256),
+        is_excluded=result.is_excluded,
     )
 
 
@@ -155,7 +176,7 @@ def _region_row(region: RegionResult, of_scheme: list[RegionResult]) -> RegionRo
     halves = {one.side: one.lesion_ml for one in of_scheme if one.region == region.region}
     known = region.region_ml
     return RegionRow(
-        name=as_utf8(region.region),
+        name=_REGION_WORDS.get(region.region, as_utf8(region.region)),
         lesion_ml=region.lesion_ml,
         lesion_count=region.lesion_count,
         left_ml=halves.get("left"),

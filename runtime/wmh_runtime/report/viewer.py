@@ -7,18 +7,23 @@ as a file.
 from __future__ import annotations
 
 import base64
+import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import nibabel as nib
+
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.image_formats import image_stem
-from wmh_runtime.errors import InputError
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.imageio.image_files import image_files
+from wmh_runtime.imageio.read_errors import read_errors
+from wmh_runtime.outputs.paths import OutputPaths, is_file
 from wmh_runtime.report.inline import asset, content_policy, page_environment
-from wmh_runtime.report.links import as_utf8
-from wmh_runtime.text import INTENDED_USE
+from wmh_runtime.text import INTENDED_USE, as_utf8
 
 _NIIVUE_VERSION = "0.69.0"
 
@@ -33,8 +38,25 @@ class _Layer:
 
     @classmethod
     def of(cls, id_: str, file: Path) -> _Layer:
-        ending = file.name.removeprefix(image_stem(file))
-        return cls(id_, f"{id_}{ending}", base64.b64encode(_read(file)).decode("ascii"))
+        content, ending = _read(file)
+        return cls(id_, f"{id_}{ending}", base64.b64encode(content).decode("ascii"))
+
+
+def write_viewers(case: Case, paths: Sequence[OutputPaths], *, is_new: bool) -> None:
+    """Write a page for each output of a case.
+
+    Args:
+        case: that was segmented.
+        paths: of its results.
+        is_new: replace pages that are there.
+
+    Raises:
+        InputError: as of `write_viewer`.
+    """
+    for to in paths:
+        if is_new or not is_file(to.viewer):
+            probability = to.probability if is_file(to.probability) else None
+            write_viewer(to.viewer, case.path, to.mask, probability)
 
 
 def write_viewer(to: Path, scan: Path, mask: Path, probability: Path | None = None) -> Path:
@@ -83,9 +105,10 @@ def write_viewer(to: Path, scan: Path, mask: Path, probability: Path | None = No
     return to
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        problem = f"cannot be read ({reason_of(error)})"
-        raise InputError(problem, "Check path and permissions.", about=file) from error
+def _read(file: Path) -> tuple[bytes, str]:
+    """Return the content of an image file with the ending of its format; a pair becomes one."""
+    with read_errors(file):
+        if len(image_files(file)) == 1:
+            return file.read_bytes(), file.name.removeprefix(image_stem(file)).lower()
+        image = nib.Nifti1Image.from_image(nib.load(file))
+        return gzip.compress(image.to_bytes(), mtime=0), ".nii.gz"

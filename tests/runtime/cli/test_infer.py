@@ -57,17 +57,20 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert names == [
         ".wmh-lock",
+        "report.html",
         "site/sub-2_label-WMH_mask.json",
         "site/sub-2_label-WMH_mask.nii.gz",
         "site/sub-2_label-WMH_probseg.json",
         "site/sub-2_label-WMH_probseg.nii.gz",
         "site/sub-2_label-WMH_qc.png",
+        "site/sub-2_label-WMH_slices.json",
         *(f"site/sub-2_space-orig_desc-lesions_dseg.{kind}" for kind in ("json", "nii.gz", "tsv")),
         "sub-1_label-WMH_mask.json",
         "sub-1_label-WMH_mask.nii.gz",
         "sub-1_label-WMH_probseg.json",
         "sub-1_label-WMH_probseg.nii.gz",
         "sub-1_label-WMH_qc.png",
+        "sub-1_label-WMH_slices.json",
         *(f"sub-1_space-orig_desc-lesions_dseg.{kind}" for kind in ("json", "nii.gz", "tsv")),
         "volumes.csv",
         "volumes.json",
@@ -1002,6 +1005,8 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "version": version("wmh-lora"),
         "input_sha256": sidecar["input_sha256"],
         "mask": "site/sub-7_ses-2_label-WMH_mask.nii.gz",
+        "review": "",
+        "review_note": "",
         "warnings": sidecar["warnings"][0] if sidecar["warnings"] else "",
     }
 

@@ -64,6 +64,9 @@ def done_in(out):
     return len([path for path in out.rglob("*_mask.json") if not is_temporary(path)])
 
 
+_TIME_IN_REPORT = re.compile(rb"<dt>Time</dt><dd><bdi>[0-9.]+ s</bdi></dd>")
+
+
 def content_of(out):
     """What two runs must have in common: all but the seconds that it took."""
     content = {}
@@ -73,7 +76,7 @@ def content_of(out):
             content[name] = json.loads(path.read_text(encoding="utf-8"))
             del content[name]["seconds"]
         elif path.is_file():
-            content[name] = path.read_bytes()
+            content[name] = _TIME_IN_REPORT.sub(b"", path.read_bytes())
     return content
 
 

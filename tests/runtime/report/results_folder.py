@@ -8,14 +8,19 @@ import nibabel
 import numpy as np
 
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.tables import read_table
 from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.paths import output_paths
+from wmh_runtime.outputs.pictures.slice_layers import SlicePictures, slice_pictures
+from wmh_runtime.outputs.reviews import REVIEWS_NAME, read_reviews
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.outputs.sidecar import Lesion, RegionResult, Sidecar
-from wmh_runtime.outputs.slice_layers import SlicePictures, slice_pictures
+from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.postprocessing.burden import Burden
 from wmh_runtime.postprocessing.lesions import Output, find_lesions
 from wmh_runtime.postprocessing.postprocess import OutputResult
+from wmh_runtime.report.page import write_report
 
 AFFINE = np.diag([4.0, 4.0, 6.0, 1.0])  # RAS
 SHAPE = (40, 48, 20)
@@ -138,3 +143,11 @@ def region(name: str, lesion_ml: float) -> RegionResult:
 
 def as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def report_of(out, **options):
+    """Write the report of a folder, with the marks in it, as a run does."""
+    reviews = read_reviews(out / REVIEWS_NAME, is_optional=True)
+    table = out / FAILURES_NAME
+    failed = {row["scan"] for row in read_table(table)} if table.exists() else ()
+    return write_report(out, read_results(out, reviews, failed), reviews, **options)

@@ -9,9 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from tests.runtime.report.results_folder import made_up_pictures, settings_of, write_result
-from wmh_runtime.report.page import REPORT_NAME, write_report
-from wmh_runtime.report.reviews import read_reviews
+from tests.runtime.report.results_folder import (
+    made_up_pictures,
+    report_of,
+    settings_of,
+    write_result,
+)
+from wmh_runtime.outputs.reviews import read_reviews
+from wmh_runtime.report.page import REPORT_NAME
 
 NAMES = "#table tbody tr:not([hidden]) .who"
 
@@ -32,7 +37,7 @@ def report(tmp_path_factory, pictures):
     write_result(out, "sub-c_FLAIR.nii.gz", volume_ml=20, pictures=pictures)
     write_result(out, "sub-d_FLAIR.nii.gz", volume_ml=0, facts={"lesions": [], "lesion_count": 0})
     (out / "failures.csv").write_text("scan,reason\nsub-e_FLAIR.nii.gz,is truncated\n")
-    return write_report(out)
+    return report_of(out)
 
 
 def names(page) -> list[str]:
@@ -139,7 +144,7 @@ def test_marks_are_kept_downloaded_and_read_back_equal(report, open_page, tmp_pa
     text = (tmp_path / "reviews.tsv").read_text()
     assert "\t=" not in text
     assert "\t+" not in text
-    first, second = read_reviews(tmp_path / "reviews.tsv")
+    first, second = read_reviews(tmp_path / "reviews.tsv").values()
     assert (first.scan, first.decision, first.reviewer) == ("sub-a_FLAIR.nii.gz", "accept", "+Ann")
     assert first.note == note
     assert (second.scan, second.decision) == ("sub-b_ses-1_FLAIR.nii.gz", "exclude")
@@ -155,7 +160,7 @@ def test_marks_beside_the_report_are_shown_and_those_of_an_earlier_mask_are_outd
         f"sub-1_FLAIR.nii.gz\twmh\t{mask_sha256}\texclude\t'=1+1\tAnn\t2026-01-01T00:00:00Z\n"
         "sub-2_FLAIR.nii.gz\twmh\tother\taccept\t\tAnn\t2026-01-01T00:00:00Z\n"
     )
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         first, second = page.locator("td.review").all()
         assert first.inner_text().split() == ["exclude", "=1+1"]
         assert "outdated" in second.inner_text()
@@ -215,7 +220,7 @@ def test_hostile_names_are_text_and_their_links_lead_to_the_files(tmp_path, pict
     for number, name in enumerate(hostile_names()):
         write_result(tmp_path, name, volume_ml=number, pictures=pictures, warnings=(evil,))
     (tmp_path / "failures.csv").write_text(f'scan,reason\n"{evil}","<b>{evil}"\n')
-    path = write_report(tmp_path, title=evil, model_warnings=["<i>"])
+    path = report_of(tmp_path, title=evil, model_warnings=["<i>"])
     with open_page(path) as page:
         assert page.locator("h1").inner_text() == evil
         rows = page.locator("#table tbody tr")
@@ -233,20 +238,20 @@ def test_hostile_names_are_text_and_their_links_lead_to_the_files(tmp_path, pict
 
 
 def test_an_empty_folder_gives_a_page(tmp_path, open_page):
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         assert page.get_by_text("There is no result in this folder yet").is_visible()
 
 
 def test_only_failures_give_a_page(tmp_path, open_page):
     (tmp_path / "failures.csv").write_text("scan,reason\na.nii.gz,is truncated\n")
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         assert page.get_by_text("every scan failed").is_visible()
 
 
 def test_one_scan_of_an_earlier_version_gives_a_page(tmp_path, open_page):
     facts = {"percent_of_brain": None, "regions": [], "lesion_count": 1}
     write_result(tmp_path, "FLAIR.nii.gz", facts=facts)
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         page.locator("#table tbody .who a").click()
         assert page.get_by_text("There are no pictures of slices").is_visible()
 
@@ -254,7 +259,7 @@ def test_one_scan_of_an_earlier_version_gives_a_page(tmp_path, open_page):
 def test_outputs_have_their_own_summary_and_plot(tmp_path, pictures, open_page):
     for output in ("wmh", "infarct"):
         write_result(tmp_path, "sub-1_FLAIR.nii.gz", output=output, pictures=pictures)
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         assert page.locator(".plot").count() == 2
         page.select_option("#filter-output", "infarct")
         assert page.locator("#shown").inner_text() == "1 of 2 shown"
@@ -263,13 +268,13 @@ def test_outputs_have_their_own_summary_and_plot(tmp_path, pictures, open_page):
 def test_a_failed_scan_is_not_in_the_table(tmp_path, open_page):
     write_result(tmp_path, "sub-1_FLAIR.nii.gz")
     (tmp_path / "failures.csv").write_text("scan,reason\nsub-1_FLAIR.nii.gz,is truncated\n")
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         assert page.locator("#table").count() == 0
 
 
 def test_the_warning_of_the_model_is_said_once(tmp_path, open_page):
     write_result(tmp_path, "sub-1_FLAIR.nii.gz", warnings=("this model is inaccurate",))
-    path = write_report(tmp_path, model_warnings=["this model is inaccurate"])
+    path = report_of(tmp_path, model_warnings=["this model is inaccurate"])
     with open_page(path) as page:
         assert page.locator(".notice").inner_text() == "About the model. This model is inaccurate."
         assert page.locator("tr[data-warned='1']").count() == 0
@@ -279,7 +284,7 @@ def test_another_model_is_named(tmp_path, open_page):
     write_result(tmp_path, "sub-1_FLAIR.nii.gz")
     other = settings_of("wmh").model_copy(update={"bundle": "other"})
     write_result(tmp_path, "sub-2_FLAIR.nii.gz", facts={"settings": other})
-    with open_page(write_report(tmp_path)) as page:
+    with open_page(report_of(tmp_path)) as page:
         assert page.locator(".model strong").all_inner_texts() == ["toy", "other"]
 
 
@@ -288,7 +293,7 @@ def test_300_scans_are_below_50_mb_and_painted_within_2_s(tmp_path, pictures, op
     for number, volume_ml in enumerate(volumes):
         name = f"sub-{number:03}_FLAIR.nii.gz"
         write_result(tmp_path, name, volume_ml=float(volume_ml), pictures=_enlarged(pictures))
-    path = write_report(tmp_path)
+    path = report_of(tmp_path)
     assert path.name == REPORT_NAME
     assert 25e6 < path.stat().st_size < 50e6  # as large as with real scans
     with open_page(path) as page:

@@ -12,21 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.runtime.report.results_folder import made_up_pictures, write_result
-from wmh_runtime.outputs.tables.results import read_results
+from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.report.cohort_summary import quartiles, summarize
 from wmh_runtime.report.gather import gather
 from wmh_runtime.report.inline import json_for_script
 from wmh_runtime.report.links import link_to
 from wmh_runtime.report.model import Quartiles
 from wmh_runtime.report.plots import distribution, size_histogram
-from wmh_runtime.report.reviews import read_reviews
 from wmh_runtime.report.scan_entry import scan_entry
 
 
 def entries_of(out, volumes_ml):
     for number, volume_ml in enumerate(volumes_ml):
         write_result(out, f"sub-{number}_FLAIR.nii.gz", volume_ml=volume_ml)
-    return gather(out, "", []).entries
+    return gather(out, read_results(out), {}, "", []).entries
 
 
 @pytest.mark.parametrize(
@@ -102,17 +101,10 @@ def test_lesions_are_counted_by_size_and_a_limit_belongs_to_the_higher_bar():
     assert bars["10–30"].share == 1
 
 
-def test_reviews_with_an_unknown_decision_are_left_out(tmp_path):
-    table = tmp_path / "reviews.tsv"
-    table.write_text("scan\toutput\tdecision\tnote\na\twmh\tmaybe\t\nb\twmh\tedit\t'-1+2\n")
-    (review,) = read_reviews(table)
-    assert (review.scan, review.decision, review.note) == ("b", "edit", "-1+2")
-
-
 def test_an_entry_links_only_to_files_that_exist(tmp_path):
     write_result(tmp_path, "a/sub-1_ses-2_run-3_FLAIR.nii.gz", pictures=made_up_pictures())
     (tmp_path / "a" / "sub-1_ses-2_run-3_label-WMH_qc.png").touch()
-    (result,), _ = read_results(tmp_path)
+    (result,) = read_results(tmp_path).results
     entry = scan_entry(tmp_path, result, [])
     assert entry.name == "sub-1 ses-2 run-3"
     assert entry.links.picture == "./a/sub-1_ses-2_run-3_label-WMH_qc.png"
@@ -125,6 +117,6 @@ def test_pictures_of_an_earlier_mask_are_not_shown(tmp_path):
     sidecar = write_result(tmp_path, "sub-1_FLAIR.nii.gz", pictures=made_up_pictures())
     changed = sidecar.model_copy(update={"mask_sha256": "other"})
     (tmp_path / "sub-1_label-WMH_mask.json").write_text(changed.model_dump_json())
-    (entry,) = gather(tmp_path, "", []).entries
+    (entry,) = gather(tmp_path, read_results(tmp_path), {}, "", []).entries
     assert entry.pictures is None
     assert "changed after it was written" in entry.warnings[0]

@@ -72,5 +72,5 @@ def test_the_license_of_the_library_is_in_the_page(tmp_path):
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"missing\.nii: cannot be read"):
+    with pytest.raises(InputError, match=r"missing\.nii: does not exist"):
         write_viewer(tmp_path / "v.html", tmp_path / "missing.nii", tmp_path / "missing.nii")

@@ -5,15 +5,15 @@ Each column stands once, with its description and how its cell is made from a re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from wmh_runtime.dataset.names.contrast import contrast_from_names
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
 from wmh_runtime.image_quality import criteria
-from wmh_runtime.outputs.sidecar import RegionResult, Sidecar
+from wmh_runtime.outputs.folder_results import Result
+from wmh_runtime.outputs.reviews import DECISIONS
+from wmh_runtime.outputs.sidecar import RegionResult
 from wmh_runtime.outputs.tables.columns import Column
 from wmh_runtime.postprocessing.locations import LOCATIONS
 from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
@@ -21,35 +21,6 @@ from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
 SEPARATOR = " | "  # between texts in one cell
 _NEAREST_SCHEME = "location_3mm"
 _NO_CONTRAST = "not stated"  # by the names; the scan was taken as FLAIR
-
-
-@dataclass
-class Result:
-    """A result in the output folder: its sidecar, and what is known besides."""
-
-    sidecar: Sidecar
-    relative: Path  # of the sidecar, to the output folder
-    changes: Sequence[str] = ()  # warnings if the mask is not as it was written
-    duplicates: Sequence[str] = ()  # scans whose file is the same
-    volume_z: float | None = None  # of the volume among all results; see outliers.py
-    outlier: str = ""  # the warning if the volume is an outlier
-
-    @property
-    def scan(self) -> Path:
-        """Path of the scan, relative to the folder that was searched."""
-        return self.relative.parent / self.sidecar.scan_file
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to be careful with: of the mask file, of the cohort, and of the scan itself."""
-        others = ", ".join(self.duplicates)
-        copies = f"the same file as {others}: count it once" if others else ""
-        return [*self.changes, *filter(None, (copies, self.outlier)), *self.sidecar.warnings]
-
-    @property
-    def mask(self) -> Path:
-        """Path of the mask, relative to the output folder."""
-        return self.relative.with_suffix(".nii.gz")
 
 
 _Cell = Callable[[Result], str]
@@ -217,6 +188,14 @@ def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
         lambda one: one.sidecar.input_sha256,
     )
     yield Column("mask", "Path of the mask in this folder"), lambda one: one.mask.as_posix()
+    yield (
+        Column("review", "Decision of a reader about this mask; empty: none", levels=DECISIONS),
+        lambda one: one.decision,
+    )
+    yield (
+        Column("review_note", "Note of the reader"),
+        lambda one: one.review.note if one.review else "",
+    )
     yield (
         Column("warnings", f"What to be careful with, joined by {SEPARATOR.strip()}"),
         lambda one: SEPARATOR.join(one.warnings),

@@ -10,7 +10,7 @@ import numpy as np
 from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.qc_page import OUTLINED_REGIONS, QcCaption, draw_quality_control
+from wmh_runtime.outputs.pictures.qc_page import OUTLINED_REGIONS, QcCaption, draw_quality_control
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
 from wmh_runtime.text import count_noun

@@ -19,8 +19,8 @@ from tests.runtime.report.results_folder import (
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS, color_of_probability
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
 from wmh_runtime.figures.slice_selection import select_slices
-from wmh_runtime.outputs.qc_page import COLUMNS, ROWS
-from wmh_runtime.outputs.slice_layers import SLICES, read_slice_pictures, slice_pictures
+from wmh_runtime.outputs.pictures.qc_page import COLUMNS, ROWS
+from wmh_runtime.outputs.pictures.slice_layers import SLICES, read_slice_pictures, slice_pictures
 from wmh_runtime.postprocessing.lesions import label_components
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmh_runtime.outputs.tables.outliers import outlier_warning, volume_z_scores
+from wmh_runtime.outputs.outliers import outlier_warning, volume_z_scores
 
 
 def volumes_of(logs):

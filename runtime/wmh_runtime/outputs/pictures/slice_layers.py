@@ -32,7 +32,7 @@ from wmh_runtime.figures.window import Window, find_window
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
-from wmh_runtime.outputs.qc_page import COLUMNS, OUTLINED_REGIONS, REGION_COLORS, ROWS
+from wmh_runtime.outputs.pictures.qc_page import COLUMNS, OUTLINED_REGIONS, REGION_COLORS, ROWS
 from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.postprocessing.postprocess import OutputResult
 from wmh_runtime.schema import StrictModel

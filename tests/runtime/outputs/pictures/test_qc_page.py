@@ -17,7 +17,7 @@ from wmh_runtime.figures.slice_overlay import (
     outline,
     stretch_mask,
 )
-from wmh_runtime.outputs.qc_page import REGION_COLORS, QcCaption, draw_quality_control
+from wmh_runtime.outputs.pictures.qc_page import REGION_COLORS, QcCaption, draw_quality_control
 
 CAPTION = QcCaption("sub-01_FLAIR", ("0.01 mL", "1 lesion", "minimum 3 mm³"))
 

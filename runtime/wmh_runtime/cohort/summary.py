@@ -1,0 +1,57 @@
+"""What is written of the whole output folder at the end of a run: tables and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wmh_runtime.cohort.job import Job, Outcome
+from wmh_runtime.outputs.existing_results import unreadable_results
+from wmh_runtime.outputs.folder_results import FolderResults, read_results
+from wmh_runtime.outputs.reviews import Reviews
+from wmh_runtime.outputs.tables.results import write_tables
+from wmh_runtime.report.page import write_report
+from wmh_runtime.text import count_noun
+
+
+def summarize_folder(job: Job, reviews: Reviews, outcome: Outcome) -> list[str]:
+    """Write the tables and the report of all results in the output folder.
+
+    Args:
+        job: with the folder.
+        reviews: marks of readers.
+        outcome: of the job. Scans that failed are in `failures.csv` only, even if they have a
+            result of an earlier run.
+
+    Returns:
+        What is to be known about the results, one line each.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    failed_scans = {case.relative.as_posix() for case, _ in outcome.failed}
+    found = read_results(job.out, reviews, failed_scans)
+    write_tables(job.out, found.results, outcome.failed)
+    write_report(job.out, found, reviews, model_warnings=job.bundle.manifest.warnings)
+    return list(_remarks(found))
+
+
+def _remarks(found: FolderResults) -> Iterator[str]:
+    if sidecars := found.unreadable:
+        missing = "They are not in the table: segment these scans again, with overwriting."
+        yield f"{unreadable_results(sidecars)}. {missing}"
+    if masks := found.changed:
+        count = count_noun(len(masks), "mask")
+        yield (
+            f"{count} changed or removed since written, such as {masks[0].name}: the table has"
+            " volume and lesions as they were before"
+        )
+    if scans := found.repeated:
+        yield (
+            f"{len(scans)} scans are copies of one another, such as {scans[0]}: the table has a row"
+            " for each, so count them once"
+        )
+    if scans := found.outdated_reviews:
+        count = count_noun(len(scans), "review")
+        yield f"{count} of masks that were made again, such as that of {scans[0]}: not used"
+    if scans := found.unused_reviews:
+        yield f"{count_noun(len(scans), 'review')} of scans without a result, such as {scans[0]}"

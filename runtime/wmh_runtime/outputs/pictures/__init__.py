@@ -1,0 +1,1 @@
+"""Pictures of a scan: the quality-control image, and slices in layers for the report."""

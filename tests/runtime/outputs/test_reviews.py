@@ -1,0 +1,93 @@
+"""Marks of readers: from their file to the tables."""
+
+import csv
+import re
+
+import pytest
+
+from tests.toys import write_head
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort.job import Progress
+from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.errors import InputError
+from wmh_runtime.outputs.reviews import read_reviews
+
+HEADER = "scan\toutput\tmask_sha256\tdecision\tnote\treviewer\ttime\n"
+
+
+def test_the_last_mark_of_a_result_counts(tmp_path):
+    table = tmp_path / "reviews.tsv"
+    table.write_text(f"{HEADER}a\twmh\t\taccept\t\tAnn\t\na\twmh\t\tedit\t'-1+2\tBob\t\n")
+    (review,) = read_reviews(table).values()
+    assert (review.decision, review.note, review.reviewer) == ("edit", "-1+2", "Bob")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEADER + "a\twmh\t\tmaybe\t\t\t\n", "row 2 has the decision maybe. Write accept, edit"),
+        ("name\tdecision\na\taccept\n", "has the columns name, decision, but not scan"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(tmp_path, text, says):
+    (tmp_path / "reviews.tsv").write_text(text)
+    with pytest.raises(InputError, match=re.escape(says)):
+        read_reviews(tmp_path / "reviews.tsv")
+
+
+def test_without_a_file_there_are_no_marks_but_a_named_file_must_exist(tmp_path):
+    assert read_reviews(tmp_path / "reviews.tsv", is_optional=True) == {}
+    with pytest.raises(InputError, match="cannot be read"):
+        read_reviews(tmp_path / "reviews.tsv")
+
+
+class Warnings(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def warned(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def segment(tmp_path, toy_bundle):
+    """Segment two scans; return the rows of the table by scan, and the warnings of the run."""
+    for number, name in enumerate("ab"):
+        write_head(tmp_path / "scans" / f"{name}.nii", lesions=number)
+
+    def run(**options):
+        heard, out = Warnings(), tmp_path / "out"
+        wanted = FolderOptions(**options)
+        bundle = load_bundle(toy_bundle)
+        segment_folder(tmp_path / "scans", out, bundle, folder_options=wanted, progress=heard)
+        with (out / "volumes.csv").open(encoding="utf-8") as file:
+            return {row["scan"]: row for row in csv.DictReader(file)}, heard.lines
+
+    return run
+
+
+def test_marks_beside_the_report_are_in_the_table(tmp_path, segment):
+    segment()
+    (tmp_path / "out" / "reviews.tsv").write_text(
+        f"{HEADER}a.nii\twmh\t\texclude\tmoved\tAnn\t\nc.nii\twmh\t\taccept\t\tAnn\t\n"
+    )
+    rows, warnings = segment()
+    assert (rows["a.nii"]["review"], rows["a.nii"]["review_note"]) == ("exclude", "moved")
+    assert (rows["b.nii"]["review"], rows["b.nii"]["review_note"]) == ("", "")
+    assert warnings == [f"{tmp_path / 'out'}: 1 review of scans without a result, such as c.nii"]
+
+
+def test_a_mark_of_an_earlier_mask_is_not_used(tmp_path, segment):
+    elsewhere = tmp_path / "marks.tsv"
+    elsewhere.write_text(f"{HEADER}a.nii\twmh\t{'0' * 64}\texclude\t\tAnn\t\n")
+    rows, warnings = segment(reviewed=elsewhere)
+    assert rows["a.nii"]["review"] == ""
+    assert "the review (exclude) is of an earlier mask: repeat it" in rows["a.nii"]["warnings"]
+    assert "1 review of masks that were made again, such as that of a.nii" in warnings[0]
+
+
+def test_a_file_that_is_wrong_stops_the_run_before_it_begins(tmp_path, segment):
+    (tmp_path / "marks.tsv").write_text("x\n1\n")
+    with pytest.raises(InputError, match="but not scan, decision"):
+        segment(reviewed=tmp_path / "marks.tsv")
+    assert not list((tmp_path / "out").glob("*_mask.nii.gz"))
