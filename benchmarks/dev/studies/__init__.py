@@ -1,1 +1,1 @@
-"""Questions that are answered by training several networks and comparing their masks."""
+"""Questions that are answered by an experiment, most by training several networks."""

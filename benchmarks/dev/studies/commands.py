@@ -1,4 +1,4 @@
-"""The commands of `python -m benchmarks.dev` that compare several networks, or many images."""
+"""The commands of `python -m benchmarks.dev` that answer a question with an experiment."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def add_studies(app: typer.Typer) -> None:
     app.command("planes")(planes)
     app.command("staged-learning")(staged_learning)
     app.command("image-quality")(image_quality)
+    app.command("rescans")(rescans)
 
 
 def input_settings(
@@ -148,6 +149,34 @@ def image_quality(
 
         study = run_study(paths, phantoms, every, segmenter, show)
     console.print_line(summary_of(study))
+    write_results(results, study)
+
+
+def rescans(
+    label_maps: Annotated[Path, typer.Argument(help="Folder of label maps of heads.")],
+    out: Annotated[Path, typer.Option(help="Folder for what is measured; what is there is kept.")],
+    heads: Annotated[int, typer.Option(min=1, help="Heads of each kind.")] = 12,
+    results: ResultsOption = None,
+) -> None:
+    """Compare scans of one head: what differs without a change, and which changes are found.
+
+    It takes minutes for each head, and can be stopped at any time.
+    """
+    with console.require_extra("cpu,export,itk"):
+        from benchmarks.dev.studies.rescans.study import run_study
+        from wmh_train.synthesis.cohort import find_images
+    require_writable(results)
+    with console.progress_bar() as bar:
+        task = bar.add_task("scanning heads again", total=2 * heads)
+        study = run_study(
+            out,
+            find_images(label_maps),
+            heads=heads,
+            workers=available_cores(),
+            on_head=lambda: bar.advance(task),
+        )
+    for one in (*study.rescans, *study.sensitivity):
+        console.print_line(one.model_dump_json())
     write_results(results, study)
 
 

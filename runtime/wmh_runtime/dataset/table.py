@@ -68,7 +68,7 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
             row_of[path] = number
         (channel, path), *others = images.items()
         further = {name: table.parent / other for name, other in others}
-        cases.append(Case(table.parent / path, _name_of(path), channel, further))
+        cases.append(Case(table.parent / path, relative_name(path), channel, further))
     return tuple(cases)
 
 
@@ -87,8 +87,8 @@ def _numbered_lines(path: Path, channel: str) -> list[tuple[int, dict[str, str]]
     return [(number, {channel: line}) for number, line in numbered if line and line[0] != "#"]
 
 
-def _name_of(path: Path) -> Path:
-    """Return a path without the folders above the table."""
+def relative_name(path: Path) -> Path:
+    """Return the name of a scan of a table: its path without the folders above the table."""
     parts = Path(os.path.normpath(path)).parts
     above = (Path(path).anchor, "..")
     return Path(*(part for part in parts if part not in above))

@@ -22,7 +22,14 @@ _PROGRAM = "wmh-lora"
 README_NAME = "README.md"
 # What BIDS has no names for: pictures, tables by region, and what is of the whole folder.
 _NOT_OF_BIDS = (
-    *("*_qc.png", "*_slices.json", "*_viewer.html", "*_regions.tsv", "*_regions.json"),
+    *(
+        "*_qc.png",
+        "*_slices.json",
+        "*_viewer.html",
+        "*_change.*",
+        "*_regions.tsv",
+        "*_regions.json",
+    ),
     *("/volumes.*", "/regions.*", "/failures.*", "/skipped.*", "/errors.log"),
     *("/report.html", "/reviews.tsv"),
 )

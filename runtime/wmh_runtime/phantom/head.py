@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cc3d
@@ -10,17 +11,41 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom.acquisition import Acquisition
-from wmh_runtime.phantom.anatomy.lesions import LesionTendency, grow_lesions
+from wmh_runtime.phantom.anatomy.lesions import LesionMap, LesionTendency, grow_lesions
 from wmh_runtime.phantom.anatomy.parameters import HeadParameters
-from wmh_runtime.phantom.anatomy.render import draw_deep_lesion_centers, render_head
+from wmh_runtime.phantom.anatomy.render import RenderedHead, draw_deep_lesion_centers, render_head
 from wmh_runtime.phantom.signals import Signals
-from wmh_runtime.phantom.sites import SITES, Placement
+from wmh_runtime.phantom.sites import SITES, Placement, Site
 
 LARGEST_LOAD_ML = 60.0
 T1_LESION_CONTRAST = (-0.30, -0.10)  # lesion minus white matter
 HALO_FRACTION = 0.20  # contrast of the diffuse change around lesions, relative to lesions
 LESION_VARIATION = 0.14  # relative standard deviation of the contrast over the brain ...
 LARGEST_VARIATION = 0.22  # ... and its limit
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A head that can be scanned several times.
+
+    Args:
+        head: its shape.
+        signals: of its tissues.
+        tendency: where its lesions are.
+    """
+
+    head: HeadParameters
+    signals: Signals
+    tendency: LesionTendency
+
+    @staticmethod
+    def draw(streams: Sequence[np.random.SeedSequence], scanner: Site) -> Subject:
+        """Draw it from three streams: for the head, the signals and the lesions."""
+        for_head, for_signals, for_lesions = map(np.random.default_rng, streams)
+        head = HeadParameters.draw(for_head)
+        signals = Signals.draw(for_signals, scanner.fat)
+        centers = draw_deep_lesion_centers(for_lesions, head, signals)
+        return Subject(head, signals, LesionTendency.draw(for_lesions, centers))
 
 
 @dataclass(frozen=True)
@@ -86,29 +111,15 @@ def generate_phantom(
     _check(seed, site, load_ml)
     scanner = SITES[site]
     streams = np.random.SeedSequence([seed, scanner.index]).spawn(6)
-    for_head, for_signals, for_lesions, for_scan, for_noise, for_t1 = map(
-        np.random.default_rng, streams
-    )
-    head = HeadParameters.draw(for_head)
-    signals = Signals.draw(for_signals, scanner.fat)
+    for_scan, for_noise, for_t1 = map(np.random.default_rng, streams[3:])
+    subject = Subject.draw(streams[:3], scanner)
+    head, tendency = subject.head, subject.tendency
     placement = Placement.draw(for_scan, scanner)
     acquisition = Acquisition.draw(for_scan, scanner)
-    tendency = LesionTendency.draw(
-        for_lesions, draw_deep_lesion_centers(for_lesions, head, signals)
-    )
 
-    rendered = render_head(head, signals, tendency, placement, scanner)
+    rendered = render_head(head, subject.signals, tendency, placement, scanner)
     grown = grow_lesions(rendered.white_matter, load_ml / scanner.voxel_ml)
-    variation = np.clip(
-        LESION_VARIATION * rendered.variation, -LARGEST_VARIATION, LARGEST_VARIATION
-    )
-    contrast = acquisition.lesion_contrast * (1 + variation)
-    signal = rendered.signal
-    signal.reshape(-1)[rendered.white_matter.voxels] += contrast * (
-        grown.fraction + HALO_FRACTION * grown.halo * (1 - grown.fraction)
-    )
-    mask = np.zeros(scanner.shape, np.uint8)
-    mask.reshape(-1)[rendered.white_matter.voxels[grown.fraction >= 0.5]] = 1
+    mask = paint_lesions(rendered, grown, acquisition.lesion_contrast)
 
     properties = PhantomProperties(
         seed=seed,
@@ -119,7 +130,7 @@ def generate_phantom(
         contrast_to_noise=acquisition.contrast_to_noise,
         atrophy=head.atrophy,
     )
-    image = acquisition.acquire(for_noise, signal, scanner)
+    image = acquisition.acquire(for_noise, rendered.signal, scanner)
     if not with_t1:
         return Phantom(image, mask, placement.affine, properties)
     t1 = render_head(head, Signals.draw_t1(for_t1), tendency, placement, scanner).signal
@@ -128,6 +139,28 @@ def generate_phantom(
     )
     t1_scan = Acquisition.draw(for_t1, scanner).acquire(for_t1, np.maximum(t1, 0), scanner)
     return Phantom(image, mask, placement.affine, properties, t1_scan)
+
+
+def paint_lesions(rendered: RenderedHead, grown: LesionMap, contrast: float) -> NDArray[np.uint8]:
+    """Add lesions to the signal of a head, in place; return their mask (X, Y, Z).
+
+    Args:
+        rendered: the head without lesions.
+        grown: its lesions.
+        contrast: mean signal of a lesion minus signal of white matter.
+    """
+    variation = np.clip(
+        LESION_VARIATION * rendered.variation, -LARGEST_VARIATION, LARGEST_VARIATION
+    )
+    voxels = rendered.white_matter.voxels
+    rendered.signal.reshape(-1)[voxels] += (
+        contrast
+        * (1 + variation)
+        * (grown.fraction + HALO_FRACTION * grown.halo * (1 - grown.fraction))
+    )
+    mask = np.zeros(rendered.signal.shape, np.uint8)
+    mask.reshape(-1)[voxels[grown.fraction >= 0.5]] = 1
+    return mask
 
 
 def _check(seed: int, site: str, load_ml: float) -> None:

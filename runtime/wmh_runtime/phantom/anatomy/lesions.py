@@ -152,6 +152,18 @@ def grow_lesions(white_matter: WhiteMatter, target_voxels: float) -> LesionMap:
     return LesionMap(fractions[best], _halo(white_matter, choices[best][0]))
 
 
+def level_of_load(white_matter: WhiteMatter, target_voxels: float) -> float:
+    """Find the level of propensity in mm at which lesions fill at most a number of voxels."""
+    highest = float(white_matter.propensity.max()) + EDGE_MM
+    lowest = float(np.percentile(white_matter.propensity, 1))
+    return _bracket(white_matter, None, target_voxels, lowest, highest)[1]
+
+
+def lesions_at(white_matter: WhiteMatter, level: float) -> LesionMap:
+    """Return the lesions at a level of propensity in mm, on any grid: those of one head agree."""
+    return LesionMap(_lesions(white_matter, level), _halo(white_matter, level))
+
+
 def _bracket(
     white_matter: WhiteMatter,
     active: NDArray[np.bool_] | None,

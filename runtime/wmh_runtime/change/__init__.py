@@ -1,0 +1,1 @@
+"""Change of lesions over time: what is new, enlarging, shrinking, resolved or stable."""

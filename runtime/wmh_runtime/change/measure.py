@@ -1,0 +1,179 @@
+"""Measure the change of one subject from visit to visit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+
+import numpy as np
+
+from wmh_runtime.change import rules
+from wmh_runtime.change.names import is_usable
+from wmh_runtime.change.pair.interval import IntervalChange, measure_interval
+from wmh_runtime.change.record import (
+    ChangeRecord,
+    ClassRecord,
+    IntervalRecord,
+    RegistrationRecord,
+    RulesRecord,
+    VisitRecord,
+)
+from wmh_runtime.change.visits import Visit, VisitImages, read_visit
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.imageio.image_files import image_files
+from wmh_runtime.imageio.volume import Scan
+
+_LIBRARIES = ("wmh-lora", "numpy", "SimpleITK", "connected-components-3d")
+_DECIMALS = 4  # of volumes in mL
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectChange:
+    """The change of one subject; the intervals are between neighbors of the visits."""
+
+    visits: tuple[Visit, ...]  # earliest first
+    scans: tuple[Scan, ...]  # of the later visit of each interval
+    intervals: tuple[IntervalChange, ...]
+    record: ChangeRecord
+
+
+def measure_change(visits: Sequence[Visit], subject: str) -> SubjectChange:
+    """Compare each visit of a subject with the next one.
+
+    Args:
+        visits: at least two, earliest first.
+        subject: such as `sub-1`; part of file names.
+
+    Raises:
+        InputError: there are too few visits, a visit is there twice, a name cannot be part of a
+            file name, a file cannot be used, or two scans cannot be registered.
+    """
+    _check(visits, subject)
+    try:
+        inputs = inputs_sha256(visits, subject)
+    except OSError as error:
+        raise InputError(f"a file of a visit cannot be read ({error})", about=subject) from error
+    before = read_visit(visits[0])
+    visit_records = [_visit_record(visits[0], before)]
+    scans, intervals, interval_records = [], [], []
+    for earlier, later in pairwise(visits):
+        after = read_visit(later)
+        interval = measure_interval(before, after)
+        intervals.append(interval)
+        interval_records.append(_interval_record(earlier, later, before, interval))
+        visit_records.append(_visit_record(later, after))
+        scans.append(after.scan)
+        before = after
+    record = ChangeRecord(
+        subject=subject,
+        visits=visit_records,
+        intervals=interval_records,
+        rules=current_rules(),
+        inputs_sha256=inputs,
+        versions={
+            "python": platform.python_version(),
+            **{library: version(library) for library in _LIBRARIES},
+        },
+    )
+    return SubjectChange(tuple(visits), tuple(scans), tuple(intervals), record)
+
+
+def inputs_sha256(visits: Sequence[Visit], subject: str) -> str:
+    """Return a hash of all that decides the result; OSError if a file cannot be read."""
+    content = [
+        [
+            visit.label,
+            str(visit.date),
+            visit.threshold,
+            *((path.name, sha256_file(part)) for path in visit.files for part in image_files(path)),
+        ]
+        for visit in visits
+    ]
+    parts = [subject, content, current_rules().model_dump(), version("wmh-lora")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def current_rules() -> RulesRecord:
+    """Return the limits of this version."""
+    return RulesRecord(
+        version=rules.RULES_VERSION,
+        relative_change=rules.RELATIVE_CHANGE,
+        smallest_change_mm3=rules.SMALLEST_CHANGE_MM3,
+        highest_level_of_none=rules.HIGHEST_LEVEL_OF_NONE,
+        boundary_mm=rules.BOUNDARY_MM,
+        total_boundary_mm=rules.TOTAL_BOUNDARY_MM,
+        link_gap_mm=rules.LINK_GAP_MM,
+    )
+
+
+def _check(visits: Sequence[Visit], subject: str) -> None:
+    labels = [visit.label for visit in visits]
+    if len(visits) < 2:
+        problem = f"has {len(visits)} of the two visits that are needed"
+        raise InputError(problem, "Give at least two.", about=subject)
+    for name in (subject, *labels):
+        if not is_usable(name):
+            problem = f"has the name {name!r}, which cannot be part of a file name"
+            advice = "Use letters, digits, dots, hyphens and underscores."
+            raise InputError(problem, advice, about=subject)
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        scans = [visit.scan.name for visit in visits if visit.label == twice[0]]
+        problem = f"has more than one scan of the visit {twice[0]}: {', '.join(scans)}"
+        raise InputError(problem, "Give one of them.", about=subject)
+
+
+def _visit_record(visit: Visit, images: VisitImages) -> VisitRecord:
+    return VisitRecord(
+        label=visit.label,
+        date=visit.date,
+        scan=visit.scan.name,
+        mask=visit.mask.name,
+        volume_ml=round(images.volume_ml, _DECIMALS),
+        is_from_probability=visit.probability is not None and visit.threshold is not None,
+    )
+
+
+def _interval_record(
+    earlier: Visit, later: Visit, before: VisitImages, interval: IntervalChange
+) -> IntervalRecord:
+    days = (later.date - earlier.date).days if earlier.date and later.date else None
+    percent = 100 * interval.change_ml / before.volume_ml if before.volume_ml else None
+    transforms = interval.transforms
+    return IntervalRecord(
+        earlier=earlier.label,
+        later=later.label,
+        days=days,
+        change_ml=round(interval.change_ml, _DECIMALS),
+        change_percent=None if percent is None else round(percent, 2),
+        uncertainty_ml=round(interval.uncertainty_ml, _DECIMALS),
+        classes=_class_records(interval),
+        registration=RegistrationRecord(
+            mm=round(transforms.mm, 3),
+            degrees=round(transforms.degrees, 3),
+            disagreement_mm=round(transforms.disagreement_mm, 3),
+            similarity=round(interval.similarity, 4),
+            before_to_halfway=np.round(transforms.before, 6).tolist(),
+            after_to_halfway=np.round(transforms.after, 6).tolist(),
+        ),
+        voxel_mm=round(interval.spacing_mm, 4),
+        warnings=list(interval.warnings),
+    )
+
+
+def _class_records(interval: IntervalChange) -> dict[rules.ChangeClass, ClassRecord]:
+    matched = interval.matched
+    classes = np.array(matched.classes, dtype=object)
+    return {
+        name: ClassRecord(
+            count=int(np.count_nonzero(classes == name)),
+            before_ml=round(float(matched.before_mm3[classes == name].sum()) / 1000, _DECIMALS),
+            after_ml=round(float(matched.after_mm3[classes == name].sum()) / 1000, _DECIMALS),
+        )
+        for name in rules.CLASSES
+    }

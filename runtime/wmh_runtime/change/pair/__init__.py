@@ -1,0 +1,1 @@
+"""Bring two visits to their halfway space, and match their lesions."""

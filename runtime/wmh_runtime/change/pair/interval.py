@@ -1,0 +1,111 @@
+"""The change of lesions from one visit to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+
+from wmh_runtime.change.pair.doubts import doubts
+from wmh_runtime.change.pair.halfway import HalfwayTransforms, find_halfway
+from wmh_runtime.change.pair.matching import MatchedLesions, match_lesions
+from wmh_runtime.change.pair.resampling import bring_visits
+from wmh_runtime.change.pair.rigid import inverse_of
+from wmh_runtime.change.rules import total_uncertainty_ml
+from wmh_runtime.change.visits import VisitImages
+from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.regrid import nearest_on_grid
+from wmh_runtime.postprocessing.locations import LOCATIONS, NEEDED_REGIONS, locate
+from wmh_runtime.preprocessing.similarity import shared_information
+from wmh_runtime.types import Floats, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class IntervalChange:
+    """What changed between two visits. Arrays are on the grid of the halfway space.
+
+    Attributes:
+        affine: (4, 4), voxel index to RAS+ mm of the halfway space.
+        transforms: of both visits to the halfway space.
+        images: (x, y, z), of both visits, interpolated; outside of a scan its lowest value.
+        lesions: (x, y, z), of both visits.
+        matched: the lesions of both together.
+        centers_mm: (n, 3), RAS+ mm of the later scan.
+        locations: of each lesion, such as `deep`; empty if the regions are not known.
+        change_ml: of the volumes of the masks as they are.
+        uncertainty_ml: of it.
+        class_map: (x, y, z) on the grid of the later scan; numbers of classes.
+        similarity: of both images, 0 to 1, in the brain if it is known; see `shared_information`.
+        spacing_mm: of the voxels of the halfway space.
+        warnings: what to be careful with.
+    """
+
+    affine: Affine
+    transforms: HalfwayTransforms
+    images: tuple[Floats, Floats]
+    lesions: tuple[Mask, Mask]
+    matched: MatchedLesions
+    centers_mm: NDArray[np.float64]
+    locations: Sequence[str]
+    change_ml: float
+    uncertainty_ml: float
+    class_map: NDArray[np.uint8]
+    similarity: float
+    spacing_mm: float
+    warnings: tuple[str, ...]
+
+
+def measure_interval(
+    before: VisitImages, after: VisitImages, transforms: HalfwayTransforms | None = None
+) -> IntervalChange:
+    """Compare two visits.
+
+    Args:
+        before: the earlier visit.
+        after: the later one.
+        transforms: to the halfway space; None: the scans are registered.
+
+    Raises:
+        InputError: the scans cannot be registered, or have no voxel in common.
+    """
+    if transforms is None:
+        transforms = find_halfway(before.scan, after.scan)
+    visits = (before, after)
+    brought = bring_visits(visits, transforms)
+    spacing_mm = brought.grid.spacing_mm[0]
+    matched = match_lesions(*brought.lesions, spacing_mm, brought.levels)
+    to_later = inverse_of(transforms.after) @ brought.grid.affine
+    similarity = shared_information(*brought.images, brought.tissue)
+    surface_mm2 = max(matched.before_mm2.sum(), matched.after_mm2.sum())
+    return IntervalChange(
+        affine=brought.grid.affine,
+        transforms=transforms,
+        images=brought.images,
+        lesions=brought.lesions,
+        matched=matched,
+        centers_mm=apply_affine(to_later, matched.centers_vox),
+        locations=_locations(matched, brought.regions, spacing_mm),
+        change_ml=after.volume_ml - before.volume_ml,
+        uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
+        class_map=nearest_on_grid(matched.class_map(), to_later, after.scan),
+        similarity=similarity,
+        spacing_mm=spacing_mm,
+        warnings=tuple(doubts(visits, transforms, brought, similarity)),
+    )
+
+
+def _locations(
+    matched: MatchedLesions, regions: Mapping[str, Mask], spacing_mm: float
+) -> list[str]:
+    """Return where most of each lesion lies; nothing if the regions are not known."""
+    count = len(matched.before_mm3)
+    if not all(name in regions for name in NEEDED_REGIONS) or not count:
+        return []
+    located = locate(matched.labels > 0, regions, (spacing_mm,) * 3)
+    pairs = matched.labels.astype(np.int64) * (len(LOCATIONS) + 1) + located
+    tally = np.bincount(pairs.ravel(), minlength=(count + 1) * (len(LOCATIONS) + 1))
+    by_lesion = tally.reshape(count + 1, -1)[1:, 1:]
+    return [LOCATIONS[index] for index in by_lesion.argmax(axis=1)]

@@ -1,0 +1,1 @@
+"""What is written of a subject: table, label maps, pictures, plot."""
