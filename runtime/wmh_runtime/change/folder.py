@@ -48,7 +48,7 @@ def change_of_folder(
     Raises:
         InputError: SimpleITK is not installed.
     """
-    require_registration()
+    require_registration("longitudinal")
     outcome = ChangeOutcome()
     for subject, visits in groups.items():
         folder = _folder_of(visits, out)

@@ -59,6 +59,15 @@ class IntervalRecord(StrictModel):
     voxel_mm: float = Field(description="edge of the voxels of the halfway space")
     warnings: list[str]
 
+    @property
+    def summary(self) -> str:
+        """The change in one line."""
+        counts = [f"{one.count} {name}" for name, one in self.classes.items() if one.count]
+        return (
+            f"{self.earlier} to {self.later}: {self.change_ml:+.2f} mL, uncertainty"
+            f" {self.uncertainty_ml:.2f} mL; lesions: {', '.join(counts) or 'none'}"
+        )
+
 
 class RulesRecord(StrictModel):
     """The limits of the classes."""

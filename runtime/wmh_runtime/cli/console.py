@@ -47,6 +47,7 @@ _OPTION_OF_FIELD = {
     "batch_size": "--batch",
     "bundle": "--bundle",
     "gpus": "--device",
+    "longitudinal": "--longitudinal",
     "min_lesion_mm3": "--min-lesion-mm3",
     "pattern": "--pattern",
     "precision": "--precision",

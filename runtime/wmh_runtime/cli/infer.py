@@ -29,6 +29,7 @@ from wmh_runtime.inference.backend_selection import AUTO, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import Extras
 from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.report.page import REPORT_NAME
 from wmh_runtime.text import count_noun
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
@@ -175,6 +176,15 @@ def infer(
             " GPUs as many as make eight views.",
         ),
     ] = None,
+    longitudinal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sessions|TABLE",
+            help="Also compare the visits of each subject, as the names say sessions, or by a table"
+            " with the columns subject, visit, scan and perhaps date: new, enlarging, shrinking,"
+            ' resolved and stable lesions. Needs "wmh-lora[itk]".',
+        ),
+    ] = None,
     reviewed: Annotated[
         Path | None,
         typer.Option(
@@ -231,6 +241,7 @@ def infer(
         t1_pattern=t1,
         visits=VisitFilter(participant_label or (), session_label or ()),
         reviewed=reviewed,
+        longitudinal=longitudinal,
         register=register,
         regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
         atlas=_atlas(atlas, atlas_names, atlas_transform),
@@ -268,11 +279,17 @@ def _conclude(outcome: Outcome, total: int, out: Path) -> None:
         console.print_line(
             f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
         )
+        console.print_line(f"Look at the masks: {out / REPORT_NAME}")
     if not_begun := total - finished - len(outcome.failed):  # after --fail-fast
         console.print_line(
             f"{count_noun(not_begun, 'scan')} not begun: fix the error above, or run without"
             " --fail-fast"
         )
+    if not_compared := outcome.changes.failed:
+        count = count_noun(len(not_compared), "subject")
+        console.print_error(f"{count} not compared over time, for the reasons above")
+        if not outcome.failed:
+            raise typer.Exit(console.EXIT_SOME_FAILED)
     if outcome.failed:
         console.print_error(
             f"{count_noun(len(outcome.failed), 'scan')} failed, for the reasons above"

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle.manifest import Manifest
+from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.job import Progress
 from wmh_runtime.dataset.case import Case
@@ -95,6 +96,23 @@ class RunDisplay(Progress):
         if not kept:  # otherwise an earlier run has printed it
             self._print_result(case.relative.as_posix(), sidecars)
         self._advance()
+
+    def comparing(self, subjects: int) -> None:
+        self.close()
+        count = count_noun(subjects, "subject")
+        console.print_line(f"comparing the visits of {count}")
+        self._bar = self._shown.enter_context(console.progress_bar())
+        self._task = self._bar.add_task("comparing visits", total=subjects)
+
+    def compared(self, subject: str, found: ChangeRecord | WmhError) -> None:
+        if isinstance(found, ChangeRecord):
+            for interval in found.intervals:
+                console.print_line(f"{subject}: {interval.summary}")
+                for warning in interval.warnings:
+                    console.print_warning(f"{subject}: {warning}")
+        else:
+            console.print_error(str(found))
+        self._bar.advance(self._task)
 
     def failed(self, case: Case, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         console.print_error(str(error))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.change.folder import ChangeOutcome
+from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
@@ -49,6 +51,7 @@ class Job:
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
     reviewed: Path | None = None  # marks of readers; None: those beside the report, if any
+    longitudinal: Path | str | None = None  # a table of visits, or `sessions`; None: no changes
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
@@ -116,6 +119,7 @@ class Outcome:
     done: list[Case] = field(default_factory=list)
     kept: list[Case] = field(default_factory=list)  # finished by an earlier run
     failed: list[tuple[Case, WmhError]] = field(default_factory=list)
+    changes: ChangeOutcome = field(default_factory=ChangeOutcome)  # of subjects, over time
 
 
 class Progress:
@@ -132,6 +136,12 @@ class Progress:
 
     def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
         """A case is finished, or was finished by an earlier run; one sidecar for each output."""
+
+    def comparing(self, subjects: int) -> None:
+        """The visits of this many subjects will be compared."""
+
+    def compared(self, subject: str, found: ChangeRecord | WmhError) -> None:
+        """The visits of a subject were compared, or could not be."""
 
     def failed(self, case: Case, error: WmhError) -> None:
         """A case could not be segmented."""

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.longitudinal import measure_changes
 from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
 from wmh_runtime.cohort.shutdown import GracefulShutdown
@@ -81,6 +82,8 @@ def run(
             with suppress(InputError):  # what stopped the run is reported instead
                 summarize_folder(job, reviews, outcome)
             raise
+        if job.longitudinal is not None:
+            outcome.changes = measure_changes(job, progress)
         for line in summarize_folder(job, reviews, outcome):
             progress.warned(f"{job.out}: {line}")
     return outcome

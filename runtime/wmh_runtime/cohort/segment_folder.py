@@ -9,8 +9,10 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Manifest
+from wmh_runtime.change.longitudinal_table import read_longitudinal_table
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.longitudinal import SESSIONS
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
@@ -40,6 +42,9 @@ class FolderOptions:
         visits: participants and sessions to take; the default takes all.
         reviewed: marks of readers that the report saved; None: `reviews.tsv` in the output folder,
             if it is there.
+        longitudinal: `sessions`: compare the visits of each subject, as the names say subjects and
+            sessions; or a table with the columns subject, visit, scan and perhaps date. Probability
+            maps and regions are then written, too. Needs SimpleITK.
         register: register the T1 of each scan to its FLAIR first; needs SimpleITK.
         regions_bundle: predicts the regions instead of the bundle, which may have none.
         atlas: of the user; the lesions in each of its regions are measured, too.
@@ -52,6 +57,7 @@ class FolderOptions:
     t1_pattern: str | None = None
     visits: VisitFilter = ALL_VISITS
     reviewed: Path | None = None
+    longitudinal: Path | str | None = None
     register: bool = False
     regions_bundle: Bundle | None = None
     atlas: Atlas | None = None
@@ -128,8 +134,12 @@ def plan_job(
         if used is not None:
             used.manifest.preprocessing.require_installed()
     rules = _channel_rules(bundle.manifest, wanted.pattern, wanted.t1_pattern)
+    if wanted.longitudinal is not None:
+        require_registration("longitudinal")
+    if wanted.longitudinal not in (None, SESSIONS):
+        read_longitudinal_table(Path(str(wanted.longitudinal)))  # refused now, if it is wrong
     if wanted.register:
-        require_registration()
+        require_registration("register")
         if len(rules.channels) == 1:
             problem = "needs two images of a head, but the bundle takes one"
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
@@ -143,16 +153,25 @@ def plan_job(
         bundle,
         outputs,
         tta=options.tta,
-        extras=wanted.extras,
+        extras=_extras(wanted, wanted.regions_bundle or bundle),
         overwrite=wanted.overwrite,
         fail_fast=wanted.fail_fast,
         any_backend=options.backend == AUTO,
         reviewed=wanted.reviewed,
+        longitudinal=wanted.longitudinal,
         register=wanted.register,
         regions_bundle=wanted.regions_bundle,
         atlas=wanted.atlas,
         threads=options.threads,
     )
+
+
+def _extras(wanted: FolderOptions, regions_bundle: Bundle) -> Extras:
+    """Add what a comparison of visits needs: where boundaries and the brain are."""
+    if wanted.longitudinal is None:
+        return wanted.extras
+    has_regions = bool(regions_bundle.manifest.regions)
+    return replace(wanted.extras, probability=True, regions=wanted.extras.regions or has_regions)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wmh_runtime.cohort.job import Job, Outcome
+from wmh_runtime.cohort.longitudinal import failures_of
 from wmh_runtime.outputs.existing_results import unreadable_results
 from wmh_runtime.outputs.folder_results import FolderResults, read_results
 from wmh_runtime.outputs.reviews import Reviews
@@ -30,7 +31,8 @@ def summarize_folder(job: Job, reviews: Reviews, outcome: Outcome) -> list[str]:
     """
     failed_scans = {case.relative.as_posix() for case, _ in outcome.failed}
     found = read_results(job.out, reviews, failed_scans)
-    write_tables(job.out, found.results, outcome.failed)
+    failures = [*outcome.failed, *failures_of(outcome.changes)]
+    write_tables(job.out, found.results, failures)
     write_report(job.out, found, reviews, model_warnings=job.bundle.manifest.warnings)
     return list(_remarks(found))
 

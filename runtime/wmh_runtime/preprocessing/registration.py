@@ -105,9 +105,13 @@ def register(moving: Scan, fixed: Scan) -> Registration:
     )
 
 
-def require_registration() -> None:
-    """Refuse to register without SimpleITK; InputError."""
-    import_itk("register")
+def require_registration(setting: str) -> None:
+    """Refuse to register without SimpleITK; InputError.
+
+    Args:
+        setting: what needs it, for the error.
+    """
+    import_itk(setting)
 
 
 class _Search:

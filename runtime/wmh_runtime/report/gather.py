@@ -13,6 +13,7 @@ from wmh_runtime.outputs.reviews import Reviews
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
+from wmh_runtime.report.changes import change_entries
 from wmh_runtime.report.cohort_summary import summarize
 from wmh_runtime.report.model import Failure, ModelUse, Report
 from wmh_runtime.report.scan_entry import model_use, scan_entry
@@ -48,6 +49,7 @@ def gather(
         models=_models(found.results),
         cohorts=summarize(entries),
         reviews=list(reviews.values()),
+        changes=change_entries(out),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from wmh_runtime.outputs.pictures.slice_layers import SlicePictures
 from wmh_runtime.outputs.reviews import Review
 
@@ -103,6 +105,29 @@ class ScanEntry:
 
 
 @dataclass(frozen=True)
+class ChangeRow:
+    """What changed from one visit of a subject to the next."""
+
+    earlier: str
+    later: str
+    change_ml: float
+    uncertainty_ml: float
+    counts: Sequence[int]  # of lesions in each class
+    picture: str  # address; empty: there is none
+
+
+@dataclass(frozen=True)
+class ChangeEntry:
+    """The change of one subject over time."""
+
+    subject: str
+    course: Markup  # plot of the volume, SVG
+    rows: Sequence[ChangeRow]
+    warnings: Sequence[str]
+    table: str  # address of the table of lesions; empty: there is none
+
+
+@dataclass(frozen=True)
 class Failure:
     """A scan without a result."""
 
@@ -162,3 +187,4 @@ class Report:
     models: Sequence[ModelUse]
     cohorts: Sequence[Cohort]
     reviews: Sequence[Review]
+    changes: Sequence[ChangeEntry]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
 from wmh_runtime.files.atomic import write_text_atomically
@@ -84,6 +85,7 @@ def render(report: Report) -> str:
                 for cohort in report.cohorts
             },
             histogram=size_histogram,
+            change_classes=CLASSES,
             decisions=_KEYS,
             outline_color=OUTLINE_COLOR,
             probability_stops=[

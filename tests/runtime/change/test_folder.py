@@ -74,7 +74,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     assert np.unique(numbers[OLD]).tolist() == [5]
     assert np.unique(numbers[box((16, 18), (19, 21), (5, 8), shape=SHAPE)]).tolist() == [1]
     assert rows_of(out / "sub-1_ses-3_space-orig_seg-change_dseg.tsv")[3]["name"] == "resolved"
-    assert all(path.exists() for path in files_of_change(out, "sub-1", ["ses-1", "ses-2", "ses-3"]))
+    assert all(path.exists() for path in files_of_change(out, "sub-1", visits))
     with Image.open(out / "sub-1_ses-2_change.png") as picture:
         assert picture.width == 1500
 
@@ -82,7 +82,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
 def test_a_subject_without_lesions_has_a_table_without_rows(tmp_path, unmoved):
     nothing = np.zeros(SHAPE, bool)
     two = [write_visit(tmp_path, label, nothing, image=IMAGE) for label in ("ses-1", "ses-2")]
-    write_change(measure_change(two, "sub-1"), tmp_path)
+    write_change(measure_change(two, "sub-1"), two, tmp_path)
     text = (tmp_path / "sub-1_change.tsv").read_text()
     assert text.startswith("subject\tearlier\tlater\tlesion\tclass")
     assert text.count("\n") == 1

@@ -13,7 +13,7 @@ from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.change.order import in_order, natural_key
 from wmh_runtime.change.results import visits_of_results, visits_of_table
 from wmh_runtime.change.visits import Visit
-from wmh_runtime.cohort.segment_folder import segment_folder
+from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
 from wmh_runtime.outputs.paths import Extras
 
 
@@ -53,7 +53,8 @@ def folders(tmp_path, toy_bundle):
     for name in SCANS[1:]:
         (scans / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first, scans / f"{name}.nii.gz")
-    segment_folder(scans, out, load_bundle(toy_bundle), extras=Extras(probability=True))
+    wanted = FolderOptions(extras=Extras(probability=True))
+    segment_folder(scans, out, load_bundle(toy_bundle), folder_options=wanted)
     return scans, out
 
 

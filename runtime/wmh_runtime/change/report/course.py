@@ -1,7 +1,8 @@
 """The course of the lesion volume over the visits, as an SVG picture.
 
 Lines and text have the text color of the page around the picture, so that it can be read on light
-and on dark pages. A page can set the color of the data with the CSS variable `--wmh-course`.
+and on dark pages. A page can set the color of the
+data: they have the class `wmh-course`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def course_svg(record: ChangeRecord) -> str:
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
-        f' style="max-width: {_WIDTH}px" aria-label="{escape(_description(record))}"'
+        f' width="{_WIDTH}" aria-label="{escape(_description(record))}"'
         f' fill="currentColor" {_FONT}>',
         f'<text x="{_LEFT - 40}" y="18">Lesion volume, mL</text>',
         *_axis(top_ml, step_ml, y_of),
