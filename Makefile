@@ -9,13 +9,14 @@ VERSION := $(shell $(PYTHON) $(PRINT_VERSION))
 # As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help python demo test check format demo-bundle base-bundle clean
+.PHONY: help python demo test check format docs demo-bundle base-bundle clean
 
 help:
 	@echo "make demo         segment two synthetic heads, in an environment without torch"
 	@echo "make test         lint, types, import contracts and all tests"
 	@echo "make check        lint, types and import contracts only"
 	@echo "make format       format the code"
+	@echo "make docs         build this documentation as a site, in site/"
 	@echo "make demo-bundle  train, export and measure the demo bundle again (about 40 minutes)"
 	@echo "make base-bundle  train and export the model base again, from data that you name (hours)"
 	@echo "make clean        remove what the other targets made"
@@ -35,7 +36,7 @@ python:
 .venv/.done-$(VERSION): pyproject.toml constraints.txt | python
 	@test "$$($(BIN)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,itk,dev]'
+	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,itk,docs,dev]'
 	@touch $@
 
 demo: .venv-demo/.done-$(VERSION)
@@ -66,6 +67,12 @@ test: check
 format: .venv/.done-$(VERSION)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# As the test of the site builds it; it needs no internet.
+docs: .venv/.done-$(VERSION)
+	rm -rf site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
+	@echo "Open site/index.html"
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
 DEMO_RESULTS := benchmarks/results/epyc-2-cores/accuracy-demo.json
@@ -109,4 +116,4 @@ base-bundle: .venv/.done-$(VERSION)
 	$(BIN)/wmh-bench accuracy base $(HELD_OUT) --card
 
 clean:
-	rm -rf .venv .venv-demo demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-demo demo site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -34,7 +34,7 @@ from wmh_runtime.errors import (
 if TYPE_CHECKING:
     from wmh_runtime.bundle.bundle import Bundle, load_bundle
     from wmh_runtime.cohort.job import Outcome, Progress
-    from wmh_runtime.cohort.segment_folder import segment_folder
+    from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
     from wmh_runtime.imageio.volume import Scan, scan_from_array
     from wmh_runtime.inference.options import InferenceOptions
     from wmh_runtime.inference.segmenter import Segmenter
@@ -45,6 +45,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DeviceLostError",
+    "FolderOptions",
     "InferenceOptions",
     "InputError",
     "InterruptionError",
@@ -69,6 +70,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Loaded at first use: importing a single module, as the command lines do, stays fast.
 _MODULE_OF = {
     "Bundle": "bundle.bundle",
+    "FolderOptions": "cohort.segment_folder",
     "InferenceOptions": "inference.options",
     "Outcome": "cohort.job",
     "OutputResult": "postprocessing.postprocess",

@@ -1,4 +1,6 @@
-"""Errors that this project raises. A program can catch one class or the whole family.
+"""Errors that this project raises.
+
+A program can catch one class or the whole family::
 
     WmhError
     ├── InputError              a file, a folder or an option of the user cannot be used

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-FOLDERS = (".", "docs", "benchmarks")
+FOLDERS = (".", "docs", "docs/how-to", "benchmarks")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).glob("*.md"))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

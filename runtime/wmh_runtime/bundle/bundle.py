@@ -44,8 +44,8 @@ DEFAULT_BUNDLE = "base"
 class Bundle:
     """A bundle on disk, with verified files."""
 
-    folder: Path
-    manifest: Manifest
+    folder: Path  #: where it lies
+    manifest: Manifest  #: channels, outputs, calibration and files; docs/bundle.md explains it
 
     def graph(self, *, views: Views, precision: Precision) -> Graph:
         """Return the graph for this number of views and this precision.

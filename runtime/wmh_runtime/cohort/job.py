@@ -116,10 +116,10 @@ class Job:
 class Outcome:
     """What became of the cases, in their order."""
 
-    done: list[Case] = field(default_factory=list)
-    kept: list[Case] = field(default_factory=list)  # finished by an earlier run
-    failed: list[tuple[Case, WmhError]] = field(default_factory=list)
-    changes: ChangeOutcome = field(default_factory=ChangeOutcome)  # of subjects, over time
+    done: list[Case] = field(default_factory=list)  #: segmented in this run
+    kept: list[Case] = field(default_factory=list)  #: finished by an earlier run
+    failed: list[tuple[Case, WmhError]] = field(default_factory=list)  #: with the reason
+    changes: ChangeOutcome = field(default_factory=ChangeOutcome)  #: of subjects, over time
 
 
 class Progress:

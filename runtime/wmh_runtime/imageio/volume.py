@@ -32,12 +32,12 @@ from wmh_runtime.imageio.read_errors import read_errors
 class Scan:
     """A volume with its position in the patient."""
 
-    path: Path
-    voxels: NDArray[np.float32]  # (x, y, z), scaling applied, finite, in Fortran order
-    affine: Affine  # (4, 4), voxel index to RAS+ mm
-    header: Any  # nibabel's Nifti1Header or Nifti2Header, as stored, without extensions
-    sha256: str  # of the file as stored, hexadecimal; empty if not read from a file
-    warnings: tuple[str, ...]  # about an unreliable orientation or voxel size
+    path: Path  #: of the file, or a name for messages
+    voxels: NDArray[np.float32]  #: (x, y, z), scaling applied, finite, in Fortran order
+    affine: Affine  #: (4, 4), voxel index to RAS+ mm
+    header: Any  #: nibabel's Nifti1Header or Nifti2Header, as stored, without extensions
+    sha256: str  #: of the file as stored, hexadecimal; empty if not read from a file
+    warnings: tuple[str, ...]  #: about an unreliable orientation or voxel size
 
     @property
     def shape(self) -> Shape:

@@ -23,14 +23,14 @@ class InferenceOptions:
         InputError: a value is not possible.
     """
 
-    tta: Tta = "full"  # views of each slice: full (eight), none (one), adaptive
-    precision: Precision = "fp32"
-    backend: str = AUTO  # name of a backend, or auto: the fastest one that is installed
-    gpus: tuple[int, ...] = ()  # indices; empty: the first
-    threads: int | None = None  # CPU threads; None: one per core
-    batch_size: int | None = None  # slices; None: 1 on CPUs, eight views on GPUs
-    threshold: float | None = None  # probability, in (0, 1]; None: the bundle's
-    min_lesion_mm3: float | None = None  # smallest lesion kept; None: the bundle's
+    tta: Tta = "full"  #: views of each slice: full (eight), none (one), adaptive
+    precision: Precision = "fp32"  #: fp32, fp16, bf16, int8, int8+bf16
+    backend: str = AUTO  #: name of a backend, or auto: the fastest one that is installed
+    gpus: tuple[int, ...] = ()  #: indices; empty: the first
+    threads: int | None = None  #: CPU threads; None: one per core
+    batch_size: int | None = None  #: slices; None: 1 on CPUs, eight views on GPUs
+    threshold: float | None = None  #: probability, in (0, 1]; None: the bundle's
+    min_lesion_mm3: float | None = None  #: smallest lesion kept; None: the bundle's
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "backend", parse_backend(self.backend))

@@ -83,7 +83,9 @@ class SegmentationModel:
 
 
 class Segmenter:
-    """Segments scans in memory: preprocess, predict, postprocess. Use it in a `with` statement.
+    """Segments scans in memory: preprocess, predict, postprocess.
+
+    Use it in a `with` statement::
 
         with Segmenter.from_bundle(load_bundle()) as segmenter:
             volume_ml = segmenter.segment(nibabel.load("flair.nii.gz"))["wmh"].volume_ml

@@ -36,20 +36,20 @@ from wmh_runtime.types import Mask
 class LocationBurden:
     """The lesions in one location."""
 
-    volume_ml: float
-    lesion_count: int  # of which most lies here
+    volume_ml: float  #: of the voxels that lie here
+    lesion_count: int  #: of which most lies here
 
 
 @dataclass(frozen=True)
 class Burden:
     """The lesions of one output in relation to the brain. Empty if the regions are not known."""
 
-    percent_of_brain: float | None = None
-    locations: Mapping[str, LocationBurden] = field(default_factory=dict)
-    location_of_lesions: Sequence[str] = ()  # of each lesion, largest first
-    side_of_lesions: Sequence[str] = ()  # "left" or "right"
-    loads: Sequence[RegionLoad] = ()  # by region and side, in every scheme
-    atlas_of_lesions: Sequence[LesionRegion] = ()  # region of an atlas that most of it lies in
+    percent_of_brain: float | None = None  #: volume of the lesions in percent of the brain
+    locations: Mapping[str, LocationBurden] = field(default_factory=dict)  #: by name
+    location_of_lesions: Sequence[str] = ()  #: of each lesion, largest first
+    side_of_lesions: Sequence[str] = ()  #: "left" or "right"
+    loads: Sequence[RegionLoad] = ()  #: by region and side, in every scheme
+    atlas_of_lesions: Sequence[LesionRegion] = ()  #: region of an atlas that most of it lies in
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may rea
 class Lesions:
     """The lesions of one scan, largest first."""
 
-    labels: NDArray[np.unsignedinteger]  # (x, y, z), the number of the lesion from 1, 0 outside
-    volumes_mm3: NDArray[np.float64]  # (n,)
-    centers_vox: NDArray[np.float64]  # (n, 3), voxel indices of the centers of mass
-    outside_ml: float = 0.0  # volume of those that were dropped because they lie outside the brain
+    labels: NDArray[np.unsignedinteger]  #: (x, y, z), the number of the lesion from 1, 0 outside
+    volumes_mm3: NDArray[np.float64]  #: (n,), of each lesion
+    centers_vox: NDArray[np.float64]  #: (n, 3), voxel indices of the centers of mass
+    outside_ml: float = 0.0  #: volume of those dropped because they lie outside the brain
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -131,6 +131,6 @@ OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part
 class Output(StrictModel):
     """One class the network segments, with the calibration of its mask."""
 
-    name: OutputName
-    threshold: float = Field(gt=0, le=1)
-    min_lesion_mm3: float = Field(ge=0)
+    name: OutputName  #: such as wmh
+    threshold: float = Field(gt=0, le=1)  #: probability from which a voxel is lesion
+    min_lesion_mm3: float = Field(ge=0)  #: volume of the smallest lesion that is kept

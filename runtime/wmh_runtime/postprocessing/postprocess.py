@@ -28,10 +28,10 @@ from wmh_runtime.types import Floats, Mask, Prediction
 class OutputResult:
     """The result for one output of the network, on the grid of the scan."""
 
-    output: Output  # with the threshold and the minimum lesion size that were used
-    probability: Floats  # (x, y, z), in [0, 1]
-    lesions: Lesions
-    burden: Burden  # empty if the network predicts no regions
+    output: Output  #: with the threshold and the minimum lesion size that were used
+    probability: Floats  #: (x, y, z), in [0, 1]
+    lesions: Lesions  #: above the threshold, and large enough
+    burden: Burden  #: empty if the network predicts no regions
 
     @property
     def mask(self) -> NDArray[np.uint8]:
@@ -48,16 +48,16 @@ class OutputResult:
 class Segmentation:
     """The result for one scan; `segmentation["wmh"]` is the result for the output `wmh`."""
 
-    results: tuple[OutputResult, ...]
-    head: Mask  # (x, y, z)
-    regions: Mapping[str, Mask]  # (x, y, z), by name; empty if the network predicts none
-    symmetry: float | None  # agreement of both halves of the brain; None: not known
-    planes: tuple[Plane, ...]
-    slice_count: int  # in all planes
-    slices_run: int  # the other slices show no head; their probability is 0
-    slices_in_all_views: int  # with adaptive views: slices that needed more than the first
-    warnings: tuple[str, ...]
-    atlas: Parcellation | None = None  # of the user, on the grid of the scan
+    results: tuple[OutputResult, ...]  #: one for each output of the network
+    head: Mask  #: (x, y, z), what is not air
+    regions: Mapping[str, Mask]  #: (x, y, z), by name; empty if the network predicts none
+    symmetry: float | None  #: agreement of both halves of the brain; None: not known
+    planes: tuple[Plane, ...]  #: in which slices were segmented
+    slice_count: int  #: in all planes
+    slices_run: int  #: the other slices show no head; their probability is 0
+    slices_in_all_views: int  #: with adaptive views: slices that needed more than the first
+    warnings: tuple[str, ...]  #: what to be careful with
+    atlas: Parcellation | None = None  #: of the user, on the grid of the scan
 
     def __getitem__(self, name: str) -> OutputResult:
         """Return the result for one output.

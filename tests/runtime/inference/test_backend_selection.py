@@ -268,7 +268,7 @@ def test_a_folder_is_segmented_by_an_engine_on_two_gpus(bundle, gpus, run_comman
     run_command(
         main, tmp_path / "scans", by_processor, "--bundle", bundle.folder, "--backend", "openvino"
     )
-    for record in sorted((tmp_path / "out").glob("*.json")):
+    for record in sorted((tmp_path / "out").glob("*_mask.json")):
         found, other = (
             json.loads(path.read_text()) for path in (record, by_processor / record.name)
         )
