@@ -54,6 +54,7 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
     sidecar, scan = result.sidecar, result.scan.as_posix()
     output = sidecar.settings.output.name
     files = _files(result)
+    said_elsewhere = {*model_warnings, *(one.warning for one in sidecar.quality)}
     return ScanEntry(
         anchor=_anchor(scan, output),
         scan=as_utf8(scan),
@@ -67,7 +68,7 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
         lesion_count=sidecar.lesion_count,
         band=load_band(sidecar.volume_ml),
         facts=sidecar.registration_facts,
-        warnings=[as_utf8(one) for one in result.warnings if one not in model_warnings],
+        warnings=[as_utf8(one) for one in result.warnings if one not in said_elsewhere],
         quality=[
             QualityRow(
                 name=one.name.replace("_", " "),

@@ -280,6 +280,21 @@ def test_the_warning_of_the_model_is_said_once(tmp_path, open_page):
         assert page.locator("tr[data-warned='1']").count() == 0
 
 
+def test_quality_beyond_its_bounds_is_a_flag_and_no_second_warning(tmp_path, open_page):
+    dim = {"name": "lesion_contrast", "value": 1.25, "unit": "%", "lowest": 2, "highest": None}
+    fine = {"name": "snr", "value": None, "unit": "", "lowest": 5, "highest": 9, "warning": ""}
+    quality = [{**dim, "warning": "too dim"}, fine]
+    write_result(tmp_path, "sub-1_FLAIR.nii.gz", warnings=("too dim",), facts={"quality": quality})
+    with open_page(report_of(tmp_path)) as page:
+        assert page.locator("tbody .flagged").inner_text().split()[:2] == ["⚑", "1"]
+        assert page.locator("tbody .warned").count() == 0
+        page.click("text=sub-1")
+        assert page.locator("#detail .warnings li").all_inner_texts() == ["Too dim."]
+        measure, other = page.locator("#detail .card", has_text="Quality").locator("tbody tr").all()
+        assert measure.inner_text().split("\t")[1:] == ["1.25 %", "≥ 2"]
+        assert other.inner_text().split("\t") == ["snr", "not known", "5 to 9"]
+
+
 def test_another_model_is_named(tmp_path, open_page):
     write_result(tmp_path, "sub-1_FLAIR.nii.gz")
     other = settings_of("wmh").model_copy(update={"bundle": "other"})
