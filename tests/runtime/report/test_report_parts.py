@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.runtime.report.results_folder import made_up_pictures, write_result
@@ -46,6 +46,7 @@ def test_bytes_that_are_no_utf8_are_encoded_as_they_are():
     assert link_to(Path(os.fsdecode(b"\xff"))) == "./%FF"
 
 
+@example(["</script><!-- & \u2028"])
 @given(st.recursive(st.text() | st.floats(allow_nan=False), st.lists, max_leaves=5))
 def test_json_ends_no_script_and_reads_back_equal(value):
     text = json_for_script(value)
