@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from markupsafe import Markup
+
 from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
@@ -29,6 +31,11 @@ from wmh_runtime.text import INTENDED_USE
 REPORT_NAME = "report.html"
 _KEYS = {ACCEPT: "a", EDIT: "e", EXCLUDE: "x"}  # of the decisions
 _TITLE = "White matter hyperintensities"
+# One script in parts; a part uses those above it when it starts, and all of them later.
+_SCRIPTS = (
+    *("data", "reviews", "review_table", "scan_table", "scan", "keys"),
+    *("plot", "print", "start"),
+)
 
 
 def write_report(
@@ -64,7 +71,7 @@ def write_report(
 
 def render(report: Report) -> str:
     """Return the page of a report."""
-    style, script = asset("report.css"), asset("report.js")
+    style, script = asset("report.css"), _script()
     by_output = {
         cohort.output: [entry for entry in report.entries if entry.output == cohort.output]
         for cohort in report.cohorts
@@ -101,6 +108,12 @@ def render(report: Report) -> str:
             },
         )
     )
+
+
+def _script() -> Markup:
+    """Return the script of the page: its parts, in one function so that no name is global."""
+    parts = Markup("\n").join(asset(f"report/{name}.js") for name in _SCRIPTS)
+    return Markup('"use strict";\n(() => {{\n{}}})();\n').format(parts)
 
 
 def _for_script(entry: ScanEntry) -> dict[str, str]:

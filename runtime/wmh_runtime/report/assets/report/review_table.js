@@ -1,0 +1,57 @@
+// reviews.tsv, with the same rules as the tables of the program: files/tables.py.
+
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const plainCell = (text) => (!NUMBER.test(text) && /^[=+\-@\t\r\n']/.test(text) ? `'${text}` : text);
+const textOfCell = (cell) => (/^'[=+\-@\t\r\n']/.test(cell) ? cell.slice(1) : cell);
+const quoted = (text) => (/["\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+function asTable() {
+  const marks = [...others, ...data.scans.map((scan) => reviews.get(scan.id)).filter(isMark)];
+  const rows = marks.map((mark) => data.columns.map((column) => quoted(plainCell(String(mark[column] ?? "")))));
+  return [data.columns, ...rows].map((row) => `${row.join("\t")}\n`).join("");
+}
+
+function cellsOf(text) {
+  const rows = [[]];
+  const pattern = /(?:"((?:[^"]|"")*)"|([^\t\r\n]*))(\t|\r\n|\n|\r|$)/g;
+  for (const [, inQuotes, bare, end] of text.matchAll(pattern)) {
+    rows.at(-1).push(inQuotes === undefined ? bare : inQuotes.replaceAll('""', '"'));
+    if (end === "") break;
+    if (end !== "\t") rows.push([]);
+  }
+  return rows.filter((row) => row.some(Boolean));
+}
+
+function readTable(text) {
+  const [head = [], ...rows] = cellsOf(text.replace(/^\uFEFF/, ""));
+  if (!["scan", "output", "decision"].every((name) => head.includes(name))) return null;
+  return rows.map((row) => Object.fromEntries(
+    data.columns.map((column) => [column, textOfCell(row[head.indexOf(column)] ?? "").trim()])))
+    .filter((mark) => mark.decision === "" || mark.decision in data.decisions);
+}
+
+function download() {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([asTable()], { type: "text/tab-separated-values" }));
+  link.download = data.reviewsName;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  say(`Saved ${data.reviewsName}. Put it beside this report to keep the marks with the results.`);
+}
+
+async function load(file) {
+  const marks = readTable(await file.text());
+  if (!marks) { say(`${file.name} is no table of reviews.`); return; }
+  const known = others.length;
+  for (const mark of marks) takeReview(mark);
+  for (const scan of data.scans) {
+    const mark = reviews.get(scan.id);
+    if (mark && !isOutdated(scan, mark)) store.write(keyOf(scan), JSON.stringify(mark));
+    showReview(scan);
+  }
+  applyFilters();
+  const missing = others.length - known;
+  say(`Loaded ${marks.length} reviews from ${file.name}${missing ? `; ${missing} are of scans that are not in this report` : ""}. Where both exist, the newer mark counts.`);
+}
+
+const say = (text) => { $("#message").textContent = text; };
