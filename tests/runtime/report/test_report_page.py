@@ -15,6 +15,7 @@ from tests.runtime.report.results_folder import (
     settings_of,
     write_result,
 )
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.outputs.reviews import read_reviews
 from wmh_runtime.report.page import REPORT_NAME
 
@@ -263,6 +264,24 @@ def test_outputs_have_their_own_summary_and_plot(tmp_path, pictures, open_page):
         assert page.locator(".plot").count() == 2
         page.select_option("#filter-output", "infarct")
         assert page.locator("#shown").inner_text() == "1 of 2 shown"
+
+
+def test_a_scan_that_is_excluded_is_in_the_table_and_not_in_the_summary(tmp_path, open_page):
+    head = "scan\toutput\tmask_sha256\tdecision\n"
+    for name in ("sub-1", "sub-2"):  # one of two, then all
+        for number, volume_ml in (("sub-1", 4), ("sub-2", 8)):
+            write_result(tmp_path, f"{number}_FLAIR.nii.gz", volume_ml=volume_ml)
+        sha256 = sha256_file(tmp_path / f"{name}_label-WMH_mask.nii.gz")
+        head += f"{name}_FLAIR.nii.gz\twmh\t{sha256}\texclude\n"
+        (tmp_path / "reviews.tsv").write_text(head)
+        with open_page(report_of(tmp_path)) as page:
+            assert page.locator("#table tbody tr").count() == 2
+            assert page.locator("td.review .exclude").count() == head.count("exclude")
+            summary = page.locator("#overview").inner_text()
+            assert ("8.00 mL" in summary) == (name == "sub-1")
+            assert "6.00 mL" not in summary
+            page.click("text=sub-2")
+            assert page.locator("#detail h2").inner_text() == "sub-2"
 
 
 def test_a_failed_scan_is_not_in_the_table(tmp_path, open_page):

@@ -42,7 +42,7 @@ function showReview(scan) {
   cell.replaceChildren();
   cell.dataset.v = "";
   const dot = dotOf.get(scan.id);
-  dot.classList.remove(...Object.keys(data.decisions));
+  dot?.classList.remove(...Object.keys(data.decisions));
   if (isMark(mark)) {
     cell.dataset.v = mark.decision || "note";
     const chip = make("span", `chip ${mark.decision || ""}`, mark.decision || "note");
@@ -50,7 +50,7 @@ function showReview(scan) {
       chip.classList.add("outdated");
       chip.append(make("span", "hidden", " (outdated: of an earlier mask)"));
       chip.title = "of an earlier mask";
-    } else if (mark.decision) dot.classList.add(mark.decision);
+    } else if (mark.decision) dot?.classList.add(mark.decision);
     cell.append(chip);
     if (mark.note) { const note = make("span", "note", mark.note); note.title = mark.note; cell.append(note); }
   }

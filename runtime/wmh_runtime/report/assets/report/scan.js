@@ -117,7 +117,7 @@ function show() {
   const id = location.hash.slice(1);
   const before = openId;
   if (before === id) return;
-  if (before && dotOf.has(before)) dotOf.get(before).classList.remove("current");
+  dotOf.get(before)?.classList.remove("current");
   if (!byId.has(id)) {
     openId = null;
     detail.hidden = true;
@@ -135,8 +135,11 @@ function show() {
   detail.replaceChildren(document.getElementById(`detail-${id}`).content.cloneNode(true));
   detail.hidden = false;
   document.body.classList.add("one");
-  dotOf.get(id).classList.add("current");
-  dotOf.get(id).parentNode.append(dotOf.get(id)); // above the others
+  const dot = dotOf.get(id);
+  if (dot) {
+    dot.classList.add("current");
+    dot.parentNode.append(dot); // above the others
+  }
   fillSlices(id);
   fillMark(scan);
   showPlace();

@@ -3,6 +3,7 @@
 const body = $("#table tbody");
 const rows = $$("tr", body);
 const rowOf = new Map(rows.map((row) => [row.dataset.id, row]));
+// Without a plot, if all scans of an output are excluded, there are no dots.
 const dotOf = new Map($$(".dot").map((dot) => [dot.dataset.id, dot]));
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -45,7 +46,7 @@ function applyFilters() {
     const shown = isShown(row);
     row.hidden = !shown;
     count += shown;
-    dotOf.get(row.dataset.id).classList.toggle("out", !shown);
+    dotOf.get(row.dataset.id)?.classList.toggle("out", !shown);
   }
   $("#shown").textContent = `${count} of ${rows.length} shown`;
   $("#nothing").hidden = count > 0;
