@@ -46,9 +46,9 @@ demo: .venv-demo/.done-$(VERSION)
 	$(DEMO)/wmh-phantom demo/scans --subjects 1 --seed 7
 	$(DEMO)/wmh-infer demo/scans demo/results --regions
 	@echo
-	@echo "masks     demo/results/*_mask.nii.gz"
+	@echo "report    demo/results/report.html"
 	@echo "table     demo/results/volumes.csv"
-	@echo "pictures  demo/results/*_qc.png"
+	@echo "masks     demo/results/*_mask.nii.gz"
 	@echo
 	@echo "For your own folder of FLAIR scans:"
 	@echo

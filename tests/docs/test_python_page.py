@@ -6,7 +6,13 @@ from pathlib import Path
 from tests.coarse_phantoms import coarse_phantoms
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "python.md"
+
+
+def code_of(page):
+    """Return the Python code of a page, block by block."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
@@ -15,7 +21,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     with coarse_phantoms():
         write_phantom(plan, tmp_path / "scans")
     assert (tmp_path / "scans" / "sub-7000_FLAIR.nii.gz").exists()
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    blocks = code_of(PAGE)
     assert len(blocks) == 5
     names = {}
     for block in blocks:
@@ -26,3 +32,8 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     assert "image: " in printed  # the error names what it is about
     assert (tmp_path / "mask.nii.gz").exists()
     assert names["wmh"].volume_ml == names["segmentation"]["wmh"].volume_ml > 5
+    report = tmp_path / "results" / "report.html"
+    report.unlink()
+    (block,) = code_of(DOCS / "report.md")
+    exec(compile(block, "report.md", "exec"), {})
+    assert "sub-7000" in report.read_text(encoding="utf-8")
