@@ -132,7 +132,7 @@ def image_quality(
     The summary is printed as Markdown. There are about 50 damaged images of a scan, of 2 to 6 s.
     """
     with console.require_extra("cpu,eval"):
-        from benchmarks.dev.studies.image_quality.study import MeasuredScan, run_study
+        from benchmarks.dev.studies.image_quality.study import QualityStudy, run_study
         from benchmarks.dev.studies.image_quality.summary import summary_of
     require_writable(results)
     paths = sorted(scans.rglob("*_FLAIR.nii.gz"))
@@ -143,13 +143,14 @@ def image_quality(
     ):
         task = bar.add_task("", total=None)
 
-        def show(one: MeasuredScan) -> None:
+        def show(study: QualityStudy) -> None:
+            write_results(results, study)  # a study that is stopped leaves what it has
+            one = study.scans[-1]
             text = f"{one.scan}, {one.artifact} {one.strength:g}"
             bar.update(task, advance=1, description=text)
 
         study = run_study(paths, phantoms, every, segmenter, show)
     console.print_line(summary_of(study))
-    write_results(results, study)
 
 
 def rescans(

@@ -22,8 +22,12 @@ def motion(head, **masks):
     return slice_motion_mm(toy_slices(stack, spacing_mm=(5.0, 0.5, 1.5), head=head, **masks))
 
 
-def test_a_head_that_moved_between_even_and_odd_slices():
-    assert motion(heads(shift_rows=3)) == pytest.approx(1.5)  # rows of 0.5 mm
+@pytest.mark.parametrize("slices", [7, 11, 12])  # differences of odd and of even number
+def test_a_head_that_moved_between_even_and_odd_slices(slices):
+    assert motion(heads(shift_rows=3, slices=slices)) == pytest.approx(1.5)  # rows of 0.5 mm
+
+
+def test_the_distance_is_that_along_rows_and_columns():
     assert motion(heads(shift_rows=-4, shift_columns=1)) == pytest.approx(2.5)  # √(2² + 1.5²)
 
 

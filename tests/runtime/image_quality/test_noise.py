@@ -22,6 +22,12 @@ def test_only_white_matter_counts():
     assert noise_percent(toy_slices(stack, white=WHITE)) == pytest.approx(8, abs=0.4)
 
 
+def test_pixels_whose_neighbors_are_not_white_matter_are_left_out():
+    stripes = WHITE & (np.arange(80) % 8 < 5)  # one of five columns has both neighbors
+    stack = np.where(stripes, 100 + NOISE, 500)
+    assert noise_percent(toy_slices(stack, white=stripes)) == pytest.approx(8, abs=0.6)
+
+
 def test_the_noise_of_an_interpolated_image_is_that_of_its_pixels():
     # Each pixel fills two rows and two columns, so every second row and column is as acquired.
     fine = np.kron(NOISE[:, :40, :40], np.ones((1, 2, 2)))

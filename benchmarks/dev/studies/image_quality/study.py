@@ -76,7 +76,7 @@ def run_study(
     phantoms: int,
     every: int,
     segmenter: Segmenter,
-    on_scan: Callable[[MeasuredScan], None],
+    on_scan: Callable[[QualityStudy], None],
 ) -> QualityStudy:
     """Measure all clean scans, and artifacts in some of them.
 
@@ -85,17 +85,17 @@ def run_study(
         phantoms: of each site.
         every: artifacts are added to each scan whose number is a multiple of this.
         segmenter: with regions.
-        on_scan: called after each.
+        on_scan: called after each image with all results so far.
     """
-    measured = []
+    study = QualityStudy(commit=source_commit(), scans=[])
     for number, scan in enumerate(_clean_scans(paths, phantoms)):
         base = _Base(scan, segmenter.segment(scan))
         for artifact, strength, damaged in _variants(base, is_damaged=number % every == 0):
             found = base.found if artifact == NONE else segmenter.segment(damaged)
             measures = measure_quality(damaged, found.head, found.regions, _lesions(found))
-            measured.append(_record(scan.path.name, artifact, strength, measures))
-            on_scan(measured[-1])
-    return QualityStudy(commit=source_commit(), scans=measured)
+            study.scans.append(_record(scan.path.name, artifact, strength, measures))
+            on_scan(study)
+    return study
 
 
 def _clean_scans(paths: Sequence[Path], phantoms: int) -> Iterator[Scan]:

@@ -132,10 +132,15 @@ def test_every_scan_is_measured_clean_and_some_with_artifacts(tmp_path, monkeypa
     monkeypatch.setattr(study_module, "CUTS_MM", (5.0, 10.0))
     bundle = load_bundle(write_toy_bundle(tmp_path / "toy", regions=["brain", "white"]))
     paths = [write_head(tmp_path / name) for name in HEADS]
-    seen = []
+    counts = []
+
+    def count(study):
+        counts.append(len(study.scans))
+
     with Segmenter.from_bundle(bundle) as segmenter:
-        study = run_study(paths, 0, 2, segmenter, seen.append)  # artifacts in every second scan
-    assert study.scans == seen
+        study = run_study(paths, 0, 2, segmenter, count)
+    seen = study.scans
+    assert counts == list(range(1, len(seen) + 1))
     for artifact in (NONE, EXTRACTED):
         assert [found.scan for found in seen if found.artifact == artifact] == HEADS
     found = [
