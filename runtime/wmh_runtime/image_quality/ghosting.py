@@ -3,8 +3,12 @@
 What moves between the lines of k-space appears again along the phase-encoding axis, over the whole
 width of the image. The corners of a slice, beside the head along no axis, show the noise only. So
 the mean square of the air beside the head along one axis, minus that of the corners, is the energy
-of the ghosts. The axis is not known: the larger result of both counts. The idea is that of the
+of the ghosts. It is taken from the median, which skin and ears do not change if they fill less than
+half of the air. The axis is not known: the larger result of both counts. The idea is that of the
 ghost-to-signal ratio (Giannelli et al. 2010, doi 10.1120/jacmp.v11i4.3237), which MRIQC has, too.
+
+Strong ghosts are as bright as scalp, so the head cannot be told from them by its intensity: the air
+begins at a distance from the brain.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmh_runtime.image_quality.slices import Slices
-from wmh_runtime.preprocessing.erosion import eroded
 from wmh_runtime.types import Floats, Mask
 
-_MARGIN_MM = 8.0  # from the head; closer, there is skin blurred by the point spread
+_SCALP_MM = 20.0  # from the brain; skull and scalp are thinner in most places
+_LEAST_AREA = 0.5  # of the largest section of the brain; slices above those with the nose
 _LEAST_VOXELS = 2000  # of each part of the air
 _HIGHEST_EQUAL_SHARE = 0.2  # of the corners; more have one value if the air was cleared
 
@@ -25,54 +30,60 @@ _HIGHEST_EQUAL_SHARE = 0.2  # of the corners; more have one value if the air was
 def ghosting_percent(slices: Slices) -> float | None:
     """Return the root mean square of the ghosts in percent of white matter.
 
-    None: there is not enough air, or it was removed.
+    None: brain or white matter are not known, there is not enough air, or it was removed.
     """
     level = slices.white_level
-    if level is None:
+    if level is None or not slices.brain.any():
         return None
-    air = slices.measured & ~slices.head & _lines_of(_lines_of(slices.head, 1), 2)
-    # Along an axis, the head is beside all pixels of the lines that it reaches.
-    in_lines = {axis: _lines_of(slices.head, axis) for axis in (1, 2)}
-    far = {
-        axis: _far(in_lines[3 - axis], axis, _MARGIN_MM / slices.spacing_mm[axis])
-        for axis in (1, 2)
-    }
-    corners = slices.stack[air & far[1] & far[2]]
+    areas = np.count_nonzero(slices.brain, axis=(1, 2))
+    large = areas >= _LEAST_AREA * areas.max()
+    stack, measured, brain = (one[large] for one in (slices.stack, slices.measured, slices.brain))
+    outside, within = _lines(brain, slices.spacing_mm)
+    corners = stack[measured & outside[0] & outside[1]]
     if corners.size < _LEAST_VOXELS or _is_cleared(corners):
         return None
-    energies = [
-        _energy(beside, level)
-        for axis in (1, 2)
-        if (beside := slices.stack[air & in_lines[axis] & far[axis]]).size >= _LEAST_VOXELS
-    ]
+    besides = (stack[measured & outside[axis] & within[1 - axis]] for axis in (0, 1))
+    energies = [_energy(one, level) for one in besides if one.size >= _LEAST_VOXELS]
     if not energies:
         return None
     return 100 * math.sqrt(max(0.0, max(energies) - _energy(corners, level)))
 
 
-def _lines_of(head: Mask, axis: int) -> Mask:
-    """Return the lines along an axis that show the head, with a length of 1 along it."""
-    return np.expand_dims(head.any(axis=axis), axis)
-
-
-def _far(lines: Mask, axis: int, margin: float) -> Mask:
-    """Return the lines that are a margin away from those of the head.
+def _lines(
+    brain: Mask, spacing_mm: tuple[float, float, float]
+) -> tuple[tuple[Mask, Mask], tuple[Mask, Mask]]:
+    """Return the rows and columns outside the head, and those that show brain.
 
     Args:
-        lines: that show the head, with a length of 1 along the axis that they have.
-        axis: across the lines.
-        margin: in pixels.
+        brain: in each slice.
+        spacing_mm: along slices, rows and columns.
+
+    Returns:
+        Of each pair, (slices, rows, 1) and (slices, 1, columns).
     """
-    width = math.ceil(margin)
-    widths = [(0, 0)] * lines.ndim
-    widths[axis] = (width, width)
-    free = eroded(np.pad(~lines, widths, constant_values=True), axis, width)
-    return free.take(range(width, width + lines.shape[axis]), axis)
+    outside, within = [], []
+    for axis in (1, 2):
+        shows = np.asarray(brain.any(axis=3 - axis))  # (slices, rows or columns)
+        indices = np.arange(shows.shape[1])
+        first, last = _ends(shows)
+        margin = _SCALP_MM / spacing_mm[axis]
+        is_outside = (indices < first - margin) | (indices > last + margin)
+        is_within = (indices >= first) & (indices <= last)
+        outside.append(np.expand_dims(is_outside, 3 - axis))
+        within.append(np.expand_dims(is_within, 3 - axis))
+    return (outside[0], outside[1]), (within[0], within[1])
+
+
+def _ends(shows: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first and the last index that is True in each row, as columns."""
+    first = shows.argmax(axis=1)
+    last = shows.shape[1] - 1 - shows[:, ::-1].argmax(axis=1)
+    return first[:, None], last[:, None]
 
 
 def _energy(values: Floats, level: float) -> float:
-    """Return the mean square relative to white matter; a bright object counts as white matter."""
-    return float(np.mean(np.minimum((values / np.float32(level)) ** 2, 1), dtype=np.float64))
+    """Return the mean square of a Rayleigh distribution with this median, by white matter."""
+    return float(np.median(abs(values)) / level) ** 2 / math.log(2)
 
 
 def _is_cleared(values: Floats) -> bool:

@@ -32,7 +32,7 @@ def noise_percent(slices: Slices) -> float | None:
 
     None: white matter is not known.
     """
-    if slices.white_level is None or np.count_nonzero(slices.white) < LEAST_VOXELS:
+    if slices.white_level is None:
         return None
     box = _box(slices.white)
     stack, white = slices.stack[box], slices.white[box]

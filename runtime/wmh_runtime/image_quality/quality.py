@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from wmh_runtime.image_quality import criteria
 from wmh_runtime.image_quality.bias import bias_percent
-from wmh_runtime.image_quality.contrast import contrast_percent
 from wmh_runtime.image_quality.field_of_view import largest_cut_percent
 from wmh_runtime.image_quality.ghosting import ghosting_percent
 from wmh_runtime.image_quality.interleaving import slice_brightness_percent, slice_motion_mm
@@ -23,9 +22,9 @@ def measure_quality(
     """Measure the quality of a FLAIR scan; always the same measures in the same order.
 
     Multiplying the intensities by a positive factor changes nothing, nor does another order of the
-    voxels on the same grid. What cannot be measured is None: noise, contrast and bias without the
-    region of white matter, ghosts without air, and everything that compares intensities if they
-    have an offset, as after z-scoring.
+    voxels on the same grid. What cannot be measured is None: cuts and ghosts without the region of
+    the brain, ghosts without air, and everything that compares intensities without the region of
+    white matter, or if they have an offset, as after z-scoring.
 
     Args:
         scan: as acquired, or brain-extracted.
@@ -40,7 +39,6 @@ def measure_quality(
         criteria.GHOSTING.judge(ghosting_percent(slices)),
         criteria.SLICE_MOTION.judge(slice_motion_mm(slices)),
         criteria.SLICE_BRIGHTNESS.judge(slice_brightness_percent(slices)),
-        criteria.CONTRAST.judge(contrast_percent(slices)),
         criteria.FIELD_OF_VIEW.judge(cut, side),
         criteria.BIAS.judge(bias_percent(slices)),
     )

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.postprocessing.regions import BRAIN, CORTEX, WHITE
+from wmh_runtime.postprocessing.regions import BRAIN, WHITE
 from wmh_runtime.preprocessing.intensity.background import constant_background
-from wmh_runtime.preprocessing.intensity.white_matter import find_levels
 from wmh_runtime.preprocessing.slices.planes import PLANES, from_axial
 from wmh_runtime.types import Floats, Mask
 
@@ -39,10 +38,9 @@ class Slices:
     sides: tuple[tuple[str, str], ...]  # where each axis begins and ends, such as bottom and top
     measured: Mask  # not constant background
     head: Mask
-    brain: Mask  # empty if not known, as the regions below
+    brain: Mask  # empty if not known, as white matter
     white: Mask  # white matter of the cerebrum, without lesions
-    cortex: Mask  # of the cerebrum, without lesions
-    white_level: float | None  # intensity of white matter; None: intensities have an offset
+    white_level: float | None  # intensity of white matter; None: not known
 
     @classmethod
     def of(cls, scan: Scan, head: Mask, regions: Mapping[str, Mask], lesions: Mask) -> Self:
@@ -68,8 +66,7 @@ class Slices:
             head=to_stack(head),
             brain=to_stack(region(BRAIN)),
             white=to_stack(white),
-            cortex=to_stack(region(CORTEX) & ~lesions),
-            white_level=_white_level(scan, axial, head, white),
+            white_level=_white_level(scan, head, white),
         )
 
 
@@ -92,14 +89,10 @@ def _sides(from_axial_stack: Reorientation) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _white_level(scan: Scan, axial: Reorientation, head: Mask, white: Mask) -> float | None:
-    """Return the median of white matter, or without a mask its most frequent intensity."""
-    if not head.any():
+def _white_level(scan: Scan, head: Mask, white: Mask) -> float | None:
+    """Return the median of white matter; None if there is too little, or if 0 is not dark."""
+    if not head.any() or np.count_nonzero(white) < LEAST_VOXELS:
         return None
     dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE))
-    if np.count_nonzero(white) >= LEAST_VOXELS:
-        level = float(np.median(scan.voxels[white]))
-    else:
-        stack, mask = (np.ascontiguousarray(axial.apply(one)) for one in (scan.voxels, head))
-        level = find_levels(stack, mask, mask, axial.order(scan.spacing_mm)).white
+    level = float(np.median(scan.voxels[white]))
     return level if level > 0 and dark >= _LOWEST_DARK * level else None

@@ -12,5 +12,5 @@ def toy_slices(stack, spacing_mm=(4.0, 1.0, 1.0), white_level=100.0, **masks) ->
     stack = np.asarray(stack, np.float32)
     everywhere, nowhere = np.ones(stack.shape, bool), np.zeros(stack.shape, bool)
     given = {"measured": everywhere, "head": everywhere}
-    given |= dict.fromkeys(("brain", "white", "cortex"), nowhere)
+    given |= dict.fromkeys(("brain", "white"), nowhere)
     return Slices(stack, spacing_mm, AXIAL_SIDES, white_level=white_level, **(given | masks))

@@ -110,15 +110,13 @@ def blur(slices: Slices, strength: float, rng: np.random.Generator) -> Floats:  
 ARTIFACTS: Mapping[str, Artifact] = MappingProxyType(
     {
         "ghosts": Artifact("of the signal", (0.02, 0.05, 0.1, 0.2), ghosts),
-        "motion": Artifact("mm and degrees", (0.5, 1, 2, 3, 5), motion),
-        "moved slices": Artifact("mm and degrees", (0.5, 1, 2, 4), moved_slices, True),
-        "banding": Artifact("of the signal", (0.03, 0.06, 0.1, 0.2), banding, True),
+        "motion": Artifact("mm and degrees", (1, 2, 3, 5), motion),
+        "moved slices": Artifact("mm and degrees", (0.5, 1, 2), moved_slices, True),
+        "banding": Artifact("of the signal", (0.03, 0.06, 0.1), banding, True),
         "noise": Artifact("of white matter", (0.05, 0.1, 0.15, 0.2), noise),
-        "interpolated noise": Artifact(
-            "of white matter", (0.05, 0.1, 0.15, 0.2), interpolated_noise
-        ),
-        "bias": Artifact("of the signal", (0.1, 0.2, 0.3, 0.4, 0.6), bias),
-        "blur": Artifact("mm", (2, 3, 4, 6), blur),
+        "interpolated noise": Artifact("of white matter", (0.1, 0.15, 0.2), interpolated_noise),
+        "bias": Artifact("of the signal", (0.2, 0.3, 0.4, 0.6), bias),
+        "blur": Artifact("mm", (2, 3, 4), blur),
     }
 )
 

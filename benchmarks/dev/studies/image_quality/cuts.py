@@ -12,7 +12,7 @@ from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.types import Mask
 
-CUTS_MM = (5.0, 10.0, 20.0, 30.0)
+CUTS_MM = (10.0, 20.0, 30.0)
 # The axis of a stack of axial slices, and whether its end is cut off, not its beginning.
 SIDES: Mapping[str, tuple[int, bool]] = MappingProxyType(
     {"bottom": (0, False), "top": (0, True), "front": (1, False), "left": (2, True)}
