@@ -28,7 +28,9 @@ def main(results: Path, scan: str) -> None:
         browser = playwright.chromium.launch(executable_path=browser_path)
         for scheme, ending in SCHEMES.items():
             page = browser.new_page(
-                viewport={"width": WIDTH_PX, "height": HEIGHT_PX}, color_scheme=scheme
+                viewport={"width": WIDTH_PX, "height": HEIGHT_PX},
+                color_scheme=scheme,
+                reduced_motion="reduce",  # no picture of a page that is still fading in
             )
             page.goto((results / "report.html").resolve().as_uri())
             save(page, f"report{ending}.webp")
