@@ -20,6 +20,7 @@ from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
+from wmh_runtime.outputs.describe import CaseInputs
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
@@ -141,16 +142,9 @@ class Runner:
             quality = quality_of_case(running.case, preprocessed.scan, segmentation)
         _, *further = present_images(model.channels, preprocessed.channels).items()
         with stage("write"):
-            return write_results(
-                given,
-                running.case,
-                segmentation,
-                self.provenance,
-                running.paths,
-                self.job.region_paths(running.case),
-                stage.seconds,
-                extras=self.job.extras,
-                others=dict(further),
+            inputs = CaseInputs(
+                images=given,
+                sources=running.case.sources_of(given),
                 registrations=registrations,
                 atlas=atlas,
                 manual={
@@ -158,6 +152,16 @@ class Runner:
                     for output, path in manual_masks.items()
                 },
                 quality=quality,
+                seconds=stage.seconds,
+            )
+            return write_results(
+                inputs,
+                segmentation,
+                self.provenance,
+                running.paths,
+                self.job.region_paths(running.case),
+                extras=self.job.extras,
+                others=dict(further),
             )
 
     def _known_regions(

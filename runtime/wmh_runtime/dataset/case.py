@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,11 +27,13 @@ class Case:
         """Return the image of a channel; None if it is missing."""
         return self.path if channel == self.channel else self.others.get(channel)
 
-    def source_of(self, image: Path) -> str:
-        """Return the BIDS URI of one of its images, or the file name outside of a data set."""
+    def sources_of(self, channels: Iterable[str]) -> list[str]:
+        """Return the BIDS URIs of the images of channels; outside of a data set, file names."""
+        images = filter(None, map(self.image_of, channels))
         if self.dataset is None:
-            return image.name
-        return f"{_URI_OF_INPUT}{image.relative_to(self.dataset).as_posix()}"
+            return [image.name for image in images]
+        root = self.dataset
+        return [f"{_URI_OF_INPUT}{image.relative_to(root).as_posix()}" for image in images]
 
     @property
     def contrast(self) -> str | None:

@@ -54,7 +54,8 @@ def find_existing_results(
             problem = f"would replace regions that this program did not write ({name})"
             raise InputError(problem, _REPLACE, about=scan)
     for to in paths:
-        if not to.sidecar.exists() and to.hold_foreign_files:
+        is_new = not to.sidecar.exists()
+        if (is_new and to.hold_foreign_files) or to.lesions.hold_foreign_files:
             problem = f"would replace files that this program did not write ({to.mask.name} …)"
             raise InputError(problem, _REPLACE, about=scan)
     if not all(to.sidecar.exists() for to in paths):

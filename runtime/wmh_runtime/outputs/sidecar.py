@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from nibabel.affines import apply_affine
 from pydantic import Field, ValidationError
 
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.image_quality.measure import QualityMeasure
-from wmh_runtime.imageio.nifti_header import SpacingMm
-from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import is_file
-from wmh_runtime.outputs.settings import Provenance, Settings
-from wmh_runtime.postprocessing.lesion_details import describe_lesions
-from wmh_runtime.postprocessing.parcellation import LesionRegion
-from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
+from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.preprocessing.registration import Registration
 from wmh_runtime.preprocessing.slices.planes import Plane
 from wmh_runtime.schema import StrictModel
-
-_LIBRARIES = ("wmh-lora", "numpy", "nibabel", "connected-components-3d")
 
 
 class Lesion(StrictModel):
@@ -189,137 +178,6 @@ class Sidecar(StrictModel):
     versions: dict[str, str] = Field(description="of Python and the libraries used")
     seconds: dict[str, float] = Field(description="by stage")
 
-    @classmethod
-    def from_result(
-        cls,
-        images: Mapping[str, Scan],
-        segmentation: Segmentation,
-        result: OutputResult,
-        settings: Settings,
-        provenance: Provenance,
-        seconds: Mapping[str, float],
-        *,
-        mask_sha256: str,
-        sources: Sequence[str],
-        registrations: Mapping[str, Registration],
-        atlas: AtlasInput | None,
-        manual: ManualMask | None = None,
-        quality: Sequence[QualityMeasure] = (),
-    ) -> Sidecar:
-        """Describe one output of a segmentation; the warnings of the scan come first.
-
-        Args:
-            images: that were segmented, by channel; the first one has the grid of the mask.
-            segmentation: with the result.
-            result: of the output.
-            settings: of the output.
-            provenance: of the run.
-            seconds: by stage.
-            mask_sha256: of the mask file.
-            sources: names or URIs of the images.
-            registrations: of images, by channel.
-            atlas: that the segmentation has the lesions by region of; None: none.
-            manual: the mask that the result is of; None: the network's own.
-            quality: of the first image.
-        """
-        scan = next(iter(images.values()))
-        lesions, burden = result.lesions, result.burden
-        unknown: Sequence[str | None] = [None] * lesions.count
-        where = burden.location_of_lesions or unknown
-        sides = burden.side_of_lesions or unknown
-        in_atlas: Sequence[LesionRegion | None] = burden.atlas_of_lesions or (
-            [None] * lesions.count
-        )
-        voxel_ml = scan.voxel_volume_mm3 / 1000
-        share = burden.percent_of_brain
-        is_full, some = settings.tta == "full", segmentation.slices_in_all_views
-        centers_mm = np.round(apply_affine(scan.affine, lesions.centers_vox), 1)
-        details = describe_lesions(lesions, result.probability, scan.affine)
-        return cls(
-            Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
-            SpatialReference="orig",
-            Sources=list(sources),
-            input_sha256=scan.sha256,
-            voxel_size_mm=rounded_mm(scan.spacing_mm, digits=4),
-            channels={
-                channel: ChannelInput(
-                    file=image.path.name,
-                    sha256=image.sha256,
-                    registration=RegistrationResult.of(registrations[channel])
-                    if channel in registrations
-                    else None,
-                )
-                for channel, image in images.items()
-            },
-            mask_sha256=mask_sha256,
-            manual=manual,
-            settings=settings,
-            atlas=atlas,
-            volume_ml=round(lesions.volume_ml, 4),
-            lesion_count=lesions.count,
-            lesions=[
-                Lesion(
-                    volume_mm3=round(float(volume), 3),
-                    center_ras_mm=tuple(center),
-                    location=place,
-                    side=side,
-                    atlas_region=region.name if region else None,
-                    atlas_share=round(region.share, 4) if region else None,
-                    extent_mm=rounded_mm(detail.extent_mm, digits=2),
-                    mean_probability=round(detail.mean_probability, 4),
-                    largest_slice=detail.largest_slice,
-                )
-                for volume, center, place, side, region, detail in zip(
-                    lesions.volumes_mm3,
-                    centers_mm.tolist(),
-                    where,
-                    sides,
-                    in_atlas,
-                    details,
-                    strict=True,
-                )
-            ],
-            regions_ml={
-                name: round(int(np.count_nonzero(mask)) * voxel_ml, 2)
-                for name, mask in segmentation.regions.items()
-            },
-            percent_of_brain=None if share is None else round(share, 4),
-            locations={
-                name: LocationResult(
-                    volume_ml=round(found.volume_ml, 4), lesion_count=found.lesion_count
-                )
-                for name, found in burden.locations.items()
-            },
-            regions=[
-                RegionResult(
-                    scheme=load.scheme,
-                    region=load.region,
-                    side=load.side,
-                    region_ml=None if load.region_ml is None else round(load.region_ml, 4),
-                    lesion_ml=round(load.lesion_ml, 4),
-                    lesion_count=load.lesion_count,
-                )
-                for load in burden.loads
-            ],
-            quality=list(map(QualityResult.of, quality)),
-            planes=list(segmentation.planes),
-            slices=segmentation.slice_count,
-            slices_executed=segmentation.slices_run,
-            slices_in_all_views=segmentation.slices_run if is_full else some,
-            warnings=[
-                *segmentation.warnings,
-                *(measure.warning for measure in quality if measure.is_flagged),
-                *provenance.warnings,
-            ],
-            versions={
-                "python": platform.python_version(),
-                **{library: version(library) for library in _LIBRARIES},
-                **({"SimpleITK": version("SimpleITK")} if registrations else {}),
-                **provenance.versions,
-            },
-            seconds={stage: round(duration, 4) for stage, duration in seconds.items()},
-        )
-
     @property
     def scan_file(self) -> str:
         """Name of the file of the scan that has the grid of the mask."""
@@ -346,12 +204,6 @@ class Sidecar(StrictModel):
             for channel, image in self.channels.items()
             if (one := image.registration) is not None
         ]
-
-
-def rounded_mm(lengths_mm: SpacingMm, digits: int) -> SpacingMm:
-    """Round three lengths."""
-    first, second, third = (round(length, digits) for length in lengths_mm)
-    return first, second, third
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.dataset.case import Case
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.image_quality.measure import QualityMeasure
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.outputs.describe import CaseInputs, describe_result
 from wmh_runtime.outputs.label_maps import REGION_COLUMNS, remove_label_map, write_label_map
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.pictures.qc_image import qc_image
 from wmh_runtime.outputs.pictures.slice_layers import slice_pictures
 from wmh_runtime.outputs.settings import Provenance
-from wmh_runtime.outputs.sidecar import AtlasInput, ManualMask, Sidecar
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
 from wmh_runtime.postprocessing.regions import number_regions
-from wmh_runtime.preprocessing.registration import Registration
 
 _PROBABILITY = "Probability of lesion on the grid of the input, 0 to 1"
 _LESIONS = "Lesions, each with its number, the largest first"
@@ -40,73 +39,47 @@ _WIDEST_NUMBER = np.dtype(np.uint16)
 
 
 def write_results(
-    images: Mapping[str, Scan],
-    case: Case,
+    inputs: CaseInputs,
     segmentation: Segmentation,
     provenance: Provenance,
     paths: Sequence[OutputPaths],
     region_paths: Mapping[str, LabelMapPaths],
-    seconds: Mapping[str, float],
     *,
     extras: Extras,
     others: Mapping[str, Scan] | None = None,
-    registrations: Mapping[str, Registration] | None = None,
-    atlas: AtlasInput | None = None,
-    manual: Mapping[str, ManualMask] | None = None,
-    quality: Sequence[QualityMeasure] = (),
 ) -> list[Sidecar]:
-    """Write mask, quality-control image and sidecar of each output; replace earlier ones.
+    """Write mask, pictures, lesions and sidecar of each output; replace earlier ones.
 
-    Extras that an earlier run wrote are replaced too, so that none is lost or outdated.
+    Extras that an earlier run wrote are replaced too, or removed, so that none is outdated.
 
     Args:
-        images: that were segmented, by channel; the first one has the grid of the results.
-        case: that they are of.
+        inputs: what the segmentation was made from.
         segmentation: with a result for each output.
         provenance: what made it.
         paths: for each output.
         region_paths: for each scheme.
-        seconds: by stage.
         extras: what to write besides.
         others: further images on the grid of the first one, by channel, for the picture.
-        registrations: of further images, by channel.
-        atlas: that the segmentation has the lesions by region of.
-        manual: masks that were taken instead of the network's, by output.
-        quality: of the first image.
 
     Raises:
         InputError: a file cannot be written or replaced.
     """
-    scan = next(iter(images.values()))
+    scan = inputs.scan
     make_folder(paths[0].mask.parent)
     for to in paths:  # while there is a sidecar, all files are those of one run
         remove(to.sidecar)
-    sources = [case.source_of(image.path) for image in images.values()]
-    about = {"SpatialReference": "orig", "Sources": sources}
+        remove(to.viewer)
+    about = {"SpatialReference": "orig", "Sources": list(inputs.sources)}
     for scheme, of_scheme in region_paths.items():
         _write_regions(scan, segmentation, scheme, of_scheme, about, is_requested=extras.regions)
-    brain = region_paths[BRAIN_SCHEME]
-    shown = segmentation.regions if brain.image.exists() else {}
+    shown = segmentation.regions if region_paths[BRAIN_SCHEME].image.exists() else {}
     sidecars = []
     for result, settings, to in zip(segmentation.results, provenance.settings, paths, strict=True):
         write_on_grid_of(scan, result.mask, to.mask)
         if extras.probability or to.probability.exists():
-            write_on_grid_of(scan, result.probability, to.probability)
-            described = {"Description": _PROBABILITY, "Type": "Lesion", **about}
-            write_text_atomically(bids.sidecar_of(to.probability), as_json(described))
-        sidecar = Sidecar.from_result(
-            images,
-            segmentation,
-            result,
-            settings,
-            provenance,
-            seconds,
-            mask_sha256=sha256_file(to.mask),
-            sources=sources,
-            registrations=registrations or {},
-            atlas=atlas,
-            manual=(manual or {}).get(settings.output.name),
-            quality=quality,
+            _write_probability(scan, result, about, to.probability)
+        sidecar = describe_result(
+            inputs, segmentation, result, settings, provenance, sha256_file(to.mask)
         )
         _write_lesions(scan, result, sidecar, about, to.lesions)
         picture = qc_image(scan, segmentation.head, result, shown, sidecar, others or {})
@@ -118,11 +91,19 @@ def write_results(
         if not sidecar.regions:  # those of another model are outdated
             remove(to.regions)
             remove(bids.sidecar_of(to.regions))
-        elif extras.regions or atlas or to.regions.exists():
+        elif extras.regions or inputs.atlas or to.regions.exists():
             write_region_table(to.regions, sidecar.regions)
         write_text_atomically(to.sidecar, sidecar.model_dump_json(indent=2) + "\n")
         sidecars.append(sidecar)
     return sidecars
+
+
+def _write_probability(
+    scan: Scan, result: OutputResult, about: Mapping[str, Any], to: Path
+) -> None:
+    write_on_grid_of(scan, result.probability, to)
+    described = {"Description": _PROBABILITY, "Type": "Lesion", **about}
+    write_text_atomically(bids.sidecar_of(to), as_json(described))
 
 
 def _write_lesions(

@@ -110,8 +110,8 @@ class World:
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
         return SimpleNamespace(scan=scan, channels=(scan,), slices=slices)
 
-    def write(self, images, _case, segmentation, *_, **__):
-        (scan,) = images.values()
+    def write(self, inputs, segmentation, *_, **__):
+        (scan,) = inputs.images.values()
         time.sleep(scan.write_s)
         if scan.fails == "write":
             raise InputError("cannot be written", about=self.out)
@@ -317,7 +317,8 @@ def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, m
     normal = getattr(runner_module, stage)
 
     def refuse(first, *others, **options):
-        (first_scan, *_) = first.values() if isinstance(first, dict) else (first,)
+        images = getattr(first, "images", None)  # of what is written
+        (first_scan, *_) = images.values() if images else (first,)
         first_scan = getattr(first_scan, "path", first_scan)  # of a case
         if getattr(first_scan, "number", None) == 0 or getattr(first_scan, "name", None) == "0":
             raise error

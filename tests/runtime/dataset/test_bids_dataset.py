@@ -56,12 +56,12 @@ def test_without_a_description_a_folder_is_no_data_set(dataset):
     found = discover(dataset)
     assert found.dataset is None
     assert "sourcedata/sub-01/sub-01_FLAIR.nii.gz" in names(found)
-    assert found.scans[0].source_of(found.scans[0].path) == found.scans[0].path.name
+    assert found.scans[0].sources_of(["flair"]) == [found.scans[0].path.name]
 
 
 def test_sources_are_uris_of_the_data_set(dataset):
     case = discover(dataset).scans[0]
-    assert case.source_of(case.path) == f"bids:raw:{SCANS[0]}"
+    assert case.sources_of(["flair", "t1"]) == [f"bids:raw:{SCANS[0]}"]
 
 
 def test_what_bidsignore_lists_is_skipped(dataset):
