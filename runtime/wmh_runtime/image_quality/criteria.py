@@ -25,7 +25,7 @@ GHOSTING = Criterion(
     unit="%",
     finding="ghosts in the air beside the head reach {value} of white matter",
     advice="the head moved or pulsated; " + _LOOK,
-    highest=12.0,
+    highest=10.0,
 )
 SLICE_MOTION = Criterion(
     name="slice_motion",
