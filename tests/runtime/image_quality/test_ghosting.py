@@ -44,6 +44,13 @@ def test_slices_with_little_brain_are_left_out():
     assert ghosting_percent(slices) == pytest.approx(0, abs=0.8)
 
 
+def test_constant_background_is_no_air():
+    padded = scan(ghost_in=IN_ROWS)
+    padded.stack[:, :, :10] = 0
+    padded.measured[:, :, :10] = False
+    assert ghosting_percent(padded) == pytest.approx(5.7, abs=0.3)
+
+
 def test_cleared_or_little_air_is_not_measurable():
     cleared = scan(ghost_in=IN_ROWS)
     cleared.stack[:, ::2] = 0

@@ -99,6 +99,15 @@ def test_slices_are_across_the_longest_voxel_axis():
     assert Slices.of(axial, nothing, {}, nothing).spacing_mm == (1.1, 1.0, 1.2)
 
 
+def test_lesions_are_not_white_matter():
+    scan, head, regions, _ = CASE
+    lesions = regions["white"].copy()
+    lesions[60:] = False
+    left = Slices.of(scan, head, regions, lesions).white
+    white = Slices.of(scan, head, regions, np.zeros_like(lesions)).white
+    assert 0 < np.count_nonzero(left) == np.count_nonzero(white) - np.count_nonzero(lesions)
+
+
 def test_without_regions_moved_slices_are_still_measured():
     scan, head, _, lesions = CASE
     measures = {one.name: one for one in measure_quality(scan, head, {}, lesions)}
