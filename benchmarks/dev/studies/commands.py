@@ -122,7 +122,10 @@ def image_quality(
     scans: Annotated[Path, typer.Argument(help="Folder with axial FLAIR scans, *_FLAIR.nii.gz.")],
     phantoms: Annotated[int, typer.Option(min=0, help="Phantoms of each site.")] = 8,
     every: Annotated[
-        int, typer.Option(min=1, help="Artifacts are added to every scan with such a number.")
+        int,
+        typer.Option(
+            min=1, help="Artifacts are added to one of so many scans, the first among them."
+        ),
     ] = 2,
     bundle: Annotated[str, typer.Option(help="Bundle with regions, for lesions too.")] = "base",
     results: ResultsOption = None,

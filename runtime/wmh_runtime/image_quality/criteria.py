@@ -15,8 +15,8 @@ NOISE = Criterion(
     description="noise in white matter, of its intensity",
     unit="%",
     finding="the noise in white matter is {value} of its intensity",
-    advice=_LOOK,
-    lowest=1.0,  # less is left after smoothing
+    advice="more hides lesions, less is left after smoothing; " + _LOOK,
+    lowest=1.0,
     highest=13.0,
 )
 GHOSTING = Criterion(
