@@ -43,7 +43,7 @@ def test_a_run_that_ends_is_found(bundle, monkeypatch):
     def fail(*_):
         raise KeyError("no such table")
 
-    monkeypatch.setattr(run_module, "write_tables", fail)
+    monkeypatch.setattr(run_module, "summarize_folder", fail)
     checked = check_odd_inputs(bundle, 10, draw_pictures=False)
     assert checked.faults == ["range(0, 10): the run ended with KeyError: 'no such table'"]
 
