@@ -52,7 +52,7 @@ Results of wmh-lora {version} for the data set "{name}". For each scan:
 
 
 def write_description(out: Path, dataset: BidsDataset) -> str:
-    """Write `dataset_description.json`, `.bidsignore` and a README; keep those of another program.
+    """Write `dataset_description.json`, `.bidsignore` and a README; keep those of others.
 
     Args:
         out: output folder.
@@ -78,10 +78,20 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
         "DatasetLinks": {INPUT_NAME: _link(dataset.root, out)},
     }
     write_text_atomically(description, as_json(content))
-    write_text_atomically(out / IGNORE_NAME, "\n".join(_NOT_OF_BIDS) + "\n")
-    readme = _README.format(version=version(_PROGRAM), name=dataset.name, intended_use=INTENDED_USE)
-    write_text_atomically(out / README_NAME, readme)
+    _add_ignored(out / IGNORE_NAME)
+    if not (out / README_NAME).exists():
+        readme = _README.format(
+            version=version(_PROGRAM), name=dataset.name, intended_use=INTENDED_USE
+        )
+        write_text_atomically(out / README_NAME, readme)
     return ""
+
+
+def _add_ignored(path: Path) -> None:
+    """Add what BIDS has no names for to the ignored files; keep the lines of the user."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if missing := [pattern for pattern in _NOT_OF_BIDS if pattern not in lines]:
+        write_text_atomically(path, "\n".join([*lines, *missing]) + "\n")
 
 
 def _is_ours(description: Path) -> bool:

@@ -101,3 +101,16 @@ def test_a_folder_that_is_no_data_set_gives_no_derivative(tmp_path, toy_bundle):
     assert not (tmp_path / "out" / "dataset_description.json").exists()
     sidecar = read_json(tmp_path / "out" / "a_label-WMH_mask.json")
     assert sidecar["Sources"] == ["a_FLAIR.nii.gz"]
+
+
+def test_the_readme_and_the_ignored_files_of_the_user_are_kept(dataset, toy_bundle):
+    out = dataset.parent / "results"
+    out.mkdir()
+    (out / "README.md").write_text("my own notes\n", encoding="utf-8")
+    (out / ".bidsignore").write_text("mine/\n", encoding="utf-8")
+    for _ in range(2):
+        segment(dataset, out, toy_bundle)
+    assert (out / "README.md").read_text(encoding="utf-8") == "my own notes\n"
+    lines = (out / ".bidsignore").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "mine/"
+    assert lines.count("*_qc.png") == 1
