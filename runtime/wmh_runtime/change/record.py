@@ -6,10 +6,10 @@ import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from wmh_runtime.change.rules import ChangeClass
-from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.files.reading import read_model
 from wmh_runtime.schema import StrictModel
 
 
@@ -100,9 +100,4 @@ class ChangeRecord(StrictModel):
 
 def read_change_record(path: Path) -> ChangeRecord | None:
     """Return the record in a file; None if it is not one of this version."""
-    if not is_file(path):
-        return None
-    try:
-        return ChangeRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
+    return read_model(path, ChangeRecord)

@@ -14,8 +14,9 @@ from wmh_runtime.change.visits import Visit
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
 from wmh_runtime.dataset.table import relative_name
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
-from wmh_runtime.outputs.paths import OutputPaths, is_file, output_paths, region_paths
+from wmh_runtime.outputs.paths import OutputPaths, output_paths, region_paths
 from wmh_runtime.outputs.sidecar import read_sidecar
 from wmh_runtime.postprocessing.parcellation import BRAIN_SCHEME
 

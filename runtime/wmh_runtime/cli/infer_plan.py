@@ -5,7 +5,7 @@ from __future__ import annotations
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.discovery import summarize_skipped
-from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.text import count_noun
 
 

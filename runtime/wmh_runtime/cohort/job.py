@@ -14,6 +14,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
 from wmh_runtime.outputs.paths import (
@@ -21,7 +22,6 @@ from wmh_runtime.outputs.paths import (
     Extras,
     LabelMapPaths,
     OutputPaths,
-    is_file,
     output_paths,
     region_paths,
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import sha256_of_image
-from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths, is_file
+from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.outliers import outlier_warning, volume_z_scores
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.reviews import EXCLUDE, Review, Reviews
 from wmh_runtime.outputs.sidecar import (
     Sidecar,

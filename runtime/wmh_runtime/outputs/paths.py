@@ -74,17 +74,6 @@ class OutputPaths:
         return any(path.exists() for path in others)
 
 
-def is_file(path: Path) -> bool:
-    """Return whether a path is a file; also False where that cannot be known.
-
-    Without permission, or with too long a name, `Path.is_file` raises. To open a pipe would block.
-    """
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
     """Name the files of one output.
 

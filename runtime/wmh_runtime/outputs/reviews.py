@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.text import as_utf8
 
 REVIEWS_NAME = "reviews.tsv"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.reading import read_model
 from wmh_runtime.image_quality.measure import QualityMeasure
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.preprocessing.registration import Registration
 from wmh_runtime.preprocessing.slices.planes import Plane
@@ -208,12 +208,7 @@ class Sidecar(StrictModel):
 
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return the sidecar in a file; None if it is not one of this version."""
-    if not is_file(path):  # to open a pipe would block
-        return None
-    try:
-        return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
+    return read_model(path, Sidecar)
 
 
 def is_as_written(mask: Path, sidecar: Sidecar) -> bool:

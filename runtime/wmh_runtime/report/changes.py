@@ -10,7 +10,7 @@ from wmh_runtime.change.names import change_picture_name, change_record_name, ch
 from wmh_runtime.change.record import ChangeRecord, IntervalRecord, read_change_record
 from wmh_runtime.change.report.course import course_svg
 from wmh_runtime.change.rules import CLASSES
-from wmh_runtime.outputs.paths import is_file
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.report.links import link_to
 from wmh_runtime.report.model import ChangeEntry, ChangeRow
 from wmh_runtime.text import as_utf8

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
 from wmh_runtime.outputs.folder_results import FolderResults, Result
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.reviews import Reviews
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables.results import FAILURES_NAME

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.folder_results import Result
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.pictures.slice_layers import read_slice_pictures
 from wmh_runtime.outputs.sidecar import Lesion, RegionResult, Sidecar
 from wmh_runtime.postprocessing.load_bands import load_band

@@ -19,9 +19,10 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.imageio.read_errors import read_errors
-from wmh_runtime.outputs.paths import OutputPaths, is_file
+from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.report.inline import asset, content_policy, page_environment
 from wmh_runtime.text import INTENDED_USE, as_utf8
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from wmh_runtime.figures.frame import Frame, find_frame
 from wmh_runtime.figures.probability_color import color_of_probability
@@ -29,9 +29,9 @@ from wmh_runtime.figures.slice_overlay import (
 )
 from wmh_runtime.figures.slice_selection import select_slices, slices_with_most_lesion
 from wmh_runtime.figures.window import Window, find_window
+from wmh_runtime.files.reading import read_model
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.paths import is_file
 from wmh_runtime.outputs.pictures.qc_page import COLUMNS, OUTLINED_REGIONS, REGION_COLORS, ROWS
 from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.postprocessing.postprocess import OutputResult
@@ -133,13 +133,8 @@ def slice_pictures(
 
 def read_slice_pictures(path: Path, mask_sha256: str) -> SlicePictures | None:
     """Return the pictures in a file; None if there are none of this version that show this mask."""
-    if not is_file(path):  # to open a pipe would block
-        return None
-    try:
-        pictures = SlicePictures.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
-    return pictures if pictures.mask_sha256 == mask_sha256 else None
+    pictures = read_model(path, SlicePictures)
+    return pictures if pictures and pictures.mask_sha256 == mask_sha256 else None
 
 
 def _select(head: Mask, lesions: Mask) -> list[int]:

@@ -1,0 +1,36 @@
+"""Read files that may be missing, may be of another version, or may be no files at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; also False where that cannot be known.
+
+    Without permission, or with too long a name, `Path.is_file` raises. To open a pipe would block.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_model(path: Path, model: type[_Model]) -> _Model | None:
+    """Return the content of a JSON file; None if it is not one of this version.
+
+    Args:
+        path: the file.
+        model: of its content.
+    """
+    if not is_file(path):  # to open a pipe would block
+        return None
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
