@@ -17,11 +17,9 @@ from pathlib import Path
 
 from wmh_runtime.change.names import is_usable
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
 
 _COLUMNS = ("subject", "visit", "scan")
-_MISSING = ("", "n/a")  # the second is that of BIDS
-_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def read_longitudinal_table(path: Path) -> dict[str, list[TableVisit]]:
         raise InputError(problem, "Add the columns subject, visit and scan.", about=path)
     visits: defaultdict[str, list[TableVisit]] = defaultdict(list)
     row_of: dict[object, int] = {}
-    for number, row in enumerate(rows, start=_FIRST_ROW):
+    for number, row in enumerate(rows, start=FIRST_ROW):
         visit = _visit_of(row, number, path)
         for key, words in (
             ((visit.subject, visit.label), f"the visit {visit.label} of {visit.subject}"),
@@ -81,7 +79,7 @@ def date_of(text: str) -> date | None:
 
 def _visit_of(row: Mapping[str, str], number: int, table: Path) -> TableVisit:
     for column in _COLUMNS:
-        if row[column] in _MISSING:
+        if row[column] in MISSING_CELLS:
             raise InputError(f"row {number} has no {column}", "Fill it in.", about=table)
     for column in ("subject", "visit"):
         if not is_usable(row[column]):
@@ -92,8 +90,8 @@ def _visit_of(row: Mapping[str, str], number: int, table: Path) -> TableVisit:
             advice = "Use letters, digits, dots, hyphens and underscores."
             raise InputError(problem, advice, about=table)
     text = row.get("date", "")
-    day = None if text in _MISSING else date_of(text)
-    if day is None and text not in _MISSING:
+    day = None if text in MISSING_CELLS else date_of(text)
+    if day is None and text not in MISSING_CELLS:
         problem = f"row {number} has the date {text!r}"
         raise InputError(problem, "Write dates as 2019-03-14.", about=table)
     scan = Path(row["scan"])

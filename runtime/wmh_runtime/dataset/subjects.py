@@ -15,13 +15,12 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import PARTICIPANTS_NAME, bids_entities
 from wmh_runtime.dataset.challenge import SCAN_FOLDERS
 from wmh_runtime.dataset.names.pairs import ImageName
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.tables import MISSING_CELLS, read_table
 
 _SUBJECT = re.compile(r"(?:^|[/_])[mrwsu]{0,4}(sub-[A-Za-z0-9]+)")  # also of SPM: rsub-1
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)")
 _RUN = re.compile(r"(?:^|[/_])(run-[A-Za-z0-9]+)")
 _NOT_SUBJECTS = (*SCAN_FOLDERS, "anat")  # folders of a subject
-_UNKNOWN = "n/a"  # BIDS: an unknown value
 
 
 def subject_from_name(name: str) -> str:
@@ -83,7 +82,7 @@ def read_sites(folders: Iterable[Path]) -> dict[str, str]:
             sites = {
                 row["participant_id"]: row["site"]
                 for row in read_table(table)
-                if row.get("participant_id") and row.get("site", _UNKNOWN) not in ("", _UNKNOWN)
+                if row.get("participant_id") and row.get("site", "") not in MISSING_CELLS
             }
             return {f"sub-{subject}": site for subject, site in sites.items()} | sites
     return {}

@@ -19,11 +19,9 @@ from pathlib import Path
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
 
 LIST_SUFFIX = ".txt"
-_MISSING = ("", "n/a")  # the second is that of BIDS
-_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
@@ -54,7 +52,7 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
     row_of: dict[Path, int] = {}
     for number, row in rows:
         images = {
-            channel: Path(row[channel]) for channel in channels if row[channel] not in _MISSING
+            channel: Path(row[channel]) for channel in channels if row[channel] not in MISSING_CELLS
         }
         if not images:
             raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
@@ -73,7 +71,7 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
 
 
 def _numbered_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    return list(enumerate(read_table(table), start=_FIRST_ROW))
+    return list(enumerate(read_table(table), start=FIRST_ROW))
 
 
 def _numbered_lines(path: Path, channel: str) -> list[tuple[int, dict[str, str]]]:

@@ -39,6 +39,9 @@ def write_table_atomically(
 
 
 TABLE_SUFFIXES = (".csv", ".tsv")
+NOT_AVAILABLE = "n/a"  # BIDS: an unknown value
+MISSING_CELLS = ("", NOT_AVAILABLE)
+FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 _APOSTROPHE = "'"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")

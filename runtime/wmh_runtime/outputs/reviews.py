@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.tables import FIRST_ROW, read_table
 from wmh_runtime.text import as_utf8
 
 REVIEWS_NAME = "reviews.tsv"
@@ -23,7 +23,6 @@ DECISIONS = {
     EXCLUDE: "the scan cannot be used",
 }
 _NEEDED = ("scan", "decision")
-_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_reviews(path: Path, *, is_optional: bool = False) -> Reviews:
         problem = f"has the columns {', '.join(rows[0])}, but not {', '.join(missing)}"
         raise InputError(problem, "Give the file that the report saved.", about=path)
     reviews = {}
-    for number, row in enumerate(rows, start=_FIRST_ROW):
+    for number, row in enumerate(rows, start=FIRST_ROW):
         if (decision := row["decision"]) not in ("", *DECISIONS):
             problem = f"row {number} has the decision {decision}"
             raise InputError(problem, f"Write {', '.join(DECISIONS)}, or nothing.", about=path)

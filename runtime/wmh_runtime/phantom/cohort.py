@@ -17,7 +17,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
-from wmh_runtime.files.tables import read_table, write_table_atomically
+from wmh_runtime.files.tables import NOT_AVAILABLE, read_table, write_table_atomically
 from wmh_runtime.imageio.nifti_writer import write_generated
 from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomProperties, generate_phantom
 from wmh_runtime.phantom.sites import SITES
@@ -164,7 +164,7 @@ def _add_participants(plans: Sequence[Plan], folder: Path) -> None:
     rows = [row for row in rows if row.get("participant_id") not in new]
     rows += [{"participant_id": name, "site": site} for name, site in new.items()]
     columns = dict.fromkeys(("participant_id", "site", *(name for row in rows for name in row)))
-    filled = [{name: row.get(name) or "n/a" for name in columns} for row in rows]
+    filled = [{name: row.get(name) or NOT_AVAILABLE for name in columns} for row in rows]
     write_table_atomically(path, filled, delimiter="\t")
 
 

@@ -18,13 +18,11 @@ from pathlib import Path, PurePosixPath
 from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import subject_from_name
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.files.tables import TABLE_SUFFIXES, read_table
+from wmh_runtime.files.tables import FIRST_ROW, TABLE_SUFFIXES, read_table
 from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan
 
 Row = Mapping[str, str]
-
-_FIRST_ROW = 2  # as in a spreadsheet; row 1 has the column names
 
 
 def scans_of_table(
@@ -47,7 +45,7 @@ def scans_of_table(
     _require_columns(rows, (*channels, *outputs), table)
     scans: list[AnnotatedScan] = []
     row_of: dict[str, int] = {}
-    for number, row in enumerate(rows, start=_FIRST_ROW):
+    for number, row in enumerate(rows, start=FIRST_ROW):
         _require_files(row, number, channels, (*outputs, *regions), table)
         name = row.get("name") or bids.bids_entities(Path(row[channels[0]]))
         _require_name(name, number, table)

@@ -22,11 +22,11 @@ from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.change.visits import Visit
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
-from wmh_runtime.files.tables import write_table_atomically
+from wmh_runtime.files.tables import NOT_AVAILABLE, write_table_atomically
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.label_maps import write_label_map
 from wmh_runtime.outputs.paths import LabelMapPaths
-from wmh_runtime.outputs.tables.columns import NOT_AVAILABLE, Column
+from wmh_runtime.outputs.tables.columns import Column
 
 CHANGE_COLUMNS = (
     Column("subject", "Subject"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.evaluation.comparison.reports import ComparedScan
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.tables import MISSING_CELLS, read_table
 from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
 from wmh_runtime.text import count_noun
 
@@ -19,7 +19,6 @@ SITE, LOAD = "site", "load_band_ml"
 _TITLES = {SITE: "site", LOAD: "lesion load (mL)"}
 _RESERVED = (LOAD, "model", "all")
 _PARTICIPANT = "participant_id"
-_UNKNOWN = ("", "n/a")  # the second as in BIDS
 _MAX_LEVELS = 12  # of a factor; more are measurements, such as ages
 
 
@@ -119,7 +118,7 @@ def _read_column(table: Path, column: str) -> dict[str, str]:
     values: dict[str, str] = {}
     for row in rows:
         participant, value = row[_PARTICIPANT], row[column]
-        if value.lower() in _UNKNOWN:
+        if value.lower() in MISSING_CELLS:
             continue
         if values.setdefault(participant, value) != value:
             problem = f"has two values of {column} for {participant}"

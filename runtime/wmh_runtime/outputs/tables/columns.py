@@ -10,8 +10,6 @@ from pathlib import Path
 from wmh_runtime.files.atomic import remove, write_text_atomically
 from wmh_runtime.files.tables import write_table_atomically
 
-NOT_AVAILABLE = "n/a"  # BIDS: an unknown value
-
 
 @dataclass(frozen=True)
 class Column:

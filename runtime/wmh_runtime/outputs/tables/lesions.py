@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wmh_runtime.files.tables import NOT_AVAILABLE
 from wmh_runtime.outputs.sidecar import Lesion
-from wmh_runtime.outputs.tables.columns import NOT_AVAILABLE, Column
+from wmh_runtime.outputs.tables.columns import Column
 
 _PATIENT_AXES = ("left_right", "front_back", "bottom_top")
 

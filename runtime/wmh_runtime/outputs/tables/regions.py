@@ -7,9 +7,9 @@ from pathlib import Path
 
 from wmh_runtime.dataset import bids
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.tables import write_table_atomically
+from wmh_runtime.files.tables import NOT_AVAILABLE, write_table_atomically
 from wmh_runtime.outputs.sidecar import RegionResult
-from wmh_runtime.outputs.tables.columns import NOT_AVAILABLE, Column, as_json, dictionary
+from wmh_runtime.outputs.tables.columns import Column, as_json, dictionary
 
 REGIONS_NAME = "regions.csv"
 _BOTH = "both"
