@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from wmh_runtime.outputs.pictures.slice_layers import SlicePictures
 from wmh_runtime.outputs.reviews import Review
+from wmh_runtime.outputs.sidecar import QualityResult
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,6 @@ class RegionTable:
 
 
 @dataclass(frozen=True)
-class QualityRow:
-    """A measure of image quality, with the bounds of what has no warning. None: not known, none."""
-
-    name: str
-    value: float | None
-    unit: str
-    lowest: float | None
-    highest: float | None
-    warning: str  # empty: within the bounds
-
-
-@dataclass(frozen=True)
 class Links:
     """Addresses of files, relative to the report and percent-encoded. Empty: there is no file."""
 
@@ -84,7 +73,7 @@ class ScanEntry:
     band: str  # of lesion load
     facts: Sequence[str]
     warnings: Sequence[str]
-    quality: Sequence[QualityRow]
+    quality: Sequence[QualityResult]
     lesion_volumes_mm3: Sequence[float]  # of all lesions
     largest: Sequence[LesionRow]
     regions: Sequence[RegionTable]
@@ -99,7 +88,7 @@ class ScanEntry:
         return " ".join(filter(None, (self.participant, self.session, self.run)))
 
     @property
-    def flags(self) -> list[QualityRow]:
+    def flags(self) -> list[QualityResult]:
         """The quality measures that are out of their bounds."""
         return [one for one in self.quality if one.warning]
 

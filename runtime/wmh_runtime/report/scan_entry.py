@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.folder_results import Result
+from wmh_runtime.outputs.paths import OutputPaths, output_paths
 from wmh_runtime.outputs.pictures.slice_layers import read_slice_pictures
 from wmh_runtime.outputs.sidecar import Lesion, RegionResult, Sidecar
 from wmh_runtime.postprocessing.load_bands import load_band
@@ -20,7 +20,6 @@ from wmh_runtime.report.model import (
     LesionRow,
     Links,
     ModelUse,
-    QualityRow,
     RegionRow,
     RegionTable,
     ScanEntry,
@@ -52,8 +51,8 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
         model_warnings: that are said once for all results, and not again for each.
     """
     sidecar, scan = result.sidecar, result.scan.as_posix()
-    output = sidecar.settings.output.name
-    files = _files(result)
+    output = result.output
+    paths = output_paths(Path(), result.scan, output)
     said_elsewhere = {*model_warnings, *(one.warning for one in sidecar.quality)}
     return ScanEntry(
         anchor=_anchor(scan, output),
@@ -69,17 +68,7 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
         band=load_band(sidecar.volume_ml),
         facts=sidecar.registration_facts,
         warnings=[as_utf8(one) for one in result.warnings if one not in said_elsewhere],
-        quality=[
-            QualityRow(
-                name=one.name.replace("_", " "),
-                value=one.value,
-                unit=one.unit,
-                lowest=one.lowest,
-                highest=one.highest,
-                warning=one.warning,
-            )
-            for one in sidecar.quality
-        ],
+        quality=sidecar.quality,
         lesion_volumes_mm3=[lesion.volume_mm3 for lesion in sidecar.lesions],
         largest=[
             _lesion_row(number, lesion)
@@ -87,10 +76,8 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
         ],
         regions=list(_region_tables(sidecar)),
         provenance=list(_provenance(sidecar)),
-        links=Links(
-            **{name: link_to(file) if is_file(out / file) else "" for name, file in files.items()}
-        ),
-        pictures=read_slice_pictures(out / _slices(result), sidecar.mask_sha256),
+        links=_links(out, paths),
+        pictures=read_slice_pictures(out / paths.slices, sidecar.mask_sha256),
         is_excluded=result.is_excluded,
     )
 
@@ -119,30 +106,19 @@ def _anchor(scan: str, output: str) -> str:
     return f"scan-{hashlib.sha256(text).hexdigest()[:_ANCHOR_DIGITS]}"
 
 
-def _entities(result: Result) -> str:
-    return result.relative.name.removesuffix(
-        bids.sidecar_name("", result.sidecar.settings.output.name)
+def _links(out: Path, paths: OutputPaths) -> Links:
+    """Return the addresses of the files of a result that exist."""
+
+    def link(file: Path) -> str:
+        return link_to(file) if is_file(out / file) else ""
+
+    return Links(
+        mask=link(paths.mask),
+        probability=link(paths.probability),
+        sidecar=link(paths.sidecar),
+        picture=link(paths.picture),
+        viewer=link(paths.viewer),
     )
-
-
-def _slices(result: Result) -> Path:
-    output = result.sidecar.settings.output.name
-    return result.relative.with_name(bids.slices_name(_entities(result), output))
-
-
-def _files(result: Result) -> dict[str, Path]:
-    """Return the files of a result that may exist, relative to the output folder."""
-    entities, output = _entities(result), result.sidecar.settings.output.name
-    names = {
-        "probability": bids.probability_name(entities, output),
-        "picture": bids.qc_image_name(entities, output),
-        "viewer": bids.viewer_name(entities, output),
-    }
-    return {
-        "mask": result.mask,
-        "sidecar": result.relative,
-        **{name: result.relative.with_name(file) for name, file in names.items()},
-    }
 
 
 def _lesion_row(number: int, lesion: Lesion) -> LesionRow:
