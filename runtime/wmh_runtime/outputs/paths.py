@@ -82,7 +82,16 @@ def output_paths(out: Path, relative: Path, output: str) -> OutputPaths:
         relative: path of the scan below the input folder.
         output: name of the output, such as `wmh`.
     """
-    folder, entities = out / relative.parent, bids.bids_entities(relative)
+    return _output_paths(out / relative.parent, bids.bids_entities(relative), output)
+
+
+def paths_of_sidecar(sidecar: Path, output: str) -> OutputPaths:
+    """Name the files of one output, from the path of its sidecar as it is on disk."""
+    entities = sidecar.name.removesuffix(bids.sidecar_name("", output))
+    return _output_paths(sidecar.parent, entities, output)
+
+
+def _output_paths(folder: Path, entities: str, output: str) -> OutputPaths:
     return OutputPaths(
         mask=folder / bids.mask_name(entities, output),
         lesions=LabelMapPaths(folder / bids.lesions_name(entities, output)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.folder_results import Result
-from wmh_runtime.outputs.paths import OutputPaths, output_paths
+from wmh_runtime.outputs.paths import OutputPaths, paths_of_sidecar
 from wmh_runtime.outputs.pictures.slice_layers import read_slice_pictures
 from wmh_runtime.outputs.sidecar import Lesion, RegionResult, Sidecar
 from wmh_runtime.postprocessing.load_bands import load_band
@@ -52,7 +52,7 @@ def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> Sc
     """
     sidecar, scan = result.sidecar, result.scan.as_posix()
     output = result.output
-    paths = output_paths(Path(), result.scan, output)
+    paths = paths_of_sidecar(result.relative, output)
     said_elsewhere = {*model_warnings, *(one.warning for one in sidecar.quality)}
     return ScanEntry(
         anchor=_anchor(scan, output),
