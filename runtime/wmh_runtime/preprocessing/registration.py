@@ -94,15 +94,20 @@ def register(moving: Scan, fixed: Scan) -> Registration:
     moved = replace(moving, affine=to_fixed @ moving.affine) if is_applied else moving
     middle = np.append((np.array(moving.shape) - 1) / 2, 1)
     before_mm, after_mm = (matrix @ moving.affine @ middle for matrix in (np.eye(4), to_fixed))
-    cosine = np.clip((np.trace(to_fixed[:3, :3]) - 1) / 2, -1, 1)
     return Registration(
         scan=moved,
         matrix=to_fixed,
-        degrees=float(np.degrees(np.arccos(cosine))),
+        degrees=angle_degrees(to_fixed),
         mm=float(np.linalg.norm(after_mm - before_mm)),
         similarity=(before, after),
         is_applied=is_applied,
     )
+
+
+def angle_degrees(transform: Affine) -> float:
+    """Return the angle of the rotation of a rigid transform (4, 4), 0 to 180."""
+    cosine = np.clip((np.trace(transform[:3, :3]) - 1) / 2, -1, 1)
+    return float(np.degrees(np.arccos(cosine)))
 
 
 def require_registration(setting: str) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmh_runtime.change.pair.rigid import angle_degrees, half_of, inverse_of, middle_of
+from wmh_runtime.change.pair.rigid import half_of, inverse_of, middle_of
+from wmh_runtime.preprocessing.registration import angle_degrees
 
 
 def rigid(vector, shift):

@@ -17,7 +17,6 @@ from nibabel.orientations import inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from wmh_runtime.change.pair.rigid import (
-    angle_degrees,
     half_of,
     inverse_of,
     middle_of,
@@ -27,7 +26,7 @@ from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import box_around
-from wmh_runtime.preprocessing.registration import register
+from wmh_runtime.preprocessing.registration import angle_degrees, register
 
 # Of the voxels of the halfway space. Finer than 0.5 mm takes memory and shows no more; coarser
 # than 1 mm loses small lesions.

@@ -37,9 +37,3 @@ def nearest_rotation(matrix: Affine) -> Affine:
     """Return the rotation (3, 3) that is nearest to a matrix with a positive determinant."""
     left, _, right = np.linalg.svd(matrix)
     return left @ right
-
-
-def angle_degrees(transform: Affine) -> float:
-    """Return the angle of the rotation, 0 to 180."""
-    cosine = np.clip((np.trace(transform[:3, :3]) - 1) / 2, -1, 1)
-    return float(np.degrees(np.arccos(cosine)))
