@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ TITLE_SIZE_PX = 30
 FACT_SIZE_PX = 20
 NOTE_SIZE_PX = 16
 LETTER_SIZE_PX = 17
+_PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 LINE_SPACING = 1.5  # distance between two lines of text, relative to the font size
 
 WARNING_COLOR = "#ffc145"
@@ -71,6 +73,13 @@ def text_band(lines: Sequence[Line]) -> Image.Image:
         draw_text(canvas, (MARGIN_PX, top + line.size_px), line.text, line.size_px, line.color)
         top += round(LINE_SPACING * line.size_px)
     return band
+
+
+def encode_png(page: Image.Image) -> bytes:
+    """Return a page as the content of a PNG file."""
+    encoded = io.BytesIO()
+    page.save(encoded, "PNG", compress_level=_PNG_LEVEL)
+    return encoded.getvalue()
 
 
 def wrapped_lines(

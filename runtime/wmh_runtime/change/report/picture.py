@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +31,7 @@ from wmh_runtime.figures.page import (
     LegendEntry,
     Line,
     draw_legend,
+    encode_png,
     stack_bands,
     text_band,
     warning_lines,
@@ -56,7 +56,6 @@ CLASS_COLORS: dict[ChangeClass, str] = {
 }
 _PAIRS_PER_ROW, _ROWS = 2, 4
 _SEPARATOR = " · "
-_PNG_LEVEL = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +126,7 @@ def change_picture(interval: IntervalChange, record: IntervalRecord, subject: st
         grid_band(cells, min(2 * _PAIRS_PER_ROW, len(cells))),
         _footer(len(shown), len(head)),
     ]
-    encoded = io.BytesIO()
-    stack_bands(bands).save(encoded, "PNG", compress_level=_PNG_LEVEL)
-    return encoded.getvalue()
+    return encode_png(stack_bands(bands))
 
 
 def _select(head: Mask, labels: NDArray[np.int32], has_changed: Mask) -> list[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import numpy as np
 
 from wmh_runtime.dataset.image_formats import image_stem
+from wmh_runtime.figures.page import encode_png
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.pictures.qc_page import OUTLINED_REGIONS, QcCaption, draw_quality_control
@@ -15,8 +15,6 @@ from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.postprocess import OutputResult
 from wmh_runtime.text import count_noun
 from wmh_runtime.types import Mask
-
-_PNG_LEVEL = 3  # as small as at 9 for these images, in an eighth of the time
 
 
 def qc_image(
@@ -56,9 +54,7 @@ def qc_image(
             for channel, image in others.items()
         },
     )
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=_PNG_LEVEL)
-    return encoded.getvalue()
+    return encode_png(image)
 
 
 def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
