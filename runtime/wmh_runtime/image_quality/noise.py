@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.image_quality.slices import LEAST_VOXELS, Slices
+from wmh_runtime.postprocessing.lesions import box_around
 from wmh_runtime.types import Floats, Mask
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -34,7 +35,7 @@ def noise_percent(slices: Slices) -> float | None:
     """
     if slices.white_level is None:
         return None
-    box = _box(slices.white)
+    box = box_around(slices.white)
     stack, white = slices.stack[box], slices.white[box]
     sigmas = [sigma for step in _STEPS if (sigma := _sigma(stack, white, step)) is not None]
     return 100 * max(sigmas) / slices.white_level if sigmas else None
@@ -65,9 +66,3 @@ def _neighbors(
         volume.take(range(start, start + size - 2 * step), axis) for start in starts
     )
     return before, at, after
-
-
-def _box(mask: Mask) -> tuple[slice, ...]:
-    """Return the box around a mask that is not empty."""
-    indices = (np.flatnonzero(mask.any(axis)) for axis in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(int(one[0]), int(one[-1]) + 1) for one in indices)
