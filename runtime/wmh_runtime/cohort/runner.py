@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
-from wmh_runtime.cohort.case_images import read_images, register_images
+from wmh_runtime.cohort.case_images import (
+    describe_manual_masks,
+    read_images,
+    read_manual_masks,
+    register_images,
+)
 from wmh_runtime.cohort.case_quality import quality_of_case
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
-from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_grid
-from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, StageTimes
 from wmh_runtime.machine import available_cores
@@ -24,7 +27,7 @@ from wmh_runtime.outputs.describe import CaseInputs
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
-from wmh_runtime.outputs.sidecar import ManualMask, Sidecar
+from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.writer import write_results
 from wmh_runtime.postprocessing.atlas_burden import with_atlas
 from wmh_runtime.postprocessing.postprocess import postprocess
@@ -125,10 +128,7 @@ class Runner:
                 model.regions,
                 model.channels,
                 known_regions,
-                {
-                    output: read_reference(path, preprocessed.scan).lesion
-                    for output, path in manual_masks.items()
-                },
+                read_manual_masks(manual_masks, preprocessed.scan),
             )
             if region_warnings:
                 warnings = segmentation.warnings
@@ -147,10 +147,7 @@ class Runner:
                 sources=running.case.sources_of(given),
                 registrations=registrations,
                 atlas=atlas,
-                manual={
-                    output: ManualMask(file=path.name, sha256=sha256_of_image(path))
-                    for output, path in manual_masks.items()
-                },
+                manual=describe_manual_masks(manual_masks),
                 quality=quality,
                 seconds=stage.seconds,
             )
@@ -295,8 +292,5 @@ class Runner:
             extras=job.extras,
             any_backend=job.any_backend,
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
-            manual_sha256={
-                output: sha256_of_image(path)
-                for output, path in job.manual_masks(running.case).items()
-            },
+            manual=describe_manual_masks(job.manual_masks(running.case)),
         )

@@ -12,7 +12,7 @@ from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
 from wmh_runtime.outputs.settings import Settings
-from wmh_runtime.outputs.sidecar import AtlasInput, Sidecar, is_as_written, read_sidecar
+from wmh_runtime.outputs.sidecar import AtlasInput, ManualMask, Sidecar, is_as_written, read_sidecar
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 from wmh_runtime.text import count_noun
 
@@ -29,7 +29,7 @@ def find_existing_results(
     extras: Extras,
     any_backend: bool,
     atlas: AtlasInput | None = None,
-    manual_sha256: Mapping[str, str] | None = None,
+    manual: Mapping[str, ManualMask] | None = None,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
@@ -41,7 +41,7 @@ def find_existing_results(
         extras: what a finished scan has besides.
         any_backend: results of another backend or device, in the same precision, are kept.
         atlas: that a finished scan has lesions by region of; None: any or none.
-        manual_sha256: of the corrected masks that a finished scan is of, by output.
+        manual: corrected masks that a finished scan is of, by output.
 
     Raises:
         InputError: there is a result of another input or with other settings, or a mask that was
@@ -86,9 +86,8 @@ def find_existing_results(
         files += regions[scheme].files
     files += [to.regions for to in paths if extras.regions or atlas]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
-    has_manual = {
-        one.settings.output.name: one.manual.sha256 for one in sidecars if one.manual
-    } == dict(manual_sha256 or {})
+    taken = {one.settings.output.name: one.manual for one in sidecars if one.manual}
+    has_manual = taken == dict(manual or {})
     if has_atlas and has_manual and all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
