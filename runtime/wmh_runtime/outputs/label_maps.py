@@ -26,7 +26,7 @@ REGION_COLUMNS = (
 
 def write_label_map(
     scan: Scan,
-    numbers: NDArray[np.unsignedinteger],
+    numbers: NDArray[np.unsignedinteger | np.float32],
     columns: Sequence[Column],
     rows: Sequence[Mapping[str, object]],
     description: Mapping[str, Any],
@@ -36,7 +36,7 @@ def write_label_map(
 
     Args:
         scan: that has the grid.
-        numbers: (x, y, z), uint8 or uint16; wider types are an error of numpy, not of the scan.
+        numbers: (x, y, z), uint8, uint16 or, for more than 65,535, float32.
         columns: of the table; the first one is the number.
         rows: of the table, column → cell; may be empty.
         description: of the image, for the JSON file.

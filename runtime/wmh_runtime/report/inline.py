@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _FOLDER = Path(__file__).parent
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}  # in JSON: the same characters
 
 
+@cache  # pages of many scans share it
 def page_environment() -> Environment:
     """Return the templates of this package. All values are escaped."""
     environment = Environment(
@@ -29,6 +31,7 @@ def page_environment() -> Environment:
     return environment
 
 
+@cache
 def asset(name: str) -> Markup:
     """Return a script or style of this package, which is trusted and is not escaped."""
     return Markup((_FOLDER / "assets" / name).read_text(encoding="utf-8"))

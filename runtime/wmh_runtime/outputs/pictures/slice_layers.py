@@ -33,7 +33,6 @@ from wmh_runtime.files.reading import read_model
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.pictures.qc_page import COLUMNS, OUTLINED_REGIONS, REGION_COLORS, ROWS
-from wmh_runtime.postprocessing.lesions import label_components
 from wmh_runtime.postprocessing.postprocess import OutputResult
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
@@ -99,7 +98,7 @@ def slice_pictures(
     slices, lesions = to_display.apply(scan.voxels), to_display.apply(result.lesions.mask) > 0
     shown_head = to_display.apply(head)
     shown_head = shown_head if head.any() else np.ones_like(shown_head)
-    indices = _select(shown_head, lesions)
+    indices = _select(shown_head, to_display.apply(result.lesions.labels))
     frame = find_frame(shown_head[indices], lesions[indices])
     shape_px = _shape_px(frame, (row_mm, column_mm))
     outlined = {
@@ -137,9 +136,8 @@ def read_slice_pictures(path: Path, mask_sha256: str) -> SlicePictures | None:
     return pictures if pictures and pictures.mask_sha256 == mask_sha256 else None
 
 
-def _select(head: Mask, lesions: Mask) -> list[int]:
+def _select(head: Mask, labels: NDArray[np.unsignedinteger]) -> list[int]:
     """Select slices from those of the quality-control image."""
-    labels = label_components(lesions)
     shown = select_slices(head, labels, COLUMNS * ROWS)
     return [shown[place] for place in select_slices(head[shown], labels[shown], SLICES)]
 
