@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.change.measure import inputs_sha256, measure_change
-from wmh_runtime.change.names import change_record_name
 from wmh_runtime.change.record import ChangeRecord, read_change_record
-from wmh_runtime.change.report.writer import files_of_change, write_change
+from wmh_runtime.change.report.writer import ChangeWriter, files_of_change
 from wmh_runtime.change.visits import Visit
+from wmh_runtime.dataset.bids import change_record_name
 from wmh_runtime.errors import WmhError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.preprocessing.registration import require_registration
@@ -24,15 +24,15 @@ class ChangeOutcome:
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)  # nothing that decides the result has changed
     failed: list[tuple[str, WmhError]] = field(default_factory=list)
-    records: dict[str, Path] = field(default_factory=dict)  # JSON file of each that is there
 
 
 def change_of_folder(
     out: Path,
-    groups: Mapping[str, Sequence[Visit]],
+    groups: Mapping[str, Sequence[Visit] | WmhError],
     *,
     overwrite: bool = False,
     on_subject: Callable[[str, ChangeRecord | WmhError], None] = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> ChangeOutcome:
     """Measure the change of each subject, and write it beside its results.
 
@@ -41,9 +41,11 @@ def change_of_folder(
 
     Args:
         out: folder of results.
-        groups: subject → visits, earliest first; see `visits_of_results` and `visits_of_table`.
+        groups: subject → visits, earliest first, or why they are not known; see
+            `visits_of_results` and `visits_of_table`.
         overwrite: measure again what could be kept.
         on_subject: called with the record of each subject, or with the reason why it failed.
+        should_stop: no more subjects are begun once it returns true.
 
     Raises:
         InputError: SimpleITK is not installed.
@@ -51,33 +53,36 @@ def change_of_folder(
     require_registration("longitudinal")
     outcome = ChangeOutcome()
     for subject, visits in groups.items():
-        folder = _folder_of(visits, out)
-        path = folder / change_record_name(subject)
+        if should_stop():
+            break
         try:
-            record = None if overwrite else _find_existing(path, visits, subject)
-            is_kept = record is not None
+            if isinstance(visits, WmhError):
+                raise visits
+            folder = _folder_of(visits, out)
+            record = None if overwrite else _find_existing(folder, visits, subject)
+            of_kind = outcome.done if record is None else outcome.kept
             record = record or _measure_and_write(visits, subject, folder)
         except Exception as error:
             failure = case_failure(error, Path(subject), out)
             outcome.failed.append((subject, failure))
             on_subject(subject, failure)
-            continue
-        (outcome.kept if is_kept else outcome.done).append(subject)
-        outcome.records[subject] = path
-        on_subject(subject, record)
+        else:
+            of_kind.append(subject)
+            on_subject(subject, record)
     return outcome
 
 
 def _measure_and_write(visits: Sequence[Visit], subject: str, folder: Path) -> ChangeRecord:
-    change = measure_change(visits, subject)
-    write_change(change, visits, folder)
-    return change.record
+    writer = ChangeWriter(subject, folder)
+    record = measure_change(visits, subject, writer.write_interval)
+    writer.finish(record)
+    return record
 
 
-def _find_existing(path: Path, visits: Sequence[Visit], subject: str) -> ChangeRecord | None:
+def _find_existing(folder: Path, visits: Sequence[Visit], subject: str) -> ChangeRecord | None:
     """Return the record of an earlier run if it is complete, and of the same inputs."""
-    record = read_change_record(path)
-    files = files_of_change(path.parent, subject, visits)
+    record = read_change_record(folder / change_record_name(subject))
+    files = files_of_change(folder, subject, visits)
     if record is None or not all(file.exists() for file in files):
         return None
     try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from wmh_runtime.change.names import is_usable
+from wmh_runtime.dataset.bids import is_usable
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
 
@@ -29,7 +29,7 @@ class TableVisit:
     subject: str
     label: str
     date: date | None
-    scan: Path  # as in the table, relative to its folder
+    scan: Path
 
 
 def read_longitudinal_table(path: Path) -> dict[str, list[TableVisit]]:
@@ -58,7 +58,7 @@ def read_longitudinal_table(path: Path) -> dict[str, list[TableVisit]]:
         visit = _visit_of(row, number, path)
         for key, words in (
             ((visit.subject, visit.label), f"the visit {visit.label} of {visit.subject}"),
-            (visit.scan, f"the scan {visit.scan}"),
+            (visit.scan, f"the scan {row['scan']}"),
         ):
             if key in row_of:
                 problem = f"rows {row_of[key]} and {number} both have {words}"
@@ -98,7 +98,7 @@ def _visit_of(row: Mapping[str, str], number: int, table: Path) -> TableVisit:
     if not (table.parent / scan).is_file():
         problem = f"row {number} contains {scan}, which does not exist"
         raise InputError(problem, "Paths are relative to the table.", about=table)
-    return TableVisit(row["subject"], row["visit"], day, scan)
+    return TableVisit(row["subject"], row["visit"], day, table.parent / scan)
 
 
 def _require_all_dates(visits: Mapping[str, Sequence[TableVisit]], table: Path) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
 
 from wmh_runtime.change import rules
-from wmh_runtime.change.names import is_usable
 from wmh_runtime.change.pair.interval import IntervalChange, measure_interval
 from wmh_runtime.change.record import (
     ChangeRecord,
@@ -24,6 +22,7 @@ from wmh_runtime.change.record import (
     VisitRecord,
 )
 from wmh_runtime.change.visits import Visit, VisitImages, read_visit
+from wmh_runtime.dataset.bids import is_usable
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.image_files import image_files
@@ -33,22 +32,19 @@ _LIBRARIES = ("wmh-lora", "numpy", "SimpleITK", "connected-components-3d")
 _DECIMALS = 4  # of volumes in mL
 
 
-@dataclass(frozen=True, eq=False)
-class SubjectChange:
-    """The change of one subject; the intervals are between neighbors of the visits."""
-
-    visits: tuple[Visit, ...]  # earliest first
-    scans: tuple[Scan, ...]  # of the later visit of each interval
-    intervals: tuple[IntervalChange, ...]
-    record: ChangeRecord
+OnInterval = Callable[[Visit, Scan, IntervalChange, IntervalRecord], None]
 
 
-def measure_change(visits: Sequence[Visit], subject: str) -> SubjectChange:
+def measure_change(
+    visits: Sequence[Visit], subject: str, on_interval: OnInterval = lambda *_: None
+) -> ChangeRecord:
     """Compare each visit of a subject with the next one.
 
     Args:
         visits: at least two, earliest first.
         subject: such as `sub-1`; part of file names.
+        on_interval: called for each interval: with its later visit, the scan of that visit, and
+            what was found. The images take much memory, and are not kept.
 
     Raises:
         InputError: there are too few visits, a visit is there twice, a name cannot be part of a
@@ -61,16 +57,16 @@ def measure_change(visits: Sequence[Visit], subject: str) -> SubjectChange:
         raise InputError(f"a file of a visit cannot be read ({error})", about=subject) from error
     before = read_visit(visits[0])
     visit_records = [_visit_record(visits[0], before)]
-    scans, intervals, interval_records = [], [], []
+    interval_records = []
     for earlier, later in pairwise(visits):
         after = read_visit(later)
         interval = measure_interval(before, after)
-        intervals.append(interval)
-        interval_records.append(_interval_record(earlier, later, before, interval))
+        described = _interval_record(earlier, later, interval)
+        on_interval(later, after.scan, interval, described)
+        interval_records.append(described)
         visit_records.append(_visit_record(later, after))
-        scans.append(after.scan)
         before = after
-    record = ChangeRecord(
+    return ChangeRecord(
         subject=subject,
         visits=visit_records,
         intervals=interval_records,
@@ -81,7 +77,6 @@ def measure_change(visits: Sequence[Visit], subject: str) -> SubjectChange:
             **{library: version(library) for library in _LIBRARIES},
         },
     )
-    return SubjectChange(tuple(visits), tuple(scans), tuple(intervals), record)
 
 
 def inputs_sha256(visits: Sequence[Visit], subject: str) -> str:
@@ -134,21 +129,23 @@ def _visit_record(visit: Visit, images: VisitImages) -> VisitRecord:
         date=visit.date,
         scan=visit.scan.name,
         mask=visit.mask.name,
+        mask_sha256=visit.mask_sha256 or sha256_file(visit.mask),
         volume_ml=round(images.volume_ml, _DECIMALS),
         is_from_probability=visit.probability is not None and visit.threshold is not None,
     )
 
 
-def _interval_record(
-    earlier: Visit, later: Visit, before: VisitImages, interval: IntervalChange
-) -> IntervalRecord:
+def _interval_record(earlier: Visit, later: Visit, interval: IntervalChange) -> IntervalRecord:
     days = (later.date - earlier.date).days if earlier.date and later.date else None
-    percent = 100 * interval.change_ml / before.volume_ml if before.volume_ml else None
+    before_ml, after_ml = interval.volumes_ml
+    percent = 100 * interval.change_ml / before_ml if before_ml else None
     transforms = interval.transforms
     return IntervalRecord(
         earlier=earlier.label,
         later=later.label,
         days=days,
+        before_ml=round(before_ml, _DECIMALS),
+        after_ml=round(after_ml, _DECIMALS),
         change_ml=round(interval.change_ml, _DECIMALS),
         change_percent=None if percent is None else round(percent, 2),
         uncertainty_ml=round(interval.uncertainty_ml, _DECIMALS),

@@ -11,7 +11,10 @@ from wmh_runtime.change.visits import Visit
 def natural_key(label: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Return a key to sort labels by: `ses-2` comes before `ses-10`, `baseline` after both."""
     parts = re.findall(r"[0-9]+|[^0-9]+", label)
-    numbered = [(False, int(part), "") if part[0].isdigit() else (True, 0, part) for part in parts]
+    numbered = [
+        (False, int(part), "") if part.isascii() and part.isdigit() else (True, 0, part)
+        for part in parts
+    ]
     return numbered, label
 
 

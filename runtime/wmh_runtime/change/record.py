@@ -20,6 +20,7 @@ class VisitRecord(StrictModel):
     date: datetime.date | None = Field(description="null: not known")
     scan: str
     mask: str
+    mask_sha256: str
     volume_ml: float = Field(description="of the mask as it is")
     is_from_probability: bool = Field(description="false: the boundary is that of the mask")
 
@@ -49,7 +50,9 @@ class IntervalRecord(StrictModel):
     earlier: str
     later: str
     days: int | None = Field(description="null: a date is not known")
-    change_ml: float = Field(description="of the volumes of the masks")
+    before_ml: float = Field(description="of the earlier mask, where both scans show something")
+    after_ml: float = Field(description="of the later mask, likewise")
+    change_ml: float = Field(description="from the one to the other")
     change_percent: float | None = Field(description="of the earlier volume; null: it is 0")
     uncertainty_ml: float = Field(
         description="of the change: rescans of unchanged heads rarely differ by more"

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.bids import table_of_image
+from wmh_runtime.dataset.bids import MANUAL, table_of_image
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.atlas import read_atlas, read_region_names
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, on_grid_of
 from wmh_runtime.postprocessing.regions import BRAIN
@@ -36,6 +38,8 @@ class Visit:
         regions: label map of the brain; None: there is none. A table of the same name with the
             columns `index` and `name` says what its numbers are. Without one, every voxel above 0
             is brain.
+        scan_sha256: of the image that was segmented; empty: not known, then it is not checked.
+        mask_sha256: of the mask as it was written; likewise.
     """
 
     label: str
@@ -45,6 +49,8 @@ class Visit:
     probability: Path | None = None
     threshold: float | None = None
     regions: Path | None = None
+    scan_sha256: str = ""
+    mask_sha256: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -84,15 +90,22 @@ class VisitImages:
     @property
     def volume_ml(self) -> float:
         """The volume of the mask as it is."""
-        return int(np.count_nonzero(self.lesions)) * self.scan.voxel_volume_mm3 / 1000
+        return self.volume_within_ml(self.lesions)
+
+    def volume_within_ml(self, part: Mask) -> float:
+        """Return the volume of the lesions within a part of the scan, (x, y, z)."""
+        voxels = int(np.count_nonzero(self.lesions & part))
+        return voxels * self.scan.voxel_volume_mm3 / 1000
 
 
 def read_visit(visit: Visit) -> VisitImages:
     """Read the images of a visit.
 
     Raises:
-        InputError: a file cannot be read, or is not on the grid of the scan.
+        InputError: a file cannot be read, or is not on the grid of the scan; the scan is not the
+            one that was segmented; or the mask is not as it was written.
     """
+    _require_as_segmented(visit)
     scan = read_scan(visit.scan)
     mask = on_grid_of(read_scan(visit.mask, allow_constant=True), scan)
     lesions = mask.voxels > 0
@@ -132,6 +145,24 @@ def table_of_regions(regions: Path) -> Path | None:
     """Return the table that names the numbers of a label map; None if there is none."""
     table = table_of_image(regions)
     return table if table.is_file() else None
+
+
+def _require_as_segmented(visit: Visit) -> None:
+    """Refuse a scan with the mask of another one, and a mask that the tables do not know."""
+    try:
+        is_same_scan = visit.scan_sha256 in ("", sha256_of_image(visit.scan))
+        is_same_mask = visit.mask_sha256 in ("", sha256_file(visit.mask))
+    except OSError:
+        return  # reading the file will report the reason
+    if not is_same_scan:
+        problem = "is another scan than the one that was segmented"
+        raise InputError(problem, "Segment it again.", about=visit.scan)
+    if not is_same_mask:
+        advice = (
+            f"Put a corrected mask into {MANUAL.as_posix()} of the folder of the scans, or segment"
+            " the scan again."
+        )
+        raise InputError("was changed after it was written", advice, about=visit.mask)
 
 
 def _read_regions(visit: Visit, scan: Scan) -> BrainRegions | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.change.folder import ChangeOutcome
+from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.dataset import bids
@@ -51,7 +52,8 @@ class Job:
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
     reviewed: Path | None = None  # marks of readers; None: those beside the report, if any
-    longitudinal: Path | str | None = None  # a table of visits, or `sessions`; None: no changes
+    is_longitudinal: bool = False  # compare the visits of each subject
+    visits: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 

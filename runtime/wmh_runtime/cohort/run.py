@@ -78,12 +78,13 @@ def run(
             # cores from the network.
             with threadpool_limits(1, user_api="blas"):
                 _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
+            if job.is_longitudinal:
+                failed = (case.relative.as_posix() for case, _ in outcome.failed)
+                outcome.changes = measure_changes(job, reviews, failed, progress)
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
                 summarize_folder(job, reviews, outcome)
             raise
-        if job.longitudinal is not None:
-            outcome.changes = measure_changes(job, progress)
         for line in summarize_folder(job, reviews, outcome):
             progress.warned(f"{job.out}: {line}")
     return outcome

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Manifest
-from wmh_runtime.change.longitudinal_table import read_longitudinal_table
 from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
-from wmh_runtime.cohort.longitudinal import SESSIONS
+from wmh_runtime.cohort.longitudinal import SESSIONS, read_visits
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
@@ -136,8 +135,6 @@ def plan_job(
     rules = _channel_rules(bundle.manifest, wanted.pattern, wanted.t1_pattern)
     if wanted.longitudinal is not None:
         require_registration("longitudinal")
-    if wanted.longitudinal not in (None, SESSIONS):
-        read_longitudinal_table(Path(str(wanted.longitudinal)))  # refused now, if it is wrong
     if wanted.register:
         require_registration("register")
         if len(rules.channels) == 1:
@@ -145,6 +142,9 @@ def plan_job(
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
     found = find_cases(source, out, rules, wanted.visits)
+    visits = None
+    if wanted.longitudinal not in (None, SESSIONS):
+        visits = read_visits(Path(str(wanted.longitudinal)), found, out, outputs[0].name)
     if wanted.atlas is not None:
         wanted.atlas.require_files(found.scans)
     return Job(
@@ -158,7 +158,8 @@ def plan_job(
         fail_fast=wanted.fail_fast,
         any_backend=options.backend == AUTO,
         reviewed=wanted.reviewed,
-        longitudinal=wanted.longitudinal,
+        is_longitudinal=wanted.longitudinal is not None,
+        visits=visits,
         register=wanted.register,
         regions_bundle=wanted.regions_bundle,
         atlas=wanted.atlas,

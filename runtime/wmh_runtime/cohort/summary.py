@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wmh_runtime.change.report.table import write_changes
+from wmh_runtime.change.stored import StoredChanges, read_changes
 from wmh_runtime.cohort.job import Job, Outcome
-from wmh_runtime.cohort.longitudinal import failures_of
 from wmh_runtime.outputs.existing_results import unreadable_results
 from wmh_runtime.outputs.folder_results import FolderResults, read_results
 from wmh_runtime.outputs.reviews import Reviews
@@ -31,10 +32,21 @@ def summarize_folder(job: Job, reviews: Reviews, outcome: Outcome) -> list[str]:
     """
     failed_scans = {case.relative.as_posix() for case, _ in outcome.failed}
     found = read_results(job.out, reviews, failed_scans)
-    failures = [*outcome.failed, *failures_of(outcome.changes)]
-    write_tables(job.out, found.results, failures)
-    write_report(job.out, found, reviews, model_warnings=job.bundle.manifest.warnings)
-    return list(_remarks(found))
+    changes = read_changes(job.out, found.results, [name for name, _ in outcome.changes.failed])
+    write_tables(job.out, found.results, outcome.failed, outcome.changes.failed)
+    write_changes(job.out, changes.current)
+    warnings = job.bundle.manifest.warnings
+    write_report(job.out, found, reviews, changes.current, model_warnings=warnings)
+    return [*_remarks(found), *_remarks_on_changes(changes)]
+
+
+def _remarks_on_changes(changes: StoredChanges) -> Iterator[str]:
+    if outdated := changes.outdated:
+        count = count_noun(len(outdated), "subject")
+        yield (
+            f"the change of {count} over time, such as {outdated[0].record.subject}, is of masks"
+            " that are not used any more: it is not in the report. Compare again"
+        )
 
 
 def _remarks(found: FolderResults) -> Iterator[str]:

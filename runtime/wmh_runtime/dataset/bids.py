@@ -12,9 +12,17 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_space-orig_desc-lesions_dseg.nii.gz   each lesion with its number, and a table of them
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     sub-1_space-orig_seg-atlas_dseg.nii.gz   the user's own atlas on the grid of the scan, likewise
+    sub-1_space-orig_seg-change_dseg.nii.gz  how lesions changed since the earlier visit, likewise
     derivatives/reference/           reference masks of annotated scans, under the same names
     derivatives/manual/              corrected masks, under the same names, to use instead
     participants.tsv                 subjects and their sites
+
+For the subject `sub-1`, of whom several visits are compared, up to `ses-2`:
+
+    sub-1_change.tsv                 one row for each lesion and interval
+    sub-1_change.json                volumes, classes, registration, warnings
+    sub-1_change.svg                 course of the volume
+    sub-1_ses-2_change.png           slices of this visit and the earlier one side by side
 """
 
 from __future__ import annotations
@@ -38,6 +46,9 @@ _LESIONS = "{}_space-orig_desc-{}_dseg.nii.gz"
 _MAIN_OUTPUT = "wmh"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _SCAN_SUFFIX = re.compile(r"_(?:FLAIR|T1w)$", re.IGNORECASE)
+_USABLE = re.compile(r"\w[\w.+-]*")  # no slash, no space, no hidden file
+CHANGE_RECORD_SUFFIX = "_change.json"
+CHANGE_SCHEME = "change"
 
 
 def read_dataset_name(folder: Path) -> str | None:
@@ -126,6 +137,32 @@ def lesions_name(entities: str, output: str) -> str:
     """Return the name of the image in which each lesion has its number."""
     prefix = "" if output == _MAIN_OUTPUT else output
     return _LESIONS.format(entities, f"{prefix}lesions")
+
+
+def is_usable(name: str) -> bool:
+    """Return whether a subject or a visit can be part of a file name."""
+    return _USABLE.fullmatch(name) is not None
+
+
+def change_table_name(subject: str) -> str:
+    """Return the name of the table of a subject's lesions over time."""
+    return f"{subject}_change.tsv"
+
+
+def change_record_name(subject: str) -> str:
+    """Return the name of the JSON file of a subject's change."""
+    return f"{subject}{CHANGE_RECORD_SUFFIX}"
+
+
+def course_name(subject: str) -> str:
+    """Return the name of the plot of a subject's volumes."""
+    return f"{subject}_change.svg"
+
+
+def change_picture_name(subject: str, later: str) -> str:
+    """Return the name of the picture of an interval, by its later visit."""
+    visit = later if later.startswith("ses-") else f"ses-{later}"
+    return f"{subject}_{visit}_change.png"
 
 
 def table_of_image(image: Path) -> Path:

@@ -30,7 +30,7 @@ _NOT_OF_BIDS = (
         "*_regions.tsv",
         "*_regions.json",
     ),
-    *("/volumes.*", "/regions.*", "/failures.*", "/skipped.*", "/errors.log"),
+    *("/volumes.*", "/regions.*", "/changes.*", "/failures.*", "/skipped.*", "/errors.log"),
     *("/report.html", "/reviews.tsv"),
 )
 _README = """\

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from markupsafe import Markup
 
-from wmh_runtime.change.names import change_picture_name, change_record_name, change_table_name
-from wmh_runtime.change.record import ChangeRecord, IntervalRecord, read_change_record
+from wmh_runtime.change.record import ChangeRecord, IntervalRecord
 from wmh_runtime.change.report.course import course_svg
 from wmh_runtime.change.rules import CLASSES
+from wmh_runtime.change.stored import StoredChange
+from wmh_runtime.dataset.bids import change_picture_name, change_table_name
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.report.links import link_to
 from wmh_runtime.report.model import ChangeEntry, ChangeRow
 from wmh_runtime.text import as_utf8
 
 
-def change_entries(out: Path) -> list[ChangeEntry]:
-    """Gather the changes that were measured in an output folder, sorted by subject."""
-    entries = []
-    for path in sorted(out.rglob(f"*{change_record_name('')}")):
-        if (record := read_change_record(path)) is not None:
-            entries.append(_entry(record, path.parent.relative_to(out), out))
-    return sorted(entries, key=lambda entry: entry.subject)
+def change_entries(out: Path, changes: Iterable[StoredChange]) -> list[ChangeEntry]:
+    """Say what the report shows of the changes in an output folder."""
+    return [_entry(one.record, one.folder, out) for one in changes]
 
 
 def _entry(record: ChangeRecord, folder: Path, out: Path) -> ChangeEntry:

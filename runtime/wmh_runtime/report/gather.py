@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
 from wmh_runtime.outputs.folder_results import FolderResults, Result
 from wmh_runtime.outputs.reviews import Reviews
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.tables.results import FAILURES_NAME
+from wmh_runtime.outputs.tables.results import COMPARISON, FAILURES_NAME, SEGMENTATION
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.report.changes import change_entries
 from wmh_runtime.report.cohort_summary import summarize
@@ -21,7 +22,12 @@ from wmh_runtime.text import as_utf8
 
 
 def gather(
-    out: Path, found: FolderResults, reviews: Reviews, title: str, model_warnings: Sequence[str]
+    out: Path,
+    found: FolderResults,
+    reviews: Reviews,
+    changes: Sequence[StoredChange],
+    title: str,
+    model_warnings: Sequence[str],
 ) -> Report:
     """Gather what is known of the results in a folder.
 
@@ -29,6 +35,7 @@ def gather(
         out: output folder.
         found: the results in it.
         reviews: marks of readers.
+        changes: of subjects over time.
         title: of the report.
         model_warnings: of the model, that apply to every result.
 
@@ -36,20 +43,21 @@ def gather(
         InputError: a table of the folder cannot be read.
     """
     failures = [
-        Failure(as_utf8(row.get("scan", "")), as_utf8(row.get("reason", "")))
+        Failure(as_utf8(row.get("scan", "")), row.get("step", SEGMENTATION), as_utf8(row["reason"]))
         for row in _rows(out / FAILURES_NAME)
     ]
     entries = [scan_entry(out, result, model_warnings) for result in found.results]
     return Report(
         title=as_utf8(title),
         entries=entries,
-        failures=failures,
+        failures=[one for one in failures if one.step == SEGMENTATION],
+        not_compared=[one for one in failures if one.step == COMPARISON],
         skipped_count=len(_rows(out / SKIPPED_NAME)),
         model_warnings=[as_utf8(one) for one in model_warnings],
         models=_models(found.results),
         cohorts=summarize(entries),
         reviews=list(reviews.values()),
-        changes=change_entries(out),
+        changes=change_entries(out, changes),
     )
 
 

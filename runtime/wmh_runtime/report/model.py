@@ -118,9 +118,10 @@ class ChangeEntry:
 
 @dataclass(frozen=True)
 class Failure:
-    """A scan without a result."""
+    """A scan without a result, or a subject whose visits were not compared."""
 
-    scan: str
+    name: str
+    step: str  # that failed
     reason: str
 
 
@@ -170,7 +171,8 @@ class Report:
 
     title: str
     entries: Sequence[ScanEntry]
-    failures: Sequence[Failure]
+    failures: Sequence[Failure]  # of scans
+    not_compared: Sequence[Failure]  # subjects
     skipped_count: int
     model_warnings: Sequence[str]  # that apply to every result
     models: Sequence[ModelUse]

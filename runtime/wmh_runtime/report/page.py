@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from wmh_runtime.change.rules import CLASSES
+from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
 from wmh_runtime.files.atomic import write_text_atomically
@@ -42,6 +43,7 @@ def write_report(
     out: Path,
     found: FolderResults,
     reviews: Reviews | None = None,
+    changes: Sequence[StoredChange] = (),
     *,
     title: str = _TITLE,
     model_warnings: Sequence[str] = (),
@@ -55,6 +57,7 @@ def write_report(
         out: output folder of a run.
         found: the results in it, from `read_results`.
         reviews: marks of readers.
+        changes: of subjects over time, from `read_changes`.
         title: of the report.
         model_warnings: of the model. They are said once, not for each scan.
 
@@ -65,7 +68,8 @@ def write_report(
         InputError: a table in the folder cannot be read, or the report cannot be written.
     """
     path = out / REPORT_NAME
-    write_text_atomically(path, render(gather(out, found, reviews or {}, title, model_warnings)))
+    report = gather(out, found, reviews or {}, changes, title, model_warnings)
+    write_text_atomically(path, render(report))
     return path
 
 

@@ -26,7 +26,13 @@ def record(volumes_ml, days=None, uncertainty_ml=0.5, labels=None):
     dates = [None if days is None else date.fromordinal(737000 + day) for day in days or volumes_ml]
     visits = [
         VisitRecord(
-            label=label, date=day, scan="", mask="", volume_ml=ml, is_from_probability=False
+            label=label,
+            date=day,
+            scan="",
+            mask="",
+            mask_sha256="",
+            volume_ml=ml,
+            is_from_probability=False,
         )
         for label, day, ml in zip(labels, dates, volumes_ml, strict=True)
     ]
@@ -34,6 +40,8 @@ def record(volumes_ml, days=None, uncertainty_ml=0.5, labels=None):
         earlier="",
         later="",
         days=None,
+        before_ml=1,
+        after_ml=1,
         change_ml=0,
         change_percent=None,
         uncertainty_ml=uncertainty_ml,

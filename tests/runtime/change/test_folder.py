@@ -16,7 +16,7 @@ from wmh_runtime.change.folder import change_of_folder
 from wmh_runtime.change.measure import measure_change
 from wmh_runtime.change.pair import interval as interval_module
 from wmh_runtime.change.record import read_change_record
-from wmh_runtime.change.report.writer import files_of_change, write_change
+from wmh_runtime.change.report.writer import files_of_change
 from wmh_runtime.errors import InputError, UnexpectedError
 
 pytest.importorskip("SimpleITK")
@@ -82,7 +82,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
 def test_a_subject_without_lesions_has_a_table_without_rows(tmp_path, unmoved):
     nothing = np.zeros(SHAPE, bool)
     two = [write_visit(tmp_path, label, nothing, image=IMAGE) for label in ("ses-1", "ses-2")]
-    write_change(measure_change(two, "sub-1"), two, tmp_path)
+    assert change_of_folder(tmp_path, {"sub-1": two}).done == ["sub-1"]
     text = (tmp_path / "sub-1_change.tsv").read_text()
     assert text.startswith("subject\tearlier\tlater\tlesion\tclass")
     assert text.count("\n") == 1
@@ -98,16 +98,20 @@ def test_one_subject_that_fails_does_not_stop_the_others(visits, unmoved, tmp_pa
         "sub-8": [visits[0], replace(visits[1], label="ses-1")],
         "sub-7": visits[:1],
         "../sub-6": visits[:2],
+        "sub-5": InputError("has no dates"),
         "sub-1": visits[:2],
     }
     seen = []
     outcome = change_of_folder(out, groups, on_subject=lambda *one: seen.append(one))
     assert outcome.done == ["sub-1"]
-    assert [subject for subject, _ in outcome.failed] == ["sub-9", "sub-8", "sub-7", "../sub-6"]
+    assert [subject for subject, _ in outcome.failed] == [
+        *("sub-9", "sub-8", "sub-7", "../sub-6", "sub-5")
+    ]
     assert [str(error).split(": ", 1)[1][:34] for _, error in outcome.failed[1:]] == [
         "has more than one scan of the visi",
         "has 1 of the two visits that are n",
         "has the name '../sub-6', which can",
+        "has no dates",
     ]
     assert "missing.nii.gz" in str(outcome.failed[0][1])
     assert [subject for subject, _ in seen] == list(groups)

@@ -24,6 +24,8 @@ from wmh_runtime.change.pair.interval import measure_interval
 from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import BOUNDARY_MM
 from wmh_runtime.change.visits import BrainRegions
+from wmh_runtime.postprocessing.burden import Anatomy, measure_burden
+from wmh_runtime.postprocessing.lesions import lesions_of_mask
 
 # Voxels of 1 x 1 x 4 mm, in other orders and directions of the axes, and oblique.
 THICK = np.diag([1.0, 1.0, 4.0, 1.0])
@@ -166,6 +168,9 @@ def test_lesions_outside_of_the_other_scan_are_left_out_and_reported():
     shorter = visit_images(np.zeros((24, 28, 11), bool), THICK)  # without the last slice
     found = measure_interval(shorter, after, known(np.eye(4), after))
     assert volumes(found).tolist() == [[0, 6 * 6 * 8]]
+    # Two of its three slices, 6 x 6 voxels of 4 mm³ each, are in both scans.
+    assert found.volumes_ml == pytest.approx((0, 2 * 36 * 4 / 1000))
+    assert found.change_ml == pytest.approx(0.288)
     assert found.warnings[-1] == (
         "33.3% of the lesions in memory.nii lie outside of the other scan: they are left out of"
         " the comparison"
@@ -215,6 +220,28 @@ def test_lesions_have_the_location_of_most_of_their_voxels():
     # 18 and 12 voxels; the first is at most 4 mm from the ventricles, the second 2 to 3 mm from
     # the cortex and more than 10 mm from the ventricles.
     assert found.locations == ["periventricular", "juxtacortical"]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_locations_are_those_of_the_tables_of_the_scan(seed):
+    # Distances count from the middles of voxels: on a finer grid, some lesions would be elsewhere.
+    rng = np.random.default_rng(seed)
+    numbers = box((1, 23), (1, 27), (1, 11)).astype(np.uint16)
+    numbers[1:3], numbers[10:14, 10:14, 4:8] = 2, 3
+    numbers[:, 20:27, 1:3] = 4
+    names = {1: "brain", 2: "cortex", 3: "ventricles", 4: "posterior"}
+    mask = np.zeros(SHAPE, bool)
+    for x, y, z in rng.integers((3, 1, 1), (20, 24, 10), (6, 3)):
+        mask[x : x + 3, y : y + 3, z : z + 1] = True
+    regions = BrainRegions(numbers, names)
+    visit = visit_images(mask, THICK, regions=regions)
+    found = measure_interval(visit, visit, STILL)
+    lesions = lesions_of_mask(mask, voxel_volume_mm3=4)
+    own = measure_burden(lesions, Anatomy.of(regions.masks(), mask, THICK)).location_of_lesions
+    # Lesions with a gap of up to 2 mm are one in a comparison.
+    if len(found.locations) == lesions.count:
+        assert sorted(found.locations) == sorted(own)
 
 
 @pytest.fixture(scope="module")

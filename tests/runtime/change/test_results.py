@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from tests.toys import write_head
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.change.longitudinal_table import read_longitudinal_table
 from wmh_runtime.change.order import in_order, natural_key
 from wmh_runtime.change.results import visits_of_results, visits_of_table
 from wmh_runtime.change.visits import Visit
 from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.paths import Extras
 
 
@@ -22,9 +24,9 @@ def visit(label, day=None):
 
 
 def test_sessions_are_in_the_order_in_which_people_count():
-    labels = ["ses-10", "ses-2", "ses-1", "ses-02b", "ses-baseline"]
+    labels = ["ses-10", "ses-2", "²x", "ses-1", "ses-02b", "ses-baseline"]
     assert [one.label for one in in_order(map(visit, labels))] == [
-        *("ses-1", "ses-2", "ses-02b", "ses-10", "ses-baseline")
+        *("ses-1", "ses-2", "ses-02b", "ses-10", "ses-baseline", "²x")
     ]
 
 
@@ -64,7 +66,7 @@ def test_results_are_grouped_by_subject_and_session(folders):
     table.write_text(
         "session_id\tacq_time\nses-1\t2019-03-14T09:30:00\nses-2\t2020-01-02\nses-10\tn/a\n"
     )
-    found = visits_of_results(out, scans)
+    found = visits_of_results(read_results(out).results, out, scans)
     assert {subject: [one.label for one in visits] for subject, visits in found.items()} == {
         "P5": ["ses-1", "ses-2"],
         "sub-1": ["ses-1", "ses-2", "ses-10"],
@@ -88,7 +90,8 @@ def test_the_results_of_a_table_are_found_by_their_scans(folders):
         "A,first,2019-05-01,sub-4_FLAIR.nii.gz\n"
         "B,first,2019-05-01,P5_ses-1_FLAIR.nii.gz\n"
     )
-    found = visits_of_table(table, out)
+    visits = read_longitudinal_table(table)
+    found = visits_of_table(visits, read_results(out).results, out, scans)
     assert [one.label for one in found["A"]] == ["first", "second"]
     assert list(found) == ["A"]  # one visit is no change
     assert found["A"][1].mask == out / "sub-1/ses-2/sub-1_ses-2_label-WMH_mask.nii.gz"

@@ -44,16 +44,88 @@ def test_the_visits_of_each_subject_are_compared(tmp_path, infer):
     assert list(out.glob("*_probseg.nii.gz"))  # boundaries between voxels come from these
 
 
-def test_a_table_says_which_scans_are_visits(tmp_path, infer):
-    (tmp_path / "visits.csv").write_text(
-        "subject,visit,scan\nP1,first,scans/sub-1_ses-1_FLAIR.nii.gz\n"
-        "P1,second,scans/sub-2_ses-1_FLAIR.nii.gz\n"
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table outside of the folder of the scans; its paths are relative to itself."""
+    path = tmp_path / "lists" / "visits.csv"
+    path.parent.mkdir()
+    path.write_text(
+        "subject,visit,scan\nP1,first,../scans/sub-1_ses-1_FLAIR.nii.gz\n"
+        "P1,second,../scans/sub-2_ses-1_FLAIR.nii.gz\n"
     )
-    status, _, errors = infer("--longitudinal", tmp_path / "visits.csv")
+    return path
+
+
+def test_a_table_says_which_scans_are_visits_wherever_it_lies(tmp_path, infer, table):
+    status, said, errors = infer("--longitudinal", table)
+    assert status == 0, errors
+    assert "P1: first to second: +0.00 mL" in said
+    (row,) = rows_of(tmp_path / "out" / "changes.csv")
+    assert (row["subject"], row["earlier"], row["later"]) == ("P1", "first", "second")
+    assert (row["earlier_scan"], row["later_scan"]) == (
+        *("sub-1_ses-1_FLAIR.nii.gz", "sub-2_ses-1_FLAIR.nii.gz"),
+    )
+    assert (row["before_ml"], row["after_ml"], row["change_ml"]) == ("0.6400", "0.6400", "0.0000")
+    # The label map has the name of its scan, so that a BIDS data set stays one.
+    assert (tmp_path / "out" / "sub-2_ses-1_space-orig_seg-change_dseg.nii.gz").is_file()
+
+
+def test_a_scan_of_the_table_that_is_not_segmented_is_refused_at_once(tmp_path, infer, table):
+    write_head(tmp_path / "elsewhere" / "third.nii.gz")
+    with table.open("a") as file:
+        file.write("P1,third,../elsewhere/third.nii.gz\n")
+    status, _, errors = infer("--longitudinal", table, "--dry-run")
+    assert (status, "names 1 scan that are not segmented" in errors) == (2, True)
+
+
+def test_a_folder_without_two_visits_is_said(tmp_path, infer):
+    (tmp_path / "scans" / "sub-1_ses-2_FLAIR.nii.gz").unlink()
+    status, _, errors = infer("--longitudinal", "sessions")
+    assert (status, "nothing to compare over time" in errors) == (0, True)
+
+
+def test_a_subject_that_cannot_be_compared_is_a_failed_comparison_and_no_failed_scan(
+    tmp_path, infer
+):
+    sessions = tmp_path / "scans" / "sub-1" / "sub-1_sessions.tsv"
+    sessions.parent.mkdir()
+    sessions.write_bytes("session_id\tacq_time\nses-1\tM\xe4rz\n".encode("latin-1"))
+    status, said, errors = infer("--longitudinal", "sessions")
     assert (status, "1 subject not compared over time" in errors) == (1, True)
-    with (tmp_path / "out" / "failures.csv").open(encoding="utf-8") as file:
-        (row,) = csv.DictReader(file)
-    assert row["scan"] == "P1, change"
+    assert "3 scans finished" in said
+    (row,) = rows_of(tmp_path / "out" / "failures.csv")
+    assert (row["scan"], row["step"]) == ("sub-1", "comparison")
+    assert "sub-1_sessions.tsv: cannot be read" in row["reason"]
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "not compared:" in report
+    assert "without a result" not in report
+
+
+def test_a_change_is_shown_only_while_its_masks_are_used(tmp_path, infer):
+    out = tmp_path / "out"
+    infer("--longitudinal", "sessions")
+    assert 'id="changes"' in (out / "report.html").read_text(encoding="utf-8")
+    (out / "reviews.tsv").write_text(
+        "scan\toutput\tdecision\nsub-1_ses-2_FLAIR.nii.gz\twmh\texclude\n"
+    )
+    _, _, errors = infer("--longitudinal", "sessions")
+    assert "the change of 1 subject over time, such as sub-1, is of masks that are not" in errors
+    assert not (out / "changes.csv").exists()
+    assert 'id="changes"' not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_new_scan_is_not_compared_with_the_mask_of_the_old_one(tmp_path, infer):
+    infer("--longitudinal", "sessions")
+    write_head(tmp_path / "scans" / "sub-1_ses-2_FLAIR.nii.gz", lesions=1, seed=9)
+    status, _, errors = infer("--longitudinal", "sessions")
+    assert (status, "has a result of another input" in errors) == (1, True)
+    assert "nothing to compare over time" in errors
+    assert not (tmp_path / "out" / "changes.csv").exists()
 
 
 def test_a_table_that_is_wrong_is_refused_before_anything_is_segmented(tmp_path, infer):

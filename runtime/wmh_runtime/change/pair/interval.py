@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from wmh_runtime.change.pair.doubts import doubts
 from wmh_runtime.change.pair.halfway import HalfwayTransforms, find_halfway
 from wmh_runtime.change.pair.matching import MatchedLesions, match_lesions
-from wmh_runtime.change.pair.resampling import bring_visits
+from wmh_runtime.change.pair.resampling import BroughtVisits, bring_visits, shared_volumes_ml
 from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import total_uncertainty_ml
 from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.regrid import nearest_on_grid
-from wmh_runtime.postprocessing.locations import LOCATIONS, NEEDED_REGIONS, locate
+from wmh_runtime.postprocessing.locations import LOCATIONS
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.types import Floats, Mask
 
@@ -34,9 +34,10 @@ class IntervalChange:
         lesions: (x, y, z), of both visits.
         matched: the lesions of both together.
         centers_mm: (n, 3), RAS+ mm of the later scan.
-        locations: of each lesion, such as `deep`; empty if the regions are not known.
-        change_ml: of the volumes of the masks as they are.
-        uncertainty_ml: of it.
+        locations: of each lesion, such as `deep`, or empty if it lies outside of the brain; none
+            if the regions are not known.
+        volumes_ml: of both masks, where both scans show something.
+        uncertainty_ml: of their difference.
         class_map: (x, y, z) on the grid of the later scan; numbers of classes.
         similarity: of both images, 0 to 1, in the brain if it is known; see `shared_information`.
         spacing_mm: of the voxels of the halfway space.
@@ -50,12 +51,18 @@ class IntervalChange:
     matched: MatchedLesions
     centers_mm: NDArray[np.float64]
     locations: Sequence[str]
-    change_ml: float
+    volumes_ml: tuple[float, float]
     uncertainty_ml: float
     class_map: NDArray[np.uint8]
     similarity: float
     spacing_mm: float
     warnings: tuple[str, ...]
+
+    @property
+    def change_ml(self) -> float:
+        """From the earlier volume to the later one."""
+        before_ml, after_ml = self.volumes_ml
+        return after_ml - before_ml
 
 
 def measure_interval(
@@ -87,8 +94,8 @@ def measure_interval(
         lesions=brought.lesions,
         matched=matched,
         centers_mm=apply_affine(to_later, matched.centers_vox),
-        locations=_locations(matched, brought.regions, spacing_mm),
-        change_ml=after.volume_ml - before.volume_ml,
+        locations=_locations(matched, brought),
+        volumes_ml=shared_volumes_ml(visits, transforms),
         uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
         class_map=nearest_on_grid(matched.class_map(), to_later, after.scan),
         similarity=similarity,
@@ -97,15 +104,25 @@ def measure_interval(
     )
 
 
-def _locations(
-    matched: MatchedLesions, regions: Mapping[str, Mask], spacing_mm: float
-) -> list[str]:
-    """Return where most of each lesion lies; nothing if the regions are not known."""
+def _locations(matched: MatchedLesions, brought: BroughtVisits) -> list[str]:
+    """Return where most of each lesion lies; nothing if it is not known.
+
+    It is where it lies in the later scan, or in the earlier one if it is not there any more.
+    """
     count = len(matched.before_mm3)
-    if not all(name in regions for name in NEEDED_REGIONS) or not count:
+    if brought.locations is None or not count:
         return []
-    located = locate(matched.labels > 0, regions, (spacing_mm,) * 3)
-    pairs = matched.labels.astype(np.int64) * (len(LOCATIONS) + 1) + located
-    tally = np.bincount(pairs.ravel(), minlength=(count + 1) * (len(LOCATIONS) + 1))
-    by_lesion = tally.reshape(count + 1, -1)[1:, 1:]
-    return [LOCATIONS[index] for index in by_lesion.argmax(axis=1)]
+    before, after = (
+        _tally(np.where(mask, matched.labels, 0), located, count)
+        for mask, located in zip(brought.lesions, brought.locations, strict=True)
+    )
+    tally = np.where(matched.after_mm3[:, None] > 0, after, before)
+    return [LOCATIONS[row.argmax()] if row.any() else "" for row in tally]
+
+
+def _tally(labels: NDArray[np.int32], located: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
+    """Count the voxels of each lesion in each location, (count, locations)."""
+    width = len(LOCATIONS) + 1
+    pairs = labels.astype(np.int64) * width + located
+    tally = np.bincount(pairs.ravel(), minlength=(count + 1) * width)
+    return tally.reshape(count + 1, width)[1:, 1:]

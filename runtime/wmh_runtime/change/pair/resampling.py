@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from nibabel.affines import apply_affine
+from numpy.typing import NDArray
 
 from wmh_runtime.change.pair.halfway import HalfwayTransforms, box_corners, halfway_grid
+from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.visits import LESION_LEVEL, VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.regrid import GridMatch, bring_to_grid, nearest_on_grid
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.lesions import box_around
+from wmh_runtime.postprocessing.locations import NEEDED_REGIONS, locate
 from wmh_runtime.postprocessing.regions import BRAIN
 from wmh_runtime.preprocessing.head_mask import otsu_threshold
 from wmh_runtime.types import Floats, Mask
@@ -32,6 +35,7 @@ class BroughtVisits:
         levels: around the lesions of both visits; 0 elsewhere.
         covered: by both scans.
         regions: by name, of the later visit, or else of the earlier one; empty: not known.
+        locations: of the voxels of both brains, see `locate`; None: not known of one of them.
     """
 
     grid: Scan
@@ -39,6 +43,7 @@ class BroughtVisits:
     levels: tuple[Floats, Floats]
     covered: Mask
     regions: dict[str, Mask]
+    locations: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
 
     @property
     def lesions(self) -> tuple[Mask, Mask]:
@@ -74,7 +79,24 @@ def bring_visits(visits: Visits, transforms: HalfwayTransforms) -> BroughtVisits
         levels=_bring_levels(visits, affines, grid),
         covered=_covered(before) & _covered(after),
         regions=_bring_regions(visits, affines, grid),
+        locations=_bring_locations(visits, affines, grid),
     )
+
+
+def shared_volumes_ml(visits: Visits, transforms: HalfwayTransforms) -> tuple[float, float]:
+    """Return the volumes of both masks where the other scan shows something, too."""
+    before, after = visits
+    to_after = inverse_of(transforms.after) @ transforms.before
+    return (
+        before.volume_within_ml(_shown_by(after.scan, inverse_of(to_after), before.scan)),
+        after.volume_within_ml(_shown_by(before.scan, to_after, after.scan)),
+    )
+
+
+def _shown_by(other: Scan, to_scan: Affine, scan: Scan) -> Mask:
+    """Return which voxels of a scan lie in another one, (x, y, z)."""
+    everywhere = np.ones(other.shape, np.uint8)
+    return nearest_on_grid(everywhere, to_scan @ other.affine, scan) > 0
 
 
 def _bring_levels(
@@ -114,3 +136,18 @@ def _bring_regions(visits: Visits, affines: tuple[Affine, Affine], grid: Scan) -
             numbers = nearest_on_grid(visit.regions.numbers, affine, grid)
             return replace(visit.regions, numbers=numbers).masks()
     return {}
+
+
+def _bring_locations(
+    visits: Visits, affines: tuple[Affine, Affine], grid: Scan
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """Locate the voxels on the grids of the scans, as the tables of the scans do."""
+    brought = []
+    for visit, affine in zip(visits, affines, strict=True):
+        masks = {} if visit.regions is None else visit.regions.masks()
+        if not all(name in masks for name in NEEDED_REGIONS):
+            return None
+        located = locate(masks[BRAIN] | visit.lesions, masks, visit.scan.spacing_mm)
+        brought.append(nearest_on_grid(located, affine, grid))
+    before, after = brought
+    return before, after

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from wmh_runtime.change.measure import SubjectChange
-from wmh_runtime.change.names import (
-    change_picture_name,
-    change_record_name,
-    change_table_name,
-    class_map_name,
-    course_name,
-)
 from wmh_runtime.change.pair.interval import IntervalChange
-from wmh_runtime.change.record import IntervalRecord
+from wmh_runtime.change.record import ChangeRecord, IntervalRecord
 from wmh_runtime.change.report.course import course_svg
 from wmh_runtime.change.report.picture import change_picture
 from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.change.visits import Visit
+from wmh_runtime.dataset.bids import (
+    CHANGE_SCHEME,
+    bids_entities,
+    change_picture_name,
+    change_record_name,
+    change_table_name,
+    course_name,
+    segmentation_name,
+)
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.tables import NOT_AVAILABLE, write_table_atomically
@@ -49,65 +50,65 @@ _CLASS_COLUMNS = (
 )
 
 
-def write_change(change: SubjectChange, visits: Sequence[Visit], folder: Path) -> Path:
-    """Write table, label maps, pictures, plot and JSON file; replace earlier ones.
+class ChangeWriter:
+    """Writes the change of a subject: an interval at a time, then what is of all of them.
 
     Args:
-        change: of the subject.
-        visits: of the subject. Each label map is beside the mask of the later visit.
-        folder: for all other files.
-
-    Returns:
-        The path of the JSON file.
-
-    Raises:
-        InputError: a file cannot be written.
+        subject: such as `sub-1`; part of file names.
+        folder: for all files but the label maps, which are beside the masks of the later visits.
     """
-    make_folder(folder)
-    record = change.record
-    subject = record.subject
-    to = folder / change_record_name(subject)
-    remove(to)  # while it is there, all files are those of one run
-    rows = []
-    for later, scan, interval, described in zip(
-        visits[1:], change.scans, change.intervals, record.intervals, strict=True
-    ):
-        _write_class_map(later, scan, interval, described, subject)
-        write_bytes_atomically(
-            folder / change_picture_name(subject, described.later),
-            change_picture(interval, described, subject),
-        )
-        rows += _rows(subject, interval, described)
-    table = folder / change_table_name(subject)
-    names = [column.name for column in CHANGE_COLUMNS]
-    write_table_atomically(table, rows, delimiter="\t", columns=names)
-    write_text_atomically(folder / course_name(subject), course_svg(record) + "\n")
-    write_text_atomically(to, record.model_dump_json(indent=2) + "\n")
-    return to
+
+    def __init__(self, subject: str, folder: Path) -> None:
+        self._subject = subject
+        self._folder = folder
+        self._rows: list[dict[str, object]] = []
+        make_folder(folder)
+        remove(folder / change_record_name(subject))  # while it is there, all files are of one run
+
+    def write_interval(
+        self, later: Visit, scan: Scan, interval: IntervalChange, record: IntervalRecord
+    ) -> None:
+        """Write label map and picture of an interval; InputError if a file cannot be written."""
+        _write_class_map(later, scan, interval, record)
+        picture = self._folder / change_picture_name(self._subject, record.later)
+        write_bytes_atomically(picture, change_picture(interval, record, self._subject))
+        self._rows += _rows(self._subject, interval, record)
+
+    def finish(self, record: ChangeRecord) -> None:
+        """Write table, plot and JSON file; InputError if a file cannot be written."""
+        names = [column.name for column in CHANGE_COLUMNS]
+        table = self._folder / change_table_name(self._subject)
+        write_table_atomically(table, self._rows, delimiter="\t", columns=names)
+        course = self._folder / course_name(self._subject)
+        write_text_atomically(course, course_svg(record) + "\n")
+        to = self._folder / change_record_name(self._subject)
+        write_text_atomically(to, record.model_dump_json(indent=2) + "\n")
 
 
 def files_of_change(folder: Path, subject: str, visits: Sequence[Visit]) -> list[Path]:
-    """Return all files that `write_change` writes."""
+    """Return all files that `ChangeWriter` writes."""
     names = [change_record_name(subject), change_table_name(subject), course_name(subject)]
     names += [change_picture_name(subject, later.label) for later in visits[1:]]
-    maps = (_class_map_paths(subject, later).files for later in visits[1:])
+    maps = (_class_map_paths(later).files for later in visits[1:])
     return [*(folder / name for name in names), *chain.from_iterable(maps)]
 
 
-def _class_map_paths(subject: str, later: Visit) -> LabelMapPaths:
-    return LabelMapPaths(later.mask.parent / class_map_name(subject, later.label))
+def _class_map_paths(later: Visit) -> LabelMapPaths:
+    """Name the label map after the scan, as all results of a scan are."""
+    name = segmentation_name(bids_entities(later.scan), CHANGE_SCHEME)
+    return LabelMapPaths(later.mask.parent / name)
 
 
 def _write_class_map(
-    later: Visit, scan: Scan, interval: IntervalChange, described: IntervalRecord, subject: str
+    later: Visit, scan: Scan, interval: IntervalChange, record: IntervalRecord
 ) -> None:
     description = {
-        "Description": f"Change of lesions since {described.earlier}, in halfway space",
+        "Description": f"Change of lesions since {record.earlier}, in halfway space",
         "SpatialReference": "orig",
         "Sources": [later.scan.name],
     }
     rows = [{"index": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
-    to = _class_map_paths(subject, later)
+    to = _class_map_paths(later)
     write_label_map(scan, interval.class_map, _CLASS_COLUMNS, rows, description, to)
 
 
@@ -126,7 +127,7 @@ def _rows(
             *(f"{before_mm3:.1f}", f"{after_mm3:.1f}", f"{after_mm3 - before_mm3:.1f}"),
             f"{matched.uncertainty_mm3[index]:.1f}",
             *(f"{x_mm:.1f}", f"{y_mm:.1f}", f"{z_mm:.1f}"),
-            interval.locations[index] if interval.locations else NOT_AVAILABLE,
+            (interval.locations[index] if interval.locations else "") or NOT_AVAILABLE,
         )
         rows.append(dict(zip((one.name for one in CHANGE_COLUMNS), values, strict=True)))
     return rows

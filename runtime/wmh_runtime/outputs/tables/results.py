@@ -16,9 +16,18 @@ from wmh_runtime.outputs.tables.volumes import volume_columns, volume_row
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
+SEGMENTATION, COMPARISON = "segmentation", "comparison"  # steps
 
 _FAILURE_COLUMNS = (
-    Column("scan", "Path of the scan in the input folder"),
+    Column("scan", "Path of the scan in the input folder; of a comparison, the subject"),
+    Column(
+        "step",
+        "What failed",
+        levels={
+            SEGMENTATION: "the scan has no result",
+            COMPARISON: "the visits of the subject were not compared",
+        },
+    ),
     Column("reason", "Why it failed, and what to do"),
 )
 _NAMES = ("scan", "participant_id", "session", "run", "output")  # columns of both tables
@@ -43,7 +52,10 @@ def require_replaceable(out: Path) -> None:
 
 
 def write_tables(
-    out: Path, results: Sequence[Result], failed: Sequence[tuple[Case, Exception]]
+    out: Path,
+    results: Sequence[Result],
+    failed: Sequence[tuple[Case, Exception]],
+    not_compared: Sequence[tuple[str, Exception]] = (),
 ) -> None:
     """Write all tables. If one cannot be written, the others still are.
 
@@ -54,11 +66,14 @@ def write_tables(
         out: output folder.
         results: in the folder, but for those of scans that failed in this run.
         failed: the cases that failed in this run, each with the reason.
+        not_compared: the subjects whose visits could not be compared, each with the reason.
 
     Raises:
         InputError: a table cannot be written.
     """
-    failures = [{"scan": scan.relative.as_posix(), "reason": str(why)} for scan, why in failed]
+    named = [(case.relative.as_posix(), SEGMENTATION, why) for case, why in failed]
+    named += [(subject, COMPARISON, why) for subject, why in not_compared]
+    failures = [{"scan": name, "step": step, "reason": str(why)} for name, step, why in named]
     with ExitStack() as all_tables:
         all_tables.callback(write_table_of, out / FAILURES_NAME, _FAILURE_COLUMNS, failures)
         all_tables.callback(_write_regions, out / REGIONS_NAME, results)
