@@ -140,8 +140,7 @@ class RunDisplay(Progress):
         moves = "".join(f"; {fact}" for fact in sidecars[0].registration_facts)
         console.print_line(f"{name}: {volumes}{moves}")
         for warning in dict.fromkeys(w for sidecar in sidecars for w in sidecar.warnings):
-            if warning not in self._warnings:  # printed once, at the beginning
-                console.print_warning(f"{name}: {warning}")
+            console.print_warning(f"{name}: {warning}")
 
     def _advance(self) -> None:
         self._finished += 1

@@ -11,7 +11,7 @@ from wmh_runtime.text import count_noun
 
 def print_plan(job: Job) -> None:
     """List each scan with its mask, and each file that is skipped with the reason."""
-    finished = 0
+    finished = corrected = 0
     for case in job.cases:
         masks = [paths.mask for paths in job.paths(case)]
         is_there = all(is_file(paths.sidecar) for paths in job.paths(case))
@@ -19,14 +19,22 @@ def print_plan(job: Job) -> None:
         images = " + ".join(
             [case.relative.as_posix(), *(path.name for path in case.others.values())]
         )
-        state = " (has a result)" if is_there else ""
+        notes = ["has a result"] if is_there else []
+        if manual := job.manual.of_scan(case.relative):
+            corrected += 1
+            notes.append(f"corrected mask of {', '.join(manual)}")
+        state = f" ({', '.join(notes)})" if notes else ""
         console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
     for unreadable in job.found.unreadable:
         console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
+    for unused in job.manual.unused:
+        console.print_warning(f"{unused.path.as_posix()}: not used: {unused.reason}")
     for skipped in job.found.skipped:
         console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")
     done = f", {finished} of them with results" if finished else ""
     console.print_line(f"{count_noun(len(job.cases), 'scan')} to segment{done}")
+    if corrected:
+        console.print_line(f"{count_noun(corrected, 'scan')} with a corrected mask")
     if job.found.skipped:
         console.print_line(f"{summarize_skipped(job.found.skipped)} to skip")
     console.print_line("nothing was written")

@@ -54,10 +54,14 @@ def read_manual_masks(paths: Mapping[str, Path], scan: Scan) -> dict[str, Mask]:
     return {output: read_reference(path, scan).lesion for output, path in paths.items()}
 
 
-def describe_manual_masks(paths: Mapping[str, Path]) -> dict[str, ManualMask]:
-    """Say for the sidecars which corrected masks were taken; OSError if one cannot be read."""
+def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, ManualMask]:
+    """Say for the sidecars which corrected masks of a case were taken.
+
+    Raises:
+        OSError: one cannot be read.
+    """
     return {
-        output: ManualMask(file=path.name, sha256=sha256_of_image(path))
+        output: ManualMask(file=case.source_of(path), sha256=sha256_of_image(path))
         for output, path in paths.items()
     }
 

@@ -11,11 +11,10 @@ from wmh_runtime.change.folder import ChangeOutcome
 from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.atlas import Atlas
-from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
+from wmh_runtime.dataset.manual_masks import NO_MANUAL_MASKS, ManualMasks
 from wmh_runtime.errors import InputError, WmhError
-from wmh_runtime.files.reading import is_file
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
 from wmh_runtime.outputs.paths import (
@@ -50,6 +49,7 @@ class Job:
     fail_fast: bool = False  # begin no more cases after the first failure
     any_backend: bool = False  # keep results of another backend in the same precision
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
+    manual: ManualMasks = NO_MANUAL_MASKS  # corrected; to use instead of the network's
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
     reviewed: Path | None = None  # marks of readers; None: those beside the report, if any
     is_longitudinal: bool = False  # compare the visits of each subject
@@ -94,15 +94,6 @@ class Job:
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
-
-    def manual_masks(self, case: Case) -> dict[str, Path]:
-        """Return the corrected masks of a case that are there, by output."""
-        folder = self.found.root / bids.MANUAL / case.relative.parent
-        entities = bids.bids_entities(case.relative)
-        paths = {
-            output.name: folder / bids.mask_name(entities, output.name) for output in self.outputs
-        }
-        return {output: path for output, path in paths.items() if is_file(path)}
 
     def read_reviews(self) -> Reviews:
         """Read the marks of readers; InputError: they cannot be read."""

@@ -66,6 +66,11 @@ def run(
             warning := write_description(job.out, job.found.dataset)
         ):
             progress.warned(f"{job.out}: {warning}")
+        if unused := job.manual.unused:
+            progress.warned(
+                f"{count_noun(len(unused), 'corrected mask')} not used, such as"
+                f" {unused[0].path.as_posix()}: {unused[0].reason}"
+            )
         for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
             remove_temporary_files(folder, is_alone=True)
         for unreadable in job.found.unreadable:

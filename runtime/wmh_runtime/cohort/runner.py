@@ -116,10 +116,12 @@ class Runner:
             given |= {channel: one.scan for channel, one in registrations.items()}
             scans = [given.get(channel) for channel in model.channels]
             preprocessed = preprocess(scans, model.preprocessing)
+            # One that cannot be used fails the scan before the network runs.
+            manual_masks = self.job.manual.of_scan(running.case.relative)
+            drawn = read_manual_masks(manual_masks, preprocessed.scan)
         prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
         known_regions, region_warnings = self._known_regions(preprocessed)
-        manual_masks = self.job.manual_masks(running.case)
         with stage("postprocess"):
             segmentation = postprocess(
                 prediction,
@@ -128,7 +130,7 @@ class Runner:
                 model.regions,
                 model.channels,
                 known_regions,
-                read_manual_masks(manual_masks, preprocessed.scan),
+                drawn,
             )
             if region_warnings:
                 warnings = segmentation.warnings
@@ -147,7 +149,7 @@ class Runner:
                 sources=running.case.sources_of(given),
                 registrations=registrations,
                 atlas=atlas,
-                manual=describe_manual_masks(manual_masks),
+                manual=describe_manual_masks(running.case, manual_masks),
                 quality=quality,
                 seconds=stage.seconds,
             )
@@ -292,5 +294,5 @@ class Runner:
             extras=job.extras,
             any_backend=job.any_backend,
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
-            manual=describe_manual_masks(job.manual_masks(running.case)),
+            manual=describe_manual_masks(running.case, job.manual.of_scan(running.case.relative)),
         )

@@ -16,6 +16,7 @@ from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
 from wmh_runtime.dataset.image_formats import is_image
+from wmh_runtime.dataset.manual_masks import find_manual_masks
 from wmh_runtime.dataset.visit_filter import ALL_VISITS, VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
@@ -152,6 +153,9 @@ def plan_job(
         out,
         bundle,
         outputs,
+        manual=find_manual_masks(
+            found, [output.name for output in outputs], knows_all_scans=source.is_dir()
+        ),
         tta=options.tta,
         extras=_extras(wanted, wanted.regions_bundle or bundle),
         overwrite=wanted.overwrite,

@@ -35,8 +35,7 @@ def summarize_folder(job: Job, reviews: Reviews, outcome: Outcome) -> list[str]:
     changes = read_changes(job.out, found.results, [name for name, _ in outcome.changes.failed])
     write_tables(job.out, found.results, outcome.failed, outcome.changes.failed)
     write_changes(job.out, changes.current)
-    warnings = job.bundle.manifest.warnings
-    write_report(job.out, found, reviews, changes.current, model_warnings=warnings)
+    write_report(job.out, found, reviews, changes.current)
     return [*_remarks(found), *_remarks_on_changes(changes)]
 
 

@@ -29,11 +29,13 @@ class Case:
 
     def sources_of(self, channels: Iterable[str]) -> list[str]:
         """Return the BIDS URIs of the images of channels; outside of a data set, file names."""
-        images = filter(None, map(self.image_of, channels))
+        return [self.source_of(image) for image in map(self.image_of, channels) if image]
+
+    def source_of(self, file: Path) -> str:
+        """Return the BIDS URI of a file of the data set; outside of one, its name."""
         if self.dataset is None:
-            return [image.name for image in images]
-        root = self.dataset
-        return [f"{_URI_OF_INPUT}{image.relative_to(root).as_posix()}" for image in images]
+            return file.name
+        return f"{_URI_OF_INPUT}{file.relative_to(self.dataset).as_posix()}"
 
     @property
     def contrast(self) -> str | None:

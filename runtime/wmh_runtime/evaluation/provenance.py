@@ -48,7 +48,9 @@ def read_provenance(masks: Mapping[str, Path]) -> Provenance:
         else _UNKNOWN
         for name in masks
     )
-    warnings = Counter(text for sidecar in known.values() for text in {*sidecar.warnings})
+    warnings = Counter(
+        text for sidecar in known.values() for text in {*sidecar.warnings, *sidecar.model_warnings}
+    )
     return Provenance(
         settings={name: known[name].settings for name in masks if name in unchanged},
         models=_with_counts(models, total),

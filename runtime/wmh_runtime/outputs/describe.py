@@ -69,7 +69,7 @@ def describe_result(
     provenance: Provenance,
     mask_sha256: str,
 ) -> Sidecar:
-    """Describe one output of a segmentation; the warnings of the scan come first.
+    """Describe one output of a segmentation.
 
     Args:
         inputs: of the case.
@@ -82,16 +82,17 @@ def describe_result(
     scan, lesions, burden = inputs.scan, result.lesions, result.burden
     voxel_ml = scan.voxel_volume_mm3 / 1000
     share = burden.percent_of_brain
+    manual = inputs.manual.get(settings.output.name)
     is_full, some = settings.tta == "full", segmentation.slices_in_all_views
     return Sidecar(
         Description=f"{settings.output.name.upper()} lesion mask on the grid of the input",
         SpatialReference="orig",
-        Sources=list(inputs.sources),
+        Sources=[*inputs.sources, *([manual.file] if manual else [])],
         input_sha256=scan.sha256,
         voxel_size_mm=_rounded_mm(scan.spacing_mm, digits=4),
         channels={channel: _channel(channel, inputs) for channel in inputs.images},
         mask_sha256=mask_sha256,
-        manual=inputs.manual.get(settings.output.name),
+        manual=manual,
         settings=settings,
         atlas=inputs.atlas,
         volume_ml=round(lesions.volume_ml, 4),
@@ -117,8 +118,8 @@ def describe_result(
         warnings=[
             *segmentation.warnings,
             *(measure.warning for measure in inputs.quality if measure.is_flagged),
-            *provenance.warnings,
         ],
+        model_warnings=list(provenance.warnings),
         versions={
             "python": platform.python_version(),
             **{library: version(library) for library in _LIBRARIES},

@@ -91,7 +91,9 @@ def find_existing_results(
     if has_atlas and has_manual and all(path.exists() for path in files):
         return sidecars
     for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
-        if is_file(to.mask) and not is_as_written(to.mask, sidecar):
+        is_changed = is_file(to.mask) and not is_as_written(to.mask, sidecar)
+        copy = (manual or {}).get(sidecar.settings.output.name)
+        if is_changed and not (copy and copy.sha256 == sha256_of_image(to.mask)):
             problem = f"has a mask that was changed by hand, {to.mask.name}"
             raise InputError(problem, _REPLACE, about=scan)
     return None

@@ -120,7 +120,7 @@ class QualityResult(StrictModel):
 class ManualMask(StrictModel):
     """A corrected mask that was taken instead of the network's."""
 
-    file: str
+    file: str = Field(description="its name, or its URI in a BIDS data set")
     sha256: str
 
 
@@ -174,7 +174,8 @@ class Sidecar(StrictModel):
     slices_in_all_views: int = Field(
         description="of the executed slices; the others were executed in one view"
     )
-    warnings: list[str]
+    warnings: list[str] = Field(description="of this scan")
+    model_warnings: list[str] = Field(default=[], description="of the model, for every scan")
     versions: dict[str, str] = Field(description="of Python and the libraries used")
     seconds: dict[str, float] = Field(description="by stage")
 

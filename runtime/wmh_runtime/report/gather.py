@@ -27,7 +27,6 @@ def gather(
     reviews: Reviews,
     changes: Sequence[StoredChange],
     title: str,
-    model_warnings: Sequence[str],
 ) -> Report:
     """Gather what is known of the results in a folder.
 
@@ -37,7 +36,6 @@ def gather(
         reviews: marks of readers.
         changes: of subjects over time.
         title: of the report.
-        model_warnings: of the model, that apply to every result.
 
     Raises:
         InputError: a table of the folder cannot be read.
@@ -46,14 +44,15 @@ def gather(
         Failure(as_utf8(row.get("scan", "")), row.get("step", SEGMENTATION), as_utf8(row["reason"]))
         for row in _rows(out / FAILURES_NAME)
     ]
-    entries = [scan_entry(out, result, model_warnings) for result in found.results]
+    entries = [scan_entry(out, result) for result in found.results]
+    of_models = (one for result in found.results for one in result.sidecar.model_warnings)
     return Report(
         title=as_utf8(title),
         entries=entries,
         failures=[one for one in failures if one.step == SEGMENTATION],
         not_compared=[one for one in failures if one.step == COMPARISON],
         skipped_count=len(_rows(out / SKIPPED_NAME)),
-        model_warnings=[as_utf8(one) for one in model_warnings],
+        model_warnings=[as_utf8(one) for one in dict.fromkeys(of_models)],
         models=_models(found.results),
         cohorts=summarize(entries),
         reviews=list(reviews.values()),

@@ -46,7 +46,6 @@ def write_report(
     changes: Sequence[StoredChange] = (),
     *,
     title: str = _TITLE,
-    model_warnings: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` of all results in a folder; replace an earlier one.
 
@@ -59,7 +58,6 @@ def write_report(
         reviews: marks of readers.
         changes: of subjects over time, from `read_changes`.
         title: of the report.
-        model_warnings: of the model. They are said once, not for each scan.
 
     Returns:
         The file.
@@ -68,7 +66,7 @@ def write_report(
         InputError: a table in the folder cannot be read, or the report cannot be written.
     """
     path = out / REPORT_NAME
-    report = gather(out, found, reviews or {}, changes, title, model_warnings)
+    report = gather(out, found, reviews or {}, changes, title)
     write_text_atomically(path, render(report))
     return path
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
@@ -42,18 +42,17 @@ _REGION_WORDS = {
 }
 
 
-def scan_entry(out: Path, result: Result, model_warnings: Collection[str]) -> ScanEntry:
+def scan_entry(out: Path, result: Result) -> ScanEntry:
     """Gather what the report shows of a result.
 
     Args:
         out: output folder.
         result: in that folder.
-        model_warnings: that are said once for all results, and not again for each.
     """
     sidecar, scan = result.sidecar, result.scan.as_posix()
     output = result.output
     paths = paths_of_sidecar(result.relative, output)
-    said_elsewhere = {*model_warnings, *(one.warning for one in sidecar.quality)}
+    said_elsewhere = {one.warning for one in sidecar.quality}
     return ScanEntry(
         anchor=_anchor(scan, output),
         scan=as_utf8(scan),

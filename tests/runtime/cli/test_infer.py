@@ -1008,6 +1008,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "review": "",
         "review_note": "",
         "warnings": sidecar["warnings"][0] if sidecar["warnings"] else "",
+        "model_warnings": "",
     }
 
 
@@ -1210,9 +1211,9 @@ def test_every_result_carries_the_warning_of_its_model(tmp_path, infer, toy_bund
     assert status == 0
     assert errors.count("Not for patients") == 1
     record = json.loads((tmp_path / "out" / "a_label-WMH_mask.json").read_text())
-    assert record["warnings"] == ["Not for patients"]
+    assert (record["warnings"], record["model_warnings"]) == ([], ["Not for patients"])
     (row,) = rows_of(tmp_path / "out")
-    assert row["warnings"] == "Not for patients"
+    assert (row["warnings"], row["model_warnings"]) == ("", "Not for patients")
     made_with = ("tta", "precision", "backend")
     assert [row[name] for name in made_with] == [record["settings"][name] for name in made_with]
 

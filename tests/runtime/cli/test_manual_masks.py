@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.toys import write_head
 from wmh_runtime.cli.infer import main
+from wmh_runtime.inference.predictor import Predictor
 
 VOXEL_MM3 = 4 * 4 * 5
 
@@ -72,6 +74,74 @@ def test_a_result_of_a_manual_mask_is_kept_until_the_mask_changes_or_goes(tmp_pa
     infer()
     assert row_of(tmp_path)["mask_source"] == "model"
     assert row_of(tmp_path)["volume_ml"] == row_of(tmp_path, "a.nii")["volume_ml"]
+
+
+def test_a_mask_that_was_edited_in_the_results_can_be_moved_or_copied(tmp_path, infer):
+    infer()
+    result = tmp_path / "out" / "sub" / "b_label-WMH_mask.nii.gz"
+    drawn = draw(tmp_path, [(8, 8, 2)])
+    shutil.copy(drawn, result)
+    drawn.unlink()
+    _, _, errors = infer()
+    assert "mask was changed after it was written" in row_of(tmp_path)["warnings"]
+    shutil.copy(result, drawn)  # as the warning advises
+    status, _, errors = infer()
+    assert status == 0, errors
+    assert row_of(tmp_path)["mask_source"] == "manual"
+    assert row_of(tmp_path)["warnings"].count("changed") == 0
+
+
+def test_a_plain_nifti_file_is_a_manual_mask_too(tmp_path, infer):
+    packed = draw(tmp_path, [(8, 8, 2)])
+    nib.save(nib.load(packed), packed.with_suffix(""))  # .nii
+    packed.unlink()
+    infer()
+    row = row_of(tmp_path)
+    assert (row["mask_source"], row["threshold"], row["min_lesion_mm3"]) == ("manual", "", "")
+    sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
+    assert sidecar["Sources"] == ["b.nii", "b_label-WMH_mask.nii"]
+
+
+def test_masks_that_are_not_used_are_named_with_the_reason(tmp_path, infer):
+    used = draw(tmp_path, [(8, 8, 2)])
+    nib.save(nib.load(used), used.with_suffix(""))  # the same scan again
+    shutil.copy(used, used.with_name("b_lesions.nii.gz"))
+    broken = used.parent.parent / "a_label-WMH_mask.nii.gz"
+    broken.symlink_to(tmp_path / "not there.nii.gz")
+    _, said, errors = infer("--dry-run")
+    assert "sub/b.nii -> " in said
+    assert "(corrected mask of wmh)" in said
+    assert "1 scan with a corrected mask" in said
+    folder = "derivatives/manual"
+    for line in (
+        f"{folder}/a_label-WMH_mask.nii.gz: not used: it is a link to a file that does not exist",
+        f"{folder}/sub/b_label-WMH_mask.nii.gz: not used: b_label-WMH_mask.nii is of the same scan",
+        f"{folder}/sub/b_lesions.nii.gz: not used: its folder and name are not those of the mask",
+    ):
+        assert line in " ".join(errors.split())
+    status, _, errors = infer()
+    assert (status, "3 corrected masks not used, such as" in errors) == (0, True)
+
+
+def test_of_other_scans_than_those_of_this_run_nothing_is_said(tmp_path, infer):
+    draw(tmp_path, [(8, 8, 2)])
+    assert "not used" not in infer(source=tmp_path / "scans" / "a.nii")[2]
+    assert "not used" not in infer("--pattern", "a.nii")[2]
+
+
+def test_a_manual_mask_that_cannot_be_used_costs_no_time_of_the_network(
+    tmp_path, infer, monkeypatch
+):
+    draw(tmp_path, [(8, 8, 2)], scan="a").write_bytes(b"no image")
+    draw(tmp_path, [(8, 8, 2)]).write_bytes(b"no image")
+
+    def predict(*_):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    status, _, errors = infer()
+    assert (status, "the network ran" in errors) == (2, False)
+    assert "2 scans failed" in errors
 
 
 def test_an_empty_manual_mask_means_no_lesions(tmp_path, infer):

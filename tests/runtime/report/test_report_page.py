@@ -219,9 +219,16 @@ def hostile_names() -> list[str]:
 def test_hostile_names_are_text_and_their_links_lead_to_the_files(tmp_path, pictures, open_page):
     evil = "</script><script>alert(3)</script>"
     for number, name in enumerate(hostile_names()):
-        write_result(tmp_path, name, volume_ml=number, pictures=pictures, warnings=(evil,))
+        write_result(
+            tmp_path,
+            name,
+            volume_ml=number,
+            pictures=pictures,
+            warnings=(evil,),
+            facts={"model_warnings": ["<i>"]},
+        )
     (tmp_path / "failures.csv").write_text(f'scan,reason\n"{evil}","<b>{evil}"\n')
-    path = report_of(tmp_path, title=evil, model_warnings=["<i>"])
+    path = report_of(tmp_path, title=evil)
     with open_page(path) as page:
         assert page.locator("h1").inner_text() == evil
         rows = page.locator("#table tbody tr")
@@ -292,9 +299,9 @@ def test_a_failed_scan_is_not_in_the_table(tmp_path, open_page):
 
 
 def test_the_warning_of_the_model_is_said_once(tmp_path, open_page):
-    write_result(tmp_path, "sub-1_FLAIR.nii.gz", warnings=("this model is inaccurate",))
-    path = report_of(tmp_path, model_warnings=["this model is inaccurate"])
-    with open_page(path) as page:
+    for name in ("sub-1_FLAIR.nii.gz", "sub-2_FLAIR.nii.gz"):
+        write_result(tmp_path, name, facts={"model_warnings": ["this model is inaccurate"]})
+    with open_page(report_of(tmp_path)) as page:
         assert page.locator(".notice").inner_text() == "About the model. This model is inaccurate."
         assert page.locator("tr[data-warned='1']").count() == 0
 

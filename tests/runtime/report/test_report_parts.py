@@ -25,7 +25,7 @@ from wmh_runtime.report.scan_entry import scan_entry
 def entries_of(out, volumes_ml):
     for number, volume_ml in enumerate(volumes_ml):
         write_result(out, f"sub-{number}_FLAIR.nii.gz", volume_ml=volume_ml)
-    return gather(out, read_results(out), {}, [], "", []).entries
+    return gather(out, read_results(out), {}, [], "").entries
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_entry_links_only_to_files_that_exist(tmp_path):
     write_result(tmp_path, "a/sub-1_ses-2_run-3_FLAIR.nii.gz", pictures=made_up_pictures())
     (tmp_path / "a" / "sub-1_ses-2_run-3_label-WMH_qc.png").touch()
     (result,) = read_results(tmp_path).results
-    entry = scan_entry(tmp_path, result, [])
+    entry = scan_entry(tmp_path, result)
     assert entry.name == "sub-1 ses-2 run-3"
     assert entry.links.picture == "./a/sub-1_ses-2_run-3_label-WMH_qc.png"
     assert entry.links.mask == "./a/sub-1_ses-2_run-3_label-WMH_mask.nii.gz"
@@ -118,6 +118,6 @@ def test_pictures_of_an_earlier_mask_are_not_shown(tmp_path):
     sidecar = write_result(tmp_path, "sub-1_FLAIR.nii.gz", pictures=made_up_pictures())
     changed = sidecar.model_copy(update={"mask_sha256": "other"})
     (tmp_path / "sub-1_label-WMH_mask.json").write_text(changed.model_dump_json())
-    (entry,) = gather(tmp_path, read_results(tmp_path), {}, [], "", []).entries
+    (entry,) = gather(tmp_path, read_results(tmp_path), {}, [], "").entries
     assert entry.pictures is None
     assert "changed after it was written" in entry.warnings[0]

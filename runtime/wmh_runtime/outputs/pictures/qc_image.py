@@ -58,6 +58,10 @@ def qc_image(
 
 
 def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
+    limits = (
+        f"threshold {result.output.threshold:g}",
+        f"minimum lesion size {result.output.min_lesion_mm3:g} mm³",
+    )
     return QcCaption(
         title=image_stem(scan.path),
         facts=(
@@ -65,9 +69,8 @@ def _caption(scan: Scan, result: OutputResult, sidecar: Sidecar) -> QcCaption:
             count_noun(sidecar.lesion_count, "lesion"),
             *sidecar.burden_facts,
             *sidecar.registration_facts,
-            f"threshold {result.output.threshold:g}",
-            f"minimum lesion size {result.output.min_lesion_mm3:g} mm³",
+            *(() if sidecar.manual else limits),
             f"model {sidecar.settings.bundle}",
         ),
-        warnings=tuple(sidecar.warnings),
+        warnings=(*sidecar.warnings, *sidecar.model_warnings),
     )

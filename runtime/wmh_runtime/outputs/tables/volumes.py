@@ -160,12 +160,12 @@ def _quality() -> Iterator[tuple[Column, _Cell]]:
 
 def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
     yield (
-        Column("threshold", "Probability threshold of the mask, 0 to 1"),
-        lambda one: f"{one.sidecar.settings.output.threshold:g}",
+        Column("threshold", "Probability threshold of the mask, 0 to 1; empty: corrected mask"),
+        lambda one: "" if one.sidecar.manual else f"{one.sidecar.settings.output.threshold:g}",
     )
     yield (
-        Column("min_lesion_mm3", "Smallest lesion that is kept", "mm^3"),
-        lambda one: f"{one.sidecar.settings.output.min_lesion_mm3:g}",
+        Column("min_lesion_mm3", "Smallest lesion that is kept; empty: corrected mask", "mm^3"),
+        lambda one: "" if one.sidecar.manual else f"{one.sidecar.settings.output.min_lesion_mm3:g}",
     )
     for name, words in {
         "bundle": "Name of the model",
@@ -199,6 +199,10 @@ def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
     yield (
         Column("warnings", f"What to be careful with, joined by {SEPARATOR.strip()}"),
         lambda one: SEPARATOR.join(one.warnings),
+    )
+    yield (
+        Column("model_warnings", "What to be careful with in every result of this model"),
+        lambda one: SEPARATOR.join(one.sidecar.model_warnings),
     )
 
 
