@@ -190,7 +190,8 @@ def infer(
         typer.Option(
             metavar="FILE",
             help="Marks that the report saved: a column of volumes.csv; excluded scans are left out"
-            " of summaries. Default: reviews.tsv in the folder for the results.",
+            " of summaries. They are added to reviews.tsv in the folder for the results, which is"
+            " always read.",
         ),
     ] = None,
     viewer: Annotated[

@@ -27,6 +27,8 @@ def print_plan(job: Job) -> None:
         console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
     for unreadable in job.found.unreadable:
         console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
+    if job.found.dataset and job.found.dataset.warning:
+        console.print_warning(job.found.dataset.warning)
     for unused in job.manual.unused:
         console.print_warning(f"{unused.path.as_posix()}: not used: {unused.reason}")
     for skipped in job.found.skipped:

@@ -25,7 +25,6 @@ from wmh_runtime.outputs.paths import (
     output_paths,
     region_paths,
 )
-from wmh_runtime.outputs.reviews import REVIEWS_NAME, Reviews, read_reviews
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.tta import Tta
@@ -51,7 +50,7 @@ class Job:
     regions_bundle: Bundle | None = None  # that the regions are from; None: the bundle
     manual: ManualMasks = NO_MANUAL_MASKS  # corrected; to use instead of the network's
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
-    reviewed: Path | None = None  # marks of readers; None: those beside the report, if any
+    reviewed: Path | None = None  # marks of readers, besides those in the output folder
     is_longitudinal: bool = False  # compare the visits of each subject
     visits: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
@@ -94,11 +93,6 @@ class Job:
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
-
-    def read_reviews(self) -> Reviews:
-        """Read the marks of readers; InputError: they cannot be read."""
-        path = self.reviewed or self.out / REVIEWS_NAME
-        return read_reviews(path, is_optional=self.reviewed is None)
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""

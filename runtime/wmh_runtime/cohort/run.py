@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.bids_derivative import write_description
 from wmh_runtime.outputs.existing_results import require_same_settings
+from wmh_runtime.outputs.reviews import REVIEWS_NAME, keep_reviews, read_reviews
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
 from wmh_runtime.outputs.tables.results import require_replaceable
 from wmh_runtime.outputs.tables.skipped import write_skipped
@@ -60,17 +61,16 @@ def run(
     make_writable_folder(job.out)
     with lock_folder(job.out):
         require_replaceable(job.out)
-        reviews = job.read_reviews()
+        reviews = (
+            keep_reviews(job.out, job.reviewed)
+            if job.reviewed
+            else read_reviews(job.out / REVIEWS_NAME, is_optional=True)
+        )
         write_skipped(job.out, job.found.skipped)
-        if job.found.dataset is not None and (
-            warning := write_description(job.out, job.found.dataset)
-        ):
+        for line in _remarks_on_input(job):
+            progress.warned(line)
+        if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
             progress.warned(f"{job.out}: {warning}")
-        if unused := job.manual.unused:
-            progress.warned(
-                f"{count_noun(len(unused), 'corrected mask')} not used, such as"
-                f" {unused[0].path.as_posix()}: {unused[0].reason}"
-            )
         for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
             remove_temporary_files(folder, is_alone=True)
         for unreadable in job.found.unreadable:
@@ -93,6 +93,15 @@ def run(
         for line in summarize_folder(job, reviews, outcome):
             progress.warned(f"{job.out}: {line}")
     return outcome
+
+
+def _remarks_on_input(job: Job) -> Iterator[str]:
+    if job.found.dataset and job.found.dataset.warning:
+        yield job.found.dataset.warning
+    if unused := job.manual.unused:
+        count = count_noun(len(unused), "corrected mask")
+        first = unused[0]
+        yield f"{count} not used, such as {first.path.as_posix()}: {first.reason}"
 
 
 def _run_cases(

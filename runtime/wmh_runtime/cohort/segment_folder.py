@@ -40,8 +40,8 @@ class FolderOptions:
             names decide.
         t1_pattern: the same for the T1 images of a bundle that takes FLAIR and T1.
         visits: participants and sessions to take; the default takes all.
-        reviewed: marks of readers that the report saved; None: `reviews.tsv` in the output folder,
-            if it is there.
+        reviewed: marks of readers that the report saved. They are added to `reviews.tsv` in the
+            output folder, which later runs read.
         longitudinal: `sessions`: compare the visits of each subject, as the names say subjects and
             sessions; or a table with the columns subject, visit, scan and perhaps date. Probability
             maps and regions are then written, too. Needs SimpleITK.

@@ -15,6 +15,7 @@ from pathspec import GitIgnoreSpec
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.files.reading import is_file
 
 IGNORE_NAME = ".bidsignore"
 _NO_SCANS = {
@@ -28,8 +29,9 @@ class BidsDataset:
     """A data set, as its description says."""
 
     root: Path
-    name: str
+    name: str  # that of the folder if the description has none
     ignored: GitIgnoreSpec
+    warning: str = ""  # what is wrong with the description; empty: nothing
 
     def why_not_searched(self, relative: Path) -> str | None:
         """Return why a file or a folder of the data set holds no scan of it; None if it may."""
@@ -45,19 +47,18 @@ def read_bids_dataset(folder: Path) -> BidsDataset | None:
     """Read the description of a data set; None if a folder has none.
 
     Raises:
-        InputError: the description or `.bidsignore` cannot be read.
+        InputError: `.bidsignore` cannot be read.
     """
     description = folder / DESCRIPTION_NAME
+    if not is_file(description):
+        return None
+    name, warning = folder.resolve().name, ""
     try:
-        if not description.is_file():
-            return None
-        content = json.loads(description.read_text(encoding="utf-8-sig"))
-        name = str(content["Name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        name = str(json.loads(description.read_text(encoding="utf-8-sig"))["Name"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "it has no Name" if isinstance(error, KeyError) else reason_of(error)
-        problem = f"does not describe a BIDS data set ({reason})"
-        raise InputError(problem, "Correct it, or remove it.", about=description) from error
-    return BidsDataset(folder, name, _read_ignored(folder / IGNORE_NAME))
+        warning = f"{description}: does not say the name of the data set ({reason}): {name} is used"
+    return BidsDataset(folder, name, _read_ignored(folder / IGNORE_NAME), warning)
 
 
 def _read_ignored(path: Path) -> GitIgnoreSpec:

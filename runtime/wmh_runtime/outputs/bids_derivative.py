@@ -9,6 +9,7 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset
@@ -103,8 +104,11 @@ def _is_ours(description: Path) -> bool:
 
 
 def _link(root: Path, out: Path) -> str:
-    """Return the data set as seen from the output folder, so that both can be moved together."""
+    """Return the data set as seen from the output folder, so that both can be moved together.
+
+    It is a URI, so odd characters are percent-encoded.
+    """
     try:
-        return Path(os.path.relpath(root.resolve(), out.resolve())).as_posix()
+        return quote(Path(os.path.relpath(root.resolve(), out.resolve())).as_posix())
     except ValueError:  # another drive of Windows
         return root.resolve().as_uri()

@@ -52,7 +52,8 @@ class Result:
     def is_review_outdated(self) -> bool:
         """Whether a reader has marked an earlier mask of this scan."""
         review = self.review
-        return review is not None and review.mask_sha256 not in ("", self.sidecar.mask_sha256)
+        is_of_this = review is None or review.mask_sha256 in ("", self.sidecar.mask_sha256)
+        return review is not None and review.says_something and not is_of_this
 
     @property
     def decision(self) -> str:
@@ -120,12 +121,16 @@ def _add_reviews(found: FolderResults, reviews: Reviews) -> None:
     """Add its mark to each result, and note which marks are of no result."""
     used = set()
     for result in found.results:
-        key = as_utf8(result.scan.as_posix()), result.output
-        result.review = reviews.get(key)
-        used.add(key)
+        scan = as_utf8(result.scan.as_posix())
+        of_all = scan, ""
+        found_reviews = [reviews[key] for key in ((scan, result.output), of_all) if key in reviews]
+        result.review = max(found_reviews, key=lambda one: one.time, default=None)
+        used |= {(scan, result.output), of_all}
         if result.is_review_outdated:
             found.outdated_reviews.append(result.scan.as_posix())
-    found.unused_reviews = sorted(scan for scan, output in reviews if (scan, output) not in used)
+    found.unused_reviews = sorted(
+        review.scan for key, review in reviews.items() if key not in used and review.says_something
+    )
 
 
 def _find_duplicates(results: Iterable[Result]) -> list[str]:

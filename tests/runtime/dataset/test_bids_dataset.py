@@ -80,10 +80,12 @@ def test_what_bidsignore_lists_is_skipped(dataset):
         ('{"BIDSVersion": "1.10.0"}', "it has no Name"),
     ],
 )
-def test_a_damaged_description_is_refused(dataset, text, reason):
+def test_a_damaged_description_is_a_warning_and_the_folder_gives_the_name(dataset, text, reason):
     (dataset / "dataset_description.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=reason):
-        read_bids_dataset(dataset)
+    found = read_bids_dataset(dataset)
+    assert found.name == dataset.name
+    assert f"does not say the name of the data set ({reason}" in found.warning
+    assert found.warning.endswith(f": {dataset.name} is used")
 
 
 def test_a_pattern_of_bidsignore_that_means_nothing_is_refused(dataset):

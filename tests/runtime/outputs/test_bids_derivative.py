@@ -65,6 +65,19 @@ def test_results_are_a_derivative_that_names_its_sources(dataset, toy_bundle):
         assert name.endswith("dseg") or sidecar["Type"] == "Lesion"
 
 
+def test_the_link_to_the_data_set_is_a_uri(dataset, toy_bundle):
+    odd = dataset.rename(dataset.with_name("my data #1"))
+    segment(odd, odd.parent / "results", toy_bundle)
+    description = read_json(odd.parent / "results" / "dataset_description.json")
+    assert description["DatasetLinks"] == {"raw": "../my%20data%20%231"}
+
+
+def test_a_description_without_a_name_is_a_warning_of_the_run(dataset, toy_bundle):
+    (dataset / "dataset_description.json").write_text("{}", encoding="utf-8")
+    (warning,) = segment(dataset, dataset.parent / "results", toy_bundle)
+    assert "it has no Name" in warning
+
+
 def test_the_validator_finds_no_error(dataset, toy_bundle):
     validator = shutil.which("bids-validator-deno", path=Path(sys.executable).parent)
     if validator is None:

@@ -22,6 +22,14 @@ def test_the_last_mark_of_a_result_counts(tmp_path):
     assert (review.decision, review.note, review.reviewer) == ("edit", "-1+2", "Bob")
 
 
+def test_the_newest_mark_counts_wherever_its_row_is(tmp_path):
+    table = tmp_path / "reviews.tsv"
+    rows = ("accept\t\t\t2026-02-01T00:00:00Z", "edit\t\t\t2026-01-01T00:00:00Z", "exclude\t\t\t")
+    table.write_text(HEADER + "".join(f"a\twmh\t\t{row}\n" for row in rows))
+    (review,) = read_reviews(table).values()
+    assert review.decision == "accept"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -75,6 +83,29 @@ def test_marks_beside_the_report_are_in_the_table(tmp_path, segment):
     assert (rows["a.nii"]["review"], rows["a.nii"]["review_note"]) == ("exclude", "moved")
     assert (rows["b.nii"]["review"], rows["b.nii"]["review_note"]) == ("", "")
     assert warnings == [f"{tmp_path / 'out'}: 1 review of scans without a result, such as c.nii"]
+
+
+def test_a_mark_without_an_output_is_of_all_outputs(tmp_path, segment):
+    (tmp_path / "marks.csv").write_text("scan,decision\na.nii,exclude\n")
+    rows, warnings = segment(reviewed=tmp_path / "marks.csv")
+    assert (rows["a.nii"]["review"], rows["b.nii"]["review"], warnings) == ("exclude", "", [])
+
+
+def test_marks_of_a_file_are_kept_for_the_next_run_and_newer_ones_count(tmp_path, segment):
+    segment()
+    kept, given = tmp_path / "out" / "reviews.tsv", tmp_path / "marks.tsv"
+    kept.write_text(
+        f"{HEADER}a.nii\twmh\t\taccept\t\tAnn\t2026-01-01T00:00:00Z\n"
+        "b.nii\twmh\t\taccept\tfine\tAnn\t2026-03-01T00:00:00Z\n"
+    )
+    given.write_text(
+        f"{HEADER}a.nii\twmh\t\t\t\tBob\t2026-02-01T00:00:00Z\n"  # takes the mark away
+        "b.nii\twmh\t\texclude\t\tBob\t2026-02-01T00:00:00Z\n"
+    )
+    for options in ({"reviewed": given}, {}):
+        rows, _ = segment(**options)
+        assert [rows[name]["review"] for name in ("a.nii", "b.nii")] == ["", "accept"]
+    assert [one.reviewer for one in read_reviews(kept).values()] == ["Bob", "Ann"]
 
 
 def test_a_mark_of_an_earlier_mask_is_not_used(tmp_path, segment):

@@ -145,10 +145,40 @@ def test_marks_are_kept_downloaded_and_read_back_equal(report, open_page, tmp_pa
     text = (tmp_path / "reviews.tsv").read_text()
     assert "\t=" not in text
     assert "\t+" not in text
-    first, second = read_reviews(tmp_path / "reviews.tsv").values()
+    first, second, taken_away = read_reviews(tmp_path / "reviews.tsv").values()
     assert (first.scan, first.decision, first.reviewer) == ("sub-a_FLAIR.nii.gz", "accept", "+Ann")
     assert first.note == note
     assert (second.scan, second.decision) == ("sub-b_ses-1_FLAIR.nii.gz", "exclude")
+    assert (taken_away.scan, taken_away.decision) == ("sub-c_FLAIR.nii.gz", "")
+
+
+def test_a_file_of_marks_can_be_loaded_twice_and_the_newest_mark_counts(
+    tmp_path, report, open_page
+):
+    marks = tmp_path / "marks.tsv"
+    marks.write_text(
+        "scan\tdecision\ttime\n"
+        "sub-a_FLAIR.nii.gz\texclude\t2026-02-01T00:00:00Z\n"
+        "sub-a_FLAIR.nii.gz\taccept\t2026-01-01T00:00:00Z\n"
+        "elsewhere.nii.gz\tedit\t2026-01-01T00:00:00Z\n"
+    )
+    with open_page(report) as page:
+        for _ in range(2):
+            page.set_input_files("#load", [])
+            page.set_input_files("#load", marks)
+            page.wait_for_function(
+                "document.getElementById('message').textContent.startsWith('Loaded 3')"
+            )
+            page.evaluate("document.getElementById('message').textContent = ''")
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(tmp_path / "reviews.tsv")
+    found = read_reviews(tmp_path / "reviews.tsv").values()
+    assert [(one.scan, one.output, one.decision) for one in found] == [
+        ("elsewhere.nii.gz", "", "edit"),
+        ("sub-a_FLAIR.nii.gz", "wmh", "exclude"),
+    ]
+    assert (tmp_path / "reviews.tsv").read_text().count("\n") == 3
 
 
 def test_marks_beside_the_report_are_shown_and_those_of_an_earlier_mask_are_outdated(

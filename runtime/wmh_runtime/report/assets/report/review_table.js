@@ -6,7 +6,8 @@ const textOfCell = (cell) => (/^'[=+\-@\t\r\n']/.test(cell) ? cell.slice(1) : ce
 const quoted = (text) => (/["\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 function asTable() {
-  const marks = [...others, ...data.scans.map((scan) => reviews.get(scan.id)).filter(isMark)];
+  // A mark that was taken away has a row without a decision, so that no older one counts again.
+  const marks = [...others.values(), ...data.scans.map((scan) => reviews.get(scan.id)).filter(Boolean)];
   const rows = marks.map((mark) => data.columns.map((column) => quoted(plainCell(String(mark[column] ?? "")))));
   return [data.columns, ...rows].map((row) => `${row.join("\t")}\n`).join("");
 }
@@ -24,7 +25,7 @@ function cellsOf(text) {
 
 function readTable(text) {
   const [head = [], ...rows] = cellsOf(text.replace(/^\uFEFF/, ""));
-  if (!["scan", "output", "decision"].every((name) => head.includes(name))) return null;
+  if (!["scan", "decision"].every((name) => head.includes(name))) return null;
   return rows.map((row) => Object.fromEntries(
     data.columns.map((column) => [column, textOfCell(row[head.indexOf(column)] ?? "").trim()])))
     .filter((mark) => mark.decision === "" || mark.decision in data.decisions);
@@ -36,13 +37,13 @@ function download() {
   link.download = data.reviewsName;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(`Saved ${data.reviewsName}. Put it beside this report to keep the marks with the results.`);
+  say(`Saved ${data.reviewsName}. Put it into the folder of this report to keep the marks with the results.`);
 }
 
 async function load(file) {
   const marks = readTable(await file.text());
   if (!marks) { say(`${file.name} is no table of reviews.`); return; }
-  const known = others.length;
+  const known = others.size;
   for (const mark of marks) takeReview(mark);
   for (const scan of data.scans) {
     const mark = reviews.get(scan.id);
@@ -50,7 +51,7 @@ async function load(file) {
     showReview(scan);
   }
   applyFilters();
-  const missing = others.length - known;
+  const missing = others.size - known;
   say(`Loaded ${marks.length} reviews from ${file.name}${missing ? `; ${missing} are of scans that are not in this report` : ""}. Where both exist, the newer mark counts.`);
 }
 

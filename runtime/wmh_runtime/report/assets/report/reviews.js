@@ -1,16 +1,20 @@
 // Marks of the reader: the newest one of each scan.
 
 const reviews = new Map(); // id of a scan → its newest mark
-const others = []; // marks of scans that are not in this report: kept for the download
+const others = new Map(); // marks of scans that are not in this report: kept for the download
 const keyOf = (scan) => `wmh-review:${scan.sha}:${scan.output}:${scan.scan}`;
 const isMark = (mark) => Boolean(mark && (mark.decision || mark.note));
 const isOutdated = (scan, mark) => mark.mask_sha256 !== scan.sha;
 
-function takeReview(mark) {
-  const scan = data.scans.find((one) => one.scan === mark.scan && one.output === mark.output);
-  if (!scan) { others.push(mark); return; }
-  const known = reviews.get(scan.id);
-  if (!known || known.time <= mark.time) reviews.set(scan.id, mark);
+function takeReview(mark) { // the newest one counts; one without an output is of all outputs
+  const scans = data.scans.filter((one) => one.scan === mark.scan && [one.output, ""].includes(mark.output));
+  if (!scans.length) keepNewest(others, `${mark.output}:${mark.scan}`, mark);
+  for (const scan of scans) keepNewest(reviews, scan.id, { ...mark, output: scan.output });
+}
+
+function keepNewest(marks, key, mark) {
+  const known = marks.get(key);
+  if (!known || known.time <= mark.time) marks.set(key, mark);
 }
 
 function keepReview(scan, change) {
