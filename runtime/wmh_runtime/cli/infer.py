@@ -261,7 +261,11 @@ def infer(
 def _require_level(level: str | None) -> None:
     if level not in (None, PARTICIPANT_LEVEL):
         problem = f"got {level} after the two folders, expected {PARTICIPANT_LEVEL} or nothing"
-        raise InputError(problem, "Give one folder of scans and one for the results.")
+        advice = (
+            "Give one folder of scans and one for the results. For several labels, repeat"
+            f" --participant-label, or write {PARTICIPANT_LEVEL} after the folders."
+        )
+        raise InputError(problem, advice)
 
 
 def _atlas(image: str | None, names: Path | None, transform: str) -> Atlas | None:

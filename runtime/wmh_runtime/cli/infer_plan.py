@@ -25,6 +25,8 @@ def print_plan(job: Job) -> None:
             notes.append(f"corrected mask of {', '.join(manual)}")
         state = f" ({', '.join(notes)})" if notes else ""
         console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
+    for mask in sorted(job.name_clashes):
+        console.print_warning(f"{mask}: of several scans, which will fail: rename them")
     for unreadable in job.found.unreadable:
         console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
     if job.found.dataset and job.found.dataset.warning:

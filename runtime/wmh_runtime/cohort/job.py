@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,12 @@ class Job:
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
+
+    @property
+    def name_clashes(self) -> frozenset[Path]:
+        """The masks that would be those of several scans."""
+        counts = Counter(self.paths(case)[0].mask for case in self.cases)
+        return frozenset(mask for mask, count in counts.items() if count > 1)
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""

@@ -18,6 +18,7 @@ from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import InputError, InterruptionError
 from wmh_runtime.files.reading import is_file
+from wmh_runtime.files.tables import TABLE_SUFFIXES
 from wmh_runtime.outputs.folder_results import Result, read_results
 from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.outputs.reviews import Reviews
@@ -40,6 +41,9 @@ def read_visits(
     Raises:
         InputError: the table cannot be used, or has scans that are not segmented.
     """
+    if table.suffix.lower() not in TABLE_SUFFIXES and not is_file(table):
+        problem = f"is {table}, expected {SESSIONS} or a table"
+        raise InputError(problem, "Give one of them.", about="longitudinal")
     visits = read_longitudinal_table(table)
     to_segment = {real_path(case.path) for case in found.scans}
     root = found.root.resolve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
@@ -98,8 +98,7 @@ class Runner:
         self._memory = MemoryBudget()
         self._running: deque[RunningCase] = deque()  # in the order of the cases
         self._changed = threading.Event()  # a case made progress
-        masks = Counter(job.paths(case)[0].mask for case in job.cases)
-        self._name_clashes = {mask for mask, count in masks.items() if count > 1}
+        self._name_clashes = job.name_clashes
 
     def process_case(self, running: RunningCase) -> list[Sidecar]:
         """Segment one scan, from its file to the files of its results."""

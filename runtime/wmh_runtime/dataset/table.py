@@ -13,15 +13,18 @@ left out. Paths are relative to the file. An empty cell, or n/a, means that ther
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
+from wmh_runtime.text import count_noun
 
 LIST_SUFFIX = ".txt"
+_SHOWN = 5  # missing files in a message
 
 
 def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
@@ -48,26 +51,41 @@ def cases_of_table(table: Path, channels: Sequence[str]) -> tuple[Case, ...]:
         problem = f"has the columns {', '.join(first)}, but not {', '.join(missing)}"
         advice = "Add one column for each channel; leave cells empty where there is no image."
         raise InputError(problem, advice, about=table)
+    images_of_rows = [
+        {channel: Path(row[channel]) for channel in channels if row[channel] not in MISSING_CELLS}
+        for _, row in rows
+    ]
+    numbers = [number for number, _ in rows]
+    _require_images(numbers, images_of_rows, table)
     cases: list[Case] = []
-    row_of: dict[Path, int] = {}
-    for number, row in rows:
-        images = {
-            channel: Path(row[channel]) for channel in channels if row[channel] not in MISSING_CELLS
-        }
-        if not images:
-            raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
-        for path in images.values():
-            if not (table.parent / path).is_file():
-                problem = f"row {number} contains {path}, which does not exist"
-                raise InputError(problem, "Paths are relative to the file.", about=table)
-            if path in row_of:
-                problem = f"rows {row_of[path]} and {number} both contain {path}"
-                raise InputError(problem, "Give each image once.", about=table)
-            row_of[path] = number
+    for images in images_of_rows:
         (channel, path), *others = images.items()
         further = {name: table.parent / other for name, other in others}
         cases.append(Case(table.parent / path, relative_name(path), channel, further))
     return tuple(cases)
+
+
+def _require_images(
+    numbers: Sequence[int], images_of_rows: Sequence[Mapping[str, Path]], table: Path
+) -> None:
+    """Refuse a row without an image, an image twice, and files that do not exist, all at once."""
+    row_of: dict[Path, int] = {}
+    missing = []
+    for number, images in zip(numbers, images_of_rows, strict=True):
+        if not images:
+            raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
+        for path in images.values():
+            if path in row_of:
+                problem = f"rows {row_of[path]} and {number} both contain {path}"
+                raise InputError(problem, "Give each image once.", about=table)
+            row_of[path] = number
+            if not is_file(table.parent / path):
+                missing.append(f"{path} in row {number}")
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", …" if missing[_SHOWN:] else "")
+        count = count_noun(len(missing), "file")
+        problem = f"contains {count} that cannot be found: {shown}"
+        raise InputError(problem, "Paths are relative to the table or list.", about=table)
 
 
 def _numbered_rows(table: Path) -> list[tuple[int, dict[str, str]]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from wmh_runtime.dataset.bids import sidecar_of
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file
@@ -78,13 +79,15 @@ def find_existing_results(
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=scan)
-    files = [path for to in paths for path in (to.mask, to.picture, *to.lesions.files)]
-    files += [to.probability for to in paths if extras.probability]
+    files = [path for to in paths for path in (to.mask, to.picture, to.slices, *to.lesions.files)]
+    if extras.probability:
+        files += [path for to in paths for path in _with_sidecar(to.probability)]
     schemes = [BRAIN_SCHEME] if sidecars[0].regions_ml else []
     schemes += [ATLAS_SCHEME] if atlas else []
     for scheme in schemes if extras.regions else ():
         files += regions[scheme].files
-    files += [to.regions for to in paths if extras.regions or atlas]
+    if extras.regions or atlas:
+        files += [path for to in paths for path in _with_sidecar(to.regions)]
     has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     taken = {one.settings.output.name: one.manual for one in sidecars if one.manual}
     has_manual = taken == dict(manual or {})
@@ -97,6 +100,10 @@ def find_existing_results(
             problem = f"has a mask that was changed by hand, {to.mask.name}"
             raise InputError(problem, _REPLACE, about=scan)
     return None
+
+
+def _with_sidecar(file: Path) -> tuple[Path, Path]:
+    return file, sidecar_of(file)
 
 
 def require_same_settings(

@@ -1066,6 +1066,22 @@ def test_a_mask_that_was_changed_by_hand_is_not_replaced_unless_asked(tmp_path, 
     assert mask.read_bytes() != changed
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("label-WMH_mask.nii.gz", "label-WMH_qc.png", "label-WMH_slices.json"),
+        *("space-orig_desc-lesions_dseg.tsv", "label-WMH_probseg.json"),
+    ],
+)
+def test_a_scan_that_lacks_a_file_is_segmented_again(tmp_path, infer, name):
+    write_head(tmp_path / "scans" / "a.nii")
+    infer("--probability")
+    (tmp_path / "out" / f"a_{name}").unlink()
+    assert "by earlier runs" not in infer("--probability")[1]
+    assert (tmp_path / "out" / f"a_{name}").is_file()
+    assert "1 of them by earlier runs" in infer("--probability")[1]
+
+
 def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
 

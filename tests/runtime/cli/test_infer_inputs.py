@@ -56,6 +56,18 @@ def test_a_label_without_scans_is_refused(infer):
     assert (status, "has no scan of sub-3. The names say: sub-01, sub-02." in errors) == (2, True)
 
 
+def test_scans_with_one_name_for_their_masks_are_seen_before_the_run(tmp_path, infer):
+    write_head(tmp_path / "scans" / "a_FLAIR.nii")
+    write_head(tmp_path / "scans" / "a_FLAIR.nii.gz")
+    _, _, errors = infer("--dry-run")
+    assert "a_label-WMH_mask.nii.gz: of several scans, which will fail" in " ".join(errors.split())
+
+
+def test_several_labels_without_the_level_are_explained(infer):
+    status, _, errors = infer("--participant-label", "01", "02")
+    assert (status, "repeat --participant-label, or write participant" in errors) == (2, True)
+
+
 def test_only_the_level_of_participants_is_known(infer):
     status, _, errors = infer("group")
     assert (status, "got group after the two folders, expected participant" in errors) == (2, True)

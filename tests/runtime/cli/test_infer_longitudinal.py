@@ -128,6 +128,11 @@ def test_a_new_scan_is_not_compared_with_the_mask_of_the_old_one(tmp_path, infer
     assert not (tmp_path / "out" / "changes.csv").exists()
 
 
+def test_a_word_that_is_mistyped_is_refused(infer):
+    status, _, errors = infer("--longitudinal", "session")
+    assert (status, "longitudinal: is session, expected sessions or a table" in errors) == (2, True)
+
+
 def test_a_table_that_is_wrong_is_refused_before_anything_is_segmented(tmp_path, infer):
     status, _, errors = infer("--longitudinal", tmp_path / "missing.csv")
     assert (status, "missing.csv: cannot be read" in errors) == (2, True)

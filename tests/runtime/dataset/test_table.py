@@ -33,7 +33,11 @@ def test_a_row_with_t1_only_is_named_after_it(tmp_path):
         ("flair,t1\n", "contains no scan"),
         ("flair,t1w\na_FLAIR.nii,a_T1.nii\n", "has the columns flair, t1w, but not t1"),
         ("flair,t1\n,n/a\n", "row 2 has no image"),
-        ("flair,t1\nc.nii,a_T1.nii\n", "row 2 contains c.nii, which does not exist"),
+        ("flair,t1\nc.nii,a_T1.nii\n", "contains 1 file that cannot be found: c.nii in row 2"),
+        (
+            "flair,t1\nc.nii,\nd.nii,\n",
+            "contains 2 files that cannot be found: c.nii in row 2, d.nii in row 3",
+        ),
         ("flair,t1\na_FLAIR.nii,a_T1.nii\nb_FLAIR.nii,a_T1.nii\n", "rows 2 and 3 both contain"),
     ],
 )
@@ -59,7 +63,7 @@ def test_a_list_has_a_scan_in_each_line(tmp_path):
     ("text", "says"),
     [
         ("# nothing\n", "contains no scan"),
-        ("\n\nc.nii\n", "row 3 contains c.nii, which does not exist. Paths are relative"),
+        ("\n\nc.nii\n", "found: c.nii in row 3. Paths are relative"),
         ("a_FLAIR.nii\na_FLAIR.nii\n", "rows 1 and 2 both contain"),
     ],
 )
