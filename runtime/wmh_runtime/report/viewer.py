@@ -27,6 +27,7 @@ from wmh_runtime.report.inline import asset, content_policy, page_environment
 from wmh_runtime.text import INTENDED_USE, as_utf8
 
 _NIIVUE_VERSION = "0.69.0"
+_PACKED = {".nii": ".nii.gz", ".mgh": ".mgz"}  # endings of files that are not compressed yet
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,13 @@ def write_viewer(to: Path, scan: Path, mask: Path, probability: Path | None = No
 
 
 def _read(file: Path) -> tuple[bytes, str]:
-    """Return the content of an image file with the ending of its format; a pair becomes one."""
+    """Return the compressed content of an image file with the ending of its format."""
     with read_errors(file):
         if len(image_files(file)) == 1:
-            return file.read_bytes(), file.name.removeprefix(image_stem(file)).lower()
+            ending = file.name.removeprefix(image_stem(file)).lower()
+            content = file.read_bytes()
+            if packed := _PACKED.get(ending):
+                return gzip.compress(content, mtime=0), packed
+            return content, ending
         image = nib.Nifti1Image.from_image(nib.load(file))
         return gzip.compress(image.to_bytes(), mtime=0), ".nii.gz"

@@ -152,6 +152,18 @@ def test_marks_are_kept_downloaded_and_read_back_equal(report, open_page, tmp_pa
     assert (taken_away.scan, taken_away.decision) == ("sub-c_FLAIR.nii.gz", "")
 
 
+def test_escape_makes_a_slice_small_again_and_then_leads_to_all_scans(report, open_page):
+    with open_page(report) as page:
+        page.click("text=sub-a")
+        page.locator(".slice").first.click()
+        assert page.locator(".slice.large").count() == 1
+        page.keyboard.press("Escape")
+        assert page.locator(".slice.large").count() == 0
+        assert page.locator("#detail").is_visible()
+        page.keyboard.press("Escape")
+        assert page.locator("#detail").is_hidden()
+
+
 def test_a_file_of_marks_can_be_loaded_twice_and_the_newest_mark_counts(
     tmp_path, report, open_page
 ):

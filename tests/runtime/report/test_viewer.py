@@ -71,6 +71,11 @@ def test_the_license_of_the_library_is_in_the_page(tmp_path):
     assert "BSD 2-Clause License" in text
 
 
+def test_images_are_compressed_in_the_page(tmp_path):
+    image = write_nifti(tmp_path / "a.nii", np.zeros((200, 200, 200), np.uint8))  # 8 MB
+    assert write_viewer(tmp_path / "viewer.html", image, image).stat().st_size < 4e6
+
+
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match=r"missing\.nii: does not exist"):
         write_viewer(tmp_path / "v.html", tmp_path / "missing.nii", tmp_path / "missing.nii")

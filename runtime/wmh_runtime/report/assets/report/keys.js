@@ -9,7 +9,8 @@ const layerKeys = { 1: "lesions", 2: "probability", 3: "regions" };
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape" && openId) {
-    if (isTyping) event.target.blur(); else back();
+    const large = $(".slice.large", detail);
+    if (isTyping) event.target.blur(); else if (large) large.click(); else back();
     return;
   }
   if (event.key === "Enter" && isTyping && openId) { event.target.blur(); return; }
