@@ -1,6 +1,7 @@
 """Fixtures: a small network and its bundle, exported once for all tests of a module."""
 
 import hashlib
+import json
 import os
 import shutil
 from contextlib import suppress
@@ -13,7 +14,8 @@ from tests.coarse_phantoms import coarse_phantoms
 from tests.networks import TWO, write_checkpoint
 from tests.training_toys import small_recipe
 from wmh_export import graph_exporter, phantom_probes
-from wmh_export.build import build
+from wmh_export.build import BuildResult, build
+from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.files.atomic import atomic_path
 
 
@@ -82,8 +84,19 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, checkpoint):
-    return build(checkpoint, tmp_path_factory.mktemp("out") / "bundle", lambda step: None)
+def built(tmp_path_factory, request):
+    """The bundle of `checkpoint`. It is built once per test run, and each module gets a copy."""
+    own, once = tmp_path_factory.mktemp("out"), _folder_of_the_run(tmp_path_factory) / "built"
+    if not once.exists():
+        checkpoint = request.getfixturevalue("checkpoint")
+        result = build(checkpoint, own / "first" / "bundle", lambda step: None)
+        said = {"skipped_precisions": result.skipped_precisions, "warnings": result.warnings}
+        (own / "first" / "said.json").write_text(json.dumps(said))
+        with suppress(OSError):  # another process was faster
+            (own / "first").rename(once)
+    shutil.copytree(once, own / "copy")
+    said = json.loads((own / "copy" / "said.json").read_text())
+    return BuildResult(load_bundle(own / "copy" / "bundle"), **said)
 
 
 @pytest.fixture(scope="module")

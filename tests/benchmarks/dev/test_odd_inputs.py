@@ -14,11 +14,12 @@ def bundle():
     return load_bundle("demo")
 
 
-def test_two_thousand_odd_files_are_results_or_one_line_each(bundle):
-    checked = check_odd_inputs(bundle, 2000, draw_pictures=False)
+def test_odd_files_are_results_or_one_line_each(bundle):
+    # `python -m benchmarks.dev odd-inputs` checks many more.
+    checked = check_odd_inputs(bundle, 600, draw_pictures=False)
     assert checked.faults == [], checked.log
-    assert checked.files == checked.segmented + checked.refused + checked.skipped == 2000
-    assert min(checked.segmented, checked.refused) > 600  # neither all right nor all wrong
+    assert checked.files == checked.segmented + checked.refused + checked.skipped == 600
+    assert min(checked.segmented, checked.refused) > 180  # neither all right nor all wrong
 
 
 def test_the_files_of_a_number_are_always_the_same(tmp_path):

@@ -186,10 +186,9 @@ def test_if_one_engine_cannot_be_built_no_file_is_written(own_bundle, monkeypatc
     assert not list((own_bundle.folder / "engines").iterdir())
 
 
-@pytest.mark.parametrize("targets", [["sm89"], ["sm86", "sm120"]])
-def test_attention_is_fused_in_all_layers_of_the_full_network(full_size_eight_view_graph, targets):
+def test_attention_is_fused_in_all_layers_of_the_full_network(full_size_eight_view_graph):
     pytest.importorskip("tensorrt_rtx")
-    profile = BatchProfile(min=1, opt=1, max=4)
+    profile, targets = BatchProfile(min=1, opt=1, max=4), ["sm86", "sm120"]
     compiled = compile_graph(
         load_tensorrt("rtx"), full_size_eight_view_graph, profile, (1, 512, 512), targets=targets
     )
