@@ -1,8 +1,7 @@
 """The course of the lesion volume over the visits, as an SVG picture.
 
 Lines and text have the text color of the page around the picture, so that it can be read on light
-and on dark pages. A page can set the color of the
-data: they have the class `wmh-course`.
+and on dark pages. A page can set the color of the data: they have the class `wmh-course`.
 """
 
 from __future__ import annotations
