@@ -104,6 +104,11 @@ class ChangeRow:
     counts: Sequence[int]  # of lesions in each class
     picture: str  # address; empty: there is none
 
+    @property
+    def is_beyond_uncertainty(self) -> bool:
+        """Whether the volume changed by more than scans of an unchanged head differ by."""
+        return abs(self.change_ml) > self.uncertainty_ml
+
 
 @dataclass(frozen=True)
 class ChangeEntry:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.runtime.change.test_course import record
 from tests.runtime.report.results_folder import (
     made_up_pictures,
     report_of,
     settings_of,
     write_result,
 )
+from wmh_runtime.change.record import ClassRecord
+from wmh_runtime.change.rules import CLASSES
+from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.outputs.reviews import read_reviews
 from wmh_runtime.report.page import REPORT_NAME
@@ -331,6 +336,25 @@ def test_a_scan_that_is_excluded_is_in_the_table_and_not_in_the_summary(tmp_path
             assert "6.00 mL" not in summary
             page.click("text=sub-2")
             assert page.locator("#detail h2").inner_text() == "sub-2"
+
+
+def test_changes_beyond_their_uncertainty_are_marked(tmp_path, open_page):
+    write_result(tmp_path, "sub-1_FLAIR.nii.gz")
+    courses = record([2.0, 2.9, 3.0])
+    classes = dict.fromkeys(CLASSES, ClassRecord(count=2, before_ml=0, after_ml=0))
+    intervals = [
+        one.model_copy(update={"classes": classes, "change_ml": ml, "warnings": ["far apart"]})
+        for one, ml in zip(courses.intervals, (0.9, -0.1), strict=True)
+    ]
+    stored = StoredChange(courses.model_copy(update={"intervals": intervals}), Path(), ())
+    with open_page(report_of(tmp_path, changes=[stored])) as page:
+        cells = page.locator("#changes tbody td:nth-child(3)")
+        texts = [" ".join(text.split()) for text in cells.all_inner_texts()]
+        assert texts == ["+0.90 (more than the uncertainty)", "-0.10"]
+        assert page.locator("#changes .card svg").count() == 1
+        assert page.locator("#changes .warnings li").first.inner_text() == "Far apart."
+        page.locator("#changes summary").click()
+        assert page.locator("#changes .card svg").is_hidden()
 
 
 def test_a_failed_scan_is_not_in_the_table(tmp_path, open_page):
