@@ -137,7 +137,7 @@ def _visit_record(visit: Visit, images: VisitImages) -> VisitRecord:
 
 def _interval_record(earlier: Visit, later: Visit, interval: IntervalChange) -> IntervalRecord:
     days = (later.date - earlier.date).days if earlier.date and later.date else None
-    before_ml, after_ml = interval.volumes_ml
+    before_ml, after_ml = (mask.total_ml for mask in interval.masks)
     percent = 100 * interval.change_ml / before_ml if before_ml else None
     transforms = interval.transforms
     return IntervalRecord(
@@ -164,13 +164,13 @@ def _interval_record(earlier: Visit, later: Visit, interval: IntervalChange) -> 
 
 
 def _class_records(interval: IntervalChange) -> dict[rules.ChangeClass, ClassRecord]:
-    matched = interval.matched
-    classes = np.array(matched.classes, dtype=object)
+    classes = np.array(interval.matched.classes, dtype=object)
+    before_mm3, after_mm3 = (mask.lesions_mm3 for mask in interval.masks)
     return {
         name: ClassRecord(
             count=int(np.count_nonzero(classes == name)),
-            before_ml=round(float(matched.before_mm3[classes == name].sum()) / 1000, _DECIMALS),
-            after_ml=round(float(matched.after_mm3[classes == name].sum()) / 1000, _DECIMALS),
+            before_ml=round(float(before_mm3[classes == name].sum()) / 1000, _DECIMALS),
+            after_ml=round(float(after_mm3[classes == name].sum()) / 1000, _DECIMALS),
         )
         for name in rules.CLASSES
     }

@@ -29,7 +29,7 @@ class ClassRecord(StrictModel):
     """The lesions of one class in an interval."""
 
     count: int
-    before_ml: float = Field(description="in the halfway space, as all volumes of lesions")
+    before_ml: float = Field(description="of the voxels of the masks, as `after_ml`")
     after_ml: float
 
 

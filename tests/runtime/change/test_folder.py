@@ -60,7 +60,8 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     ]
     assert {row["location"] for row in rows} == {"n/a"}
     new = rows[1]
-    assert float(new["after_mm3"]) == pytest.approx(576, rel=0.06)  # corners are rounded off
+    assert (new["before_mm3"], new["after_mm3"]) == ("0.0", "576.0")
+    assert float(new["halfway_after_mm3"]) == pytest.approx(576, rel=0.06)  # without its corners
     assert [float(new[f"{axis}_mm"]) for axis in "xyz"] == pytest.approx([33, 39, 18], abs=0.5)
     record = json.loads((out / "sub-1_change.json").read_text())
     assert [one["volume_ml"] for one in record["visits"]] == [0.576, 1.152, 0.576]

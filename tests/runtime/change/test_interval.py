@@ -63,6 +63,42 @@ def test_boxes_on_one_grid_keep_their_volumes(affine):
     np.testing.assert_array_equal(found.class_map > 0, before | after)
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(-12, 12))
+@settings(max_examples=20)
+def test_volumes_of_lesions_add_up_to_that_of_the_mask(seed, degrees):
+    # Boxes of 8 voxels and single voxels, which interpolation may lose.
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(2):
+        mask = np.zeros(SHAPE, bool)
+        for x, y, z in rng.integers((4, 4, 2), (18, 22, 9), (5, 3)):
+            mask[x : x + 2, y : y + 2, z : z + 2] = True
+        masks.append(mask)
+    single = np.zeros(SHAPE, bool)
+    single[tuple(rng.integers((4, 4, 2), (18, 22, 9)))] = True
+    before = visit_images(masks[0], THICK)
+    pose = turned(degrees, (3, -4, 2), axis=0)
+    after = moved(visit_images(masks[1] | single, THICK), pose)
+    found = measure_interval(before, after, known(inverse_of(pose), after))
+    for visit, own in zip((before, after), found.masks, strict=True):
+        assert own.total_ml <= visit.volume_ml + 1e-9  # what both scans show
+        lost_mm3 = 1000 * own.total_ml - own.lesions_mm3.sum()
+        assert -1e-6 <= lost_mm3 <= 4 + 1e-6  # at most the single voxel
+    assert np.all((found.masks[0].lesions_mm3 > 0) | (found.masks[1].lesions_mm3 > 0))
+
+
+def test_small_lesions_have_the_volume_that_the_mask_gives(affine):
+    # Turned by 8°, the halfway space cuts their corners; the masks have them.
+    voxel_mm3 = abs(np.linalg.det(affine))
+    mask = box((8, 10), (9, 11), (4, 6))
+    pose = turned(8, (2, 1, -3))
+    before = visit_images(mask, affine)
+    after = moved(before, pose)
+    found = measure_interval(before, after, known(inverse_of(pose), after))
+    for own in found.masks:
+        assert own.lesions_mm3 == pytest.approx([8 * voxel_mm3])
+
+
 def test_a_scan_with_itself_is_stable(affine):
     mask = box((3, 7), (4, 9), (2, 4)) | box((14, 18), (15, 20), (6, 9))
     visit = visit_images(mask, affine)
@@ -169,7 +205,8 @@ def test_lesions_outside_of_the_other_scan_are_left_out_and_reported():
     found = measure_interval(shorter, after, known(np.eye(4), after))
     assert volumes(found).tolist() == [[0, 6 * 6 * 8]]
     # Two of its three slices, 6 x 6 voxels of 4 mm³ each, are in both scans.
-    assert found.volumes_ml == pytest.approx((0, 2 * 36 * 4 / 1000))
+    assert [mask.total_ml for mask in found.masks] == pytest.approx([0, 2 * 36 * 4 / 1000])
+    assert found.masks[1].lesions_mm3.tolist() == [2 * 36 * 4]
     assert found.change_ml == pytest.approx(0.288)
     assert found.warnings[-1] == (
         "33.3% of the lesions in memory.nii lie outside of the other scan: they are left out of"

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from wmh_runtime.change.pair.doubts import doubts
 from wmh_runtime.change.pair.halfway import HalfwayTransforms, find_halfway
+from wmh_runtime.change.pair.mask_volumes import MaskVolumes, measure_masks
 from wmh_runtime.change.pair.matching import MatchedLesions, match_lesions
-from wmh_runtime.change.pair.resampling import BroughtVisits, bring_visits, shared_volumes_ml
+from wmh_runtime.change.pair.resampling import BroughtVisits, bring_visits
 from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import total_uncertainty_ml
 from wmh_runtime.change.visits import VisitImages
@@ -36,7 +37,7 @@ class IntervalChange:
         centers_mm: (n, 3), RAS+ mm of the later scan.
         locations: of each lesion, such as `deep`, or empty if it lies outside of the brain; none
             if the regions are not known.
-        volumes_ml: of both masks, where both scans show something.
+        masks: volumes of both masks.
         uncertainty_ml: of their difference.
         class_map: (x, y, z) on the grid of the later scan; numbers of classes.
         similarity: of both images, 0 to 1, in the brain if it is known; see `shared_information`.
@@ -51,7 +52,7 @@ class IntervalChange:
     matched: MatchedLesions
     centers_mm: NDArray[np.float64]
     locations: Sequence[str]
-    volumes_ml: tuple[float, float]
+    masks: tuple[MaskVolumes, MaskVolumes]
     uncertainty_ml: float
     class_map: NDArray[np.uint8]
     similarity: float
@@ -61,8 +62,8 @@ class IntervalChange:
     @property
     def change_ml(self) -> float:
         """From the earlier volume to the later one."""
-        before_ml, after_ml = self.volumes_ml
-        return after_ml - before_ml
+        before, after = self.masks
+        return after.total_ml - before.total_ml
 
 
 def measure_interval(
@@ -95,7 +96,9 @@ def measure_interval(
         matched=matched,
         centers_mm=apply_affine(to_later, matched.centers_vox),
         locations=_locations(matched, brought),
-        volumes_ml=shared_volumes_ml(visits, transforms),
+        masks=measure_masks(
+            visits, transforms, matched.labels, brought.grid.affine, len(matched.before_mm3)
+        ),
         uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
         class_map=nearest_on_grid(matched.class_map(), to_later, after.scan),
         similarity=similarity,

@@ -9,7 +9,6 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from wmh_runtime.change.pair.halfway import HalfwayTransforms, box_corners, halfway_grid
-from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.visits import LESION_LEVEL, VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.regrid import GridMatch, bring_to_grid, nearest_on_grid
@@ -81,22 +80,6 @@ def bring_visits(visits: Visits, transforms: HalfwayTransforms) -> BroughtVisits
         regions=_bring_regions(visits, affines, grid),
         locations=_bring_locations(visits, affines, grid),
     )
-
-
-def shared_volumes_ml(visits: Visits, transforms: HalfwayTransforms) -> tuple[float, float]:
-    """Return the volumes of both masks where the other scan shows something, too."""
-    before, after = visits
-    to_after = inverse_of(transforms.after) @ transforms.before
-    return (
-        before.volume_within_ml(_shown_by(after.scan, inverse_of(to_after), before.scan)),
-        after.volume_within_ml(_shown_by(before.scan, to_after, after.scan)),
-    )
-
-
-def _shown_by(other: Scan, to_scan: Affine, scan: Scan) -> Mask:
-    """Return which voxels of a scan lie in another one, (x, y, z)."""
-    everywhere = np.ones(other.shape, np.uint8)
-    return nearest_on_grid(everywhere, to_scan @ other.affine, scan) > 0
 
 
 def _bring_levels(

@@ -31,7 +31,7 @@ CHANGES_COLUMNS = (
         for column in (
             Column(f"{name}_count", f"Number of {name} lesions", format="integer"),
             Column(
-                f"{name}_change_ml", f"Change of {name} lesions, in the halfway space", units="mL"
+                f"{name}_change_ml", f"Change of {name} lesions, by voxels of the masks", units="mL"
             ),
         )
     ),

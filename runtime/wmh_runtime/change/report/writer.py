@@ -35,10 +35,15 @@ CHANGE_COLUMNS = (
     Column("later", "Label of the later visit"),
     Column("lesion", "Number of the lesion in this interval, the largest first"),
     Column("class", "Class of the change", levels=dict.fromkeys(CLASSES, "see docs/change.md")),
-    Column("before_mm3", "Volume at the earlier visit, in the halfway space", "mm^3"),
-    Column("after_mm3", "Volume at the later visit, in the halfway space", "mm^3"),
-    Column("change_mm3", "Difference of both", "mm^3"),
-    Column("uncertainty_mm3", "What the difference rarely exceeds without a change", "mm^3"),
+    Column("before_mm3", "Volume of its voxels in the earlier mask", "mm^3"),
+    Column("after_mm3", "Volume of its voxels in the later mask", "mm^3"),
+    Column("halfway_before_mm3", "Volume at the earlier visit, in the halfway space", "mm^3"),
+    Column("halfway_after_mm3", "Volume at the later visit, in the halfway space", "mm^3"),
+    Column(
+        "uncertainty_mm3",
+        "What the difference of both volumes in the halfway space rarely exceeds without a change",
+        "mm^3",
+    ),
     Column("x_mm", "Center at the later visit, x of the scanner (RAS+)", "mm"),
     Column("y_mm", "Center at the later visit, y of the scanner (RAS+)", "mm"),
     Column("z_mm", "Center at the later visit, z of the scanner (RAS+)", "mm"),
@@ -118,14 +123,14 @@ def _rows(
     """Return a row for each lesion, largest first."""
     matched = interval.matched
     count = len(matched.before_mm3)
+    volumes = [mask.lesions_mm3 for mask in interval.masks]
+    volumes += [matched.before_mm3, matched.after_mm3, matched.uncertainty_mm3]
     rows: list[dict[str, object]] = []
     for index in range(count):
-        before_mm3, after_mm3 = matched.before_mm3[index], matched.after_mm3[index]
         x_mm, y_mm, z_mm = interval.centers_mm[index]
         values = (
             *(subject, described.earlier, described.later, index + 1, matched.classes[index]),
-            *(f"{before_mm3:.1f}", f"{after_mm3:.1f}", f"{after_mm3 - before_mm3:.1f}"),
-            f"{matched.uncertainty_mm3[index]:.1f}",
+            *(f"{volume[index]:.1f}" for volume in volumes),
             *(f"{x_mm:.1f}", f"{y_mm:.1f}", f"{z_mm:.1f}"),
             (interval.locations[index] if interval.locations else "") or NOT_AVAILABLE,
         )
