@@ -10,7 +10,7 @@ import typer
 
 from wmh_runtime.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from wmh_runtime.cli import console
-from wmh_runtime.cli.infer_display import RunDisplay
+from wmh_runtime.cli.infer_display import RunDisplay, print_conclusion
 from wmh_runtime.cli.infer_plan import print_plan
 from wmh_runtime.cli.options import (
     PARTICIPANT_LEVEL,
@@ -20,7 +20,6 @@ from wmh_runtime.cli.options import (
     separate_labels,
 )
 from wmh_runtime.cohort.atlas import Atlas
-from wmh_runtime.cohort.job import Outcome
 from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job, segment_folder
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
@@ -28,9 +27,6 @@ from wmh_runtime.imageio.atlas import read_region_names
 from wmh_runtime.inference.backend_selection import AUTO, parse_backend
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import Extras
-from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
-from wmh_runtime.report.page import REPORT_NAME
-from wmh_runtime.text import count_noun
 
 app = console.command_line("Segment white matter hyperintensities in FLAIR scans.")
 
@@ -255,7 +251,8 @@ def infer(
         return
     with RunDisplay(opened.manifest) as display:
         outcome = segment_folder(source, out, opened, options, folder_options, display)
-    _conclude(outcome, display.total, out)
+    if status := print_conclusion(outcome, display.total, out):
+        raise typer.Exit(status)
 
 
 def _require_level(level: str | None) -> None:
@@ -274,33 +271,6 @@ def _atlas(image: str | None, names: Path | None, transform: str) -> Atlas | Non
             raise InputError("needs --atlas", "Give the atlas, too.", about="--atlas-names")
         return None
     return Atlas(image, None if names is None else read_region_names(names), transform)
-
-
-def _conclude(outcome: Outcome, total: int, out: Path) -> None:
-    """Print the summary; exit with 1 or 2 if a scan failed."""
-    finished = len(outcome.kept) + len(outcome.done)
-    if finished:
-        kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
-        console.print_line(
-            f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
-        )
-        console.print_line(f"Look at the masks: {out / REPORT_NAME}")
-    if not_begun := total - finished - len(outcome.failed):  # after --fail-fast
-        console.print_line(
-            f"{count_noun(not_begun, 'scan')} not begun: fix the error above, or run without"
-            " --fail-fast"
-        )
-    if not_compared := outcome.changes.failed:
-        count = count_noun(len(not_compared), "subject")
-        console.print_error(f"{count} not compared over time, for the reasons above")
-        if not outcome.failed:
-            raise typer.Exit(console.EXIT_SOME_FAILED)
-    if outcome.failed:
-        console.print_error(
-            f"{count_noun(len(outcome.failed), 'scan')} failed, for the reasons above"
-            f" (also in {out / FAILURES_NAME})"
-        )
-        raise typer.Exit(console.EXIT_SOME_FAILED if finished else console.EXIT_NOTHING_RAN)
 
 
 def main() -> None:

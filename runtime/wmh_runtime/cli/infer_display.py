@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from shutil import which
 
 from rich.progress import Progress as Bar
@@ -14,14 +15,16 @@ from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.job import Progress
+from wmh_runtime.cohort.job import Outcome, Progress
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
+from wmh_runtime.report.page import REPORT_NAME
 from wmh_runtime.text import count_noun, uncapitalize
 
 
@@ -145,6 +148,32 @@ class RunDisplay(Progress):
     def _advance(self) -> None:
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
+
+
+def print_conclusion(outcome: Outcome, total: int, out: Path) -> int:
+    """Print what became of the scans of a run; return the exit status."""
+    finished, failed = len(outcome.kept) + len(outcome.done), len(outcome.failed)
+    if finished:
+        kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
+        console.print_line(
+            f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
+        )
+        console.print_line(f"Look at the masks: {out / REPORT_NAME}")
+    if not_begun := total - finished - failed:  # after --fail-fast
+        console.print_line(
+            f"{count_noun(not_begun, 'scan')} not begun: fix the error above, or run without"
+            " --fail-fast"
+        )
+    if not_compared := outcome.changes.failed:
+        count = count_noun(len(not_compared), "subject")
+        console.print_error(f"{count} not compared over time, for the reasons above")
+    if failed:
+        console.print_error(
+            f"{count_noun(failed, 'scan')} failed, for the reasons above"
+            f" (also in {out / FAILURES_NAME})"
+        )
+        return console.EXIT_SOME_FAILED if finished else console.EXIT_NOTHING_RAN
+    return console.EXIT_SOME_FAILED if not_compared else 0
 
 
 def _images_line(cases: Sequence[Case], channels: Sequence[str]) -> str:
