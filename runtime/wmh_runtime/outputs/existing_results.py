@@ -48,26 +48,12 @@ def find_existing_results(
         InputError: there is a result of another input or with other settings, or a mask that was
             changed by hand would be replaced.
     """
-    scan = case.path
-    for scheme, of_scheme in regions.items() if extras.regions else ():
-        is_written = scheme != ATLAS_SCHEME or atlas is not None
-        if is_written and of_scheme.hold_foreign_files:
-            name = of_scheme.image.name
-            problem = f"would replace regions that this program did not write ({name})"
-            raise InputError(problem, _REPLACE, about=scan)
-    for to in paths:
-        is_new = not to.sidecar.exists()
-        if (is_new and to.hold_foreign_files) or to.lesions.hold_foreign_files:
-            problem = f"would replace files that this program did not write ({to.mask.name} …)"
-            raise InputError(problem, _REPLACE, about=scan)
+    _require_own_files(case, paths, regions, extras, has_atlas=atlas is not None)
     if not all(to.sidecar.exists() for to in paths):
         return None
-    sidecars = [sidecar for to in paths if (sidecar := read_sidecar(to.sidecar)) is not None]
-    if len(sidecars) < len(paths):
-        problem = f"has a result that this version cannot read, {paths[0].sidecar.name}"
-        raise InputError(problem, _REPLACE, about=scan)
+    sidecars = _read_sidecars(case, paths)
     try:
-        images = {case.channel: scan, **case.others}
+        images = {case.channel: case.path, **case.others}
         sha256 = {channel: sha256_of_image(path) for channel, path in images.items()}
     except OSError:
         return None  # reading the scan will report the reason
@@ -75,31 +61,85 @@ def find_existing_results(
         before = {channel: one.sha256 for channel, one in sidecar.channels.items()}
         if (before or {case.channel: sidecar.input_sha256}) != sha256:
             problem = f"has a result of another input, {to.sidecar.name}"
-            raise InputError(problem, _REPLACE, about=scan)
+            raise InputError(problem, _REPLACE, about=case.path)
         if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
-            raise InputError(problem, _REPLACE, about=scan)
+            raise InputError(problem, _REPLACE, about=case.path)
+    manual = manual or {}
+    files = _files(paths, regions, sidecars, extras, has_atlas=atlas is not None)
+    is_of_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
+    taken = {one.settings.output.name: one.manual for one in sidecars if one.manual}
+    if is_of_atlas and taken == dict(manual) and all(path.exists() for path in files):
+        return sidecars
+    _require_replaceable_masks(case, paths, sidecars, manual)
+    return None
+
+
+def _require_own_files(
+    case: Case,
+    paths: Sequence[OutputPaths],
+    regions: Mapping[str, LabelMapPaths],
+    extras: Extras,
+    *,
+    has_atlas: bool,
+) -> None:
+    """Refuse to replace files of other programs; InputError."""
+    for scheme, of_scheme in regions.items() if extras.regions else ():
+        is_written = scheme != ATLAS_SCHEME or has_atlas
+        if is_written and of_scheme.hold_foreign_files:
+            name = of_scheme.image.name
+            problem = f"would replace regions that this program did not write ({name})"
+            raise InputError(problem, _REPLACE, about=case.path)
+    for to in paths:
+        is_new = not to.sidecar.exists()
+        if (is_new and to.hold_foreign_files) or to.lesions.hold_foreign_files:
+            problem = f"would replace files that this program did not write ({to.mask.name} …)"
+            raise InputError(problem, _REPLACE, about=case.path)
+
+
+def _read_sidecars(case: Case, paths: Sequence[OutputPaths]) -> list[Sidecar]:
+    """Read the sidecars of all outputs; InputError if one is not of this version."""
+    sidecars = [sidecar for to in paths if (sidecar := read_sidecar(to.sidecar)) is not None]
+    if len(sidecars) < len(paths):
+        problem = f"has a result that this version cannot read, {paths[0].sidecar.name}"
+        raise InputError(problem, _REPLACE, about=case.path)
+    return sidecars
+
+
+def _files(
+    paths: Sequence[OutputPaths],
+    regions: Mapping[str, LabelMapPaths],
+    sidecars: Sequence[Sidecar],
+    extras: Extras,
+    *,
+    has_atlas: bool,
+) -> list[Path]:
+    """Return the files that a finished scan has."""
     files = [path for to in paths for path in (to.mask, to.picture, to.slices, *to.lesions.files)]
     if extras.probability:
         files += [path for to in paths for path in _with_sidecar(to.probability)]
-    schemes = [BRAIN_SCHEME] if sidecars[0].regions_ml else []
-    schemes += [ATLAS_SCHEME] if atlas else []
-    for scheme in schemes if extras.regions else ():
-        files += regions[scheme].files
-    if extras.regions or atlas:
+    if extras.regions or has_atlas:
         files += [path for to in paths for path in _with_sidecar(to.regions)]
-    has_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
-    taken = {one.settings.output.name: one.manual for one in sidecars if one.manual}
-    has_manual = taken == dict(manual or {})
-    if has_atlas and has_manual and all(path.exists() for path in files):
-        return sidecars
-    for to, sidecar in zip(paths, sidecars, strict=True):  # a new mask would replace this one
+    if extras.regions:
+        schemes = [BRAIN_SCHEME] if sidecars[0].regions_ml else []
+        schemes += [ATLAS_SCHEME] if has_atlas else []
+        files += [path for scheme in schemes for path in regions[scheme].files]
+    return files
+
+
+def _require_replaceable_masks(
+    case: Case,
+    paths: Sequence[OutputPaths],
+    sidecars: Sequence[Sidecar],
+    manual: Mapping[str, ManualMask],
+) -> None:
+    """Refuse to replace a mask that was changed by hand, unless it is kept as a corrected mask."""
+    for to, sidecar in zip(paths, sidecars, strict=True):
         is_changed = is_file(to.mask) and not is_as_written(to.mask, sidecar)
-        copy = (manual or {}).get(sidecar.settings.output.name)
+        copy = manual.get(sidecar.settings.output.name)
         if is_changed and not (copy and copy.sha256 == sha256_of_image(to.mask)):
             problem = f"has a mask that was changed by hand, {to.mask.name}"
-            raise InputError(problem, _REPLACE, about=scan)
-    return None
+            raise InputError(problem, _REPLACE, about=case.path)
 
 
 def _with_sidecar(file: Path) -> tuple[Path, Path]:
