@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from wmh_runtime.cohort.case_images import (
-    describe_manual_masks,
-    read_images,
-    read_manual_masks,
-    register_images,
-)
-from wmh_runtime.cohort.case_quality import quality_of_case
+from wmh_runtime.cohort.case_images import describe_manual_masks
+from wmh_runtime.cohort.case_processor import CaseProcessor
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.imageio.nifti_reader import read_grid
 from wmh_runtime.inference.segmenter import Segmenter
-from wmh_runtime.inference.trace import OnSpan, StageTimes
+from wmh_runtime.inference.trace import OnSpan
 from wmh_runtime.machine import available_cores
-from wmh_runtime.outputs.describe import CaseInputs
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.writer import write_results
-from wmh_runtime.postprocessing.atlas_burden import with_atlas
-from wmh_runtime.postprocessing.postprocess import postprocess
-from wmh_runtime.preprocessing.channels import present_images
-from wmh_runtime.preprocessing.preprocess import PreprocessedScan, preprocess
 from wmh_runtime.report.viewer import write_viewers
-from wmh_runtime.types import Mask
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -88,98 +76,15 @@ class Runner:
         region_segmenter: Segmenter | None = None,
     ) -> None:
         self.job = job
-        self.region_segmenter = region_segmenter
-        self.segmenter = segmenter
         self.provenance = provenance
-        self.on_span = on_span
         self.fatal: BaseException | None = None  # what stops the run, such as a lost device
+        self._processor = CaseProcessor(job, segmenter, provenance, on_span, region_segmenter)
         self._pool = pool
         self._max_cases = max_cases(len(segmenter.backends), job.threads)
         self._memory = MemoryBudget()
         self._running: deque[RunningCase] = deque()  # in the order of the cases
         self._changed = threading.Event()  # a case made progress
         self._name_clashes = job.name_clashes
-
-    def process_case(self, running: RunningCase) -> list[Sidecar]:
-        """Segment one scan, from its file to the files of its results."""
-        model, stage = self.segmenter.model, StageTimes(self.on_span)
-
-        def on_progress(share: float) -> None:
-            running.share = share
-            self._changed.set()
-
-        with stage("read"):
-            given = read_images(running.case, model.channels)
-        with stage("preprocess"):
-            registrations = register_images(given) if self.job.register else {}
-            given |= {channel: one.scan for channel, one in registrations.items()}
-            scans = [given.get(channel) for channel in model.channels]
-            preprocessed = preprocess(scans, model.preprocessing)
-            # One that cannot be used fails the scan before the network runs.
-            manual_masks = self.job.manual.of_scan(running.case.relative)
-            drawn = read_manual_masks(manual_masks, preprocessed.scan)
-        prediction = self.segmenter.predictor.predict(preprocessed.slices, on_progress)
-        stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
-        known_regions, region_warnings = self._known_regions(preprocessed)
-        with stage("postprocess"):
-            segmentation = postprocess(
-                prediction,
-                preprocessed,
-                model.outputs,
-                model.regions,
-                model.channels,
-                known_regions,
-                drawn,
-            )
-            if region_warnings:
-                warnings = segmentation.warnings
-                new = [f"regions: {line}" for line in region_warnings if line not in warnings]
-                segmentation = replace(segmentation, warnings=(*warnings, *new))
-            atlas = None
-            if self.job.atlas is not None:
-                regions = self.job.atlas.read(running.case, preprocessed.scan)
-                segmentation = with_atlas(segmentation, regions, preprocessed.scan)
-                atlas = self.job.atlas.inputs(running.case)
-            quality = quality_of_case(running.case, preprocessed.scan, segmentation)
-        _, *further = present_images(model.channels, preprocessed.channels).items()
-        with stage("write"):
-            inputs = CaseInputs(
-                images=given,
-                sources=running.case.sources_of(given),
-                registrations=registrations,
-                atlas=atlas,
-                manual=describe_manual_masks(running.case, manual_masks),
-                quality=quality,
-                seconds=stage.seconds,
-            )
-            return write_results(
-                inputs,
-                segmentation,
-                self.provenance,
-                running.paths,
-                self.job.region_paths(running.case),
-                extras=self.job.extras,
-                others=dict(further),
-            )
-
-    def _known_regions(
-        self, preprocessed: PreprocessedScan
-    ) -> tuple[Mapping[str, Mask] | None, Sequence[str]]:
-        """Return what the bundle for regions finds, and its warnings; None if there is none."""
-        segmenter, bundle = self.region_segmenter, self.job.regions_bundle
-        if segmenter is None or bundle is None:
-            return None, ()
-        images = present_images(self.segmenter.model.channels, preprocessed.channels)
-        wanted = segmenter.model.channels
-        known = {name: image for name, image in images.items() if name in wanted}
-        if not known or (len(known) < len(wanted) and not segmenter.model.interchangeable):
-            lacking = " and ".join(name.upper() for name in wanted if name not in known)
-            problem = f"has no {lacking}, which the bundle for regions needs"
-            advice = "Give the image, or segment this scan without that bundle."
-            raise InputError(problem, advice, about=preprocessed.scan.path)
-        regions, warnings = segmenter.find_regions(known)
-        of_author = bundle.manifest.warning
-        return regions, [of_author, *warnings] if of_author else warnings
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, bool]]:
         """Yield each case once when it is done, in order; and the first one when it made progress.
@@ -259,13 +164,20 @@ class Runner:
             if sidecars is None:
                 if running.refusal is not None:
                     raise running.refusal
-                sidecars = self.process_case(running)
+                sidecars = self._process(running)
             if self.job.extras.viewer:
                 write_viewers(running.case, running.paths, is_new=not running.is_kept)
             running.result.set_result(sidecars)
         except BaseException as error:
             self._fail(running, error)
         self._changed.set()
+
+    def _process(self, running: RunningCase) -> list[Sidecar]:
+        def on_progress(share: float) -> None:
+            running.share = share
+            self._changed.set()
+
+        return self._processor.process(running.case, running.paths, on_progress)
 
     def _fail(self, running: RunningCase, error: BaseException) -> None:
         if isinstance(error, DeviceLostError) or not isinstance(error, Exception):

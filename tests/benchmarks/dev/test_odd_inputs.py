@@ -5,8 +5,8 @@ import pytest
 from benchmarks.dev.odd_files import write_odd_file
 from benchmarks.dev.odd_inputs import check_odd_inputs
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort import case_processor
 from wmh_runtime.cohort import run as run_module
-from wmh_runtime.cohort import runner as runner_module
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_files_of_a_number_are_always_the_same(tmp_path):
 
 
 def test_a_bug_is_found_and_named(bundle, monkeypatch):
-    monkeypatch.setattr(runner_module, "preprocess", lambda *_: 1 / 0)
+    monkeypatch.setattr(case_processor, "preprocess", lambda *_: 1 / 0)
     checked = check_odd_inputs(bundle, 40, draw_pictures=False)
     assert len(checked.faults) > 10
     assert checked.faults[0].startswith("00000")

@@ -1192,18 +1192,18 @@ def test_a_table_that_cannot_be_replaced_is_reported_before_any_work(tmp_path, i
 
 
 def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
-    from wmh_runtime.cohort import runner
+    from wmh_runtime.cohort import case_processor
 
     write_head(tmp_path / "scans" / "a.nii")
     write_head(tmp_path / "scans" / "b.nii")
-    preprocess = runner.preprocess
+    preprocess = case_processor.preprocess
 
     def too_large(channels, preprocessing):
         if channels[0].path.name == "a.nii":
             raise MemoryError
         return preprocess(channels, preprocessing)
 
-    monkeypatch.setattr(runner, "preprocess", too_large)
+    monkeypatch.setattr(case_processor, "preprocess", too_large)
     status, said, errors = infer()
     assert (status, "a.nii: does not fit into memory" in errors) == (1, True)
     assert "b.nii: WMH" in said

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort import case_processor, scan_memory
 from wmh_runtime.cohort import run as run_module
 from wmh_runtime.cohort import runner as runner_module
-from wmh_runtime.cohort import scan_memory
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
@@ -62,6 +62,13 @@ class Recorder(Progress):
         self.errors[int(case.path.name)] = error
 
 
+STAGES = {
+    **dict.fromkeys(("read_grid", "estimate_scan_bytes", "find_existing_results"), runner_module),
+    **dict.fromkeys(("read_images", "preprocess", "postprocess"), case_processor),
+    **dict.fromkeys(("quality_of_case", "write_results"), case_processor),
+}  # and the modules that call them
+
+
 class World:
     """Fakes around the runner: reading, preprocessing, postprocessing, writing."""
 
@@ -83,7 +90,7 @@ class World:
             "quality_of_case": lambda *_: (),
             "write_results": self.write,
         }.items():
-            patch.setattr(runner_module, name, fake)
+            patch.setattr(STAGES[name], name, fake)
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
         patch.setattr(run_module, "summarize_folder", lambda *_: [])
@@ -314,7 +321,7 @@ def test_a_second_ctrl_c_ends_the_run_and_no_backend_is_used_after_it_is_closed(
 )
 @pytest.mark.parametrize("stage", ["read_grid", "read_images", "write_results"])
 def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, message, stage):
-    normal = getattr(runner_module, stage)
+    normal = getattr(STAGES[stage], stage)
 
     def refuse(first, *others, **options):
         images = getattr(first, "images", None)  # of what is written
@@ -324,7 +331,7 @@ def test_an_error_of_the_system_fails_its_case_only(world, monkeypatch, error, m
             raise error
         return normal(first, *others, **options)
 
-    monkeypatch.setattr(runner_module, stage, refuse)
+    monkeypatch.setattr(STAGES[stage], stage, refuse)
     outcome = world.run([FakeScan(0), FakeScan(1), FakeScan(2)])
     assert world.progress.reported == [0, 1, 2]
     assert len(outcome.done) == 2
@@ -359,7 +366,7 @@ def test_a_request_to_exit_stops_the_run(world, monkeypatch):
     def leave(*_):
         raise SystemExit(3)
 
-    monkeypatch.setattr(runner_module, "preprocess", leave)
+    monkeypatch.setattr(case_processor, "preprocess", leave)
     with pytest.raises(SystemExit):
         world.run([FakeScan(number) for number in range(60)])
 
@@ -403,7 +410,7 @@ def test_a_failed_case_does_not_keep_its_voxels(world, monkeypatch):
         kept.append(weakref.ref(preprocessed.slices))
         return preprocessed
 
-    monkeypatch.setattr(runner_module, "preprocess", watched)
+    monkeypatch.setattr(case_processor, "preprocess", watched)
     backend = Refusing(world.shape, 2, BackendError("refused"))
     scans = [FakeScan(0, fails="write"), FakeScan(1, fails="write"), FakeScan(2)]
     outcome = world.run(scans, backend)
