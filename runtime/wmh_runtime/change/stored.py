@@ -41,7 +41,7 @@ def read_changes(
     scans = {
         (one.mask.name, one.sidecar.mask_sha256): one.scan.as_posix()
         for one in results
-        if not one.changes and not one.is_excluded
+        if not one.mask_edits and not one.is_excluded
     }
     found = StoredChanges()
     for path in sorted(out.rglob(f"*{CHANGE_RECORD_SUFFIX}")):

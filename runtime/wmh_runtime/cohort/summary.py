@@ -52,7 +52,7 @@ def _remarks(found: FolderResults) -> Iterator[str]:
     if sidecars := found.unreadable:
         missing = "They are not in the table: segment these scans again, with overwriting."
         yield f"{unreadable_results(sidecars)}. {missing}"
-    if masks := found.changed:
+    if masks := found.edited:
         count = count_noun(len(masks), "mask")
         yield (
             f"{count} changed or removed since written, such as {masks[0].name}: the table has"

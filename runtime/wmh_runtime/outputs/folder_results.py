@@ -11,7 +11,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.outliers import outlier_warning, volume_z_scores
-from wmh_runtime.outputs.reviews import EXCLUDE, Review, Reviews
+from wmh_runtime.outputs.reviews import EXCLUDE, Review, Reviews, choose_review, disagreement
 from wmh_runtime.outputs.sidecar import (
     Sidecar,
     is_as_written,
@@ -27,9 +27,10 @@ class Result:
 
     sidecar: Sidecar
     relative: Path  # of the sidecar, to the output folder
-    changes: Sequence[str] = ()  # warnings if the mask is not as it was written
+    mask_edits: Sequence[str] = ()  # warnings if the mask is not as it was written
     duplicates: Sequence[str] = ()  # scans whose file is the same
-    review: Review | None = None  # None: no reader has marked it
+    review: Review | None = None  # the mark that counts; None: no reader has marked it
+    disagreement: str = ""  # what readers say who disagree
     volume_z: float | None = None  # of the volume among all results; see outliers.py
     outlier: str = ""  # the warning if the volume is an outlier
 
@@ -50,10 +51,8 @@ class Result:
 
     @property
     def is_review_outdated(self) -> bool:
-        """Whether a reader has marked an earlier mask of this scan."""
-        review = self.review
-        is_of_this = review is None or review.mask_sha256 in ("", self.sidecar.mask_sha256)
-        return review is not None and review.says_something and not is_of_this
+        """Whether only an earlier mask of this scan was marked."""
+        return self.review is not None and self.review.is_outdated(self.sidecar.mask_sha256)
 
     @property
     def decision(self) -> str:
@@ -73,8 +72,9 @@ class Result:
         outdated = ""
         if self.review and self.is_review_outdated:
             outdated = f"the review ({self.review.decision}) is of an earlier mask: repeat it"
-        own = filter(None, (outdated, copies, self.outlier))
-        return [*self.changes, *own, *self.sidecar.warnings]
+        readers = f"readers disagree ({self.disagreement}): the newest mark counts"
+        own = filter(None, (outdated, readers if self.disagreement else "", copies, self.outlier))
+        return [*self.mask_edits, *own, *self.sidecar.warnings]
 
 
 @dataclass
@@ -83,7 +83,7 @@ class FolderResults:
 
     results: list[Result] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)  # sidecars; they are no results
-    changed: list[Path] = field(default_factory=list)  # masks that are not as they were written
+    edited: list[Path] = field(default_factory=list)  # masks that are not as they were written
     repeated: list[str] = field(default_factory=list)  # scans that are the same file as another
     outdated_reviews: list[str] = field(default_factory=list)  # scans whose mask was made again
     unused_reviews: list[str] = field(default_factory=list)  # scans without a result
@@ -99,13 +99,13 @@ def read_results(
         reviews: marks of readers.
         failed_scans: paths of scans whose results are left out: they may be of other files.
     """
-    found, reviews = FolderResults(), reviews or {}
+    found, reviews = FolderResults(), reviews or []
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             result = Result(sidecar, path.relative_to(out))
-            result.changes = _changes(out / result.mask, sidecar)
-            if result.changes:
-                found.changed.append(out / result.mask)
+            result.mask_edits = _mask_edits(out / result.mask, sidecar)
+            if result.mask_edits:
+                found.edited.append(out / result.mask)
             if result.scan.as_posix() not in failed_scans:
                 found.results.append(result)
         elif is_unreadable_sidecar(path):
@@ -119,17 +119,22 @@ def read_results(
 
 def _add_reviews(found: FolderResults, reviews: Reviews) -> None:
     """Add its mark to each result, and note which marks are of no result."""
-    used = set()
+    of_scans = defaultdict(list)
+    for review in reviews:
+        of_scans[review.scan].append(review)
     for result in found.results:
-        scan = as_utf8(result.scan.as_posix())
-        of_all = scan, ""
-        found_reviews = [reviews[key] for key in ((scan, result.output), of_all) if key in reviews]
-        result.review = max(found_reviews, key=lambda one: one.time, default=None)
-        used |= {(scan, result.output), of_all}
+        scan, sha256 = as_utf8(result.scan.as_posix()), result.sidecar.mask_sha256
+        own = [review for review in of_scans[scan] if review.is_of(scan, result.output)]
+        result.review, result.disagreement = choose_review(own, sha256), disagreement(own, sha256)
         if result.is_review_outdated:
             found.outdated_reviews.append(result.scan.as_posix())
+    results = {(as_utf8(one.scan.as_posix()), one.output) for one in found.results}
+    known = {scan for scan, _ in results}
     found.unused_reviews = sorted(
-        review.scan for key, review in reviews.items() if key not in used and review.says_something
+        one.scan
+        for one in reviews
+        if one.says_something
+        and ((one.scan, one.output) not in results if one.output else one.scan not in known)
     )
 
 
@@ -159,7 +164,7 @@ def _find_outliers(results: Iterable[Result]) -> None:
             result.volume_z, result.outlier = z, outlier_warning(z, len(alike))
 
 
-def _changes(mask: Path, sidecar: Sidecar) -> list[str]:
+def _mask_edits(mask: Path, sidecar: Sidecar) -> list[str]:
     """Return a warning if a mask is not as it was written, such as one corrected by hand."""
     try:
         if is_as_written(mask, sidecar):

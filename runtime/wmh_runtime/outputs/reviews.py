@@ -1,17 +1,19 @@
 """Marks of readers: which results to use, to correct, or to leave out.
 
-The report saves them as `reviews.tsv`. A mark belongs to the mask that was looked at.
+The report saves them as `reviews.tsv`. A mark belongs to the mask that was looked at; only that a
+scan cannot be used is true of each mask of the scan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file
-from wmh_runtime.files.tables import FIRST_ROW, read_table, write_table_atomically
+from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table, write_table_atomically
 from wmh_runtime.text import as_utf8
 
 REVIEWS_NAME = "reviews.tsv"
@@ -23,6 +25,7 @@ DECISIONS = {
     EXCLUDE: "the scan cannot be used",
 }
 _NEEDED = ("scan", "decision")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -35,42 +38,61 @@ class Review:
     decision: str  # of `DECISIONS`; empty: only a note, or a mark that was taken away
     note: str
     reviewer: str
-    time: str  # ISO 8601
+    time: str  # ISO 8601, UTC
 
     @property
     def says_something(self) -> bool:
         """Whether there is a decision or a note; otherwise a mark was taken away."""
         return bool(self.decision or self.note)
 
+    def is_of(self, scan: str, output: str) -> bool:
+        """Return whether the mark is about an output of a scan."""
+        return self.scan == scan and self.output in ("", output)
 
-Reviews = Mapping[tuple[str, str], Review]  # by scan and output
+    def is_outdated(self, mask_sha256: str) -> bool:
+        """Return whether the mark does not hold for the mask that a scan has now."""
+        of_this = self.mask_sha256 in ("", mask_sha256) or self.decision == EXCLUDE
+        return not of_this and self.says_something
+
+
+Reviews = Sequence[Review]  # for each result and reader the newest mark
 
 
 def read_reviews(path: Path, *, is_optional: bool = False) -> Reviews:
-    """Read marks. Of several for one result, the newest one counts, and then the last one.
+    """Read marks. Of several of one reader for one result, the newest one counts.
 
-    A mark without an output is of all outputs of the scan.
+    A mark without a time has that of the file.
 
     Args:
         path: the file.
         is_optional: if there is no file, there are no marks.
 
     Raises:
-        InputError: the file cannot be read as a table, lacks a column, or has another decision.
+        InputError: the file cannot be read as a table, lacks a column, or has another decision or
+            a time that is not one.
     """
     if is_optional and not is_file(path):
-        return {}
+        return []
     rows = read_table(path)
     if rows and (missing := [column for column in _NEEDED if column not in rows[0]]):
         problem = f"has the columns {', '.join(rows[0])}, but not {', '.join(missing)}"
         raise InputError(problem, "Give the file that the report saved.", about=path)
+    modified = datetime.fromtimestamp(path.stat().st_mtime, UTC) if rows else None
     reviews = list[Review]()
     for number, row in enumerate(rows, start=FIRST_ROW):
-        if (decision := row["decision"]) not in ("", *DECISIONS):
+        decision = row["decision"].lower()
+        if decision not in ("", *DECISIONS):
             problem = f"row {number} has the decision {decision}"
             raise InputError(problem, f"Write {', '.join(DECISIONS)}, or nothing.", about=path)
         cells = {column: as_utf8(row.get(column, "")) for column in REVIEW_COLUMNS}
-        reviews.append(Review(**cells))
+        try:
+            time = modified if cells["time"] in MISSING_CELLS else _parse_time(cells["time"])
+        except ValueError as error:
+            problem = f"row {number} has the time {cells['time']}"
+            advice = "Write it as 2026-01-31T14:00:00Z, or leave it out."
+            raise InputError(problem, advice, about=path) from error
+        text = "" if time is None else time.strftime(_TIME)
+        reviews.append(Review(**{**cells, "decision": decision, "time": text}))
     return _newest(reviews)
 
 
@@ -79,7 +101,7 @@ def keep_reviews(out: Path, given: Path) -> Reviews:
 
     Args:
         out: the folder.
-        given: the file. Of two marks for one result, the newer one counts.
+        given: the file.
 
     Returns:
         All marks.
@@ -89,17 +111,48 @@ def keep_reviews(out: Path, given: Path) -> Reviews:
     """
     kept = out / REVIEWS_NAME
     before = read_reviews(kept, is_optional=True)
-    reviews = _newest([*before.values(), *read_reviews(given).values()])
+    reviews = _newest([*before, *read_reviews(given)])
     if reviews != before:
-        rows = [asdict(review) for review in reviews.values()]
+        rows = [asdict(review) for review in reviews]
         write_table_atomically(kept, rows, delimiter="\t", columns=REVIEW_COLUMNS)
     return reviews
 
 
-def _newest(reviews: Iterable[Review]) -> Reviews:
-    newest: dict[tuple[str, str], Review] = {}
+def choose_review(reviews: Iterable[Review], mask_sha256: str) -> Review | None:
+    """Return the mark that counts for a result: the newest one that is not outdated.
+
+    Args:
+        reviews: of the result.
+        mask_sha256: of its mask.
+
+    Returns:
+        The newest outdated one if there are no others, and None if there is none.
+    """
+    return max(
+        reviews,
+        key=lambda one: (not one.is_outdated(mask_sha256), one.time),
+        default=None,
+    )
+
+
+def disagreement(reviews: Iterable[Review], mask_sha256: str) -> str:
+    """Return what readers say who disagree about a result; empty if they agree."""
+    valid = [one for one in reviews if one.decision and not one.is_outdated(mask_sha256)]
+    if len({one.decision for one in valid}) < 2:
+        return ""
+    return ", ".join(f"{one.reviewer or 'no name'}: {one.decision}" for one in valid)
+
+
+def _parse_time(text: str) -> datetime:
+    """Return a time in UTC; without a zone, it is one. ValueError if it is no time."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _newest(reviews: Iterable[Review]) -> list[Review]:
+    newest: dict[tuple[str, str, str], Review] = {}
     for review in reviews:
-        key = review.scan, review.output
+        key = review.scan, review.output, review.reviewer
         if key not in newest or newest[key].time <= review.time:
             newest[key] = review
-    return newest
+    return list(newest.values())

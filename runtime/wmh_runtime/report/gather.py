@@ -55,7 +55,7 @@ def gather(
         model_warnings=[as_utf8(one) for one in dict.fromkeys(of_models)],
         models=_models(found.results),
         cohorts=summarize(entries),
-        reviews=list(reviews.values()),
+        reviews=list(reviews),
         changes=change_entries(out, changes),
     )
 

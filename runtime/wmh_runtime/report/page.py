@@ -66,7 +66,7 @@ def write_report(
         InputError: a table in the folder cannot be read, or the report cannot be written.
     """
     path = out / REPORT_NAME
-    report = gather(out, found, reviews or {}, changes, title)
+    report = gather(out, found, reviews or [], changes, title)
     write_text_atomically(path, render(report))
     return path
 

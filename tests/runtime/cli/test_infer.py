@@ -1006,6 +1006,7 @@ def test_the_row_of_a_result_says_what_was_found_and_how(tmp_path, infer):
         "input_sha256": sidecar["input_sha256"],
         "mask": "site/sub-7_ses-2_label-WMH_mask.nii.gz",
         "review": "",
+        "reviewer": "",
         "review_note": "",
         "warnings": sidecar["warnings"][0] if sidecar["warnings"] else "",
         "model_warnings": "",

@@ -21,6 +21,7 @@ from wmh_runtime.change.record import ClassRecord
 from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.reviews import read_reviews
 from wmh_runtime.report.page import REPORT_NAME
 
@@ -145,12 +146,12 @@ def test_marks_are_kept_downloaded_and_read_back_equal(report, open_page, tmp_pa
         page.reload()
         assert page.locator("#reviewed-count").inner_text() == "0"
         page.set_input_files("#load", tmp_path / "reviews.tsv")
-        page.wait_for_function("document.getElementById('reviewed-count').textContent === '2'")
+        page.locator("#reviewed-count", has_text="2").wait_for()
         assert page.locator(".review .note").inner_text() == " ".join(note.split())
     text = (tmp_path / "reviews.tsv").read_text()
     assert "\t=" not in text
     assert "\t+" not in text
-    first, second, taken_away = read_reviews(tmp_path / "reviews.tsv").values()
+    first, second, taken_away = read_reviews(tmp_path / "reviews.tsv")
     assert (first.scan, first.decision, first.reviewer) == ("sub-a_FLAIR.nii.gz", "accept", "+Ann")
     assert first.note == note
     assert (second.scan, second.decision) == ("sub-b_ses-1_FLAIR.nii.gz", "exclude")
@@ -183,14 +184,12 @@ def test_a_file_of_marks_can_be_loaded_twice_and_the_newest_mark_counts(
         for _ in range(2):
             page.set_input_files("#load", [])
             page.set_input_files("#load", marks)
-            page.wait_for_function(
-                "document.getElementById('message').textContent.startsWith('Loaded 3')"
-            )
+            page.locator("#message", has_text="Loaded 3 reviews").wait_for()
             page.evaluate("document.getElementById('message').textContent = ''")
         with page.expect_download() as download:
             page.click("#download")
         download.value.save_as(tmp_path / "reviews.tsv")
-    found = read_reviews(tmp_path / "reviews.tsv").values()
+    found = read_reviews(tmp_path / "reviews.tsv")
     assert [(one.scan, one.output, one.decision) for one in found] == [
         ("elsewhere.nii.gz", "", "edit"),
         ("sub-a_FLAIR.nii.gz", "wmh", "exclude"),
@@ -213,6 +212,77 @@ def test_marks_beside_the_report_are_shown_and_those_of_an_earlier_mask_are_outd
         assert first.inner_text().split() == ["exclude", "=1+1"]
         assert "outdated" in second.inner_text()
         assert page.locator("#reviewed-count").inner_text() == "1"
+
+
+MARKS = (  # rows of a file, and the mark that counts for the scan
+    ("scan\tdecision\n{scan}\tExclude\n", "exclude"),
+    ("Scan,Decision\n{scan},edit\n", "edit"),
+    ("scan\tdecision\tmask_sha256\n{scan}\taccept\tother\n", ""),
+    ("scan\tdecision\tmask_sha256\n{scan}\texclude\tother\n", "exclude"),
+    (
+        "scan\tdecision\ttime\n{scan}\texclude\t2026-02-01T10:00:00+02:00\n"
+        "{scan}\taccept\t2026-02-01T09:00:00Z\n",
+        "accept",
+    ),
+    (
+        "scan\tdecision\tmask_sha256\treviewer\ttime\n"
+        "{scan}\taccept\tother\tAnn\t2026-02-01T09:00:00Z\n"
+        "{scan}\tedit\t\tBob\t2026-01-01T09:00:00Z\n",
+        "edit",
+    ),
+)
+
+
+@pytest.mark.parametrize(("text", "decision"), MARKS)
+def test_the_page_and_the_program_read_marks_alike(tmp_path, open_page, text, decision):
+    write_result(tmp_path, "sub-1_FLAIR.nii.gz")
+    marks = tmp_path / ("marks.tsv" if "\t" in text else "marks.csv")
+    marks.write_text(text.format(scan="sub-1_FLAIR.nii.gz"))
+    (result,) = read_results(tmp_path, read_reviews(marks)).results
+    assert result.decision == decision
+    with open_page(report_of(tmp_path)) as page:
+        if marks.suffix == ".tsv":  # the page saves and reads this format only
+            page.set_input_files("#load", marks)
+            page.locator("#message", has_text="Loaded").wait_for()
+            counted = int(page.locator("#reviewed-count").inner_text())
+            assert counted == bool(decision)
+            if decision:
+                assert page.locator("td.review").inner_text().split()[0] == decision
+
+
+def test_a_note_on_a_mark_of_an_earlier_mask_does_not_renew_its_decision(tmp_path, open_page):
+    write_result(tmp_path, "sub-1_FLAIR.nii.gz")
+    (tmp_path / "reviews.tsv").write_text(
+        "scan\tdecision\tmask_sha256\nsub-1_FLAIR.nii.gz\taccept\tother\n"
+    )
+    with open_page(report_of(tmp_path)) as page:
+        page.click("text=sub-1")
+        page.fill("[data-field=note]", "look again")
+        page.keyboard.press("Enter")
+        assert page.locator("[data-decision=accept]").get_attribute("aria-pressed") == "false"
+        page.keyboard.press("Escape")
+        assert page.locator("#reviewed-count").inner_text() == "0"
+        assert page.locator("td.review").inner_text().split() == ["note", "look", "again"]
+
+
+def test_a_browser_that_keeps_nothing_says_so_where_the_reader_looks(report, open_page):
+    broken = "Storage.prototype.setItem = () => { throw new Error(); }"
+    with open_page(report, script=broken) as page:
+        page.click("text=sub-a")
+        page.keyboard.press("a")
+        assert page.get_by_text("This browser keeps nothing for this page").is_visible()
+
+
+def test_arrows_lead_from_slice_to_slice_while_one_is_large(report, open_page):
+    with open_page(report) as page:
+        page.click("text=sub-a")
+        page.locator(".slice").first.click()
+        page.keyboard.press("ArrowRight")
+        large = page.evaluate(
+            "[...document.querySelectorAll('.slice')].map((one) => one.matches('.large'))"
+        )
+        assert large[:3] == [False, True, False]
+        assert "sub-a" in page.locator("#detail h2").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -97,7 +97,7 @@ def _findings() -> Iterator[tuple[Column, _Cell]]:
     yield (
         Column(
             "volume_z",
-            "Modified z-score of the logarithm of the volume among all results of this folder"
+            "Modified z-score of the logarithm of volume + 0.1 mL among all results of this folder"
             " (Iglewicz and Hoaglin 1993); empty with few scans",
         ),
         lambda one: _number(one.volume_z, 2),
@@ -191,6 +191,10 @@ def _how_it_was_made() -> Iterator[tuple[Column, _Cell]]:
     yield (
         Column("review", "Decision of a reader about this mask; empty: none", levels=DECISIONS),
         lambda one: one.decision,
+    )
+    yield (
+        Column("reviewer", "Reader whose mark counts"),
+        lambda one: one.review.reviewer if one.review and one.decision else "",
     )
     yield (
         Column("review_note", "Note of the reader"),

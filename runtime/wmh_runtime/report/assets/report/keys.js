@@ -21,6 +21,7 @@ document.addEventListener("keydown", (event) => {
   let act = null;
   if (openId && decisionOf.has(key)) act = () => decide(decisionOf.get(key));
   else if (openId && layerKeys[key]) act = () => toggleLayer(layerKeys[key]);
+  else if (openId && ["ArrowRight", "ArrowLeft"].includes(key) && $(".slice.large", detail)) act = () => stepSlice(key === "ArrowRight");
   else if (openId && (key === "j" || (key === "ArrowRight" && !isOnScroll))) act = () => step(1);
   else if (openId && (key === "k" || (key === "ArrowLeft" && !isOnScroll))) act = () => step(-1);
   else if (openId && key === "n") act = () => $('[data-field="note"]', detail).focus();

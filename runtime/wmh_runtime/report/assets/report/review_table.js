@@ -23,12 +23,20 @@ function cellsOf(text) {
   return rows.filter((row) => row.some(Boolean));
 }
 
-function readTable(text) {
-  const [head = [], ...rows] = cellsOf(text.replace(/^\uFEFF/, ""));
+function readTable(text, modified) { // a mark without a time has that of the file
+  const [names = [], ...rows] = cellsOf(text.replace(/^\uFEFF/, ""));
+  const head = names.map((name) => name.trim().toLowerCase());
   if (!["scan", "decision"].every((name) => head.includes(name))) return null;
   return rows.map((row) => Object.fromEntries(
     data.columns.map((column) => [column, textOfCell(row[head.indexOf(column)] ?? "").trim()])))
+    .map((mark) => ({ ...mark, decision: mark.decision.toLowerCase(), time: inUtc(mark.time || modified) }))
     .filter((mark) => mark.decision === "" || mark.decision in data.decisions);
+}
+
+function inUtc(text) {
+  const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text);
+  const time = new Date(hasZone || !text.includes(":") ? text : `${text}Z`);
+  return isNaN(time) ? "" : time.toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 function download() {
@@ -37,11 +45,11 @@ function download() {
   link.download = data.reviewsName;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(`Saved ${data.reviewsName}. Put it into the folder of this report to keep the marks with the results.`);
+  say(`Saved ${data.reviewsName}. Give it to the next run of the program: it keeps the marks with the results.`);
 }
 
 async function load(file) {
-  const marks = readTable(await file.text());
+  const marks = readTable(await file.text(), new Date(file.lastModified).toISOString());
   if (!marks) { say(`${file.name} is no table of reviews.`); return; }
   const known = others.size;
   for (const mark of marks) takeReview(mark);
@@ -55,4 +63,9 @@ async function load(file) {
   say(`Loaded ${marks.length} reviews from ${file.name}${missing ? `; ${missing} are of scans that are not in this report` : ""}. Where both exist, the newer mark counts.`);
 }
 
-const say = (text) => { $("#message").textContent = text; };
+let silence;
+function say(text) {
+  $("#message").textContent = text;
+  clearTimeout(silence);
+  silence = setTimeout(() => { $("#message").textContent = ""; }, 20000);
+}

@@ -4,21 +4,23 @@ const reviews = new Map(); // id of a scan → its newest mark
 const others = new Map(); // marks of scans that are not in this report: kept for the download
 const keyOf = (scan) => `wmh-review:${scan.sha}:${scan.output}:${scan.scan}`;
 const isMark = (mark) => Boolean(mark && (mark.decision || mark.note));
-const isOutdated = (scan, mark) => mark.mask_sha256 !== scan.sha;
+// Only that a scan cannot be used is true of each of its masks.
+const isOutdated = (scan, mark) => mark.decision !== "exclude" && Boolean(mark.mask_sha256) && mark.mask_sha256 !== scan.sha;
 
-function takeReview(mark) { // the newest one counts; one without an output is of all outputs
+function takeReview(mark) { // the newest one that is not outdated; without an output: of all outputs
   const scans = data.scans.filter((one) => one.scan === mark.scan && [one.output, ""].includes(mark.output));
-  if (!scans.length) keepNewest(others, `${mark.output}:${mark.scan}`, mark);
-  for (const scan of scans) keepNewest(reviews, scan.id, { ...mark, output: scan.output });
-}
-
-function keepNewest(marks, key, mark) {
-  const known = marks.get(key);
-  if (!known || known.time <= mark.time) marks.set(key, mark);
+  const key = `${mark.output}:${mark.reviewer}:${mark.scan}`;
+  if (!scans.length && !(others.get(key)?.time > mark.time)) others.set(key, mark);
+  for (const scan of scans) {
+    const known = reviews.get(scan.id), rank = (one) => [!isOutdated(scan, one), one.time];
+    const [isValid, time] = rank(mark), [wasValid, before] = known ? rank(known) : [false, ""];
+    if (!known || isValid > wasValid || (isValid === wasValid && before <= time)) reviews.set(scan.id, { ...mark, output: scan.output });
+  }
 }
 
 function keepReview(scan, change) {
-  const before = reviews.get(scan.id);
+  const known = reviews.get(scan.id);
+  const before = known && !isOutdated(scan, known) ? known : undefined;
   const mark = {
     scan: scan.scan, output: scan.output, decision: "", note: "", ...before, ...change,
     mask_sha256: scan.sha, time: new Date().toISOString().replace(/\.\d+Z$/, "Z"),

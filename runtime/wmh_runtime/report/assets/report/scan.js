@@ -106,6 +106,12 @@ function step(by) {
   if (next) { history.replaceState(null, "", `#${next}`); show(); }
 }
 
+function stepSlice(isForward) { // from the enlarged slice to its neighbor
+  const large = $(".slice.large", detail);
+  const other = isForward ? large.nextElementSibling : large.previousElementSibling;
+  if (other?.matches(".slice")) { other.click(); other.focus({ preventScroll: true }); }
+}
+
 function go(anchor) {
   location.hash = anchor;
   show(); // at once: the event comes later, and the next key may come before it
