@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wmh_runtime.change.comparability import require_comparable
 from wmh_runtime.change.measure import inputs_sha256, measure_change
 from wmh_runtime.change.record import ChangeRecord, read_change_record
 from wmh_runtime.change.report.writer import ChangeWriter, files_of_change
 from wmh_runtime.change.visits import Visit
-from wmh_runtime.dataset.bids import change_record_name
+from wmh_runtime.dataset.bids import LONGITUDINAL, change_record_name
 from wmh_runtime.errors import WmhError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.preprocessing.registration import require_registration
@@ -24,6 +24,7 @@ class ChangeOutcome:
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)  # nothing that decides the result has changed
     failed: list[tuple[str, WmhError]] = field(default_factory=list)
+    not_begun: int = 0  # the user asked to stop
 
 
 def change_of_folder(
@@ -34,7 +35,7 @@ def change_of_folder(
     on_subject: Callable[[str, ChangeRecord | WmhError], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ChangeOutcome:
-    """Measure the change of each subject, and write it beside its results.
+    """Measure the change of each subject, and write it into the folder `longitudinal`.
 
     A subject that fails does not stop the others. A subject is kept if a result of the same files,
     dates and rules is there.
@@ -52,16 +53,16 @@ def change_of_folder(
     """
     require_registration("longitudinal")
     outcome = ChangeOutcome()
-    for subject, visits in groups.items():
+    for index, (subject, visits) in enumerate(groups.items()):
         if should_stop():
+            outcome.not_begun = len(groups) - index
             break
         try:
             if isinstance(visits, WmhError):
                 raise visits
-            folder = _folder_of(visits, out)
-            record = None if overwrite else _find_existing(folder, visits, subject)
+            record = None if overwrite else _find_existing(out, visits, subject)
             of_kind = outcome.done if record is None else outcome.kept
-            record = record or _measure_and_write(visits, subject, folder)
+            record = record or _measure_and_write(visits, subject, out)
         except Exception as error:
             failure = case_failure(error, Path(subject), out)
             outcome.failed.append((subject, failure))
@@ -72,17 +73,18 @@ def change_of_folder(
     return outcome
 
 
-def _measure_and_write(visits: Sequence[Visit], subject: str, folder: Path) -> ChangeRecord:
-    writer = ChangeWriter(subject, folder)
+def _measure_and_write(visits: Sequence[Visit], subject: str, out: Path) -> ChangeRecord:
+    require_comparable(visits, subject)  # before its name is used for files
+    writer = ChangeWriter(subject, out)
     record = measure_change(visits, subject, writer.write_interval)
     writer.finish(record)
     return record
 
 
-def _find_existing(folder: Path, visits: Sequence[Visit], subject: str) -> ChangeRecord | None:
+def _find_existing(out: Path, visits: Sequence[Visit], subject: str) -> ChangeRecord | None:
     """Return the record of an earlier run if it is complete, and of the same inputs."""
-    record = read_change_record(folder / change_record_name(subject))
-    files = files_of_change(folder, subject, visits)
+    record = read_change_record(out / LONGITUDINAL / change_record_name(subject))
+    files = files_of_change(out, subject, visits)
     if record is None or not all(file.exists() for file in files):
         return None
     try:
@@ -90,10 +92,3 @@ def _find_existing(folder: Path, visits: Sequence[Visit], subject: str) -> Chang
     except OSError:
         return None  # reading the file will report the reason
     return record if is_same else None
-
-
-def _folder_of(visits: Sequence[Visit], out: Path) -> Path:
-    """Return the folder within `out` that holds all results of a subject; else `out` itself."""
-    parents = [visit.mask.parent.absolute() for visit in visits]
-    common = Path(os.path.commonpath(parents)) if parents else out
-    return common if common.is_relative_to(out.absolute()) else out

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from wmh_runtime.dataset.bids import is_usable
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.reading import is_file, real_path
 from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
 
 _COLUMNS = ("subject", "visit", "scan")
@@ -58,7 +59,7 @@ def read_longitudinal_table(path: Path) -> dict[str, list[TableVisit]]:
         visit = _visit_of(row, number, path)
         for key, words in (
             ((visit.subject, visit.label), f"the visit {visit.label} of {visit.subject}"),
-            (visit.scan, f"the scan {row['scan']}"),
+            (real_path(visit.scan), f"the scan {row['scan']}"),
         ):
             if key in row_of:
                 problem = f"rows {row_of[key]} and {number} both have {words}"
@@ -95,7 +96,7 @@ def _visit_of(row: Mapping[str, str], number: int, table: Path) -> TableVisit:
         problem = f"row {number} has the date {text!r}"
         raise InputError(problem, "Write dates as 2019-03-14.", about=table)
     scan = Path(row["scan"])
-    if not (table.parent / scan).is_file():
+    if not is_file(table.parent / scan):
         problem = f"row {number} contains {scan}, which does not exist"
         raise InputError(problem, "Paths are relative to the table.", about=table)
     return TableVisit(row["subject"], row["visit"], day, table.parent / scan)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from wmh_runtime.change import rules
+from wmh_runtime.change.comparability import require_comparable, warnings_about_masks
 from wmh_runtime.change.pair.interval import IntervalChange, measure_interval
 from wmh_runtime.change.record import (
     ChangeRecord,
@@ -22,10 +23,9 @@ from wmh_runtime.change.record import (
     VisitRecord,
 )
 from wmh_runtime.change.visits import Visit, VisitImages, read_visit
-from wmh_runtime.dataset.bids import is_usable
-from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.imageio.image_files import image_files
+from wmh_runtime.files.os_errors import input_error
+from wmh_runtime.imageio.image_files import image_files, sha256_of_image
 from wmh_runtime.imageio.volume import Scan
 
 _LIBRARIES = ("wmh-lora", "numpy", "SimpleITK", "connected-components-3d")
@@ -47,14 +47,14 @@ def measure_change(
             what was found. The images take much memory, and are not kept.
 
     Raises:
-        InputError: there are too few visits, a visit is there twice, a name cannot be part of a
-            file name, a file cannot be used, or two scans cannot be registered.
+        InputError: the visits cannot be compared, a file cannot be used, or two scans cannot be
+            registered.
     """
-    _check(visits, subject)
+    require_comparable(visits, subject)
     try:
         inputs = inputs_sha256(visits, subject)
     except OSError as error:
-        raise InputError(f"a file of a visit cannot be read ({error})", about=subject) from error
+        raise input_error(error, "cannot be read", error.filename or subject) from error
     before = read_visit(visits[0])
     visit_records = [_visit_record(visits[0], before)]
     interval_records = []
@@ -107,27 +107,12 @@ def current_rules() -> RulesRecord:
     )
 
 
-def _check(visits: Sequence[Visit], subject: str) -> None:
-    labels = [visit.label for visit in visits]
-    if len(visits) < 2:
-        problem = f"has {len(visits)} of the two visits that are needed"
-        raise InputError(problem, "Give at least two.", about=subject)
-    for name in (subject, *labels):
-        if not is_usable(name):
-            problem = f"has the name {name!r}, which cannot be part of a file name"
-            advice = "Use letters, digits, dots, hyphens and underscores."
-            raise InputError(problem, advice, about=subject)
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        scans = [visit.scan.name for visit in visits if visit.label == twice[0]]
-        problem = f"has more than one scan of the visit {twice[0]}: {', '.join(scans)}"
-        raise InputError(problem, "Give one of them.", about=subject)
-
-
 def _visit_record(visit: Visit, images: VisitImages) -> VisitRecord:
     return VisitRecord(
         label=visit.label,
         date=visit.date,
-        scan=visit.scan.name,
+        scan=visit.name or visit.scan.name,
+        scan_sha256=visit.scan_sha256 or sha256_of_image(visit.scan),
         mask=visit.mask.name,
         mask_sha256=visit.mask_sha256 or sha256_file(visit.mask),
         volume_ml=round(images.volume_ml, _DECIMALS),
@@ -159,7 +144,7 @@ def _interval_record(earlier: Visit, later: Visit, interval: IntervalChange) -> 
             after_to_halfway=np.round(transforms.after, 6).tolist(),
         ),
         voxel_mm=round(interval.spacing_mm, 4),
-        warnings=list(interval.warnings),
+        warnings=[*warnings_about_masks(earlier, later), *interval.warnings],
     )
 
 

@@ -18,7 +18,8 @@ class VisitRecord(StrictModel):
 
     label: str
     date: datetime.date | None = Field(description="null: not known")
-    scan: str
+    scan: str = Field(description="path, as in the tables")
+    scan_sha256: str
     mask: str
     mask_sha256: str
     volume_ml: float = Field(description="of the mask as it is")

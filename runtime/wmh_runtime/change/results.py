@@ -9,12 +9,12 @@ from datetime import date
 from pathlib import Path
 
 from wmh_runtime.change.longitudinal_table import TableVisit, date_of
-from wmh_runtime.change.order import in_order
+from wmh_runtime.change.order import by_dates, by_labels
 from wmh_runtime.change.visits import Visit
 from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.reading import is_file
-from wmh_runtime.files.tables import read_table
+from wmh_runtime.files.reading import is_file, real_path
+from wmh_runtime.files.tables import MISSING_CELLS, read_table
 from wmh_runtime.outputs.folder_results import Result
 from wmh_runtime.outputs.paths import output_paths, region_paths
 from wmh_runtime.postprocessing.parcellation import BRAIN_SCHEME
@@ -29,8 +29,8 @@ def visits_of_results(
     """Group results by subject, as BIDS names them: `sub-1_ses-2_…`.
 
     Subject and session may be in the names of folders or of files. Results without a session are
-    left out: they say nothing about an order. Dates are those of `sub-1/sub-1_sessions.tsv` beside
-    the scans, if it is there.
+    left out: they say nothing about an order. Dates are those of `sub-1_sessions.tsv` in the folder
+    of the subject, or beside a scan, if it is there.
 
     Args:
         results: of one output of the model, from `read_results`.
@@ -41,13 +41,14 @@ def visits_of_results(
     found: defaultdict[str, list[Visit]] = defaultdict(list)
     for result in results:
         if label := session_from_name(result.scan.as_posix()):
-            scan = (paths or {}).get(result.scan, source / result.scan)
-            found[subject_of_scan(result.scan)].append(visit_of_result(result, out, scan, label))
+            visit = visit_of_result(result, out, _file_of(result, source, paths), label)
+            found[subject_of_scan(result.scan)].append(visit)
     groups: VisitsOfSubjects = {}
     for subject, visits in sorted(found.items()):
         if len(visits) > 1:
             try:
-                groups[subject] = in_order(_dated(visits, source, subject))
+                dated = _dated(visits, subject)
+                groups[subject] = by_dates(dated, subject) or by_labels(dated, subject)
             except InputError as error:
                 groups[subject] = error
     return groups
@@ -69,19 +70,19 @@ def visits_of_table(
         source: folder of the scans; the results have the same relative paths.
         paths: of scans that are elsewhere, by relative path.
     """
-    by_scan = {}
+    by_file = {}
     for result in results:
-        scan = (paths or {}).get(result.scan, source / result.scan)
-        by_scan[real_path(scan)] = result, scan
+        file = _file_of(result, source, paths)
+        by_file[real_path(file)] = result, file
     groups: VisitsOfSubjects = {}
     for subject, rows in table.items():
         visits = [
             visit_of_result(found[0], out, found[1], row.label, row.date)
             for row in rows
-            if (found := by_scan.get(real_path(row.scan))) is not None
+            if (found := by_file.get(real_path(row.scan))) is not None
         ]
         if len(visits) > 1:
-            groups[subject] = in_order(visits)
+            groups[subject] = by_dates(visits, subject) or visits  # in the order of the table
     return groups
 
 
@@ -109,25 +110,33 @@ def visit_of_result(
         regions=regions if is_file(regions) else None,
         scan_sha256=result.sidecar.input_sha256,
         mask_sha256=result.sidecar.mask_sha256,
+        name=result.scan.as_posix(),
+        settings=result.sidecar.settings,
+        is_corrected=result.sidecar.manual is not None,
     )
 
 
-def real_path(scan: Path) -> Path:
-    """Return the path of a scan with all links of its folders followed, but not its own."""
-    return scan.parent.resolve() / scan.name
+def _file_of(result: Result, source: Path, paths: Mapping[Path, Path] | None) -> Path:
+    return (paths or {}).get(result.scan, source / result.scan)
 
 
-def _dated(visits: list[Visit], source: Path, subject: str) -> list[Visit]:
-    """Add the dates of a subject's table of sessions."""
-    dates = _session_dates(source / subject / f"{subject}_sessions.tsv")
+def _dated(visits: list[Visit], subject: str) -> list[Visit]:
+    """Add the dates of a subject's table of sessions: beside a scan, or in the subject's folder."""
+    folders = [visit.scan.parent for visit in visits]
+    folders += [one for visit in visits for one in visit.scan.parents if one.name == subject]
+    table = next(filter(is_file, (one / f"{subject}_sessions.tsv" for one in folders)), None)
+    dates = {} if table is None else _session_dates(table)
     return [replace(visit, date=dates.get(visit.label)) for visit in visits]
 
 
 def _session_dates(table: Path) -> Mapping[str, date]:
-    """Return session → date; empty if there is no table."""
-    if not is_file(table):
-        return {}
-    dates = {
-        row.get("session_id", ""): date_of(row.get("acq_time", "")) for row in read_table(table)
-    }
-    return {session: day for session, day in dates.items() if day is not None}
+    """Return session → date, of those that the table says."""
+    dates = {}
+    for row in read_table(table):
+        session, text = row.get("session_id", ""), row.get("acq_time", "")
+        if text not in MISSING_CELLS:
+            if (day := date_of(text)) is None:
+                problem = f"has the date {text!r} of {session}"
+                raise InputError(problem, "Write dates as 2019-03-14.", about=table)
+            dates[session] = day
+    return dates

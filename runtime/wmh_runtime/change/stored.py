@@ -6,26 +6,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmh_runtime.change.record import ChangeRecord, read_change_record
-from wmh_runtime.dataset.bids import CHANGE_RECORD_SUFFIX
+from wmh_runtime.change.record import ChangeRecord, VisitRecord, read_change_record
+from wmh_runtime.dataset.bids import CHANGE_RECORD_SUFFIX, LONGITUDINAL
 from wmh_runtime.outputs.folder_results import Result
-
-
-@dataclass(frozen=True)
-class StoredChange:
-    """The change of a subject."""
-
-    record: ChangeRecord
-    folder: Path  # of its files, relative to the folder of results
-    scans: tuple[str, ...]  # paths of its visits, as in volumes.csv
 
 
 @dataclass
 class StoredChanges:
     """The changes of all subjects, in the order of their names."""
 
-    current: list[StoredChange] = field(default_factory=list)
-    outdated: list[StoredChange] = field(default_factory=list)  # of masks that are not used now
+    current: list[ChangeRecord] = field(default_factory=list)
+    outdated: list[ChangeRecord] = field(default_factory=list)  # of results that are not used now
 
 
 def read_changes(
@@ -35,22 +26,26 @@ def read_changes(
 
     Args:
         out: the folder.
-        results: that are used. A change is current if the masks of all its visits are among them.
+        results: that are used. A change is current if the scans and masks of all its visits are
+            those of results, no mask was edited since, and no reader has excluded one.
         failed: subjects that could not be compared now; changes of earlier runs are left out.
     """
-    scans = {
-        (one.mask.name, one.sidecar.mask_sha256): one.scan.as_posix()
-        for one in results
-        if not one.mask_edits and not one.is_excluded
-    }
+    used = {_key_of_result(one) for one in results if not one.mask_edits and not one.is_excluded}
     found = StoredChanges()
-    for path in sorted(out.rglob(f"*{CHANGE_RECORD_SUFFIX}")):
+    for path in sorted((out / LONGITUDINAL).glob(f"*{CHANGE_RECORD_SUFFIX}")):
         record = read_change_record(path)
         if record is not None and record.subject not in failed:
-            used = [scans.get((visit.mask, visit.mask_sha256)) for visit in record.visits]
-            stored = StoredChange(
-                record, path.parent.relative_to(out), tuple(scan for scan in used if scan)
-            )
-            (found.outdated if None in used else found.current).append(stored)
-    found.current.sort(key=lambda one: one.record.subject)
+            is_current = used.issuperset(map(_key_of_visit, record.visits))
+            (found.current if is_current else found.outdated).append(record)
+    found.current.sort(key=lambda record: record.subject)
     return found
+
+
+def _key_of_result(result: Result) -> tuple[str, ...]:
+    sidecar = result.sidecar
+    scan = result.scan.as_posix()
+    return scan, sidecar.input_sha256, result.mask.name, sidecar.mask_sha256
+
+
+def _key_of_visit(visit: VisitRecord) -> tuple[str, ...]:
+    return visit.scan, visit.scan_sha256, visit.mask, visit.mask_sha256

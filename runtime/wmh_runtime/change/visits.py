@@ -17,6 +17,7 @@ from wmh_runtime.imageio.atlas import read_atlas, read_region_names
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.volume import Scan, on_grid_of
+from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.postprocessing.regions import BRAIN
 from wmh_runtime.types import Floats, Mask
 
@@ -40,6 +41,9 @@ class Visit:
             is brain.
         scan_sha256: of the image that was segmented; empty: not known, then it is not checked.
         mask_sha256: of the mask as it was written; likewise.
+        name: path of the scan as in the tables; empty: the name of its file.
+        settings: that the mask was made with; None: not known.
+        is_corrected: the mask is one that was corrected by hand.
     """
 
     label: str
@@ -51,6 +55,9 @@ class Visit:
     regions: Path | None = None
     scan_sha256: str = ""
     mask_sha256: str = ""
+    name: str = ""
+    settings: Settings | None = None
+    is_corrected: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -219,7 +219,7 @@ def infer(
     each scan: a lesion mask on the grid of the scan, a JSON file with volume and lesions, and a
     quality-control image. For the folder: volumes.csv. A scan that cannot be used is reported with
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
-    failed or were not begun, 2 nothing could be done, 130 interrupted.
+    failed, were not begun or could not be compared, 2 nothing could be done, 130 interrupted.
     """
     options = InferenceOptions(
         tta=parse_tta(tta),

@@ -53,7 +53,7 @@ class Job:
     atlas: Atlas | None = None  # of the user: lesions are located in it, too
     reviewed: Path | None = None  # marks of readers, besides those in the output folder
     is_longitudinal: bool = False  # compare the visits of each subject
-    visits: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
+    visit_table: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 

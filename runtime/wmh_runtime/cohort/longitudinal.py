@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wmh_runtime.change.folder import ChangeOutcome, change_of_folder
 from wmh_runtime.change.longitudinal_table import TableVisit, read_longitudinal_table
-from wmh_runtime.change.results import (
-    VisitsOfSubjects,
-    real_path,
-    visits_of_results,
-    visits_of_table,
-)
+from wmh_runtime.change.report.writer import remove_change
+from wmh_runtime.change.results import VisitsOfSubjects, visits_of_results, visits_of_table
+from wmh_runtime.change.stored import read_changes
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.dataset.discovery import Discovery
-from wmh_runtime.errors import InputError, InterruptionError
-from wmh_runtime.files.reading import is_file
+from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.reading import is_file, real_path
 from wmh_runtime.files.tables import TABLE_SUFFIXES
 from wmh_runtime.outputs.folder_results import Result, read_results
 from wmh_runtime.outputs.paths import output_paths
@@ -69,49 +67,88 @@ def read_visits(
 
 
 def measure_changes(
-    job: Job, reviews: Reviews, failed_scans: Iterable[str], progress: Progress
+    job: Job, reviews: Reviews, failed_scans: Collection[str], progress: Progress
 ) -> ChangeOutcome:
-    """Measure the change of each subject with several visits, and write it beside its results.
+    """Measure the change of each subject with several visits and a scan in this run.
+
+    Changes that are not of results in use any more are removed.
 
     Args:
         job: with the folder of results.
         reviews: marks of readers; scans that they exclude are left out.
         failed_scans: paths of scans that are left out: their results may be of other files.
         progress: is called for each subject.
-
-    Raises:
-        InterruptionError: the user asked to stop; the subject that was begun is finished.
     """
-    results = read_results(job.out, reviews, set(failed_scans)).results
     output = job.outputs[0].name
-    used = [one for one in results if one.output == output and not one.is_excluded]
+    found = [one for one in read_results(job.out, reviews).results if one.output == output]
+    used = [one for one in found if not one.is_excluded and one.scan.as_posix() not in failed_scans]
     groups = _visits(job, used)
+    _remove_outdated(job.out, found, groups)
+    for line in _left_out(job, found, failed_scans):
+        progress.warned(line)
     if not groups:
-        advice = (
-            "the names of the results say no subject with two sessions"
-            if job.visits is None
-            else "no subject of the table has two scans with results"
-        )
-        progress.warned(f"nothing to compare over time: {advice}")
+        where = "the names of the results" if job.visit_table is None else "the table"
+        progress.warned(f"nothing to compare over time: {where} have no subject with two scans")
         return ChangeOutcome()
     progress.comparing(len(groups))
     with GracefulShutdown(lambda: progress.stopping(0), progress.aborted) as shutdown:
-        outcome = change_of_folder(
+        return change_of_folder(
             job.out,
             groups,
             overwrite=job.overwrite,
             on_subject=progress.compared,
             should_stop=lambda: shutdown.requested,
         )
-        begun = len(outcome.done) + len(outcome.kept) + len(outcome.failed)
-    if begun < len(groups):
-        so_far = f"stopped after comparing {begun} of {count_noun(len(groups), 'subject')}"
-        raise InterruptionError(so_far, "The same command continues.")
-    return outcome
 
 
 def _visits(job: Job, results: Sequence[Result]) -> VisitsOfSubjects:
-    paths = {case.relative: case.path for case in job.cases}
-    if job.visits is None:
-        return visits_of_results(results, job.out, job.found.root, paths)
-    return visits_of_table(job.visits, results, job.out, job.found.root, paths)
+    """Return the visits of the subjects of this run, with those that earlier runs segmented."""
+    files = {case.relative: case.path for case in job.cases}
+    if job.visit_table is None:
+        groups = visits_of_results(results, job.out, job.found.root, files)
+        subjects = {subject_of_scan(relative) for relative in files}
+    else:
+        groups = visits_of_table(job.visit_table, results, job.out, job.found.root, files)
+        of_run = set(map(real_path, files.values()))
+        subjects = {
+            subject
+            for subject, rows in job.visit_table.items()
+            if any(real_path(row.scan) in of_run for row in rows)
+        }
+    return {subject: visits for subject, visits in groups.items() if subject in subjects}
+
+
+def _left_out(job: Job, results: Sequence[Result], failed: Collection[str]) -> Iterator[str]:
+    """Say which visits are not compared, and why."""
+    reasons = {one.scan.as_posix(): "excluded by a reader" for one in results if one.is_excluded}
+    reasons |= dict.fromkeys(failed, "failed")
+    of_table = None
+    if job.visit_table is not None:
+        rows = (row for visits in job.visit_table.values() for row in visits)
+        of_table = {real_path(row.scan) for row in rows}
+    files = {case.relative.as_posix(): case.path for case in job.cases}
+    for scan, reason in sorted(reasons.items()):
+        file = files.get(scan, job.found.root / scan)
+        is_visit = session_from_name(scan) if of_table is None else real_path(file) in of_table
+        if is_visit:
+            yield f"{scan}: not compared over time: {reason}"
+
+
+def _remove_outdated(out: Path, results: Sequence[Result], groups: VisitsOfSubjects) -> None:
+    """Remove changes that nobody should take as current.
+
+    They are of results that are not used any more, or of scans that are now visits of a subject
+    with another name. Results of scans that failed now are not known to be outdated.
+    """
+    visits = (
+        one for group in groups.values() if not isinstance(group, InputError) for one in group
+    )
+    scans = {visit.name for visit in visits}
+    stored = read_changes(out, results)
+    renamed = [
+        record
+        for record in stored.current
+        if record.subject not in groups and any(visit.scan in scans for visit in record.visits)
+    ]
+    for record in (*stored.outdated, *renamed):
+        remove_change(out, record.subject)

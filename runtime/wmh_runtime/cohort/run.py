@@ -84,8 +84,11 @@ def run(
             with threadpool_limits(1, user_api="blas"):
                 _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
             if job.is_longitudinal:
-                failed = (case.relative.as_posix() for case, _ in outcome.failed)
+                failed = {case.relative.as_posix() for case, _ in outcome.failed}
                 outcome.changes = measure_changes(job, reviews, failed, progress)
+                if not_begun := outcome.changes.not_begun:
+                    so_far = f"stopped with {count_noun(not_begun, 'subject')} not compared yet"
+                    raise InterruptionError(so_far, "The same command continues.")
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
                 summarize_folder(job, reviews, outcome)

@@ -143,9 +143,9 @@ def plan_job(
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
     found = find_cases(source, out, rules, wanted.visits)
-    visits = None
+    visit_table = None
     if wanted.longitudinal not in (None, SESSIONS):
-        visits = read_visits(Path(str(wanted.longitudinal)), found, out, outputs[0].name)
+        visit_table = read_visits(Path(str(wanted.longitudinal)), found, out, outputs[0].name)
     if wanted.atlas is not None:
         wanted.atlas.require_files(found.scans)
     return Job(
@@ -163,7 +163,7 @@ def plan_job(
         any_backend=options.backend == AUTO,
         reviewed=wanted.reviewed,
         is_longitudinal=wanted.longitudinal is not None,
-        visits=visits,
+        visit_table=visit_table,
         register=wanted.register,
         regions_bundle=wanted.regions_bundle,
         atlas=wanted.atlas,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from wmh_runtime.change.report.table import write_changes
 from wmh_runtime.change.stored import StoredChanges, read_changes
@@ -33,9 +34,12 @@ def summarize_folder(job: Job, reviews: Reviews, outcome: Outcome) -> list[str]:
     failed_scans = {case.relative.as_posix() for case, _ in outcome.failed}
     found = read_results(job.out, reviews, failed_scans)
     changes = read_changes(job.out, found.results, [name for name, _ in outcome.changes.failed])
-    write_tables(job.out, found.results, outcome.failed, outcome.changes.failed)
-    write_changes(job.out, changes.current)
-    write_report(job.out, found, reviews, changes.current)
+    with ExitStack() as all_files:  # if one cannot be written, the others still are
+        all_files.callback(write_report, job.out, found, reviews, changes.current)
+        all_files.callback(write_changes, job.out, changes.current)
+        all_files.callback(
+            write_tables, job.out, found.results, outcome.failed, outcome.changes.failed
+        )
     return [*_remarks(found), *_remarks_on_changes(changes)]
 
 
@@ -43,8 +47,8 @@ def _remarks_on_changes(changes: StoredChanges) -> Iterator[str]:
     if outdated := changes.outdated:
         count = count_noun(len(outdated), "subject")
         yield (
-            f"the change of {count} over time, such as {outdated[0].record.subject}, is of masks"
-            " that are not used any more: it is not in the report. Compare again"
+            f"the change of {count} over time, such as {outdated[0].subject}, is of results"
+            " that are not used any more: it is not in the report. Compare the visits again"
         )
 
 

@@ -17,7 +17,7 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     derivatives/manual/              corrected masks, under the same names, to use instead
     participants.tsv                 subjects and their sites
 
-For the subject `sub-1`, of whom several visits are compared, up to `ses-2`:
+For the subject `sub-1`, of whom several visits are compared, up to `ses-2`, in `longitudinal/`:
 
     sub-1_change.tsv                 one row for each lesion and interval
     sub-1_change.json                volumes, classes, registration, warnings
@@ -47,6 +47,7 @@ _MAIN_OUTPUT = "wmh"
 _MASK = re.compile(r"._label-([a-z][a-z0-9]*)_mask$", re.IGNORECASE)
 _SCAN_SUFFIX = re.compile(r"_(?:FLAIR|T1w)$", re.IGNORECASE)
 _USABLE = re.compile(r"\w[\w.+-]*")  # no slash, no space, no hidden file
+LONGITUDINAL = Path("longitudinal")  # folder of the files of subjects, in a folder of results
 CHANGE_RECORD_SUFFIX = "_change.json"
 CHANGE_SCHEME = "change"
 
@@ -161,8 +162,12 @@ def course_name(subject: str) -> str:
 
 def change_picture_name(subject: str, later: str) -> str:
     """Return the name of the picture of an interval, by its later visit."""
-    visit = later if later.startswith("ses-") else f"ses-{later}"
-    return f"{subject}_{visit}_change.png"
+    return f"{subject}_{session_of_label(later)}_change.png"
+
+
+def session_of_label(label: str) -> str:
+    """Return the session of a visit: `ses-2` for both `2` and `ses-2`."""
+    return label if label.startswith("ses-") else f"ses-{label}"
 
 
 def table_of_image(image: Path) -> Path:

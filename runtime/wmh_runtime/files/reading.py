@@ -21,6 +21,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def real_path(path: Path) -> Path:
+    """Return the path of a file with all links of its folders followed, but not its own.
+
+    Data sets of datalad hold links to files that are named after their content: two scans with the
+    same content are still two scans.
+    """
+    return path.parent.resolve() / path.name
+
+
 def read_model(path: Path, model: type[_Model]) -> _Model | None:
     """Return the content of a JSON file; None if it is not one of this version.
 

@@ -31,7 +31,15 @@ _NOT_OF_BIDS = (
         "*_regions.tsv",
         "*_regions.json",
     ),
-    *("/volumes.*", "/regions.*", "/changes.*", "/failures.*", "/skipped.*", "/errors.log"),
+    *(
+        "/volumes.*",
+        "/regions.*",
+        "/changes.*",
+        "/longitudinal",
+        "/failures.*",
+        "/skipped.*",
+        "/errors.log",
+    ),
     *("/report.html", "/reviews.tsv"),
 )
 _README = """\

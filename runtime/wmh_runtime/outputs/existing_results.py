@@ -62,7 +62,7 @@ def find_existing_results(
         if (before or {case.channel: sidecar.input_sha256}) != sha256:
             problem = f"has a result of another input, {to.sidecar.name}"
             raise InputError(problem, _REPLACE, about=case.path)
-        if differences := ", ".join(_differences(sidecar.settings, current, any_backend)):
+        if differences := ", ".join(sidecar.settings.differences(current, any_backend=any_backend)):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=case.path)
     manual = manual or {}
@@ -173,7 +173,7 @@ def require_same_settings(
             if (sidecar := read_sidecar(to.sidecar)) is None:
                 unreadable += [to.sidecar] if is_file(to.sidecar) else []
                 continue
-            differences = _differences(sidecar.settings, current, any_backend)
+            differences = sidecar.settings.differences(current, any_backend=any_backend)
             if not differences:
                 return  # one is enough: no more files are read
             others[", ".join(differences)] += 1
@@ -189,15 +189,3 @@ def unreadable_results(sidecars: Sequence[Path]) -> str:
     """Say how many results cannot be read."""
     count = count_noun(len(sidecars), "result")
     return f"has {count} that this version cannot read, such as {sidecars[0].name}"
-
-
-def _differences(before: Settings, current: Settings, any_backend: bool) -> list[str]:
-    """Name the settings that differ, each with both values."""
-    old, new = before.model_dump(), current.model_dump()
-    if any_backend:
-        del new["backend"], new["device"]
-    if old["tta"] != new["tta"]:
-        del new["empty_slice_threshold"]  # it follows from the views
-    old |= old.pop("output")
-    new |= new.pop("output")
-    return [f"{key} ({old[key]}, now {new[key]})" for key in new if old.get(key) != new[key]]

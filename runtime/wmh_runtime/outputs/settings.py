@@ -79,6 +79,22 @@ class Settings(StrictModel):
             processing_version=PROCESSING_VERSION,
         )
 
+    def differences(self, current: Settings, *, any_backend: bool) -> list[str]:
+        """Name the settings that differ from other ones, each with both values.
+
+        Args:
+            current: the other ones.
+            any_backend: backend and device may differ.
+        """
+        old, new = self.model_dump(), current.model_dump()
+        if any_backend:
+            del new["backend"], new["device"]
+        if old["tta"] != new["tta"]:
+            del new["empty_slice_threshold"]  # it follows from the views
+        old |= old.pop("output")
+        new |= new.pop("output")
+        return [f"{key} ({old[key]}, now {new[key]})" for key in new if old.get(key) != new[key]]
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wmh_runtime.change.stored import StoredChange
+from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
 from wmh_runtime.outputs.folder_results import FolderResults, Result
@@ -25,7 +25,7 @@ def gather(
     out: Path,
     found: FolderResults,
     reviews: Reviews,
-    changes: Sequence[StoredChange],
+    changes: Sequence[ChangeRecord],
     title: str,
 ) -> Report:
     """Gather what is known of the results in a folder.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.change.rules import CLASSES
-from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
 from wmh_runtime.files.atomic import write_text_atomically
@@ -43,7 +43,7 @@ def write_report(
     out: Path,
     found: FolderResults,
     reviews: Reviews | None = None,
-    changes: Sequence[StoredChange] = (),
+    changes: Sequence[ChangeRecord] = (),
     *,
     title: str = _TITLE,
 ) -> Path:

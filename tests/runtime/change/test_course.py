@@ -29,6 +29,7 @@ def record(volumes_ml, days=None, uncertainty_ml=0.5, labels=None):
             label=label,
             date=day,
             scan="",
+            scan_sha256="",
             mask="",
             mask_sha256="",
             volume_ml=ml,

@@ -54,7 +54,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     outcome = change_of_folder(out, {"sub-1": visits})
     assert (outcome.done, outcome.kept, outcome.failed) == (["sub-1"], [], [])
     # Voxels of 2 x 2 x 3 mm: 4 x 4 x 3 of them are 576 mm³.
-    rows = rows_of(out / "sub-1_change.tsv")
+    rows = rows_of(out / "longitudinal" / "sub-1_change.tsv")
     assert [(row["later"], row["class"]) for row in rows] == [
         *(("ses-2", "stable"), ("ses-2", "new"), ("ses-3", "resolved"), ("ses-3", "stable"))
     ]
@@ -63,7 +63,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     assert (new["before_mm3"], new["after_mm3"]) == ("0.0", "576.0")
     assert float(new["halfway_after_mm3"]) == pytest.approx(576, rel=0.06)  # without its corners
     assert [float(new[f"{axis}_mm"]) for axis in "xyz"] == pytest.approx([33, 39, 18], abs=0.5)
-    record = json.loads((out / "sub-1_change.json").read_text())
+    record = json.loads((out / "longitudinal" / "sub-1_change.json").read_text())
     assert [one["volume_ml"] for one in record["visits"]] == [0.576, 1.152, 0.576]
     first, second = record["intervals"]
     assert (first["change_ml"], first["change_percent"], first["days"]) == (0.576, 100, 365)
@@ -76,7 +76,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     assert np.unique(numbers[box((16, 18), (19, 21), (5, 8), shape=SHAPE)]).tolist() == [1]
     assert rows_of(out / "sub-1_ses-3_space-orig_seg-change_dseg.tsv")[3]["name"] == "resolved"
     assert all(path.exists() for path in files_of_change(out, "sub-1", visits))
-    with Image.open(out / "sub-1_ses-2_change.png") as picture:
+    with Image.open(out / "longitudinal" / "sub-1_ses-2_change.png") as picture:
         assert picture.width == 1500
 
 
@@ -84,10 +84,10 @@ def test_a_subject_without_lesions_has_a_table_without_rows(tmp_path, unmoved):
     nothing = np.zeros(SHAPE, bool)
     two = [write_visit(tmp_path, label, nothing, image=IMAGE) for label in ("ses-1", "ses-2")]
     assert change_of_folder(tmp_path, {"sub-1": two}).done == ["sub-1"]
-    text = (tmp_path / "sub-1_change.tsv").read_text()
+    text = (tmp_path / "longitudinal" / "sub-1_change.tsv").read_text()
     assert text.startswith("subject\tearlier\tlater\tlesion\tclass")
     assert text.count("\n") == 1
-    record = read_change_record(tmp_path / "sub-1_change.json")
+    record = read_change_record(tmp_path / "longitudinal" / "sub-1_change.json")
     assert record.intervals[0].change_percent is None
 
 
@@ -116,7 +116,7 @@ def test_one_subject_that_fails_does_not_stop_the_others(visits, unmoved, tmp_pa
     ]
     assert "missing.nii.gz" in str(outcome.failed[0][1])
     assert [subject for subject, _ in seen] == list(groups)
-    assert not (tmp_path / "sub-6_change.tsv").exists()
+    assert not list(tmp_path.rglob("*sub-6*"))
 
 
 def test_a_bug_is_the_failure_of_one_subject(visits, tmp_path, monkeypatch):
@@ -134,13 +134,13 @@ def test_subjects_are_measured_again_only_if_something_has_changed(visits, unmov
     assert change_of_folder(out, groups).done == ["sub-1"]
     assert change_of_folder(out, groups).kept == ["sub-1"]
     assert change_of_folder(out, groups, overwrite=True).done == ["sub-1"]
-    (out / "sub-1_ses-2_change.png").unlink()
+    (out / "longitudinal" / "sub-1_ses-2_change.png").unlink()
     assert change_of_folder(out, groups).done == ["sub-1"]
     write_visit(out, "ses-2", OLD, image=IMAGE)  # a mask that was corrected
     assert change_of_folder(out, groups).done == ["sub-1"]
     other_date = [visits[0], replace(visits[1], date=date(2021, 1, 1))]
     assert change_of_folder(out, {"sub-1": other_date}).done == ["sub-1"]
-    (out / "sub-1_change.json").write_text("{}")
+    (out / "longitudinal" / "sub-1_change.json").write_text("{}")
     assert change_of_folder(out, {"sub-1": other_date}).done == ["sub-1"]
 
 

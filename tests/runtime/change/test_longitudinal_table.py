@@ -10,6 +10,7 @@ from wmh_runtime.errors import InputError
 
 @pytest.fixture
 def table(tmp_path):
+    (tmp_path / "sub").mkdir()
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"scan")
 
@@ -56,6 +57,10 @@ def test_dates_may_be_missing(table):
         (
             "subject,visit,scan\nP1,1,a.nii.gz\nP1,2,a.nii.gz\n",
             "rows 2 and 3 both have the scan a.nii.gz",
+        ),
+        (
+            "subject,visit,scan\nP1,1,a.nii.gz\nP1,2,sub/../a.nii.gz\n",
+            "rows 2 and 3 both have the scan sub/../a.nii.gz",
         ),
         ("subject,visit,date,scan\nP1,1,14.03.2019,a.nii.gz\n", "has the date '14.03.2019'"),
         ("subject,visit,date,scan\nP1,1,2019-02-30,a.nii.gz\n", "has the date '2019-02-30'"),

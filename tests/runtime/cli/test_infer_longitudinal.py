@@ -38,7 +38,7 @@ def test_the_visits_of_each_subject_are_compared(tmp_path, infer):
     # The probability of this network is not near 0 outside of lesions, so none counts as new.
     assert "lesions: 2 stable" in said
     out = tmp_path / "out"
-    record = json.loads((out / "sub-1_change.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "longitudinal" / "sub-1_change.json").read_text(encoding="utf-8"))
     assert [visit["volume_ml"] for visit in record["visits"]] == [0.64, 1.28]
     assert "Change over time" in (out / "report.html").read_text(encoding="utf-8")
     assert list(out.glob("*_probseg.nii.gz"))  # boundaries between voxels come from these
@@ -92,8 +92,7 @@ def test_a_folder_without_two_visits_is_said(tmp_path, infer):
 def test_a_subject_that_cannot_be_compared_is_a_failed_comparison_and_no_failed_scan(
     tmp_path, infer
 ):
-    sessions = tmp_path / "scans" / "sub-1" / "sub-1_sessions.tsv"
-    sessions.parent.mkdir()
+    sessions = tmp_path / "scans" / "sub-1_sessions.tsv"
     sessions.write_bytes("session_id\tacq_time\nses-1\tM\xe4rz\n".encode("latin-1"))
     status, said, errors = infer("--longitudinal", "sessions")
     assert (status, "1 subject not compared over time" in errors) == (1, True)
@@ -113,10 +112,15 @@ def test_a_change_is_shown_only_while_its_masks_are_used(tmp_path, infer):
     (out / "reviews.tsv").write_text(
         "scan\toutput\tdecision\nsub-1_ses-2_FLAIR.nii.gz\twmh\texclude\n"
     )
-    _, _, errors = infer("--longitudinal", "sessions")
-    assert "the change of 1 subject over time, such as sub-1, is of masks that are not" in errors
+    _, _, errors = infer()
+    assert "the change of 1 subject over time, such as sub-1, is of results that are" in errors
     assert not (out / "changes.csv").exists()
     assert 'id="changes"' not in (out / "report.html").read_text(encoding="utf-8")
+    _, _, errors = infer("--longitudinal", "sessions")
+    assert "ses-2_FLAIR.nii.gz: not compared over time: excluded by a reader" in errors
+    assert "is of results that are" not in errors
+    left = [path.name for path in out.rglob("*change*")]
+    assert left == []  # nobody takes them as current
 
 
 def test_a_new_scan_is_not_compared_with_the_mask_of_the_old_one(tmp_path, infer):
@@ -124,8 +128,85 @@ def test_a_new_scan_is_not_compared_with_the_mask_of_the_old_one(tmp_path, infer
     write_head(tmp_path / "scans" / "sub-1_ses-2_FLAIR.nii.gz", lesions=1, seed=9)
     status, _, errors = infer("--longitudinal", "sessions")
     assert (status, "has a result of another input" in errors) == (1, True)
+    assert "ses-2_FLAIR.nii.gz: not compared over time: failed" in errors
     assert "nothing to compare over time" in errors
     assert not (tmp_path / "out" / "changes.csv").exists()
+
+
+def test_a_subject_with_another_name_replaces_the_one_before(tmp_path, infer, table):
+    infer("--longitudinal", table)
+    table.write_text(table.read_text().replace("P1", "P01"))
+    infer("--longitudinal", table)
+    assert [row["subject"] for row in rows_of(tmp_path / "out" / "changes.csv")] == ["P01"]
+    assert not list((tmp_path / "out").rglob("P1_*"))
+
+
+def test_only_subjects_of_this_run_are_compared_and_others_are_kept(tmp_path, infer):
+    for session in (2, 3):
+        write_head(tmp_path / "scans" / f"sub-2_ses-{session}_FLAIR.nii.gz", seed=session)
+    _, said, _ = infer("--longitudinal", "sessions", "--participant-label", "1")
+    assert "comparing the visits of 1 subject" in said
+    _, said, _ = infer("--longitudinal", "sessions", "--participant-label", "2")
+    assert "comparing the visits of 1 subject" in said
+    rows = rows_of(tmp_path / "out" / "changes.csv")
+    assert [(row["subject"], row["later"]) for row in rows] == [
+        *(("sub-1", "ses-2"), ("sub-2", "ses-2"), ("sub-2", "ses-3"))
+    ]
+
+
+def test_masks_of_other_settings_are_not_compared(tmp_path, infer):
+    infer("--session-label", "1")
+    status, _, errors = infer(
+        *("--session-label", "2", "--threshold", "0.9", "--longitudinal", "sessions")
+    )
+    assert status == 1
+    assert "with different settings: threshold (0.75, now 0.9)" in " ".join(errors.split())
+
+
+def test_a_visit_without_a_probability_map_is_a_warning(tmp_path, infer):
+    infer("--session-label", "1")
+    _, _, errors = infer("--session-label", "2", "--longitudinal", "sessions")
+    assert "ses-1 has no probability map" in errors
+    (row,) = rows_of(tmp_path / "out" / "changes.csv")
+    assert "ses-1 has no probability map" in row["warnings"]
+
+
+def test_two_visits_of_one_file_are_a_warning(tmp_path, infer):
+    first, second = (tmp_path / "scans" / f"sub-1_ses-{n}_FLAIR.nii.gz" for n in (1, 2))
+    second.write_bytes(first.read_bytes())
+    _, _, errors = infer("--longitudinal", "sessions")
+    assert "ses-1 and ses-2 are the same file" in errors
+
+
+def test_a_mask_of_the_network_and_a_corrected_one_are_a_warning(tmp_path, infer):
+    infer()
+    manual = tmp_path / "scans" / "derivatives" / "manual"
+    manual.mkdir(parents=True)
+    name = "sub-1_ses-2_label-WMH_mask.nii.gz"
+    (manual / name).write_bytes((tmp_path / "out" / name).read_bytes())
+    _, _, errors = infer("--longitudinal", "sessions")
+    assert "only the mask of ses-2 was corrected by hand" in errors
+
+
+def test_stopped_on_request_it_keeps_what_is_known(tmp_path, infer, monkeypatch):
+    from wmh_runtime.cohort import longitudinal
+
+    for session in (2, 3):
+        write_head(tmp_path / "scans" / f"sub-2_ses-{session}_FLAIR.nii.gz", seed=session)
+    (tmp_path / "scans" / "sub-1_sessions.tsv").write_bytes(b"session_id\tacq\xe4\n")
+    compare = longitudinal.change_of_folder
+
+    def stop_after_the_first(*arguments, **options):
+        seen = []
+        options["on_subject"] = lambda *one: seen.append(one)
+        return compare(*arguments, **{**options, "should_stop": lambda: bool(seen)})
+
+    monkeypatch.setattr(longitudinal, "change_of_folder", stop_after_the_first)
+    status, _, errors = infer("--longitudinal", "sessions")
+    assert (status, "stopped with 1 subject not compared yet" in errors) == (130, True)
+    (row,) = rows_of(tmp_path / "out" / "failures.csv")
+    assert (row["scan"], row["step"]) == ("sub-1", "comparison")
+    assert "not compared:" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_word_that_is_mistyped_is_refused(infer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from tests.runtime.report.results_folder import (
 )
 from wmh_runtime.change.record import ClassRecord
 from wmh_runtime.change.rules import CLASSES
-from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.reviews import read_reviews
@@ -416,8 +414,8 @@ def test_changes_beyond_their_uncertainty_are_marked(tmp_path, open_page):
         one.model_copy(update={"classes": classes, "change_ml": ml, "warnings": ["far apart"]})
         for one, ml in zip(courses.intervals, (0.9, -0.1), strict=True)
     ]
-    stored = StoredChange(courses.model_copy(update={"intervals": intervals}), Path(), ())
-    with open_page(report_of(tmp_path, changes=[stored])) as page:
+    changed = courses.model_copy(update={"intervals": intervals})
+    with open_page(report_of(tmp_path, changes=[changed])) as page:
         cells = page.locator("#changes tbody td:nth-child(3)")
         texts = [" ".join(text.split()) for text in cells.all_inner_texts()]
         assert texts == ["+0.90 (more than the uncertainty)", "-0.10"]

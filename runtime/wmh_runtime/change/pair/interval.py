@@ -19,6 +19,7 @@ from wmh_runtime.change.rules import total_uncertainty_ml
 from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.regrid import nearest_on_grid
+from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.postprocessing.locations import LOCATIONS
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.types import Floats, Mask
@@ -87,6 +88,9 @@ def measure_interval(
     matched = match_lesions(*brought.lesions, spacing_mm, brought.levels)
     to_later = inverse_of(transforms.after) @ brought.grid.affine
     similarity = shared_information(*brought.images, brought.tissue)
+    masks = measure_masks(
+        visits, transforms, matched.labels, brought.grid.affine, len(matched.before_mm3)
+    )
     surface_mm2 = max(matched.before_mm2.sum(), matched.after_mm2.sum())
     return IntervalChange(
         affine=brought.grid.affine,
@@ -96,15 +100,21 @@ def measure_interval(
         matched=matched,
         centers_mm=apply_affine(to_later, matched.centers_vox),
         locations=_locations(matched, brought),
-        masks=measure_masks(
-            visits, transforms, matched.labels, brought.grid.affine, len(matched.before_mm3)
-        ),
+        masks=masks,
         uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
-        class_map=nearest_on_grid(matched.class_map(), to_later, after.scan),
+        class_map=_class_map(matched, masks[1].labels, to_later, after.scan),
         similarity=similarity,
         spacing_mm=spacing_mm,
         warnings=tuple(doubts(visits, transforms, brought, similarity)),
     )
+
+
+def _class_map(
+    matched: MatchedLesions, labels: NDArray[np.int32], to_later: Affine, grid: Scan
+) -> NDArray[np.uint8]:
+    """Return the class of each voxel of the later scan: of its mask, and of resolved lesions."""
+    of_mask = matched.class_numbers[labels]
+    return np.where(of_mask > 0, of_mask, nearest_on_grid(matched.class_map(), to_later, grid))
 
 
 def _locations(matched: MatchedLesions, brought: BroughtVisits) -> list[str]:

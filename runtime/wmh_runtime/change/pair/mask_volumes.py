@@ -27,6 +27,7 @@ class MaskVolumes:
     """Volumes of one mask, where the other scan shows something, too."""
 
     total_ml: float
+    labels: NDArray[np.int32]  # (x, y, z) on the grid of its scan, numbers of the matched lesions
     lesions_mm3: NDArray[np.float64]  # (n,), of the matched lesions
 
 
@@ -79,7 +80,7 @@ def _measure(
     voxels = np.bincount(numbers[lesions], minlength=count + 1)[1:]
     voxel_mm3 = visit.scan.voxel_volume_mm3
     total_ml = int(np.count_nonzero(lesions)) * voxel_mm3 / 1000
-    return MaskVolumes(total_ml, voxels.astype(np.float64) * voxel_mm3)
+    return MaskVolumes(total_ml, numbers, voxels.astype(np.float64) * voxel_mm3)
 
 
 def _with_whole_components(

@@ -50,8 +50,12 @@ class MatchedLesions:
 
     def class_map(self) -> NDArray[np.uint8]:
         """Return the number of the class of each voxel, (x, y, z); 0 outside of lesions."""
-        numbers = [0, *(1 + CLASSES.index(name) for name in self.classes)]
-        return np.array(numbers, np.uint8)[self.labels]
+        return self.class_numbers[self.labels]
+
+    @property
+    def class_numbers(self) -> NDArray[np.uint8]:
+        """The number of the class of each lesion, by its own number; 0 outside of lesions."""
+        return np.array([0, *(1 + CLASSES.index(name) for name in self.classes)], np.uint8)
 
 
 def match_lesions(

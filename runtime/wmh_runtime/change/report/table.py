@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from wmh_runtime.change.record import IntervalRecord
+from wmh_runtime.change.record import ChangeRecord, IntervalRecord
 from wmh_runtime.change.rules import CLASSES
-from wmh_runtime.change.stored import StoredChange
 from wmh_runtime.outputs.tables.columns import Column, write_table_of
+from wmh_runtime.outputs.tables.results import CHANGES_NAME
 from wmh_runtime.outputs.tables.volumes import SEPARATOR
 
-CHANGES_NAME = "changes.csv"
 CHANGES_COLUMNS = (
     Column("subject", "Subject, as the names of the scans or the table of visits say"),
     Column("earlier", "Label of the earlier visit"),
@@ -39,26 +38,24 @@ CHANGES_COLUMNS = (
 )
 
 
-def write_changes(out: Path, changes: Sequence[StoredChange]) -> None:
+def write_changes(out: Path, changes: Sequence[ChangeRecord]) -> None:
     """Write the table and its dictionary; without changes, remove both.
 
     Raises:
         InputError: a file cannot be written.
     """
     rows = [
-        _row(change, interval, scans)
-        for change in changes
-        for interval, scans in zip(change.record.intervals, pairwise(change.scans), strict=True)
+        _row(record.subject, interval, [visit.scan for visit in visits])
+        for record in changes
+        for interval, visits in zip(record.intervals, pairwise(record.visits), strict=True)
     ]
     write_table_of(out / CHANGES_NAME, CHANGES_COLUMNS, rows)
 
 
-def _row(
-    change: StoredChange, interval: IntervalRecord, scans: tuple[str, str]
-) -> dict[str, object]:
+def _row(subject: str, interval: IntervalRecord, scans: Sequence[str]) -> dict[str, object]:
     percent = interval.change_percent
     row: dict[str, object] = {
-        "subject": change.record.subject,
+        "subject": subject,
         "earlier": interval.earlier,
         "later": interval.later,
         "earlier_scan": scans[0],

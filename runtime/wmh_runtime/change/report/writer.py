@@ -7,13 +7,14 @@ from itertools import chain
 from pathlib import Path
 
 from wmh_runtime.change.pair.interval import IntervalChange
-from wmh_runtime.change.record import ChangeRecord, IntervalRecord
+from wmh_runtime.change.record import ChangeRecord, IntervalRecord, read_change_record
 from wmh_runtime.change.report.course import course_svg
 from wmh_runtime.change.report.picture import change_picture
 from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.change.visits import Visit
 from wmh_runtime.dataset.bids import (
     CHANGE_SCHEME,
+    LONGITUDINAL,
     bids_entities,
     change_picture_name,
     change_record_name,
@@ -21,11 +22,12 @@ from wmh_runtime.dataset.bids import (
     course_name,
     segmentation_name,
 )
+from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.tables import NOT_AVAILABLE, write_table_atomically
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.label_maps import write_label_map
+from wmh_runtime.outputs.label_maps import remove_label_map, write_label_map
 from wmh_runtime.outputs.paths import LabelMapPaths
 from wmh_runtime.outputs.tables.columns import Column
 
@@ -60,15 +62,15 @@ class ChangeWriter:
 
     Args:
         subject: such as `sub-1`; part of file names.
-        folder: for all files but the label maps, which are beside the masks of the later visits.
+        out: folder of results. The label maps are beside the masks of the later visits.
     """
 
-    def __init__(self, subject: str, folder: Path) -> None:
+    def __init__(self, subject: str, out: Path) -> None:
         self._subject = subject
-        self._folder = folder
+        self._folder = out / LONGITUDINAL
         self._rows: list[dict[str, object]] = []
-        make_folder(folder)
-        remove(folder / change_record_name(subject))  # while it is there, all files are of one run
+        make_folder(self._folder)
+        remove_change(out, subject)  # while there is a record, all files are those of one run
 
     def write_interval(
         self, later: Visit, scan: Scan, interval: IntervalChange, record: IntervalRecord
@@ -90,12 +92,34 @@ class ChangeWriter:
         write_text_atomically(to, record.model_dump_json(indent=2) + "\n")
 
 
-def files_of_change(folder: Path, subject: str, visits: Sequence[Visit]) -> list[Path]:
+def files_of_change(out: Path, subject: str, visits: Sequence[Visit]) -> list[Path]:
     """Return all files that `ChangeWriter` writes."""
-    names = [change_record_name(subject), change_table_name(subject), course_name(subject)]
-    names += [change_picture_name(subject, later.label) for later in visits[1:]]
     maps = (_class_map_paths(later).files for later in visits[1:])
-    return [*(folder / name for name in names), *chain.from_iterable(maps)]
+    labels = [later.label for later in visits[1:]]
+    return [*_files_of_subject(out, subject, labels), *chain.from_iterable(maps)]
+
+
+def remove_change(out: Path, subject: str) -> None:
+    """Remove the files of an earlier run, as its record names them.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    record = read_change_record(out / LONGITUDINAL / change_record_name(subject))
+    if record is None:
+        return
+    for later in record.visits[1:]:
+        scan = Path(later.scan)
+        name = segmentation_name(bids_entities(scan), CHANGE_SCHEME)
+        remove_label_map(LabelMapPaths(out / scan.parent / name))
+    for file in _files_of_subject(out, subject, [later.label for later in record.visits[1:]]):
+        remove(file)
+
+
+def _files_of_subject(out: Path, subject: str, later: Sequence[str]) -> list[Path]:
+    names = [change_table_name(subject), course_name(subject)]
+    names += [change_picture_name(subject, label) for label in later]
+    return [out / LONGITUDINAL / name for name in (*names, change_record_name(subject))]
 
 
 def _class_map_paths(later: Visit) -> LabelMapPaths:
@@ -114,6 +138,9 @@ def _write_class_map(
     }
     rows = [{"index": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
     to = _class_map_paths(later)
+    if to.hold_foreign_files:
+        problem = "would replace an image that this program did not write"
+        raise InputError(problem, "Move or rename it.", about=to.image)
     write_label_map(scan, interval.class_map, _CLASS_COLUMNS, rows, description, to)
 
 

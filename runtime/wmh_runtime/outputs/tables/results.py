@@ -10,12 +10,15 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.outputs.folder_results import Result
+from wmh_runtime.outputs.reviews import REVIEWS_NAME
 from wmh_runtime.outputs.tables.columns import Column, write_table_of
 from wmh_runtime.outputs.tables.regions import REGIONS_NAME, wide_cells
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.outputs.tables.volumes import volume_columns, volume_row
 
 VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
+CHANGES_NAME = "changes.csv"
 SEGMENTATION, COMPARISON = "segmentation", "comparison"  # steps
 
 _FAILURE_COLUMNS = (
@@ -39,7 +42,8 @@ def require_replaceable(out: Path) -> None:
     Raises:
         InputError: a table cannot be replaced.
     """
-    for path in (out / VOLUMES_NAME, out / REGIONS_NAME, out / FAILURES_NAME):
+    names = (VOLUMES_NAME, REGIONS_NAME, FAILURES_NAME, CHANGES_NAME, SKIPPED_NAME, REVIEWS_NAME)
+    for path in (out / name for name in names):
         try:
             if path.exists():
                 path.open("ab").close()
