@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.sidecar import ManualMask
 from wmh_runtime.preprocessing.registration import Registration, register
-from wmh_runtime.types import Mask
 
 _FLAIR = "flair"
 
@@ -43,27 +38,6 @@ def read_images(case: Case, channels: Sequence[str]) -> dict[str, Scan]:
         scan = scans[case.channel]
         scans[case.channel] = replace(scan, warnings=(*warnings, *scan.warnings))
     return scans
-
-
-def read_manual_masks(paths: Mapping[str, Path], scan: Scan) -> dict[str, Mask]:
-    """Read the lesions of corrected masks, (x, y, z), by output.
-
-    Raises:
-        InputError: one cannot be read, or is not on the grid of the scan.
-    """
-    return {output: read_reference(path, scan).lesion for output, path in paths.items()}
-
-
-def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, ManualMask]:
-    """Say for the sidecars which corrected masks of a case were taken.
-
-    Raises:
-        OSError: one cannot be read.
-    """
-    return {
-        output: ManualMask(file=case.source_of(path), sha256=sha256_of_image(path))
-        for output, path in paths.items()
-    }
 
 
 def register_images(images: Mapping[str, Scan]) -> dict[str, Registration]:

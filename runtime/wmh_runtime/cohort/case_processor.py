@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wmh_runtime.cohort.case_images import (
-    describe_manual_masks,
-    read_images,
-    read_manual_masks,
-    register_images,
-)
+from wmh_runtime.cohort.case_images import read_images, register_images
+from wmh_runtime.cohort.corrected_masks import describe_manual_masks, read_manual_masks
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
@@ -44,6 +40,7 @@ class _ReadCase:
     registrations: Mapping[str, Registration]
     preprocessed: PreprocessedScan
     manual_masks: Mapping[str, Mask]  # corrected, by output
+    manual_warnings: Sequence[str]
 
 
 class CaseProcessor:
@@ -124,10 +121,10 @@ class CaseProcessor:
             scans = [images.get(channel) for channel in model.channels]
             preprocessed = preprocess(scans, model.preprocessing)
             # One that cannot be used fails the case before the network runs.
-            manual_masks = read_manual_masks(
-                self._job.manual.of_scan(case.relative), preprocessed.scan
+            manual = read_manual_masks(
+                self._job.manual.of_scan(case.relative), preprocessed.scan, preprocessed.head
             )
-        return _ReadCase(images, registrations, preprocessed, manual_masks)
+        return _ReadCase(images, registrations, preprocessed, *manual)
 
     def _postprocess(
         self,
@@ -147,8 +144,8 @@ class CaseProcessor:
             known_regions,
             read.manual_masks,
         )
-        if region_warnings:
-            warnings = segmentation.warnings
+        if read.manual_warnings or region_warnings:
+            warnings = (*segmentation.warnings, *read.manual_warnings)
             new = [f"regions: {line}" for line in region_warnings if line not in warnings]
             segmentation = replace(segmentation, warnings=(*warnings, *new))
         if self._job.atlas is not None:

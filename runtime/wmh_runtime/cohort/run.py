@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
-from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.cohort.summary import summarize_folder
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
 from wmh_runtime.files.case_failure import case_failure
+from wmh_runtime.files.folder_lock import lock_folder
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.inference.segmenter import Segmenter
@@ -26,9 +26,12 @@ from wmh_runtime.outputs.bids_derivative import write_description
 from wmh_runtime.outputs.existing_results import require_same_settings
 from wmh_runtime.outputs.reviews import REVIEWS_NAME, keep_reviews, read_reviews
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
+from wmh_runtime.outputs.sidecar import read_sidecar
 from wmh_runtime.outputs.tables.results import require_replaceable
-from wmh_runtime.outputs.tables.skipped import write_skipped
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME, write_skipped
 from wmh_runtime.text import count_noun
+
+_SHOWN = 5  # corrected masks that are not used, by name
 
 
 def run(
@@ -66,7 +69,7 @@ def run(
             if job.reviewed
             else read_reviews(job.out / REVIEWS_NAME, is_optional=True)
         )
-        write_skipped(job.out, job.found.skipped)
+        write_skipped(job.out, [*job.found.skipped, *job.manual.unused])
         for line in _remarks_on_input(job):
             progress.warned(line)
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
@@ -101,10 +104,16 @@ def run(
 def _remarks_on_input(job: Job) -> Iterator[str]:
     if job.found.dataset and job.found.dataset.warning:
         yield job.found.dataset.warning
-    if unused := job.manual.unused:
-        count = count_noun(len(unused), "corrected mask")
-        first = unused[0]
-        yield f"{count} not used, such as {first.path.as_posix()}: {first.reason}"
+    unused = job.manual.unused
+    for one in unused[:_SHOWN]:
+        yield f"{one.path.as_posix()}: corrected mask, not used: {one.reason}"
+    if unused[_SHOWN:]:
+        yield f"{len(unused) - _SHOWN} more corrected masks are not used: see {SKIPPED_NAME}"
+    for case in job.cases:
+        sidecar = read_sidecar(job.paths(case)[0].sidecar)
+        if sidecar and sidecar.manual and not job.manual.of_scan(case.relative):
+            name = case.relative.as_posix()
+            yield f"{name}: its corrected mask is gone: the model's is used again"
 
 
 def _run_cases(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
-from wmh_runtime.cohort.case_images import describe_manual_masks
 from wmh_runtime.cohort.case_processor import CaseProcessor
+from wmh_runtime.cohort.corrected_masks import describe_manual_masks
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case

@@ -11,7 +11,7 @@ from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.image_formats import image_stem, is_image
 from wmh_runtime.dataset.search import Skipped
 from wmh_runtime.files.folders import is_hidden, walk
-from wmh_runtime.files.reading import is_file
+from wmh_runtime.files.os_errors import input_error
 
 _KIND = "corrected mask"
 
@@ -44,6 +44,9 @@ def find_manual_masks(
         outputs: of the model.
         knows_all_scans: a whole folder was searched. Otherwise a mask may be of a scan that is not
             known, so its name cannot be wrong.
+
+    Raises:
+        InputError: a folder cannot be read: which masks to use is not known.
     """
     others = {case.relative for case in found.images}
     targets = {
@@ -52,12 +55,15 @@ def find_manual_masks(
         for output in outputs
     }
     scans = {case.relative for case in found.scans}
+    example = (
+        _target(found.scans[0].relative, outputs[0]).as_posix() if found.scans and outputs else ""
+    )
     by_scan: dict[Path, dict[str, Path]] = {}
     unused = []
     for path in _images_in(found.root / MANUAL):
         inner = path.relative_to(found.root / MANUAL)
         target = targets.get(inner.with_name(image_stem(inner)))
-        if reason := _why_unused(path, target, by_scan):
+        if reason := _why_unused(target, by_scan, f"{example}.nii.gz"):
             if knows_all_scans or target:
                 unused.append(Skipped(MANUAL / inner, _KIND, reason))
         elif target is not None and target[0] in scans:
@@ -72,19 +78,22 @@ def _target(relative: Path, output: str) -> Path:
 
 
 def _images_in(folder: Path) -> Iterable[Path]:
-    for inner, _, names in walk(folder):
+    def refuse(error: OSError) -> None:
+        raise input_error(error, "is a folder of corrected masks that cannot be read", folder)
+
+    if not folder.exists():
+        return
+    for inner, subfolders, names in walk(folder, refuse):
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
         yield from (inner / name for name in names if is_image(Path(name)) and not is_hidden(name))
 
 
 def _why_unused(
-    path: Path,
-    target: tuple[Path, str] | None,
-    by_scan: Mapping[Path, Mapping[str, Path]],
+    target: tuple[Path, str] | None, by_scan: Mapping[Path, Mapping[str, Path]], example: str
 ) -> str | None:
+    """Return why a mask is not used. A link to a file that is missing is: it fails its scan."""
     if target is None:
-        return "its folder and name are not those of the mask of a scan"
-    if not is_file(path):
-        return "it is a link to a file that does not exist"
+        return f"its folder and name are not those of the mask of a scan, such as {example}"
     relative, output = target
     other = by_scan.get(relative, {}).get(output)
     return f"{other.name} is of the same scan" if other else None

@@ -119,7 +119,7 @@ def describe_result(
             *segmentation.warnings,
             *(measure.warning for measure in inputs.quality if measure.is_flagged),
         ],
-        model_warnings=list(provenance.warnings),
+        model_warnings=[] if manual else list(provenance.warnings),
         versions={
             "python": platform.python_version(),
             **{library: version(library) for library in _LIBRARIES},

@@ -187,7 +187,7 @@ class Sidecar(StrictModel):
     @property
     def burden_facts(self) -> list[str]:
         """Whose mask it is, share of the brain, and volume by location, as far as known."""
-        facts = ["manual mask"] if self.manual else []
+        facts = ["corrected mask"] if self.manual else []
         if self.percent_of_brain is not None:
             facts.append(f"{self.percent_of_brain:.2f} % of the brain")
         if self.locations:

@@ -170,12 +170,13 @@ def _provenance(sidecar: Sidecar) -> Iterator[tuple[str, str]]:
     if sidecar.voxel_size_mm:
         yield "Voxel size", f"{' × '.join(f'{mm:g}' for mm in sidecar.voxel_size_mm)} mm"
     yield "Model", f"{as_utf8(settings.bundle)} ({settings.model_id})"
-    yield "Threshold", f"{settings.output.threshold:g}"
-    yield "Minimum lesion size", f"{settings.output.min_lesion_mm3:g} mm³"
+    if sidecar.manual is None:
+        yield "Threshold", f"{settings.output.threshold:g}"
+        yield "Minimum lesion size", f"{settings.output.min_lesion_mm3:g} mm³"
+    else:
+        yield "Corrected mask", as_utf8(sidecar.manual.file)
     yield "Backend", f"{settings.backend}, {settings.device}, {settings.precision}"
     yield "Test-time augmentation", settings.tta
-    if sidecar.manual is not None:
-        yield "Manual mask", as_utf8(sidecar.manual.file)
     yield "Slices", f"{sidecar.slices_executed} of {sidecar.slices} in {', '.join(sidecar.planes)}"
     yield "Versions", ", ".join(f"{name} {number}" for name, number in sidecar.versions.items())
     yield "Time", f"{sum(sidecar.seconds.values()):.1f} s"

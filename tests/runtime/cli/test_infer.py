@@ -19,7 +19,7 @@ from PIL import Image
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer import main
-from wmh_runtime.cohort.output_lock import lock_folder
+from wmh_runtime.files.folder_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
 from wmh_runtime.image_quality import criteria
 from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME

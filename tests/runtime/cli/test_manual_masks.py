@@ -10,6 +10,7 @@ import pytest
 
 from tests.toys import write_head
 from wmh_runtime.cli.infer import main
+from wmh_runtime.dataset import manual_masks
 from wmh_runtime.inference.predictor import Predictor
 
 VOXEL_MM3 = 4 * 4 * 5
@@ -51,7 +52,7 @@ def test_volumes_lesions_and_mask_are_those_of_the_manual_mask(tmp_path, infer):
     draw(tmp_path, [(8, 8, 2), (8, 9, 2), (12, 12, 3)])
     status, said, _ = infer()
     assert (status, "2 scans finished, 1 of them by earlier runs" in said) == (0, True)
-    assert "sub/b.nii: WMH 0.24 mL in 2 lesions; manual mask" in said
+    assert "sub/b.nii: WMH 0.24 mL in 2 lesions; corrected mask" in said
     row = row_of(tmp_path)
     assert (before["mask_source"], row["mask_source"]) == ("model", "manual")
     assert float(row["volume_ml"]) == pytest.approx(3 * VOXEL_MM3 / 1000)
@@ -59,7 +60,7 @@ def test_volumes_lesions_and_mask_are_those_of_the_manual_mask(tmp_path, infer):
     mask = np.asarray(nib.load(tmp_path / "out" / row["mask"]).dataobj)
     assert mask.sum() == 3
     sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
-    assert sidecar["manual"]["file"] == "b_label-WMH_mask.nii.gz"
+    assert sidecar["manual"]["file"] == "derivatives/manual/b_label-WMH_mask.nii.gz"
     assert row_of(tmp_path, "a.nii")["mask_source"] == "model"
 
 
@@ -99,28 +100,88 @@ def test_a_plain_nifti_file_is_a_manual_mask_too(tmp_path, infer):
     row = row_of(tmp_path)
     assert (row["mask_source"], row["threshold"], row["min_lesion_mm3"]) == ("manual", "", "")
     sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
-    assert sidecar["Sources"] == ["b.nii", "b_label-WMH_mask.nii"]
+    assert sidecar["Sources"] == ["b.nii", "derivatives/manual/b_label-WMH_mask.nii"]
 
 
 def test_masks_that_are_not_used_are_named_with_the_reason(tmp_path, infer):
     used = draw(tmp_path, [(8, 8, 2)])
     nib.save(nib.load(used), used.with_suffix(""))  # the same scan again
     shutil.copy(used, used.with_name("b_lesions.nii.gz"))
-    broken = used.parent.parent / "a_label-WMH_mask.nii.gz"
-    broken.symlink_to(tmp_path / "not there.nii.gz")
+    hidden = used.parent / ".git" / "c_label-WMH_mask.nii.gz"
+    hidden.parent.mkdir()
+    shutil.copy(used, hidden)
     _, said, errors = infer("--dry-run")
     assert "sub/b.nii -> " in said
     assert "(corrected mask of wmh)" in said
     assert "1 scan with a corrected mask" in said
     folder = "derivatives/manual"
     for line in (
-        f"{folder}/a_label-WMH_mask.nii.gz: not used: it is a link to a file that does not exist",
         f"{folder}/sub/b_label-WMH_mask.nii.gz: not used: b_label-WMH_mask.nii is of the same scan",
-        f"{folder}/sub/b_lesions.nii.gz: not used: its folder and name are not those of the mask",
+        f"{folder}/sub/b_lesions.nii.gz: not used: its folder and name are not those of the mask of"
+        " a scan, such as a_label-WMH_mask.nii.gz",
     ):
         assert line in " ".join(errors.split())
+    assert errors.count("not used") == 2
     status, _, errors = infer()
-    assert (status, "3 corrected masks not used, such as" in errors) == (0, True)
+    assert (status, errors.count("corrected mask, not used: ")) == (0, 2)
+    skipped = (tmp_path / "out" / "skipped.csv").read_text(encoding="utf-8")
+    assert f'{folder}/sub/b_lesions.nii.gz,"its folder and name' in skipped
+
+
+def test_a_corrected_mask_that_is_missing_behind_its_link_fails_its_scan(tmp_path, infer):
+    path = draw(tmp_path, [(8, 8, 2)])
+    infer()
+    path.rename(tmp_path / "elsewhere.nii.gz")
+    path.symlink_to(tmp_path / "not there.nii.gz")  # as after `datalad drop`
+    status, _, errors = infer()
+    assert status == 1
+    assert "is a corrected mask that cannot be read" in " ".join(errors.split())
+    sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
+    assert sidecar["manual"] is not None  # its result is still there
+
+
+def test_a_folder_of_corrected_masks_that_cannot_be_read_stops_the_run(
+    tmp_path, infer, monkeypatch
+):
+    draw(tmp_path, [(8, 8, 2)])
+
+    def refuse(folder, on_unreadable):
+        on_unreadable(PermissionError(13, "Permission denied", str(folder)))
+        return iter(())
+
+    monkeypatch.setattr(manual_masks, "walk", refuse)
+    status, _, errors = infer()
+    assert (status, "folder of corrected masks that cannot be read" in errors) == (2, True)
+
+
+def test_a_corrected_mask_that_is_gone_is_said(tmp_path, infer):
+    path = draw(tmp_path, [(8, 8, 2)])
+    infer()
+    path.unlink()
+    assert "sub/b.nii: its corrected mask is gone" in infer()[2]
+    assert "is gone" not in infer()[2]
+
+
+def test_other_pathology_empty_masks_and_air_are_warnings(tmp_path, infer):
+    path = draw(tmp_path, [(8, 8, 2), (0, 0, 0)])  # the second one is in the air
+    image = nib.load(path)
+    labels = np.asarray(image.dataobj).copy()
+    labels[9, 9, 2] = labels[9, 10, 2] = 2
+    nib.save(nib.Nifti1Image(labels, image.affine), path)
+    draw(tmp_path, [], scan="a")
+    _, _, errors = infer()
+    errors = " ".join(errors.split())
+    assert "0.16 mL of the corrected mask have the label 2" in errors  # two voxels of 80 mm³
+    assert "0.08 mL of the corrected mask lie outside of the head" in errors
+    assert "a.nii: the corrected mask is empty: no lesion is counted" in errors
+
+
+def test_lesions_with_the_label_of_other_pathology_only_are_refused(tmp_path, infer):
+    path = draw(tmp_path, [(8, 8, 2)])
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * 2, image.affine), path)
+    status, _, errors = infer()
+    assert (status, "but no voxel with the label 1" in " ".join(errors.split())) == (1, True)
 
 
 def test_of_other_scans_than_those_of_this_run_nothing_is_said(tmp_path, infer):

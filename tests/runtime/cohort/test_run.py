@@ -115,7 +115,7 @@ class World:
     def preprocess(self, scans, _):
         (scan,) = scans
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
-        return SimpleNamespace(scan=scan, channels=(scan,), slices=slices)
+        return SimpleNamespace(scan=scan, channels=(scan,), slices=slices, head=None)
 
     def write(self, inputs, segmentation, *_, **__):
         (scan,) = inputs.images.values()

@@ -32,6 +32,7 @@ from wmh_runtime.preprocessing.registration import angle_degrees, register
 # than 1 mm loses small lesions.
 _FINEST_MM, _COARSEST_MM = 0.5, 1.0
 _MARGIN_MM = 5.0  # around brain and lesions
+_DIGITS = 6  # of voxels
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,10 @@ def halfway_grid(visits: tuple[VisitImages, VisitImages], transforms: HalfwayTra
             for matrix, visit in zip(matrices, visits, strict=True)
         ]
     )
-    low = np.floor((places.min(axis=0) - _MARGIN_MM - first_mm) / spacing_mm)
-    high = np.ceil((places.max(axis=0) + _MARGIN_MM - first_mm) / spacing_mm)
+    # Rounded first: the last digits of a product of matrices must not decide about a voxel.
+    begin, end = places.min(axis=0) - _MARGIN_MM, places.max(axis=0) + _MARGIN_MM
+    low = np.floor(np.round((begin - first_mm) / spacing_mm, _DIGITS))
+    high = np.ceil(np.round((end - first_mm) / spacing_mm, _DIGITS))
     affine = np.eye(4)
     affine[:3, :3] = frame * spacing_mm
     affine[:3, 3] = frame @ (first_mm + low * spacing_mm)

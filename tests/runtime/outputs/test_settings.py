@@ -1,6 +1,5 @@
 """The settings that differ are named in words of the user."""
 
-from wmh_runtime.outputs.existing_results import _differences
 from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.postprocessing.lesions import Output
 
@@ -20,16 +19,16 @@ def settings(**changes):
 
 def test_results_of_another_processing_are_other_results():
     earlier = {key: value for key, value in settings().model_dump().items() if "version" not in key}
-    assert _differences(Settings(**earlier), settings(processing_version=2), any_backend=True) == [
+    assert Settings(**earlier).differences(settings(processing_version=2), any_backend=True) == [
         "processing_version (1, now 2)"
     ]
 
 
 def test_the_threshold_of_empty_slices_is_named_only_if_it_alone_differs():
     adaptive = settings(tta="adaptive", empty_slice_threshold=0.0235)
-    assert _differences(adaptive, settings(), any_backend=False) == ["tta (adaptive, now full)"]
-    assert _differences(settings(), adaptive, any_backend=True) == ["tta (full, now adaptive)"]
+    assert adaptive.differences(settings(), any_backend=False) == ["tta (adaptive, now full)"]
+    assert settings().differences(adaptive, any_backend=True) == ["tta (full, now adaptive)"]
     other = settings(tta="adaptive", empty_slice_threshold=0.03)
-    assert _differences(adaptive, other, any_backend=False) == [
+    assert adaptive.differences(other, any_backend=False) == [
         "empty_slice_threshold (0.0235, now 0.03)"
     ]

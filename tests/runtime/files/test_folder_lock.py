@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from wmh_runtime.cohort.output_lock import lock_folder
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.folder_lock import lock_folder
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from wmh_runtime.cohort.output_lock import lock_folder
+from wmh_runtime.files.folder_lock import lock_folder
 with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

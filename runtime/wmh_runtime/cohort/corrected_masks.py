@@ -1,0 +1,80 @@
+"""Corrected masks of a case: read them, and say which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wmh_runtime.dataset.bids import MANUAL
+from wmh_runtime.dataset.case import Case
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import input_error
+from wmh_runtime.imageio.image_files import sha256_of_image
+from wmh_runtime.imageio.reference_masks import Reference, read_reference
+from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.outputs.sidecar import ManualMask
+from wmh_runtime.types import Mask
+
+
+def read_manual_masks(
+    paths: Mapping[str, Path], scan: Scan, head: Mask
+) -> tuple[dict[str, Mask], list[str]]:
+    """Read corrected masks.
+
+    Args:
+        paths: of the masks, by output.
+        scan: that they are of.
+        head: (x, y, z), on its grid.
+
+    Returns:
+        The lesions by output, (x, y, z), and what to be careful with.
+
+    Raises:
+        InputError: a mask cannot be read, is not on the grid of the scan, or has no label for
+            lesions.
+    """
+    masks, warnings = {}, list[str]()
+    for output, path in paths.items():
+        reference = read_reference(path, scan)
+        if reference.ignored.any() and not reference.lesion.any():
+            problem = "has the label 2 (other pathology), but no voxel with the label 1 (lesion)"
+            raise InputError(problem, "Give lesions the label 1.", about=path)
+        masks[output] = reference.lesion
+        warnings += _warnings(reference, head, scan.voxel_volume_mm3 / 1000)
+    return masks, warnings
+
+
+def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, ManualMask]:
+    """Say for the sidecars which corrected masks of a case were taken.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    described = {}
+    for output, path in paths.items():
+        try:
+            sha256 = sha256_of_image(path)
+        except OSError as error:
+            raise input_error(error, "is a corrected mask that cannot be read", path) from error
+        # It has the name of the mask, so its folder is named, too.
+        name = case.source_of(path) if case.dataset else (MANUAL / path.name).as_posix()
+        described[output] = ManualMask(file=name, sha256=sha256)
+    return described
+
+
+def _warnings(reference: Reference, head: Mask, voxel_ml: float) -> Iterator[str]:
+    ignored, outside = (
+        int(np.count_nonzero(part)) * voxel_ml
+        for part in (reference.ignored, reference.lesion & ~head)
+    )
+    if not reference.lesion.any():
+        yield "the corrected mask is empty: no lesion is counted"
+    if ignored:
+        yield (
+            f"{ignored:.2f} mL of the corrected mask have the label 2 (other pathology): they are"
+            " not counted as lesions"
+        )
+    if outside:
+        yield f"{outside:.2f} mL of the corrected mask lie outside of the head: check it"
