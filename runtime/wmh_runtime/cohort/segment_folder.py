@@ -13,6 +13,7 @@ from wmh_runtime.cohort.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import SESSIONS, read_visits
 from wmh_runtime.cohort.run import run
+from wmh_runtime.dataset.bids_dataset import read_bids_dataset
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
 from wmh_runtime.dataset.image_formats import is_image
@@ -24,6 +25,7 @@ from wmh_runtime.inference.backend_selection import AUTO, open_backends
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
+from wmh_runtime.outputs.reviews import read_reviews
 from wmh_runtime.preprocessing.registration import require_registration
 from wmh_runtime.tta import Tta
 
@@ -143,6 +145,8 @@ def plan_job(
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
     _require_separate_results(out, source, rules)
     found = find_cases(source, out, rules, wanted.visits)
+    if wanted.reviewed is not None:
+        read_reviews(wanted.reviewed)  # refused now, if it is wrong
     visit_table = None
     if wanted.longitudinal not in (None, SESSIONS):
         visit_table = read_visits(Path(str(wanted.longitudinal)), found, out, outputs[0].name)
@@ -223,8 +227,11 @@ def _require_separate_results(out: Path, source: Path, rules: ChannelRules) -> N
     real_out, real_source = out.resolve(), source.resolve()
     if real_source.is_relative_to(real_out):
         inner = real_source.relative_to(real_out)
-    elif real_out.is_relative_to(real_source) and out.is_dir():
+    elif real_out.is_relative_to(real_source):
         inner = real_out.relative_to(real_source)
+        if inner.parts[:1] and inner.parts[0].startswith("sub-") and read_bids_dataset(source):
+            problem = "as output folder is in the folder of a subject"
+            raise InputError(problem, "Choose another folder, outside the scans.", about=out)
     else:
         return
     if any(

@@ -33,13 +33,12 @@ class BidsDataset:
     ignored: GitIgnoreSpec
     warning: str = ""  # what is wrong with the description; empty: nothing
 
-    def why_not_searched(self, relative: Path) -> str | None:
+    def why_not_searched(self, relative: Path, *, is_folder: bool) -> str | None:
         """Return why a file or a folder of the data set holds no scan of it; None if it may."""
         if relative.name in _NO_SCANS and len(relative.parts) == 1:
             return _NO_SCANS[relative.name]
-        is_ignored = self.ignored.match_file(relative.as_posix()) or self.ignored.match_file(
-            f"{relative.as_posix()}/"
-        )
+        path = f"{relative.as_posix()}/" if is_folder else relative.as_posix()
+        is_ignored = self.ignored.match_file(path)
         return f"listed in {IGNORE_NAME}" if is_ignored else None
 
 
@@ -54,17 +53,34 @@ def read_bids_dataset(folder: Path) -> BidsDataset | None:
         return None
     name, warning = folder.resolve().name, ""
     try:
-        name = str(json.loads(description.read_text(encoding="utf-8-sig"))["Name"])
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+        if not (given := str(content["Name"] or "").strip()):
+            raise KeyError("Name")
+        name = given
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "it has no Name" if isinstance(error, KeyError) else reason_of(error)
         warning = f"{description}: does not say the name of the data set ({reason}): {name} is used"
-    return BidsDataset(folder, name, _read_ignored(folder / IGNORE_NAME), warning)
-
-
-def _read_ignored(path: Path) -> GitIgnoreSpec:
+    ignore = folder / IGNORE_NAME
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return GitIgnoreSpec.from_lines(lines)
+        ignored = GitIgnoreSpec.from_lines(read_ignored(ignore))
+    except ValueError as error:
+        raise _ignore_error(ignore, error) from error
+    return BidsDataset(folder, name, ignored, warning)
+
+
+def read_ignored(path: Path) -> list[str]:
+    """Return the lines of a `.bidsignore` file; none if it is not there.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines() if is_file(path) else []
     except (OSError, ValueError) as error:
-        problem = f"cannot be read ({reason_of(error)})"
-        raise InputError(problem, "Correct it, or remove it.", about=path) from error
+        raise _ignore_error(path, error) from error
+
+
+def _ignore_error(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"cannot be read ({reason_of(error)})", "Correct it, or remove it.", about=path
+    )

@@ -111,7 +111,7 @@ def _find_in_folder(source: Path, out: Path | None, rules: ChannelRules) -> Disc
         source,
         out,
         with_derivatives=bool(rules.patterns),
-        why_not_searched=dataset.why_not_searched if dataset else None,
+        dataset=dataset,
     )
     selections = {
         channel: select_images(content.images, channel, rules) for channel in rules.channels

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from wmh_runtime.dataset.bids import DERIVATIVES
+from wmh_runtime.dataset.bids_dataset import BidsDataset
 from wmh_runtime.dataset.image_formats import (
     DICOM_ADVICE,
     is_dicom,
@@ -49,7 +50,7 @@ def search_folder(
     out: Path | None,
     *,
     with_derivatives: bool,
-    why_not_searched: Callable[[Path], str | None] | None = None,
+    dataset: BidsDataset | None = None,
 ) -> FolderContent:
     """Find the images in a folder and its subfolders, whatever their names say.
 
@@ -57,8 +58,7 @@ def search_folder(
         source: the folder.
         out: a folder that is not searched if it is inside the source.
         with_derivatives: also search folders named `derivatives`.
-        why_not_searched: returns the reason why a file or folder is no part of the data set, or
-            None if it is; its path is relative to the source.
+        dataset: that the folder is; None: it is none.
     """
     content = FolderContent()
 
@@ -77,21 +77,21 @@ def search_folder(
             elif name == DERIVATIVES and not with_derivatives:
                 reason = "results and references, not scans"
                 content.skip(relative / name, "derivatives folder", reason)
-            elif reason_not_to := _reason(why_not_searched, relative / name):
+            elif reason_not_to := _reason(dataset, relative / name, is_folder=True):
                 content.skip(relative / name, "folder outside the data set", reason_not_to)
             else:
                 continue
             subfolders.remove(name)
         siblings = frozenset(names)
         for path in (relative / name for name in names):
-            _sort_file(path, siblings, content, _reason(why_not_searched, path))
+            _sort_file(path, siblings, content, _reason(dataset, path, is_folder=False))
         if _holds_dicom(folder, names):
             content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
     return content
 
 
-def _reason(why_not: Callable[[Path], str | None] | None, path: Path) -> str | None:
-    return why_not(path) if why_not else None
+def _reason(dataset: BidsDataset | None, path: Path, *, is_folder: bool) -> str | None:
+    return dataset.why_not_searched(path, is_folder=is_folder) if dataset else None
 
 
 def _sort_file(

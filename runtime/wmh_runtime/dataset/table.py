@@ -19,7 +19,7 @@ from pathlib import Path
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
-from wmh_runtime.files.reading import is_file
+from wmh_runtime.files.reading import is_file, real_path
 from wmh_runtime.files.tables import FIRST_ROW, MISSING_CELLS, read_table
 from wmh_runtime.text import count_noun
 
@@ -75,10 +75,11 @@ def _require_images(
         if not images:
             raise InputError(f"row {number} has no image", "Fill it in, or remove it.", about=table)
         for path in images.values():
-            if path in row_of:
-                problem = f"rows {row_of[path]} and {number} both contain {path}"
+            file = real_path(table.parent / path)
+            if file in row_of:
+                problem = f"rows {row_of[file]} and {number} both contain {path}"
                 raise InputError(problem, "Give each image once.", about=table)
-            row_of[path] = number
+            row_of[file] = number
             if not is_file(table.parent / path):
                 missing.append(f"{path} in row {number}")
     if missing:

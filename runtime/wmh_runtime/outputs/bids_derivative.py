@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
-from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset
+from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset, read_ignored
 from wmh_runtime.dataset.case import INPUT_NAME
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.outputs.tables.columns import as_json
@@ -61,7 +61,7 @@ Results of wmh-lora {version} for the data set "{name}". For each scan:
 
 
 def write_description(out: Path, dataset: BidsDataset) -> str:
-    """Write `dataset_description.json`, `.bidsignore` and a README; keep those of others.
+    """Write `dataset_description.json`, `.bidsignore` and a README; keep what users added.
 
     Args:
         out: output folder.
@@ -79,7 +79,7 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
             f"{DESCRIPTION_NAME} is of another program and is kept: the results in this folder"
             " are no BIDS derivative of their own"
         )
-    content = {
+    content = _content_of(description) | {
         "Name": f"White matter hyperintensities of {dataset.name}",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
@@ -98,17 +98,25 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
 
 def _add_ignored(path: Path) -> None:
     """Add what BIDS has no names for to the ignored files; keep the lines of the user."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_ignored(path)
     if missing := [pattern for pattern in _NOT_OF_BIDS if pattern not in lines]:
         write_text_atomically(path, "\n".join([*lines, *missing]) + "\n")
 
 
-def _is_ours(description: Path) -> bool:
+def _content_of(description: Path) -> dict[str, object]:
+    """Return what is in a description, such as authors that the user added."""
     try:
-        programs = json.loads(description.read_text(encoding="utf-8"))["GeneratedBy"]
-        return any(program["Name"] == _PROGRAM for program in programs)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_ours(description: Path) -> bool:
+    programs = _content_of(description).get("GeneratedBy")
+    return isinstance(programs, list) and any(
+        isinstance(program, dict) and program.get("Name") == _PROGRAM for program in programs
+    )
 
 
 def _link(root: Path, out: Path) -> str:

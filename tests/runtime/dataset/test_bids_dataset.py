@@ -78,6 +78,8 @@ def test_what_bidsignore_lists_is_skipped(dataset):
         ("{", "Expecting property name"),
         ("[]", "list indices"),
         ('{"BIDSVersion": "1.10.0"}', "it has no Name"),
+        ('{"Name": null}', "it has no Name"),
+        ('{"Name": " "}', "it has no Name"),
     ],
 )
 def test_a_damaged_description_is_a_warning_and_the_folder_gives_the_name(dataset, text, reason):
@@ -92,6 +94,16 @@ def test_a_pattern_of_bidsignore_that_means_nothing_is_refused(dataset):
     (dataset / ".bidsignore").write_text("!\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"bidsignore: cannot be read \(Invalid git pattern: '!'"):
         read_bids_dataset(dataset)
+
+
+def test_the_first_line_of_bidsignore_counts_after_a_byte_order_mark(dataset):
+    (dataset / ".bidsignore").write_text("sub-02/\n", encoding="utf-8-sig")
+    assert names(discover(dataset)) == [*SCANS[:3]]
+
+
+def test_a_pattern_for_folders_ignores_no_file(dataset):
+    (dataset / ".bidsignore").write_text("*_FLAIR.nii.gz/\n", encoding="utf-8")
+    assert names(discover(dataset)) == [*SCANS]
 
 
 def test_links_to_files_are_scans(dataset, tmp_path):

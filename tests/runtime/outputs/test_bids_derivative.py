@@ -12,6 +12,7 @@ from tests.toys import write_head
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cohort.job import Progress
 from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.paths import Extras
 
 SCANS = (
@@ -76,6 +77,30 @@ def test_a_description_without_a_name_is_a_warning_of_the_run(dataset, toy_bundl
     (dataset / "dataset_description.json").write_text("{}", encoding="utf-8")
     (warning,) = segment(dataset, dataset.parent / "results", toy_bundle)
     assert "it has no Name" in warning
+
+
+def test_what_the_user_adds_to_the_description_is_kept(dataset, toy_bundle):
+    out = dataset.parent / "results"
+    segment(dataset, out, toy_bundle)
+    described = read_json(out / "dataset_description.json")
+    more = {**described, "Authors": ["Ann"], "Name": "mine"}
+    (out / "dataset_description.json").write_text(json.dumps(more), encoding="utf-8")
+    segment(dataset, out, toy_bundle)
+    assert read_json(out / "dataset_description.json") == {**described, "Authors": ["Ann"]}
+
+
+def test_a_list_of_ignored_files_that_cannot_be_read_is_named(dataset, toy_bundle):
+    out = dataset.parent / "results"
+    out.mkdir()
+    (out / ".bidsignore").write_bytes(b"\xe4\n")
+    with pytest.raises(InputError, match="bidsignore: cannot be read"):
+        segment(dataset, out, toy_bundle)
+
+
+@pytest.mark.parametrize("inner", ["sub-01", "sub-01/out", "sub-01/ses-1/anat"])
+def test_results_in_the_folder_of_a_subject_are_refused(dataset, toy_bundle, inner):
+    with pytest.raises(InputError, match="as output folder"):
+        segment(dataset, dataset / inner, toy_bundle)
 
 
 def test_the_validator_finds_no_error(dataset, toy_bundle):
