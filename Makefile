@@ -1,6 +1,7 @@
 # `make demo` needs nothing but Python. Every change must pass `make test`.
 PYTHON ?= python3
 DEMO := .venv-demo/bin
+DOCS := .venv-docs/bin
 BIN := .venv/bin
 PIP := pip install --quiet --disable-pip-version-check
 # The version of PYTHON; it names the files that mark a complete environment.
@@ -68,10 +69,16 @@ format: .venv/.done-$(VERSION)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# As the test of the site builds it; it needs no internet.
-docs: .venv/.done-$(VERSION)
+.venv-docs/.done-$(VERSION): pyproject.toml constraints.txt | python
+	@test "$$($(DOCS)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv-docs
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/$(PIP) --editable '.[docs]'
+	@touch $@
+
+# As the test of the site builds it; building it needs no internet.
+docs: .venv-docs/.done-$(VERSION)
 	rm -rf site
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
+	$(DOCS)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . site
 	@echo "Open site/index.html"
 
 DEMO_BUNDLE := runtime/wmh_runtime/bundles/demo
@@ -116,4 +123,4 @@ base-bundle: .venv/.done-$(VERSION)
 	$(BIN)/wmh-bench accuracy base $(HELD_OUT) --card
 
 clean:
-	rm -rf .venv .venv-demo demo site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-demo .venv-docs demo site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
