@@ -119,6 +119,31 @@ def test_one_subject_that_fails_does_not_stop_the_others(visits, unmoved, tmp_pa
     assert not list(tmp_path.rglob("*sub-6*"))
 
 
+def test_labels_of_one_session_are_refused(visits, tmp_path):
+    groups = {"sub-1": [replace(visits[0], label="2"), replace(visits[1], label="ses-2")]}
+    ((_, error),) = change_of_folder(tmp_path / "out", groups).failed
+    assert "has more than one scan of the visit ses-2" in str(error)
+
+
+def test_an_image_of_another_program_is_not_replaced(visits, unmoved, tmp_path):
+    out = tmp_path / "out"
+    foreign = out / "sub-1_ses-2_space-orig_seg-change_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)), foreign)
+    before = foreign.read_bytes()
+    ((_, error),) = change_of_folder(out, {"sub-1": visits[:2]}).failed
+    assert "would replace an image that this program did not write" in str(error)
+    assert foreign.read_bytes() == before
+
+
+def test_files_of_visits_that_are_no_longer_there_are_removed(visits, unmoved, tmp_path):
+    out = tmp_path / "out"
+    change_of_folder(out, {"sub-1": visits})
+    assert len(list(out.rglob("*ses-3*change*"))) == 4  # picture, label map, table, JSON file
+    change_of_folder(out, {"sub-1": visits[:2]})
+    assert not list(out.rglob("*ses-3*change*"))
+    assert all(path.exists() for path in files_of_change(out, "sub-1", visits[:2]))
+
+
 def test_a_bug_is_the_failure_of_one_subject(visits, tmp_path, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
