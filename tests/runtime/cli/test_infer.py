@@ -507,7 +507,7 @@ def test_a_full_disk_fails_every_scan_with_its_reason_and_the_tables_as_far_as_t
     assert status == 2
     for name in "abc":
         assert f"{name}_label-WMH_mask.nii.gz: cannot be written (No space left" in errors
-    assert "csv: cannot be written (No space left on device). Free some space" in errors
+    assert "report.html: cannot be written (No space left on device). Free some space" in errors
     assert [row["scan"] for row in rows_of(tmp_path / "out")] == ["z.nii"]  # as it was
     monkeypatch.undo()
     assert infer()[0] == 0
