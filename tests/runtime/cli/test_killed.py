@@ -16,7 +16,7 @@ from tests.toys import write_head
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.outputs.tables.results import VOLUMES_NAME
 
-SCANS, KILLS = 40, 4
+SCANS, KILLS = 30, 3
 PROGRAM = "from wmh_runtime.cli.infer import main; main()"
 IMPATIENT = f"from wmh_runtime.cohort import shutdown; shutdown._SAME_REQUEST_S = 0; {PROGRAM}"
 
