@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 
 from wmh_runtime.change.visits import Visit
 from wmh_runtime.errors import InputError
 
-_NUMBERED = re.compile(r"(?P<prefix>.*?[^0-9]|)(?P<number>[0-9]+)(?P<suffix>[a-z]?)")
+# Not `6m` and `1y`: letters after c may be units.
+_NUMBERED = re.compile(r"(?P<prefix>.*?[^0-9]|)(?P<number>[0-9]+)(?P<suffix>[a-c]?)")
+_DIGITS_OF_A_DAY = 8
 
 
-def by_dates(visits: Sequence[Visit], subject: str) -> list[Visit] | None:
+def by_dates(visits: Sequence[Visit], subject: str, *, is_ordered: bool) -> list[Visit] | None:
     """Return the visits of a subject, earliest first; None if no date is known.
 
+    Args:
+        visits: of the subject.
+        subject: its name.
+        is_ordered: of several visits on one day, the given order counts.
+
     Raises:
-        InputError: only some dates are known, so that the order is in doubt.
+        InputError: only some dates are known, or two are the same: the order is in doubt.
     """
     dated = [(visit.date, index) for index, visit in enumerate(visits) if visit.date is not None]
     if not dated:
@@ -23,6 +31,10 @@ def by_dates(visits: Sequence[Visit], subject: str) -> list[Visit] | None:
     if len(dated) < len(visits):
         problem = f"has dates for {len(dated)} of its {len(visits)} visits"
         raise InputError(problem, "Give all dates of a subject, or none.", about=subject)
+    days = [day for day, _ in dated]
+    if not is_ordered and (twice := [day for day in days if days.count(day) > 1]):
+        problem = f"has {len(twice)} visits on {twice[0]}"
+        raise InputError(problem, "Give a table of visits in their order.", about=subject)
     return [visits[index] for _, index in sorted(dated)]
 
 
@@ -34,10 +46,22 @@ def by_labels(visits: Sequence[Visit], subject: str) -> list[Visit]:
     """
     matches = [_NUMBERED.fullmatch(visit.label) for visit in visits]
     known = [match for match in matches if match is not None]
-    if len(known) < len(visits) or len({match["prefix"] for match in known}) > 1:
+    has_other_words = len(known) < len(visits) or len({match["prefix"] for match in known}) > 1
+    if has_other_words or not all(_may_be_a_day(match["number"]) for match in known):
         labels = ", ".join(visit.label for visit in visits)
         problem = f"has the visits {labels}, whose order the names do not say"
         advice = f"Give dates in {subject}_sessions.tsv, or a table of visits in their order."
         raise InputError(problem, advice, about=subject)
     keys = [(int(match["number"]), match["suffix"], match.string) for match in known]
     return [visits[index] for index in sorted(range(len(visits)), key=keys.__getitem__)]
+
+
+def _may_be_a_day(number: str) -> bool:
+    """Return whether a number of eight digits is a day, year first; any other number may be one."""
+    if len(number) != _DIGITS_OF_A_DAY:
+        return True
+    try:
+        date(int(number[:4]), int(number[4:6]), int(number[6:]))
+    except ValueError:
+        return False
+    return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from wmh_runtime.change.longitudinal_table import TableVisit, date_of
 from wmh_runtime.change.order import by_dates, by_labels
 from wmh_runtime.change.visits import Visit
+from wmh_runtime.dataset.bids import session_of_label
 from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file, real_path
@@ -48,7 +49,9 @@ def visits_of_results(
         if len(visits) > 1:
             try:
                 dated = _dated(visits, subject)
-                groups[subject] = by_dates(dated, subject) or by_labels(dated, subject)
+                groups[subject] = by_dates(dated, subject, is_ordered=False) or by_labels(
+                    dated, subject
+                )
             except InputError as error:
                 groups[subject] = error
     return groups
@@ -82,7 +85,11 @@ def visits_of_table(
             if (found := by_file.get(real_path(row.scan))) is not None
         ]
         if len(visits) > 1:
-            groups[subject] = by_dates(visits, subject) or visits  # in the order of the table
+            try:
+                # Without dates, the order is that of the table.
+                groups[subject] = by_dates(visits, subject, is_ordered=True) or visits
+            except InputError as error:
+                groups[subject] = error
     return groups
 
 
@@ -126,7 +133,7 @@ def _dated(visits: list[Visit], subject: str) -> list[Visit]:
     folders += [one for visit in visits for one in visit.scan.parents if one.name == subject]
     table = next(filter(is_file, (one / f"{subject}_sessions.tsv" for one in folders)), None)
     dates = {} if table is None else _session_dates(table)
-    return [replace(visit, date=dates.get(visit.label)) for visit in visits]
+    return [replace(visit, date=dates.get(session_of_label(visit.label))) for visit in visits]
 
 
 def _session_dates(table: Path) -> Mapping[str, date]:
@@ -138,5 +145,5 @@ def _session_dates(table: Path) -> Mapping[str, date]:
             if (day := date_of(text)) is None:
                 problem = f"has the date {text!r} of {session}"
                 raise InputError(problem, "Write dates as 2019-03-14.", about=table)
-            dates[session] = day
+            dates[session_of_label(session)] = day
     return dates

@@ -42,7 +42,9 @@ def read_manual_masks(
             problem = "has the label 2 (other pathology), but no voxel with the label 1 (lesion)"
             raise InputError(problem, "Give lesions the label 1.", about=path)
         masks[output] = reference.lesion
-        warnings += _warnings(reference, head, scan.voxel_volume_mm3 / 1000)
+        prefix = f"{output}: " if len(paths) > 1 else ""
+        found = _warnings(reference, head, scan.voxel_volume_mm3 / 1000)
+        warnings += [prefix + warning for warning in found]
     return masks, warnings
 
 
@@ -59,7 +61,8 @@ def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, Ma
         except OSError as error:
             raise input_error(error, "is a corrected mask that cannot be read", path) from error
         # It has the name of the mask, so its folder is named, too.
-        name = case.source_of(path) if case.dataset else (MANUAL / path.name).as_posix()
+        inner = MANUAL / case.relative.parent / path.name
+        name = case.source_of(path) if case.dataset else inner.as_posix()
         described[output] = ManualMask(file=name, sha256=sha256)
     return described
 

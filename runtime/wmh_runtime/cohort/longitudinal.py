@@ -44,12 +44,14 @@ def read_visits(
         raise InputError(problem, "Give one of them.", about="longitudinal")
     visits = read_longitudinal_table(table)
     to_segment = {real_path(case.path) for case in found.scans}
+    relative_of = {real_path(case.path): case.relative for case in found.images}
     root = found.root.resolve()
 
     def has_result(scan: Path) -> bool:
         """Return whether an earlier run has segmented a scan."""
         real = real_path(scan)
-        relative = real.relative_to(root) if real.is_relative_to(root) else None
+        inner = real.relative_to(root) if real.is_relative_to(root) else None
+        relative = relative_of.get(real, inner)
         return relative is not None and is_file(output_paths(out, relative, output).sidecar)
 
     lacking = [
@@ -61,7 +63,7 @@ def read_visits(
     if lacking:
         count = count_noun(len(lacking), "scan")
         problem = f"names {count} that are not segmented, such as {lacking[0]}"
-        advice = "Segment them in the same run, or remove them from the table."
+        advice = "Give all of these scans to this run, or remove them from the table."
         raise InputError(problem, advice, about=table)
     return visits
 
@@ -80,15 +82,20 @@ def measure_changes(
         progress: is called for each subject.
     """
     output = job.outputs[0].name
-    found = [one for one in read_results(job.out, reviews).results if one.output == output]
+    every = read_results(job.out, reviews).results
+    found = [one for one in every if one.output == output]
     used = [one for one in found if not one.is_excluded and one.scan.as_posix() not in failed_scans]
     groups = _visits(job, used)
-    _remove_outdated(job.out, found, groups)
-    for line in _left_out(job, found, failed_scans):
+    for line in (
+        *_remove_outdated(job.out, every, groups),
+        *_left_out(job, found, failed_scans),
+    ):
         progress.warned(line)
     if not groups:
         where = "the names of the results" if job.visit_table is None else "the table"
-        progress.warned(f"nothing to compare over time: {where} have no subject with two scans")
+        progress.warned(
+            f"nothing to compare over time: {where} say no two visits of a subject of this run"
+        )
         return ChangeOutcome()
     progress.comparing(len(groups))
     with GracefulShutdown(lambda: progress.stopping(0), progress.aborted) as shutdown:
@@ -127,15 +134,20 @@ def _left_out(job: Job, results: Sequence[Result], failed: Collection[str]) -> I
         rows = (row for visits in job.visit_table.values() for row in visits)
         of_table = {real_path(row.scan) for row in rows}
     files = {case.relative.as_posix(): case.path for case in job.cases}
+    of_run = {subject_of_scan(case.relative) for case in job.cases}
     for scan, reason in sorted(reasons.items()):
-        file = files.get(scan, job.found.root / scan)
-        is_visit = session_from_name(scan) if of_table is None else real_path(file) in of_table
+        if of_table is None:
+            is_visit = session_from_name(scan) and subject_of_scan(Path(scan)) in of_run
+        else:
+            is_visit = real_path(files.get(scan, job.found.root / scan)) in of_table
         if is_visit:
             yield f"{scan}: not compared over time: {reason}"
 
 
-def _remove_outdated(out: Path, results: Sequence[Result], groups: VisitsOfSubjects) -> None:
-    """Remove changes that nobody should take as current.
+def _remove_outdated(
+    out: Path, results: Sequence[Result], groups: VisitsOfSubjects
+) -> Iterator[str]:
+    """Remove changes that nobody should take as current; yield what could not be removed.
 
     They are of results that are not used any more, or of scans that are now visits of a subject
     with another name. Results of scans that failed now are not known to be outdated.
@@ -151,4 +163,7 @@ def _remove_outdated(out: Path, results: Sequence[Result], groups: VisitsOfSubje
         if record.subject not in groups and any(visit.scan in scans for visit in record.visits)
     ]
     for record in (*stored.outdated, *renamed):
-        remove_change(out, record.subject)
+        try:
+            remove_change(out, record.subject)
+        except InputError as error:
+            yield f"an outdated change is still there: {error}"

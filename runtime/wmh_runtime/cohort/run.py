@@ -85,13 +85,15 @@ def run(
             # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the
             # cores from the network.
             with threadpool_limits(1, user_api="blas"):
-                _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
-            if job.is_longitudinal:
+                is_stopped = _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
+            if job.is_longitudinal and is_stopped:
+                progress.warned("the visits were not compared, because the run was stopped")
+            elif job.is_longitudinal:
                 failed = {case.relative.as_posix() for case, _ in outcome.failed}
                 outcome.changes = measure_changes(job, reviews, failed, progress)
                 if not_begun := outcome.changes.not_begun:
                     so_far = f"stopped with {count_noun(not_begun, 'subject')} not compared yet"
-                    raise InterruptionError(so_far, "The same command continues.")
+                    raise InterruptionError(so_far, _how_to_continue(job))
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
                 summarize_folder(job, reviews, outcome)
@@ -110,10 +112,12 @@ def _remarks_on_input(job: Job) -> Iterator[str]:
     if unused[_SHOWN:]:
         yield f"{len(unused) - _SHOWN} more corrected masks are not used: see {SKIPPED_NAME}"
     for case in job.cases:
-        sidecar = read_sidecar(job.paths(case)[0].sidecar)
-        if sidecar and sidecar.manual and not job.manual.of_scan(case.relative):
-            name = case.relative.as_posix()
-            yield f"{name}: its corrected mask is gone: the model's is used again"
+        known = job.manual.of_scan(case.relative)
+        for output, to in zip(job.outputs, job.paths(case), strict=True):
+            sidecar = None if output.name in known else read_sidecar(to.sidecar)
+            if sidecar and sidecar.manual:
+                name = case.relative.as_posix()
+                yield f"{name}: its corrected mask is gone: the model's is used again"
 
 
 def _run_cases(
@@ -123,7 +127,8 @@ def _run_cases(
     outcome: Outcome,
     on_span: OnSpan,
     region_segmenter: Segmenter | None,
-) -> None:
+) -> bool:
+    """Segment the cases; return whether the run was stopped, or left out cases after a failure."""
     others = OtherInputs(
         registered=job.register,
         regions_model_id=job.regions_bundle.manifest.model_id if job.regions_bundle else "",
@@ -159,9 +164,14 @@ def _run_cases(
         raise runner.fatal
     not_begun = len(job.cases) + len(job.found.unreadable) - finished - len(outcome.failed)
     if shutdown.requested and not_begun:
-        resumes = "The same command continues."
-        begins_again = "With the overwrite option the same command begins with the first again."
-        raise InterruptionError(so_far, begins_again if job.overwrite else resumes)
+        raise InterruptionError(so_far, _how_to_continue(job))
+    return shutdown.requested or not_begun > 0
+
+
+def _how_to_continue(job: Job) -> str:
+    if job.overwrite:
+        return "With the overwrite option the same command begins with the first again."
+    return "The same command continues."
 
 
 def _report(running: RunningCase, progress: Progress, outcome: Outcome, out: Path) -> None:

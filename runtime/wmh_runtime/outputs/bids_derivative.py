@@ -9,6 +9,7 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
@@ -79,12 +80,18 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
             f"{DESCRIPTION_NAME} is of another program and is kept: the results in this folder"
             " are no BIDS derivative of their own"
         )
-    content = _content_of(description) | {
+    before = _content_of(description)
+    links, programs = before.get("DatasetLinks"), before.get("GeneratedBy")
+    content = before | {
         "Name": f"White matter hyperintensities of {dataset.name}",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": _PROGRAM, "Version": version(_PROGRAM)}],
-        "DatasetLinks": {INPUT_NAME: _link(dataset.root, out)},
+        "GeneratedBy": [
+            {"Name": _PROGRAM, "Version": version(_PROGRAM)},
+            *(one for one in programs or () if not _is_this_program(one)),
+        ],
+        "DatasetLinks": (links if isinstance(links, dict) else {})
+        | {INPUT_NAME: _link(dataset.root, out)},
     }
     write_text_atomically(description, as_json(content))
     _add_ignored(out / IGNORE_NAME)
@@ -103,7 +110,7 @@ def _add_ignored(path: Path) -> None:
         write_text_atomically(path, "\n".join([*lines, *missing]) + "\n")
 
 
-def _content_of(description: Path) -> dict[str, object]:
+def _content_of(description: Path) -> dict[str, Any]:
     """Return what is in a description, such as authors that the user added."""
     try:
         content = json.loads(description.read_text(encoding="utf-8-sig"))
@@ -114,9 +121,11 @@ def _content_of(description: Path) -> dict[str, object]:
 
 def _is_ours(description: Path) -> bool:
     programs = _content_of(description).get("GeneratedBy")
-    return isinstance(programs, list) and any(
-        isinstance(program, dict) and program.get("Name") == _PROGRAM for program in programs
-    )
+    return isinstance(programs, list) and any(map(_is_this_program, programs))
+
+
+def _is_this_program(program: object) -> bool:
+    return isinstance(program, dict) and program.get("Name") == _PROGRAM
 
 
 def _link(root: Path, out: Path) -> str:

@@ -72,7 +72,7 @@ class Result:
         outdated = ""
         if self.review and self.is_review_outdated:
             outdated = f"the review ({self.review.decision}) is of an earlier mask: repeat it"
-        readers = f"readers disagree ({self.disagreement}): the newest mark counts"
+        readers = f"readers disagree ({self.disagreement}): the newest decision counts"
         own = filter(None, (outdated, readers if self.disagreement else "", copies, self.outlier))
         return [*self.mask_edits, *own, *self.sidecar.warnings]
 

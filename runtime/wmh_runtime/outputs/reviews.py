@@ -47,7 +47,7 @@ class Review:
 
     def is_of(self, scan: str, output: str) -> bool:
         """Return whether the mark is about an output of a scan."""
-        return self.scan == scan and self.output in ("", output)
+        return self.scan == scan and (self.output in ("", output) or self.decision == EXCLUDE)
 
     def is_outdated(self, mask_sha256: str) -> bool:
         """Return whether the mark does not hold for the mask that a scan has now."""
@@ -80,7 +80,7 @@ def read_reviews(path: Path, *, is_optional: bool = False) -> Reviews:
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC) if rows else None
     reviews = list[Review]()
     for number, row in enumerate(rows, start=FIRST_ROW):
-        decision = row["decision"].lower()
+        decision = "" if row["decision"] in MISSING_CELLS else row["decision"].lower()
         if decision not in ("", *DECISIONS):
             problem = f"row {number} has the decision {decision}"
             raise InputError(problem, f"Write {', '.join(DECISIONS)}, or nothing.", about=path)
@@ -119,28 +119,41 @@ def keep_reviews(out: Path, given: Path) -> Reviews:
 
 
 def choose_review(reviews: Iterable[Review], mask_sha256: str) -> Review | None:
-    """Return the mark that counts for a result: the newest one that is not outdated.
+    """Return the mark that counts for a result: the newest decision that is not outdated.
+
+    A mark that was taken away counts for its reader only.
 
     Args:
         reviews: of the result.
         mask_sha256: of its mask.
 
     Returns:
-        The newest outdated one if there are no others, and None if there is none.
+        A note if there is no decision, the newest outdated mark if there are no others, and None if
+        there is none.
     """
     return max(
-        reviews,
-        key=lambda one: (not one.is_outdated(mask_sha256), one.time),
+        _of_readers(reviews),
+        key=lambda one: (not one.is_outdated(mask_sha256), bool(one.decision), one.time),
         default=None,
     )
 
 
 def disagreement(reviews: Iterable[Review], mask_sha256: str) -> str:
     """Return what readers say who disagree about a result; empty if they agree."""
-    valid = [one for one in reviews if one.decision and not one.is_outdated(mask_sha256)]
+    marks = _of_readers(reviews)
+    valid = [one for one in marks if one.decision and not one.is_outdated(mask_sha256)]
     if len({one.decision for one in valid}) < 2:
         return ""
     return ", ".join(f"{one.reviewer or 'no name'}: {one.decision}" for one in valid)
+
+
+def _of_readers(reviews: Iterable[Review]) -> list[Review]:
+    """Return the newest mark of each reader for one result, unless it was taken away."""
+    newest: dict[str, Review] = {}
+    for review in reviews:
+        if review.reviewer not in newest or newest[review.reviewer].time <= review.time:
+            newest[review.reviewer] = review
+    return [review for review in newest.values() if review.says_something]
 
 
 def _parse_time(text: str) -> datetime:

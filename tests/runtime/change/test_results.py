@@ -37,7 +37,10 @@ def test_numbers_of_labels_count_as_people_count():
 
 @pytest.mark.parametrize(
     "labels",
-    [("ses-baseline", "ses-1year"), ("pre", "post"), ("ses-1", "scan-2"), ("²x", "1"), ("1", "٣")],
+    [
+        *(("ses-baseline", "ses-1year"), ("pre", "post"), ("ses-1", "scan-2"), ("²x", "1")),
+        *(("1", "٣"), ("ses-6m", "ses-1y"), ("ses-02012020", "ses-14032019")),
+    ],
 )
 def test_labels_that_say_no_order_are_refused(labels):
     with pytest.raises(InputError, match="whose order the names do not say"):
@@ -46,10 +49,20 @@ def test_labels_that_say_no_order_are_refused(labels):
 
 def test_dates_come_before_labels_if_all_are_known():
     early, late = date(2019, 1, 1), date(2020, 1, 1)
-    assert labels_of(by_dates([visit("1", late), visit("2", early)], "sub-1")) == ["2", "1"]
-    assert by_dates([visit("1"), visit("2")], "sub-1") is None
+    assert labels_of(
+        by_dates([visit("1", late), visit("2", early)], "sub-1", is_ordered=False)
+    ) == ["2", "1"]
+    assert by_dates([visit("1"), visit("2")], "sub-1", is_ordered=False) is None
     with pytest.raises(InputError, match="has dates for 1 of its 2 visits"):
-        by_dates([visit("1", late), visit("2")], "sub-1")
+        by_dates([visit("1", late), visit("2")], "sub-1", is_ordered=False)
+
+
+def test_visits_on_one_day_are_in_the_order_of_a_table_or_are_refused():
+    day = date(2019, 1, 1)
+    visits = [visit("b", day), visit("a", day)]
+    assert labels_of(by_dates(visits, "sub-1", is_ordered=True)) == ["b", "a"]
+    with pytest.raises(InputError, match="has 2 visits on 2019-01-01"):
+        by_dates(visits, "sub-1", is_ordered=False)
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=6, unique=True))
@@ -132,12 +145,12 @@ def test_without_dates_a_table_is_in_order(folders):
     ("times", "message"),
     [
         (("2019-03-14", "n/a", "2020-01-02"), "has dates for 2 of its 3 visits"),
-        (("2019-03-14", "01.05.2020", "2020-01-02"), "has the date '01.05.2020' of ses-2"),
+        (("2019-03-14", "01.05.2020", "2020-01-02"), "has the date '01.05.2020' of 2"),
     ],
 )
 def test_dates_that_are_in_doubt_are_the_failure_of_their_subject(folders, times, message):
     scans, out = folders
-    rows = "".join(f"ses-{n}\t{time}\n" for n, time in zip((1, 2, 10), times, strict=True))
+    rows = "".join(f"{n}\t{time}\n" for n, time in zip((1, 2, 10), times, strict=True))
     (scans / "sub-1" / "sub-1_sessions.tsv").write_text(f"session_id\tacq_time\n{rows}")
     found = visits_of_results(read_results(out).results, out, scans)
     assert message in str(found["sub-1"])

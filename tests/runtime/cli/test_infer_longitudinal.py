@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.toys import write_head
+from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.change.pair import interval as interval_module
 from wmh_runtime.change.pair.halfway import HalfwayTransforms
 from wmh_runtime.cli.infer import main
@@ -25,7 +25,7 @@ def infer(tmp_path, toy_bundle, run_command, monkeypatch):
 
     def run(*options):
         known = ("--bundle", toy_bundle, "--backend", "onnxruntime")
-        return run_command(main, tmp_path / "scans", tmp_path / "out", *options, *known)
+        return run_command(main, tmp_path / "scans", tmp_path / "out", *known, *options)
 
     return run
 
@@ -226,3 +226,21 @@ def test_a_page_of_each_scan_is_written_on_request_for_kept_results_too(tmp_path
     _, said, _ = infer("--viewer")
     assert "3 scans finished, 3 of them by earlier runs" in said
     assert len(list((tmp_path / "out").glob("*_viewer.html"))) == 3
+
+
+def test_a_run_that_was_stopped_or_left_scans_out_compares_nothing(tmp_path, infer):
+    (tmp_path / "scans" / "sub-0_FLAIR.nii.gz").write_bytes(b"no image")
+    status, _, errors = infer("--longitudinal", "sessions", "--fail-fast", "--threads", "1")
+    assert (status, "the visits were not compared, because the run was stopped" in errors) == (
+        *(2, True),
+    )
+    assert not (tmp_path / "out" / "longitudinal").exists()
+
+
+def test_changes_of_another_output_are_kept(tmp_path, infer):
+    infer("--longitudinal", "sessions")
+    record = tmp_path / "out" / "longitudinal" / "sub-1_change.json"
+    write_toy_bundle(tmp_path / "other", outputs=("other",))
+    status, _, errors = infer("--longitudinal", "sessions", "--bundle", tmp_path / "other")
+    assert status == 0, errors
+    assert record.is_file()

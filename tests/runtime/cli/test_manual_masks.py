@@ -60,7 +60,7 @@ def test_volumes_lesions_and_mask_are_those_of_the_manual_mask(tmp_path, infer):
     mask = np.asarray(nib.load(tmp_path / "out" / row["mask"]).dataobj)
     assert mask.sum() == 3
     sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
-    assert sidecar["manual"]["file"] == "derivatives/manual/b_label-WMH_mask.nii.gz"
+    assert sidecar["manual"]["file"] == "derivatives/manual/sub/b_label-WMH_mask.nii.gz"
     assert row_of(tmp_path, "a.nii")["mask_source"] == "model"
 
 
@@ -100,7 +100,7 @@ def test_a_plain_nifti_file_is_a_manual_mask_too(tmp_path, infer):
     row = row_of(tmp_path)
     assert (row["mask_source"], row["threshold"], row["min_lesion_mm3"]) == ("manual", "", "")
     sidecar = json.loads((tmp_path / "out" / "sub" / "b_label-WMH_mask.json").read_text())
-    assert sidecar["Sources"] == ["b.nii", "derivatives/manual/b_label-WMH_mask.nii"]
+    assert sidecar["Sources"] == ["b.nii", "derivatives/manual/sub/b_label-WMH_mask.nii"]
 
 
 def test_masks_that_are_not_used_are_named_with_the_reason(tmp_path, infer):

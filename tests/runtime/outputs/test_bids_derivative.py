@@ -83,10 +83,14 @@ def test_what_the_user_adds_to_the_description_is_kept(dataset, toy_bundle):
     out = dataset.parent / "results"
     segment(dataset, out, toy_bundle)
     described = read_json(out / "dataset_description.json")
+    other = {"Name": "other program"}
+    described["GeneratedBy"].append(other)
+    described["DatasetLinks"]["atlas"] = "../atlas"
     more = {**described, "Authors": ["Ann"], "Name": "mine"}
     (out / "dataset_description.json").write_text(json.dumps(more), encoding="utf-8")
     segment(dataset, out, toy_bundle)
-    assert read_json(out / "dataset_description.json") == {**described, "Authors": ["Ann"]}
+    kept = read_json(out / "dataset_description.json")
+    assert kept == {**described, "Authors": ["Ann"]}
 
 
 def test_a_list_of_ignored_files_that_cannot_be_read_is_named(dataset, toy_bundle):

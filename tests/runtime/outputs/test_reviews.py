@@ -56,6 +56,28 @@ def test_an_outdated_mark_does_not_hide_a_valid_one():
     assert choose_review([], "now") is None
 
 
+def test_what_one_reader_takes_away_or_notes_cancels_no_decision_of_another():
+    ann = review_of("exclude", "Ann")
+    empty = review_of("", "Bob", "2026-02-01T00:00:00Z")
+    note = Review("a", "wmh", "", "", "blurred", "Bob", "2026-02-01T00:00:00Z")
+    assert choose_review([ann, empty], "now") is ann
+    assert choose_review([ann, note], "now") is ann
+    own = review_of("", "Ann", "2026-02-01T00:00:00Z")
+    assert choose_review([ann, own], "now") is None
+
+
+def test_one_reader_does_not_disagree_with_himself():
+    of_all = Review("a", "", "", "exclude", "", "Ann", "2026-01-01T00:00:00Z")
+    later = review_of("accept", "Ann", "2026-02-01T00:00:00Z")
+    assert disagreement([of_all, later], "now") == ""
+    assert choose_review([of_all, later], "now") is later
+
+
+def test_an_excluded_scan_is_excluded_for_all_outputs():
+    assert review_of("exclude").is_of("a", "other")
+    assert not review_of("accept").is_of("a", "other")
+
+
 def test_a_scan_that_cannot_be_used_is_excluded_whatever_its_mask():
     assert not review_of("exclude", mask_sha256="before").is_outdated("now")
 
@@ -138,7 +160,7 @@ def test_marks_of_a_file_are_kept_for_the_next_run_and_newer_ones_count(tmp_path
         "b.nii\twmh\t\taccept\tfine\tAnn\t2026-03-01T00:00:00Z\n"
     )
     given.write_text(
-        f"{HEADER}a.nii\twmh\t\t\t\tBob\t2026-02-01T00:00:00Z\n"  # takes the mark away
+        f"{HEADER}a.nii\twmh\t\t\t\tAnn\t2026-02-01T00:00:00Z\n"  # takes her mark away
         "b.nii\twmh\t\texclude\t\tBob\t2026-02-01T00:00:00Z\n"
     )
     for options in ({"reviewed": given}, {}):
@@ -146,7 +168,7 @@ def test_marks_of_a_file_are_kept_for_the_next_run_and_newer_ones_count(tmp_path
         assert [rows[name]["review"] for name in ("a.nii", "b.nii")] == ["", "accept"]
         assert [rows[name]["reviewer"] for name in ("a.nii", "b.nii")] == ["", "Ann"]
         assert "readers disagree (Ann: accept, Bob: exclude)" in rows["b.nii"]["warnings"]
-    assert [one.reviewer for one in read_reviews(kept)] == ["Ann", "Ann", "Bob", "Bob"]
+    assert [one.reviewer for one in read_reviews(kept)] == ["Ann", "Ann", "Bob"]
 
 
 def test_a_mark_of_an_earlier_mask_is_not_used(tmp_path, segment):

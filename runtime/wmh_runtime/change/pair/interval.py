@@ -112,7 +112,7 @@ def measure_interval(
 def _class_map(
     matched: MatchedLesions, labels: NDArray[np.int32], to_later: Affine, grid: Scan
 ) -> NDArray[np.uint8]:
-    """Return the class of each voxel of the later scan: of its mask, and of resolved lesions."""
+    """Return the class of each voxel of the later scan that is lesion at either visit."""
     of_mask = matched.class_numbers[labels]
     return np.where(of_mask > 0, of_mask, nearest_on_grid(matched.class_map(), to_later, grid))
 

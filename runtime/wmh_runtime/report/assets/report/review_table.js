@@ -7,7 +7,7 @@ const quoted = (text) => (/["\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""'
 
 function asTable() {
   // A mark that was taken away has a row without a decision, so that no older one counts again.
-  const marks = [...others.values(), ...data.scans.map((scan) => reviews.get(scan.id)).filter(Boolean)];
+  const marks = [...others.values(), ...data.scans.flatMap((scan) => [...marksOf(scan).values()])];
   const rows = marks.map((mark) => data.columns.map((column) => quoted(plainCell(String(mark[column] ?? "")))));
   return [data.columns, ...rows].map((row) => `${row.join("\t")}\n`).join("");
 }
@@ -29,9 +29,11 @@ function readTable(text, modified) { // a mark without a time has that of the fi
   if (!["scan", "decision"].every((name) => head.includes(name))) return null;
   return rows.map((row) => Object.fromEntries(
     data.columns.map((column) => [column, textOfCell(row[head.indexOf(column)] ?? "").trim()])))
-    .map((mark) => ({ ...mark, decision: mark.decision.toLowerCase(), time: inUtc(mark.time || modified) }))
+    .map((mark) => ({ ...mark, decision: filled(mark.decision.toLowerCase()), time: inUtc(filled(mark.time) || modified) }))
     .filter((mark) => mark.decision === "" || mark.decision in data.decisions);
 }
+
+const filled = (cell) => (cell === "n/a" ? "" : cell); // as the program reads it
 
 function inUtc(text) {
   const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(text);

@@ -1,21 +1,31 @@
 // Marks of the reader: the newest one of each scan.
 
-const reviews = new Map(); // id of a scan → its newest mark
+const reviews = new Map(); // id of a scan → the mark that counts
+const marksOfReaders = new Map(); // id of a scan → reader → the newest mark
 const others = new Map(); // marks of scans that are not in this report: kept for the download
 const keyOf = (scan) => `wmh-review:${scan.sha}:${scan.output}:${scan.scan}`;
+const marksOf = (scan) => marksOfReaders.get(scan.id) ?? marksOfReaders.set(scan.id, new Map()).get(scan.id);
 const isMark = (mark) => Boolean(mark && (mark.decision || mark.note));
 // Only that a scan cannot be used is true of each of its masks.
 const isOutdated = (scan, mark) => mark.decision !== "exclude" && Boolean(mark.mask_sha256) && mark.mask_sha256 !== scan.sha;
 
-function takeReview(mark) { // the newest one that is not outdated; without an output: of all outputs
-  const scans = data.scans.filter((one) => one.scan === mark.scan && [one.output, ""].includes(mark.output));
+function takeReview(mark) { // without an output, or if the scan cannot be used: of all outputs
+  const isOf = (one) => one.scan === mark.scan && ([one.output, ""].includes(mark.output) || mark.decision === "exclude");
+  const scans = data.scans.filter(isOf);
   const key = `${mark.output}:${mark.reviewer}:${mark.scan}`;
   if (!scans.length && !(others.get(key)?.time > mark.time)) others.set(key, mark);
   for (const scan of scans) {
-    const known = reviews.get(scan.id), rank = (one) => [!isOutdated(scan, one), one.time];
-    const [isValid, time] = rank(mark), [wasValid, before] = known ? rank(known) : [false, ""];
-    if (!known || isValid > wasValid || (isValid === wasValid && before <= time)) reviews.set(scan.id, { ...mark, output: scan.output });
+    const known = marksOf(scan).get(mark.reviewer);
+    if (!known || known.time <= mark.time) marksOf(scan).set(mark.reviewer, { ...mark, output: scan.output });
+    choose(scan);
   }
+}
+
+function choose(scan) { // the newest decision of a reader that is not outdated; else a note, or an outdated mark
+  const rank = (mark) => `${Number(!isOutdated(scan, mark))}${Number(Boolean(mark.decision))}${mark.time}`;
+  const marks = [...marksOf(scan).values()].filter(isMark);
+  const best = marks.reduce((one, other) => (one && rank(one) > rank(other) ? one : other), undefined);
+  if (best) reviews.set(scan.id, best); else reviews.delete(scan.id);
 }
 
 function keepReview(scan, change) {
@@ -26,7 +36,9 @@ function keepReview(scan, change) {
     mask_sha256: scan.sha, time: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
   };
   mark.reviewer = change.reviewer ?? (store.read("wmh-reviewer") || before?.reviewer || "");
-  reviews.set(scan.id, mark);
+  if (change.reviewer !== undefined && before) marksOf(scan).delete(before.reviewer); // it has a name now
+  marksOf(scan).set(mark.reviewer, mark);
+  choose(scan);
   const isKept = store.write(keyOf(scan), JSON.stringify(mark));
   showReview(scan);
   applyFilters();

@@ -166,6 +166,7 @@ detail.addEventListener("change", (event) => {
   if (!field || !openId) return;
   const text = event.target.value.trim();
   if (field === "reviewer") store.write("wmh-reviewer", text);
-  const hasMark = isMark(reviews.get(openId));
-  if (field === "note" || hasMark) keepReview(byId.get(openId), { [field]: text });
+  const mark = reviews.get(openId);
+  const isCurrent = isMark(mark) && !isOutdated(byId.get(openId), mark);
+  if (field === "note" || isCurrent) keepReview(byId.get(openId), { [field]: text });
 });
