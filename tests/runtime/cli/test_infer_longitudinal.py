@@ -241,6 +241,7 @@ def test_changes_of_another_output_are_kept(tmp_path, infer):
     infer("--longitudinal", "sessions")
     record = tmp_path / "out" / "longitudinal" / "sub-1_change.json"
     write_toy_bundle(tmp_path / "other", outputs=("other",))
-    status, _, errors = infer("--longitudinal", "sessions", "--bundle", tmp_path / "other")
+    other = ("--bundle", tmp_path / "other", "--participant-label", "2")
+    status, _, errors = infer("--longitudinal", "sessions", *other)
     assert status == 0, errors
     assert record.is_file()
