@@ -13,7 +13,7 @@ from wmh_runtime.change.visits import LESION_LEVEL
 _FAR_MM, _FAR_DEGREES = 40.0, 20.0  # more than a head is placed differently in a scanner
 # Measured (docs/change.md): up to 0.7 mm for scans of one head, 2.6 mm and more for two people.
 _MAX_DISAGREEMENT_MM = 1.5
-# In the brain 0.09 and more for one head, 0.02 for two people. In the whole head, whose outline all
+# In the brain 0.08 and more for one head, 0.02 for two people. In the whole head, whose outline all
 # people share, 0.27 and more, and up to 0.21.
 _MIN_SIMILARITY_OF_BRAINS, _MIN_SIMILARITY_OF_HEADS = 0.05, 0.24
 _MAX_BRAIN_DIFFERENCE = 0.1  # of the volumes; atrophy is below 1 % in a year
