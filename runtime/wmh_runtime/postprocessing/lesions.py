@@ -91,6 +91,23 @@ def lesions_of_mask(mask: Mask, voxel_volume_mm3: float) -> Lesions:
     )
 
 
+def count_pairs(
+    labels: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Count how many voxels have each label and each value.
+
+    Args:
+        labels: of voxels, from 0, below the first number of the shape.
+        values: of the same voxels, from 0, below the second one.
+        shape: of the result.
+
+    Returns:
+        (labels, values).
+    """
+    pairs = labels.ravel().astype(np.int64) * shape[1] + values.ravel()
+    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def label_components(mask: Mask) -> NDArray[Any]:
     """Number the lesions of a mask from 1; 0 is background.
 

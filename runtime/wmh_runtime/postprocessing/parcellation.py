@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.postprocessing.lesions import Lesions
+from wmh_runtime.postprocessing.lesions import Lesions, count_pairs
 from wmh_runtime.types import Mask
 
 BRAIN_SCHEME, ATLAS_SCHEME = "brain", "atlas"  # the network's regions, and those of the user
@@ -134,5 +134,5 @@ def _indices(parcellation: Parcellation) -> NDArray[np.intp]:
 def _voxels_by_lesion(lesions: Lesions, indices: NDArray[np.intp], count: int) -> NDArray[np.int64]:
     """Count the voxels of each lesion with each index, (lesions, count)."""
     where = lesions.labels > 0
-    pairs = (lesions.labels[where].astype(np.int64) - 1) * count + indices[where]
-    return np.bincount(pairs, minlength=lesions.count * count).reshape(lesions.count, count)
+    with_outside = count_pairs(lesions.labels[where], indices[where], (lesions.count + 1, count))
+    return with_outside[1:]

@@ -18,8 +18,7 @@ from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import total_uncertainty_ml
 from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
-from wmh_runtime.imageio.regrid import nearest_on_grid
-from wmh_runtime.imageio.volume import Scan
+from wmh_runtime.postprocessing.lesions import count_pairs
 from wmh_runtime.postprocessing.locations import LOCATIONS
 from wmh_runtime.preprocessing.similarity import shared_information
 from wmh_runtime.types import Floats, Mask
@@ -102,19 +101,11 @@ def measure_interval(
         locations=_locations(matched, brought),
         masks=masks,
         uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
-        class_map=_class_map(matched, masks[1].labels, to_later, after.scan),
+        class_map=matched.class_numbers[masks[1].labels],
         similarity=similarity,
         spacing_mm=spacing_mm,
         warnings=tuple(doubts(visits, transforms, brought, similarity)),
     )
-
-
-def _class_map(
-    matched: MatchedLesions, labels: NDArray[np.int32], to_later: Affine, grid: Scan
-) -> NDArray[np.uint8]:
-    """Return the class of each voxel of the later scan that is lesion at either visit."""
-    of_mask = matched.class_numbers[labels]
-    return np.where(of_mask > 0, of_mask, nearest_on_grid(matched.class_map(), to_later, grid))
 
 
 def _locations(matched: MatchedLesions, brought: BroughtVisits) -> list[str]:
@@ -125,17 +116,10 @@ def _locations(matched: MatchedLesions, brought: BroughtVisits) -> list[str]:
     count = len(matched.before_mm3)
     if brought.locations is None or not count:
         return []
+    shape = count + 1, len(LOCATIONS) + 1  # 0: outside of lesions, or of the brain
     before, after = (
-        _tally(np.where(mask, matched.labels, 0), located, count)
+        count_pairs(np.where(mask, matched.labels, 0), located, shape)[1:, 1:]
         for mask, located in zip(brought.lesions, brought.locations, strict=True)
     )
     tally = np.where(matched.after_mm3[:, None] > 0, after, before)
     return [LOCATIONS[row.argmax()] if row.any() else "" for row in tally]
-
-
-def _tally(labels: NDArray[np.int32], located: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
-    """Count the voxels of each lesion in each location, (count, locations)."""
-    width = len(LOCATIONS) + 1
-    pairs = labels.astype(np.int64) * width + located
-    tally = np.bincount(pairs.ravel(), minlength=(count + 1) * width)
-    return tally.reshape(count + 1, width)[1:, 1:]

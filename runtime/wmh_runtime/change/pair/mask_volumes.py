@@ -18,7 +18,7 @@ from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.imageio.regrid import nearest_on_grid
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.postprocessing.lesions import label_components
+from wmh_runtime.postprocessing.lesions import count_pairs, label_components
 from wmh_runtime.types import Mask
 
 
@@ -27,7 +27,7 @@ class MaskVolumes:
     """Volumes of one mask, where the other scan shows something, too."""
 
     total_ml: float
-    labels: NDArray[np.int32]  # (x, y, z) on the grid of its scan, numbers of the matched lesions
+    labels: NDArray[np.int32]  # (x, y, z) on its grid: matched lesions, of either visit
     lesions_mm3: NDArray[np.float64]  # (n,), of the matched lesions
 
 
@@ -76,7 +76,7 @@ def _measure(
     visit: VisitImages, shown: Mask, numbers: NDArray[np.int32], count: int
 ) -> MaskVolumes:
     lesions = visit.lesions & shown
-    numbers = _with_whole_components(np.where(lesions, numbers, 0), lesions, count)
+    numbers = _with_whole_components(numbers, lesions, count)
     voxels = np.bincount(numbers[lesions], minlength=count + 1)[1:]
     voxel_mm3 = visit.scan.voxel_volume_mm3
     total_ml = int(np.count_nonzero(lesions)) * voxel_mm3 / 1000
@@ -88,9 +88,8 @@ def _with_whole_components(
 ) -> NDArray[np.int32]:
     """Give voxels of a mask without a number that of most of their component; 0: it has none."""
     components = label_components(lesions)
-    pairs = components[lesions].astype(np.int64) * (count + 1) + numbers[lesions]
-    size = (int(components.max()) + 1) * (count + 1)
-    tally = np.bincount(pairs, minlength=size).reshape(-1, count + 1)
+    shape = int(components.max()) + 1, count + 1
+    tally = count_pairs(components[lesions], numbers[lesions], shape)
     tally[:, 0] = 0
     most = tally.argmax(axis=1).astype(np.int32)
     return np.where(lesions & (numbers == 0), most[components], numbers)
