@@ -6,7 +6,7 @@ scan cannot be used is true of each mask of the scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,11 +149,8 @@ def disagreement(reviews: Iterable[Review], mask_sha256: str) -> str:
 
 def _of_readers(reviews: Iterable[Review]) -> list[Review]:
     """Return the newest mark of each reader for one result, unless it was taken away."""
-    newest: dict[str, Review] = {}
-    for review in reviews:
-        if review.reviewer not in newest or newest[review.reviewer].time <= review.time:
-            newest[review.reviewer] = review
-    return [review for review in newest.values() if review.says_something]
+    newest = _newest_by(lambda one: one.reviewer, reviews)
+    return [review for review in newest if review.says_something]
 
 
 def _parse_time(text: str) -> datetime:
@@ -163,9 +160,15 @@ def _parse_time(text: str) -> datetime:
 
 
 def _newest(reviews: Iterable[Review]) -> list[Review]:
-    newest: dict[tuple[str, str, str], Review] = {}
+    """Return the newest mark of each reader for each result."""
+    return _newest_by(lambda one: (one.scan, one.output, one.reviewer), reviews)
+
+
+def _newest_by(key_of: Callable[[Review], Hashable], reviews: Iterable[Review]) -> list[Review]:
+    """Return the newest mark with each key; of several of one time, the last one."""
+    newest: dict[Hashable, Review] = {}
     for review in reviews:
-        key = review.scan, review.output, review.reviewer
+        key = key_of(review)
         if key not in newest or newest[key].time <= review.time:
             newest[key] = review
     return list(newest.values())

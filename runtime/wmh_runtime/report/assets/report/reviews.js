@@ -12,13 +12,16 @@ const isOutdated = (scan, mark) => mark.decision !== "exclude" && Boolean(mark.m
 function takeReview(mark) { // without an output, or if the scan cannot be used: of all outputs
   const isOf = (one) => one.scan === mark.scan && ([one.output, ""].includes(mark.output) || mark.decision === "exclude");
   const scans = data.scans.filter(isOf);
-  const key = `${mark.output}:${mark.reviewer}:${mark.scan}`;
-  if (!scans.length && !(others.get(key)?.time > mark.time)) others.set(key, mark);
+  if (!scans.length) keepNewest(others, `${mark.output}:${mark.reviewer}:${mark.scan}`, mark);
   for (const scan of scans) {
-    const known = marksOf(scan).get(mark.reviewer);
-    if (!known || known.time <= mark.time) marksOf(scan).set(mark.reviewer, { ...mark, output: scan.output });
+    keepNewest(marksOf(scan), mark.reviewer, { ...mark, output: scan.output });
     choose(scan);
   }
+}
+
+function keepNewest(marks, key, mark) {
+  const known = marks.get(key);
+  if (!known || known.time <= mark.time) marks.set(key, mark);
 }
 
 function choose(scan) { // the newest decision of a reader that is not outdated; else a note, or an outdated mark
