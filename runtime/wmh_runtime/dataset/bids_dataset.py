@@ -51,14 +51,16 @@ def read_bids_dataset(folder: Path) -> BidsDataset | None:
     description = folder / DESCRIPTION_NAME
     if not is_file(description):
         return None
-    name, warning = folder.resolve().name, ""
+    name, reason, warning = "", "it has no Name", ""
     try:
         content = json.loads(description.read_text(encoding="utf-8-sig"))
-        if not (given := str(content["Name"] or "").strip()):
-            raise KeyError("Name")
-        name = given
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = "it has no Name" if isinstance(error, KeyError) else reason_of(error)
+        name = str(content["Name"] or "").strip()
+    except KeyError:
+        pass
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = reason_of(error)
+    if not name:
+        name = folder.resolve().name
         warning = f"{description}: does not say the name of the data set ({reason}): {name} is used"
     ignore = folder / IGNORE_NAME
     try:

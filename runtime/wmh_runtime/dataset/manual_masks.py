@@ -48,13 +48,12 @@ def find_manual_masks(
     Raises:
         InputError: a folder cannot be read: which masks to use is not known.
     """
-    others = {case.relative for case in found.images}
+    scans = {case.relative for case in found.scans}
     targets = {
         _target(relative, output): (relative, output)
-        for relative in (*others, *(case.relative for case in found.scans))
+        for relative in {case.relative for case in found.images} | scans
         for output in outputs
     }
-    scans = {case.relative for case in found.scans}
     example = (
         _target(found.scans[0].relative, outputs[0]).as_posix() if found.scans and outputs else ""
     )

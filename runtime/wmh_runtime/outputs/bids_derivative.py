@@ -75,20 +75,21 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
         InputError: a file cannot be written.
     """
     description = out / DESCRIPTION_NAME
-    if description.exists() and not _is_ours(description):
+    before = _content_of(description)
+    links, programs = before.get("DatasetLinks"), before.get("GeneratedBy")
+    programs = programs if isinstance(programs, list) else []
+    if description.exists() and not any(map(_is_this_program, programs)):
         return (
             f"{DESCRIPTION_NAME} is of another program and is kept: the results in this folder"
             " are no BIDS derivative of their own"
         )
-    before = _content_of(description)
-    links, programs = before.get("DatasetLinks"), before.get("GeneratedBy")
     content = before | {
         "Name": f"White matter hyperintensities of {dataset.name}",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [
             {"Name": _PROGRAM, "Version": version(_PROGRAM)},
-            *(one for one in programs or () if not _is_this_program(one)),
+            *(one for one in programs if not _is_this_program(one)),
         ],
         "DatasetLinks": (links if isinstance(links, dict) else {})
         | {INPUT_NAME: _link(dataset.root, out)},
@@ -117,11 +118,6 @@ def _content_of(description: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _is_ours(description: Path) -> bool:
-    programs = _content_of(description).get("GeneratedBy")
-    return isinstance(programs, list) and any(map(_is_this_program, programs))
 
 
 def _is_this_program(program: object) -> bool:
