@@ -61,14 +61,14 @@ def change_of_folder(
             if isinstance(visits, WmhError):
                 raise visits
             record = None if overwrite else _find_existing(out, visits, subject)
-            of_kind = outcome.done if record is None else outcome.kept
+            finished = outcome.done if record is None else outcome.kept
             record = record or _measure_and_write(visits, subject, out)
         except Exception as error:
             failure = case_failure(error, Path(subject), out)
             outcome.failed.append((subject, failure))
             on_subject(subject, failure)
         else:
-            of_kind.append(subject)
+            finished.append(subject)
             on_subject(subject, record)
     return outcome
 

@@ -47,7 +47,7 @@ def by_labels(visits: Sequence[Visit], subject: str) -> list[Visit]:
     matches = [_NUMBERED.fullmatch(visit.label) for visit in visits]
     known = [match for match in matches if match is not None]
     has_other_words = len(known) < len(visits) or len({match["prefix"] for match in known}) > 1
-    if has_other_words or not all(_may_be_a_day(match["number"]) for match in known):
+    if has_other_words or not all(_sorts_by_time(match["number"]) for match in known):
         labels = ", ".join(visit.label for visit in visits)
         problem = f"has the visits {labels}, whose order the names do not say"
         advice = f"Give dates in {subject}_sessions.tsv, or a table of visits in their order."
@@ -56,8 +56,8 @@ def by_labels(visits: Sequence[Visit], subject: str) -> list[Visit]:
     return [visits[index] for index in sorted(range(len(visits)), key=keys.__getitem__)]
 
 
-def _may_be_a_day(number: str) -> bool:
-    """Return whether a number of eight digits is a day, year first; any other number may be one."""
+def _sorts_by_time(number: str) -> bool:
+    """Return whether numbers like this one are in order: eight digits must be a day, year first."""
     if len(number) != _DIGITS_OF_A_DAY:
         return True
     try:
