@@ -67,16 +67,26 @@ def reference_error(model, image, expected) -> float:
     return float(np.nan_to_num(np.abs(output - expected), nan=1.0).max())
 
 
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def graph(network):
+    """Its graph in half precision."""
+    return trace(HalfPrecisionNetwork(network), 1, SIZE_PX)
+
+
 def weight_types(model) -> dict[str, int]:
     return {t.name: t.data_type for t in model.graph.initializer if len(t.dims) > 1}
 
 
-def test_weights_are_float16_except_in_adapter_patch_embedding_and_neck():
-    model = trace(HalfPrecisionNetwork(small_network()), 1, SIZE_PX)
-    inputs_and_outputs = (*model.graph.input, *model.graph.output)
+def test_weights_are_float16_except_in_adapter_patch_embedding_and_neck(graph):
+    inputs_and_outputs = (*graph.graph.input, *graph.graph.output)
     assert {value.type.tensor_type.elem_type for value in inputs_and_outputs} == {TensorProto.FLOAT}
-    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
-    types = weight_types(model)
+    products = [node for node in graph.graph.node if node.op_type in ("MatMul", "Conv")]
+    types = weight_types(graph)
     in_float32 = {
         node.name.split("/")[0]
         for node in products
@@ -109,10 +119,8 @@ def test_the_first_and_the_last_convolution_of_a_u_net_compute_in_float32():
     torch.testing.assert_close(HalfPrecisionNetwork(network)(image), expected, rtol=0, atol=2e-3)
 
 
-def test_float32_layers_have_the_weights_of_the_network():
-    network = small_network()
-    model = trace(HalfPrecisionNetwork(network), 1, SIZE_PX)
-    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+def test_float32_layers_have_the_weights_of_the_network(network, graph):
+    tensors = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
     for name in ("blocks.0.norm1", "blocks.1.norm2", "neck"):
         expected = network.encoder.get_submodule(name).state_dict()
         for key, value in expected.items():
@@ -122,27 +130,18 @@ def test_float32_layers_have_the_weights_of_the_network():
     assert "network.encoder.blocks.0.norm1.exact.weight" in tensors
 
 
-def test_layer_norm_softmax_and_sigmoid_compute_in_float32():
-    network = small_network()
-    model = trace(HalfPrecisionNetwork(network), 1, SIZE_PX)
-    require_float32_operators(model)
-    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
+def test_layer_norm_softmax_and_sigmoid_compute_in_float32(graph):
+    require_float32_operators(graph)
+    types = {v.name: v.type.tensor_type.elem_type for v in graph.graph.value_info}
     inputs = [
-        n.input[0] for n in model.graph.node if n.op_type in ("LayerNormalization", "Softmax")
+        n.input[0] for n in graph.graph.node if n.op_type in ("LayerNormalization", "Softmax")
     ]
     assert len(inputs) == 8  # two blocks of two norms and a softmax, two norms of the neck
     assert {types[name] for name in inputs} == {TensorProto.FLOAT}
 
 
-def test_a_layer_norm_in_float16_is_found():
-    graph = trace(Float16Encoder(small_network()), 3, SIZE_PX)
-    with pytest.raises(ExportError, match=r"norm1.*computes in float16"):
-        require_float32_operators(graph)
-
-
-def test_a_softmax_in_float16_is_found():
-    network = small_network()
-    model = trace(HalfPrecisionNetwork(network), 1, SIZE_PX)
+def test_a_softmax_in_float16_is_found(graph):
+    model = copy.deepcopy(graph)
     (softmax, *_) = (node for node in model.graph.node if node.op_type == "Softmax")
     (cast,) = (node for node in model.graph.node if node.output[0] == softmax.input[0])
     softmax.input[0] = cast.input[0]
@@ -158,6 +157,8 @@ def test_float16_overflows_in_the_onnx_reference_but_not_on_cpus(tmp_path):
         expected = network.encoder(torch.from_numpy(image)).numpy()
     correct = trace(HalfEncoder(network), 3, SIZE_PX)
     wrong = trace(Float16Encoder(network), 3, SIZE_PX)
+    with pytest.raises(ExportError, match=r"norm1.*computes in float16"):
+        require_float32_operators(wrong)
     assert reference_error(correct, image, expected) < 0.05
     assert reference_error(wrong, image, expected) > 0.5
     # ONNX Runtime emulates float16 in float32 on CPUs, so it does not show the overflow.
@@ -174,7 +175,6 @@ def test_activations_too_large_for_float16_are_rejected():
         require_float16_range(float("nan"))
 
 
-def test_the_original_network_stays_in_float32():
-    network = small_network()
+def test_the_original_network_stays_in_float32(network):
     HalfPrecisionNetwork(network)
     assert {p.dtype for p in network.parameters()} == {torch.float32}

@@ -23,18 +23,12 @@ def turned(axis, degrees, shift_mm):
     return matrix
 
 
-@pytest.fixture(scope="module", params=["utrecht", "amsterdam"])
-def head(request):
-    phantom = generate_phantom(12, request.param, 8, with_t1=True)
-    return as_scan(phantom.image, phantom.affine), as_scan(phantom.t1, phantom.affine, "t1.nii")
-
-
-MOVES = {"utrecht": turned(2, 5, (8, 0, 0)), "amsterdam": turned(0, -5, (0, 5, 6))}
-
-
-def test_a_head_that_was_turned_and_shifted_is_brought_back(head, request):
-    flair, t1 = head
-    moved = MOVES[request.node.callspec.params["head"]]
+def test_a_head_that_was_turned_and_shifted_is_brought_back():
+    phantom = generate_phantom(12, "amsterdam", 8, with_t1=True)
+    flair = as_scan(phantom.image, phantom.affine)
+    t1 = as_scan(phantom.t1, phantom.affine, "t1.nii")
+    # Half of the whole angle: cos 1.5° cos 2° = cos 2.5°, which is so to the fifth digit.
+    moved = turned(2, 3, (8, 0, 0)) @ turned(0, -4, (0, 5, 6))
     found = register(replace(t1, affine=moved @ t1.affine), flair)
     assert found.is_applied
     assert found.similarity[1] > found.similarity[0]

@@ -160,7 +160,7 @@ def train_until_killed(folder_of_heads, cache):
 
     def train(out, moment):
         arguments = (folder_of_heads, out, cache, moment, torch.get_num_threads())
-        worker.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+        worker.stdin.write(json.dumps([1, *map(str, arguments)]) + "\n")
         worker.stdin.flush()
         assert int(worker.stdout.readline()) == -signal.SIGKILL, moment
 

@@ -1,13 +1,15 @@
 """Trainings in processes that can be killed. Run by test_resume.py.
 
-With arguments, it is one training. Without, each line of the input has the arguments of one as
-JSON. It runs in a fork, so that the libraries are imported only once; the exit status is printed.
+Each line of the input has the number of processes and the arguments of a training, as JSON. It runs
+in forks, so that the libraries are imported only once; the exit status is printed.
 """
 
 import json
 import os
 import signal
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -82,16 +84,50 @@ def main(heads, pretrained, out, cache, moment, precision, threads):
 
 def serve(main):
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            main(*json.loads(line))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+        processes, *arguments = json.loads(line)
+        children = fork(processes, main, arguments)
+        print(wait_for_all(children), flush=True)  # noqa: T201
+
+
+def fork(processes, main, arguments):
+    """Start processes that train together, as `torch.distributed.run` does; return their ids."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    children = []
+    for rank in range(processes):
+        if child := os.fork():
+            children.append(child)
+            continue
+        if processes > 1:
+            os.environ |= {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            }
+        try:
+            main(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return children
+
+
+def wait_for_all(children):
+    """Return 0, or the exit status of the first process that fails; the others are killed then."""
+    running, result = set(children), 0
+    while running:
+        child, status = os.wait()
+        running.remove(child)
+        if status and not result:
+            result = os.waitstatus_to_exitcode(status)
+            for other in running:
+                os.kill(other, signal.SIGKILL)
+    return result
 
 
 if __name__ == "__main__":
-    if arguments := sys.argv[1:]:
-        main(*arguments)
-    else:
-        serve(main)
+    serve(main)

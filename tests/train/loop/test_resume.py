@@ -37,31 +37,9 @@ def inputs(tmp_path_factory):
     return heads, write_small_pretrained(folder / "pretrained.pth"), folder / "cache"
 
 
-def launch(processes, *module_and_arguments):
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    return subprocess.run(
-        [
-            *(sys.executable, *(launcher if processes > 1 else [])),
-            *("-m", *map(str, module_and_arguments)),
-        ],
-        cwd=REPOSITORY,
-        env=os.environ | ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def train_in_two_processes(inputs, out, moment):
-    heads, pretrained, cache = inputs
-    arguments = (heads, pretrained, out, cache, moment, "no", 1)
-    ended = launch(2, WORKER, *arguments)
-    assert (ended.returncode == 0) == (moment == NEVER), ended.stderr
-
-
 @pytest.fixture(scope="module")
 def train(inputs):
-    """A function that trains in a fork of one process, on two threads in bfloat16."""
+    """A function that trains, in one process on two threads in bfloat16, or in two processes."""
     heads, pretrained, cache = inputs
     worker = subprocess.Popen(
         [sys.executable, "-m", WORKER],
@@ -72,9 +50,10 @@ def train(inputs):
         text=True,
     )
 
-    def train(out, moment):
-        arguments = (heads, pretrained, out, cache, moment, "bf16", 2)
-        worker.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+    def train(out, moment, processes=1):
+        precision, threads = {1: ("bf16", 2), 2: ("no", 1)}[processes]
+        arguments = map(str, (heads, pretrained, out, cache, moment, precision, threads))
+        worker.stdin.write(json.dumps([processes, *arguments]) + "\n")
         worker.stdin.flush()
         assert (int(worker.stdout.readline()) == 0) == (moment == NEVER)
 
@@ -82,12 +61,20 @@ def train(inputs):
         yield train
 
 
-def train_by_command(inputs, recipe, out, processes):
-    """Train with the command line; return its output."""
+def train_by_command(inputs, recipe, out):
+    """Train with the command line in two processes; return its output."""
     heads, pretrained, cache = inputs
     toml = write_toml(out.with_suffix(".toml"), recipe.model_dump(mode="json"))
     options = ("--data", heads, "--out", out, "--pretrained", pretrained, "--cache", cache)
-    ended = launch(processes, "wmh_train", "fit", toml, *options)
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", 2, "-m")
+    ended = subprocess.run(
+        [sys.executable, *map(str, (*launcher, "wmh_train", "fit", toml, *options))],
+        cwd=REPOSITORY,
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     return ended.stdout
 
@@ -129,17 +116,19 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_weights(train, tmp_p
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("bf16"))
 
 
-def test_two_killed_processes_end_with_the_weights_of_an_uninterrupted_command(inputs, tmp_path):
-    output = train_by_command(inputs, recipe_in("no"), tmp_path / "uninterrupted", 2)
+def test_two_killed_processes_end_with_the_weights_of_an_uninterrupted_command(
+    inputs, train, tmp_path
+):
+    output = train_by_command(inputs, recipe_in("no"), tmp_path / "uninterrupted")
     assert (
         output.count("starting at step 0 on 2 × cpu, precision no") == 1
     )  # only the main process prints
     # One process gets a signal in the first epoch, and both are killed in the second.
-    train_in_two_processes(inputs, tmp_path / "killed", "stop3")
+    train(tmp_path / "killed", "stop3", processes=2)
     state = torch.load(tmp_path / "killed" / "resume.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 4)  # both stop after the next step
     for moment in ("8", NEVER):
-        train_in_two_processes(inputs, tmp_path / "killed", moment)
+        train(tmp_path / "killed", moment, processes=2)
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("no"))
 
 

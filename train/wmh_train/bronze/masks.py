@@ -54,7 +54,9 @@ def write_masks(cases: Sequence[Case], out: Path, workers: int) -> Iterator[WmhE
     pool = open_pool(workers)
     try:
         with lost_process_as_error(out, process="a process", memory="about 2 GB"):
-            for future in as_completed([pool.submit(_write_case, case, out) for case in cases]):
+            missing = [case for case in cases if not _has_all_masks(case, out)]
+            yield from [None] * (len(cases) - len(missing))
+            for future in as_completed([pool.submit(_write_case, case, out) for case in missing]):
                 yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -67,15 +69,20 @@ def segment_scan(brain: Brain, method: str) -> Mask:
     return np.ascontiguousarray(brain.reorientation.undo(lesions))
 
 
-def _write_case(case: Case, out: Path) -> WmhError | None:
+def _mask_paths(case: Case, out: Path) -> dict[str, Path]:
     name = bids.mask_name(bids.bids_entities(case.relative), "wmh")
-    paths = {method: out / method / case.relative.parent / name for method in METHODS}
-    if all(path.exists() for path in paths.values()):
-        return None
+    return {method: out / method / case.relative.parent / name for method in METHODS}
+
+
+def _has_all_masks(case: Case, out: Path) -> bool:
+    return all(path.exists() for path in _mask_paths(case, out).values())
+
+
+def _write_case(case: Case, out: Path) -> WmhError | None:
     try:
         scan = read_scan(case.path)
         brain = find_brain(scan)
-        for method, path in paths.items():
+        for method, path in _mask_paths(case, out).items():
             make_folder(path.parent)
             write_on_grid_of(scan, segment_scan(brain, method).astype(np.uint8), path)
     except Exception as error:

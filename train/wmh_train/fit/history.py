@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport
 HISTORY_NAME = "history.csv"
 PLOT_NAME = "curves.png"
 TENSORBOARD_NAME = "tensorboard"
+_PLOT_EVERY_S = 5.0  # drawing takes longer than a short epoch
 
 
 class HistoryWriter(LoopListener):
@@ -37,6 +39,8 @@ class HistoryWriter(LoopListener):
         self._state = state
         self._steps_done = steps_done
         self._events: SummaryWriter | None = None
+        self._drawn_at_s = time.monotonic()
+        self._is_plot_outdated = False
         if enabled:
             events = str(folder / TENSORBOARD_NAME)
             self._events = SummaryWriter(events, purge_step=steps_done + 1)
@@ -46,7 +50,9 @@ class HistoryWriter(LoopListener):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write buffered events and close the file."""
+        """Update the plot, write buffered events and close the file."""
+        if self._is_plot_outdated:
+            self._draw()
         if self._events is not None:
             self._events.close()
 
@@ -59,7 +65,7 @@ class HistoryWriter(LoopListener):
         self._events.add_scalar("learning_rate", report.learning_rate, report.step)
 
     def epoch(self, report: EpochReport) -> None:
-        """Write the validation of an epoch, and update table and plot."""
+        """Write the validation of an epoch, and update the table; the plot every few seconds."""
         assert self._events is not None
         self._events.add_scalar("validation/dice", report.validation.mean, self._steps_done)
         for site, value in report.validation.by_site.items():
@@ -68,7 +74,13 @@ class HistoryWriter(LoopListener):
         history = self._state.history
         rows = [_row(entry, sites_of(history)) for entry in history]
         write_table_atomically(self._folder / HISTORY_NAME, rows)
-        plot_history(history, self._folder / PLOT_NAME)
+        self._is_plot_outdated = True
+        if time.monotonic() - self._drawn_at_s >= _PLOT_EVERY_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        plot_history(self._state.history, self._folder / PLOT_NAME)
+        self._drawn_at_s, self._is_plot_outdated = time.monotonic(), False
 
 
 def sites_of(history: list[dict[str, Any]]) -> list[str]:

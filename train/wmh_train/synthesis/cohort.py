@@ -112,10 +112,18 @@ class HeadMaker:
         names = [head_name(seed, number) for number in range(max(heads, present))]
         rows = [{"participant_id": name, "site": SITE} for name in names]
         write_table_atomically(folder / bids.PARTICIPANTS_NAME, rows, delimiter="\t")
+        # The scan is written last.
+        missing = [
+            number
+            for number in range(heads)
+            if not (folder / bids.scan_name(head_name(seed, number), "flair")).exists()
+        ]
+        for _ in range(heads - len(missing)):
+            on_written()
         write = partial(_write_head, folder, self._settings, seed)
         process = "a process that makes heads"
         with lost_process_as_error(folder, process=process, memory="1 to 2 GB"):
-            for _ in self._pool.map(write, range(heads)):
+            for _ in self._pool.map(write, missing):
                 on_written()
 
 
@@ -150,18 +158,15 @@ _masks: list[RealMask] = []
 def _read_sources(sources: Sources) -> None:
     """Read the sources once in each process."""
     torch.set_num_threads(1)
-    _maps.extend(map(read_label_map, sources.label_maps))
-    _masks.extend(map(read_real_mask, sources.lesion_masks))
+    _maps[:] = map(read_label_map, sources.label_maps)
+    _masks[:] = map(read_real_mask, sources.lesion_masks)
 
 
 def _write_head(folder: Path, settings: SynthesisSettings, seed: int, number: int) -> None:
     name = head_name(seed, number)
-    scan = folder / bids.scan_name(name, "flair")
-    if scan.exists():  # it is written last
-        return
     head = synthesise_head(_maps, _masks, settings, seed=seed, number=number)
     for output, mask in head.masks.items():
         path = folder / bids.REFERENCES / bids.mask_name(name, output)
         write_generated(mask, head.affine, path)
     write_generated(head.t1, head.affine, folder / bids.scan_name(name, "t1"))
-    write_generated(head.flair, head.affine, scan)
+    write_generated(head.flair, head.affine, folder / bids.scan_name(name, "flair"))

@@ -10,12 +10,15 @@ from benchmarks.dev.studies.staged.heads import HeadCounts, scanners, share_sour
 from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
 from benchmarks.dev.studies.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
 from benchmarks.dev.studies.staged.study import StudyListener, run_study
+from tests.processes import NoPool
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from tests.training_toys import SMALL_RECIPE
 from wmh_runtime.evaluation.comparison.reports import read_reports
+from wmh_train.bronze import masks
 from wmh_train.fit.fit import FitListener
 from wmh_train.model.convolutional.vgg16_unet import read_vgg16
 from wmh_train.recipe.recipe import Recipe, load_recipe
+from wmh_train.synthesis import cohort
 from wmh_train.synthesis.cohort import Sources, find_images
 
 UNET = {"monai_unet": {"widths": [4, 4, 8, 8, 12]}}
@@ -90,8 +93,10 @@ class Recording(FitListener):
         self.tasks.append("step")
 
 
-def test_the_study_runs_from_label_maps_to_statistics_and_continues(tmp_path):
+def test_the_study_runs_from_label_maps_to_statistics_and_continues(tmp_path, monkeypatch):
     pytest.importorskip("SimpleITK")
+    for module in (masks, cohort):
+        monkeypatch.setattr(module, "open_pool", NoPool)
     for name in ("maps", "masks"):
         (tmp_path / name).mkdir()
     for letter in "abc":
