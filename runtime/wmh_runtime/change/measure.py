@@ -101,8 +101,10 @@ def current_rules() -> RulesRecord:
         relative_change=rules.RELATIVE_CHANGE,
         smallest_change_mm3=rules.SMALLEST_CHANGE_MM3,
         highest_level_of_none=rules.HIGHEST_LEVEL_OF_NONE,
-        boundary_mm=rules.BOUNDARY_MM,
-        total_boundary_mm=rules.TOTAL_BOUNDARY_MM,
+        boundary_mm=rules.ONE_PROTOCOL.lesion_mm,
+        total_boundary_mm=rules.ONE_PROTOCOL.total_mm,
+        boundary_of_two_protocols_mm=rules.TWO_PROTOCOLS.lesion_mm,
+        total_boundary_of_two_protocols_mm=rules.TWO_PROTOCOLS.total_mm,
         link_gap_mm=rules.LINK_GAP_MM,
     )
 
@@ -144,6 +146,7 @@ def _interval_record(earlier: Visit, later: Visit, interval: IntervalChange) -> 
             after_to_halfway=np.round(transforms.after, 6).tolist(),
         ),
         voxel_mm=round(interval.spacing_mm, 4),
+        protocol_differences=list(interval.protocol_differences),
         warnings=[*warnings_about_masks(earlier, later), *interval.warnings],
     )
 

@@ -61,6 +61,9 @@ class IntervalRecord(StrictModel):
     classes: dict[ChangeClass, ClassRecord]
     registration: RegistrationRecord
     voxel_mm: float = Field(description="edge of the voxels of the halfway space")
+    protocol_differences: list[str] = Field(
+        description="of both scans; if there is any, the uncertainties are wider"
+    )
     warnings: list[str]
 
     @property
@@ -82,6 +85,8 @@ class RulesRecord(StrictModel):
     highest_level_of_none: float
     boundary_mm: float
     total_boundary_mm: float
+    boundary_of_two_protocols_mm: float
+    total_boundary_of_two_protocols_mm: float
     link_gap_mm: float
 
 

@@ -10,6 +10,7 @@ that merge, are one lesion.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 ChangeClass = Literal["new", "enlarging", "shrinking", "resolved", "stable"]
@@ -23,11 +24,6 @@ SMALLEST_CHANGE_MM3 = 3.0
 # A lesion is there, if only weakly, at a visit where the level map is above this in its place, on
 # average. The level is 0.5 at the threshold of the mask.
 HIGHEST_LEVEL_OF_NONE = 0.05
-# How far the boundary of a lesion moves from scan to scan: in 95 % of the lesions, the difference
-# of two volumes is below this distance times the surface.
-BOUNDARY_MM = 0.4
-# The same for all lesions of a scan together; errors of single lesions cancel out in part.
-TOTAL_BOUNDARY_MM = 0.2
 # Lesions with at most this gap are one lesion: about what the boundaries of both visits and their
 # registration leave open.
 LINK_GAP_MM = 2.0
@@ -35,22 +31,29 @@ LINK_GAP_MM = 2.0
 RULES_VERSION = 1  # increase it if the same inputs give other classes
 
 
-def volume_uncertainty_mm3(surface_mm2: float) -> float:
-    """Return what the difference of two volumes of an unchanged lesion rarely exceeds.
+@dataclass(frozen=True)
+class Boundary:
+    """How far boundaries of unchanged lesions move from scan to scan.
 
-    Args:
-        surface_mm2: of the lesion, at the visit at which it is larger.
+    The difference of two volumes is rarely more than this distance times the surface, at the visit
+    at which it is larger.
     """
-    return BOUNDARY_MM * surface_mm2
+
+    lesion_mm: float  # for 95 % of the lesions
+    total_mm: float  # for all lesions of a scan together: errors cancel out in part
+
+    def lesion_mm3(self, surface_mm2: float) -> float:
+        """Return the uncertainty of the change of a lesion."""
+        return self.lesion_mm * surface_mm2
+
+    def total_ml(self, surface_mm2: float) -> float:
+        """Return the uncertainty of the change of all lesions together, in mL."""
+        return self.total_mm * surface_mm2 / 1000
 
 
-def total_uncertainty_ml(surface_mm2: float) -> float:
-    """Return the same for all lesions together, in mL.
-
-    Args:
-        surface_mm2: of all lesions, at the visit at which it is larger.
-    """
-    return TOTAL_BOUNDARY_MM * surface_mm2 / 1000
+ONE_PROTOCOL = Boundary(lesion_mm=0.4, total_mm=0.2)
+# Of two scans with other slices or another contrast.
+TWO_PROTOCOLS = Boundary(lesion_mm=0.5, total_mm=0.45)
 
 
 def classify(

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.bids import MANUAL, table_of_image
+from wmh_runtime.dataset.acquisition import Acquisition, read_acquisition
+from wmh_runtime.dataset.bids import MANUAL, sidecar_of, table_of_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.atlas import read_atlas, read_region_names
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -63,7 +65,13 @@ class Visit:
     def files(self) -> tuple[Path, ...]:
         """All files that decide the result."""
         table = None if self.regions is None else table_of_regions(self.regions)
-        optional = (self.probability, self.regions, table)
+        acquisition = sidecar_of(self.scan)
+        optional = (
+            self.probability,
+            self.regions,
+            table,
+            acquisition if is_file(acquisition) else None,
+        )
         return (self.scan, self.mask, *(path for path in optional if path is not None))
 
 
@@ -88,6 +96,7 @@ class VisitImages:
     lesions: Mask  # (x, y, z)
     level: Floats  # (x, y, z), 0 to 1: `LESION_LEVEL` and above in lesions, below outside
     regions: BrainRegions | None  # None: not known
+    acquisition: Acquisition = Acquisition()
 
     @property
     def brain(self) -> Mask | None:
@@ -121,7 +130,9 @@ def read_visit(visit: Visit) -> VisitImages:
         read = read_scan(visit.probability, allow_constant=True)
         probability = on_grid_of(read, scan).voxels
     level = level_map(lesions, probability, visit.threshold or LESION_LEVEL)
-    return VisitImages(scan, lesions, level, _read_regions(visit, scan))
+    return VisitImages(
+        scan, lesions, level, _read_regions(visit, scan), read_acquisition(visit.scan)
+    )
 
 
 def level_map(lesions: Mask, probability: Floats | None, threshold: float) -> Floats:

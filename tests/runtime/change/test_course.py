@@ -49,6 +49,7 @@ def record(volumes_ml, days=None, uncertainty_ml=0.5, labels=None):
         classes={},
         registration=REGISTRATION,
         voxel_mm=1,
+        protocol_differences=[],
         warnings=[],
     )
     return ChangeRecord(

@@ -22,8 +22,9 @@ from tests.toys import as_scan
 from wmh_runtime.change.pair.halfway import find_halfway, halfway_from, halfway_grid
 from wmh_runtime.change.pair.interval import measure_interval
 from wmh_runtime.change.pair.rigid import inverse_of
-from wmh_runtime.change.rules import BOUNDARY_MM
+from wmh_runtime.change.rules import ONE_PROTOCOL
 from wmh_runtime.change.visits import BrainRegions
+from wmh_runtime.dataset.acquisition import Acquisition
 from wmh_runtime.postprocessing.burden import Anatomy, measure_burden
 from wmh_runtime.postprocessing.lesions import lesions_of_mask
 
@@ -117,8 +118,38 @@ def test_a_lesion_that_grows_from_100_mm3(rows, expected):
     found = measure_interval(visit_images(before, THICK), visit_images(after, THICK), STILL)
     after_mm3, after_mm2 = 20 * rows, 2 * 5 * rows + 2 * 4 * (5 + rows)
     np.testing.assert_allclose(volumes(found), [[100, after_mm3]])
-    assert found.matched.uncertainty_mm3 == pytest.approx([BOUNDARY_MM * after_mm2])
+    assert found.matched.uncertainty_mm3 == pytest.approx([ONE_PROTOCOL.lesion_mm * after_mm2])
     assert found.matched.classes == [expected]
+
+
+def test_scans_of_two_protocols_have_a_warning_and_a_wider_uncertainty():
+    mask = box((3, 8), (2, 7), (5, 6), shape=(12, 40, 12))  # 100 mm³, 130 mm²
+    visit = visit_images(mask, THICK)
+    one = measure_interval(visit, visit, STILL)
+    assert one.matched.uncertainty_mm3 == pytest.approx([52])
+    assert one.uncertainty_ml == pytest.approx(0.026)
+    assert (one.protocol_differences, one.warnings) == ((), ())
+    acquired = [replace(visit, acquisition=Acquisition(EchoTime=s)) for s in (0.09, 0.12)]
+    two = measure_interval(*acquired, STILL)
+    assert two.protocol_differences == ("EchoTime 0.09 and 0.12",)
+    assert two.matched.uncertainty_mm3 == pytest.approx([65])
+    assert two.uncertainty_ml == pytest.approx(0.0585)
+    (warning,) = two.warnings
+    assert "were acquired differently (EchoTime 0.09 and 0.12)" in warning
+
+
+@pytest.mark.parametrize(
+    ("edges_mm", "expected"),
+    [
+        ((1, 1, 4.3), ()),  # by 7 %
+        ((4, 1, 1), ()),  # slices along another axis
+        ((1, 1, 5), ("voxels of 1 × 1 × 4 and 1 × 1 × 5 mm",)),
+    ],
+)
+def test_other_voxels_are_another_protocol(edges_mm, expected):
+    mask = box((8, 12), (8, 12), (4, 8))
+    visits = (visit_images(mask, THICK), visit_images(mask, np.diag([*edges_mm, 1.0])))
+    assert measure_interval(*visits, STILL).protocol_differences == expected
 
 
 def random_visits(seed):

@@ -5,7 +5,7 @@ import pytest
 
 from tests.runtime.change.visit_scans import SHAPE, box
 from wmh_runtime.change.pair.matching import match_lesions
-from wmh_runtime.change.rules import BOUNDARY_MM, LINK_GAP_MM
+from wmh_runtime.change.rules import LINK_GAP_MM, ONE_PROTOCOL
 
 NOTHING = np.zeros(SHAPE, bool)
 
@@ -18,7 +18,7 @@ def test_volumes_surfaces_and_center_of_one_lesion():
     assert matched.after_mm3 == pytest.approx([40 * 0.125])
     assert matched.before_mm2 == pytest.approx([2 * (12 + 8 + 6) * 0.25])
     assert matched.after_mm2 == pytest.approx([2 * (20 + 8 + 10) * 0.25])
-    assert matched.uncertainty_mm3 == pytest.approx([BOUNDARY_MM * 19])
+    assert matched.uncertainty_mm3 == pytest.approx([ONE_PROTOCOL.lesion_mm * 19])
     np.testing.assert_allclose(matched.centers_vox, [[3.5, 6, 3.5]])  # at the later visit
     np.testing.assert_array_equal(matched.labels, after)
 

@@ -47,6 +47,7 @@ def picture(before, after, warnings=()):
             after_to_halfway=[],
         ),
         voxel_mm=1,
+        protocol_differences=[],
         warnings=list(warnings),
     )
     interval = measure_interval(visit(before), visit(after), STILL)

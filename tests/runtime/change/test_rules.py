@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmh_runtime.change.rules import (
-    BOUNDARY_MM,
     HIGHEST_LEVEL_OF_NONE,
+    ONE_PROTOCOL,
+    TWO_PROTOCOLS,
     classify,
-    volume_uncertainty_mm3,
 )
 
 OPPOSITE = {
@@ -62,4 +62,8 @@ def test_more_uncertainty_never_makes_a_change(before_mm3, after_mm3, uncertaint
 
 
 def test_the_uncertainty_of_a_cube_is_its_surface_times_the_distance():
-    assert volume_uncertainty_mm3(6 * 10**2) == pytest.approx(600 * BOUNDARY_MM)
+    # 10 mm: 600 mm². 0.4 mm are 240 mm³; 0.2 mm for the total are 0.12 mL.
+    assert ONE_PROTOCOL.lesion_mm3(600) == pytest.approx(240)
+    assert ONE_PROTOCOL.total_ml(600) == pytest.approx(0.12)
+    assert TWO_PROTOCOLS.lesion_mm3(600) == pytest.approx(300)
+    assert TWO_PROTOCOLS.total_ml(600) == pytest.approx(0.27)

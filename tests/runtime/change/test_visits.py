@@ -8,6 +8,7 @@ import pytest
 
 from tests.runtime.change.visit_scans import box, write_visit
 from wmh_runtime.change.visits import level_map, read_visit
+from wmh_runtime.dataset.acquisition import Acquisition
 from wmh_runtime.errors import InputError
 
 MASK = box((6, 10), (6, 10), (3, 6), shape=(16, 18, 10))
@@ -50,6 +51,16 @@ def test_a_visit_is_read_with_its_regions(tmp_path):
     assert images.regions.masks()["ventricles"].sum() == 8
     assert images.regions.masks()["brain"].sum() == 12 * 14 * 8
     assert images.volume_ml == pytest.approx(4 * 4 * 3 * 12 / 1000)
+
+
+def test_a_visit_is_read_with_the_acquisition_of_its_scan(tmp_path):
+    visit = write_visit(tmp_path, "ses-1", MASK)
+    assert read_visit(visit).acquisition == Acquisition()
+    sidecar = tmp_path / "sub-1_ses-1_FLAIR.json"
+    assert sidecar not in visit.files
+    sidecar.write_text('{"EchoTime": 0.09}')
+    assert sidecar in visit.files
+    assert read_visit(visit).acquisition.echo_s == 0.09
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path):

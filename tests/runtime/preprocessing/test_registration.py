@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from tests.coarse_phantoms import coarse_phantoms
 from tests.toys import as_scan
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -24,7 +25,8 @@ def turned(axis, degrees, shift_mm):
 
 
 def test_a_head_that_was_turned_and_shifted_is_brought_back():
-    phantom = generate_phantom(12, "amsterdam", 8, with_t1=True)
+    with coarse_phantoms():
+        phantom = generate_phantom(12, "amsterdam", 8, with_t1=True)
     flair = as_scan(phantom.image, phantom.affine)
     t1 = as_scan(phantom.t1, phantom.affine, "t1.nii")
     # Half of the whole angle: cos 1.5° cos 2° = cos 2.5°, which is so to the fifth digit.

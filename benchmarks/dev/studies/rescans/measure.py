@@ -50,6 +50,7 @@ class PairRecord(StrictModel):
     disagreement_mm: float = Field(description="of both directions of the registration")
     similarity: float
     warnings: list[str]
+    is_one_protocol: bool = Field(description="as far as the files say it")
     found: list[FoundLesion]
     true: list[TrueLesion] = Field(description="empty without true changes")
 
@@ -80,6 +81,7 @@ def measure_head(
             disagreement_mm=transforms.disagreement_mm,
             similarity=change.similarity,
             warnings=list(change.warnings),
+            is_one_protocol=not change.protocol_differences,
             found=[
                 FoundLesion(
                     before_mm3=a, after_mm3=b, before_mm2=c, after_mm2=d, shared_level=level

@@ -16,11 +16,12 @@ from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.change.measure import current_rules
 from wmh_runtime.change.record import RulesRecord
 from wmh_runtime.change.rules import (
+    ONE_PROTOCOL,
     RELATIVE_CHANGE,
+    TWO_PROTOCOLS,
+    Boundary,
     ChangeClass,
     classify,
-    total_uncertainty_ml,
-    volume_uncertainty_mm3,
 )
 from wmh_runtime.schema import StrictModel
 
@@ -102,12 +103,12 @@ def _summarize(heads: str, scenario: str, pairs: Sequence[PairRecord]) -> Rescan
     lesions = [one for pair in pairs for one in pair.found]
     both = [one for one in lesions if min(one.before_mm3, one.after_mm3) > 0]
     alone = [one for one in lesions if min(one.before_mm3, one.after_mm3) == 0]
-    counts = Counter(_class_of(one) for one in lesions)
+    counts = Counter(_class_of(one, _boundary(pair)) for pair in pairs for one in pair.found)
     volumes_ml = np.array([pair.volumes_ml for pair in pairs])
     differences_ml = volumes_ml[:, 1] - volumes_ml[:, 0]
     means_ml = volumes_ml.mean(axis=1)
     surfaces_mm2 = np.array([_surface_mm2(pair) for pair in pairs])
-    limits_ml = np.array([total_uncertainty_ml(surface) for surface in surfaces_mm2])
+    limits_ml = np.array([_boundary(pair).total_ml(_surface_mm2(pair)) for pair in pairs])
     return RescanSummary(
         heads=heads,
         scenario=scenario,
@@ -134,7 +135,7 @@ def _found(heads: str, records: Sequence[PairRecord]) -> Iterator[SensitivitySum
     for change, expected in _CHANGES.items():
         for low_mm3, high_mm3 in pairwise(_SIZES_MM3):
             found = [
-                {_class_of(pair.found[index]) for index in true.found}
+                {_class_of(pair.found[index], _boundary(pair)) for index in true.found}
                 for pair in records
                 for true in pair.true
                 if _kind(true) == change
@@ -161,9 +162,13 @@ def _kind(true: TrueLesion) -> str:
     return "grown" if true.after_mm3 > (1 + RELATIVE_CHANGE) * true.before_mm3 else "other"
 
 
-def _class_of(lesion: FoundLesion) -> ChangeClass:
+def _boundary(pair: PairRecord) -> Boundary:
+    return ONE_PROTOCOL if pair.is_one_protocol else TWO_PROTOCOLS
+
+
+def _class_of(lesion: FoundLesion, boundary: Boundary) -> ChangeClass:
     surface_mm2 = max(lesion.before_mm2, lesion.after_mm2)
-    uncertainty_mm3 = volume_uncertainty_mm3(surface_mm2)
+    uncertainty_mm3 = boundary.lesion_mm3(surface_mm2)
     return classify(lesion.before_mm3, lesion.after_mm3, uncertainty_mm3, lesion.shared_level)
 
 

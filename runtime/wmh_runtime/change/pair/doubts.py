@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,7 +20,11 @@ _MAX_BRAIN_DIFFERENCE = 0.1  # of the volumes; atrophy is below 1 % in a year
 
 
 def doubts(
-    visits: Visits, transforms: HalfwayTransforms, brought: BroughtVisits, similarity: float
+    visits: Visits,
+    transforms: HalfwayTransforms,
+    brought: BroughtVisits,
+    similarity: float,
+    protocol_differences: Sequence[str],
 ) -> Iterator[str]:
     """Yield warnings, each with the number that caused it.
 
@@ -29,8 +33,15 @@ def doubts(
         transforms: to their halfway space.
         brought: the visits there.
         similarity: of both images, 0 to 1, in the brain, or in the head if it is not known.
+        protocol_differences: of both scans.
     """
     names = [visit.scan.path.name for visit in visits]
+    if protocol_differences:
+        yield (
+            f"{names[0]} and {names[1]} were acquired differently"
+            f" ({'; '.join(protocol_differences)}): volumes differ for this reason, too, and the"
+            " uncertainties are wider"
+        )
     if transforms.mm > _FAR_MM or transforms.degrees > _FAR_DEGREES:
         yield (
             f"{names[1]} was moved by {transforms.mm:.0f} mm and {transforms.degrees:.0f}° to"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -13,9 +13,10 @@ from wmh_runtime.change.pair.doubts import doubts
 from wmh_runtime.change.pair.halfway import HalfwayTransforms, find_halfway
 from wmh_runtime.change.pair.mask_volumes import MaskVolumes, measure_masks
 from wmh_runtime.change.pair.matching import MatchedLesions, match_lesions
+from wmh_runtime.change.pair.protocol import protocol_differences
 from wmh_runtime.change.pair.resampling import BroughtVisits, bring_visits
 from wmh_runtime.change.pair.rigid import inverse_of
-from wmh_runtime.change.rules import total_uncertainty_ml
+from wmh_runtime.change.rules import ONE_PROTOCOL, TWO_PROTOCOLS
 from wmh_runtime.change.visits import VisitImages
 from wmh_runtime.imageio.nifti_header import Affine
 from wmh_runtime.postprocessing.lesions import count_pairs
@@ -39,6 +40,7 @@ class IntervalChange:
             if the regions are not known.
         masks: volumes of both masks.
         uncertainty_ml: of their difference.
+        protocol_differences: of both scans; if there is any, the uncertainties are wider.
         class_map: (x, y, z) on the grid of the later scan; numbers of classes.
         similarity: of both images, 0 to 1, in the brain if it is known; see `shared_information`.
         spacing_mm: of the voxels of the halfway space.
@@ -54,6 +56,7 @@ class IntervalChange:
     locations: Sequence[str]
     masks: tuple[MaskVolumes, MaskVolumes]
     uncertainty_ml: float
+    protocol_differences: tuple[str, ...]
     class_map: NDArray[np.uint8]
     similarity: float
     spacing_mm: float
@@ -84,7 +87,10 @@ def measure_interval(
     visits = (before, after)
     brought = bring_visits(visits, transforms)
     spacing_mm = brought.grid.spacing_mm[0]
-    matched = match_lesions(*brought.lesions, spacing_mm, brought.levels)
+    differences = tuple(protocol_differences(*visits))
+    boundary = TWO_PROTOCOLS if differences else ONE_PROTOCOL
+    found = match_lesions(*brought.lesions, spacing_mm, brought.levels)
+    matched = replace(found, boundary=boundary)
     to_later = inverse_of(transforms.after) @ brought.grid.affine
     similarity = shared_information(*brought.images, brought.tissue)
     masks = measure_masks(
@@ -100,11 +106,12 @@ def measure_interval(
         centers_mm=apply_affine(to_later, matched.centers_vox),
         locations=_locations(matched, brought),
         masks=masks,
-        uncertainty_ml=total_uncertainty_ml(float(surface_mm2)),
+        uncertainty_ml=boundary.total_ml(float(surface_mm2)),
+        protocol_differences=differences,
         class_map=matched.class_numbers[masks[1].labels],
         similarity=similarity,
         spacing_mm=spacing_mm,
-        warnings=tuple(doubts(visits, transforms, brought, similarity)),
+        warnings=tuple(doubts(visits, transforms, brought, similarity, differences)),
     )
 
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from wmh_runtime.change.rules import (
     CLASSES,
     LINK_GAP_MM,
+    ONE_PROTOCOL,
+    Boundary,
     ChangeClass,
     classify,
-    volume_uncertainty_mm3,
 )
 from wmh_runtime.postprocessing.lesions import box_around, label_components
 from wmh_runtime.types import Floats, Mask
@@ -36,11 +37,12 @@ class MatchedLesions:
     after_mm2: NDArray[np.float64]
     centers_vox: NDArray[np.float64]  # (n, 3), at the later visit if it is there, else before
     shared_level: NDArray[np.float64]  # 0 to 1: mean of the lower level of both visits
+    boundary: Boundary = ONE_PROTOCOL  # what the uncertainty is computed from
 
     @property
     def uncertainty_mm3(self) -> NDArray[np.float64]:
         """Of the change of each lesion."""
-        return volume_uncertainty_mm3(1) * np.maximum(self.before_mm2, self.after_mm2)
+        return self.boundary.lesion_mm3(1) * np.maximum(self.before_mm2, self.after_mm2)
 
     @property
     def classes(self) -> list[ChangeClass]:

@@ -20,6 +20,7 @@ def pair(scenario, found, true=(), volumes_ml=(1.0, 1.2)):
         disagreement_mm=0.5,
         similarity=0.4,
         warnings=[],
+        is_one_protocol=True,
         found=[
             FoundLesion(before_mm3=a, after_mm3=b, before_mm2=c, after_mm2=d, shared_level=0)
             for a, b, c, d in found
