@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class VisitImages:
     lesions: Mask  # (x, y, z)
     level: Floats  # (x, y, z), 0 to 1: `LESION_LEVEL` and above in lesions, below outside
     regions: BrainRegions | None  # None: not known
-    acquisition: Acquisition = Acquisition()
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
     @property
     def brain(self) -> Mask | None:

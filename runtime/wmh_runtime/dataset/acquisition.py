@@ -19,13 +19,13 @@ class Acquisition(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    manufacturer: str | None = Field(None, alias="Manufacturer")
-    scanner: str | None = Field(None, alias="ManufacturersModelName")
-    field_t: float | None = Field(None, alias="MagneticFieldStrength")
-    dimensions: str | None = Field(None, alias="MRAcquisitionType", description="2D or 3D")
-    repetition_s: float | None = Field(None, alias="RepetitionTime")
-    echo_s: float | None = Field(None, alias="EchoTime")
-    inversion_s: float | None = Field(None, alias="InversionTime")
+    manufacturer: str | None = Field(default=None, alias="Manufacturer")
+    scanner: str | None = Field(default=None, alias="ManufacturersModelName")
+    field_t: float | None = Field(default=None, alias="MagneticFieldStrength")
+    dimensions: str | None = Field(default=None, alias="MRAcquisitionType", description="2D or 3D")
+    repetition_s: float | None = Field(default=None, alias="RepetitionTime")
+    echo_s: float | None = Field(default=None, alias="EchoTime")
+    inversion_s: float | None = Field(default=None, alias="InversionTime")
 
     def differences(self, other: Acquisition) -> Iterator[str]:
         """Yield the parameters that are known of both and differ: "EchoTime 0.09 and 0.12"."""
