@@ -61,8 +61,9 @@ def _require_same_settings(visits: Sequence[Visit], subject: str) -> None:
     for label, settings in made[1:]:
         first_label, first = made[0]
         if differences := first.differences(settings, any_backend=True):
+            named = [f"{name} ({one} and {other})" for name, (one, other) in differences.items()]
             problem = (
                 f"has masks of {first_label} and {label} with different settings:"
-                f" {', '.join(differences)}"
+                f" {', '.join(named)}"
             )
             raise InputError(problem, "Segment them with the same ones.", about=subject)

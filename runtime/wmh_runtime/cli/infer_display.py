@@ -20,8 +20,9 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
 from wmh_runtime.errors import WmhError
 from wmh_runtime.inference.backend_selection import OpenBackends
+from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
 from wmh_runtime.report.page import REPORT_NAME

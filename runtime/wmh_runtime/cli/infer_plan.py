@@ -32,7 +32,9 @@ def print_plan(job: Job) -> None:
     if job.found.dataset and job.found.dataset.warning:
         console.print_warning(job.found.dataset.warning)
     for unused in job.manual.unused:
-        console.print_warning(f"{unused.path.as_posix()}: not used: {unused.reason}")
+        console.print_warning(
+            f"{unused.path.as_posix()}: corrected mask, not used: {unused.reason}"
+        )
     for skipped in job.found.skipped:
         console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")
     done = f", {finished} of them with results" if finished else ""

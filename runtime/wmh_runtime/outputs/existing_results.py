@@ -62,7 +62,7 @@ def find_existing_results(
         if (before or {case.channel: sidecar.input_sha256}) != sha256:
             problem = f"has a result of another input, {to.sidecar.name}"
             raise InputError(problem, _REPLACE, about=case.path)
-        if differences := ", ".join(sidecar.settings.differences(current, any_backend=any_backend)):
+        if differences := _differences(sidecar, current, any_backend=any_backend):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=case.path)
     manual = manual or {}
@@ -173,16 +173,22 @@ def require_same_settings(
             if (sidecar := read_sidecar(to.sidecar)) is None:
                 unreadable += [to.sidecar] if is_file(to.sidecar) else []
                 continue
-            differences = sidecar.settings.differences(current, any_backend=any_backend)
+            differences = _differences(sidecar, current, any_backend=any_backend)
             if not differences:
                 return  # one is enough: no more files are read
-            others[", ".join(differences)] += 1
+            others[differences] += 1
     if unreadable:
         raise InputError(unreadable_results(unreadable), _REPLACE_ALL, about=out)
     if others:
         ((differences_of_most, count),) = others.most_common(1)
         problem = f"has {count_noun(count, 'result')} with other settings: {differences_of_most}"
         raise InputError(problem, _REPLACE_ALL, about=out)
+
+
+def _differences(sidecar: Sidecar, current: Settings, *, any_backend: bool) -> str:
+    """Name the settings that differ from those of this run: `threshold (0.5, now 0.6)`."""
+    differences = sidecar.settings.differences(current, any_backend=any_backend)
+    return ", ".join(f"{name} ({old}, now {new})" for name, (old, new) in differences.items())
 
 
 def unreadable_results(sidecars: Sequence[Path]) -> str:

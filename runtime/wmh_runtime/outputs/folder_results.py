@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.outputs.outliers import outlier_warning, volume_z_scores
+from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.reviews import EXCLUDE, Review, Reviews, choose_review, disagreement
 from wmh_runtime.outputs.sidecar import (
     Sidecar,
@@ -92,7 +94,7 @@ class FolderResults:
 def read_results(
     out: Path, reviews: Reviews | None = None, failed_scans: Collection[str] = ()
 ) -> FolderResults:
-    """Read the results in an output folder.
+    """Read the results in an output folder; not those of another output folder inside it.
 
     Args:
         out: the folder.
@@ -100,7 +102,7 @@ def read_results(
         failed_scans: paths of scans whose results are left out: they may be of other files.
     """
     found, reviews = FolderResults(), reviews or []
-    for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
+    for path in sorted(filter(is_file, _sidecars(out))):
         if (sidecar := read_sidecar(path)) is not None:
             result = Result(sidecar, path.relative_to(out))
             result.mask_edits = _mask_edits(out / result.mask, sidecar)
@@ -115,6 +117,15 @@ def read_results(
     _add_reviews(found, reviews)
     _find_outliers(one for one in found.results if not one.is_excluded)
     return found
+
+
+def _sidecars(out: Path) -> Iterator[Path]:
+    for name, subfolders, files in os.walk(out):
+        folder = Path(name)
+        if folder != out and is_file(folder / VOLUMES_NAME):
+            subfolders.clear()  # it is the output folder of another run
+            continue
+        yield from (folder / file for file in files if file.endswith(bids.SIDECAR_SUFFIX))
 
 
 def _add_reviews(found: FolderResults, reviews: Reviews) -> None:

@@ -1,4 +1,4 @@
-"""Where the results of a scan go."""
+"""Where the results of a scan, and the table of all results, go."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from wmh_runtime.dataset import bids
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
+
+VOLUMES_NAME = "volumes.csv"  # in each output folder, not in its subfolders
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -79,21 +79,21 @@ class Settings(StrictModel):
             processing_version=PROCESSING_VERSION,
         )
 
-    def differences(self, current: Settings, *, any_backend: bool) -> list[str]:
-        """Name the settings that differ from other ones, each with both values.
+    def differences(self, other: Settings, *, any_backend: bool) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that differ from other ones, each with both values.
 
         Args:
-            current: the other ones.
+            other: its values are the second ones.
             any_backend: backend and device may differ.
         """
-        old, new = self.model_dump(), current.model_dump()
+        own, others = self.model_dump(), other.model_dump()
         if any_backend:
-            del new["backend"], new["device"]
-        if old["tta"] != new["tta"]:
-            del new["empty_slice_threshold"]  # it follows from the views
-        old |= old.pop("output")
-        new |= new.pop("output")
-        return [f"{key} ({old[key]}, now {new[key]})" for key in new if old.get(key) != new[key]]
+            del others["backend"], others["device"]
+        if own["tta"] != others["tta"]:
+            del others["empty_slice_threshold"]  # it follows from the views
+        own |= own.pop("output")
+        others |= others.pop("output")
+        return {key: (own[key], others[key]) for key in others if own[key] != others[key]}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from wmh_runtime.cli.infer import main
 from wmh_runtime.files.folder_lock import lock_folder
 from wmh_runtime.files.temporary import is_temporary, temporary_prefix
 from wmh_runtime.image_quality import criteria
-from wmh_runtime.outputs.tables.results import FAILURES_NAME, VOLUMES_NAME
+from wmh_runtime.outputs.paths import VOLUMES_NAME
+from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 
 CUBE_ML = 8 * 4 * 4 * 5 / 1000  # 2 × 2 × 2 voxels
@@ -393,8 +394,9 @@ def test_a_folder_that_cannot_be_read_is_a_failure_like_a_scan(tmp_path, infer, 
     write_head(tmp_path / "scans" / "a.nii")
     walk = os.walk
 
-    def sealed(folder, onerror, followlinks):
-        onerror(PermissionError(13, "Permission denied", str(Path(folder, "sealed"))))
+    def sealed(folder, onerror=None, followlinks=False):
+        if onerror:
+            onerror(PermissionError(13, "Permission denied", str(Path(folder, "sealed"))))
         yield from walk(folder, onerror=onerror, followlinks=followlinks)
 
     monkeypatch.setattr("os.walk", sealed)

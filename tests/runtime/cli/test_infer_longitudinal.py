@@ -160,7 +160,7 @@ def test_masks_of_other_settings_are_not_compared(tmp_path, infer):
         *("--session-label", "2", "--threshold", "0.9", "--longitudinal", "sessions")
     )
     assert status == 1
-    assert "with different settings: threshold (0.75, now 0.9)" in " ".join(errors.split())
+    assert "with different settings: threshold (0.75 and 0.9)" in " ".join(errors.split())
 
 
 def test_a_visit_without_a_probability_map_is_a_warning(tmp_path, infer):

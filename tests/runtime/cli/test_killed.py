@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.toys import write_head
 from wmh_runtime.files.temporary import is_temporary
-from wmh_runtime.outputs.tables.results import VOLUMES_NAME
+from wmh_runtime.outputs.paths import VOLUMES_NAME
 
 SCANS, KILLS = 30, 3
 PROGRAM = "from wmh_runtime.cli.infer import main; main()"

@@ -10,13 +10,13 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.outputs.folder_results import Result
+from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.reviews import REVIEWS_NAME
 from wmh_runtime.outputs.tables.columns import Column, write_table_of
 from wmh_runtime.outputs.tables.regions import REGIONS_NAME, wide_cells
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.outputs.tables.volumes import volume_columns, volume_row
 
-VOLUMES_NAME = "volumes.csv"
 FAILURES_NAME = "failures.csv"
 CHANGES_NAME = "changes.csv"
 SEGMENTATION, COMPARISON = "segmentation", "comparison"  # steps
