@@ -116,8 +116,8 @@ def test_masks_that_are_not_used_are_named_with_the_reason(tmp_path, infer):
     assert "1 scan with a corrected mask" in said
     folder = "derivatives/manual"
     for line in (
-        f"{folder}/sub/b_label-WMH_mask.nii.gz: corrected mask, not used: b_label-WMH_mask.nii is of"
-        " the same scan",
+        f"{folder}/sub/b_label-WMH_mask.nii.gz: corrected mask, not used: b_label-WMH_mask.nii is"
+        " of the same scan",
         f"{folder}/sub/b_lesions.nii.gz: corrected mask, not used: its folder and name are not"
         " those of the mask of a scan, such as a_label-WMH_mask.nii.gz",
     ):
