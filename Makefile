@@ -63,7 +63,7 @@ check: .venv/.done-$(VERSION)
 	$(BIN)/lint-imports
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 format: .venv/.done-$(VERSION)
 	$(BIN)/ruff check --fix .

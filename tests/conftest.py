@@ -14,6 +14,11 @@ settings.load_profile("untimed")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Leave the tests of `runtime` to the end: short files let all processes end together."""
+    items.sort(key=lambda item: REPOSITORY / "tests" / "runtime" in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real scans and label maps, which is not part of the repository."""
