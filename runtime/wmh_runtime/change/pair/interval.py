@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -89,8 +89,7 @@ def measure_interval(
     spacing_mm = brought.grid.spacing_mm[0]
     differences = tuple(protocol_differences(*visits))
     boundary = TWO_PROTOCOLS if differences else ONE_PROTOCOL
-    found = match_lesions(*brought.lesions, spacing_mm, brought.levels)
-    matched = replace(found, boundary=boundary)
+    matched = match_lesions(*brought.lesions, spacing_mm, brought.levels, boundary)
     to_later = inverse_of(transforms.after) @ brought.grid.affine
     similarity = shared_information(*brought.images, brought.tissue)
     masks = measure_masks(

@@ -37,7 +37,7 @@ class MatchedLesions:
     after_mm2: NDArray[np.float64]
     centers_vox: NDArray[np.float64]  # (n, 3), at the later visit if it is there, else before
     shared_level: NDArray[np.float64]  # 0 to 1: mean of the lower level of both visits
-    boundary: Boundary = ONE_PROTOCOL  # what the uncertainty is computed from
+    boundary: Boundary  # what the uncertainty is computed from
 
     @property
     def uncertainty_mm3(self) -> NDArray[np.float64]:
@@ -61,7 +61,11 @@ class MatchedLesions:
 
 
 def match_lesions(
-    before: Mask, after: Mask, spacing_mm: float, levels: tuple[Floats, Floats] | None = None
+    before: Mask,
+    after: Mask,
+    spacing_mm: float,
+    levels: tuple[Floats, Floats] | None = None,
+    boundary: Boundary = ONE_PROTOCOL,
 ) -> MatchedLesions:
     """Find the lesions of two visits, and measure each at both.
 
@@ -70,12 +74,13 @@ def match_lesions(
         after: of the later one, on the same grid.
         spacing_mm: of the voxels, which are cubes.
         levels: of both visits, (x, y, z), see `level_map`; None: the masks.
+        boundary: how well the boundaries are known.
     """
     labels = np.zeros(before.shape, np.int32)
     either = before | after
     if not either.any():
         none = np.zeros(0)
-        return MatchedLesions(labels, none, none, none, none, np.zeros((0, 3)), none)
+        return MatchedLesions(labels, none, none, none, none, np.zeros((0, 3)), none, boundary)
     box = box_around(either)
     labels[box] = _by_size(_linked(either[box], spacing_mm), before[box], after[box])
     cropped = labels[box]
@@ -97,6 +102,7 @@ def match_lesions(
         after_mm2,
         centers_vox=_centers(centered, count) + [one.start for one in box],
         shared_level=total_level / _count(cropped, count),
+        boundary=boundary,
     )
 
 
