@@ -105,7 +105,7 @@ def _visit_of(row: Mapping[str, str], number: int, table: Path) -> TableVisit:
 def _require_all_dates(visits: Mapping[str, Sequence[TableVisit]], table: Path) -> None:
     """Refuse a subject with some dates: the order of its visits would be in doubt."""
     for subject, rows in visits.items():
-        dated = [row for row in rows if row.date is not None]
-        if dated and len(dated) < len(rows):
-            problem = f"has dates for {len(dated)} of the {len(rows)} visits of {subject}"
+        missing = [row.label for row in rows if row.date is None]
+        if missing and len(missing) < len(rows):
+            problem = f"has dates for some visits of {subject}, but not for {', '.join(missing)}"
             raise InputError(problem, "Give all dates of a subject, or none.", about=table)

@@ -28,7 +28,7 @@ HIGHEST_LEVEL_OF_NONE = 0.05
 # registration leave open.
 LINK_GAP_MM = 2.0
 
-RULES_VERSION = 1  # increase it if the same inputs give other classes
+RULES_VERSION = 2  # increase it if the same inputs give other classes
 
 
 @dataclass(frozen=True)

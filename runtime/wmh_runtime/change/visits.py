@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.acquisition import Acquisition, read_acquisition
-from wmh_runtime.dataset.bids import MANUAL, sidecar_of, table_of_image
+from wmh_runtime.dataset.acquisition import Acquisition, acquisition_files, read_acquisition
+from wmh_runtime.dataset.bids import MANUAL, table_of_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
-from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.atlas import read_atlas, read_region_names
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -65,14 +64,9 @@ class Visit:
     def files(self) -> tuple[Path, ...]:
         """All files that decide the result."""
         table = None if self.regions is None else table_of_regions(self.regions)
-        acquisition = sidecar_of(self.scan)
-        optional = (
-            self.probability,
-            self.regions,
-            table,
-            acquisition if is_file(acquisition) else None,
-        )
-        return (self.scan, self.mask, *(path for path in optional if path is not None))
+        optional = (self.probability, self.regions, table)
+        known = (path for path in optional if path is not None)
+        return (self.scan, self.mask, *known, *acquisition_files(self.scan))
 
 
 @dataclass(frozen=True, eq=False)

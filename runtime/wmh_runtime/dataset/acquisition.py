@@ -1,46 +1,99 @@
-"""What the JSON file beside a scan says of its acquisition, with the names of BIDS."""
+"""What the JSON files of a scan say of its acquisition, with the names of BIDS."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from wmh_runtime.dataset.bids import DESCRIPTION_NAME, sidecar_of, split_entities
+from wmh_runtime.dataset.image_formats import image_stem
+from wmh_runtime.files.reading import is_file
 
-from wmh_runtime.dataset.bids import sidecar_of
-from wmh_runtime.files.reading import read_model
-
+_TEXTS = ("Manufacturer", "ManufacturersModelName", "MRAcquisitionType")
+_NUMBERS = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime")
 _TOLERANCE = 0.05  # relative: a scanner of 3 T may be said to have 2.89 T
 
 
-class Acquisition(BaseModel):
-    """The parameters that decide the contrast of a scan; None: not known."""
+@dataclass(frozen=True)
+class Acquisition:
+    """The parameters that decide the contrast of a scan.
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    Attributes:
+        texts: by their names in BIDS; of those that are known.
+        numbers: likewise; T and s.
+        unreadable: JSON files that cannot be read.
+    """
 
-    manufacturer: str | None = Field(default=None, alias="Manufacturer")
-    scanner: str | None = Field(default=None, alias="ManufacturersModelName")
-    field_t: float | None = Field(default=None, alias="MagneticFieldStrength")
-    dimensions: str | None = Field(default=None, alias="MRAcquisitionType", description="2D or 3D")
-    repetition_s: float | None = Field(default=None, alias="RepetitionTime")
-    echo_s: float | None = Field(default=None, alias="EchoTime")
-    inversion_s: float | None = Field(default=None, alias="InversionTime")
+    texts: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    unreadable: tuple[Path, ...] = ()
 
     def differences(self, other: Acquisition) -> Iterator[str]:
         """Yield the parameters that are known of both and differ: "EchoTime 0.09 and 0.12"."""
-        for name, field in type(self).model_fields.items():
-            values = getattr(self, name), getattr(other, name)
-            if None not in values and not _is_alike(*values):
-                yield f"{field.alias} {values[0]} and {values[1]}"
+        for name, text in self.texts.items():
+            if (of_other := other.texts.get(name, text)).casefold() != text.casefold():
+                yield f"{name} {text} and {of_other}"
+        for name, value in self.numbers.items():
+            of_other_value = other.numbers.get(name, value)
+            if not math.isclose(value, of_other_value, rel_tol=_TOLERANCE):
+                yield f"{name} {value:g} and {of_other_value:g}"
 
 
 def read_acquisition(scan: Path) -> Acquisition:
-    """Read the JSON file beside a scan; nothing is known if it is missing or cannot be read."""
-    return read_model(sidecar_of(scan), Acquisition) or Acquisition()
+    """Read the JSON files of a scan; a parameter that is no text or number is not known."""
+    content: dict[str, Any] = {}
+    unreadable = []
+    for path in acquisition_files(scan):
+        try:
+            content |= dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            unreadable.append(path)
+    texts = {name: _text(content[name]) for name in _TEXTS if name in content}
+    numbers = {name: _number(content[name]) for name in _NUMBERS if name in content}
+    return Acquisition(
+        {name: text for name, text in texts.items() if text},
+        {name: value for name, value in numbers.items() if value is not None},
+        tuple(unreadable),
+    )
 
 
-def _is_alike(one: str | float, other: str | float) -> bool:
-    if isinstance(one, str) or isinstance(other, str):
-        return str(one).strip().casefold() == str(other).strip().casefold()
-    return math.isclose(one, other, rel_tol=_TOLERANCE)
+def acquisition_files(scan: Path) -> list[Path]:
+    """Return the JSON files of a scan, the one that counts most last.
+
+    In a BIDS data set, files in the folders above describe all scans whose names have their suffix
+    and no other entities: `ses-1_FLAIR.json` in that of a subject, `FLAIR.json` at the top.
+    """
+    entities = split_entities(image_stem(scan))
+    suffix = image_stem(scan).rpartition("_")[2]
+    found = [
+        path
+        for folder in _folders_above(scan)
+        for path in sorted(folder.glob(f"*{suffix}.json"), key=lambda path: len(path.name))
+        if split_entities(path.stem) <= entities
+    ]
+    return list(filter(is_file, (*found, sidecar_of(scan))))
+
+
+def _folders_above(scan: Path) -> list[Path]:
+    """Return the folders above that of a scan, from the top of its data set on."""
+    folders = scan.absolute().parents
+    for count, folder in enumerate(folders):
+        if is_file(folder / DESCRIPTION_NAME):
+            return [folders[index] for index in range(count, 0, -1)]
+    return []
+
+
+def _text(value: Any) -> str:
+    return str(value).strip() if isinstance(value, str | int | float) else ""
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

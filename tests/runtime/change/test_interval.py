@@ -1,6 +1,7 @@
 """Two visits in their halfway space, with known and with found transforms."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,13 +130,18 @@ def test_scans_of_two_protocols_have_a_warning_and_a_wider_uncertainty():
     assert one.matched.uncertainty_mm3 == pytest.approx([52])
     assert one.uncertainty_ml == pytest.approx(0.026)
     assert (one.protocol_differences, one.warnings) == ((), ())
-    acquired = [replace(visit, acquisition=Acquisition(EchoTime=s)) for s in (0.09, 0.12)]
+    acquired = [
+        replace(visit, acquisition=Acquisition(numbers={"EchoTime": s})) for s in (0.09, 0.12)
+    ]
     two = measure_interval(*acquired, STILL)
     assert two.protocol_differences == ("EchoTime 0.09 and 0.12",)
     assert two.matched.uncertainty_mm3 == pytest.approx([65])
     assert two.uncertainty_ml == pytest.approx(0.0585)
     (warning,) = two.warnings
     assert "were acquired differently (EchoTime 0.09 and 0.12)" in warning
+    unknown = replace(visit, acquisition=Acquisition(unreadable=(Path("a.json"),)))
+    (warning,) = measure_interval(visit, unknown, STILL).warnings
+    assert warning.startswith("a.json cannot be read")
 
 
 @pytest.mark.parametrize(

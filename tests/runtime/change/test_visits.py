@@ -60,7 +60,7 @@ def test_a_visit_is_read_with_the_acquisition_of_its_scan(tmp_path):
     assert sidecar not in visit.files
     sidecar.write_text('{"EchoTime": 0.09}')
     assert sidecar in visit.files
-    assert read_visit(visit).acquisition.echo_s == 0.09
+    assert read_visit(visit).acquisition.numbers == {"EchoTime": 0.09}
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path):

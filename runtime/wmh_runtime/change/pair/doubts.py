@@ -42,6 +42,11 @@ def doubts(
             f" ({'; '.join(protocol_differences)}): volumes differ for this reason, too, and the"
             " uncertainties are wider"
         )
+    for path in dict.fromkeys(path for visit in visits for path in visit.acquisition.unreadable):
+        yield (
+            f"{path.name} cannot be read: whether both scans were acquired alike is not known from"
+            " it"
+        )
     if transforms.mm > _FAR_MM or transforms.degrees > _FAR_DEGREES:
         yield (
             f"{names[1]} was moved by {transforms.mm:.0f} mm and {transforms.degrees:.0f}° to"

@@ -132,7 +132,7 @@ def _write_class_map(
     later: Visit, scan: Scan, interval: IntervalChange, record: IntervalRecord
 ) -> None:
     description = {
-        "Description": f"Change of lesions since {record.earlier}, in halfway space",
+        "Description": f"Change of lesions since {record.earlier}, on the grid of this scan",
         "SpatialReference": "orig",
         "Sources": [later.scan.name],
     }
