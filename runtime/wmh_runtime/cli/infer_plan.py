@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wmh_runtime.cli import console
+from wmh_runtime.cohort.corrected_masks import remarks_on_manual_masks
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.discovery import summarize_skipped
 from wmh_runtime.files.reading import is_file
@@ -31,13 +32,12 @@ def print_plan(job: Job) -> None:
         console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
     if job.found.dataset and job.found.dataset.warning:
         console.print_warning(job.found.dataset.warning)
-    for unused in job.manual.unused:
-        console.print_warning(
-            f"{unused.path.as_posix()}: corrected mask, not used: {unused.reason}"
-        )
+    for line in remarks_on_manual_masks(job):
+        console.print_warning(line)
     for skipped in job.found.skipped:
         console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")
     done = f", {finished} of them with results" if finished else ""
+    done += ", which are kept if their settings are those of this run" if finished else ""
     console.print_line(f"{count_noun(len(job.cases), 'scan')} to segment{done}")
     if corrected:
         console.print_line(f"{count_noun(corrected, 'scan')} with a corrected mask")

@@ -1,4 +1,4 @@
-"""Corrected masks of a case: read them, and say which they are."""
+"""Corrected masks: read those of a case, say which they are, and which are not used."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.bids import MANUAL
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
@@ -14,7 +15,8 @@ from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.reference_masks import Reference, read_reference
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.outputs.sidecar import ManualMask
+from wmh_runtime.outputs.sidecar import ManualMask, read_sidecar
+from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.types import Mask
 
 
@@ -65,6 +67,27 @@ def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, Ma
         name = case.source_of(path) if case.dataset else inner.as_posix()
         described[output] = ManualMask(file=name, sha256=sha256)
     return described
+
+
+def remarks_on_manual_masks(job: Job, *, limit: int | None = None) -> Iterator[str]:
+    """Name the corrected masks that are not used, and those that are gone since an earlier run.
+
+    Args:
+        job: with the masks that were found.
+        limit: of those that are not used, if `skipped.csv` has the others; None: all.
+    """
+    unused = job.manual.unused
+    for one in unused[:limit]:
+        yield f"{one.path.as_posix()}: corrected mask, not used: {one.reason}"
+    if limit is not None and (more := len(unused) - limit) > 0:
+        yield f"{more} more corrected masks are not used: see {SKIPPED_NAME}"
+    for case in job.cases:
+        known = job.manual.of_scan(case.relative)
+        for output, to in zip(job.outputs, job.paths(case), strict=True):
+            sidecar = None if output.name in known else read_sidecar(to.sidecar)
+            if sidecar and sidecar.manual:
+                name = case.relative.as_posix()
+                yield f"{name}: its corrected mask is gone: the model's is used again"
 
 
 def _warnings(reference: Reference, head: Mask, voxel_ml: float) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from wmh_runtime.backends.base import Backend
+from wmh_runtime.cohort.corrected_masks import remarks_on_manual_masks
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
 from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
@@ -26,9 +27,8 @@ from wmh_runtime.outputs.bids_derivative import write_description
 from wmh_runtime.outputs.existing_results import require_same_settings
 from wmh_runtime.outputs.reviews import REVIEWS_NAME, keep_reviews, read_reviews
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
-from wmh_runtime.outputs.sidecar import read_sidecar
 from wmh_runtime.outputs.tables.results import require_replaceable
-from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME, write_skipped
+from wmh_runtime.outputs.tables.skipped import write_skipped
 from wmh_runtime.text import count_noun
 
 _SHOWN = 5  # corrected masks that are not used, by name
@@ -70,7 +70,9 @@ def run(
             else read_reviews(job.out / REVIEWS_NAME, is_optional=True)
         )
         write_skipped(job.out, [*job.found.skipped, *job.manual.unused])
-        for line in _remarks_on_input(job):
+        if job.found.dataset and job.found.dataset.warning:
+            progress.warned(job.found.dataset.warning)
+        for line in remarks_on_manual_masks(job, limit=_SHOWN):
             progress.warned(line)
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
             progress.warned(f"{job.out}: {warning}")
@@ -101,23 +103,6 @@ def run(
         for line in summarize_folder(job, reviews, outcome):
             progress.warned(f"{job.out}: {line}")
     return outcome
-
-
-def _remarks_on_input(job: Job) -> Iterator[str]:
-    if job.found.dataset and job.found.dataset.warning:
-        yield job.found.dataset.warning
-    unused = job.manual.unused
-    for one in unused[:_SHOWN]:
-        yield f"{one.path.as_posix()}: corrected mask, not used: {one.reason}"
-    if unused[_SHOWN:]:
-        yield f"{len(unused) - _SHOWN} more corrected masks are not used: see {SKIPPED_NAME}"
-    for case in job.cases:
-        known = job.manual.of_scan(case.relative)
-        for output, to in zip(job.outputs, job.paths(case), strict=True):
-            sidecar = None if output.name in known else read_sidecar(to.sidecar)
-            if sidecar and sidecar.manual:
-                name = case.relative.as_posix()
-                yield f"{name}: its corrected mask is gone: the model's is used again"
 
 
 def _run_cases(

@@ -159,6 +159,7 @@ def test_a_corrected_mask_that_is_gone_is_said(tmp_path, infer):
     path = draw(tmp_path, [(8, 8, 2)])
     infer()
     path.unlink()
+    assert "sub/b.nii: its corrected mask is gone" in infer("--dry-run")[2]
     assert "sub/b.nii: its corrected mask is gone" in infer()[2]
     assert "is gone" not in infer()[2]
 
