@@ -40,7 +40,7 @@ def require_comparable(visits: Sequence[Visit], subject: str) -> None:
 def warnings_about_masks(earlier: Visit, later: Visit) -> Iterator[str]:
     """Yield warnings about two visits whose masks may differ without a change of the lesions."""
     if earlier.scan_sha256 and earlier.scan_sha256 == later.scan_sha256:
-        yield f"{earlier.label} and {later.label} are the same file"
+        yield f"the visits {earlier.label} and {later.label} are the same file"
     if earlier.is_corrected != later.is_corrected:
         corrected = earlier if earlier.is_corrected else later
         yield (
@@ -50,8 +50,8 @@ def warnings_about_masks(earlier: Visit, later: Visit) -> Iterator[str]:
     if (earlier.probability is None) != (later.probability is None):
         lacking = earlier if earlier.probability is None else later
         yield (
-            f"{lacking.label} has no probability map: its boundaries are less exact. Segment it"
-            " again in a run that compares visits"
+            f"the visit {lacking.label} has no probability map: its boundaries are less exact."
+            " Segment it again in a run that compares visits"
         )
 
 

@@ -107,5 +107,6 @@ def _require_all_dates(visits: Mapping[str, Sequence[TableVisit]], table: Path) 
     for subject, rows in visits.items():
         missing = [row.label for row in rows if row.date is None]
         if missing and len(missing) < len(rows):
-            problem = f"has dates for some visits of {subject}, but not for {', '.join(missing)}"
+            named = ", ".join(missing)
+            problem = f"has dates for some visits of {subject}, but not for the visit {named}"
             raise InputError(problem, "Give all dates of a subject, or none.", about=table)

@@ -23,6 +23,7 @@ from wmh_runtime.change.record import (
     VisitRecord,
 )
 from wmh_runtime.change.visits import Visit, VisitImages, read_visit
+from wmh_runtime.dataset.acquisition import read_acquisition
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import image_files, sha256_of_image
@@ -86,6 +87,7 @@ def inputs_sha256(visits: Sequence[Visit], subject: str) -> str:
             visit.label,
             str(visit.date),
             visit.threshold,
+            str(read_acquisition(visit.scan)),
             *((path.name, sha256_file(part)) for path in visit.files for part in image_files(path)),
         ]
         for visit in visits

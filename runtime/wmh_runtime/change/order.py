@@ -30,7 +30,7 @@ def by_dates(visits: Sequence[Visit], subject: str, *, is_ordered: bool) -> list
         return None
     if len(dated) < len(visits):
         missing = ", ".join(visit.label for visit in visits if visit.date is None)
-        problem = f"has dates for {len(dated)} of its {len(visits)} visits, not for {missing}"
+        problem = f"has dates for some visits, but not for the visit {missing}"
         raise InputError(problem, "Give all dates of a subject, or none.", about=subject)
     days = [day for day, _ in dated]
     if not is_ordered and (twice := [day for day in days if days.count(day) > 1]):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.acquisition import Acquisition, acquisition_files, read_acquisition
+from wmh_runtime.dataset.acquisition import Acquisition, read_acquisition
 from wmh_runtime.dataset.bids import MANUAL, table_of_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file
@@ -62,11 +62,10 @@ class Visit:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that decide the result."""
+        """The images that decide the result, and the names of the regions."""
         table = None if self.regions is None else table_of_regions(self.regions)
         optional = (self.probability, self.regions, table)
-        known = (path for path in optional if path is not None)
-        return (self.scan, self.mask, *known, *acquisition_files(self.scan))
+        return (self.scan, self.mask, *(path for path in optional if path is not None))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,8 +36,10 @@ def print_plan(job: Job) -> None:
         console.print_warning(line)
     for skipped in job.found.skipped:
         console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")
-    done = f", {finished} of them with results" if finished else ""
-    done += ", which are kept if their settings are those of this run" if finished else ""
+    done = ""
+    if finished:
+        kept = "made again" if job.overwrite else "kept if input and settings are the same"
+        done = f", {finished} of them with results, which are {kept}"
     console.print_line(f"{count_noun(len(job.cases), 'scan')} to segment{done}")
     if corrected:
         console.print_line(f"{count_noun(corrected, 'scan')} with a corrected mask")

@@ -56,6 +56,11 @@ def _remarks(found: FolderResults) -> Iterator[str]:
     if sidecars := found.unreadable:
         missing = "They are not in the table: segment these scans again, with overwriting."
         yield f"{unreadable_results(sidecars)}. {missing}"
+    if folders := found.other_folders:
+        yield (
+            f"{folders[0].as_posix()} in it is an output folder, too: its results are also in these"
+            " tables. Give each run a folder outside of the others"
+        )
     if masks := found.edited:
         count = count_noun(len(masks), "mask")
         yield (

@@ -49,8 +49,12 @@ def read_acquisition(scan: Path) -> Acquisition:
     unreadable = []
     for path in acquisition_files(scan):
         try:
-            content |= dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            content |= found
+        else:
             unreadable.append(path)
     texts = {name: _text(content[name]) for name in _TEXTS if name in content}
     numbers = {name: _number(content[name]) for name in _NUMBERS if name in content}
@@ -64,36 +68,37 @@ def read_acquisition(scan: Path) -> Acquisition:
 def acquisition_files(scan: Path) -> list[Path]:
     """Return the JSON files of a scan, the one that counts most last.
 
-    In a BIDS data set, files in the folders above describe all scans whose names have their suffix
-    and no other entities: `ses-1_FLAIR.json` in that of a subject, `FLAIR.json` at the top.
+    In a BIDS data set, other files describe all scans below their folder whose names have their
+    suffix and all of their entities: `FLAIR.json` at the top, `sub-1_FLAIR.json` for all runs.
     """
-    entities = split_entities(image_stem(scan))
+    own, entities = sidecar_of(scan.absolute()), split_entities(image_stem(scan))
     suffix = image_stem(scan).rpartition("_")[2]
     found = [
         path
-        for folder in _folders_above(scan)
-        for path in sorted(folder.glob(f"*{suffix}.json"), key=lambda path: len(path.name))
-        if split_entities(path.stem) <= entities
+        for folder in _folders_of_dataset(scan)
+        for path in sorted(folder.glob(f"*{suffix}.json"), key=lambda one: (len(one.name), one))
+        if split_entities(path.stem) <= entities and path != own
     ]
-    return list(filter(is_file, (*found, sidecar_of(scan))))
+    return list(filter(is_file, (*found, own)))
 
 
-def _folders_above(scan: Path) -> list[Path]:
-    """Return the folders above that of a scan, from the top of its data set on."""
+def _folders_of_dataset(scan: Path) -> list[Path]:
+    """Return the folders that a scan is in, from the top of its data set on, if it is in one."""
     folders = scan.absolute().parents
     for count, folder in enumerate(folders):
         if is_file(folder / DESCRIPTION_NAME):
-            return [folders[index] for index in range(count, 0, -1)]
+            return [folders[index] for index in range(count, -1, -1)]
     return []
 
 
 def _text(value: Any) -> str:
-    return str(value).strip() if isinstance(value, str | int | float) else ""
+    is_known = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip() if is_known else ""
 
 
 def _number(value: Any) -> float | None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

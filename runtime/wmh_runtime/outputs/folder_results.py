@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,12 +88,13 @@ class FolderResults:
     repeated: list[str] = field(default_factory=list)  # scans that are the same file as another
     outdated_reviews: list[str] = field(default_factory=list)  # scans whose mask was made again
     unused_reviews: list[str] = field(default_factory=list)  # scans without a result
+    other_folders: list[Path] = field(default_factory=list)  # output folders inside this one
 
 
 def read_results(
     out: Path, reviews: Reviews | None = None, failed_scans: Collection[str] = ()
 ) -> FolderResults:
-    """Read the results in an output folder; not those of another output folder inside it.
+    """Read the results in an output folder.
 
     Args:
         out: the folder.
@@ -102,7 +102,7 @@ def read_results(
         failed_scans: paths of scans whose results are left out: they may be of other files.
     """
     found, reviews = FolderResults(), reviews or []
-    for path in sorted(filter(is_file, _sidecars(out))):
+    for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             result = Result(sidecar, path.relative_to(out))
             result.mask_edits = _mask_edits(out / result.mask, sidecar)
@@ -113,19 +113,12 @@ def read_results(
         elif is_unreadable_sidecar(path):
             found.unreadable.append(path)
     found.results.sort(key=lambda one: (one.scan.as_posix(), one.output))
+    inner = {folder for one in found.results for folder in one.relative.parents} - {Path()}
+    found.other_folders = sorted(one for one in inner if is_file(out / one / VOLUMES_NAME))
     found.repeated = _find_duplicates(found.results)
     _add_reviews(found, reviews)
     _find_outliers(one for one in found.results if not one.is_excluded)
     return found
-
-
-def _sidecars(out: Path) -> Iterator[Path]:
-    for name, subfolders, files in os.walk(out):
-        folder = Path(name)
-        if folder != out and is_file(folder / VOLUMES_NAME):
-            subfolders.clear()  # it is the output folder of another run
-            continue
-        yield from (folder / file for file in files if file.endswith(bids.SIDECAR_SUFFIX))
 
 
 def _add_reviews(found: FolderResults, reviews: Reviews) -> None:

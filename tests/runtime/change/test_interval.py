@@ -22,6 +22,7 @@ from tests.runtime.change.visit_scans import (
 from tests.toys import as_scan
 from wmh_runtime.change.pair.halfway import find_halfway, halfway_from, halfway_grid
 from wmh_runtime.change.pair.interval import measure_interval
+from wmh_runtime.change.pair.protocol import protocol_differences
 from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import ONE_PROTOCOL
 from wmh_runtime.change.visits import BrainRegions
@@ -38,6 +39,10 @@ GRIDS = {
     "other order": np.array([[0, 4.0, 0, 5], [1.0, 0, 0, 7], [0, 0, -1.0, 9], [0, 0, 0, 1]]),
     "oblique": turned(17, (3, 5, -8)) @ turned(11, (0, 0, 0), axis=0) @ THICK,
 }
+
+
+# Slices of 4 mm along the first axis of the array.
+STACKED_FIRST = np.array([[0, 1.0, 0, 0], [0, 0, 1.0, 0], [4.0, 0, 0, 0], [0, 0, 0, 1]])
 
 
 @pytest.fixture(params=GRIDS.values(), ids=GRIDS)
@@ -145,17 +150,18 @@ def test_scans_of_two_protocols_have_a_warning_and_a_wider_uncertainty():
 
 
 @pytest.mark.parametrize(
-    ("edges_mm", "expected"),
+    ("affine", "expected"),
     [
-        ((1, 1, 4.3), ()),  # by 7 %
-        ((4, 1, 1), ()),  # slices along another axis
-        ((1, 1, 5), ("voxels of 1 × 1 × 4 and 1 × 1 × 5 mm",)),
+        (np.diag([1, 1, 4.3, 1]), ()),  # by 7 %
+        (STACKED_FIRST, ()),  # slices along the same axis of the head
+        (np.diag([4.0, 1, 1, 1]), ("voxels of 1 × 1 × 4 and 4 × 1 × 1 mm",)),  # sagittal slices
+        (np.diag([1.0, 1, 5, 1]), ("voxels of 1 × 1 × 4 and 1 × 1 × 5 mm",)),
     ],
 )
-def test_other_voxels_are_another_protocol(edges_mm, expected):
+def test_other_voxels_are_another_protocol(affine, expected):
     mask = box((8, 12), (8, 12), (4, 8))
-    visits = (visit_images(mask, THICK), visit_images(mask, np.diag([*edges_mm, 1.0])))
-    assert measure_interval(*visits, STILL).protocol_differences == expected
+    visits = (visit_images(mask, THICK), visit_images(mask, affine))
+    assert tuple(protocol_differences(*visits)) == expected
 
 
 def random_visits(seed):

@@ -66,7 +66,7 @@ def test_dates_may_be_missing(table):
         ("subject,visit,date,scan\nP1,1,2019-02-30,a.nii.gz\n", "has the date '2019-02-30'"),
         (
             "subject,visit,date,scan\nP1,1,2019-02-03,a.nii.gz\nP1,2,,b.nii.gz\n",
-            "has dates for some visits of P1, but not for 2",
+            "has dates for some visits of P1, but not for the visit 2",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.change.visit_scans import box, write_visit
+from wmh_runtime.change.measure import inputs_sha256
 from wmh_runtime.change.visits import level_map, read_visit
 from wmh_runtime.dataset.acquisition import Acquisition
 from wmh_runtime.errors import InputError
@@ -56,10 +57,12 @@ def test_a_visit_is_read_with_its_regions(tmp_path):
 def test_a_visit_is_read_with_the_acquisition_of_its_scan(tmp_path):
     visit = write_visit(tmp_path, "ses-1", MASK)
     assert read_visit(visit).acquisition == Acquisition()
+    before = inputs_sha256([visit], "sub-1")
     sidecar = tmp_path / "sub-1_ses-1_FLAIR.json"
-    assert sidecar not in visit.files
+    sidecar.write_text('{"SeriesDescription": "any"}')
+    assert inputs_sha256([visit], "sub-1") == before
     sidecar.write_text('{"EchoTime": 0.09}')
-    assert sidecar in visit.files
+    assert inputs_sha256([visit], "sub-1") != before
     assert read_visit(visit).acquisition.numbers == {"EchoTime": 0.09}
 
 

@@ -43,7 +43,9 @@ def test_a_dry_run_says_what_has_results(tmp_path, infer):
     infer("--participant-label", "02")
     _, said, _ = infer("--dry-run")
     assert [line.endswith("(has a result)") for line in said.splitlines()[:3]] == [0, 0, 1]
-    assert "3 scans to segment, 1 of them with results" in said
+    assert "1 of them with results, which are kept if input and settings are the same" in said
+    _, said, _ = infer("--dry-run", "--overwrite")
+    assert "1 of them with results, which are made again" in said
 
 
 def test_a_bids_app_takes_several_labels_after_one_option(tmp_path, infer):

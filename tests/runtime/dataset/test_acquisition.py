@@ -44,12 +44,16 @@ def test_an_unusual_value_does_not_hide_the_others(tmp_path):
         EchoTime=[0.09, 0.1],
         RepetitionTime="9",
         InversionTime=float("nan"),
-        Manufacturer=None,
+        EchoTrainLength=10,
+        Manufacturer=True,
     )
+    acquisition_of(tmp_path, MagneticFieldStrength=10**400)
     assert found == Acquisition({"ManufacturersModelName": "750"}, {"RepetitionTime": 9.0})
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '"text"', "no JSON", '{"EchoTime": 0.1,'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '[["EchoTime", 0.1]]', "no JSON", '{"EchoTime": 0.1,', "[" * 100_000]
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / f"{NAME}.json"
     path.write_text(content)
@@ -72,12 +76,18 @@ def test_files_above_count_if_their_names_fit_and_the_nearest_counts_most(tmp_pa
         (top / "sub-1" / "sub-1_FLAIR.json", 0.11),
         (top / "sub-1" / "sub-1_ses-2_FLAIR.json", 0.12),
         (top / "sub-1" / "sub-1_ses-1_FLAIR.json", 0.13),
+        (folder / "sub-1_FLAIR.json", 0.125),
     ):
         path.write_text(json.dumps({"EchoTime": seconds, str(seconds): 1}))
     scan = folder / f"{NAME}.nii.gz"
     names = [path.relative_to(top).as_posix() for path in acquisition_files(scan)]
-    assert names == ["FLAIR.json", "sub-1/sub-1_FLAIR.json", "sub-1/sub-1_ses-2_FLAIR.json"]
+    assert names == [
+        "FLAIR.json",
+        "sub-1/sub-1_FLAIR.json",
+        "sub-1/sub-1_ses-2_FLAIR.json",
+        "sub-1/ses-2/anat/sub-1_FLAIR.json",
+    ]
     (top / "FLAIR.json").write_text('{"EchoTime": 0.1, "RepetitionTime": 8}')
-    assert read_acquisition(scan).numbers == {"EchoTime": 0.12, "RepetitionTime": 8}
+    assert read_acquisition(scan).numbers == {"EchoTime": 0.125, "RepetitionTime": 8}
     (folder / f"{NAME}.json").write_text('{"EchoTime": 0.14}')
     assert read_acquisition(scan).numbers["EchoTime"] == 0.14

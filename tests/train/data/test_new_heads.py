@@ -10,6 +10,7 @@ from tests.training_toys import SMALL_RECIPE, fit_data, small_recipe, write_toml
 from wmh_runtime.errors import InterruptionError, RecipeError
 from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main
+from wmh_train.data import new_heads
 from wmh_train.data.new_heads import NewHeads
 from wmh_train.fit.fit import FitListener, fit
 from wmh_train.recipe.recipe import DataSettings
@@ -52,7 +53,8 @@ def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_p
         np.testing.assert_array_equal(again.read([8])[0], images)
 
 
-def test_a_signal_ends_the_wait_for_heads_and_they_are_continued(sources, tmp_path):
+def test_a_signal_ends_the_wait_for_heads_and_they_are_continued(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr(new_heads, "available_cores", lambda: 2)  # one process: the others wait
     data = DataSettings(epoch_slices=8, new_heads=5)
     recipe = with_new_heads(epochs=1).model_copy(update={"data": data})
     with (

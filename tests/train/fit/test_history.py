@@ -2,11 +2,13 @@
 
 import io
 
+import pytest
 from PIL import Image
 
 from wmh_runtime.figures.plot_style import figure
 from wmh_runtime.files.tables import read_table
 from wmh_train.checkpoint import StageProvenance, ValidationDice
+from wmh_train.fit import history
 from wmh_train.fit.history import HistoryWriter, draw_history, plot_history
 from wmh_train.fit.stage_history import draw_stages, write_stage_history
 from wmh_train.loop.resume import TrainingState
@@ -52,13 +54,51 @@ def labels(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def write_history(folder, history):
+def write_history(folder, rows):
     folder.mkdir(exist_ok=True)
-    state = TrainingState("one", processes=1, history=history)
-    last = history[-1] | {"epochs": 4, "validation": ValidationDice(**history[-1]["validation"])}
+    state = TrainingState("one", processes=1, history=rows)
+    last = rows[-1] | {"epochs": 4, "validation": ValidationDice(**rows[-1]["validation"])}
     with HistoryWriter(folder, 4, state, enabled=True) as writer:
         writer.epoch(EpochReport(**last))
     return read_table(folder / "history.csv")
+
+
+def test_the_plot_is_drawn_every_five_seconds_and_at_the_end(tmp_path, monkeypatch):
+    now_s, drawn = [0.0], []
+    monkeypatch.setattr(history.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(history, "plot_history", lambda *_: drawn.append(now_s[0]))
+    state = TrainingState("one", processes=1, history=[])
+    with HistoryWriter(tmp_path, 0, state, enabled=True) as writer:
+        for row, second in zip(BY_IOU, (1.0, 4.0, 6.0, 7.0), strict=True):
+            now_s[0] = second
+            state.history.append(row)
+            last = row | {"epochs": 4, "validation": ValidationDice(**row["validation"])}
+            writer.epoch(EpochReport(**last))
+        assert drawn == [6]
+        now_s[0] = 8.0
+    assert drawn == [6, 8]
+
+
+def test_a_resumed_training_without_a_further_epoch_has_its_plot(tmp_path):
+    state = TrainingState("one", processes=1, history=BY_IOU)
+    with HistoryWriter(tmp_path, 4, state, enabled=True):
+        pass
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_a_plot_that_cannot_be_drawn_does_not_hide_what_stopped_the_training(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(history, "plot_history", full)
+    state = TrainingState("one", processes=1, history=BY_IOU)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        HistoryWriter(tmp_path, 4, state, enabled=True),
+    ):
+        raise KeyboardInterrupt
+    with pytest.raises(OSError, match="no space"), HistoryWriter(tmp_path, 4, state, enabled=True):
+        pass
 
 
 def test_sites_with_special_characters_are_drawn(tmp_path):

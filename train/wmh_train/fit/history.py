@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +41,8 @@ class HistoryWriter(LoopListener):
         self._steps_done = steps_done
         self._events: SummaryWriter | None = None
         self._drawn_at_s = time.monotonic()
-        self._is_plot_outdated = False
+        # A training that was killed may have ended before the plot was drawn.
+        self._is_plot_outdated = enabled and bool(state.history)
         if enabled:
             events = str(folder / TENSORBOARD_NAME)
             self._events = SummaryWriter(events, purge_step=steps_done + 1)
@@ -49,12 +51,14 @@ class HistoryWriter(LoopListener):
         """Return the writer."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Update the plot, write buffered events and close the file."""
-        if self._is_plot_outdated:
-            self._draw()
+    def __exit__(self, error: object, *_: object) -> None:
+        """Write buffered events and close the file, and update the plot."""
         if self._events is not None:
             self._events.close()
+        if self._is_plot_outdated:
+            # What stopped the training is reported, not a plot that cannot be drawn besides.
+            with suppress(Exception) if error else nullcontext():
+                self._draw()
 
     def step(self, report: StepReport) -> None:
         """Write losses and learning rate of a step."""

@@ -89,7 +89,7 @@ def measure_interval(
     spacing_mm = brought.grid.spacing_mm[0]
     differences = tuple(protocol_differences(*visits))
     boundary = TWO_PROTOCOLS if differences else ONE_PROTOCOL
-    matched = match_lesions(*brought.lesions, spacing_mm, brought.levels, boundary)
+    matched = match_lesions(*brought.lesions, spacing_mm, boundary, brought.levels)
     to_later = inverse_of(transforms.after) @ brought.grid.affine
     similarity = shared_information(*brought.images, brought.tissue)
     masks = measure_masks(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from wmh_runtime.change.rules import (
     CLASSES,
     LINK_GAP_MM,
-    ONE_PROTOCOL,
     Boundary,
     ChangeClass,
     classify,
@@ -64,8 +63,8 @@ def match_lesions(
     before: Mask,
     after: Mask,
     spacing_mm: float,
+    boundary: Boundary,
     levels: tuple[Floats, Floats] | None = None,
-    boundary: Boundary = ONE_PROTOCOL,
 ) -> MatchedLesions:
     """Find the lesions of two visits, and measure each at both.
 
@@ -73,8 +72,8 @@ def match_lesions(
         before: (x, y, z), lesions of the earlier visit.
         after: of the later one, on the same grid.
         spacing_mm: of the voxels, which are cubes.
-        levels: of both visits, (x, y, z), see `level_map`; None: the masks.
         boundary: how well the boundaries are known.
+        levels: of both visits, (x, y, z), see `level_map`; None: the masks.
     """
     labels = np.zeros(before.shape, np.int32)
     either = before | after

@@ -43,6 +43,17 @@ def test_differences_and_false_changes_of_rescans_are_counted():
     assert same.total_boundary_mm == pytest.approx(200 / 2500)
 
 
+@pytest.mark.parametrize(("is_one_protocol", "new"), [(True, 1), (False, 0)])
+def test_the_uncertainty_is_that_of_the_protocols(is_one_protocol, new):
+    # 45 mm³ with a surface of 100 mm²: above 40 + 3 mm³, below 50 + 3 mm³.
+    records = [
+        pair(name, [(0, 45, 0, 100)]).model_copy(update={"is_one_protocol": is_one_protocol})
+        for name in SCENARIOS
+    ]
+    (same, *_) = summarize({"phantom": records}).rescans
+    assert same.false_classes_per_pair["new"] == new
+
+
 def test_true_changes_are_found_by_what_overlaps_with_them():
     found = [(0, 5000, 0, 2000), (100, 101, 150, 150), (5000, 0, 2000, 0)]
     true = [(0, 60, [0]), (0, 70, [1]), (0, 80, []), (5000, 0, [2]), (100, 100, [1])]

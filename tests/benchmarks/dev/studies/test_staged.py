@@ -10,7 +10,7 @@ from benchmarks.dev.studies.staged.heads import HeadCounts, scanners, share_sour
 from benchmarks.dev.studies.staged.networks import RECIPE, VARIANTS, Variant, recipe_of
 from benchmarks.dev.studies.staged.pictures import SHAPES, TEXTURES, draw_picture, write_weights
 from benchmarks.dev.studies.staged.study import StudyListener, run_study
-from tests.processes import NoPool
+from tests.no_pool import NoPool
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from tests.training_toys import SMALL_RECIPE
 from wmh_runtime.evaluation.comparison.reports import read_reports
@@ -97,6 +97,7 @@ def test_the_study_runs_from_label_maps_to_statistics_and_continues(tmp_path, mo
     pytest.importorskip("SimpleITK")
     for module in (masks, cohort):
         monkeypatch.setattr(module, "open_pool", NoPool)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # of a process of its own
     for name in ("maps", "masks"):
         (tmp_path / name).mkdir()
     for letter in "abc":
