@@ -1,5 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from benchmarks.dev import training_step
 from benchmarks.dev.training_step import measure_training_speed
 from tests.toys import write_annotated_heads
 from tests.training_toys import small_recipe
@@ -21,7 +24,11 @@ def test_both_loops_are_timed_and_leave_no_files(tmp_path, monkeypatch):
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_more_steps_than_an_epoch_are_refused(tmp_path):
+def test_more_steps_than_an_epoch_are_refused(tmp_path, monkeypatch):
+    def in_this_process(workers, mp_context):
+        return ThreadPoolExecutor(workers)
+
+    monkeypatch.setattr(training_step, "ProcessPoolExecutor", in_this_process)
     # 2 heads: 4 slices with lesion, half of the 8 without: 2 batches of 4.
     heads = write_annotated_heads(tmp_path / "heads", 2)
     with pytest.raises(InputError, match=r"has 2 steps, 6 are needed"):

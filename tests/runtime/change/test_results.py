@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.toys import write_head
+from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.change.longitudinal_table import read_longitudinal_table
 from wmh_runtime.change.order import by_dates, by_labels
@@ -78,16 +78,25 @@ SCANS = (
 )
 
 
-@pytest.fixture
-def folders(tmp_path, toy_bundle):
-    scans, out = tmp_path / "scans", tmp_path / "out"
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmented")
+    scans, out = folder / "scans", folder / "out"
     first = write_head(scans / f"{SCANS[0]}.nii.gz")
     for name in SCANS[1:]:
         (scans / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first, scans / f"{name}.nii.gz")
     wanted = FolderOptions(extras=Extras(probability=True))
-    segment_folder(scans, out, load_bundle(toy_bundle), folder_options=wanted)
-    return scans, out
+    bundle = write_toy_bundle(folder / "bundle")
+    segment_folder(scans, out, load_bundle(bundle), folder_options=wanted)
+    return folder
+
+
+@pytest.fixture
+def folders(segmented, tmp_path):
+    """A copy of the scans and their results."""
+    shutil.copytree(segmented, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "scans", tmp_path / "out"
 
 
 def test_results_are_grouped_by_subject_and_session(folders):

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.coarse_phantoms import coarse_phantoms
 from wmh_runtime.cli.phantom import main
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError
@@ -36,10 +37,12 @@ def test_invalid_plans_are_refused(subjects, loads_ml):
         plan_cohort(subjects, 0, loads_ml)
 
 
-def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_command):
-    status, output, _ = run_command(
-        main, tmp_path / "s", "--subjects", 1, "--seed", 7, "--loads-ml", 3, 3, "--t1"
-    )
+def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_command, monkeypatch):
+    monkeypatch.setattr(cohort, "Pool", lambda count, _: ThreadPool(count))
+    with coarse_phantoms():
+        status, output, _ = run_command(
+            main, tmp_path / "s", "--subjects", 1, "--seed", 7, "--loads-ml", 3, 3, "--t1"
+        )
     assert status == 0
     assert "reference masks in" in output
     names = sorted(p.relative_to(tmp_path / "s").as_posix() for p in (tmp_path / "s").rglob("*.*"))
@@ -58,7 +61,7 @@ def test_the_command_writes_scans_and_separate_reference_masks(tmp_path, run_com
     scan = nib.load(tmp_path / "s" / "sub-7000_FLAIR.nii.gz")
     mask = nib.load(tmp_path / "s" / "derivatives/reference/sub-7000_label-WMH_mask.nii.gz")
     t1 = nib.load(tmp_path / "s" / "sub-7000_T1w.nii.gz")
-    assert scan.shape == mask.shape == t1.shape == (240, 240, 48)
+    assert scan.shape == mask.shape == t1.shape == (120, 120, 24)
     np.testing.assert_array_equal(scan.affine, mask.affine)
     assert (int(scan.header["qform_code"]), int(scan.header["sform_code"])) == (1, 1)
     volume_ml = mask.get_fdata().sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000

@@ -1,15 +1,11 @@
 """A data set of synthetic heads, written by the command and read by the training."""
 
 import json
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
 
-from tests.processes import wait_until
 from tests.train.synthesis.toy_maps import write_toy_map, write_toy_mask
 from wmh_runtime.dataset import bids
 from wmh_train.cli import main
@@ -112,21 +108,3 @@ def test_a_file_that_is_no_image_is_named(tmp_path, run_command):
     (tmp_path / "maps" / "b.nii.gz").write_bytes(b"no image")
     status, _, errors = run_command(*command, "--heads", 1)
     assert (status, f"{tmp_path / 'maps' / 'b.nii.gz'}: " in errors) == (2, True), errors
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_the_processes_end_when_the_program_is_killed(tmp_path):
-    with_toy_sources(tmp_path)
-    command = [sys.executable, "-m", "wmh_train", "synthesise", tmp_path / "maps"]
-    options = [tmp_path / "data", "--heads", "50", "--workers", "2"]
-    program = subprocess.Popen(
-        [str(part) for part in (*command, *options)], stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(lambda: list((tmp_path / "data").glob("*_FLAIR.nii.gz")))
-        workers = psutil.Process(program.pid).children(recursive=True)
-        assert len(workers) >= 2
-    finally:
-        program.kill()
-        program.wait()
-    wait_until(lambda: not any(worker.is_running() for worker in workers))
