@@ -1,4 +1,4 @@
-# `make demo` needs nothing but Python. Every change must pass `make test`.
+# `make demo` needs nothing but Python. Every change must pass `make test-all`.
 PYTHON ?= python3
 DEMO := .venv-demo/bin
 DOCS := .venv-docs/bin
@@ -10,11 +10,12 @@ VERSION := $(shell $(PYTHON) $(PRINT_VERSION))
 # As an environment variable, the pins also reach the build environment.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help python demo test check format docs demo-bundle base-bundle clean
+.PHONY: help python demo test test-all check format docs demo-bundle base-bundle clean
 
 help:
 	@echo "make demo         segment two synthetic heads, in an environment without torch"
-	@echo "make test         lint, types, import contracts and all tests"
+	@echo "make test         lint, types, import contracts and nearly all tests"
+	@echo "make test-all     all of them, with the long ones and those of tools for developers"
 	@echo "make check        lint, types and import contracts only"
 	@echo "make format       format the code"
 	@echo "make docs         build this documentation as a site, in site/"
@@ -62,8 +63,14 @@ check: .venv/.done-$(VERSION)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
+
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not exhaustive"
+
+test-all: check
+	$(PYTEST)
 
 format: .venv/.done-$(VERSION)
 	$(BIN)/ruff check --fix .

@@ -14,8 +14,15 @@ settings.load_profile("untimed")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
 def pytest_collection_modifyitems(items):
-    """Leave the tests of `runtime` to the end: short files let all processes end together."""
+    """Mark the tests of tools for developers, and leave the tests of `runtime` to the end.
+
+    Their files are short, so all processes end together.
+    """
+    for item in items:
+        if REPOSITORY / "tests" / "benchmarks" / "dev" in item.path.parents:
+            item.add_marker(pytest.mark.exhaustive)
     items.sort(key=lambda item: REPOSITORY / "tests" / "runtime" in item.path.parents)
 
 

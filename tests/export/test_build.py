@@ -138,6 +138,7 @@ def test_two_channels_and_two_outputs(bundle, tmp_path):
     assert not np.array_equal(results[0].probability, results[1].probability)
 
 
+@pytest.mark.exhaustive
 def test_the_same_checkpoint_in_another_folder_gives_the_same_bytes(
     bundle, checkpoint, tmp_path, monkeypatch, cached_traces
 ):

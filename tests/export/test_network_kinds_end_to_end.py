@@ -31,7 +31,13 @@ def phantoms(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=SMALL_CONVOLUTIONAL)
+FIRST, *OTHERS = SMALL_CONVOLUTIONAL
+
+
+@pytest.fixture(
+    scope="module",
+    params=[FIRST, *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)],
+)
 def kind(request):
     return request.param
 

@@ -169,6 +169,7 @@ def train_until_killed(folder_of_heads, cache):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.exhaustive
 def test_a_training_killed_in_its_second_stage_ends_with_the_same_weights(
     finished, heads, cache, tmp_path, train_until_killed
 ):
