@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from wmh_runtime.change import rules
+from wmh_runtime.change.acquisition import read_acquisition
 from wmh_runtime.change.comparability import require_comparable, warnings_about_masks
 from wmh_runtime.change.pair.interval import IntervalChange, measure_interval
 from wmh_runtime.change.record import (
@@ -23,7 +24,6 @@ from wmh_runtime.change.record import (
     VisitRecord,
 )
 from wmh_runtime.change.visits import Visit, VisitImages, read_visit
-from wmh_runtime.dataset.acquisition import read_acquisition
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import image_files, sha256_of_image

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.dataset.acquisition import Acquisition, read_acquisition
+from wmh_runtime.change.acquisition import Acquisition, read_acquisition
 from wmh_runtime.dataset.bids import MANUAL, table_of_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.hashing import sha256_file

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,6 +29,20 @@ def real_path(path: Path) -> Path:
     same content are still two scans.
     """
     return path.parent.resolve() / path.name
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file of names and values; None if it is no such file.
+
+    A byte order mark at the beginning, which some editors write, is skipped.
+    """
+    if not is_file(path):  # to open a pipe would block
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def read_model(path: Path, model: type[_Model]) -> _Model | None:

@@ -5,17 +5,16 @@ See bids-specification.readthedocs.io, "Derivatives".
 
 from __future__ import annotations
 
-import json
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset, read_ignored
 from wmh_runtime.dataset.case import INPUT_NAME
 from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.reading import read_json_object
 from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.text import INTENDED_USE
 
@@ -75,7 +74,7 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
         InputError: a file cannot be written.
     """
     description = out / DESCRIPTION_NAME
-    before = _content_of(description)
+    before = read_json_object(description) or {}  # with what the user added, such as authors
     links, programs = before.get("DatasetLinks"), before.get("GeneratedBy")
     programs = programs if isinstance(programs, list) else []
     if description.exists() and not any(map(_is_this_program, programs)):
@@ -109,15 +108,6 @@ def _add_ignored(path: Path) -> None:
     lines = read_ignored(path)
     if missing := [pattern for pattern in _NOT_OF_BIDS if pattern not in lines]:
         write_text_atomically(path, "\n".join([*lines, *missing]) + "\n")
-
-
-def _content_of(description: Path) -> dict[str, Any]:
-    """Return what is in a description, such as authors that the user added."""
-    try:
-        content = json.loads(description.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_this_program(program: object) -> bool:

@@ -20,13 +20,13 @@ from tests.runtime.change.visit_scans import (
     visit_images,
 )
 from tests.toys import as_scan
+from wmh_runtime.change.acquisition import Acquisition
 from wmh_runtime.change.pair.halfway import find_halfway, halfway_from, halfway_grid
 from wmh_runtime.change.pair.interval import measure_interval
 from wmh_runtime.change.pair.protocol import protocol_differences
 from wmh_runtime.change.pair.rigid import inverse_of
 from wmh_runtime.change.rules import ONE_PROTOCOL
 from wmh_runtime.change.visits import BrainRegions
-from wmh_runtime.dataset.acquisition import Acquisition
 from wmh_runtime.postprocessing.burden import Anatomy, measure_burden
 from wmh_runtime.postprocessing.lesions import lesions_of_mask
 

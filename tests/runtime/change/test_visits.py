@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.runtime.change.visit_scans import box, write_visit
+from wmh_runtime.change.acquisition import Acquisition
 from wmh_runtime.change.measure import inputs_sha256
 from wmh_runtime.change.visits import level_map, read_visit
-from wmh_runtime.dataset.acquisition import Acquisition
 from wmh_runtime.errors import InputError
 
 MASK = box((6, 10), (6, 10), (3, 6), shape=(16, 18, 10))

@@ -43,10 +43,7 @@ def doubts(
             " uncertainties are wider"
         )
     for path in dict.fromkeys(path for visit in visits for path in visit.acquisition.unreadable):
-        yield (
-            f"{path.name} cannot be read: whether both scans were acquired alike is not known from"
-            " it"
-        )
+        yield f"{path.name} cannot be read: what it says of the acquisition does not count"
     if transforms.mm > _FAR_MM or transforms.degrees > _FAR_DEGREES:
         yield (
             f"{names[1]} was moved by {transforms.mm:.0f} mm and {transforms.degrees:.0f}° to"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wmh_runtime.dataset.acquisition import Acquisition, acquisition_files, read_acquisition
+from wmh_runtime.change.acquisition import Acquisition, acquisition_files, read_acquisition
 
 NAME = "sub-1_ses-2_FLAIR"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME, sidecar_of, split_entities
 from wmh_runtime.dataset.image_formats import image_stem
-from wmh_runtime.files.reading import is_file
+from wmh_runtime.files.reading import is_file, read_json_object
 
 _TEXTS = ("Manufacturer", "ManufacturersModelName", "MRAcquisitionType")
 _NUMBERS = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime")
@@ -45,23 +44,16 @@ class Acquisition:
 
 def read_acquisition(scan: Path) -> Acquisition:
     """Read the JSON files of a scan; a parameter that is no text or number is not known."""
+    contents = {path: read_json_object(path) for path in acquisition_files(scan)}
     content: dict[str, Any] = {}
-    unreadable = []
-    for path in acquisition_files(scan):
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            content |= found
-        else:
-            unreadable.append(path)
+    for one in contents.values():
+        content |= one or {}
     texts = {name: _text(content[name]) for name in _TEXTS if name in content}
     numbers = {name: _number(content[name]) for name in _NUMBERS if name in content}
     return Acquisition(
         {name: text for name, text in texts.items() if text},
         {name: value for name, value in numbers.items() if value is not None},
-        tuple(unreadable),
+        tuple(path for path, one in contents.items() if one is None),
     )
 
 
@@ -71,8 +63,8 @@ def acquisition_files(scan: Path) -> list[Path]:
     In a BIDS data set, other files describe all scans below their folder whose names have their
     suffix and all of their entities: `FLAIR.json` at the top, `sub-1_FLAIR.json` for all runs.
     """
-    own, entities = sidecar_of(scan.absolute()), split_entities(image_stem(scan))
-    suffix = image_stem(scan).rpartition("_")[2]
+    own, stem = sidecar_of(scan.absolute()), image_stem(scan)
+    entities, suffix = split_entities(stem), stem.rpartition("_")[2]
     found = [
         path
         for folder in _folders_of_dataset(scan)
