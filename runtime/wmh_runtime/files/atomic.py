@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -73,6 +74,11 @@ def write_text_atomically(final: Path, text: str) -> None:
     Characters that UTF-8 cannot encode, as in some file names, are written as escapes.
     """
     write_bytes_atomically(final, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_json_atomically(final: Path, content: object) -> None:
+    """Write a JSON file; raise InputError if that is not possible."""
+    write_text_atomically(final, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def remove(path: Path) -> None:

@@ -13,9 +13,8 @@ from urllib.parse import quote
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.dataset.bids_dataset import IGNORE_NAME, BidsDataset, read_ignored
 from wmh_runtime.dataset.case import INPUT_NAME
-from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.atomic import write_json_atomically, write_text_atomically
 from wmh_runtime.files.reading import read_json_object
-from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.text import INTENDED_USE
 
 _BIDS_VERSION = "1.10.0"
@@ -93,7 +92,7 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
         "DatasetLinks": (links if isinstance(links, dict) else {})
         | {INPUT_NAME: _link(dataset.root, out)},
     }
-    write_text_atomically(description, as_json(content))
+    write_json_atomically(description, content)
     _add_ignored(out / IGNORE_NAME)
     if not (out / README_NAME).exists():
         readme = _README.format(

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.files.atomic import remove, write_text_atomically
+from wmh_runtime.files.atomic import remove, write_json_atomically
 from wmh_runtime.files.tables import write_table_atomically
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.outputs.paths import LabelMapPaths
-from wmh_runtime.outputs.tables.columns import Column, as_json, dictionary
+from wmh_runtime.outputs.tables.columns import Column, dictionary
 
 REGION_COLUMNS = (
     Column("index", "Number of the region in the image", format="integer"),
@@ -48,7 +48,7 @@ def write_label_map(
     write_on_grid_of(scan, numbers, to.image)
     names = [column.name for column in columns]
     write_table_atomically(to.table, rows, delimiter="\t", columns=names)
-    write_text_atomically(to.sidecar, as_json({**description, **dictionary(columns)}))
+    write_json_atomically(to.sidecar, {**description, **dictionary(columns)})
 
 
 def remove_label_map(to: LabelMapPaths) -> None:

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
+from wmh_runtime.files.atomic import (
+    remove,
+    write_bytes_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.nifti_writer import write_on_grid_of
@@ -22,7 +27,6 @@ from wmh_runtime.outputs.pictures.qc_image import qc_image
 from wmh_runtime.outputs.pictures.slice_layers import slice_pictures
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.tables.columns import as_json
 from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
@@ -103,7 +107,7 @@ def _write_probability(
 ) -> None:
     write_on_grid_of(scan, result.probability, to)
     described = {"Description": _PROBABILITY, "Type": "Lesion", **about}
-    write_text_atomically(bids.sidecar_of(to), as_json(described))
+    write_json_atomically(bids.sidecar_of(to), described)
 
 
 def _write_lesions(

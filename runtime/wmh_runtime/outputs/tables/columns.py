@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmh_runtime.files.atomic import remove, write_text_atomically
+from wmh_runtime.files.atomic import remove, write_json_atomically
 from wmh_runtime.files.tables import write_table_atomically
 
 
@@ -59,9 +58,4 @@ def write_table_of(
         return
     names = [column.name for column in columns]
     write_table_atomically(table, [{name: row[name] for name in names} for row in rows])
-    write_text_atomically(described, as_json(dictionary(columns)))
-
-
-def as_json(content: object) -> str:
-    """Return the text of a JSON file."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_json_atomically(described, dictionary(columns))

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wmh_runtime.dataset import bids
-from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.atomic import write_json_atomically
 from wmh_runtime.files.tables import NOT_AVAILABLE, write_table_atomically
 from wmh_runtime.outputs.sidecar import RegionResult
-from wmh_runtime.outputs.tables.columns import Column, as_json, dictionary
+from wmh_runtime.outputs.tables.columns import Column, dictionary
 
 REGIONS_NAME = "regions.csv"
 _BOTH = "both"
@@ -58,7 +58,7 @@ def write_region_table(path: Path, regions: Sequence[RegionResult]) -> None:
         for one in regions
     ]
     write_table_atomically(path, rows, delimiter="\t")
-    write_text_atomically(bids.sidecar_of(path), as_json(dictionary(_COLUMNS)))
+    write_json_atomically(bids.sidecar_of(path), dictionary(_COLUMNS))
 
 
 def wide_cells(regions: Iterable[RegionResult]) -> dict[Column, str]:
