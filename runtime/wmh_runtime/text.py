@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 def count_noun(count: int, noun: str) -> str:
     """Write a count with its noun: 1 scan, 2 scans, no scans."""
-    plural = "" if count == 1 else "s"
+    plural = "" if count == 1 or noun.endswith("series") else "s"
     return f"{count or 'no'} {noun}{plural}"
 
 

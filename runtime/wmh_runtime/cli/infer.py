@@ -36,7 +36,8 @@ def infer(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of NIfTI scans, BIDS data set, one scan, or a table or list of scans."
+            help="Folder of NIfTI scans, BIDS data set, one scan, a table or list of scans; or"
+            " DICOM files: a folder, a zip archive, or one file."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
@@ -196,6 +197,31 @@ def infer(
             "--viewer", help="Also write a page for each scan to look at it in three dimensions."
         ),
     ] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Of DICOM files: also write DICOM results: segmentation, structured report,"
+            " picture; with --probability, its map, too.",
+        ),
+    ] = False,
+    series: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER|UID|GLOB",
+            help="Of DICOM files: the series to segment in each study, by its number, its UID or a"
+            " pattern for its description, such as '*FLAIR*'. Default: by the parameters of the"
+            " sequences.",
+        ),
+    ] = "",
+    deidentify: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Of DICOM files: name the results by pseudonyms of the patients. The folder gets"
+            " the key and the table of correspondence; keep it apart from the results.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List what would be segmented and skipped; write nothing."),
@@ -242,9 +268,11 @@ def infer(
         register=register,
         regions_bundle=load_bundle(regions_bundle) if regions_bundle else None,
         atlas=_atlas(atlas, atlas_names, atlas_transform),
-        extras=Extras(probability=probability, regions=regions, viewer=viewer),
+        extras=Extras(probability=probability, regions=regions, viewer=viewer, dicom=dicom),
         overwrite=overwrite,
         fail_fast=fail_fast,
+        series=series,
+        pseudonyms=deidentify,
     )
     if dry_run:
         print_plan(plan_job(source, out, opened, options, folder_options))

@@ -56,6 +56,9 @@ class RunDisplay(Progress):
         console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
         if len(self._channels) > 1:
             console.print_line(_images_line(found.scans, self._channels))
+        for case in found.scans:
+            if case.origin:
+                console.print_line(f"{case.relative.as_posix()} is {case.origin}")
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
             console.print_line(f"skipped {skipped}, see {SKIPPED_NAME} in the results")

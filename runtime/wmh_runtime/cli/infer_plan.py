@@ -24,6 +24,8 @@ def print_plan(job: Job) -> None:
         if manual := job.manual.of_scan(case.relative):
             corrected += 1
             notes.append(f"corrected mask of {', '.join(manual)}")
+        if case.origin:
+            notes.append(case.origin)
         state = f" ({', '.join(notes)})" if notes else ""
         console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
     for mask in sorted(job.name_clashes):
@@ -32,6 +34,8 @@ def print_plan(job: Job) -> None:
         console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
     if job.found.dataset and job.found.dataset.warning:
         console.print_warning(job.found.dataset.warning)
+    for line in job.dicom.remarks if job.dicom else ():
+        console.print_warning(line)
     for line in remarks_on_manual_masks(job):
         console.print_warning(line)
     for skipped in job.found.skipped:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.change.folder import ChangeOutcome
@@ -29,6 +30,9 @@ from wmh_runtime.outputs.paths import (
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.tta import Tta
+
+if TYPE_CHECKING:  # needs optional libraries
+    from wmh_runtime.dicom.scans import DicomScans
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Job:
     is_longitudinal: bool = False  # compare the visits of each subject
     visit_table: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
+    dicom: DicomScans | None = None  # that the cases are converted from; None: they are files
     threads: int | None = None  # CPU threads for all of the work; None: one per core
 
     def __post_init__(self) -> None:
@@ -90,6 +95,10 @@ class Job:
     def model(self) -> SegmentationModel:
         """What decides a mask besides the network."""
         return SegmentationModel.from_bundle(self.bundle, self.outputs, self.tta)
+
+    def with_files(self, case: Case) -> Case:
+        """Return a case whose images are there; InputError: they cannot be converted."""
+        return case if self.dicom is None else self.dicom.convert(case)
 
     def paths(self, case: Case) -> list[OutputPaths]:
         """Name the files of a case, for each output."""

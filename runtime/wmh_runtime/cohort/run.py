@@ -72,6 +72,10 @@ def run(
         write_skipped(job.out, [*job.found.skipped, *job.manual.unused])
         if job.found.dataset and job.found.dataset.warning:
             progress.warned(job.found.dataset.warning)
+        if job.dicom:
+            job.dicom.keep_names()
+        for line in job.dicom.remarks if job.dicom else ():
+            progress.warned(line)
         for line in remarks_on_manual_masks(job, limit=_SHOWN):
             progress.warned(line)
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from wmh_runtime.cohort.case_processor import CaseProcessor
 from wmh_runtime.cohort.corrected_masks import describe_manual_masks
@@ -14,6 +15,7 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.scan_memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.nifti_reader import read_grid
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan
@@ -23,6 +25,9 @@ from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.report.viewer import write_viewers
+
+if TYPE_CHECKING:  # needs optional libraries
+    from wmh_runtime.dicom.scans import DicomScans
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
@@ -125,6 +130,7 @@ class Runner:
         """Read from the header of a scan how much memory it needs."""
         running = RunningCase(case, self.job.paths(case))
         try:
+            running.case = case = self.job.with_files(case)
             shape, affine = read_grid(case.path)
             others = [read_grid(path)[0] for path in case.others.values()]
             if self.job.atlas is not None:
@@ -165,6 +171,8 @@ class Runner:
                 if running.refusal is not None:
                     raise running.refusal
                 sidecars = self._process(running)
+            if self.job.dicom and self.job.extras.dicom:
+                self._write_dicom(running, sidecars, self.job.dicom)
             if self.job.extras.viewer:
                 write_viewers(running.case, running.paths, is_new=not running.is_kept)
             running.result.set_result(sidecars)
@@ -178,6 +186,15 @@ class Runner:
             self._changed.set()
 
         return self._processor.process(running.case, running.paths, on_progress)
+
+    def _write_dicom(
+        self, running: RunningCase, sidecars: Sequence[Sidecar], dicom: DicomScans
+    ) -> None:
+        """Write the DICOM results, unless an earlier run did."""
+        from wmh_runtime.dicom_results.writer import write_dicom_results
+
+        if not all(is_file(to.dicom.report) for to in running.paths):
+            write_dicom_results(dicom.volume(running.case), sidecars, running.paths)
 
     def _fail(self, running: RunningCase, error: BaseException) -> None:
         if isinstance(error, DeviceLostError) or not isinstance(error, Exception):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Manifest
@@ -18,7 +19,9 @@ from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.dataset.manual_masks import find_manual_masks
+from wmh_runtime.dataset.search import holds_only_dicom
 from wmh_runtime.dataset.visit_filter import ALL_VISITS, VisitFilter
+from wmh_runtime.dicom.library import require_dicom
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.inference.backend_selection import AUTO, open_backends
@@ -28,6 +31,10 @@ from wmh_runtime.outputs.paths import NO_EXTRAS, Extras
 from wmh_runtime.outputs.reviews import read_reviews
 from wmh_runtime.preprocessing.registration import require_registration
 from wmh_runtime.tta import Tta
+
+if TYPE_CHECKING:  # needs optional libraries
+    from wmh_runtime.dicom.names import ScanNames
+    from wmh_runtime.dicom.scans import DicomScans
 
 _T1 = "t1"
 
@@ -53,6 +60,11 @@ class FolderOptions:
         extras: files to write besides.
         overwrite: replace existing results.
         fail_fast: begin no more scans after the first failure.
+        series: of a DICOM source, the series to segment in each study: its number, its UID, or a
+            pattern for its description, such as `*FLAIR*`. Empty: the parameters of the sequences
+            decide.
+        pseudonyms: folder of a secret key and a table of correspondence, outside of the results.
+            Scans from DICOM are then named by pseudonyms of the patients. None: by study.
     """
 
     pattern: str | None = None
@@ -66,6 +78,8 @@ class FolderOptions:
     extras: Extras = NO_EXTRAS
     overwrite: bool = False
     fail_fast: bool = False
+    series: str = ""
+    pseudonyms: Path | None = None
 
 
 def segment_folder(
@@ -83,7 +97,7 @@ def segment_folder(
 
     Args:
         source: folder of NIfTI scans, BIDS data set, one scan, a table with a column for each
-            channel, or a list of paths.
+            channel, or a list of paths; or DICOM files: a folder, a zip archive, or one file.
         out: folder for the results; its subfolders mirror the source.
         bundle: from `load_bundle`.
         options: backend, precision, views and thresholds; None: the defaults.
@@ -143,8 +157,12 @@ def plan_job(
         if len(rules.channels) == 1:
             problem = "needs two images of a head, but the bundle takes one"
             raise InputError(problem, "Leave it out, or use another bundle.", about="register")
-    _require_separate_results(out, source, rules)
-    found = find_cases(source, out, rules, wanted.visits)
+    dicom = _find_dicom(source, out, rules, wanted)
+    if dicom is None:
+        _require_separate_results(out, source, rules)
+        found = find_cases(source, out, rules, wanted.visits)
+    else:
+        found = replace(dicom.found, scans=wanted.visits.apply(dicom.found.scans, source))
     if wanted.reviewed is not None:
         read_reviews(wanted.reviewed)  # refused now, if it is wrong
     visit_table = None
@@ -171,8 +189,48 @@ def plan_job(
         register=wanted.register,
         regions_bundle=wanted.regions_bundle,
         atlas=wanted.atlas,
+        dicom=dicom,
         threads=options.threads,
     )
+
+
+def _find_dicom(
+    source: Path, out: Path, rules: ChannelRules, wanted: FolderOptions
+) -> DicomScans | None:
+    """Find the scans in a DICOM source; None if it is none."""
+    if not holds_only_dicom(source, out):
+        given = {
+            "series": wanted.series,
+            "pseudonyms": wanted.pseudonyms,
+            "dicom": wanted.extras.dicom,
+        }
+        for about in (name for name, value in given.items() if value):
+            problem = "is for DICOM files, and there are none, or NIfTI scans besides"
+            raise InputError(problem, "Leave it out.", about=about)
+        return None
+    require_dicom(source)
+    from wmh_runtime.dicom.names import HashedNames
+    from wmh_runtime.dicom.scans import ScanRules, find_dicom_scans
+
+    if wanted.pseudonyms and wanted.extras.dicom:
+        problem = "would name the patients, but the other results have pseudonyms"
+        raise InputError(problem, "Make the DICOM results in a run of their own.", about="dicom")
+    for pattern, field in ((wanted.pattern, "pattern"), (wanted.t1_pattern, "t1_pattern")):
+        if pattern is not None:
+            raise InputError("is for NIfTI scans", "Use the series option.", about=field)
+    names = HashedNames() if wanted.pseudonyms is None else _pseudonyms(wanted.pseudonyms, out)
+    wanted_series = ScanRules(tuple(rules.channels), rules.interchangeable, wanted.series)
+    return find_dicom_scans(source, out, wanted_series, names)
+
+
+def _pseudonyms(folder: Path, out: Path) -> ScanNames:
+    """Open the key of pseudonyms; InputError if it would be given away with the results."""
+    from wmh_runtime.dicom.names import Pseudonyms
+
+    if folder.resolve().is_relative_to(out.resolve()):
+        problem = "is in the folder of the results, which are given to others"
+        raise InputError(problem, "Choose a folder apart.", about="pseudonyms")
+    return Pseudonyms(folder)
 
 
 def _extras(wanted: FolderOptions, regions_bundle: Bundle) -> Extras:

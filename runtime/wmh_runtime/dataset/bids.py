@@ -9,6 +9,8 @@ For the scan `sub-1_FLAIR.nii.gz` and the output `wmh`:
     sub-1_label-WMH_viewer.html      scan and mask in a page, to look at in a browser
     sub-1_label-WMH_slices.json      a few slices in layers, for the report
     sub-1_label-WMH_regions.tsv      lesions by region
+    sub-1_label-WMH_seg.dcm          DICOM segmentation; also _probseg.dcm, the report _sr.dcm, and
+                                     the picture _sc.dcm
     sub-1_space-orig_desc-lesions_dseg.nii.gz   each lesion with its number, and a table of them
     sub-1_space-orig_seg-brain_dseg.nii.gz   regions of the brain, with a table of their numbers
     sub-1_space-orig_seg-atlas_dseg.nii.gz   the user's own atlas on the grid of the scan, likewise
@@ -122,6 +124,11 @@ def slices_name(entities: str, output: str) -> str:
 def viewer_name(entities: str, output: str) -> str:
     """Return the name of the page that shows scan and mask in three dimensions."""
     return f"{entities}_{_label(output)}_viewer.html"
+
+
+def dicom_name(entities: str, output: str, kind: str) -> str:
+    """Return the name of a DICOM result of a kind: `seg`, `probseg`, `sr` or `sc`."""
+    return f"{entities}_{_label(output)}_{kind}.dcm"
 
 
 def region_table_name(entities: str, output: str) -> str:

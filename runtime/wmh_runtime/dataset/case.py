@@ -22,6 +22,8 @@ class Case:
     channel: str = "flair"  # that the scan is
     others: Mapping[str, Path] = field(default_factory=dict)  # further channels → their images
     dataset: Path | None = None  # root of the BIDS data set that it is from; None: of none
+    origin: str = ""  # what the scan was converted from, for the user; empty: it was not
+    notes: tuple[str, ...] = ()  # warnings about that
 
     def image_of(self, channel: str) -> Path | None:
         """Return the image of a channel; None if it is missing."""
@@ -44,14 +46,14 @@ class Case:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings if the names say, or may say, another contrast than those of the channels."""
+        """What is to be known of its files: notes, and names that say another contrast."""
         agents = tuple(
             f"the name of {path.name} says contrast agent, which models of {channel.upper()} do"
             " not know"
             for channel, path in self.others.items()
             if ImageName.of(path).has_agent
         )
-        return (*self._contrast_warnings, *agents)
+        return (*self.notes, *self._contrast_warnings, *agents)
 
     @property
     def _contrast_warnings(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ _CONVERTERS = {
     (".par", ".rec", ".xml.rec"): "dcm2niix",
     (".head", ".brik", ".brik.gz"): "3dAFNItoNIFTI of AFNI",
 }
-_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tar.gz", ".tgz", ".nii.bz2", ".nii.xz")
+_ZIP_SUFFIX = ".zip"
+_ARCHIVES = (_ZIP_SUFFIX, ".7z", ".rar", ".tar", ".tar.gz", ".tgz", ".nii.bz2", ".nii.xz")
 _NOT_IMAGES = (
     *(".json", ".csv", ".tsv", ".txt", ".md", ".log", ".xml", ".html", ".pdf", ".yaml", ".yml"),
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".bval", ".bvec", ".mat", ".xls", ".xlsx", ".py"),
@@ -74,6 +75,11 @@ def may_be_dicom(path: Path) -> bool:
     """Return whether a file name may be that of a DICOM file, which often has no suffix."""
     is_other = is_image(path) or why_not_read(path) is not None
     return not is_other and not path.name.lower().endswith((*_NOT_IMAGES, *_VOXELS_SUFFIXES))
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a file name is that of a zip archive."""
+    return path.name.lower().endswith(_ZIP_SUFFIX)
 
 
 def is_dicom(path: Path) -> bool:

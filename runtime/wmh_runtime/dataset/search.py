@@ -13,11 +13,13 @@ from wmh_runtime.dataset.image_formats import (
     DICOM_ADVICE,
     is_dicom,
     is_image,
+    is_zip,
     may_be_dicom,
     names_of_other_half,
     why_not_read,
 )
 from wmh_runtime.files.folders import is_hidden, walk
+from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.temporary import is_temporary
 
 _MAX_DICOM_CHECKS = 3  # files of a folder that are opened
@@ -88,6 +90,29 @@ def search_folder(
         if _holds_dicom(folder, names):
             content.skip(relative, "DICOM folder", f"DICOM files; {DICOM_ADVICE}")
     return content
+
+
+def holds_only_dicom(source: Path, out: Path | None = None) -> bool:
+    """Return whether a source is DICOM: a DICOM file, a zip archive, or a folder of such files.
+
+    A folder with a NIfTI or MGH image is none, whatever else is in it.
+
+    Args:
+        source: a file or a folder.
+        out: a folder that is not searched.
+    """
+    if is_file(source):
+        return is_zip(source) or (may_be_dicom(source) and is_dicom(source))
+    found = False
+    for folder, subfolders, names in walk(source, except_for=out):
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        visible = [name for name in names if not is_hidden(name)]
+        if any(is_image(Path(name)) for name in visible):
+            return False
+        found = (
+            found or _holds_dicom(folder, visible) or any(is_zip(Path(name)) for name in visible)
+        )
+    return found
 
 
 def _reason(dataset: BidsDataset | None, path: Path, *, is_folder: bool) -> str | None:

@@ -9,6 +9,7 @@ from wmh_runtime.dataset import bids
 from wmh_runtime.imageio.nifti_reader import is_written_by_us
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 
+_DICOM_KINDS = ("seg", "probseg", "sc", "sr")
 VOLUMES_NAME = "volumes.csv"  # in each output folder, not in its subfolders
 
 
@@ -18,6 +19,7 @@ class Extras:
 
     probability: bool = False
     viewer: bool = False
+    dicom: bool = False  # of scans that are from DICOM
     regions: bool = False  # the pictures then show outlines of them, too
 
 
@@ -52,6 +54,21 @@ class LabelMapPaths:
 
 
 @dataclass(frozen=True)
+class DicomPaths:
+    """The DICOM files of one output of one scan."""
+
+    segmentation: Path
+    probability: Path
+    picture: Path
+    report: Path  # is written last
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files."""
+        return self.segmentation, self.probability, self.picture, self.report
+
+
+@dataclass(frozen=True)
 class OutputPaths:
     """The files of one output of one scan."""
 
@@ -62,6 +79,7 @@ class OutputPaths:
     slices: Path  # pictures of a few slices, in layers
     viewer: Path  # page
     regions: Path  # table
+    dicom: DicomPaths
     sidecar: Path
 
     @property
@@ -102,6 +120,9 @@ def _output_paths(folder: Path, entities: str, output: str) -> OutputPaths:
         slices=folder / bids.slices_name(entities, output),
         viewer=folder / bids.viewer_name(entities, output),
         regions=folder / bids.region_table_name(entities, output),
+        dicom=DicomPaths(
+            *(folder / bids.dicom_name(entities, output, kind) for kind in _DICOM_KINDS)
+        ),
         sidecar=folder / bids.sidecar_name(entities, output),
     )
 

@@ -72,7 +72,8 @@ def write_results(
     make_folder(paths[0].mask.parent)
     for to in paths:  # while there is a sidecar, all files are those of one run
         remove(to.sidecar)
-        remove(to.viewer)
+        for outdated in (to.viewer, *to.dicom.files):
+            remove(outdated)
     about = {"SpatialReference": "orig", "Sources": list(inputs.sources)}
     for scheme, of_scheme in region_paths.items():
         _write_regions(scan, segmentation, scheme, of_scheme, about, is_requested=extras.regions)

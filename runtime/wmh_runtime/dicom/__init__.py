@@ -1,0 +1,1 @@
+"""Read DICOM series as scans; see docs/dicom.md."""

@@ -1,0 +1,168 @@
+"""Names of scans from DICOM, without names, numbers or dates of patients."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import date, datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydicom.dataset import Dataset
+
+from wmh_runtime.dicom.series import Series
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.os_errors import input_error
+from wmh_runtime.files.tables import read_table, write_table_atomically
+
+KEY_NAME = "key"
+CORRESPONDENCE_NAME = "correspondence.csv"
+_KEY_BYTES = 32
+_GROUP_DIGITS, _SERIES_DIGITS = 10, 6  # hexadecimal
+_DAY_ZERO = date(1900, 1, 1)
+_MAX_SHIFT_DAYS = 3650
+_ONLY_THE_OWNER = 0o600
+
+
+class ScanNames(Protocol):
+    """Names scans."""
+
+    def entities(self, series: Series) -> str:
+        """Return the first part of the names of a series' files."""
+        ...
+
+    def digest(self, text: str) -> str:
+        """Return a hash that recognizes a text."""
+        ...
+
+    def keep(self, named: Mapping[str, Series]) -> None:
+        """Keep which name is of which series, if that is wanted."""
+        ...
+
+
+class HashedNames:
+    """Names from the UIDs of study and series, by a hash without a key.
+
+    Who has the UIDs, as a PACS does, can find the series of a name; nobody else can.
+    """
+
+    def entities(self, series: Series) -> str:
+        """Return `study-<10 digits>_series-<6 digits>`, hexadecimal."""
+        study, own = (hashlib.sha256(uid.encode()) for uid in (series.study_uid, series.uid))
+        return (
+            f"study-{study.hexdigest()[:_GROUP_DIGITS]}_series-{own.hexdigest()[:_SERIES_DIGITS]}"
+        )
+
+    def digest(self, text: str) -> str:
+        """Return the SHA-256."""
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def keep(self, named: Mapping[str, Series]) -> None:
+        """Keep nothing."""
+
+
+class Pseudonyms:
+    """Names by a hash with a secret key, and a table of correspondence.
+
+    A patient has one name in all studies. A session is the number of its day, counted from a day
+    that the key decides for each patient: order and intervals of sessions stay, dates do not.
+
+    Args:
+        folder: of key and table, for nobody else to read. It is made at the first use.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_folder(folder)
+        self._key = _read_or_make_key(folder / KEY_NAME)
+
+    def entities(self, series: Series) -> str:
+        """Return `sub-<10 digits>_ses-<day>_acq-<6 digits>`."""
+        patient = _patient_of(series.head) or f"study {series.study_uid}"
+        subject = self._hash("patient", patient).hex()[:_GROUP_DIGITS]
+        own = self._hash("series", series.uid).hex()[:_SERIES_DIGITS]
+        return f"sub-{subject}_ses-{self._session(patient, series.head)}_acq-{own}"
+
+    def digest(self, text: str) -> str:
+        """Return a hash that needs the key."""
+        return self._hash("digest", text).hex()
+
+    def keep(self, named: Mapping[str, Series]) -> None:
+        """Add the series to the table of correspondence.
+
+        Raises:
+            InputError: the table cannot be read or written.
+        """
+        table = self._folder / CORRESPONDENCE_NAME
+        rows = {row["name"]: row for row in _read_rows(table)}
+        rows |= {name: _row(name, series) for name, series in named.items()}
+        if rows:
+            write_table_atomically(table, [rows[name] for name in sorted(rows)])
+            with suppress(OSError):  # a file system without permissions
+                table.chmod(_ONLY_THE_OWNER)
+
+    def _session(self, patient: str, head: Dataset) -> str:
+        try:
+            day = datetime.strptime(str(head.get("StudyDate")), "%Y%m%d").date()
+        except ValueError:
+            return "unknown"
+        shift = int.from_bytes(self._hash("day", patient)[:4], "big") % _MAX_SHIFT_DAYS
+        return f"{(day - _DAY_ZERO).days + shift:05d}"
+
+    def _hash(self, purpose: str, text: str) -> bytes:
+        return hmac.digest(self._key, f"{purpose}\0{text}".encode(), "sha256")
+
+
+def _patient_of(head: Dataset) -> str:
+    number = str(head.get("PatientID") or "").strip()
+    issuer = str(head.get("IssuerOfPatientID") or "").strip()
+    return f"{issuer}\0{number}" if number else ""
+
+
+def _row(name: str, series: Series) -> dict[str, str]:
+    head = series.head
+    return {
+        "name": name,
+        "patient_id": str(head.get("PatientID") or ""),
+        "study_date": str(head.get("StudyDate") or ""),
+        "study_uid": series.study_uid,
+        "series_uid": series.uid,
+        "series_number": "" if series.number is None else str(series.number),
+        "description": series.description,
+        "folder": series.files[0].folder,
+    }
+
+
+def _read_rows(table: Path) -> Iterable[dict[str, str]]:
+    if not table.exists():
+        return []
+    rows = read_table(table)
+    if any("name" not in row for row in rows):
+        raise InputError("is no table of correspondence", "Choose another folder.", about=table)
+    return rows
+
+
+def _read_or_make_key(path: Path) -> bytes:
+    """Return the key in a file; make one if there is none."""
+    try:
+        with suppress(FileExistsError):
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _ONLY_THE_OWNER)
+            with os.fdopen(made, "w", encoding="ascii") as file:
+                file.write(f"{secrets.token_hex(_KEY_BYTES)}\n")
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except OSError as error:
+        raise input_error(error, "cannot be used", path) from error
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        problem = f"is no key of {2 * _KEY_BYTES} hexadecimal digits"
+        raise InputError(problem, "Choose another folder, or restore the key.", about=path)
+    return key

@@ -1,0 +1,153 @@
+"""Convert a DICOM series to a NIfTI file, with a JSON file of its acquisition as in BIDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from wmh_runtime.dataset.bids import sidecar_of
+from wmh_runtime.dicom.frames import Frame, parts_of_first_frame, value_of
+from wmh_runtime.dicom.pixels import PixelReader, read_voxels
+from wmh_runtime.dicom.series import Series, SeriesImages, read_images
+from wmh_runtime.dicom.stack import Stack, find_stack
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.atomic import remove, write_json_atomically
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.reading import is_file, read_json_object
+from wmh_runtime.imageio.nifti_writer import write_generated
+from wmh_runtime.text import count_noun
+
+# Names of BIDS, with the keywords of DICOM.
+_TEXTS = {
+    "Manufacturer": "Manufacturer",
+    "ManufacturersModelName": "ManufacturerModelName",
+    "MRAcquisitionType": "MRAcquisitionType",
+}
+_NUMBERS = {
+    "MagneticFieldStrength": ("MagneticFieldStrength",),
+    "FlipAngle": ("FlipAngle",),
+    "SliceThickness": ("SliceThickness",),
+}
+_TIMES = {  # ms in DICOM, s in BIDS
+    "RepetitionTime": ("RepetitionTime",),
+    "EchoTime": ("EffectiveEchoTime", "EchoTime"),
+    "InversionTime": ("InversionTime", "InversionTimes"),
+}
+_DIGEST, _WARNINGS = "SeriesDigest", "ConversionWarnings"
+_VERSION = 1  # of the conversion: increase it if a scan comes out differently
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesVolume:
+    """The volume of a series: which frames make it."""
+
+    images: SeriesImages
+    stack: Stack
+    warnings: tuple[str, ...]
+
+
+def open_volume(series: Series) -> tuple[SeriesVolume, PixelReader]:
+    """Find the volume in a series, and what reads its pixels.
+
+    Raises:
+        InputError: the series is no volume, or a file cannot be read.
+    """
+    try:
+        images = read_images(series)
+        frames = images.frames()
+    except Exception as error:  # pydicom raises many types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        problem = f"{series.name} has a header that cannot be read ({reason})"
+        raise InputError(problem, "Send the series again.") from error
+    pixels = PixelReader(images)
+    with _errors_of(series):
+        stack = find_stack(frames, pixels.have_same_pixels)
+    warnings = (*stack.warnings, *_remarks(series.head, stack.frames))
+    return SeriesVolume(images, stack, tuple(f"{series.name}: {line}" for line in warnings)), pixels
+
+
+def convert(
+    series: Series, path: Path, digest: Callable[[str], str], about: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Write a series as a NIfTI file, unless it is there already; return the warnings.
+
+    The order of the voxels is that of dcm2niix: along the rows, up the columns, along the normal.
+
+    Args:
+        series: to convert.
+        path: of the NIfTI file; the JSON file has the same name.
+        digest: hash of a text, to recognize the series without its UIDs.
+        about: further warnings, to keep with the scan.
+
+    Raises:
+        InputError: the series is no volume, or a file cannot be read or written.
+    """
+    described = sidecar_of(path)
+    key = digest("\n".join(_facts(series)))
+    known = read_json_object(described) or {}
+    if known.get(_DIGEST) == key and is_file(path):
+        return tuple(map(str, known.get(_WARNINGS, ())))
+    volume, pixels = open_volume(series)
+    with _errors_of(series):
+        voxels = read_voxels(volume.stack, pixels)
+    make_folder(path.parent)
+    remove(described)  # while it is there, it is of this scan
+    write_generated(voxels, volume.stack.affine, path)
+    warnings = (*about, *volume.warnings)
+    content = {**_acquisition(series.head), _DIGEST: key, _WARNINGS: list(warnings)}
+    write_json_atomically(described, content)
+    return warnings
+
+
+@contextmanager
+def _errors_of(series: Series) -> Iterator[None]:
+    """Add the name of the series to an error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{series.name} {error.problem}", error.remedy) from error
+
+
+def _facts(series: Series) -> Iterable[str]:
+    """Yield what changes if other images are in the series."""
+    yield f"{_VERSION} {series.study_uid} {series.uid}"
+    yield from sorted(series.image_uids)
+    yield str(sum(file.size_bytes for file in series.files))
+
+
+def _remarks(head: Dataset, frames: Sequence[Frame]) -> list[str]:
+    """Return signs that slices at the ends are missing: the distances do not tell it."""
+    expected = head.get("ImagesInAcquisition")
+    if isinstance(expected, int) and len(frames) < expected:
+        return [f"has {count_noun(len(frames), 'slice')}, but the scanner acquired {expected}"]
+    numbers = [frame.number for frame in frames if frame.number is not None]
+    if numbers and min(numbers) > 1:
+        return [f"its images are numbered from {min(numbers)} on: slices may be missing"]
+    return []
+
+
+def _acquisition(head: Dataset) -> dict[str, Any]:
+    """Return what is known of the acquisition, with the names of BIDS."""
+    parts = parts_of_first_frame(head)
+    texts = {name: value_of(parts, keyword) for name, keyword in _TEXTS.items()}
+    numbers = {name: _number(parts, keywords) for name, keywords in _NUMBERS.items()}
+    times = {name: _number(parts, keywords) for name, keywords in _TIMES.items()}
+    return {
+        **{name: str(value) for name, value in texts.items() if value is not None},
+        **{name: value for name, value in numbers.items() if value is not None},
+        **{name: value / 1000 for name, value in times.items() if value is not None},
+    }
+
+
+def _number(parts: Sequence[Dataset], keywords: Sequence[str]) -> float | None:
+    for keyword in keywords:
+        value = value_of(parts, keyword)
+        value = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        if isinstance(value, int | float):
+            return float(value)
+    return None

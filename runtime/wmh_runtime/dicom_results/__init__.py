@@ -1,0 +1,1 @@
+"""Write results as DICOM: segmentation, structured report, picture; see docs/dicom.md."""
