@@ -10,6 +10,11 @@ def infer() -> None:
     console.run_module("wmh_runtime.cli.infer")
 
 
+def node() -> None:
+    """Run `wmh-node`."""
+    console.run_module("wmh_runtime.cli.node")
+
+
 def phantom() -> None:
     """Run `wmh-phantom`."""
     console.run_module("wmh_runtime.cli.phantom")

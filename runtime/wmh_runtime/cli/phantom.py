@@ -9,6 +9,7 @@ import typer
 
 from wmh_runtime.cli import console
 from wmh_runtime.dataset.bids import REFERENCES
+from wmh_runtime.dicom.library import require_dicom
 from wmh_runtime.errors import InputError
 from wmh_runtime.machine import available_cores
 from wmh_runtime.phantom.cohort import RESERVED_SEEDS, plan_cohort, write_cohort
@@ -29,6 +30,13 @@ def phantom(
         typer.Option(metavar="LOWEST HIGHEST", help="Smallest and largest lesion load, mL."),
     ] = (1.0, 40.0),
     t1: Annotated[bool, typer.Option("--t1", help="Also make a T1 of each head.")] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Write the scans as DICOM series, in FOLDER/dicom, to try a PACS or wmh-node.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Parallel processes. Default: one per core.")
     ] = None,
@@ -42,7 +50,9 @@ def phantom(
     if seed in RESERVED_SEEDS:
         problem = f"{seed} is kept for heads that {RESERVED_SEEDS[seed]}: no training may see them"
         raise InputError(problem, "Choose another.", about="--seed")
-    plans = plan_cohort(subjects, seed, loads_ml, with_t1=t1)
+    if dicom:
+        require_dicom("--dicom")
+    plans = plan_cohort(subjects, seed, loads_ml, with_t1=t1, as_dicom=dicom)
     with console.progress_bar() as bar:
         task = bar.add_task("generating heads", total=subjects)
         write_cohort(

@@ -105,7 +105,9 @@ def holds_only_dicom(source: Path, out: Path | None = None) -> bool:
         return is_zip(source) or (may_be_dicom(source) and is_dicom(source))
     found = False
     for folder, subfolders, names in walk(source, except_for=out):
-        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        subfolders[:] = [
+            name for name in subfolders if not (is_hidden(name) or name == DERIVATIVES)
+        ]
         visible = [name for name in names if not is_hidden(name)]
         if any(is_image(Path(name)) for name in visible):
             return False

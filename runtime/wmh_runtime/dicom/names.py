@@ -36,6 +36,11 @@ class ScanNames(Protocol):
         """Return the first part of the names of a series' files."""
         ...
 
+    @property
+    def remark(self) -> str:
+        """What the user has to know about the names; empty: nothing."""
+        ...
+
     def digest(self, text: str) -> str:
         """Return a hash that recognizes a text."""
         ...
@@ -50,6 +55,8 @@ class HashedNames:
 
     Who has the UIDs, as a PACS does, can find the series of a name; nobody else can.
     """
+
+    remark = ""
 
     def entities(self, series: Series) -> str:
         """Return `study-<10 digits>_series-<6 digits>`, hexadecimal."""
@@ -78,6 +85,11 @@ class Pseudonyms:
     Raises:
         InputError: the folder cannot be used.
     """
+
+    remark = (
+        "the converted scans, and pages of the viewer, show the face: remove it before you give"
+        " them away"
+    )
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -38,6 +38,7 @@ _TIMES = {  # ms in DICOM, s in BIDS
     "EchoTime": ("EffectiveEchoTime", "EchoTime"),
     "InversionTime": ("InversionTime", "InversionTimes"),
 }
+_LOSSY = "01"
 _DIGEST, _WARNINGS = "SeriesDigest", "ConversionWarnings"
 _VERSION = 1  # of the conversion: increase it if a scan comes out differently
 
@@ -60,9 +61,8 @@ def open_volume(series: Series) -> tuple[SeriesVolume, PixelReader]:
     try:
         images = read_images(series)
         frames = images.frames()
-    except Exception as error:  # pydicom raises many types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        problem = f"{series.name} has a header that cannot be read ({reason})"
+    except Exception as error:  # pydicom raises many types, with values of the header
+        problem = f"{series.name} has a header that cannot be read ({type(error).__name__})"
         raise InputError(problem, "Send the series again.") from error
     pixels = PixelReader(images)
     with _errors_of(series):
@@ -120,15 +120,16 @@ def _facts(series: Series) -> Iterable[str]:
     yield str(sum(file.size_bytes for file in series.files))
 
 
-def _remarks(head: Dataset, frames: Sequence[Frame]) -> list[str]:
-    """Return signs that slices at the ends are missing: the distances do not tell it."""
+def _remarks(head: Dataset, frames: Sequence[Frame]) -> Iterator[str]:
+    """Yield what may spoil a measurement: lossy compression, and slices missing at the ends."""
+    if head.get("LossyImageCompression") == _LOSSY:
+        yield "its images were compressed with loss"
     expected = head.get("ImagesInAcquisition")
-    if isinstance(expected, int) and len(frames) < expected:
-        return [f"has {count_noun(len(frames), 'slice')}, but the scanner acquired {expected}"]
     numbers = [frame.number for frame in frames if frame.number is not None]
-    if numbers and min(numbers) > 1:
-        return [f"its images are numbered from {min(numbers)} on: slices may be missing"]
-    return []
+    if isinstance(expected, int) and len(frames) < expected:
+        yield f"has {count_noun(len(frames), 'slice')}, but the scanner acquired {expected}"
+    elif numbers and min(numbers) > 1:
+        yield f"its images are numbered from {min(numbers)} on: slices may be missing"
 
 
 def _acquisition(head: Dataset) -> dict[str, Any]:

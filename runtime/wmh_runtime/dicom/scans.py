@@ -25,6 +25,10 @@ _MAX_LISTED = 8  # series in an error
 _CONTRASTS: tuple[Contrast, ...] = ("flair", "t1")
 
 
+class NoScanError(InputError):
+    """There are DICOM files, but no series to segment."""
+
+
 @dataclass(frozen=True)
 class ScanRules:
     """Which series are scans.
@@ -93,7 +97,8 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
         names: names the scans.
 
     Raises:
-        InputError: there is no scan, or an archive cannot be read.
+        NoScanError: there is no scan.
+        InputError: an archive cannot be read.
     """
     found, scans = survey(find_files(source, out)), out / SCANS_NAME
     contrasts = [one for one in _CONTRASTS if one in rules.channels]
@@ -113,9 +118,10 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
     if not cases:
         raise _no_scan(selections, rules, source)
     cases.sort(key=lambda case: case.relative.parts)
-    remarks = tuple(_remarks(found, len(found.studies) - len(cases)))
+    remarks = [*_remarks(found, len(found.studies) - len(cases))]
+    remarks += [names.remark] if names.remark else []
     discovery = Discovery(tuple(cases), tuple(skipped), tuple(cases), root=scans)
-    return DicomScans(discovery, remarks, names, choices)
+    return DicomScans(discovery, tuple(remarks), names, choices)
 
 
 def _is_enough(selection: Selection, rules: ScanRules) -> bool:
@@ -174,15 +180,15 @@ def _path_text(file: DicomFile) -> str:
     return f"{file.path} ({file.member})" if file.member else str(file.path)
 
 
-def _no_scan(selections: Sequence[Selection], rules: ScanRules, source: Path) -> InputError:
+def _no_scan(selections: Sequence[Selection], rules: ScanRules, source: Path) -> NoScanError:
     """Return the error that says what a folder without a scan holds."""
     if not selections:
         advice = "Give a folder of DICOM files, a zip archive or NIfTI scans."
-        return InputError("holds no DICOM images that can be read", advice, about=source)
+        return NoScanError("holds no DICOM images that can be read", advice, about=source)
     channels = " and ".join(channel.upper() for channel in rules.channels)
     wanted = f"series that is {rules.series}" if rules.series else f"series of {channels}"
     all_series = [one for selection in selections for one in selection.others]
     listed = "; ".join(f"{_text(series)}: {reason}" for series, reason in all_series[:_MAX_LISTED])
     more = len(all_series) - _MAX_LISTED
     problem = f"holds no {wanted}. It has {listed}{f'; and {more} more' if more > 0 else ''}"
-    return InputError(problem, "Choose one by the series option.", about=source)
+    return NoScanError(problem, "Choose one by the series option.", about=source)

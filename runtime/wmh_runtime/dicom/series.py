@@ -56,6 +56,7 @@ _SERIES_TAGS = (
     "ModalityLUTSequence",
     "PhotometricInterpretation",
     "ImagesInAcquisition",
+    "LossyImageCompression",
 )
 _SURVEY_TAGS = (*_SERIES_TAGS, *FRAME_TAGS)
 

@@ -89,6 +89,17 @@ def remove(path: Path) -> None:
         raise input_error(error, "cannot be replaced", path) from error
 
 
+def flush_folder(folder: Path) -> None:
+    """Write the names of the files in a folder to the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _flush_to_disk(path: Path) -> None:
     with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())

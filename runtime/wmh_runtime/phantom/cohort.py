@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import Pool
@@ -14,16 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from wmh_runtime.dataset import bids
+from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder, make_writable_folder
 from wmh_runtime.files.tables import NOT_AVAILABLE, read_table, write_table_atomically
 from wmh_runtime.imageio.nifti_writer import write_generated
-from wmh_runtime.phantom.head import LARGEST_LOAD_ML, PhantomProperties, generate_phantom
+from wmh_runtime.phantom.head import LARGEST_LOAD_ML, Phantom, PhantomProperties, generate_phantom
 from wmh_runtime.phantom.sites import SITES
 
 DATA_SET_NAME = "Procedural FLAIR phantoms made by wmh-phantom"
 _SEEDS_PER_COHORT = 1000  # cohort 7 has the heads 7000 to 7999, so cohorts share no head
+_DAY = date(2000, 1, 1)  # of made-up studies
 _MAX_WORKERS = 61  # Windows cannot wait for more processes
 
 
@@ -46,10 +49,11 @@ class Plan:
     site: str
     load_ml: float
     with_t1: bool = False  # also make a T1 of the same head
+    as_dicom: bool = False  # scans are series of DICOM files, in folders
 
     def scan_path(self, folder: Path) -> Path:
         """Return the path of its scan."""
-        return folder / bids.scan_name(self.name, "flair")
+        return self._path(folder, "flair")
 
     def reference_path(self, folder: Path) -> Path:
         """Return the path of its lesion mask."""
@@ -57,7 +61,11 @@ class Plan:
 
     def t1_path(self, folder: Path) -> Path:
         """Return the path of its T1."""
-        return folder / bids.scan_name(self.name, "t1")
+        return self._path(folder, "t1")
+
+    def _path(self, folder: Path, channel: str) -> Path:
+        image = folder / bids.scan_name(self.name, channel)
+        return folder / "dicom" / image_stem(image) if self.as_dicom else image
 
     def paths(self, folder: Path) -> tuple[Path, ...]:
         """Return the paths of its scans and its lesion mask."""
@@ -72,6 +80,7 @@ def plan_cohort(
     sites: Sequence[str] = tuple(SITES),
     *,
     with_t1: bool = False,
+    as_dicom: bool = False,
 ) -> list[Plan]:
     """Plan a cohort: sites take turns; loads are evenly spaced in log scale and shuffled.
 
@@ -81,6 +90,7 @@ def plan_cohort(
         loads_ml: smallest and largest lesion load, above 0 and up to 60.
         sites: names of the sites.
         with_t1: also make a T1 of each head.
+        as_dicom: write the scans as series of DICOM files, in the subfolder `dicom`.
 
     Raises:
         InputError: a value is out of range.
@@ -100,6 +110,7 @@ def plan_cohort(
             site=sites[i % len(sites)],
             load_ml=round(float(load), 2),
             with_t1=with_t1,
+            as_dicom=as_dicom,
         )
         for i, load in enumerate(loads)
     ]
@@ -172,11 +183,25 @@ def write_phantom(plan: Plan, folder: Path) -> PhantomProperties:
     """Generate one phantom and write its scans and its reference mask."""
     phantom = generate_phantom(plan.seed, plan.site, plan.load_ml, with_t1=plan.with_t1)
     make_folder(folder / bids.REFERENCES)
+    write_generated(phantom.lesions, phantom.affine, plan.reference_path(folder))
+    if plan.as_dicom:
+        _write_dicom(plan, phantom, folder)
+        return phantom.properties
     if phantom.t1 is not None:
         write_generated(phantom.t1, phantom.affine, plan.t1_path(folder))
-    for path, voxels in (
-        (plan.reference_path(folder), phantom.lesions),
-        (plan.scan_path(folder), phantom.image),
-    ):
-        write_generated(voxels, phantom.affine, path)
+    write_generated(phantom.image, phantom.affine, plan.scan_path(folder))
     return phantom.properties
+
+
+def _write_dicom(plan: Plan, phantom: Phantom, folder: Path) -> None:
+    """Write the scans of a phantom as the series of one study."""
+    from wmh_runtime.dicom.write_series import FLAIR, MPRAGE, Person, mr_series, write_series
+
+    person = Person(f"Phantom^{plan.name}", plan.name, _DAY)
+    write_series(
+        mr_series(phantom.image, phantom.affine, FLAIR, person, number=1), plan.scan_path(folder)
+    )
+    if phantom.t1 is not None:
+        write_series(
+            mr_series(phantom.t1, phantom.affine, MPRAGE, person, number=2), plan.t1_path(folder)
+        )

@@ -1,0 +1,1 @@
+"""A DICOM service: receives studies, segments them, and sends the results; see docs/dicom.md."""

@@ -1,0 +1,241 @@
+"""The queue of a node on disk. What it holds is decided by files alone, so it survives any crash.
+
+::
+
+    studies/<code>/images/<code>.dcm   received images
+    studies/<code>/unreleased          its sender has not ended its association in order
+    studies/<code>/record.json         what became of the study
+    studies/<code>/work/               results while they are made, and until they are removed
+    outbox/<destination>/<name>.dcm    results to send; removed when the destination has them
+
+A code is a hash of a UID: names in the log and on disk identify nobody. Files appear whole, by a
+rename, after their content is on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wmh_runtime.files.atomic import (
+    flush_folder,
+    write_bytes_atomically,
+    write_text_atomically,
+)
+from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.reading import read_model
+from wmh_runtime.files.temporary import is_temporary, remove_folder, remove_temporary_files
+from wmh_runtime.schema import StrictModel
+
+_CODE_DIGITS = 16
+_IMAGE = "*.dcm"
+_OWNER_ONLY = 0o700
+
+
+class StudyRecord(StrictModel):
+    """What became of a study."""
+
+    images: str = ""  # digest of the images that the outcome is of
+    outcome: Literal["", "done", "no scan", "failed"] = ""
+    reason: str = ""
+    attempted: str = ""  # digest of the images of the last attempts
+    begun: int = 0  # attempts with these images
+    failures: int = 0  # of which the program ended with an error
+    not_before: float = 0.0  # time of the next attempt, seconds since 1970
+    finished: float = 0.0  # likewise
+
+    @property
+    def unfinished(self) -> int:
+        """Attempts during which the process ended: it was killed, or the study ended it."""
+        return self.begun - self.failures
+
+
+@dataclass(frozen=True)
+class QueuedStudy:
+    """The folder of a study."""
+
+    folder: Path
+
+    @property
+    def code(self) -> str:
+        """Hash of its UID."""
+        return self.folder.name
+
+    @property
+    def images_folder(self) -> Path:
+        """Holds the received images."""
+        return self.folder / "images"
+
+    @property
+    def work_folder(self) -> Path:
+        """Holds the results."""
+        return self.folder / "work"
+
+    @property
+    def is_unreleased(self) -> bool:
+        """Whether its sender has not ended its association in order: images may be missing."""
+        return self._unreleased_path.exists()
+
+    @property
+    def last_received_s(self) -> float:
+        """Time of the last image, seconds since 1970; 0: there is none."""
+        try:
+            return self.images_folder.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    @property
+    def images_digest(self) -> str:
+        """Hash of which images are there; empty: none."""
+        names = sorted(path.name for path in self.images_folder.glob(_IMAGE) if _is_whole(path))
+        return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else ""
+
+    @property
+    def record(self) -> StudyRecord:
+        """What became of it so far."""
+        return read_model(self._record_path, StudyRecord) or StudyRecord()
+
+    def write(self, record: StudyRecord) -> None:
+        """Replace the record; InputError: it cannot be written."""
+        write_text_atomically(self._record_path, record.model_dump_json(indent=2) + "\n")
+
+    def mark_released(self) -> None:
+        """Note that its sender has ended its association in order."""
+        self._unreleased_path.unlink(missing_ok=True)
+
+    def mark_unreleased(self) -> None:
+        """Note that its sender is sending; OSError: that cannot be written."""
+        self._unreleased_path.touch()
+
+    @property
+    def _record_path(self) -> Path:
+        return self.folder / "record.json"
+
+    @property
+    def _unreleased_path(self) -> Path:
+        return self.folder / "unreleased"
+
+
+class Queue:
+    """The queue in a folder.
+
+    Args:
+        folder: made at the first use, for nobody else to read.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._studies = folder / "studies"
+        self._outbox = folder / "outbox"
+        for one in (folder, self._studies, self._outbox):
+            make_folder(one)
+        folder.chmod(_OWNER_ONLY)
+
+    def clean_up(self) -> None:
+        """Remove what a killed process left half-written."""
+        inner = [path for study in self.studies() for path in (study.folder, study.images_folder)]
+        outboxes = [path for path in self._outbox.iterdir() if path.is_dir()]
+        for folder in (self._studies, *inner, *outboxes):
+            remove_temporary_files(folder, is_alone=True)
+
+    def add_image(self, study_uid: str, image_uid: str, content: bytes) -> QueuedStudy:
+        """Keep a received image; when this returns, it is on the disk.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        study = QueuedStudy(self._studies / code_of(study_uid))
+        with self._lock:  # the images of this study may be about to be removed
+            make_folder(study.images_folder)
+            study.mark_unreleased()
+            write_bytes_atomically(study.images_folder / f"{code_of(image_uid)}.dcm", content)
+            flush_folder(study.images_folder)
+        return study
+
+    def remove_images(self, study: QueuedStudy, digest: str) -> None:
+        """Remove images and results; the record stays, so that the study is not done twice.
+
+        Args:
+            study: that is done.
+            digest: of the images that it is done with. If others came since, nothing is removed.
+        """
+        with self._lock:
+            if study.images_digest == digest:
+                remove_folder(study.images_folder)
+                remove_folder(study.work_folder)
+
+    def deliver(
+        self,
+        study: QueuedStudy,
+        results: Sequence[Path],
+        destinations: Sequence[str],
+        folder: Path | None,
+    ) -> None:
+        """Put results into the outboxes of destinations, and into a folder.
+
+        Args:
+            study: that the results are of.
+            results: files.
+            destinations: names.
+            folder: None: into no folder.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        folders = [self.outbox(name) for name in destinations]
+        if folder is not None:
+            make_folder(folder)
+            folders.append(folder)
+        for to in folders:
+            for result in results:
+                write_bytes_atomically(to / f"{study.code}_{result.name}", result.read_bytes())
+            flush_folder(to)
+
+    def studies(self) -> list[QueuedStudy]:
+        """Return the studies, the one that waits longest first."""
+        found = [
+            QueuedStudy(path)
+            for path in self._studies.iterdir()
+            if path.is_dir() and not is_temporary(path)
+        ]
+        return sorted(found, key=lambda study: (study.last_received_s, study.code))
+
+    def outbox(self, destination: str) -> Path:
+        """Return the folder of results for a destination; it is made."""
+        folder = self._outbox / destination
+        make_folder(folder)
+        return folder
+
+    def waiting(self, destination: str) -> list[Path]:
+        """Return the results that a destination has not got yet, the oldest first."""
+        folder = self.outbox(destination)
+        return sorted(filter(_is_whole, folder.glob(_IMAGE)), key=lambda path: path.stat().st_mtime)
+
+    def unknown_outboxes(self, destinations: Sequence[str]) -> Iterator[str]:
+        """Yield the destinations that results wait for, but that are not configured any more."""
+        for folder in sorted(self._outbox.iterdir()):
+            if folder.name not in destinations and any(folder.glob(_IMAGE)):
+                yield folder.name
+
+    @property
+    def free_bytes(self) -> int:
+        """Free space on the disk."""
+        return shutil.disk_usage(self.folder).free
+
+
+def code_of(uid: str) -> str:
+    """Return the code of a UID."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:_CODE_DIGITS]
+
+
+def _is_whole(path: Path) -> bool:
+    return not is_temporary(path)

@@ -1,0 +1,158 @@
+"""Send results to a destination, and try again until it has them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.node.config import Destination
+from wmh_runtime.node.metrics import Metrics
+from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.tls import client_context
+from wmh_runtime.text import count_noun
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_POLL_S = 1.0
+_TIMEOUT_S = 60.0
+_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_WARNINGS = range(0xB000, 0xC000)  # of C-STORE: stored, with a remark
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """When a file is sent again, after it could not be sent."""
+
+    seconds: float = 0.0
+    until_s: float = 0.0  # of the monotonic clock
+
+    def next(self) -> _Wait:
+        """Return the wait after one more failure: twice as long."""
+        seconds = min(max(2 * self.seconds, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+        return _Wait(seconds, time.monotonic() + seconds)
+
+
+_NO_WAIT = _Wait()
+
+
+class Sender(threading.Thread):
+    """Sends what is in the outbox of one destination.
+
+    Args:
+        destination: to send to.
+        queue: with the outbox.
+        ae_title: of this node.
+        metrics: to count.
+    """
+
+    def __init__(
+        self, destination: Destination, queue: Queue, ae_title: str, metrics: Metrics
+    ) -> None:
+        super().__init__(name=f"send-{destination.name}", daemon=True)
+        self._destination = destination
+        self._queue = queue
+        self._metrics = metrics
+        self._ae_title = ae_title
+        self._waits: dict[Path, _Wait] = {}
+        self._stop_requested = threading.Event()
+
+    def run(self) -> None:
+        """Send results until `stop` is called."""
+        while not self._stop_requested.is_set():
+            now = time.monotonic()
+            waiting = self._queue.waiting(self._destination.name)
+            self._waits = {path: wait for path, wait in self._waits.items() if path in waiting}
+            if due := [path for path in waiting if self._waits.get(path, _NO_WAIT).until_s <= now]:
+                self._send_all(due)
+            else:
+                self._stop_requested.wait(_POLL_S)
+
+    def stop(self) -> None:
+        """Stop after the file that is being sent."""
+        self._stop_requested.set()
+
+    def _send_all(self, files: list[Path]) -> None:
+        try:
+            association = associate(self._destination, self._ae_title, sop_classes(files))
+        except (InputError, OSError) as error:
+            self._postpone(files, str(error))
+            return
+        if not association.is_established:
+            self._postpone(files, "it cannot be reached, or does not accept this node")
+            return
+        try:
+            for path in files:
+                if self._stop_requested.is_set():
+                    return
+                if problem := self._send(association, path):
+                    self._postpone([path], problem)
+        finally:
+            association.release()
+
+    def _postpone(self, files: list[Path], problem: str) -> None:
+        self._metrics.send_failures.labels(self._destination.name).inc()
+        waits = [self._waits.get(path, _NO_WAIT).next() for path in files]
+        self._waits |= dict(zip(files, waits, strict=True))
+        count, seconds = count_noun(len(files), "result"), min(wait.seconds for wait in waits)
+        _log.warning(
+            "%s: %s not sent: %s; trying again in %.0f s",
+            self._destination.name,
+            count,
+            problem,
+            seconds,
+        )
+
+    def _send(self, association: Association, path: Path) -> str:
+        """Send a file, and remove it once the destination has it; return why it has not."""
+        try:
+            status = association.send_c_store(path)
+        except ValueError:
+            return "its kind is not accepted"
+        except (RuntimeError, OSError):
+            return "the connection was lost"
+        code = status.get("Status")
+        if code is None:
+            return "the connection was lost"
+        if code != 0 and code not in _WARNINGS:
+            return f"it was refused with the status 0x{code:04X}"
+        path.unlink()
+        self._metrics.sent.labels(self._destination.name).inc()
+        return ""
+
+
+def sop_classes(files: Sequence[Path]) -> list[str]:
+    """Return the SOP classes of files."""
+    return sorted({str(dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID) for path in files})
+
+
+def associate(destination: Destination, ae_title: str, classes: list[str]) -> Association:
+    """Open an association with a destination; it may fail, see `is_established`.
+
+    Args:
+        destination: to associate with.
+        ae_title: of this node.
+        classes: UIDs of SOP classes that will be sent.
+    """
+    entity = AE(ae_title)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT_S
+    for sop_class in classes or [Verification]:
+        entity.add_requested_context(sop_class, _SYNTAXES)
+    tls = destination.tls
+    return entity.associate(
+        destination.host,
+        destination.port,
+        ae_title=destination.ae_title,
+        tls_args=(client_context(tls), destination.host) if tls else None,
+    )
