@@ -17,6 +17,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from wmh_runtime.imageio.nifti_header import Affine
 
+_BRIGHT_PERCENTILE = 99.5  # is white when a viewer opens the series
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -67,6 +68,7 @@ def mr_series(
     spacing_mm = np.linalg.norm(to_lps[:3, :3], axis=0)
     directions = to_lps[:3, :3] / spacing_mm
     series_uid = generate_uid()
+    bright = max(float(np.percentile(voxels, _BRIGHT_PERCENTILE)), 1.0)
     shared = {
         "SpecificCharacterSet": "ISO_IR 192",
         "ImageType": ["ORIGINAL", "PRIMARY", "M"],
@@ -118,8 +120,8 @@ def mr_series(
         "BitsStored": 16,
         "HighBit": 15,
         "PixelRepresentation": int(np.issubdtype(voxels.dtype, np.signedinteger)),
-        "WindowCenter": _ds(float(voxels.max()) / 2),
-        "WindowWidth": _ds(float(max(voxels.max(), 1))),
+        "WindowCenter": _ds(bright / 2),
+        "WindowWidth": _ds(bright),
     }
     if sequence.inversion_ms is not None:
         shared["InversionTime"] = _ds(sequence.inversion_ms)

@@ -5,7 +5,7 @@
     studies/<code>/images/<code>.dcm   received images
     studies/<code>/unreleased          its sender has not ended its association in order
     studies/<code>/record.json         what became of the study
-    studies/<code>/work/               results while they are made, and until they are removed
+    studies/<code>/results/            while they are made, and until they are removed
     outbox/<destination>/<name>.dcm    results to send; removed when the destination has them
 
 A code is a hash of a UID: names in the log and on disk identify nobody. Files appear whole, by a
@@ -72,9 +72,9 @@ class QueuedStudy:
         return self.folder / "images"
 
     @property
-    def work_folder(self) -> Path:
+    def results_folder(self) -> Path:
         """Holds the results."""
-        return self.folder / "work"
+        return self.folder / "results"
 
     @property
     def is_unreleased(self) -> bool:
@@ -171,7 +171,7 @@ class Queue:
         with self._lock:
             if study.images_digest == digest:
                 remove_folder(study.images_folder)
-                remove_folder(study.work_folder)
+                remove_folder(study.results_folder)
 
     def deliver(
         self,

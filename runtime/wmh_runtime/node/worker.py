@@ -153,14 +153,14 @@ class Worker(threading.Thread):
 
     def _make_results(self, study: QueuedStudy) -> None:
         """Segment a study, and put the results where they are to go."""
-        remove_folder(study.work_folder)  # of other images
+        remove_folder(study.results_folder)  # of other images
         results = self._config.results
         wanted = FolderOptions(
             extras=Extras(dicom=True, probability=results.probability),
             series=self._config.study.series,
         )
         options = self._config.model.options
-        job = plan_job(study.images_folder, study.work_folder, self._bundle, options, wanted)
+        job = plan_job(study.images_folder, study.results_folder, self._bundle, options, wanted)
         outcome = run(job, self._backends, Progress())
         for _, error in outcome.failed:
             raise error
