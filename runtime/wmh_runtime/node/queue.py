@@ -4,8 +4,8 @@
 
     studies/<code>/images/<code>.dcm   received images
     studies/<code>/unreleased          its sender has not ended its association in order
-    studies/<code>/record.json         what became of the study
     studies/<code>/results/            while they are made, and until they are removed
+    records/<code>.json                what became of the study
     outbox/<destination>/<name>.dcm    results to send; removed when the destination has them
 
 A code is a hash of a UID: names in the log and on disk identify nobody. Files appear whole, by a
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +58,10 @@ class StudyRecord(StrictModel):
 
 @dataclass(frozen=True)
 class QueuedStudy:
-    """The folder of a study."""
+    """A study: the folder of its images and results, and the file of its record."""
 
     folder: Path
+    record_path: Path
 
     @property
     def code(self) -> str:
@@ -98,11 +100,11 @@ class QueuedStudy:
     @property
     def record(self) -> StudyRecord:
         """What became of it so far."""
-        return read_model(self._record_path, StudyRecord) or StudyRecord()
+        return read_model(self.record_path, StudyRecord) or StudyRecord()
 
     def write(self, record: StudyRecord) -> None:
         """Replace the record; InputError: it cannot be written."""
-        write_text_atomically(self._record_path, record.model_dump_json(indent=2) + "\n")
+        write_text_atomically(self.record_path, record.model_dump_json(indent=2) + "\n")
 
     def mark_released(self) -> None:
         """Note that its sender has ended its association in order."""
@@ -111,10 +113,6 @@ class QueuedStudy:
     def mark_unreleased(self) -> None:
         """Note that its sender is sending; OSError: that cannot be written."""
         self._unreleased_path.touch()
-
-    @property
-    def _record_path(self) -> Path:
-        return self.folder / "record.json"
 
     @property
     def _unreleased_path(self) -> Path:
@@ -135,16 +133,17 @@ class Queue:
         self.folder = folder
         self._lock = threading.Lock()
         self._studies = folder / "studies"
+        self._records = folder / "records"
         self._outbox = folder / "outbox"
-        for one in (folder, self._studies, self._outbox):
+        for one in (folder, self._studies, self._records, self._outbox):
             make_folder(one)
         folder.chmod(_OWNER_ONLY)
 
     def clean_up(self) -> None:
         """Remove what a killed process left half-written."""
-        inner = [path for study in self.studies() for path in (study.folder, study.images_folder)]
+        images = [study.images_folder for study in self.studies()]
         outboxes = [path for path in self._outbox.iterdir() if path.is_dir()]
-        for folder in (self._studies, *inner, *outboxes):
+        for folder in (self._studies, self._records, *images, *outboxes):
             remove_temporary_files(folder, is_alone=True)
 
     def add_image(self, study_uid: str, image_uid: str, content: bytes) -> QueuedStudy:
@@ -153,7 +152,7 @@ class Queue:
         Raises:
             InputError: it cannot be written.
         """
-        study = QueuedStudy(self._studies / code_of(study_uid))
+        study = self._study(code_of(study_uid))
         with self._lock:  # the images of this study may be about to be removed
             make_folder(study.images_folder)
             study.mark_unreleased()
@@ -170,8 +169,18 @@ class Queue:
         """
         with self._lock:
             if study.images_digest == digest:
-                remove_folder(study.images_folder)
-                remove_folder(study.results_folder)
+                remove_folder(study.folder)
+
+    def remove_records(self, age_s: float) -> None:
+        """Remove the records of studies that are no longer here and were not touched for so long.
+
+        Args:
+            age_s: of the records.
+        """
+        for path in self._records.glob("*.json"):
+            is_old = time.time() - path.stat().st_mtime >= age_s
+            if is_old and not self._study(path.stem).folder.exists():
+                path.unlink()
 
     def deliver(
         self,
@@ -203,11 +212,14 @@ class Queue:
     def studies(self) -> list[QueuedStudy]:
         """Return the studies, the one that waits longest first."""
         found = [
-            QueuedStudy(path)
+            self._study(path.name)
             for path in self._studies.iterdir()
             if path.is_dir() and not is_temporary(path)
         ]
         return sorted(found, key=lambda study: (study.last_received_s, study.code))
+
+    def _study(self, code: str) -> QueuedStudy:
+        return QueuedStudy(self._studies / code, self._records / f"{code}.json")
 
     def outbox(self, destination: str) -> Path:
         """Return the folder of results for a destination; it is made."""

@@ -22,7 +22,7 @@ from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.tls import client_context
 from wmh_runtime.text import count_noun
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 1.0
 _TIMEOUT_S = 60.0
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]

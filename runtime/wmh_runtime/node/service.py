@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -16,12 +15,12 @@ from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.pages import status_pages
 from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.receiver import Receiver
+from wmh_runtime.node.schedule import Schedule
 from wmh_runtime.node.sender import Sender, associate
+from wmh_runtime.node.status import Status
 from wmh_runtime.node.worker import Worker
-from wmh_runtime.text import count_noun
 
 _POLL_S = 0.5
-_LONG_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +46,16 @@ def serve(config: NodeConfig, wait: Callable[[float], bool]) -> None:
             open_backends(bundle, options.backend, options.backend_options)
         )
         _log.info("model %s, id %s, on %s", bundle.manifest.name, bundle.manifest.model_id, opened)
-        worker = Worker(config, queue, bundle, opened.backends, metrics)
+        schedule = Schedule(config.study, queue)
+        worker = Worker(config, queue, schedule, bundle, opened.backends, metrics)
         senders = [
             Sender(destination, queue, config.listen.ae_title, metrics)
             for destination in config.results.destinations
         ]
-        receiver = Receiver(config.listen, queue, config.min_free_bytes, metrics, worker.release)
-        status = _Status(config, queue, worker, metrics)
-        for name in status.unknown_outboxes:
+        receiver = Receiver(config.listen, queue, config.min_free_bytes, metrics, schedule.release)
+        status = Status(config, queue, schedule, worker, metrics)
+        names = [one.name for one in config.results.destinations]
+        for name in queue.unknown_outboxes(names):
             _log.warning("results wait for %s, which is not a destination any more", name)
         stack.enter_context(status_pages(config.status.port, status.problems, status.metrics))
         threads: list[Worker | Sender] = [worker, *senders]
@@ -95,39 +96,3 @@ def check(config: NodeConfig) -> list[str]:
         association.release()
         lines.append(f"destination {destination.name} answers")
     return lines
-
-
-class _Status:
-    """What the status pages say."""
-
-    def __init__(self, config: NodeConfig, queue: Queue, worker: Worker, metrics: Metrics) -> None:
-        self._config = config
-        self._queue = queue
-        self._worker = worker
-        self._metrics = metrics
-        self._names = [one.name for one in config.results.destinations]
-
-    @property
-    def unknown_outboxes(self) -> list[str]:
-        return list(self._queue.unknown_outboxes(self._names))
-
-    def problems(self) -> list[str]:
-        found = []
-        if self._worker.fatal or not self._worker.is_alive():
-            found.append("studies are not segmented any more")
-        if self._queue.free_bytes < self._config.min_free_bytes:
-            found.append("the disk is full: nothing is received or segmented")
-        for name in self._names:
-            waiting = self._queue.waiting(name)
-            if waiting and time.time() - waiting[0].stat().st_mtime > _LONG_S:
-                count = count_noun(len(waiting), "result")
-                found.append(f"{count} not sent to {name} for more than an hour")
-        return found
-
-    def metrics(self) -> bytes:
-        metrics = self._metrics
-        metrics.studies_waiting.set(self._worker.waiting)
-        metrics.free_bytes.set(self._queue.free_bytes)
-        for name in self._names:
-            metrics.results_waiting.labels(name).set(len(self._queue.waiting(name)))
-        return metrics.text()

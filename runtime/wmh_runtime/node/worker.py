@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
@@ -18,16 +18,15 @@ from wmh_runtime.files.temporary import remove_folder
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue, QueuedStudy, StudyRecord
+from wmh_runtime.node.schedule import Schedule
 from wmh_runtime.outputs.paths import Extras
 
 _POLL_S = 0.5
 _FIRST_WAIT_S, _WAIT_FACTOR = 60.0, 5.0  # between the attempts to segment a study
 _MAX_UNFINISHED = 20  # attempts that ended the process: also if somebody restarts it often
-_CUT_OFF_FACTOR = 10.0  # of the quiet time
 _EXPIRE_EVERY_S = 60.0
 _KEEP_RECORDS_S = 30 * 86_400.0
 _S_IN_H = 3600.0
-_SETTLED_S = 2.0  # times of folders are not exact
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +37,7 @@ class Worker(threading.Thread):
     Args:
         config: of the node.
         queue: with the studies.
+        schedule: says which study is next.
         bundle: the model.
         backends: open, for the bundle.
         metrics: to count.
@@ -47,6 +47,7 @@ class Worker(threading.Thread):
         self,
         config: NodeConfig,
         queue: Queue,
+        schedule: Schedule,
         bundle: Bundle,
         backends: Sequence[Backend],
         metrics: Metrics,
@@ -55,18 +56,11 @@ class Worker(threading.Thread):
         self.fatal: Exception | None = None  # what ended the thread, such as a lost device
         self._config = config
         self._queue = queue
+        self._schedule = schedule
         self._bundle = bundle
         self._backends = backends
         self._metrics = metrics
-        self._running_since = time.time()
         self._stop_requested = threading.Event()
-        self._released: set[str] = set()  # studies whose senders ended their associations
-        self._settled: dict[str, float] = {}  # study → time of its last image, once it is done
-
-    def release(self, studies: Iterable[QueuedStudy]) -> None:
-        """Note that the sender of studies has ended its association."""
-        if self._config.study.complete_on_release:
-            self._released.update(study.code for study in studies)
 
     def stop(self) -> None:
         """Stop after the study that is being segmented."""
@@ -80,51 +74,18 @@ class Worker(threading.Thread):
                 if time.monotonic() >= expire_at:
                     self._expire()
                     expire_at = time.monotonic() + _EXPIRE_EVERY_S
-                due = self._next_due()
-                if due is None or not self._has_space():
+                due = self._schedule.next_due() if self._has_space() else None
+                if due is None:
                     self._stop_requested.wait(_POLL_S)
                 else:
                     self._segment(due)
         except Exception as error:
             self.fatal = error
 
-    @property
-    def waiting(self) -> int:
-        """How many studies are not done yet."""
-        return sum(not self._is_done(study) for study in self._queue.studies())
-
-    def _next_due(self) -> QueuedStudy | None:
-        """Return the study to segment next; those that ended the process come last."""
-        due = filter(self._is_due, self._queue.studies())
-        return min(due, key=lambda study: study.record.unfinished, default=None)
-
     def _has_space(self) -> bool:
         return self._queue.free_bytes >= self._config.min_free_bytes
 
-    def _is_done(self, study: QueuedStudy) -> bool:
-        received_s = study.last_received_s
-        if received_s == 0 or self._settled.get(study.code) == received_s:
-            return True
-        record = study.record
-        is_done = bool(record.outcome) and record.images == study.images_digest
-        if is_done and time.time() - received_s > _SETTLED_S:
-            self._settled[study.code] = received_s
-        return is_done
-
-    def _is_due(self, study: QueuedStudy) -> bool:
-        now = time.time()
-        quiet_s = self._config.study.quiet_s
-        if study.is_unreleased:  # its sender was cut off, and will send again
-            quiet_s *= _CUT_OFF_FACTOR
-        # While the node was off, nothing could come.
-        is_quiet = now - max(study.last_received_s, self._running_since) >= quiet_s
-        if not (is_quiet or study.code in self._released) or self._is_done(study):
-            return False
-        record = study.record
-        return now >= record.not_before or record.attempted != study.images_digest
-
     def _segment(self, study: QueuedStudy) -> None:
-        self._released.discard(study.code)
         record, images = study.record, study.images_digest
         if record.attempted != images:
             record = StudyRecord(attempted=images)
@@ -198,13 +159,9 @@ class Worker(threading.Thread):
 
     def _expire(self) -> None:
         """Remove the images of studies that are long done, and later their records."""
-        now = time.time()
+        age_s = self._config.study.keep_h * _S_IN_H
         for study in self._queue.studies():
             record = study.record
-            if not record.outcome:
-                continue
-            age_s = now - record.finished
-            if age_s >= self._config.study.keep_h * _S_IN_H:
+            if record.outcome and time.time() - record.finished >= age_s:
                 self._queue.remove_images(study, record.images)
-            if age_s >= _KEEP_RECORDS_S and not study.images_digest:
-                remove_folder(study.folder)
+        self._queue.remove_records(_KEEP_RECORDS_S)

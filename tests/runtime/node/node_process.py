@@ -62,7 +62,7 @@ class Node:
                 f"port = {self.port}",
                 'host = "127.0.0.1"',
             ],
-            "study": ["quiet_s = 1.0"],
+            "study": ["quiet_s = 0.3"],
             "model": [f'bundle = "{bundle}"', 'backend = "onnxruntime"', 'tta = "none"'],
             "results": [f'folder = "{self.results}"'],
             "status": [f"port = {self.status_port}", "min_free_gb = 0"],

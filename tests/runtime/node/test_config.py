@@ -88,7 +88,6 @@ def test_a_check_opens_the_model_and_asks_the_destinations(tmp_path, toy_bundle,
     assert said.splitlines()[2] == "destination pacs answers"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_check_names_a_destination_that_does_not_answer(tmp_path, toy_bundle, run_command):
     node = Node(tmp_path / "node", toy_bundle, {"pacs": free_port()})
     status, _, errors = run_command(main, node.config, "--check")

@@ -1,0 +1,59 @@
+"""What a node says of itself: what is wrong, and its metrics."""
+
+from __future__ import annotations
+
+import time
+
+from wmh_runtime.node.config import NodeConfig
+from wmh_runtime.node.metrics import Metrics
+from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.schedule import Schedule
+from wmh_runtime.node.worker import Worker
+from wmh_runtime.text import count_noun
+
+_LONG_S = 3600.0  # a result should not wait for so long
+
+
+class Status:
+    """What the status pages say.
+
+    Args:
+        config: of the node.
+        queue: with studies and results.
+        schedule: of the studies.
+        worker: that segments them.
+        metrics: to report.
+    """
+
+    def __init__(
+        self, config: NodeConfig, queue: Queue, schedule: Schedule, worker: Worker, metrics: Metrics
+    ) -> None:
+        self._config = config
+        self._queue = queue
+        self._schedule = schedule
+        self._worker = worker
+        self._metrics = metrics
+        self._names = [one.name for one in config.results.destinations]
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the node, a line each."""
+        found = []
+        if self._worker.fatal or not self._worker.is_alive():
+            found.append("studies are not segmented any more")
+        if self._queue.free_bytes < self._config.min_free_bytes:
+            found.append("the disk is full: nothing is received or segmented")
+        for name in self._names:
+            waiting = self._queue.waiting(name)
+            if waiting and time.time() - waiting[0].stat().st_mtime > _LONG_S:
+                count = count_noun(len(waiting), "result")
+                found.append(f"{count} not sent to {name} for more than an hour")
+        return found
+
+    def metrics(self) -> bytes:
+        """Return the text of /metrics."""
+        metrics = self._metrics
+        metrics.studies_waiting.set(self._schedule.waiting)
+        metrics.free_bytes.set(self._queue.free_bytes)
+        for name in self._names:
+            metrics.results_waiting.labels(name).set(len(self._queue.waiting(name)))
+        return metrics.text()
