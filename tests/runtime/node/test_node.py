@@ -25,6 +25,7 @@ from tests.runtime.node.node_process import (
     send,
     wait_for,
 )
+from tests.toys import write_toy_bundle
 from wmh_runtime import FolderOptions, InferenceOptions, load_bundle, segment_folder
 from wmh_runtime.dicom.write_series import MPRAGE, write_series
 
@@ -33,6 +34,20 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.88.34",
     "1.2.840.10008.5.1.4.1.1.7",
 }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A node and its PACS for all tests that leave them as they are."""
+    folder = tmp_path_factory.mktemp("shared")
+    bundle = write_toy_bundle(folder / "bundle")
+    pacs = FakePacs(free_port())
+    with pacs.listening(), Node(folder / "node", bundle, {"pacs": pacs.port}) as node:
+        yield node, pacs, bundle
+
+
+def done(node) -> float:
+    return node.count('wmh_node_studies_total{outcome="done"}')
 
 
 def heads(folder, count, **changes):
@@ -53,17 +68,16 @@ def results_of(folder, series):
     return found
 
 
-def test_the_segmentation_of_a_sent_study_is_that_of_wmh_infer(tmp_path, toy_bundle):
+def test_the_segmentation_of_a_sent_study_is_that_of_wmh_infer(tmp_path, shared):
+    node, _, bundle = shared
     (images,) = heads(tmp_path, 1)
-    with Node(tmp_path / "node", toy_bundle) as node:
-        assert set(send(node.port, images)) == {0}
-        found = wait_for(lambda: len(r := results_of(node.results, images)) == 3 and r)
-        assert node.stop() == 0
+    assert set(send(node.port, images)) == {0}
+    found = wait_for(lambda: len(r := results_of(node.results, images)) == 3 and r)
     assert set(found) == KINDS
     write_series(images, tmp_path / "dicom")
     options = InferenceOptions(backend="onnxruntime", tta="none")
     out = tmp_path / "out"
-    segment_folder(tmp_path / "dicom", out, load_bundle(toy_bundle), options, FolderOptions())
+    segment_folder(tmp_path / "dicom", out, load_bundle(bundle), options, FolderOptions())
     (mask,) = out.glob("*_mask.nii.gz")
     slices = np.asarray(nib.load(mask).dataobj)[:, ::-1].transpose(2, 1, 0)
     segmentation = found["1.2.840.10008.5.1.4.1.1.66.4"].pixel_array
@@ -73,77 +87,111 @@ def test_the_segmentation_of_a_sent_study_is_that_of_wmh_infer(tmp_path, toy_bun
     )
 
 
-def test_results_are_sent_to_the_destination_in_the_study_of_the_images(tmp_path, toy_bundle):
+def test_results_are_sent_to_the_destination_in_the_study_of_the_images(tmp_path, shared):
+    node, pacs, _ = shared
     (images,) = heads(tmp_path, 1)
-    pacs = FakePacs(free_port())
-    with pacs.listening(), Node(tmp_path / "node", toy_bundle, {"pacs": pacs.port}) as node:
-        send(node.port, images)
-        wait_for(lambda: len(pacs.received) == 3)
-        assert {one.SOPClassUID for one in pacs.received} == KINDS
-        assert {one.StudyInstanceUID for one in pacs.received} == {images[0].StudyInstanceUID}
-        wait_for(lambda: not list((node.queue / "outbox" / "pacs").iterdir()))
-        assert node.count('wmh_node_results_sent_total{destination="pacs"}') == 3
+    study = images[0].StudyInstanceUID
+
+    def received():
+        return [one for one in pacs.received if one.StudyInstanceUID == study]
+
+    send(node.port, images)
+    wait_for(lambda: len(received()) == 3)
+    assert {one.SOPClassUID for one in received()} == KINDS
+    wait_for(lambda: not list((node.queue / "outbox" / "pacs").iterdir()))
+    assert node.count('wmh_node_results_sent_total{destination="pacs"}') == len(pacs.received)
 
 
-def test_three_associations_at_once_with_parts_of_two_studies(tmp_path, toy_bundle):
+def test_three_associations_at_once_with_parts_of_two_studies(tmp_path, shared):
+    node, _, _ = shared
     first, second = heads(tmp_path, 2)
-    mixed = [*first, *second]
-    with Node(tmp_path / "node", toy_bundle) as node:
-        threads = [
-            threading.Thread(target=send, args=(node.port, mixed[part::3])) for part in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for images in (first, second):
-            wait_for(lambda images=images: len(results_of(node.results, images)) == 3)
-        assert node.count('wmh_node_studies_total{outcome="done"}') == 2
+    mixed, before = [*first, *second], done(node)
+    threads = [threading.Thread(target=send, args=(node.port, mixed[part::3])) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for images in (first, second):
+        wait_for(lambda images=images: len(results_of(node.results, images)) == 3)
+    wait_for(lambda: done(node) == before + 2)
 
 
-def test_an_aborted_association_loses_no_image_that_was_confirmed(tmp_path, toy_bundle):
+def test_an_aborted_association_loses_no_image_that_was_confirmed(tmp_path, shared):
+    node, _, _ = shared
+    (images,), before = heads(tmp_path, 1), done(node)
+    association = associate(node.port)
+    for image in images[:3]:
+        assert association.send_c_store(image).Status == 0
+    association.abort()
+    time.sleep(1)  # longer than the quiet time
+    assert set(send(node.port, images[3:])) == {0}
+    wait_for(lambda: len(results_of(node.results, images)) == 3)
+    wait_for(lambda: done(node) == before + 1)
+
+
+def test_a_study_whose_sender_does_not_come_back_is_segmented_in_the_end(tmp_path, shared):
+    node, _, _ = shared
     (images,) = heads(tmp_path, 1)
+    association = associate(node.port)
+    for image in images:
+        association.send_c_store(image)
+    association.abort()
+    wait_for(lambda: len(results_of(node.results, images)) == 3)
+
+
+def test_a_study_that_was_done_is_not_done_again_when_it_is_sent_again(tmp_path, shared):
+    node, _, _ = shared
+    (images,), before = heads(tmp_path, 1), done(node)
+    send(node.port, images)
+    wait_for(lambda: done(node) == before + 1)
+    send(node.port, images)
+    time.sleep(2.5)
+    assert done(node) == before + 1
+    assert node.count("wmh_node_studies_waiting") == 0
+
+
+def test_late_images_are_segmented_with_the_others(tmp_path, shared):
+    node, _, _ = shared
+    (images,), before = heads(tmp_path, 1), done(node)
+    send(node.port, images[:-2])
+    wait_for(lambda: done(node) == before + 1)
+    send(node.port, images[-2:])
+    wait_for(lambda: done(node) == before + 2)
+    report = results_of(node.results, images)["1.2.840.10008.5.1.4.1.1.66.4"]
+    assert len(report.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == len(images)
+
+
+def test_a_study_without_flair_is_finished_without_results(shared):
+    node, _, _ = shared
+    images = toy_series(sequence=MPRAGE)
+    send(node.port, images)
+    wait_for(lambda: node.count('wmh_node_studies_total{outcome="no scan"}') == 1)
+    assert results_of(node.results, images) == {}
+
+
+@pytest.mark.parametrize(("caller", "called"), [("OTHER", "WMH"), (CALLER, "OTHER")])
+def test_unknown_titles_are_rejected(shared, caller, called):
+    node, _, _ = shared
+    assert not echo(node.port, caller, called)
+    assert echo(node.port, PACS)
+
+
+def test_neither_log_nor_names_nor_metrics_identify_a_patient(tmp_path, shared):
+    node, _, _ = shared
+    (images,), before = heads(tmp_path, 1), done(node)
+    send(node.port, images)
+    send(node.port, toy_series(sequence=MPRAGE, who=person("MRN-9", name="Curie^Marie")))
+    wait_for(lambda: done(node) > before and not node.count("wmh_node_studies_waiting"))
+    said = node.log.read_text() + node.page("metrics") + node.page("healthz")
+    names = " ".join(map(str, node.queue.rglob("*")))
+    assert "study " in said
+    assert not re.search(r"Curie|MRN|1\.2\.826|20240229", said + names)
+    assert stat.S_IMODE(node.queue.stat().st_mode) == 0o700
+
+
+def test_a_node_stops_in_order(tmp_path, toy_bundle):
     with Node(tmp_path / "node", toy_bundle) as node:
-        association = associate(node.port)
-        for image in images[:3]:
-            assert association.send_c_store(image).Status == 0
-        association.abort()
-        time.sleep(2)  # longer than the quiet time
-        assert set(send(node.port, images[3:])) == {0}
-        wait_for(lambda: len(results_of(node.results, images)) == 3)
-        assert node.count('wmh_node_studies_total{outcome="done"}') == 1
-
-
-def test_a_study_whose_sender_does_not_come_back_is_segmented_in_the_end(tmp_path, toy_bundle):
-    (images,) = heads(tmp_path, 1)
-    with Node(tmp_path / "node", toy_bundle, more={"study": ["quiet_s = 0.2"]}) as node:
-        association = associate(node.port)
-        for image in images:
-            association.send_c_store(image)
-        association.abort()
-        wait_for(lambda: len(results_of(node.results, images)) == 3)
-
-
-def test_a_study_that_was_done_is_not_done_again_when_it_is_sent_again(tmp_path, toy_bundle):
-    (images,) = heads(tmp_path, 1)
-    with Node(tmp_path / "node", toy_bundle) as node:
-        send(node.port, images)
-        wait_for(lambda: node.count('wmh_node_studies_total{outcome="done"}') == 1)
-        send(node.port, images)
-        time.sleep(2.5)
-        assert node.count('wmh_node_studies_total{outcome="done"}') == 1
-        assert node.count("wmh_node_studies_waiting") == 0
-
-
-def test_late_images_are_segmented_with_the_others(tmp_path, toy_bundle):
-    (images,) = heads(tmp_path, 1)
-    with Node(tmp_path / "node", toy_bundle) as node:
-        send(node.port, images[:-2])
-        wait_for(lambda: node.count('wmh_node_studies_total{outcome="done"}') == 1)
-        send(node.port, images[-2:])
-        wait_for(lambda: node.count('wmh_node_studies_total{outcome="done"}') == 2)
-        report = results_of(node.results, images)["1.2.840.10008.5.1.4.1.1.66.4"]
-        assert len(report.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == len(images)
+        assert node.stop() == 0
 
 
 def test_results_wait_for_a_pacs_that_is_down_and_are_sent_when_it_is_back(tmp_path, toy_bundle):
@@ -213,13 +261,6 @@ def test_a_disk_that_becomes_full_loses_no_image_that_was_confirmed(
         wait_for(lambda: len(results_of(node.results, second)) == 3)
 
 
-def test_a_study_without_flair_is_finished_without_results(tmp_path, toy_bundle):
-    with Node(tmp_path / "node", toy_bundle) as node:
-        send(node.port, toy_series(sequence=MPRAGE))
-        wait_for(lambda: node.count('wmh_node_studies_total{outcome="no scan"}') == 1)
-        assert not node.results.exists()
-
-
 def test_a_study_that_fails_is_tried_again_and_then_given_up(tmp_path, toy_bundle):
     (images,) = heads(tmp_path, 1)
     once = {"study": ["attempts = 1"]}
@@ -237,13 +278,6 @@ def test_release_completes_a_study_if_that_is_configured(tmp_path, toy_bundle):
         wait_for(lambda: len(results_of(node.results, images)) == 3)
 
 
-@pytest.mark.parametrize(("caller", "called"), [("OTHER", "WMH"), (CALLER, "OTHER")])
-def test_unknown_titles_are_rejected(tmp_path, toy_bundle, caller, called):
-    with Node(tmp_path / "node", toy_bundle) as node:
-        assert not echo(node.port, caller, called)
-        assert echo(node.port, PACS)
-
-
 def test_an_image_that_is_too_large_ends_the_association(tmp_path, toy_bundle):
     (large,) = [head_images(tmp_path / "large", who=person())[0]]
     large.Rows, large.Columns, large.PixelData = 1000, 1000, bytes(2_000_000)
@@ -253,23 +287,6 @@ def test_an_image_that_is_too_large_ends_the_association(tmp_path, toy_bundle):
         assert status.get("Status") is None
         assert node.count('wmh_node_images_refused_total{reason="size"}') == 1
         assert echo(node.port)
-
-
-def test_neither_log_nor_names_nor_metrics_identify_a_patient(tmp_path, toy_bundle):
-    (images,) = heads(tmp_path, 1)
-    with Node(tmp_path / "node", toy_bundle) as node:
-        send(node.port, images)
-        send(node.port, toy_series(sequence=MPRAGE, who=person("MRN-9", name="Curie^Marie")))
-        wait_for(
-            lambda: (
-                node.count("wmh_node_images_total") and not node.count("wmh_node_studies_waiting")
-            )
-        )
-        said = node.log.read_text() + node.page("metrics") + node.page("healthz")
-        names = " ".join(map(str, node.queue.rglob("*")))
-    assert "study " in said
-    assert not re.search(r"Curie|MRN|1\.2\.826|20240229", said + names)
-    assert stat.S_IMODE(node.queue.stat().st_mode) == 0o700
 
 
 def test_images_are_removed_when_they_were_kept_long_enough(tmp_path, toy_bundle):
