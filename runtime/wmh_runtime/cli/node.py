@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,11 @@ def _stop_request() -> threading.Event:
 
 
 def _log_to_stderr() -> None:
-    """Log what happens, with the time. No line holds anything about a patient."""
+    """Log what happens, with the time. No line holds anything about a patient.
+
+    Warnings of libraries may hold values of headers, so they are not shown.
+    """
+    warnings.simplefilter("ignore")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log = logging.getLogger("wmh_runtime.node")

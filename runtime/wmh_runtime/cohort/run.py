@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -142,7 +141,7 @@ def _run_cases(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
             if is_done:
-                _report(running, progress, outcome, job.out)
+                _report(running, progress, outcome, job)
             else:
                 progress.predicted(running.case, running.share)
     finished = len(outcome.kept) + len(outcome.done)
@@ -163,13 +162,13 @@ def _how_to_continue(job: Job) -> str:
     return "The same command continues."
 
 
-def _report(running: RunningCase, progress: Progress, outcome: Outcome, out: Path) -> None:
+def _report(running: RunningCase, progress: Progress, outcome: Outcome, job: Job) -> None:
     """Report that a case is done or has failed."""
     case, error = running.case, running.result.exception()
     if error is None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)
     elif isinstance(error, Exception) and not isinstance(error, DeviceLostError):
-        failure = case_failure(error, case.path, out)
+        failure = case_failure(error, case.path, job.out, hides_values=job.dicom is not None)
         outcome.failed.append((case, failure))
         progress.failed(case, failure)

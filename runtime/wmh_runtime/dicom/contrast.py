@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from wmh_runtime.dataset.names.contrast import contrast_from_names
-from wmh_runtime.dicom.frames import image_type_of, parts_of_first_frame, value_of
+from wmh_runtime.dataset.names.pairs import ImageName
+from wmh_runtime.dicom.frames import (
+    image_type_of,
+    numbers_of,
+    parts_of_main_frame,
+    value_of,
+)
 from wmh_runtime.dicom.image_type import is_derived, why_not_acquired, words_of_image_type
 from wmh_runtime.dicom.series import Series
 
@@ -24,6 +29,7 @@ _T1_INVERSION_MS = (500.0, 1400.0)
 _T1_MAX_ECHO_MS = 30.0
 
 _DOUBLE_INVERSION = re.compile(r"(?<![a-z])dir(?![a-z])")
+_PLUS_CONTRAST = re.compile(r"\+ ?(?:c|gd|km)(?![a-z])|(?<![a-z])(?:post|km)(?![a-z])")
 _FLAIR_WORD = "FLAIR"
 
 
@@ -33,6 +39,7 @@ class SequenceParameters:
 
     echo_ms: float | None
     inversion_ms: float | None
+    inversions: int  # how many times are given
     has_inversion: bool
     is_gradient_echo: bool
     image_type: tuple[str, ...]
@@ -41,30 +48,26 @@ class SequenceParameters:
 
     @classmethod
     def of(cls, series: Series) -> SequenceParameters:
-        """Take them from the first frame of a series.
+        """Take them from the main frame of a series.
 
         Raises:
             Exception: a value has the wrong type; pydicom raises many.
         """
-        parts = parts_of_first_frame(series.head)
+        parts = parts_of_main_frame(series.head)
         scanning = words_of_image_type(value_of(parts, "ScanningSequence"))
-        inversion = value_of(parts, "InversionTime")
-        if inversion is None:
-            inversion = value_of(parts, "InversionTimes")
-        if isinstance(inversion, Sequence):
-            inversion = inversion[0]
-        inversion_ms = _positive(inversion)
+        inversions_ms = numbers_of(parts, "InversionTime", "InversionTimes")
+        echoes_ms = numbers_of(parts, "EffectiveEchoTime", "EchoTime")
         return cls(
-            echo_ms=_positive(value_of(parts, "EffectiveEchoTime"))
-            or _positive(value_of(parts, "EchoTime")),
-            inversion_ms=inversion_ms,
-            has_inversion=inversion_ms is not None
+            echo_ms=echoes_ms[0] if echoes_ms else None,
+            inversion_ms=inversions_ms[0] if inversions_ms else None,
+            inversions=len(inversions_ms),
+            has_inversion=bool(inversions_ms)
             or "IR" in scanning
             or value_of(parts, "InversionRecovery") == "YES",
             is_gradient_echo="GR" in scanning or value_of(parts, "EchoPulseSequence") == "GRADIENT",
             image_type=image_type_of(parts),
             has_contrast_agent=bool(value_of(parts, "ContrastBolusAgent")),
-            is_diffusion=_positive(value_of(parts, "DiffusionBValue")) is not None,
+            is_diffusion=bool(numbers_of(parts, "DiffusionBValue")),
         )
 
     @property
@@ -117,12 +120,15 @@ def find_contrast(series: Series) -> Finding:
         return Finding(None, found.why_not_acquired)
     description = series.description.replace("/", " ").lower()
     named = contrast_from_names(Path(description)) or ""
+    says_agent = bool(description) and ImageName.of(Path(description)).has_agent
     doubts = []
     if found.is_derived:
         doubts.append("it is derived from other images")
-    if found.has_contrast_agent:
+    if found.has_contrast_agent or says_agent or _PLUS_CONTRAST.search(description):
         doubts.append("it was acquired with a contrast agent")
-    if _DOUBLE_INVERSION.search(description) or named == "DIR or PSIR":
+    if found.inversions > 1:
+        doubts.append("it has two inversions")
+    elif _DOUBLE_INVERSION.search(description) or named == "DIR or PSIR":
         doubts.append("its description says double inversion recovery")
     is_long = found.echo_ms is None or found.echo_ms >= _FLAIR_MIN_ECHO_MS
     if _is_between(found.inversion_ms, _FLAIR_INVERSION_MS) and found.echo_ms and is_long:
@@ -138,8 +144,3 @@ def find_contrast(series: Series) -> Finding:
 
 def _is_between(value: float | None, limits: tuple[float, float]) -> bool:
     return value is not None and limits[0] <= value <= limits[1]
-
-
-def _positive(value: object) -> float | None:
-    """Return a number above 0; None if it is none. Scanners write 0 for what does not apply."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from wmh_runtime.files.folders import is_hidden, walk
 from wmh_runtime.files.os_errors import reason_of
 
 _MAX_FILE_BYTES = 2**31  # of one file in an archive, unpacked
+_ENCRYPTED = 1  # flag of a member of an archive
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 # Some old files begin at once with the first group: of the file, or of the data set.
@@ -36,21 +38,25 @@ class DicomFile:
 
     path: Path  # of the file or the archive
     member: str = ""  # name in the archive; empty: a file on disk
-    archive: zipfile.ZipFile | None = field(default=None, repr=False, compare=False)
 
     @property
     def folder(self) -> str:
         """Where the file is, for the user."""
-        if self.archive is None:
+        if not self.member:
             return str(self.path.parent)
         return f"{self.path} ({Path(self.member).parent.as_posix()})"
 
     @property
     def size_bytes(self) -> int:
         """Size, unpacked; OSError: the file is gone."""
-        if self.archive is None:
+        if not self.member:
             return self.path.stat().st_size
-        return self.archive.getinfo(self.member).file_size
+        return _open_archive(self.path).getinfo(self.member).file_size
+
+    @property
+    def changed_s(self) -> float:
+        """Time of the last change of the file or the archive; OSError: it is gone."""
+        return self.path.stat().st_mtime
 
     def read(self, tags: Sequence[str] | None = None, *, with_pixels: bool = False) -> FileDataset:
         """Read the header, and the pixels if asked for.
@@ -77,31 +83,51 @@ class DicomFile:
             )
 
     def _open(self) -> BinaryIO:
-        if self.archive is None:
+        if not self.member:
             return self.path.open("rb")
-        with self.archive.open(self.member) as packed:
+        with _open_archive(self.path).open(self.member) as packed:
             return io.BytesIO(packed.read())
 
 
-def find_files(source: Path, except_for: Path | None = None) -> Iterator[DicomFile]:
+@lru_cache(maxsize=8)  # of a folder of thousands of archives, few are open at a time
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def find_files(
+    source: Path,
+    except_for: Path | None = None,
+    on_unreadable: Callable[[Path], None] = lambda _: None,
+) -> Iterator[DicomFile]:
     """Find the files that may be DICOM, in sorted order.
 
     Args:
         source: a folder, a zip archive or one file. Zip archives in a folder are opened, too.
         except_for: a folder that is not searched.
+        on_unreadable: called with each folder, and each archive in a folder, that cannot be read.
 
     Raises:
-        InputError: an archive cannot be read.
+        InputError: the source is an archive that cannot be read.
     """
     if source.is_file():
         yield from _files_of_archive(source) if is_zip(source) else (DicomFile(source),)
         return
-    for folder, subfolders, names in walk(source, except_for=except_for):
+
+    def note(error: OSError) -> None:
+        on_unreadable(Path(error.filename))
+
+    for folder, subfolders, names in walk(source, note, except_for=except_for):
         subfolders[:] = [name for name in subfolders if not is_hidden(name)]
         for path in (folder / name for name in names if not is_hidden(name)):
             if not _is_regular_file(path):  # to open a named pipe would block
                 continue
-            yield from _files_of_archive(path) if is_zip(path) else (DicomFile(path),)
+            if not is_zip(path):
+                yield DicomFile(path)
+                continue
+            try:
+                yield from _files_of_archive(path)
+            except InputError:
+                on_unreadable(path)
 
 
 def _is_regular_file(path: Path) -> bool:
@@ -111,19 +137,18 @@ def _is_regular_file(path: Path) -> bool:
         return False
 
 
-def _files_of_archive(path: Path) -> Iterator[DicomFile]:
+def _files_of_archive(path: Path) -> list[DicomFile]:
     try:
-        archive = zipfile.ZipFile(path)
+        members = _open_archive(path).infolist()
     except (OSError, zipfile.BadZipFile) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "no zip archive, or damaged"
         raise InputError(f"cannot be read ({reason})", "Copy it again.", about=path) from error
-    for member in sorted(archive.infolist(), key=lambda one: one.filename):
-        if member.is_dir() or is_hidden(Path(member.filename).name):
-            continue
-        if member.flag_bits & 1:
-            advice = "Unpack it, and give the folder."
-            raise InputError("is protected by a password", advice, about=path)
-        if member.file_size > _MAX_FILE_BYTES:
-            problem = f"holds a file of {member.file_size / 2**30:.1f} GiB, at most 2 are read"
-            raise InputError(problem, "Unpack it, and give the folder.", about=path)
-        yield DicomFile(path, member.filename, archive)
+    members = [one for one in members if not (one.is_dir() or is_hidden(Path(one.filename).name))]
+    if any(one.flag_bits & _ENCRYPTED for one in members):
+        advice = "Unpack it, and give the folder."
+        raise InputError("is protected by a password", advice, about=path)
+    largest = max((one.file_size for one in members), default=0)
+    if largest > _MAX_FILE_BYTES:
+        problem = f"holds a file of {largest / 2**30:.1f} GiB, at most 2 are read"
+        raise InputError(problem, "Unpack it, and give the folder.", about=path)
+    return [DicomFile(path, name) for name in sorted(one.filename for one in members)]

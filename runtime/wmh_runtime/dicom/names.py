@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,6 +15,8 @@ from pydicom.dataset import Dataset
 
 from wmh_runtime.dicom.series import Series
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.folder_lock import lock_folder
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.files.tables import read_table, write_table_atomically
@@ -26,7 +27,7 @@ _KEY_BYTES = 32
 _GROUP_DIGITS, _SERIES_DIGITS = 10, 6  # hexadecimal
 _DAY_ZERO = date(1900, 1, 1)
 _MAX_SHIFT_DAYS = 3650
-_ONLY_THE_OWNER = 0o600
+_ONLY_THE_OWNER = 0o700
 
 
 class ScanNames(Protocol):
@@ -80,7 +81,7 @@ class Pseudonyms:
     that the key decides for each patient: order and intervals of sessions stay, dates do not.
 
     Args:
-        folder: of key and table, for nobody else to read. It is made at the first use.
+        folder: of key and table, for nobody else to read. It is made when names are first kept.
 
     Raises:
         InputError: the folder cannot be used.
@@ -93,8 +94,9 @@ class Pseudonyms:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        make_folder(folder)
-        self._key = _read_or_make_key(folder / KEY_NAME)
+        known = _read_key(folder / KEY_NAME)
+        self._is_new = known is None
+        self._key = known or secrets.token_bytes(_KEY_BYTES)
 
     def entities(self, series: Series) -> str:
         """Return `sub-<10 digits>_ses-<day>_acq-<6 digits>`."""
@@ -108,18 +110,24 @@ class Pseudonyms:
         return self._hash("digest", text).hex()
 
     def keep(self, named: Mapping[str, Series]) -> None:
-        """Add the series to the table of correspondence.
+        """Write the key, if it is new, and add the series to the table of correspondence.
 
         Raises:
-            InputError: the table cannot be read or written.
+            InputError: the folder cannot be used, or another run uses it.
         """
-        table = self._folder / CORRESPONDENCE_NAME
-        rows = {row["name"]: row for row in _read_rows(table)}
-        rows |= {name: _row(name, series) for name, series in named.items()}
-        if rows:
+        is_there = self._folder.is_dir()
+        make_folder(self._folder)
+        with suppress(OSError):  # a file system without permissions
+            if not is_there:
+                self._folder.chmod(_ONLY_THE_OWNER)
+        with lock_folder(self._folder):
+            if self._is_new:
+                _write_key(self._folder / KEY_NAME, self._key)
+                self._is_new = False
+            table = self._folder / CORRESPONDENCE_NAME
+            rows = {row["name"]: row for row in _read_rows(table)}
+            rows |= {name: _row(name, series) for name, series in named.items()}
             write_table_atomically(table, [rows[name] for name in sorted(rows)])
-            with suppress(OSError):  # a file system without permissions
-                table.chmod(_ONLY_THE_OWNER)
 
     def _session(self, patient: str, head: Dataset) -> str:
         try:
@@ -162,14 +170,12 @@ def _read_rows(table: Path) -> Iterable[dict[str, str]]:
     return rows
 
 
-def _read_or_make_key(path: Path) -> bytes:
-    """Return the key in a file; make one if there is none."""
+def _read_key(path: Path) -> bytes | None:
+    """Return the key in a file; None if there is no file."""
     try:
-        with suppress(FileExistsError):
-            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _ONLY_THE_OWNER)
-            with os.fdopen(made, "w", encoding="ascii") as file:
-                file.write(f"{secrets.token_hex(_KEY_BYTES)}\n")
         key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise input_error(error, "cannot be used", path) from error
     except ValueError:
@@ -178,3 +184,11 @@ def _read_or_make_key(path: Path) -> bytes:
         problem = f"is no key of {2 * _KEY_BYTES} hexadecimal digits"
         raise InputError(problem, "Choose another folder, or restore the key.", about=path)
     return key
+
+
+def _write_key(path: Path, key: bytes) -> None:
+    """Write a key; InputError if another run has made one in the meantime."""
+    if path.exists():
+        problem = "was made by another run in the meantime"
+        raise InputError(problem, "Run this one again.", about=path)
+    write_text_atomically(path, f"{key.hex()}\n")

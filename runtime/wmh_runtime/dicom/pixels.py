@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID
 
 from wmh_runtime.dicom.frames import Frame
 from wmh_runtime.dicom.series import SeriesImages
@@ -36,7 +38,7 @@ class PixelReader:
             InputError: they cannot be read or decoded, or are no gray values.
         """
         pixels = self._pixels_of_file(frame)
-        if pixels.ndim == 3:
+        if pixels.ndim == 3 and frame.index < len(pixels):
             pixels = pixels[frame.index]
         if pixels.shape != (frame.rows, frame.columns):
             found = f"has pixels of shape {pixels.shape} in {frame.name}"
@@ -57,11 +59,13 @@ class PixelReader:
             found = "a table of values" if kind == _GRAY else str(kind)
             problem = f"is stored as {found} ({frame.name}), expected {_GRAY}"
             raise InputError(problem, "Give the series as the scanner sent it.")
+        dataset = None
         try:
             dataset = self._images.series.files[frame.file].read(with_pixels=True)
             pixels: NDArray[np.generic] = dataset.pixel_array
         except Exception as error:  # pydicom and its decoders raise many types
-            reason = " ".join(str(error).split()) or type(error).__name__
+            # Not its text, which may hold values of the header.
+            reason = f"{_transfer_syntax(dataset)}, {type(error).__name__}"
             problem = f"has pixels that cannot be decoded, of {frame.name} ({reason})"
             raise InputError(problem, _SEND_AGAIN) from error
         self._last = frame.file, pixels
@@ -86,6 +90,13 @@ def read_voxels(stack: Stack, pixels: PixelReader) -> NDArray[np.generic]:
         raise InputError(problem, "Give another series.")
     slices = [_scaled(pixels.read(frame), frame) for frame in stack.frames]
     return _stacked(slices)
+
+
+def _transfer_syntax(dataset: FileDataset | None) -> str:
+    """Return the name of the transfer syntax of a file, as far as it could be read."""
+    if dataset is None:
+        return "not readable"
+    return str(dataset.file_meta.get("TransferSyntaxUID", UID("")).name) or "not known"
 
 
 def _scaled(stored: NDArray[np.generic], frame: Frame) -> NDArray[np.generic]:

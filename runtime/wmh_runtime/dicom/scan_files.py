@@ -11,8 +11,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from wmh_runtime.dataset.bids import sidecar_of
-from wmh_runtime.dicom.frames import Frame, parts_of_first_frame, value_of
+from wmh_runtime.dicom.frames import Frame, numbers_of, parts_of_main_frame, value_of
 from wmh_runtime.dicom.pixels import PixelReader, read_voxels
+from wmh_runtime.dicom.selection import Choice
 from wmh_runtime.dicom.series import Series, SeriesImages, read_images
 from wmh_runtime.dicom.stack import Stack, find_stack
 from wmh_runtime.errors import InputError
@@ -52,8 +53,12 @@ class SeriesVolume:
     warnings: tuple[str, ...]
 
 
-def open_volume(series: Series) -> tuple[SeriesVolume, PixelReader]:
+def open_volume(series: Series, *, of_any_kind: bool = False) -> tuple[SeriesVolume, PixelReader]:
     """Find the volume in a series, and what reads its pixels.
+
+    Args:
+        series: with the files.
+        of_any_kind: also take images that were not acquired, such as reformatted ones.
 
     Raises:
         InputError: the series is no volume, or a file cannot be read.
@@ -65,47 +70,43 @@ def open_volume(series: Series) -> tuple[SeriesVolume, PixelReader]:
         problem = f"{series.name} has a header that cannot be read ({type(error).__name__})"
         raise InputError(problem, "Send the series again.") from error
     pixels = PixelReader(images)
-    with _errors_of(series):
-        stack = find_stack(frames, pixels.have_same_pixels)
+    with errors_of(series):
+        stack = find_stack(frames, pixels.have_same_pixels, of_any_kind=of_any_kind)
     warnings = (*stack.warnings, *_remarks(series.head, stack.frames))
     return SeriesVolume(images, stack, tuple(f"{series.name}: {line}" for line in warnings)), pixels
 
 
-def convert(
-    series: Series, path: Path, digest: Callable[[str], str], about: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Write a series as a NIfTI file, unless it is there already; return the warnings.
+def convert(choice: Choice, path: Path, digest: Callable[[str], str]) -> tuple[str, ...]:
+    """Write a series as a NIfTI file, unless it is there already; return the warnings about it.
 
     The order of the voxels is that of dcm2niix: along the rows, up the columns, along the normal.
 
     Args:
-        series: to convert.
+        choice: with the series.
         path: of the NIfTI file; the JSON file has the same name.
         digest: hash of a text, to recognize the series without its UIDs.
-        about: further warnings, to keep with the scan.
 
     Raises:
         InputError: the series is no volume, or a file cannot be read or written.
     """
-    described = sidecar_of(path)
-    key = digest("\n".join(_facts(series)))
+    series, described = choice.series, sidecar_of(path)
+    key = digest("\n".join([f"{choice.of_any_kind}", *_facts(series)]))
     known = read_json_object(described) or {}
     if known.get(_DIGEST) == key and is_file(path):
-        return tuple(map(str, known.get(_WARNINGS, ())))
-    volume, pixels = open_volume(series)
-    with _errors_of(series):
+        return (*choice.warnings, *map(str, known.get(_WARNINGS, ())))
+    volume, pixels = open_volume(series, of_any_kind=choice.of_any_kind)
+    with errors_of(series):
         voxels = read_voxels(volume.stack, pixels)
     make_folder(path.parent)
     remove(described)  # while it is there, it is of this scan
     write_generated(voxels, volume.stack.affine, path)
-    warnings = (*about, *volume.warnings)
-    content = {**_acquisition(series.head), _DIGEST: key, _WARNINGS: list(warnings)}
+    content = {**_acquisition(series.head), _DIGEST: key, _WARNINGS: list(volume.warnings)}
     write_json_atomically(described, content)
-    return warnings
+    return (*choice.warnings, *volume.warnings)
 
 
 @contextmanager
-def _errors_of(series: Series) -> Iterator[None]:
+def errors_of(series: Series) -> Iterator[None]:
     """Add the name of the series to an error."""
     try:
         yield
@@ -117,7 +118,7 @@ def _facts(series: Series) -> Iterable[str]:
     """Yield what changes if other images are in the series."""
     yield f"{_VERSION} {series.study_uid} {series.uid}"
     yield from sorted(series.image_uids)
-    yield str(sum(file.size_bytes for file in series.files))
+    yield from sorted(f"{file.size_bytes} {file.changed_s}" for file in series.files)
 
 
 def _remarks(head: Dataset, frames: Sequence[Frame]) -> Iterator[str]:
@@ -134,21 +135,12 @@ def _remarks(head: Dataset, frames: Sequence[Frame]) -> Iterator[str]:
 
 def _acquisition(head: Dataset) -> dict[str, Any]:
     """Return what is known of the acquisition, with the names of BIDS."""
-    parts = parts_of_first_frame(head)
+    parts = parts_of_main_frame(head)
     texts = {name: value_of(parts, keyword) for name, keyword in _TEXTS.items()}
-    numbers = {name: _number(parts, keywords) for name, keywords in _NUMBERS.items()}
-    times = {name: _number(parts, keywords) for name, keywords in _TIMES.items()}
+    numbers = {name: numbers_of(parts, *keywords) for name, keywords in _NUMBERS.items()}
+    times = {name: numbers_of(parts, *keywords) for name, keywords in _TIMES.items()}
     return {
         **{name: str(value) for name, value in texts.items() if value is not None},
-        **{name: value for name, value in numbers.items() if value is not None},
-        **{name: value / 1000 for name, value in times.items() if value is not None},
+        **{name: values[0] for name, values in numbers.items() if values},
+        **{name: values[0] / 1000 for name, values in times.items() if values},
     }
-
-
-def _number(parts: Sequence[Dataset], keywords: Sequence[str]) -> float | None:
-    for keyword in keywords:
-        value = value_of(parts, keyword)
-        value = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
-        if isinstance(value, int | float):
-            return float(value)
-    return None

@@ -78,13 +78,13 @@ class DicomScans:
         for channel, choice in self.choices[case.relative].items():
             image = case.image_of(channel)
             if image is not None:
-                warnings += convert(choice.series, image, self.names.digest, choice.warnings)
+                warnings += convert(choice, image, self.names.digest)
         return replace(case, notes=tuple(warnings))
 
     def volume(self, case: Case) -> SeriesVolume:
         """Return the volume of the first image of a case; InputError: it cannot be read."""
         first = next(iter(self.choices[case.relative].values()))
-        return open_volume(first.series)[0]
+        return open_volume(first.series, of_any_kind=first.of_any_kind)[0]
 
 
 def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames) -> DicomScans:
@@ -100,7 +100,8 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
         NoScanError: there is no scan.
         InputError: an archive cannot be read.
     """
-    found, scans = survey(find_files(source, out)), out / SCANS_NAME
+    unreadable: list[Path] = []
+    found, scans = survey(find_files(source, out, unreadable.append)), out / SCANS_NAME
     contrasts = [one for one in _CONTRASTS if one in rules.channels]
     contrasts.sort(key=rules.channels.index)
     cases: list[Case] = []
@@ -118,7 +119,7 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
     if not cases:
         raise _no_scan(selections, rules, source)
     cases.sort(key=lambda case: case.relative.parts)
-    remarks = [*_remarks(found, len(found.studies) - len(cases))]
+    remarks = [*_remarks(found, len(found.studies) - len(cases), unreadable)]
     remarks += [names.remark] if names.remark else []
     discovery = Discovery(tuple(cases), tuple(skipped), tuple(cases), root=scans)
     return DicomScans(discovery, tuple(remarks), names, choices)
@@ -168,7 +169,9 @@ def _skipped(selection: Selection, names: ScanNames) -> Iterator[Skipped]:
         yield Skipped(Path(names.entities(series)), _SERIES, f"{series.name}: {reason}")
 
 
-def _remarks(found: Survey, not_used: int) -> Iterator[str]:
+def _remarks(found: Survey, not_used: int, unreadable: Sequence[Path]) -> Iterator[str]:
+    if unreadable:
+        yield f"{len(unreadable)} folders or archives cannot be read, such as {unreadable[0]}"
     if not_used:
         yield f"{not_used} of {len(found.studies)} DICOM studies have no scan to segment"
     if found.damaged:

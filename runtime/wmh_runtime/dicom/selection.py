@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wmh_runtime.dicom.contrast import Contrast, Finding, find_contrast
-from wmh_runtime.dicom.frames import parts_of_first_frame, value_of
+from wmh_runtime.dicom.frames import parts_of_main_frame, value_of
 from wmh_runtime.dicom.series import Series, Study
 
 _AS_FINE = 1.1  # ratio of voxel volumes up to which two series are alike
@@ -22,15 +22,15 @@ class Choice:
     series: Series
     reason: str  # in words
     warnings: tuple[str, ...] = ()
+    of_any_kind: bool = False  # it was asked for: images that were not acquired are taken, too
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
     """The series of a study."""
 
-    study: Study
-    chosen: Mapping[Contrast, Choice] = field(default_factory=dict)
-    others: Sequence[tuple[Series, str]] = ()  # that are not used, with the reason
+    chosen: Mapping[Contrast, Choice]
+    others: Sequence[tuple[Series, str]]  # that are not used, with the reason
 
 
 def select_series(study: Study, contrasts: Sequence[Contrast], wanted: str = "") -> Selection:
@@ -52,14 +52,16 @@ def select_series(study: Study, contrasts: Sequence[Contrast], wanted: str = "")
         if wanted and is_first:
             candidates = [one for one in study.series if one.is_mr and matches(one, wanted)]
         else:
+            taken = [choice.series for choice in chosen.values()]
             candidates = [one for one in study.series if found[one].contrast == contrast]
+            candidates = [one for one in candidates if one not in taken]
         if candidates:
             chosen[contrast] = _choose(
                 candidates, contrast, found, is_wanted=is_first and bool(wanted)
             )
     used = {choice.series for choice in chosen.values()}
     others = [(one, _why_not(found[one], chosen)) for one in study.series if one not in used]
-    return Selection(study, chosen, others)
+    return Selection(chosen, others)
 
 
 def matches(series: Series, wanted: str) -> bool:
@@ -106,7 +108,7 @@ def _choose(
             f"{len(alike)} {label} series are alike ({names}): {series.name} was taken, which was"
             " acquired last"
         )
-    return Choice(series, reason, tuple(warnings))
+    return Choice(series, reason, tuple(warnings), of_any_kind=is_wanted)
 
 
 def _why_not(found: Finding, chosen: Mapping[Contrast, Choice]) -> str:
@@ -121,7 +123,7 @@ def _why_not(found: Finding, chosen: Mapping[Contrast, Choice]) -> str:
 
 def _voxel_mm3(series: Series) -> float:
     """Return the volume of a voxel as the first header says it; infinity: not given."""
-    parts = parts_of_first_frame(series.head)
+    parts = parts_of_main_frame(series.head)
     pixel = value_of(parts, "PixelSpacing")
     distance = value_of(parts, "SpacingBetweenSlices") or value_of(parts, "SliceThickness")
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydicom.uid import (
 )
 
 from wmh_runtime.dicom.files import DicomFile
-from wmh_runtime.dicom.frames import FRAME_TAGS, Frame, read_frames
+from wmh_runtime.dicom.frames import FRAME_TAGS, Frame, image_type_of, main_kind, read_frames
 
 MR_IMAGES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _SERIES_TAGS = (
@@ -24,7 +25,6 @@ _SERIES_TAGS = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
-    "FrameOfReferenceUID",
     "PatientID",
     "IssuerOfPatientID",
     "StudyDate",
@@ -41,7 +41,6 @@ _SERIES_TAGS = (
     "ManufacturerModelName",
     "MagneticFieldStrength",
     "ScanningSequence",
-    "SequenceVariant",
     "EchoPulseSequence",
     "InversionRecovery",
     "InversionTimes",
@@ -50,7 +49,6 @@ _SERIES_TAGS = (
     "FlipAngle",
     "SliceThickness",
     "SpacingBetweenSlices",
-    "SamplesPerPixel",
     "ContrastBolusAgent",
     "DiffusionBValue",
     "ModalityLUTSequence",
@@ -58,6 +56,7 @@ _SERIES_TAGS = (
     "ImagesInAcquisition",
     "LossyImageCompression",
 )
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _SURVEY_TAGS = (*_SERIES_TAGS, *FRAME_TAGS)
 
 
@@ -65,9 +64,25 @@ _SURVEY_TAGS = (*_SERIES_TAGS, *FRAME_TAGS)
 class Series:
     """The files of one series, in the order in which they were found."""
 
-    head: Dataset  # header of the first file
     files: list[DicomFile] = field(default_factory=list)
     image_uids: set[str] = field(default_factory=set)
+    heads: dict[tuple[str, ...], Dataset] = field(default_factory=dict)  # one of each image type
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # files of each image type
+
+    @property
+    def head(self) -> Dataset:
+        """A header of the most common image type: the order of the files does not decide."""
+        return self.heads[main_kind(self.counts)]
+
+    def add(self, file: DicomFile, header: Dataset) -> None:
+        """Add a file, unless its image is there already."""
+        image = _text(header.get("SOPInstanceUID"))
+        if image not in self.image_uids:
+            self.image_uids.add(image)
+            self.files.append(file)
+            kind = image_type_of([header])
+            self.counts[kind] += 1
+            self.heads.setdefault(kind, header)
 
     @property
     def uid(self) -> str:
@@ -141,16 +156,6 @@ class Study:
 
     series: tuple[Series, ...]
 
-    @property
-    def uid(self) -> str:
-        """StudyInstanceUID."""
-        return self.series[0].study_uid
-
-    @property
-    def head(self) -> Dataset:
-        """The header of its first file."""
-        return self.series[0].head
-
 
 @dataclass(frozen=True)
 class Survey:
@@ -165,7 +170,7 @@ def survey(files: Iterable[DicomFile]) -> Survey:
 
     Of several files with one image, the first one is taken.
     """
-    by_uid: dict[tuple[str, str], Series] = {}
+    found: dict[tuple[str, ...], Series] = defaultdict(Series)
     damaged: list[DicomFile] = []
     for file in files:
         try:
@@ -175,17 +180,12 @@ def survey(files: Iterable[DicomFile]) -> Survey:
         except Exception:  # pydicom raises many types for a damaged file
             damaged.append(file)
             continue
-        if "StudyInstanceUID" not in header:
-            if header.preamble and not _is_table_of_contents(header):
-                damaged.append(file)
-            continue
-        uids = _text(header.StudyInstanceUID), _text(header.get("SeriesInstanceUID"))
-        series = by_uid.setdefault(uids, Series(header))
-        image = _text(header.get("SOPInstanceUID"))
-        if image not in series.image_uids:
-            series.image_uids.add(image)
-            series.files.append(file)
-    return Survey(_studies(by_uid.values()), tuple(damaged))
+        uids = tuple(_text(header.get(name)) for name in _UIDS)
+        if all(uids):  # of different patients with the same UIDs, each has a study
+            found[_text(header.get("PatientID")), *uids[:2]].add(file, header)
+        elif header.preamble and not _is_table_of_contents(header):
+            damaged.append(file)
+    return Survey(_studies(found), tuple(damaged))
 
 
 def _is_table_of_contents(header: FileDataset) -> bool:
@@ -193,10 +193,10 @@ def _is_table_of_contents(header: FileDataset) -> bool:
     return header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
 
 
-def _studies(all_series: Iterable[Series]) -> tuple[Study, ...]:
-    by_study: dict[str, list[Series]] = {}
-    for series in all_series:
-        by_study.setdefault(series.study_uid, []).append(series)
+def _studies(found: Mapping[tuple[str, ...], Series]) -> tuple[Study, ...]:
+    by_study: dict[tuple[str, ...], list[Series]] = defaultdict(list)
+    for (patient, study, _), series in found.items():
+        by_study[patient, study].append(series)
     return tuple(Study(tuple(_in_order(series))) for series in by_study.values())
 
 

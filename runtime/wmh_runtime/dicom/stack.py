@@ -46,7 +46,12 @@ class _Slice:
     distance_mm: float  # along the normal
 
 
-def find_stack(frames: Sequence[Frame], have_same_pixels: Callable[[Frame, Frame], bool]) -> Stack:
+def find_stack(
+    frames: Sequence[Frame],
+    have_same_pixels: Callable[[Frame, Frame], bool],
+    *,
+    of_any_kind: bool = False,
+) -> Stack:
     """Find the frames of a series that make one volume.
 
     Images of another orientation, size, echo or kind are left out with a warning if they are few.
@@ -55,12 +60,17 @@ def find_stack(frames: Sequence[Frame], have_same_pixels: Callable[[Frame, Frame
     Args:
         frames: of the series.
         have_same_pixels: returns whether two frames have equal pixels.
+        of_any_kind: also take images that were not acquired, such as reformatted ones.
 
     Raises:
         InputError: no frames, or several groups of them, make a volume; slices are missing, are
             there twice with other pixels, or are at uneven distances.
     """
-    main, left_out = _main_group([one for one in frames if not why_not_acquired(one.image_type)])
+    acquired = [one for one in frames if of_any_kind or not why_not_acquired(one.image_type)]
+    main, left_out = _main_group(acquired)
+    if others := len(frames) - len(acquired):
+        verb = "was" if others == 1 else "were"
+        left_out.append(f"{count_noun(others, 'image')} that {verb} not acquired left out")
     slices, repeated = _without_repetitions(_along_normal(main), have_same_pixels)
     if len(slices) < _MIN_SLICES:
         problem = f"has {count_noun(len(slices), 'slice')}, expected {_MIN_SLICES} at least"
@@ -112,6 +122,7 @@ def _are_alike(one: Frame, other: Frame) -> bool:
     return (
         (one.rows, one.columns) == (other.rows, other.columns)
         and (one.image_type, one.echo) == (other.image_type, other.echo)
+        and one.frame_of_reference == other.frame_of_reference
         and np.allclose(_directions(one), _directions(other), rtol=0, atol=_SAME_DIRECTION)
         and np.allclose(_spacing_mm(one), _spacing_mm(other), rtol=_SAME_SPACING, atol=0)
     )
@@ -149,6 +160,9 @@ def _without_repetitions(
     for one in slices:
         if not kept or one.distance_mm - kept[-1].distance_mm > _SAME_PLACE_MM:
             kept.append(one)
+        elif np.abs(one.position_mm - kept[-1].position_mm).max() > _MAX_SHIFT_MM:
+            names = f"{kept[-1].frame.name} and {one.frame.name}"
+            raise InputError(f"has images beside one another, such as {names}", _SEND_ONE)
         elif not have_same_pixels(kept[-1].frame, one.frame):
             names = f"{kept[-1].frame.name} and {one.frame.name}"
             problem = f"has two images at one position with different pixels, such as {names}"

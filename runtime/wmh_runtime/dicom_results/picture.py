@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from wmh_runtime.dicom_results.source import RESEARCH_USE, Source
+from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.imageio.read_errors import read_errors
 
 _PICTURE_SERIES = 3
@@ -26,7 +27,7 @@ def secondary_capture(source: Source, picture: Path) -> hd.sc.SCImage:
     """
     with read_errors(picture), Image.open(picture) as image:
         pixels = np.array(image.convert("RGB"))
-    series = source.series("picture", _PICTURE_SERIES)
+    series = source.series("picture", _PICTURE_SERIES, sha256_file(picture))
     capture = hd.sc.SCImage.from_ref_dataset(
         ref_dataset=source.head,
         pixel_array=pixels,

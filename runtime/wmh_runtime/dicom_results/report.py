@@ -16,7 +16,7 @@ from wmh_runtime.text import INTENDED_USE
 _REPORT_SERIES = 2
 
 
-def measurement_report(source: Source, segmentation: hd.seg.Segmentation) -> sr.Comprehensive3DSR:
+def measurement_report(source: Source, segmentation: hd.seg.Segmentation) -> sr.EnhancedSR:
     """Return volume and number of the lesions, in the whole brain and by location.
 
     Args:
@@ -40,9 +40,14 @@ def measurement_report(source: Source, segmentation: hd.seg.Segmentation) -> sr.
         imaging_measurements=[_all_lesions(source, segmentation), *_by_location(source)],
         title=codes.REPORT_TITLE,
     )
-    comments = [INTENDED_USE, *source.sidecar.warnings, *source.sidecar.model_warnings]
+    comments = [
+        INTENDED_USE,
+        source.images_text,
+        *source.sidecar.warnings,
+        *source.sidecar.model_warnings,
+    ]
     content[0].ContentSequence.extend(map(_comment, comments))
-    report = sr.Comprehensive3DSR(
+    report = sr.EnhancedSR(
         evidence=[segmentation, *source.headers],
         content=content[0],
         is_complete=True,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
 
 from wmh_runtime.dicom_results import codes
 from wmh_runtime.dicom_results.source import PROGRAM, RESEARCH_USE, Source
+from wmh_runtime.files.hashing import sha256_file
 
 _RED = (255, 60, 40)  # as in the pictures
 _MAX_FRACTION = 255  # of a probability map: 1.0
@@ -29,7 +31,7 @@ def mask_segmentation(source: Source, mask: Path) -> hd.seg.Segmentation:
     """
     volume = source.volume_of(mask)
     lesions = volume.with_array((volume.array > 0).astype(np.uint8))
-    return _segmentation(source, lesions, "BINARY", _MASK_SERIES)
+    return _segmentation(source, lesions, "BINARY", source.series("mask", _MASK_SERIES))
 
 
 def probability_segmentation(source: Source, probability: Path) -> hd.seg.Segmentation:
@@ -44,16 +46,19 @@ def probability_segmentation(source: Source, probability: Path) -> hd.seg.Segmen
     """
     volume = source.volume_of(probability)
     shares = volume.with_array(np.clip(volume.array.astype(np.float32), 0, 1))
-    return _segmentation(source, shares, "FRACTIONAL", _PROBABILITY_SERIES)
+    series = source.series("probability", _PROBABILITY_SERIES, sha256_file(probability))
+    return _segmentation(source, shares, "FRACTIONAL", series)
 
 
 def _segmentation(
-    source: Source, volume: hd.Volume, kind: Literal["BINARY", "FRACTIONAL"], offset: int
+    source: Source,
+    volume: hd.Volume,
+    kind: Literal["BINARY", "FRACTIONAL"],
+    series: Mapping[str, Any],
 ) -> hd.seg.Segmentation:
     output = source.output
     tracking_uid, tracking_id = source.tracking
     what = "mask" if kind == "BINARY" else "probability"
-    series = source.series(what, offset)
     is_corrected = source.sidecar.manual is not None
     segment = hd.seg.SegmentDescription(
         segment_number=1,

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from wmh_runtime.dicom.scan_files import SeriesVolume
+from wmh_runtime.dicom.scan_files import SeriesVolume, errors_of
 from wmh_runtime.dicom_results import codes
+from wmh_runtime.dicom_results.headers import mended_header
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.read_errors import read_errors
 from wmh_runtime.outputs.sidecar import Sidecar
 
 PROGRAM = "wmh-lora"
 RESEARCH_USE = "research use only"
+_LARGEST_INTEGER = 2**31 - 1  # of a text of digits in DICOM
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -34,29 +36,32 @@ class Source:
         volume: of the series.
         headers: of its files, whole, in the order of the slices.
         sidecar: of the result.
+        index: of its output among those of the model.
     """
 
     volume: SeriesVolume
     headers: Sequence[Dataset]
     sidecar: Sidecar
+    index: int = 0
 
     @classmethod
-    def read(cls, volume: SeriesVolume, sidecar: Sidecar) -> Source:
+    def read(cls, volume: SeriesVolume, sidecar: Sidecar, index: int = 0) -> Source:
         """Read the whole headers of the files of a volume.
 
         Raises:
-            InputError: a file cannot be read any more.
+            InputError: a file cannot be read any more, or no result can be made of it.
         """
+        series = volume.images.series
+        slice_mm = float(np.linalg.norm(volume.stack.affine[:3, 2]))
         files = list(dict.fromkeys(frame.file for frame in volume.stack.frames))
         try:
-            headers = [volume.images.series.files[file].read() for file in files]
+            headers = [series.files[file].read() for file in files]
         except Exception as error:  # pydicom raises many types
-            problem = f"{volume.images.series.name} cannot be read any more"
+            problem = f"{series.name} cannot be read any more"
             raise InputError(problem, "Give the DICOM files again.") from error
-        if not headers[0].get("FrameOfReferenceUID"):
-            problem = f"{volume.images.series.name} has no FrameOfReferenceUID, which results need"
-            raise InputError(problem, "Give the series as the scanner sent it.")
-        return cls(volume, headers, sidecar)
+        with errors_of(series):
+            mended = [mended_header(header, slice_mm) for header in headers]
+        return cls(volume, mended, sidecar, index)
 
     @property
     def head(self) -> Dataset:
@@ -75,8 +80,16 @@ class Source:
         return self.uid("tracking", name), name
 
     def uid(self, *facts: object) -> str:
-        """Return a UID that follows from the series and from facts."""
-        return _uid(self.head.SeriesInstanceUID, *facts)
+        """Return a UID that follows from patient, series, program, output and facts."""
+        head = self.head
+        of_source = (head.PatientID, head.StudyInstanceUID, head.SeriesInstanceUID)
+        return _uid(*of_source, version(PROGRAM), self.output, *facts)
+
+    @property
+    def images_text(self) -> str:
+        """Which images the result is of."""
+        frames = self.volume.stack.frames
+        return f"Of {len(frames)} slices of {self.volume.images.series.name}"
 
     @property
     def device_uid(self) -> str:
@@ -92,28 +105,39 @@ class Source:
             f" minimum lesion size {settings.output.min_lesion_mm3:g} mm3"
         )
 
-    def series(self, kind: str, offset: int) -> dict[str, Any]:
+    def series(self, kind: str, offset: int, content: str = "") -> dict[str, Any]:
         """Return the identity of a result: its series, UIDs and number, and who made it.
 
-        The UIDs follow from the images and the mask: a result that is made again has the same ones,
-        so that a PACS does not store it twice.
+        The UIDs follow from the content: a result that is made again has the same ones, so that a
+        PACS does not store it twice, and one that differs has others.
 
         Args:
-            kind: of the result, such as `segmentation`.
-            offset: of the number of its series.
+            kind: of the result, such as `report`.
+            offset: of the number of its series, 1 to 9.
+            content: hash of a file that it is made from, besides the sidecar.
         """
-        facts = (self.sidecar.mask_sha256, self.settings_text, kind)
-        number = self.volume.images.series.number or 0
+        facts = (kind, self._content, content)
         return {
             "series_instance_uid": self.uid("series", *facts),
             "sop_instance_uid": self.uid("instance", *facts),
-            "series_number": 1000 * number + offset,
+            "series_number": self._series_number(offset),
             "instance_number": 1,
             "manufacturer": PROGRAM,
             "manufacturer_model_name": self.sidecar.settings.bundle,
             "software_versions": version(PROGRAM),
             "device_serial_number": self.sidecar.settings.model_id,
         }
+
+    @property
+    def _content(self) -> str:
+        """What a result says, without what differs in each run."""
+        return self.sidecar.model_dump_json(exclude={"seconds", "versions"})
+
+    def _series_number(self, offset: int) -> int:
+        """Return a number near that of the source, if DICOM allows so large a one."""
+        own = 10 * self.index + offset
+        number = 1000 * (self.volume.images.series.number or 9) + own
+        return number if 0 < number <= _LARGEST_INTEGER else 9000 + own
 
     @property
     def algorithm(self) -> hd.AlgorithmIdentificationSequence:
@@ -145,10 +169,14 @@ class Source:
         stack = self.volume.stack
         columns, up, slices, origin = stack.affine.T @ _RAS_TO_LPS
         affine = np.eye(4)
-        affine[:3, 0], affine[:3, 1], affine[:3, 2] = slices[:3], -up[:3], columns[:3]
+        normal = np.cross(columns[:3], up[:3])
+        normal /= np.linalg.norm(normal)
+        # Slices that a file places a little beside one another lie above one another in a result.
+        affine[:3, 0] = (slices[:3] @ normal) * normal
+        affine[:3, 1], affine[:3, 2] = -up[:3], columns[:3]
         affine[:3, 3] = origin[:3] + up[:3] * (stack.shape[1] - 1)
         return hd.Volume(
-            frames_from_voxels(voxels),
+            _frames_from_voxels(voxels),
             affine,
             coordinate_system="PATIENT",
             frame_of_reference_uid=self.head.FrameOfReferenceUID,
@@ -160,6 +188,6 @@ def _uid(*facts: object) -> str:
     return str(generate_uid(entropy_srcs=list(map(str, facts))))
 
 
-def frames_from_voxels(voxels: NDArray[Any]) -> NDArray[Any]:
+def _frames_from_voxels(voxels: NDArray[Any]) -> NDArray[Any]:
     """Return (columns, rows from the bottom, slices) as (slices, rows from the top, columns)."""
     return np.ascontiguousarray(voxels[:, ::-1].transpose(2, 1, 0))

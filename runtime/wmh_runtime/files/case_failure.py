@@ -23,13 +23,17 @@ MORE_MEMORY = "Close other programs, or use a machine with more memory."
 _MAX_CHARACTERS = 200  # of the text of an unexpected error
 
 
-def case_failure(error: Exception, about: Path, log_folder: Path) -> WmhError:
+def case_failure(
+    error: Exception, about: Path, log_folder: Path, *, hides_values: bool = False
+) -> WmhError:
     """Return the failure of a case. It keeps no traceback, which would keep the voxels.
 
     Args:
         error: what was raised.
         about: file of the case; an error of this project may name another one.
         log_folder: for the traceback of an unexpected error.
+        hides_values: the text of an unexpected error may hold data of a patient: neither the
+            failure nor the log has it.
     """
     match error:
         case InputError(about=named) if named is not None:
@@ -41,7 +45,7 @@ def case_failure(error: Exception, about: Path, log_folder: Path) -> WmhError:
         case OSError():
             return input_error(error, "cannot be processed", about)
         case _:
-            return _unexpected(error, about, log_folder / LOG_NAME)
+            return _unexpected(error, about, log_folder / LOG_NAME, hides_values=hides_values)
 
 
 @contextmanager
@@ -53,11 +57,15 @@ def as_failure_of(about: Path, log_folder: Path) -> Iterator[None]:
         raise case_failure(error, about, log_folder) from None
 
 
-def _unexpected(error: Exception, about: Path, log: Path) -> UnexpectedError:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _unexpected(error: Exception, about: Path, log: Path, *, hides_values: bool) -> UnexpectedError:
+    name = type(error).__name__
+    text = name if hides_values or not str(error) else f"{name}: {error}"
     shown = textwrap.shorten(text, _MAX_CHARACTERS, placeholder=" …")
+    lines = traceback.format_exception(error)
+    if hides_values:
+        lines = [*traceback.format_tb(error.__traceback__), name]
     try:
-        _append(log, f"{about}\n{''.join(traceback.format_exception(error))}")
+        _append(log, f"{about}\n{''.join(lines)}")
         remedy = f"This is a bug of this program. Report it with the end of {log}."
     except OSError as reason:
         remedy = f"This is a bug of this program. {log} cannot be written ({reason_of(reason)})."

@@ -195,7 +195,7 @@ def write_phantom(plan: Plan, folder: Path) -> PhantomProperties:
 
 def _write_dicom(plan: Plan, phantom: Phantom, folder: Path) -> None:
     """Write the scans of a phantom as the series of one study."""
-    from wmh_runtime.dicom.write_series import FLAIR, MPRAGE, Person, mr_series, write_series
+    from wmh_runtime.phantom.dicom_series import FLAIR, MPRAGE, Person, mr_series, write_series
 
     person = Person(f"Phantom^{plan.name}", plan.name, _DAY)
     write_series(

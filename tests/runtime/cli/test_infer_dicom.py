@@ -13,8 +13,8 @@ import pytest
 from tests.runtime.dicom.head_series import head_images, write_head_series
 from tests.runtime.dicom.series_toys import person, toy_series, write
 from wmh_runtime.cli.infer import main
-from wmh_runtime.dicom.write_series import MPRAGE
 from wmh_runtime.files.tables import read_table
+from wmh_runtime.phantom.dicom_series import MPRAGE
 
 PATIENT = {"name": "Curie^Marie", "number": "MRN-4711"}
 IDENTIFIERS = ("Curie", "Marie", "MRN-4711", "20240229", "1.2.826")
@@ -92,8 +92,7 @@ def test_pseudonyms_group_the_studies_of_a_patient_in_their_order(tmp_path, infe
     days = [int(name[1].removeprefix("ses-")) for name in (first, second)]
     assert days[1] - days[0] == 730  # 2020 is a leap year, its 29 February is over
     if os.name == "posix":
-        assert stat.S_IMODE((keys / "key").stat().st_mode) == 0o600
-        assert stat.S_IMODE((keys / "correspondence.csv").stat().st_mode) == 0o600
+        assert stat.S_IMODE(keys.stat().st_mode) == 0o700
 
 
 def test_another_key_gives_other_names(tmp_path, infer, study):

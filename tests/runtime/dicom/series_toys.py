@@ -21,7 +21,7 @@ from pydicom.uid import (
 
 from wmh_runtime.dicom.files import find_files
 from wmh_runtime.dicom.series import Series, survey
-from wmh_runtime.dicom.write_series import FLAIR, Person, mr_series, write_series
+from wmh_runtime.phantom.dicom_series import FLAIR, Person, mr_series, write_series
 
 SHAPE = (7, 5, 4)
 

@@ -24,10 +24,16 @@ from tests.runtime.dicom.series_toys import (
     write,
     write_big_endian,
 )
+from wmh_runtime.dicom import scan_files
 from wmh_runtime.dicom.pixels import read_voxels
-from wmh_runtime.dicom.scan_files import convert, open_volume
+from wmh_runtime.dicom.scan_files import open_volume
+from wmh_runtime.dicom.selection import Choice
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
+
+
+def convert(folder, scan, *warnings):
+    return scan_files.convert(Choice(only_series(folder), "a reason", warnings), scan, str)
 
 
 def read(folder):
@@ -217,7 +223,7 @@ def with_table(images):
 def test_a_series_that_is_no_volume_is_refused_in_one_line(tmp_path, change, message):
     write(change(toy_series(oblique_affine((0, 0, 0)))), tmp_path / "series")
     with pytest.raises(InputError) as caught:
-        convert(only_series(tmp_path / "series"), tmp_path / "scan.nii.gz", str)
+        convert(tmp_path / "series", tmp_path / "scan.nii.gz")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "scan.nii.gz").exists()
@@ -242,7 +248,7 @@ REAL = (
 @pytest.mark.parametrize("scan", REAL)
 def test_a_real_scan_is_what_dcm2niix_makes_of_it(tmp_path, test_data, scan):
     write(shuffled(from_nifti(test_data / scan)), tmp_path / "series")
-    convert(only_series(tmp_path / "series"), tmp_path / "scan.nii.gz", str)
+    convert(tmp_path / "series", tmp_path / "scan.nii.gz")
     assert_same_scan(
         read_scan(tmp_path / "scan.nii.gz"), dcm2niix(tmp_path / "series", tmp_path / "o")
     )
@@ -258,7 +264,7 @@ def test_other_forms_of_a_real_scan_are_what_dcm2niix_makes_of_them(tmp_path, te
         write_big_endian(images, folder)
     else:
         compress(write(images, folder))
-    convert(only_series(folder), tmp_path / "scan.nii.gz", str)
+    convert(folder, tmp_path / "scan.nii.gz")
     assert_same_scan(read_scan(tmp_path / "scan.nii.gz"), dcm2niix(folder, tmp_path / "o"))
 
 
@@ -273,11 +279,11 @@ def test_a_scan_that_is_there_is_kept_with_its_warnings(tmp_path):
     images = toy_series()
     write([*images, copy_of(images[1])], tmp_path / "series")
     scan = tmp_path / "scan.nii.gz"
-    first = convert(only_series(tmp_path / "series"), scan, str, ("about",))
+    twice = "series 5: 1 image twice in the series, used once"
+    assert convert(tmp_path / "series", scan, "about") == ("about", twice)
     scan.write_bytes(b"kept")
-    assert convert(only_series(tmp_path / "series"), scan, str) == first
-    assert first == ("about", "series 5: 1 image twice in the series, used once")
+    assert convert(tmp_path / "series", scan, "another") == ("another", twice)
     assert scan.read_bytes() == b"kept"
     (tmp_path / "series" / "0005.dcm").unlink()
-    assert convert(only_series(tmp_path / "series"), scan, str) == ()
+    assert convert(tmp_path / "series", scan) == ()
     assert scan.read_bytes() != b"kept"

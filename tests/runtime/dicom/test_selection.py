@@ -9,7 +9,7 @@ from wmh_runtime.dicom.contrast import find_contrast
 from wmh_runtime.dicom.files import find_files
 from wmh_runtime.dicom.selection import select_series
 from wmh_runtime.dicom.series import survey
-from wmh_runtime.dicom.write_series import FLAIR, MPRAGE, MrSequence
+from wmh_runtime.phantom.dicom_series import FLAIR, MPRAGE, MrSequence
 
 
 def study_of(folder, *all_images):

@@ -1,5 +1,6 @@
 """DICOM results: equal to the other results, and valid."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from nibabel.affines import apply_affine
 
 from tests.runtime.dicom.head_series import head_images
 from tests.runtime.dicom.series_toys import enhanced, person, shuffled, write
+from tests.toys import write_toy_bundle
 from wmh_runtime import FolderOptions, InferenceOptions, load_bundle, segment_folder
 from wmh_runtime.outputs.paths import Extras, output_paths
 from wmh_runtime.outputs.sidecar import read_sidecar
@@ -91,6 +93,20 @@ def test_the_segmentation_shows_the_mask_at_its_place(tmp_path, images, toy_bund
     points = lesion_points_mm(paths.mask)
     assert len(points) == 24  # three lesions of 8 voxels
     np.testing.assert_allclose(frame_points_mm(paths.dicom.segmentation), points, atol=1e-4)
+
+
+def test_a_tid_1500_reader_reads_the_report(tmp_path, images, toy_bundle):
+    dcmqi = pytest.importorskip("dcmqi", reason="dcmqi is not installed")
+    paths, sidecar = segment(tmp_path, shuffled(images), toy_bundle)
+    program = Path(dcmqi.__file__).parent / "bin" / "tid1500reader"
+    read = tmp_path / "report.json"
+    command = [program, "--inputDICOM", paths.dicom.report, "--outputMetadata", read]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    (group,) = json.loads(read.read_text())["Measurements"]
+    volume, count = group["measurementItems"]
+    assert (float(volume["value"]), volume["units"]["CodeValue"]) == (sidecar.volume_ml, "mL")
+    assert float(count["value"]) == 3
+    assert group["Finding"]["CodeValue"] == "110702"
 
 
 def test_highdicom_reads_the_mask_back_voxel_for_voxel(tmp_path, images, toy_bundle):
@@ -194,6 +210,87 @@ def test_results_belong_to_the_study_and_patient_of_the_series(tmp_path, images,
         assert "research use only" in found.SeriesDescription
     numbers = [pydicom.dcmread(file).SeriesNumber for file in files]
     assert numbers == [5001, 5002, 5003]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
+        *("StudyID", "AccessionNumber", "ReferringPhysicianName", "SliceThickness"),
+        *("FrameOfReferenceUID", "BodyPartExamined", "SpecificCharacterSet", "Manufacturer"),
+    ],
+)
+def test_an_attribute_may_be_missing_as_in_anonymized_files(tmp_path, images, toy_bundle, name):
+    for image in images:
+        delattr(image, name)
+    paths, _ = segment(tmp_path, images, toy_bundle)
+    assert all(path.is_file() for path in (paths.dicom.segmentation, paths.dicom.report))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PatientBirthDate", "1970.01.01"),
+        ("StudyTime", "12:00:00"),
+        ("PatientSex", "female"),
+        ("StudyDate", "2024"),
+    ],
+)
+def test_an_invalid_value_is_left_out_of_the_results(tmp_path, images, toy_bundle, name, value):
+    for image in images:
+        image[name]._value = value
+    paths, _ = segment(tmp_path, images, toy_bundle)
+    assert pydicom.dcmread(paths.dicom.segmentation)[name].value in ("", None)
+
+
+def test_two_outputs_have_results_of_their_own(tmp_path, images):
+    bundle = write_toy_bundle(tmp_path / "two", outputs=("wmh", "other"))
+    _, first = segment(tmp_path, images, bundle, threshold=1.0)
+    assert first.lesion_count == 0  # two empty masks, equal byte for byte
+    found = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").glob("*.dcm"))]
+    assert len(found) == 6
+    assert len({one.SOPInstanceUID for one in found}) == 6
+    assert len({one.SeriesInstanceUID for one in found}) == 6
+    assert {one.SeriesNumber for one in found} == {5001, 5002, 5003, 5011, 5012, 5013}
+
+
+@pytest.mark.parametrize(("number", "expected"), [(3_000_000, 9001), (None, 9001), (7, 7001)])
+def test_the_number_of_the_series_is_one_that_dicom_allows(
+    tmp_path, images, toy_bundle, number, expected
+):
+    for image in images:
+        image.SeriesNumber = number
+    paths, _ = segment(tmp_path, images, toy_bundle)
+    assert pydicom.dcmread(paths.dicom.segmentation).SeriesNumber == expected
+
+
+def test_slices_that_are_a_little_beside_one_another_have_a_segmentation(
+    tmp_path, images, toy_bundle
+):
+    for index, image in enumerate(images):
+        x, y, z = image.ImagePositionPatient
+        image.ImagePositionPatient = [float(x) + 0.015 * index, y, z]
+    paths, _ = segment(tmp_path, images, toy_bundle)
+    points = lesion_points_mm(paths.mask)
+    np.testing.assert_allclose(frame_points_mm(paths.dicom.segmentation), points, atol=0.1)
+
+
+def test_neither_failure_nor_log_has_a_value_of_a_header(tmp_path, images, toy_bundle):
+    for image in images:
+        image["ImagePositionPatient"] = pydicom.DataElement(
+            "ImagePositionPatient", "LO", "Curie 1867"
+        )
+    write(images, tmp_path / "dicom")
+    out = tmp_path / "out"
+    options = FolderOptions(series="5", extras=Extras(dicom=True))
+    inference = InferenceOptions(backend="onnxruntime")
+    outcome = segment_folder(tmp_path / "dicom", out, load_bundle(toy_bundle), inference, options)
+    assert len(outcome.failed) == 1
+    said = "".join(str(error) for _, error in outcome.failed)
+    for path in (*out.glob("*.csv"), *out.glob("*.log")):
+        said += path.read_text()
+    assert "Curie" not in said
+    assert "1867" not in said
 
 
 def test_the_segmentation_says_what_made_it(tmp_path, images, toy_bundle):

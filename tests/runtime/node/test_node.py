@@ -27,7 +27,7 @@ from tests.runtime.node.node_process import (
 )
 from tests.toys import write_toy_bundle
 from wmh_runtime import FolderOptions, InferenceOptions, load_bundle, segment_folder
-from wmh_runtime.dicom.write_series import MPRAGE, write_series
+from wmh_runtime.phantom.dicom_series import MPRAGE, write_series
 
 KINDS = {
     "1.2.840.10008.5.1.4.1.1.66.4",

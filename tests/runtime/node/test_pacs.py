@@ -15,7 +15,7 @@ from tests.runtime.node.node_process import CALLER, Node, free_port, wait_for
 from tests.runtime.node.orthanc import Orthanc, needs_orthanc
 from tests.runtime.node.test_node import results_of
 from wmh_runtime import InferenceOptions, load_bundle, segment_folder
-from wmh_runtime.dicom.write_series import write_series
+from wmh_runtime.phantom.dicom_series import write_series
 
 needs_dcmtk = pytest.mark.skipif(
     not shutil.which("storescu"), reason="storescu (dcmtk) is not installed"
