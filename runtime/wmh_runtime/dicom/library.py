@@ -17,7 +17,9 @@ def require_dicom(about: object) -> None:
     """
     try:
         import highdicom  # noqa: F401
+        import prometheus_client  # noqa: F401
         import pydicom  # noqa: F401
+        import pynetdicom  # noqa: F401
     except ImportError as error:
         problem = f"needs the library {error.name}, which is not installed"
         raise InputError(problem, install_advice("dicom"), about=str(about)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
@@ -46,7 +46,7 @@ class Listen(StrictModel):
     host: str = ""  # address to listen on; empty: all of this machine
     port: Port = 11112
     max_associations: int = Field(default=10, ge=1)
-    max_image_mb: int = Field(default=2000, ge=1)  # of one received file
+    max_image_mb: int = Field(default=500, ge=1)  # of one received file
     tls: Tls | None = None
 
 
@@ -82,6 +82,9 @@ class Model(StrictModel):
         )
 
 
+ResultKind = Literal["segmentation", "report", "picture", "probability"]
+
+
 class Destination(StrictModel):
     """A node that gets the results."""
 
@@ -97,7 +100,7 @@ class Results(StrictModel):
 
     destinations: tuple[Destination, ...] = ()
     folder: AbsolutePath | None = None  # to write them to, in addition
-    probability: bool = False  # also as a fractional segmentation
+    kinds: tuple[ResultKind, ...] = ("segmentation", "report", "picture")
 
     @model_validator(mode="after")
     def _check(self) -> Results:

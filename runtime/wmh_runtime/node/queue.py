@@ -2,7 +2,7 @@
 
 ::
 
-    studies/<code>/images/<code>.dcm   received images
+    studies/<code>/images/<code>.dcm   received images, with a hash of their content in the name
     studies/<code>/unreleased          its sender has not ended its association in order
     studies/<code>/results/            while they are made, and until they are removed
     records/<code>.json                what became of the study
@@ -15,13 +15,18 @@ rename, after their content is on the disk.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ConfigDict
+from pydicom import dcmread
 
 from wmh_runtime.files.atomic import (
     flush_folder,
@@ -29,17 +34,22 @@ from wmh_runtime.files.atomic import (
     write_text_atomically,
 )
 from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.files.reading import read_model
 from wmh_runtime.files.temporary import is_temporary, remove_folder, remove_temporary_files
 from wmh_runtime.schema import StrictModel
 
-_CODE_DIGITS = 16
+_CODE_DIGITS, _VERSION_DIGITS = 16, 8
 _IMAGE = "*.dcm"
 _OWNER_ONLY = 0o700
 
+_log = logging.getLogger(__name__)
+
 
 class StudyRecord(StrictModel):
-    """What became of a study."""
+    """What became of a study. Unknown values, of a later version, are kept out of the way."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     images: str = ""  # digest of the images that the outcome is of
     outcome: Literal["", "done", "no scan", "failed"] = ""
@@ -49,6 +59,7 @@ class StudyRecord(StrictModel):
     failures: int = 0  # of which the program ended with an error
     not_before: float = 0.0  # time of the next attempt, seconds since 1970
     finished: float = 0.0  # likewise
+    removed: tuple[str, ...] = ()  # codes of the images that were removed after that
 
     @property
     def unfinished(self) -> int:
@@ -93,14 +104,27 @@ class QueuedStudy:
 
     @property
     def images_digest(self) -> str:
-        """Hash of which images are there; empty: none."""
-        names = sorted(path.name for path in self.images_folder.glob(_IMAGE) if _is_whole(path))
+        """Hash of which images are there, with their content; empty: none."""
+        names = sorted(path.name for path in self._images)
         return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else ""
 
     @property
+    def image_codes(self) -> frozenset[str]:
+        """Codes of the UIDs of the images that are there."""
+        return frozenset(_code_of_image(path) for path in self._images)
+
+    @property
+    def _images(self) -> list[Path]:
+        return list(filter(_is_whole, self.images_folder.glob(_IMAGE)))
+
+    @property
     def record(self) -> StudyRecord:
-        """What became of it so far."""
-        return read_model(self.record_path, StudyRecord) or StudyRecord()
+        """What became of it so far. One that cannot be read is set aside."""
+        record = read_model(self.record_path, StudyRecord)
+        if record is None and self.record_path.exists():
+            _log.error("study %s: its record cannot be read, and is set aside", self.code)
+            self.record_path.replace(self.record_path.with_suffix(".unreadable"))
+        return record or StudyRecord()
 
     def write(self, record: StudyRecord) -> None:
         """Replace the record; InputError: it cannot be written."""
@@ -137,7 +161,10 @@ class Queue:
         self._outbox = folder / "outbox"
         for one in (folder, self._studies, self._records, self._outbox):
             make_folder(one)
-        folder.chmod(_OWNER_ONLY)
+        try:
+            folder.chmod(_OWNER_ONLY)
+        except OSError as error:
+            raise input_error(error, "cannot be closed to other users", folder) from error
 
     def clean_up(self) -> None:
         """Remove what a killed process left half-written."""
@@ -145,6 +172,8 @@ class Queue:
         outboxes = [path for path in self._outbox.iterdir() if path.is_dir()]
         for folder in (self._studies, self._records, *images, *outboxes):
             remove_temporary_files(folder, is_alone=True)
+        for folder in images:
+            _keep_latest_versions(folder)
 
     def add_image(self, study_uid: str, image_uid: str, content: bytes) -> QueuedStudy:
         """Keep a received image; when this returns, it is on the disk.
@@ -153,22 +182,33 @@ class Queue:
             InputError: it cannot be written.
         """
         study = self._study(code_of(study_uid))
+        code, version = code_of(image_uid), hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
+        path = study.images_folder / f"{code}-{version}.dcm"
         with self._lock:  # the images of this study may be about to be removed
             make_folder(study.images_folder)
             study.mark_unreleased()
-            write_bytes_atomically(study.images_folder / f"{code_of(image_uid)}.dcm", content)
-            flush_folder(study.images_folder)
+            if not path.exists():
+                write_bytes_atomically(path, content)
+                for other in study.images_folder.glob(f"{code}-{_IMAGE}"):
+                    if other != path:  # as it was before it was corrected
+                        other.unlink()
+                flush_folder(study.images_folder)
         return study
 
-    def remove_images(self, study: QueuedStudy, digest: str) -> None:
+    def remove_images(self, study: QueuedStudy, record: StudyRecord) -> None:
         """Remove images and results; the record stays, so that the study is not done twice.
 
         Args:
             study: that is done.
-            digest: of the images that it is done with. If others came since, nothing is removed.
+            record: of the study. If other images came since, nothing is removed.
+
+        Raises:
+            InputError: the record cannot be written.
         """
         with self._lock:
-            if study.images_digest == digest:
+            if study.images_digest == record.images:
+                codes = tuple(sorted(study.image_codes))
+                study.write(record.model_copy(update={"removed": codes}))
                 remove_folder(study.folder)
 
     def remove_records(self, age_s: float) -> None:
@@ -206,7 +246,10 @@ class Queue:
             folders.append(folder)
         for to in folders:
             for result in results:
-                write_bytes_atomically(to / f"{study.code}_{result.name}", result.read_bytes())
+                # By its UID: a result that is being sent is never replaced by a later one.
+                uid = str(dcmread(result, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+                name = f"{study.code}-{code_of(uid)}.dcm"
+                write_bytes_atomically(to / name, result.read_bytes())
             flush_folder(to)
 
     def studies(self) -> list[QueuedStudy]:
@@ -229,8 +272,17 @@ class Queue:
 
     def waiting(self, destination: str) -> list[Path]:
         """Return the results that a destination has not got yet, the oldest first."""
-        folder = self.outbox(destination)
-        return sorted(filter(_is_whole, folder.glob(_IMAGE)), key=lambda path: path.stat().st_mtime)
+        found = []
+        for path in filter(_is_whole, self.outbox(destination).glob(_IMAGE)):
+            with suppress(FileNotFoundError):  # it has just been sent
+                found.append((path.stat().st_mtime, path))
+        return [path for _, path in sorted(found)]
+
+    def reject(self, result: Path) -> None:
+        """Set a result aside that cannot be read."""
+        folder = result.parent / "rejected"
+        make_folder(folder)
+        result.replace(folder / result.name)
 
     def unknown_outboxes(self, destinations: Sequence[str]) -> Iterator[str]:
         """Yield the destinations that results wait for, but that are not configured any more."""
@@ -247,6 +299,20 @@ class Queue:
 def code_of(uid: str) -> str:
     """Return the code of a UID."""
     return hashlib.sha256(uid.encode()).hexdigest()[:_CODE_DIGITS]
+
+
+def _code_of_image(path: Path) -> str:
+    return path.stem.partition("-")[0]
+
+
+def _keep_latest_versions(images: Path) -> None:
+    """Remove earlier versions of images; a killed process may have left some."""
+    latest: dict[str, Path] = {}
+    for path in sorted(images.glob(_IMAGE), key=lambda one: one.stat().st_mtime):
+        earlier = latest.get(_code_of_image(path))
+        if earlier is not None:
+            earlier.unlink()
+        latest[_code_of_image(path)] = path
 
 
 def _is_whole(path: Path) -> bool:

@@ -6,14 +6,13 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import (
     JPEG2000,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -33,15 +32,15 @@ from wmh_runtime.dicom.series import MR_IMAGES
 from wmh_runtime.errors import InputError
 from wmh_runtime.node.config import Listen
 from wmh_runtime.node.metrics import Metrics
-from wmh_runtime.node.queue import Queue, QueuedStudy
-from wmh_runtime.node.tls import server_context
+from wmh_runtime.node.queue import Queue, QueuedStudy, code_of
+from wmh_runtime.node.tls import TlsAssociationServer, server_context
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # status of C-STORE
+# Not the deflated one: a small file could fill the memory when it is inflated.
 _TRANSFER_SYNTAXES = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
     JPEGLosslessSV1,
     JPEGLossless,
     JPEGLSLossless,
@@ -83,7 +82,7 @@ class Receiver:
         self._min_free_bytes = min_free_bytes
         self._metrics = metrics
         self._on_release = on_release
-        self._studies: dict[object, dict[str, QueuedStudy]] = defaultdict(dict)
+        self._studies: dict[object, dict[str, QueuedStudy | None]] = defaultdict(dict)
         self._bytes: dict[object, int] = defaultdict(int)
         self._lock = threading.Lock()
 
@@ -114,13 +113,16 @@ class Receiver:
         address = (config.host, config.port)
         context = server_context(config.tls) if config.tls else None
         try:
-            server = entity.start_server(
-                address, block=False, ssl_context=context, evt_handlers=handlers
+            server = entity.make_server(
+                address,
+                ssl_context=context,
+                evt_handlers=handlers,
+                server_class=TlsAssociationServer,
             )
         except OSError as error:
             problem = f"port {config.port} cannot be used ({error.strerror})"
             raise InputError(problem, "Choose another port.", about="listen") from error
-        assert server is not None  # it is, as it does not block
+        threading.Thread(target=server.serve_forever, name="receive", daemon=True).start()
         _log.info("listening as %s on port %d", config.ae_title, config.port)
         try:
             yield
@@ -136,16 +138,20 @@ class Receiver:
         content = event.encoded_dataset()
         try:
             header = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
-            study_uid, image_uid = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
+            study_uid, image_uid = (str(header.get(name) or "") for name in _UIDS)
         except Exception:  # pydicom raises many types for a damaged file
-            return self._refuse("damaged", CANNOT_UNDERSTAND, "it has no readable header")
+            study_uid = image_uid = ""
+        if not (study_uid and image_uid):
+            return self._refuse("damaged", CANNOT_UNDERSTAND, "its header has no UIDs")
+        with self._lock:  # before it is kept: no other association releases its study from now on
+            self._studies[event.assoc].setdefault(code_of(study_uid), None)
         try:
             study = self._queue.add_image(study_uid, image_uid, content)
         except (InputError, OSError) as error:
             return self._refuse("disk", OUT_OF_RESOURCES, str(error))
-        self._metrics.images.inc()
         with self._lock:
             self._studies[event.assoc][study.code] = study
+        self._metrics.images.inc()
         return SUCCESS
 
     def _refuse(self, reason: str, status: int, problem: str) -> int:
@@ -167,9 +173,10 @@ class Receiver:
         received = self._take(event.assoc)
         with self._lock:
             open_ = {code for studies in self._studies.values() for code in studies}
-        released = [study for code, study in received.items() if code not in open_]
+        released = [study for code, study in received.items() if study and code not in open_]
         for study in released:
-            study.mark_released()
+            with suppress(OSError):  # then it is complete a little later
+                study.mark_released()
             _log.info("study %s: images received", study.code)
         self._on_release(released)
 
@@ -177,7 +184,7 @@ class Receiver:
         for code in self._take(event.assoc):
             _log.warning("study %s: its sender ended without a release", code)
 
-    def _take(self, association: object) -> dict[str, QueuedStudy]:
+    def _take(self, association: object) -> dict[str, QueuedStudy | None]:
         with self._lock:
             return self._studies.pop(association, {})
 

@@ -9,11 +9,16 @@ from wmh_runtime.node.config import Study
 from wmh_runtime.node.queue import Queue, QueuedStudy
 
 _CUT_OFF_FACTOR = 10.0  # of the quiet time
+_LONGEST_WAIT_S = 3600.0  # between attempts, also if the clock was changed
 _SETTLED_S = 2.0  # times of folders are not exact
 
 
 class Schedule:
     """Decides from the files of the queue, and from who has ended an association.
+
+    Times of files only tell whether an image came. How long ago that was is measured by a clock
+    that nobody can change, from when this process has seen it: while the node was off, nothing
+    could come.
 
     Args:
         config: when a study is complete.
@@ -23,14 +28,15 @@ class Schedule:
     def __init__(self, config: Study, queue: Queue) -> None:
         self._config = config
         self._queue = queue
-        self._since = time.time()
-        self._released: set[str] = set()  # studies that are complete, as their senders are done
-        self._settled: dict[str, float] = {}  # study → time of its last image, once it is done
+        self._seen: dict[str, tuple[float, float]] = {}  # study → time of its folder, and of now
+        self._released: dict[str, float] = {}  # study → time of its folder when it was complete
+        self._done: dict[str, float] = {}  # study → time of its folder when it was done
 
     def release(self, studies: Iterable[QueuedStudy]) -> None:
         """Note that the senders of studies have ended their associations."""
         if self._config.complete_on_release:
-            self._released.update(study.code for study in studies)
+            for study in studies:
+                self._released[study.code] = study.last_received_s
 
     def next_due(self) -> QueuedStudy | None:
         """Return the study to segment next: the one that waits longest; None: there is none.
@@ -38,34 +44,48 @@ class Schedule:
         Those during which the process ended before come last.
         """
         due = [study for study in self._queue.studies() if self._is_due(study)]
-        study = min(due, key=lambda one: one.record.unfinished, default=None)
-        if study is not None:
-            self._released.discard(study.code)
-        return study
+        return min(due, key=lambda one: one.record.unfinished, default=None)
 
     @property
     def waiting(self) -> int:
         """How many studies are not done yet."""
         return sum(not self._is_done(study) for study in self._queue.studies())
 
+    @property
+    def longest_wait_s(self) -> float:
+        """How long the study waits that waits longest, since its last image."""
+        waiting = [study for study in self._queue.studies() if not self._is_done(study)]
+        return max(map(self._quiet_s, waiting), default=0.0)
+
+    def _quiet_s(self, study: QueuedStudy) -> float:
+        """Return how long no image of a study came."""
+        received_s, now = study.last_received_s, time.monotonic()
+        if self._seen.get(study.code, (0.0, now))[0] != received_s:
+            self._seen[study.code] = received_s, now
+        return now - self._seen[study.code][1]
+
     def _is_done(self, study: QueuedStudy) -> bool:
         received_s = study.last_received_s
-        if received_s == 0 or self._settled.get(study.code) == received_s:
+        if received_s == 0 or self._done.get(study.code) == received_s:
             return True
         record = study.record
         is_done = bool(record.outcome) and record.images == study.images_digest
-        if is_done and time.time() - received_s > _SETTLED_S:
-            self._settled[study.code] = received_s
+        if is_done and self._quiet_s(study) > _SETTLED_S:
+            self._done[study.code] = received_s
         return is_done
 
     def _is_due(self, study: QueuedStudy) -> bool:
-        now = time.time()
-        quiet_s = self._config.quiet_s
-        if study.is_unreleased:  # its sender was cut off, and will send again
-            quiet_s *= _CUT_OFF_FACTOR
-        # While the node was off, nothing could come.
-        is_quiet = now - max(study.last_received_s, self._since) >= quiet_s
-        if not (is_quiet or study.code in self._released) or self._is_done(study):
+        is_cut_off = study.is_unreleased  # its sender will send again
+        quiet_s = self._config.quiet_s * (_CUT_OFF_FACTOR if is_cut_off else 1)
+        is_released = self._released.get(study.code) == study.last_received_s and not is_cut_off
+        is_complete = self._quiet_s(study) >= quiet_s or is_released
+        if not is_complete or self._is_done(study):
             return False
         record = study.record
-        return now >= record.not_before or record.attempted != study.images_digest
+        wait_s = min(record.not_before - time.time(), _LONGEST_WAIT_S)
+        return wait_s <= 0 or record.attempted != study.images_digest
+
+
+def longest_quiet_s(config: Study) -> float:
+    """Return how long a study waits at most until it is complete."""
+    return config.quiet_s * _CUT_OFF_FACTOR

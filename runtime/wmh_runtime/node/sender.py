@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.node.config import Destination
+from wmh_runtime.node.config import Destination, ResultKind
 from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.tls import client_context
@@ -26,6 +33,12 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 600.0
 _POLL_S = 1.0
 _TIMEOUT_S = 60.0
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_CLASS_OF_KIND: dict[ResultKind, str] = {
+    "segmentation": SegmentationStorage,
+    "probability": SegmentationStorage,
+    "report": EnhancedSRStorage,
+    "picture": SecondaryCaptureImageStorage,
+}
 _WARNINGS = range(0xB000, 0xC000)  # of C-STORE: stored, with a remark
 
 _log = logging.getLogger(__name__)
@@ -71,19 +84,32 @@ class Sender(threading.Thread):
     def run(self) -> None:
         """Send results until `stop` is called."""
         while not self._stop_requested.is_set():
-            now = time.monotonic()
-            waiting = self._queue.waiting(self._destination.name)
-            self._waits = {path: wait for path, wait in self._waits.items() if path in waiting}
-            if due := [path for path in waiting if self._waits.get(path, _NO_WAIT).until_s <= now]:
-                self._send_all(due)
-            else:
-                self._stop_requested.wait(_POLL_S)
+            try:
+                self._send_due()
+            except Exception as error:  # a bug; the results wait, and the others are sent
+                _log.error(
+                    "%s: unexpected error (%s)", self._destination.name, type(error).__name__
+                )
+                self._stop_requested.wait(_LONGEST_WAIT_S)
+
+    def _send_due(self) -> None:
+        """Send the results whose time has come; wait a moment if there is none."""
+        now = time.monotonic()
+        waiting = self._queue.waiting(self._destination.name)
+        self._waits = {path: wait for path, wait in self._waits.items() if path in waiting}
+        if due := [path for path in waiting if self._waits.get(path, _NO_WAIT).until_s <= now]:
+            self._send_all(due)
+        else:
+            self._stop_requested.wait(_POLL_S)
 
     def stop(self) -> None:
         """Stop after the file that is being sent."""
         self._stop_requested.set()
 
     def _send_all(self, files: list[Path]) -> None:
+        files = [path for path in files if self._is_readable(path)]
+        if not files:
+            return
         try:
             association = associate(self._destination, self._ae_title, sop_classes(files))
         except (InputError, OSError) as error:
@@ -100,6 +126,16 @@ class Sender(threading.Thread):
                     self._postpone([path], problem)
         finally:
             association.release()
+
+    def _is_readable(self, path: Path) -> bool:
+        """Return whether a result is a DICOM file; else set it aside."""
+        try:
+            sop_classes([path])
+        except Exception:  # pydicom raises many types
+            _log.error("%s: a result cannot be read, and is set aside", self._destination.name)
+            self._queue.reject(path)
+            return False
+        return True
 
     def _postpone(self, files: list[Path], problem: str) -> None:
         self._metrics.send_failures.labels(self._destination.name).inc()
@@ -127,7 +163,7 @@ class Sender(threading.Thread):
             return "the connection was lost"
         if code != 0 and code not in _WARNINGS:
             return f"it was refused with the status 0x{code:04X}"
-        path.unlink()
+        path.unlink(missing_ok=True)
         self._metrics.sent.labels(self._destination.name).inc()
         return ""
 
@@ -147,7 +183,7 @@ def associate(destination: Destination, ae_title: str, classes: list[str]) -> As
     """
     entity = AE(ae_title)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT_S
-    for sop_class in classes or [Verification]:
+    for sop_class in classes:
         entity.add_requested_context(sop_class, _SYNTAXES)
     tls = destination.tls
     return entity.associate(
@@ -156,3 +192,32 @@ def associate(destination: Destination, ae_title: str, classes: list[str]) -> As
         ae_title=destination.ae_title,
         tls_args=(client_context(tls), destination.host) if tls else None,
     )
+
+
+def require_answer(destination: Destination, ae_title: str, kinds: Sequence[ResultKind]) -> None:
+    """Check that a destination answers, and takes all kinds of results.
+
+    Args:
+        destination: to ask.
+        ae_title: of this node.
+        kinds: of results that will be sent.
+
+    Raises:
+        InputError: it does not.
+    """
+    about = f"destination {destination.name}"
+    classes = sorted({_CLASS_OF_KIND[kind] for kind in kinds})
+    association = associate(destination, ae_title, [Verification, *classes])
+    if not association.is_established:
+        problem = f"does not answer at {destination.host}, port {destination.port}"
+        advice = "Check address and AE titles, there and here, and the firewall."
+        raise InputError(problem, advice, about=about)
+    status = association.send_c_echo().get("Status")
+    accepted = {context.abstract_syntax for context in association.accepted_contexts}
+    association.release()
+    if status != 0:
+        found = "none" if status is None else f"0x{status:04X}"
+        raise InputError(f"answers C-ECHO with the status {found}", "Check its log.", about=about)
+    if refused := [UID(one).name for one in classes if one not in accepted]:
+        advice = "Let it take them, or leave these kinds of results out."
+        raise InputError(f"does not take {', '.join(refused)}", advice, about=about)

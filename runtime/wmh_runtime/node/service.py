@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.errors import InputError
 from wmh_runtime.files.folder_lock import lock_folder
+from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
@@ -16,8 +16,9 @@ from wmh_runtime.node.pages import status_pages
 from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.receiver import Receiver
 from wmh_runtime.node.schedule import Schedule
-from wmh_runtime.node.sender import Sender, associate
+from wmh_runtime.node.sender import Sender, require_answer
 from wmh_runtime.node.status import Status
+from wmh_runtime.node.tls import server_context
 from wmh_runtime.node.worker import Worker
 
 _POLL_S = 0.5
@@ -53,7 +54,7 @@ def serve(config: NodeConfig, wait: Callable[[float], bool]) -> None:
             for destination in config.results.destinations
         ]
         receiver = Receiver(config.listen, queue, config.min_free_bytes, metrics, schedule.release)
-        status = Status(config, queue, schedule, worker, metrics)
+        status = Status(config, queue, schedule, worker, senders, metrics)
         names = [one.name for one in config.results.destinations]
         for name in queue.unknown_outboxes(names):
             _log.warning("results wait for %s, which is not a destination any more", name)
@@ -72,27 +73,28 @@ def serve(config: NodeConfig, wait: Callable[[float], bool]) -> None:
 
 
 def check(config: NodeConfig) -> list[str]:
-    """Check a configuration: open the model, and ask each destination for an answer (C-ECHO).
+    """Check a configuration: folders, certificates and the model; ask each destination (C-ECHO).
 
     Returns:
         A line for each thing that was checked.
 
     Raises:
-        InputError: a folder cannot be used, or a destination does not answer.
+        InputError: a folder or a certificate cannot be used, or a destination does not answer or
+            does not take the results.
         BackendError: the model cannot be run.
     """
     Queue(config.folder)
+    make_writable_folder(config.folder)
+    lines = [f"queue {config.folder} can be written"]
+    if config.results.folder is not None:
+        make_writable_folder(config.results.folder)
+        lines.append(f"results {config.results.folder} can be written")
+    if config.listen.tls is not None:
+        server_context(config.listen.tls)
     bundle, options = load_bundle(config.model.bundle), config.model.options
-    lines = [f"queue {config.folder}"]
     with open_backends(bundle, options.backend, options.backend_options) as opened:
         lines.append(f"model {bundle.manifest.name} runs on {opened}")
     for destination in config.results.destinations:
-        association = associate(destination, config.listen.ae_title, [])
-        if not association.is_established:
-            problem = f"does not answer at {destination.host}, port {destination.port}"
-            advice = "Check address and AE titles, there and here, and the firewall."
-            raise InputError(problem, advice, about=f"destination {destination.name}")
-        association.send_c_echo()
-        association.release()
-        lines.append(f"destination {destination.name} answers")
+        require_answer(destination, config.listen.ae_title, config.results.kinds)
+        lines.append(f"destination {destination.name} answers, and takes the results")
     return lines

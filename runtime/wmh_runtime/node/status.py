@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
-from wmh_runtime.node.schedule import Schedule
+from wmh_runtime.node.schedule import Schedule, longest_quiet_s
+from wmh_runtime.node.sender import Sender
 from wmh_runtime.node.worker import Worker
 from wmh_runtime.text import count_noun
 
@@ -22,16 +24,24 @@ class Status:
         queue: with studies and results.
         schedule: of the studies.
         worker: that segments them.
+        senders: of the results.
         metrics: to report.
     """
 
     def __init__(
-        self, config: NodeConfig, queue: Queue, schedule: Schedule, worker: Worker, metrics: Metrics
+        self,
+        config: NodeConfig,
+        queue: Queue,
+        schedule: Schedule,
+        worker: Worker,
+        senders: Sequence[Sender],
+        metrics: Metrics,
     ) -> None:
         self._config = config
         self._queue = queue
         self._schedule = schedule
         self._worker = worker
+        self._senders = senders
         self._metrics = metrics
         self._names = [one.name for one in config.results.destinations]
 
@@ -40,6 +50,11 @@ class Status:
         found = []
         if self._worker.fatal or not self._worker.is_alive():
             found.append("studies are not segmented any more")
+        found += [
+            f"{one.name} does not send any more" for one in self._senders if not one.is_alive()
+        ]
+        if self._schedule.longest_wait_s > _LONG_S + longest_quiet_s(self._config.study):
+            found.append(f"{self._schedule.waiting} studies wait, one for more than an hour")
         if self._queue.free_bytes < self._config.min_free_bytes:
             found.append("the disk is full: nothing is received or segmented")
         for name in self._names:

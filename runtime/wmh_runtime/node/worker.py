@@ -87,6 +87,10 @@ class Worker(threading.Thread):
 
     def _segment(self, study: QueuedStudy) -> None:
         record, images = study.record, study.images_digest
+        if not set(record.removed) <= study.image_codes:
+            reason = "its other images were removed before; send the whole study again"
+            self._finish(study, record.model_copy(update={"attempted": images}), "failed", reason)
+            return
         if record.attempted != images:
             record = StudyRecord(attempted=images)
         if record.unfinished >= _MAX_UNFINISHED:
@@ -100,7 +104,7 @@ class Worker(threading.Thread):
         try:
             self._make_results(study)
         except NoScanError:
-            self._finish(study, record, "no scan", "it has no FLAIR series")
+            self._finish(study, record, "no scan", "it has no series to segment")
         except DeviceLostError:
             raise
         except WmhError as error:
@@ -117,7 +121,7 @@ class Worker(threading.Thread):
         remove_folder(study.results_folder)  # of other images
         results = self._config.results
         wanted = FolderOptions(
-            extras=Extras(dicom=True, probability=results.probability),
+            extras=Extras(dicom=True, probability="probability" in results.kinds),
             series=self._config.study.series,
         )
         options = self._config.model.options
@@ -129,8 +133,8 @@ class Worker(threading.Thread):
             path
             for case in outcome.done
             for to in job.paths(case)
-            for path in to.dicom.files
-            if path.is_file()
+            for kind, path in to.dicom.by_kind.items()
+            if kind in results.kinds
         ]
         names = [one.name for one in results.destinations]
         self._queue.deliver(study, files, names, results.folder)
@@ -162,6 +166,7 @@ class Worker(threading.Thread):
         age_s = self._config.study.keep_h * _S_IN_H
         for study in self._queue.studies():
             record = study.record
-            if record.outcome and time.time() - record.finished >= age_s:
-                self._queue.remove_images(study, record.images)
+            # A clock that was set back would keep images for ever.
+            if record.outcome and abs(time.time() - record.finished) >= age_s:
+                self._queue.remove_images(study, record)
         self._queue.remove_records(_KEEP_RECORDS_S)

@@ -65,7 +65,17 @@ class DicomPaths:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files."""
-        return self.segmentation, self.probability, self.picture, self.report
+        return tuple(self.by_kind.values())
+
+    @property
+    def by_kind(self) -> dict[str, Path]:
+        """All files, by what they hold."""
+        return {
+            "segmentation": self.segmentation,
+            "probability": self.probability,
+            "picture": self.picture,
+            "report": self.report,
+        }
 
 
 @dataclass(frozen=True)

@@ -164,15 +164,22 @@ class FakePacs:
     Args:
         port: to listen on.
         refusals: how many results are refused before one is taken.
+        answers_after_s: how long it takes to answer.
+        without: name of a kind that it does not take.
     """
 
-    def __init__(self, port: int, refusals: int = 0) -> None:
+    def __init__(
+        self, port: int, refusals: int = 0, answers_after_s: float = 0.0, without: str = ""
+    ) -> None:
         self.port = port
+        self.answers_after_s = answers_after_s
+        self._without = without
         self.received: list[pydicom.Dataset] = []
         self.refusals = refusals
         self._lock = threading.Lock()
 
     def _store(self, event) -> int:
+        time.sleep(self.answers_after_s)
         with self._lock:
             if self.refusals:
                 self.refusals -= 1
@@ -185,7 +192,11 @@ class FakePacs:
     @contextmanager
     def listening(self):
         entity = AE(PACS)
-        entity.supported_contexts = AllStoragePresentationContexts
+        entity.supported_contexts = [
+            one
+            for one in AllStoragePresentationContexts
+            if one.abstract_syntax.name != self._without
+        ]
         entity.add_supported_context(Verification)
         server = entity.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]

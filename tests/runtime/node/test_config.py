@@ -1,6 +1,7 @@
 """The configuration of a node is checked before anything starts."""
 
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -84,8 +85,18 @@ def test_a_check_opens_the_model_and_asks_the_destinations(tmp_path, toy_bundle,
     with pacs.listening():
         status, said, _ = run_command(main, node.config, "--check")
     assert status == 0
-    assert said.splitlines()[1].startswith("model toy runs on onnxruntime")
-    assert said.splitlines()[2] == "destination pacs answers"
+    lines = said.splitlines()
+    assert lines[2].startswith("model toy runs on onnxruntime")
+    assert lines[3] == "destination pacs answers, and takes the results"
+
+
+def test_a_check_names_what_a_destination_does_not_take(tmp_path, toy_bundle, run_command):
+    pacs = FakePacs(free_port(), without="Segmentation Storage")
+    node = Node(tmp_path / "node", toy_bundle, {"pacs": pacs.port})
+    with pacs.listening():
+        status, _, errors = run_command(main, node.config, "--check")
+    assert status == 2
+    assert "destination pacs: does not take Segmentation Storage. Let it take them" in errors
 
 
 def test_a_check_names_a_destination_that_does_not_answer(tmp_path, toy_bundle, run_command):
@@ -158,6 +169,7 @@ def test_with_tls_only_who_has_a_certificate_of_the_authority_is_heard(
     values = ", ".join(f'{name} = "{certificates / file}"' for name, file in files.items())
     node = Node(tmp_path / "node", toy_bundle, more={"listen": [f"tls = {{ {values} }}"]})
     node.answers = lambda: answers("node")
-    with node:
+    with node, socket.create_connection(("127.0.0.1", node.port)):  # which says nothing
         assert answers("node")
         assert not answers("stranger")
+        assert node.stop() == 0

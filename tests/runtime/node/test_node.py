@@ -1,16 +1,20 @@
 """`wmh-node`: what it receives comes out as results, whatever happens."""
 
+import os
 import re
 import shutil
 import stat
 import subprocess
 import threading
 import time
+from io import BytesIO
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 
 from tests.runtime.dicom.head_series import head_images
 from tests.runtime.dicom.series_toys import person, toy_series
@@ -27,11 +31,14 @@ from tests.runtime.node.node_process import (
 )
 from tests.toys import write_toy_bundle
 from wmh_runtime import FolderOptions, InferenceOptions, load_bundle, segment_folder
+from wmh_runtime.node.config import Study
+from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.schedule import Schedule
 from wmh_runtime.phantom.dicom_series import MPRAGE, write_series
 
 KINDS = {
     "1.2.840.10008.5.1.4.1.1.66.4",
-    "1.2.840.10008.5.1.4.1.1.88.34",
+    "1.2.840.10008.5.1.4.1.1.88.22",
     "1.2.840.10008.5.1.4.1.1.7",
 }
 
@@ -187,6 +194,123 @@ def test_neither_log_nor_names_nor_metrics_identify_a_patient(tmp_path, shared):
     assert "study " in said
     assert not re.search(r"Curie|MRN|1\.2\.826|20240229", said + names)
     assert stat.S_IMODE(node.queue.stat().st_mode) == 0o700
+
+
+def test_an_image_that_was_corrected_is_segmented_again(tmp_path, shared):
+    node, pacs, _ = shared
+    (images,), before = heads(tmp_path, 1), done(node)
+    send(node.port, images)
+    wait_for(lambda: done(node) == before + 1)
+    for image in images:
+        image.PatientID = "MRN-corrected"
+    send(node.port, images)
+    wait_for(lambda: done(node) == before + 2)
+    study = images[0].StudyInstanceUID
+    wait_for(lambda: sum(one.StudyInstanceUID == study for one in pacs.received) == 6)
+    found = [one for one in pacs.received if one.StudyInstanceUID == study]
+    assert {one.PatientID for one in found[3:]} == {"MRN-corrected"}
+    assert len({one.SOPInstanceUID for one in found}) == 6
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SOPInstanceUID"])
+def test_an_image_without_uids_is_refused(tmp_path, shared, name):
+    node, _, _ = shared
+    ((image, *_),) = heads(tmp_path, 1)
+    image[name]._value = ""
+    association = associate(node.port)
+    message = C_STORE()
+    message.MessageID = 1
+    message.AffectedSOPClassUID = image.SOPClassUID
+    message.AffectedSOPInstanceUID = "1.2.3"
+    message.Priority = 2
+    message.DataSet = BytesIO(encode(image, is_implicit_vr=False, is_little_endian=True))
+    context = next(
+        one for one in association.accepted_contexts if "Storage" in one.abstract_syntax.name
+    )
+    association.dimse.send_msg(message, context.context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association.release()
+    assert answer.Status == 0xC000
+
+
+def test_a_result_that_is_being_sent_is_not_replaced_by_a_later_one(tmp_path, toy_bundle):
+    (images,) = heads(tmp_path, 1)
+    pacs = FakePacs(free_port(), answers_after_s=1.5)
+    with pacs.listening(), Node(tmp_path / "node", toy_bundle, {"pacs": pacs.port}) as node:
+        send(node.port, images[:-1])
+        wait_for(lambda: done(node) == 1)
+        send(node.port, images[-1:])
+        wait_for(lambda: done(node) == 2)
+        wait_for(lambda: len(pacs.received) == 6)
+    assert len({one.SOPInstanceUID for one in pacs.received}) == 6
+
+
+def test_a_result_that_cannot_be_read_does_not_stop_the_others(tmp_path, toy_bundle):
+    (images,) = heads(tmp_path, 1)
+    pacs = FakePacs(free_port())
+    node = Node(tmp_path / "node", toy_bundle, {"pacs": pacs.port})
+    outbox = node.queue / "outbox" / "pacs"
+    outbox.mkdir(parents=True)
+    (outbox / "junk.dcm").write_bytes(b"no DICOM")
+    with pacs.listening(), node:
+        send(node.port, images)
+        wait_for(lambda: len(pacs.received) == 3)
+        assert node.page("healthz") == "ok\n"
+    assert (outbox / "rejected" / "junk.dcm").exists()
+
+
+def test_late_images_of_a_study_whose_images_were_removed_are_not_segmented_alone(
+    tmp_path, toy_bundle
+):
+    (images,) = heads(tmp_path, 1)
+    node = Node(tmp_path / "node", toy_bundle, more={"study": ["keep_h = 0"]})
+    with node:
+        send(node.port, images[:3])
+        wait_for(lambda: done(node) == 1)
+        node.stop()
+    with node:
+        wait_for(lambda: not list(node.queue.rglob("images/*.dcm")))
+        send(node.port, images[3:])
+        wait_for(lambda: node.count('wmh_node_studies_total{outcome="failed"}') == 1)
+        send(node.port, images)
+        wait_for(lambda: done(node) == 1)
+    assert "its other images were removed before; send the whole study again" in (
+        node.log.read_text()
+    )
+
+
+def test_a_record_of_a_later_version_is_read_and_a_damaged_one_set_aside(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    study = queue.add_image("1.2", "1.2.3", b"an image")
+    study.record_path.write_text('{"outcome": "done", "images": "x", "of_later": 1}')
+    assert study.record.outcome == "done"
+    study.record_path.write_text("{")
+    assert study.record.outcome == ""
+    assert study.record_path.with_suffix(".unreadable").exists()
+
+
+def test_times_of_files_in_the_future_do_not_stop_a_study(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    study = queue.add_image("1.2", "1.2.3", b"an image")
+    study.mark_released()
+    in_a_year = time.time() + 365 * 86400
+    os.utime(study.images_folder, (in_a_year, in_a_year))
+    schedule = Schedule(Study(quiet_s=0.2), queue)
+    assert schedule.next_due() is None
+    time.sleep(0.3)
+    assert schedule.next_due() == study
+
+
+def test_only_the_latest_version_of_an_image_is_kept(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    study = queue.add_image("1.2", "1.2.3", b"an image")
+    first = study.images_digest
+    queue.add_image("1.2", "1.2.3", b"an image")
+    assert study.images_digest == first
+    queue.add_image("1.2", "1.2.3", b"its correction")
+    assert study.images_digest != first
+    (path,) = study.images_folder.iterdir()
+    assert path.read_bytes() == b"its correction"
 
 
 def test_a_node_stops_in_order(tmp_path, toy_bundle):
