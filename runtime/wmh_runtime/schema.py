@@ -44,6 +44,11 @@ def _describe(problem: ErrorDetails) -> str:
             return f"{field} is missing"
         case "value_error":  # from a validator of this project, which writes the whole message
             message = problem["msg"].removeprefix("Value error, ")
+        case "tuple_type" | "list_type":
+            message = f"got {reprlib.repr(problem['input'])}, expected a list"
+        case "too_short":
+            least = problem.get("ctx", {})["min_length"]
+            message = f"got {reprlib.repr(problem['input'])}, expected {least} or more"
         case _:
             expected = problem["msg"].removeprefix("Input should be ").split(",")[0]
             message = f"got {reprlib.repr(problem['input'])}, expected {expected}"

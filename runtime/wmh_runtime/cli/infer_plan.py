@@ -5,7 +5,9 @@ from __future__ import annotations
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.corrected_masks import remarks_on_manual_masks
 from wmh_runtime.cohort.job import Job
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import summarize_skipped
+from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.text import count_noun
 
@@ -13,7 +15,10 @@ from wmh_runtime.text import count_noun
 def print_plan(job: Job) -> None:
     """List each scan with its mask, and each file that is skipped with the reason."""
     finished = corrected = 0
+    refused = []
     for case in job.cases:
+        if problem := _problem_of_series(job, case):
+            refused.append(f"{case.relative.as_posix()}: {problem}")
         masks = [paths.mask for paths in job.paths(case)]
         is_there = all(is_file(paths.sidecar) for paths in job.paths(case))
         finished += is_there
@@ -28,6 +33,10 @@ def print_plan(job: Job) -> None:
             notes.append(case.origin)
         state = f" ({', '.join(notes)})" if notes else ""
         console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
+        for note in case.notes:
+            console.print_warning(f"{case.relative.as_posix()}: {note}")
+    for line in refused:
+        console.print_warning(f"will fail: {line}")
     for mask in sorted(job.name_clashes):
         console.print_warning(f"{mask}: of several scans, which will fail: rename them")
     for unreadable in job.found.unreadable:
@@ -50,3 +59,13 @@ def print_plan(job: Job) -> None:
     if job.found.skipped:
         console.print_line(f"{summarize_skipped(job.found.skipped)} to skip")
     console.print_line("nothing was written")
+
+
+def _problem_of_series(job: Job, case: Case) -> str:
+    """Return why the series of a case makes no volume; empty: it makes one, or is no series."""
+    try:
+        if job.dicom is not None:
+            job.dicom.volume(case)
+    except InputError as error:
+        return error.problem
+    return ""

@@ -160,9 +160,11 @@ def plan_job(
     dicom = _find_dicom(source, out, rules, wanted)
     if dicom is None:
         _require_separate_results(out, source, rules)
-        found = find_cases(source, out, rules, wanted.visits)
+        found = with_manual = find_cases(source, out, rules, wanted.visits)
     else:
         found = replace(dicom.found, scans=wanted.visits.apply(dicom.found.scans, source))
+        # Corrected masks are where the user has the scans, not where they are converted to.
+        with_manual = replace(found, root=source if source.is_dir() else source.parent)
     if wanted.reviewed is not None:
         read_reviews(wanted.reviewed)  # refused now, if it is wrong
     visit_table = None
@@ -176,7 +178,7 @@ def plan_job(
         bundle,
         outputs,
         manual=find_manual_masks(
-            found, [output.name for output in outputs], knows_all_scans=source.is_dir()
+            with_manual, [output.name for output in outputs], knows_all_scans=source.is_dir()
         ),
         tta=options.tta,
         extras=_extras(wanted, wanted.regions_bundle or bundle),
@@ -198,6 +200,8 @@ def _find_dicom(
     source: Path, out: Path, rules: ChannelRules, wanted: FolderOptions
 ) -> DicomScans | None:
     """Find the scans in a DICOM source; None if it is none."""
+    if not source.exists():
+        return None  # the search for scans says so
     if not holds_only_dicom(source, out):
         given = {
             "series": wanted.series,
@@ -205,8 +209,8 @@ def _find_dicom(
             "dicom": wanted.extras.dicom,
         }
         for about in (name for name, value in given.items() if value):
-            problem = "is for DICOM files, and there are none, or NIfTI scans besides"
-            raise InputError(problem, "Leave it out.", about=about)
+            problem = f"is for DICOM files, but {source} has none, or has NIfTI scans, too"
+            raise InputError(problem, "Give a folder of DICOM files only.", about=about)
         return None
     require_dicom(source)
     from wmh_runtime.dicom.names import HashedNames

@@ -216,7 +216,7 @@ def _no_scan_error(
         advice = "Change the pattern."
     elif any(DICOM_ADVICE in one.reason for one in skipped):
         problem += ", but DICOM files"
-        advice = "Convert them to NIfTI first, for example with dcm2niix."
+        advice = "Give their folder alone."
     elif content.images:
         advice = "Give a pattern that matches the scans, or the scan file itself."
     if skipped:

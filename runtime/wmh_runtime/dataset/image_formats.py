@@ -7,7 +7,7 @@ from pathlib import Path
 
 # A pair of files is named by its header, .hdr; the voxels are in the .img file beside it.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mgz", ".mgh")
-DICOM_ADVICE = "convert with dcm2niix"
+DICOM_ADVICE = "give their folder alone"
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _DICOM_MAGIC_OFFSET = 128  # DICOM PS3.10: a preamble of 128 bytes, then "DICM"

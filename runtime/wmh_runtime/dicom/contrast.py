@@ -124,6 +124,8 @@ def find_contrast(series: Series) -> Finding:
     doubts = []
     if found.is_derived:
         doubts.append("it is derived from other images")
+    if "SPINE" in str(series.head.get("BodyPartExamined") or "").upper():
+        doubts.append(f"its body part is {series.head.BodyPartExamined}")
     if found.has_contrast_agent or says_agent or _PLUS_CONTRAST.search(description):
         doubts.append("it was acquired with a contrast agent")
     if found.inversions > 1:
@@ -139,7 +141,8 @@ def find_contrast(series: Series) -> Finding:
     is_short = found.echo_ms is not None and found.echo_ms <= _T1_MAX_ECHO_MS
     if is_short and (named == "T1" or _is_between(found.inversion_ms, _T1_INVERSION_MS)):
         return Finding("t1", found.text, tuple(doubts))
-    return Finding(None, found.text)
+    too_short = ", which is too short for FLAIR" if named == _FLAIR_WORD and not is_long else ""
+    return Finding(None, f"{found.text}{too_short}")
 
 
 def _is_between(value: float | None, limits: tuple[float, float]) -> bool:

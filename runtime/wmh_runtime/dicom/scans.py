@@ -15,7 +15,7 @@ from wmh_runtime.dicom.files import DicomFile, find_files
 from wmh_runtime.dicom.names import ScanNames
 from wmh_runtime.dicom.scan_files import SeriesVolume, convert, open_volume
 from wmh_runtime.dicom.selection import Choice, Selection, select_series
-from wmh_runtime.dicom.series import Series, Survey, survey
+from wmh_runtime.dicom.series import Series, Study, Survey, survey
 from wmh_runtime.errors import InputError
 from wmh_runtime.text import count_noun
 
@@ -53,15 +53,19 @@ class DicomScans:
     remarks: tuple[str, ...]  # about the folder
     names: ScanNames
     choices: Mapping[Path, Mapping[Contrast, Choice]]  # by channel
+    others: Mapping[str, Series]  # that are not used, by name
 
     def keep_names(self) -> None:
         """Keep which name is of which series, if that is wanted; InputError: it cannot be."""
         self.names.keep(
             {
-                image.name: choice.series
-                for case in self.found.scans
-                for channel, choice in self.choices[case.relative].items()
-                if (image := case.image_of(channel)) is not None
+                **self.others,
+                **{
+                    image.name: choice.series
+                    for case in self.found.scans
+                    for channel, choice in self.choices[case.relative].items()
+                    if (image := case.image_of(channel)) is not None
+                },
             }
         )
 
@@ -108,9 +112,13 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
     choices: dict[Path, Mapping[Contrast, Choice]] = {}
     skipped: list[Skipped] = []
     selections = [select_series(study, contrasts, rules.series) for study in found.studies]
-    for selection in selections:
+    others: dict[str, Series] = {}
+    without_scan: list[Study] = []
+    for study, selection in zip(found.studies, selections, strict=True):
         skipped += _skipped(selection, names)
+        others |= {names.entities(series): series for series, _ in selection.others}
         if not _is_enough(selection, rules):
+            without_scan.append(study)
             continue
         chosen = _with_doubts(selection.chosen, found)
         case = _case(chosen, scans, names)
@@ -119,10 +127,10 @@ def find_dicom_scans(source: Path, out: Path, rules: ScanRules, names: ScanNames
     if not cases:
         raise _no_scan(selections, rules, source)
     cases.sort(key=lambda case: case.relative.parts)
-    remarks = [*_remarks(found, len(found.studies) - len(cases), unreadable)]
+    remarks = [*_remarks(found, without_scan, unreadable)]
     remarks += [names.remark] if names.remark else []
     discovery = Discovery(tuple(cases), tuple(skipped), tuple(cases), root=scans)
-    return DicomScans(discovery, tuple(remarks), names, choices)
+    return DicomScans(discovery, tuple(remarks), names, choices, others)
 
 
 def _is_enough(selection: Selection, rules: ScanRules) -> bool:
@@ -140,6 +148,7 @@ def _case(chosen: Mapping[Contrast, Choice], scans: Path, names: ScanNames) -> C
         relative,
         channel,
         {other: scans / scan_name(entities, other) for other, _ in others},
+        notes=tuple(line for choice in chosen.values() for line in choice.warnings),
         origin=f"{_text(first.series)} in {first.series.files[0].folder}: {first.reason}",
     )
 
@@ -169,11 +178,17 @@ def _skipped(selection: Selection, names: ScanNames) -> Iterator[Skipped]:
         yield Skipped(Path(names.entities(series)), _SERIES, f"{series.name}: {reason}")
 
 
-def _remarks(found: Survey, not_used: int, unreadable: Sequence[Path]) -> Iterator[str]:
+def _remarks(
+    found: Survey, without_scan: Sequence[Study], unreadable: Sequence[Path]
+) -> Iterator[str]:
     if unreadable:
         yield f"{len(unreadable)} folders or archives cannot be read, such as {unreadable[0]}"
-    if not_used:
-        yield f"{not_used} of {len(found.studies)} DICOM studies have no scan to segment"
+    if without_scan:
+        folders = [study.series[0].files[0].folder for study in without_scan]
+        more = len(folders) - _MAX_LISTED
+        listed = ", ".join(folders[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+        count = f"{len(without_scan)} of {len(found.studies)} DICOM studies"
+        yield f"{count} without a scan to segment: {listed}"
     if found.damaged:
         count = count_noun(len(found.damaged), "DICOM file")
         yield f"{count} cannot be read, such as {_path_text(found.damaged[0])}"

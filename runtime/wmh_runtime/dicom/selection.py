@@ -50,7 +50,7 @@ def select_series(study: Study, contrasts: Sequence[Contrast], wanted: str = "")
     for contrast in contrasts:
         is_first = contrast == contrasts[0]
         if wanted and is_first:
-            candidates = [one for one in study.series if one.is_mr and matches(one, wanted)]
+            candidates = _wanted_series(study, wanted, contrast, found)
         else:
             taken = [choice.series for choice in chosen.values()]
             candidates = [one for one in study.series if found[one].contrast == contrast]
@@ -71,10 +71,24 @@ def matches(series: Series, wanted: str) -> bool:
     return series.uid == wanted or fnmatch.fnmatch(series.description.lower(), wanted.lower())
 
 
+def _wanted_series(
+    study: Study, wanted: str, contrast: Contrast, found: Mapping[Series, Finding]
+) -> list[Series]:
+    """Return the series that were asked for: those of the contrast, or else the largest one."""
+    candidates = [one for one in study.series if one.is_mr and matches(one, wanted)]
+    of_contrast = [one for one in candidates if found[one].contrast == contrast]
+    return of_contrast or sorted(candidates, key=_count_images)[-1:]
+
+
+def _count_images(series: Series) -> int:
+    frames = series.head.get("NumberOfFrames")
+    return max(len(series.files), int(frames) if isinstance(frames, int) else 1)
+
+
 def _examine(series: Series) -> Finding:
     try:
         found = find_contrast(series)
-        count = max(len(series.files), int(series.head.get("NumberOfFrames") or 1))
+        count = _count_images(series)
     except Exception as error:  # pydicom raises many types for a value that breaks the rules
         return Finding(None, f"its header cannot be read ({type(error).__name__})")
     if found.contrast and count < _MIN_IMAGES:

@@ -50,6 +50,7 @@ _SERIES_TAGS = (
     "SliceThickness",
     "SpacingBetweenSlices",
     "ContrastBolusAgent",
+    "BodyPartExamined",
     "DiffusionBValue",
     "ModalityLUTSequence",
     "PhotometricInterpretation",

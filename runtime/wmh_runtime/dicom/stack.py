@@ -161,16 +161,22 @@ def _without_repetitions(
         if not kept or one.distance_mm - kept[-1].distance_mm > _SAME_PLACE_MM:
             kept.append(one)
         elif np.abs(one.position_mm - kept[-1].position_mm).max() > _MAX_SHIFT_MM:
-            names = f"{kept[-1].frame.name} and {one.frame.name}"
+            names = _names(kept[-1], one)
             raise InputError(f"has images beside one another, such as {names}", _SEND_ONE)
         elif not have_same_pixels(kept[-1].frame, one.frame):
-            names = f"{kept[-1].frame.name} and {one.frame.name}"
+            names = _names(kept[-1], one)
             problem = f"has two images at one position with different pixels, such as {names}"
             raise InputError(problem, _SEND_ONE)
     repeated = len(slices) - len(kept)
     if not repeated:
         return kept, []
     return kept, [f"{count_noun(repeated, 'image')} twice in the series, used once"]
+
+
+def _names(one: _Slice, other: _Slice) -> str:
+    """Name two slices in the order of their numbers."""
+    frames = sorted((one.frame, other.frame), key=lambda frame: (frame.number or 0, frame.index))
+    return " and ".join(frame.name for frame in frames)
 
 
 def _require_one_line(slices: Sequence[_Slice]) -> None:
@@ -191,7 +197,7 @@ def _require_even_spacing(slices: Sequence[_Slice]) -> None:
     widest = int(gaps_mm.argmax())
     missing = np.maximum(np.rint(gaps_mm / usual_mm) - 1, 0).astype(int)
     if missing.sum():
-        names = f"{slices[widest].frame.name} and {slices[widest + 1].frame.name}"
+        names = _names(slices[widest], slices[widest + 1])
         problem = (
             f"lacks {count_noun(int(missing.sum()), 'slice')}: slices are {usual_mm:.2f} mm apart,"
             f" but {names} are {gaps_mm[widest]:.2f} mm"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
@@ -23,9 +24,17 @@ def _require_absolute(path: Path) -> Path:
     return path
 
 
-AeTitle = Annotated[str, StringConstraints(pattern=r"^[\x21-\x5b\x5d-\x7e]{1,16}$")]
+def _require_title(title: str) -> str:
+    """Refuse what is no title of a node."""
+    if not _TITLE.fullmatch(title):
+        raise ValueError(f"got {title!r}, expected 1 to 16 characters without spaces")
+    return title
+
+
+AeTitle = Annotated[str, AfterValidator(_require_title)]
 AbsolutePath = Annotated[Path, AfterValidator(_require_absolute)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,16}")
 _BYTES_IN_GB = 1_000_000_000
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
@@ -128,6 +137,14 @@ class NodeConfig(StrictModel):
     study: Study = Study()
     model: Model = Model()
     status: Status = Status()
+
+    @model_validator(mode="after")
+    def _check(self) -> NodeConfig:
+        if self.status.port == self.listen.port:
+            raise ValueError("listen.port and status.port are the same")
+        if self.results.folder == self.folder:
+            raise ValueError("results.folder is the folder of the queue")
+        return self
 
     @property
     def min_free_bytes(self) -> int:

@@ -14,6 +14,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         registry = self._registry
         self.images = Counter("wmh_node_images", "Images received", registry=registry)
+        self.ignored = Counter(
+            "wmh_node_objects_ignored", "Objects received that are no MR images", registry=registry
+        )
         self.refused = Counter(
             "wmh_node_images_refused", "Images refused", ["reason"], registry=registry
         )

@@ -25,7 +25,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from wmh_runtime.dicom.series import MR_IMAGES
@@ -100,8 +100,9 @@ class Receiver:
         entity.maximum_associations = config.max_associations
         entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT_S
         entity.add_supported_context(Verification)
-        for sop_class in MR_IMAGES:
-            entity.add_supported_context(sop_class, _TRANSFER_SYNTAXES)
+        # Archives forward whole studies, and many give up if one kind of object is not accepted.
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), _TRANSFER_SYNTAXES)
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_DATA_RECV, self._count_bytes),
@@ -111,11 +112,11 @@ class Receiver:
             (evt.EVT_REJECTED, self._rejected),
         ]
         address = (config.host, config.port)
-        context = server_context(config.tls) if config.tls else None
+        tls = server_context(config.tls) if config.tls else None
         try:
             server = entity.make_server(
                 address,
-                ssl_context=context,
+                ssl_context=tls,
                 evt_handlers=handlers,
                 server_class=TlsAssociationServer,
             )
@@ -133,6 +134,9 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         with self._lock:
             self._bytes.pop(event.assoc, None)
+        if event.request.AffectedSOPClassUID not in MR_IMAGES:
+            self._metrics.ignored.inc()
+            return SUCCESS
         if self._queue.free_bytes < self._min_free_bytes:
             return self._refuse("disk", OUT_OF_RESOURCES, "the disk is full")
         content = event.encoded_dataset()

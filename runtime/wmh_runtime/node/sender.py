@@ -23,6 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.node.config import Destination, ResultKind
 from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
@@ -112,20 +113,25 @@ class Sender(threading.Thread):
             return
         try:
             association = associate(self._destination, self._ae_title, sop_classes(files))
-        except (InputError, OSError) as error:
-            self._postpone(files, str(error))
+        except InputError as error:
+            self._postpone(files, error.problem)
             return
         if not association.is_established:
             self._postpone(files, "it cannot be reached, or does not accept this node")
             return
+        sent = 0
         try:
             for path in files:
                 if self._stop_requested.is_set():
                     return
                 if problem := self._send(association, path):
                     self._postpone([path], problem)
+                else:
+                    sent += 1
         finally:
             association.release()
+            if sent:
+                _log.info("%s: %s sent", self._destination.name, count_noun(sent, "result"))
 
     def _is_readable(self, path: Path) -> bool:
         """Return whether a result is a DICOM file; else set it aside."""
@@ -180,18 +186,27 @@ def associate(destination: Destination, ae_title: str, classes: list[str]) -> As
         destination: to associate with.
         ae_title: of this node.
         classes: UIDs of SOP classes that will be sent.
+
+    Raises:
+        InputError: its address or the certificates cannot be used.
     """
     entity = AE(ae_title)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _TIMEOUT_S
-    for sop_class in classes:
+    # Without Verification, one that takes none of the results would look as if it were off.
+    for sop_class in dict.fromkeys([Verification, *classes]):
         entity.add_requested_context(sop_class, _SYNTAXES)
     tls = destination.tls
-    return entity.associate(
-        destination.host,
-        destination.port,
-        ae_title=destination.ae_title,
-        tls_args=(client_context(tls), destination.host) if tls else None,
-    )
+    try:
+        return entity.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            tls_args=(client_context(tls), destination.host) if tls else None,
+        )
+    except OSError as error:  # such as a name that is not known
+        problem = f"{destination.host} cannot be used ({reason_of(error)})"
+        advice = "Check the name of the computer."
+        raise InputError(problem, advice, about=f"destination {destination.name}") from error
 
 
 def require_answer(destination: Destination, ae_title: str, kinds: Sequence[ResultKind]) -> None:
@@ -207,7 +222,7 @@ def require_answer(destination: Destination, ae_title: str, kinds: Sequence[Resu
     """
     about = f"destination {destination.name}"
     classes = sorted({_CLASS_OF_KIND[kind] for kind in kinds})
-    association = associate(destination, ae_title, [Verification, *classes])
+    association = associate(destination, ae_title, classes)
     if not association.is_established:
         problem = f"does not answer at {destination.host}, port {destination.port}"
         advice = "Check address and AE titles, there and here, and the firewall."

@@ -108,7 +108,7 @@ class Worker(threading.Thread):
         except DeviceLostError:
             raise
         except WmhError as error:
-            self._fail(study, record, error.problem)
+            self._fail(study, record, error.problem.rstrip("."))
         except Exception as error:  # a bug; its text may hold values of the header
             self._fail(study, record, f"unexpected error ({type(error).__name__})")
         else:
@@ -136,6 +136,8 @@ class Worker(threading.Thread):
             for kind, path in to.dicom.by_kind.items()
             if kind in results.kinds
         ]
+        for warning in dict.fromkeys(line for case in outcome.done for line in case.notes):
+            _log.warning("study %s: %s", study.code, warning)
         names = [one.name for one in results.destinations]
         self._queue.deliver(study, files, names, results.folder)
 

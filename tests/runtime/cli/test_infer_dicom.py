@@ -9,6 +9,7 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread as read_file
 
 from tests.runtime.dicom.head_series import head_images, write_head_series
 from tests.runtime.dicom.series_toys import person, toy_series, write
@@ -142,6 +143,51 @@ def test_a_series_can_be_chosen(tmp_path, infer, study):
     _, said, _ = infer("--series", "5", "--dry-run")
     assert "2 scans to segment" in said
     assert infer("--series", "6")[0] == 2
+
+
+def test_of_two_series_with_one_number_the_flair_is_taken(tmp_path, infer, study):
+    localizer = toy_series(who=person(PATIENT["number"], name=PATIENT["name"]))
+    for image in localizer:
+        image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        image.StudyInstanceUID = read_file(study / "flair" / "0001.dcm").StudyInstanceUID
+    write(localizer, study / "localizer")
+    _, said, _ = infer("--series", "5", "--dry-run")
+    assert f"series 5 (FLAIR) in {study / 'flair'}" in said
+
+
+def test_a_dry_run_says_what_will_fail_and_what_is_in_doubt(tmp_path, infer, study):
+    (study / "flair" / "0003.dcm").unlink()
+    for path in (study / "flair").iterdir():
+        image = read_file(path)
+        image.ContrastBolusAgent = "Gadovist"
+        image.save_as(path)
+    _, said, errors = infer("--dry-run")
+    assert "1 scan to segment" in said
+    assert "series 5: it was acquired with a contrast agent" in errors
+    assert "warning: will fail: study-" in errors
+    assert "series 5 lacks 1 slice" in errors
+
+
+def test_a_study_without_a_scan_is_named_by_its_folder_and_kept_in_the_correspondence(
+    tmp_path, infer, study
+):
+    write(toy_series(sequence=MPRAGE, who=person("P7")), tmp_path / "dicom" / "other")
+    _, _, errors = infer("--deidentify", tmp_path / "keys")
+    assert (
+        f"1 of 2 DICOM studies without a scan to segment: {tmp_path / 'dicom' / 'other'}" in errors
+    )
+    known = {row["patient_id"] for row in read_table(tmp_path / "keys" / "correspondence.csv")}
+    assert known == {PATIENT["number"], "P7"}
+
+
+def test_a_dry_run_writes_no_key(tmp_path, infer, study):
+    assert infer("--deidentify", tmp_path / "keys", "--dry-run")[0] == 0
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path, infer):
+    status, _, errors = infer("--dicom", source=tmp_path / "none")
+    assert (status, "none: does not exist" in errors) == (2, True)
 
 
 def test_damaged_files_beside_a_series_are_a_warning(tmp_path, infer, study):

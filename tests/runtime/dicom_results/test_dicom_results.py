@@ -333,7 +333,7 @@ def test_results_that_are_missing_are_written_in_the_next_run(tmp_path, images, 
 
 def test_a_mask_that_was_corrected_is_not_called_automatic(tmp_path, images, toy_bundle):
     paths, _ = segment(tmp_path, images, toy_bundle)
-    manual = tmp_path / "out" / "scans" / "derivatives" / "manual" / paths.mask.name
+    manual = tmp_path / "dicom" / "derivatives" / "manual" / paths.mask.name
     manual.parent.mkdir(parents=True)
     shutil.copy(paths.mask, manual)
     paths, sidecar = segment(tmp_path, images, toy_bundle)

@@ -42,8 +42,15 @@ def test_the_shortest_configuration_has_safe_defaults(tmp_path):
     [
         ('folder = "/var/lib/wmh-node"', "", "folder is missing"),
         ('"/var/lib/wmh-node"', '"queue"', "folder: got queue, expected an absolute path"),
-        ('["PACS"]', "[]", "listen.allowed: got [], expected "),
-        ('"WMH"', '"a title that is too long"', "listen.ae_title: got 'a title that is too long'"),
+        ('["PACS"]', "[]", "listen.allowed: got [], expected 1 or more"),
+        ('["PACS"]', '"PACS"', "listen.allowed: got 'PACS', expected a list"),
+        ("[listen]", "[listen]\nport = 8042", "listen.port and status.port are the same"),
+        ('"/srv/results"', '"/var/lib/wmh-node"', "results.folder is the folder of the queue"),
+        (
+            '"WMH"',
+            '"a title that is too long"',
+            "listen.ae_title: got 'a title that is too long', expected 1 to 16 characters",
+        ),
         ("[results]", "[results]\ncolour = 1", "results.colour is unknown"),
         ('folder = "/srv/results"', "", "results: needs a destination or a folder"),
         ("[listen]", "[listen", "is no TOML ("),
@@ -97,6 +104,15 @@ def test_a_check_names_what_a_destination_does_not_take(tmp_path, toy_bundle, ru
         status, _, errors = run_command(main, node.config, "--check")
     assert status == 2
     assert "destination pacs: does not take Segmentation Storage. Let it take them" in errors
+
+
+def test_a_check_names_a_computer_that_is_not_known(tmp_path, toy_bundle, run_command):
+    node = Node(tmp_path / "node", toy_bundle, {"pacs": free_port()})
+    head, _, tail = node.config.read_text().rpartition('host = "127.0.0.1"')
+    node.config.write_text(f'{head}host = "no.such.host.invalid"{tail}')
+    status, _, errors = run_command(main, node.config, "--check")
+    assert status == 2
+    assert "destination pacs: no.such.host.invalid cannot be used (" in errors
 
 
 def test_a_check_names_a_destination_that_does_not_answer(tmp_path, toy_bundle, run_command):

@@ -8,13 +8,13 @@ import subprocess
 import threading
 import time
 from io import BytesIO
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode
+from pynetdicom import AE
 
 from tests.runtime.dicom.head_series import head_images
 from tests.runtime.dicom.series_toys import person, toy_series
@@ -31,8 +31,10 @@ from tests.runtime.node.node_process import (
 )
 from tests.toys import write_toy_bundle
 from wmh_runtime import FolderOptions, InferenceOptions, load_bundle, segment_folder
-from wmh_runtime.node.config import Study
+from wmh_runtime.node.config import Listen, Study
+from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.receiver import Receiver
 from wmh_runtime.node.schedule import Schedule
 from wmh_runtime.phantom.dicom_series import MPRAGE, write_series
 
@@ -164,8 +166,28 @@ def test_late_images_are_segmented_with_the_others(tmp_path, shared):
     wait_for(lambda: done(node) == before + 1)
     send(node.port, images[-2:])
     wait_for(lambda: done(node) == before + 2)
-    report = results_of(node.results, images)["1.2.840.10008.5.1.4.1.1.66.4"]
-    assert len(report.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == len(images)
+    study = images[0].StudyInstanceUID
+    found = [pydicom.dcmread(path) for path in node.results.glob("[!.]*.dcm")]
+    counts = {
+        len(one.ReferencedSeriesSequence[0].ReferencedInstanceSequence)
+        for one in found
+        if one.StudyInstanceUID == study and one.Modality == "SEG"
+    }
+    assert counts == {len(images) - 2, len(images)}
+
+
+def test_objects_of_other_kinds_are_accepted_and_thrown_away(tmp_path, shared):
+    node, _, _ = shared
+    (images,), before = heads(tmp_path, 1), node.count("wmh_node_objects_ignored_total")
+    send(node.port, images)
+    results = list(wait_for(lambda: len(r := results_of(node.results, images)) == 3 and r).values())
+    entity = AE(CALLER)
+    for one in results:
+        entity.add_requested_context(one.SOPClassUID)
+    association = entity.associate("127.0.0.1", node.port, ae_title="WMH")
+    assert [association.send_c_store(one).Status for one in results] == [0, 0, 0]
+    association.release()
+    assert node.count("wmh_node_objects_ignored_total") == before + 3
 
 
 def test_a_study_without_flair_is_finished_without_results(shared):
@@ -213,24 +235,21 @@ def test_an_image_that_was_corrected_is_segmented_again(tmp_path, shared):
 
 
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SOPInstanceUID"])
-def test_an_image_without_uids_is_refused(tmp_path, shared, name):
-    node, _, _ = shared
+def test_an_image_without_uids_is_refused(tmp_path, name):
     ((image, *_),) = heads(tmp_path, 1)
-    image[name]._value = ""
-    association = associate(node.port)
-    message = C_STORE()
-    message.MessageID = 1
-    message.AffectedSOPClassUID = image.SOPClassUID
-    message.AffectedSOPInstanceUID = "1.2.3"
-    message.Priority = 2
-    message.DataSet = BytesIO(encode(image, is_implicit_vr=False, is_little_endian=True))
-    context = next(
-        one for one in association.accepted_contexts if "Storage" in one.abstract_syntax.name
+    setattr(image, name, "")
+    file = BytesIO()
+    image.save_as(file, enforce_file_format=False)
+    event = SimpleNamespace(
+        assoc=object(),
+        request=SimpleNamespace(AffectedSOPClassUID=image.SOPClassUID),
+        encoded_dataset=lambda: bytes(128) + b"DICM" + file.getvalue(),
     )
-    association.dimse.send_msg(message, context.context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association.release()
-    assert answer.Status == 0xC000
+    queue = Queue(tmp_path / "queue")
+    listen = Listen(ae_title="WMH", allowed=("PACS",))
+    receiver = Receiver(listen, queue, 0, Metrics(), lambda _: None)
+    assert receiver._store(event) == 0xC000
+    assert queue.studies() == []
 
 
 def test_a_result_that_is_being_sent_is_not_replaced_by_a_later_one(tmp_path, toy_bundle):
