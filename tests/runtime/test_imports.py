@@ -13,8 +13,9 @@ for name in ("torch", "segment_anything", "peft", "monai", "safetensors", "onnx"
     sys.modules[name] = None  # importing it raises ImportError
 import wmh_runtime
 names = [m.name for m in pkgutil.walk_packages(wmh_runtime.__path__, "wmh_runtime.")]
-of_dicom = ("wmh_runtime.dicom", "wmh_runtime.dicom_results", "wmh_runtime.node")
-names = [name for name in names if ".".join(name.split(".")[:2]) not in of_dicom]
+of_dicom = ("wmh_runtime.dicom.", "wmh_runtime.dicom_results.", "wmh_runtime.node.")
+of_dicom += ("wmh_runtime.phantom.dicom_series",)
+names = [name for name in names if not name.startswith(of_dicom)]
 for name in names:
     importlib.import_module(name)
 print(len(names))

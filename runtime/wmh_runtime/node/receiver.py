@@ -32,7 +32,8 @@ from wmh_runtime.dicom.series import MR_IMAGES
 from wmh_runtime.errors import InputError
 from wmh_runtime.node.config import Listen
 from wmh_runtime.node.metrics import Metrics
-from wmh_runtime.node.queue import Queue, QueuedStudy, code_of
+from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.study import QueuedStudy, code_of
 from wmh_runtime.node.tls import TlsAssociationServer, server_context
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000  # status of C-STORE

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable
 
 from wmh_runtime.node.config import Study
-from wmh_runtime.node.queue import Queue, QueuedStudy
+from wmh_runtime.node.queue import Queue
+from wmh_runtime.node.study import QueuedStudy
 
 _CUT_OFF_FACTOR = 10.0  # of the quiet time
 _LONGEST_WAIT_S = 3600.0  # between attempts, also if the clock was changed

@@ -96,7 +96,7 @@ class Sender(threading.Thread):
     def _send_due(self) -> None:
         """Send the results whose time has come; wait a moment if there is none."""
         now = time.monotonic()
-        waiting = self._queue.waiting(self._destination.name)
+        waiting = self._queue.outbox.waiting(self._destination.name)
         self._waits = {path: wait for path, wait in self._waits.items() if path in waiting}
         if due := [path for path in waiting if self._waits.get(path, _NO_WAIT).until_s <= now]:
             self._send_all(due)
@@ -139,7 +139,7 @@ class Sender(threading.Thread):
             sop_classes([path])
         except Exception:  # pydicom raises many types
             _log.error("%s: a result cannot be read, and is set aside", self._destination.name)
-            self._queue.reject(path)
+            self._queue.outbox.reject(path)
             return False
         return True
 
@@ -176,7 +176,12 @@ class Sender(threading.Thread):
 
 def sop_classes(files: Sequence[Path]) -> list[str]:
     """Return the SOP classes of files."""
-    return sorted({str(dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID) for path in files})
+    return sorted(
+        {
+            str(dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).SOPClassUID)
+            for path in files
+        }
+    )
 
 
 def associate(destination: Destination, ae_title: str, classes: list[str]) -> Association:

@@ -56,7 +56,7 @@ def serve(config: NodeConfig, wait: Callable[[float], bool]) -> None:
         receiver = Receiver(config.listen, queue, config.min_free_bytes, metrics, schedule.release)
         status = Status(config, queue, schedule, worker, senders, metrics)
         names = [one.name for one in config.results.destinations]
-        for name in queue.unknown_outboxes(names):
+        for name in queue.outbox.unknown(names):
             _log.warning("results wait for %s, which is not a destination any more", name)
         stack.enter_context(status_pages(config.status.port, status.problems, status.metrics))
         threads: list[Worker | Sender] = [worker, *senders]

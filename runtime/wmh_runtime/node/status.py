@@ -58,7 +58,7 @@ class Status:
         if self._queue.free_bytes < self._config.min_free_bytes:
             found.append("the disk is full: nothing is received or segmented")
         for name in self._names:
-            waiting = self._queue.waiting(name)
+            waiting = self._queue.outbox.waiting(name)
             if waiting and time.time() - waiting[0].stat().st_mtime > _LONG_S:
                 count = count_noun(len(waiting), "result")
                 found.append(f"{count} not sent to {name} for more than an hour")
@@ -70,5 +70,5 @@ class Status:
         metrics.studies_waiting.set(self._schedule.waiting)
         metrics.free_bytes.set(self._queue.free_bytes)
         for name in self._names:
-            metrics.results_waiting.labels(name).set(len(self._queue.waiting(name)))
+            metrics.results_waiting.labels(name).set(len(self._queue.outbox.waiting(name)))
         return metrics.text()

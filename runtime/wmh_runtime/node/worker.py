@@ -17,8 +17,9 @@ from wmh_runtime.errors import DeviceLostError, WmhError
 from wmh_runtime.files.temporary import remove_folder
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
-from wmh_runtime.node.queue import Queue, QueuedStudy, StudyRecord
+from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.schedule import Schedule
+from wmh_runtime.node.study import QueuedStudy, StudyRecord
 from wmh_runtime.outputs.paths import Extras
 
 _POLL_S = 0.5
@@ -139,7 +140,7 @@ class Worker(threading.Thread):
         for warning in dict.fromkeys(line for case in outcome.done for line in case.notes):
             _log.warning("study %s: %s", study.code, warning)
         names = [one.name for one in results.destinations]
-        self._queue.deliver(study, files, names, results.folder)
+        self._queue.outbox.put(study, files, names, results.folder)
 
     def _fail(self, study: QueuedStudy, record: StudyRecord, reason: str) -> None:
         record = record.model_copy(update={"failures": record.failures + 1})

@@ -285,7 +285,7 @@ def test_a_folder_of_dicom_files_beside_scans_is_named(tmp_path):
     write_dicom(tmp_path / "unnamed" / "1.2.840.7")
     scans, skipped = discover_in(tmp_path)
     assert scans == ["a.nii"]
-    assert skipped == dict.fromkeys(("named", "unnamed"), "DICOM files; convert with dcm2niix")
+    assert skipped == dict.fromkeys(("named", "unnamed"), "DICOM files; give their folder alone")
 
 
 def test_what_was_skipped_is_counted_by_kind(tmp_path):
@@ -310,7 +310,9 @@ def write_dicom(path):
 def test_a_folder_of_dicom_files_is_reported_with_advice(tmp_path):
     create(tmp_path, "a_label-WMH_mask.nii.gz")
     write_dicom(tmp_path / "scanner" / "IM-0001")
-    with pytest.raises(InputError, match=r"but DICOM files \(skipped 2 files .*dcm2niix"):
+    with pytest.raises(
+        InputError, match=r"but DICOM files \(skipped 2 files .*Give their folder alone"
+    ):
         discover_in(tmp_path)
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "linked").symlink_to(tmp_path / "scanner")

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dcm2niix import bin as dcm2niix_program
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.dicom.series_toys import (
@@ -82,6 +82,7 @@ def test_a_series_in_any_form_is_the_volume_that_was_written(tmp_path, form):
     assert_is_toy(tmp_path / "series")
 
 
+@settings(max_examples=30)
 @given(
     st.tuples(*[st.floats(-170, 170)] * 3),
     st.tuples(*[st.floats(0.4, 6)] * 3),

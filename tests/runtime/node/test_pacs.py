@@ -13,7 +13,7 @@ from tests.runtime.dicom.head_series import head_images
 from tests.runtime.dicom.series_toys import person
 from tests.runtime.node.node_process import CALLER, Node, free_port, wait_for
 from tests.runtime.node.orthanc import Orthanc, needs_orthanc
-from tests.runtime.node.test_node import results_of
+from tests.runtime.node.studies import results_of
 from wmh_runtime import InferenceOptions, load_bundle, segment_folder
 from wmh_runtime.phantom.dicom_series import write_series
 
@@ -61,7 +61,14 @@ def test_a_study_of_the_pacs_gets_its_results_beside_its_images(tmp_path, toy_bu
 
 
 @needs_dcmtk
-@pytest.mark.parametrize("syntax", ["--propose-implicit", "--propose-big", "--propose-lossless"])
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        pytest.param("--propose-implicit", marks=pytest.mark.exhaustive),
+        pytest.param("--propose-big", marks=pytest.mark.exhaustive),
+        "--propose-lossless",
+    ],
+)
 def test_storescu_sends_in_any_transfer_syntax(tmp_path, toy_bundle, syntax):
     images = head_images(tmp_path / "nifti", who=person("MRN-1"))
     folder = tmp_path / "dicom"
