@@ -125,7 +125,7 @@ def find_contrast(series: Series) -> Finding:
     if found.is_derived:
         doubts.append("it is derived from other images")
     if "SPINE" in str(series.head.get("BodyPartExamined") or "").upper():
-        doubts.append(f"its body part is {series.head.BodyPartExamined}")
+        doubts.append("its body part is a spine")
     if found.has_contrast_agent or says_agent or _PLUS_CONTRAST.search(description):
         doubts.append("it was acquired with a contrast agent")
     if found.inversions > 1:

@@ -95,6 +95,10 @@ class Pseudonyms:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         known = _read_key(folder / KEY_NAME)
+        if known is None and (folder / CORRESPONDENCE_NAME).exists():
+            problem = f"has a table of correspondence, but no key ({KEY_NAME})"
+            advice = "Restore the key, or choose another folder."
+            raise InputError(problem, advice, about=folder)
         self._is_new = known is None
         self._key = known or secrets.token_bytes(_KEY_BYTES)
 
@@ -115,11 +119,9 @@ class Pseudonyms:
         Raises:
             InputError: the folder cannot be used, or another run uses it.
         """
-        is_there = self._folder.is_dir()
         make_folder(self._folder)
         with suppress(OSError):  # a file system without permissions
-            if not is_there:
-                self._folder.chmod(_ONLY_THE_OWNER)
+            self._folder.chmod(_ONLY_THE_OWNER)
         with lock_folder(self._folder):
             if self._is_new:
                 _write_key(self._folder / KEY_NAME, self._key)

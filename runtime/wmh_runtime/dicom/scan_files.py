@@ -90,7 +90,11 @@ def convert(choice: Choice, path: Path, digest: Callable[[str], str]) -> tuple[s
         InputError: the series is no volume, or a file cannot be read or written.
     """
     series, described = choice.series, sidecar_of(path)
-    key = digest("\n".join([f"{choice.of_any_kind}", *_facts(series)]))
+    try:
+        key = digest("\n".join([f"{choice.of_any_kind}", *_facts(series)]))
+    except (OSError, KeyError) as error:  # a file, or a member of an archive
+        problem = f"{series.name} cannot be read any more"
+        raise InputError(problem, "Give the DICOM files again.") from error
     known = read_json_object(described) or {}
     if known.get(_DIGEST) == key and is_file(path):
         return (*choice.warnings, *map(str, known.get(_WARNINGS, ())))
@@ -131,6 +135,8 @@ def _remarks(head: Dataset, frames: Sequence[Frame]) -> Iterator[str]:
         yield f"has {count_noun(len(frames), 'slice')}, but the scanner acquired {expected}"
     elif numbers and min(numbers) > 1:
         yield f"its images are numbered from {min(numbers)} on: slices may be missing"
+    elif len({*numbers}) == len(frames) and max(numbers) - min(numbers) >= len(frames):
+        yield "there are gaps between the numbers of its images: slices may be missing"
 
 
 def _acquisition(head: Dataset) -> dict[str, Any]:

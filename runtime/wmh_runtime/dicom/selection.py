@@ -137,10 +137,10 @@ def _why_not(found: Finding, chosen: Mapping[Contrast, Choice]) -> str:
 
 def _voxel_mm3(series: Series) -> float:
     """Return the volume of a voxel as the first header says it; infinity: not given."""
-    parts = parts_of_main_frame(series.head)
-    pixel = value_of(parts, "PixelSpacing")
-    distance = value_of(parts, "SpacingBetweenSlices") or value_of(parts, "SliceThickness")
     try:
+        parts = parts_of_main_frame(series.head)
+        pixel = value_of(parts, "PixelSpacing")
+        distance = value_of(parts, "SpacingBetweenSlices") or value_of(parts, "SliceThickness")
         return float(pixel[0]) * float(pixel[1]) * abs(float(distance))
-    except (TypeError, ValueError, IndexError):
+    except Exception:  # pydicom raises many types for a value that breaks the rules
         return math.inf

@@ -60,13 +60,16 @@ def find_stack(
     Args:
         frames: of the series.
         have_same_pixels: returns whether two frames have equal pixels.
-        of_any_kind: also take images that were not acquired, such as reformatted ones.
+        of_any_kind: take images that were not acquired, such as reformatted ones, if there are no
+            others.
 
     Raises:
         InputError: no frames, or several groups of them, make a volume; slices are missing, are
             there twice with other pixels, or are at uneven distances.
     """
-    acquired = [one for one in frames if of_any_kind or not why_not_acquired(one.image_type)]
+    acquired = [one for one in frames if not why_not_acquired(one.image_type)]
+    if of_any_kind and not acquired:
+        acquired = list(frames)
     main, left_out = _main_group(acquired)
     if others := len(frames) - len(acquired):
         verb = "was" if others == 1 else "were"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import generate_uid
@@ -23,8 +25,9 @@ _REQUIRED = (
 )
 _DATES = ("PatientBirthDate", "StudyDate", "SeriesDate", "ContentDate", "AcquisitionDate")
 _TIMES = ("StudyTime", "SeriesTime", "ContentTime", "AcquisitionTime")
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+_FRACTION = re.compile(r"\.\d{1,6}$")  # of a second
+_DATE_FORMATS = {8: "%Y%m%d"}  # by the number of digits
+_TIME_FORMATS = {2: "%H", 4: "%H%M", 6: "%H%M%S"}
 _SEXES = ("M", "F", "O", "")
 
 
@@ -45,8 +48,8 @@ def mended_header(header: FileDataset, slice_mm: float) -> Dataset:
     for name in _REQUIRED:
         if name not in header:
             setattr(header, name, "")
-    _remove_invalid(header, _DATES, _DATE)
-    _remove_invalid(header, _TIMES, _TIME)
+    _remove_invalid(header, _DATES, _DATE_FORMATS)
+    _remove_invalid(header, _TIMES, _TIME_FORMATS)
     if str(header.PatientSex) not in _SEXES:
         header.PatientSex = ""
     if not header.get("SliceThickness") and not header.get("PerFrameFunctionalGroupsSequence"):
@@ -61,8 +64,17 @@ def mended_header(header: FileDataset, slice_mm: float) -> Dataset:
     return header
 
 
-def _remove_invalid(header: Dataset, names: tuple[str, ...], rule: re.Pattern[str]) -> None:
+def _remove_invalid(header: Dataset, names: Sequence[str], formats: Mapping[int, str]) -> None:
     for name in names:
-        value = str(header.get(name) or "")
-        if value and not rule.fullmatch(value.strip()):
+        value = _FRACTION.sub("", str(header.get(name) or "").strip())
+        if value and not _is_valid(value, formats):
             setattr(header, name, "")
+
+
+def _is_valid(value: str, formats: Mapping[int, str]) -> bool:
+    """Return whether a date or a time exists, such as neither 00000000 nor 256199."""
+    try:
+        datetime.strptime(value, formats.get(len(value), ""))
+    except ValueError:
+        return False
+    return value.isdecimal()

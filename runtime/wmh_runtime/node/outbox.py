@@ -57,7 +57,7 @@ class Outbox:
         folders = [self._folder_of(name) for name in destinations]
         if folder is not None:
             make_folder(folder)
-            folders.append(folder)
+            folders.insert(0, folder)  # it may be away: then nothing is sent yet
         for to in folders:
             for result in results:
                 # By its UID: a result that is being sent is never replaced by a later one.
@@ -80,6 +80,10 @@ class Outbox:
         folder = result.parent / _REJECTED
         make_folder(folder)
         result.replace(folder / result.name)
+
+    def rejected(self, destination: str) -> int:
+        """Return how many files were set aside."""
+        return len(list((self._folder / destination / _REJECTED).glob(_RESULT)))
 
     def unknown(self, destinations: Sequence[str]) -> Iterator[str]:
         """Yield the destinations that results wait for, but that are not configured any more."""

@@ -73,7 +73,9 @@ class Queue:
         with self._lock:  # the images of this study may be about to be removed
             make_folder(study.images_folder)
             study.mark_unreleased()
-            if not path.exists():
+            if path.exists():
+                study.images_folder.touch()  # something was received, if nothing new
+            else:
                 write_bytes_atomically(path, content)
                 for earlier in study.earlier_versions(path):
                     earlier.unlink()
@@ -92,7 +94,7 @@ class Queue:
         """
         with self._lock:
             if study.images_digest == record.images:
-                codes = tuple(sorted(study.image_codes))
+                codes = tuple(sorted({*record.removed, *study.image_codes}))
                 study.write(record.model_copy(update={"removed": codes}))
                 remove_folder(study.folder)
 

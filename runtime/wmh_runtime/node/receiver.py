@@ -84,6 +84,7 @@ class Receiver:
         self._metrics = metrics
         self._on_release = on_release
         self._studies: dict[object, dict[str, QueuedStudy | None]] = defaultdict(dict)
+        self._incomplete: dict[object, set[str]] = defaultdict(set)  # images of them were refused
         self._bytes: dict[object, int] = defaultdict(int)
         self._lock = threading.Lock()
 
@@ -138,8 +139,6 @@ class Receiver:
         if event.request.AffectedSOPClassUID not in MR_IMAGES:
             self._metrics.ignored.inc()
             return SUCCESS
-        if self._queue.free_bytes < self._min_free_bytes:
-            return self._refuse("disk", OUT_OF_RESOURCES, "the disk is full")
         content = event.encoded_dataset()
         try:
             header = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
@@ -148,14 +147,19 @@ class Receiver:
             study_uid = image_uid = ""
         if not (study_uid and image_uid):
             return self._refuse("damaged", CANNOT_UNDERSTAND, "its header has no UIDs")
+        code = code_of(study_uid)
         with self._lock:  # before it is kept: no other association releases its study from now on
-            self._studies[event.assoc].setdefault(code_of(study_uid), None)
+            self._studies[event.assoc].setdefault(code, None)
         try:
+            if self._queue.free_bytes < self._min_free_bytes:
+                raise InputError("there is less free space on the disk than min_free_gb")
             study = self._queue.add_image(study_uid, image_uid, content)
         except (InputError, OSError) as error:
+            with self._lock:  # its sender will send it later: the study is not complete
+                self._incomplete[event.assoc].add(code)
             return self._refuse("disk", OUT_OF_RESOURCES, str(error))
         with self._lock:
-            self._studies[event.assoc][study.code] = study
+            self._studies[event.assoc][code] = study
         self._metrics.images.inc()
         return SUCCESS
 
@@ -175,29 +179,35 @@ class Receiver:
             event.assoc.abort()
 
     def _released(self, event: evt.Event) -> None:
-        received = self._take(event.assoc)
+        """Mark studies that nobody else is sending, and of which no image was refused."""
         with self._lock:
+            received = self._studies.pop(event.assoc, {})
+            incomplete = self._incomplete.pop(event.assoc, set())
             open_ = {code for studies in self._studies.values() for code in studies}
-        released = [study for code, study in received.items() if study and code not in open_]
+            not_yet = incomplete | open_
+            released = [study for code, study in received.items() if study and code not in not_yet]
+            for study in released:
+                with suppress(OSError):  # then it is complete a little later
+                    study.mark_released()
         for study in released:
-            with suppress(OSError):  # then it is complete a little later
-                study.mark_released()
             _log.info("study %s: images received", study.code)
         self._on_release(released)
 
     def _ended(self, event: evt.Event) -> None:
-        for code in self._take(event.assoc):
+        with self._lock:
+            received = self._studies.pop(event.assoc, {})
+            self._incomplete.pop(event.assoc, None)
+        for code in received:
             _log.warning("study %s: its sender ended without a release", code)
 
-    def _take(self, association: object) -> dict[str, QueuedStudy | None]:
-        with self._lock:
-            return self._studies.pop(association, {})
-
     def _closed(self, event: evt.Event) -> None:
-        self._ended(event)
+        if event.assoc.is_released:  # the connection may be closed before the release is told
+            self._released(event)
+        else:
+            self._ended(event)
         with self._lock:
             self._bytes.pop(event.assoc, None)
 
     def _rejected(self, event: evt.Event) -> None:
         caller = event.assoc.requestor.ae_title
-        _log.warning("an association of %s was rejected", caller)
+        _log.warning("an association of %r was rejected", caller)

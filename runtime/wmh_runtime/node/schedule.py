@@ -56,9 +56,9 @@ class Schedule:
     def longest_wait_s(self) -> float:
         """How long the study waits that waits longest, since its last image."""
         waiting = [study for study in self._queue.studies() if not self._is_done(study)]
-        return max(map(self._quiet_s, waiting), default=0.0)
+        return max(map(self.quiet_s, waiting), default=0.0)
 
-    def _quiet_s(self, study: QueuedStudy) -> float:
+    def quiet_s(self, study: QueuedStudy) -> float:
         """Return how long no image of a study came."""
         received_s, now = study.last_received_s, time.monotonic()
         if self._seen.get(study.code, (0.0, now))[0] != received_s:
@@ -67,11 +67,12 @@ class Schedule:
 
     def _is_done(self, study: QueuedStudy) -> bool:
         received_s = study.last_received_s
-        if received_s == 0 or self._done.get(study.code) == received_s:
+        is_known = self._done.get(study.code) == received_s and study.record_path.exists()
+        if received_s == 0 or is_known:
             return True
         record = study.record
         is_done = bool(record.outcome) and record.images == study.images_digest
-        if is_done and self._quiet_s(study) > _SETTLED_S:
+        if is_done and self.quiet_s(study) > _SETTLED_S:
             self._done[study.code] = received_s
         return is_done
 
@@ -79,7 +80,7 @@ class Schedule:
         is_cut_off = study.is_unreleased  # its sender will send again
         quiet_s = self._config.quiet_s * (_CUT_OFF_FACTOR if is_cut_off else 1)
         is_released = self._released.get(study.code) == study.last_received_s and not is_cut_off
-        is_complete = self._quiet_s(study) >= quiet_s or is_released
+        is_complete = self.quiet_s(study) >= quiet_s or is_released
         if not is_complete or self._is_done(study):
             return False
         record = study.record

@@ -87,7 +87,7 @@ class Sender(threading.Thread):
         while not self._stop_requested.is_set():
             try:
                 self._send_due()
-            except Exception as error:  # a bug; the results wait, and the others are sent
+            except Exception as error:  # a bug; the results wait
                 _log.error(
                     "%s: unexpected error (%s)", self._destination.name, type(error).__name__
                 )
@@ -137,6 +137,9 @@ class Sender(threading.Thread):
         """Return whether a result is a DICOM file; else set it aside."""
         try:
             sop_classes([path])
+        except OSError as error:
+            self._postpone([path], f"it cannot be read ({reason_of(error)})")
+            return False
         except Exception:  # pydicom raises many types
             _log.error("%s: a result cannot be read, and is set aside", self._destination.name)
             self._queue.outbox.reject(path)
@@ -164,12 +167,17 @@ class Sender(threading.Thread):
             return "its kind is not accepted"
         except (RuntimeError, OSError):
             return "the connection was lost"
+        except Exception as error:  # of this file: the others are sent
+            return f"unexpected error ({type(error).__name__})"
         code = status.get("Status")
         if code is None:
             return "the connection was lost"
         if code != 0 and code not in _WARNINGS:
             return f"it was refused with the status 0x{code:04X}"
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            return f"it was sent, but cannot be removed ({reason_of(error)})"
         self._metrics.sent.labels(self._destination.name).inc()
         return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
@@ -59,9 +60,13 @@ class Status:
             found.append("the disk is full: nothing is received or segmented")
         for name in self._names:
             waiting = self._queue.outbox.waiting(name)
-            if waiting and time.time() - waiting[0].stat().st_mtime > _LONG_S:
-                count = count_noun(len(waiting), "result")
-                found.append(f"{count} not sent to {name} for more than an hour")
+            with suppress(FileNotFoundError):  # it has just been sent
+                if waiting and time.time() - waiting[0].stat().st_mtime > _LONG_S:
+                    count = count_noun(len(waiting), "result")
+                    found.append(f"{count} not sent to {name} for more than an hour")
+            if rejected := self._queue.outbox.rejected(name):
+                count = count_noun(rejected, "result")
+                found.append(f"{count} for {name} cannot be read, and set aside")
         return found
 
     def metrics(self) -> bytes:

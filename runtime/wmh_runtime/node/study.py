@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.reading import read_model
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.schema import StrictModel
 
@@ -107,12 +106,15 @@ class QueuedStudy:
 
     @property
     def record(self) -> StudyRecord:
-        """What became of it so far. One that cannot be read is set aside."""
-        record = read_model(self.record_path, StudyRecord)
-        if record is None and self.record_path.exists():
+        """What became of it so far. A damaged one is set aside; OSError: it cannot be read."""
+        try:
+            return StudyRecord.model_validate_json(self.record_path.read_bytes())
+        except FileNotFoundError:
+            return StudyRecord()
+        except ValidationError:
             _log.error("study %s: its record cannot be read, and is set aside", self.code)
             self.record_path.replace(self.record_path.with_suffix(".unreadable"))
-        return record or StudyRecord()
+            return StudyRecord()
 
     def write(self, record: StudyRecord) -> None:
         """Replace the record; InputError: it cannot be written."""

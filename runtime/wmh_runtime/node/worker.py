@@ -18,14 +18,14 @@ from wmh_runtime.files.temporary import remove_folder
 from wmh_runtime.node.config import NodeConfig
 from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
-from wmh_runtime.node.schedule import Schedule
+from wmh_runtime.node.schedule import Schedule, longest_quiet_s
 from wmh_runtime.node.study import QueuedStudy, StudyRecord
 from wmh_runtime.outputs.paths import Extras
 
 _POLL_S = 0.5
 _FIRST_WAIT_S, _WAIT_FACTOR = 60.0, 5.0  # between the attempts to segment a study
 _MAX_UNFINISHED = 20  # attempts that ended the process: also if somebody restarts it often
-_EXPIRE_EVERY_S = 60.0
+_EXPIRE_EVERY_S = 5.0
 _KEEP_RECORDS_S = 30 * 86_400.0
 _S_IN_H = 3600.0
 
@@ -170,6 +170,7 @@ class Worker(threading.Thread):
         for study in self._queue.studies():
             record = study.record
             # A clock that was set back would keep images for ever.
-            if record.outcome and abs(time.time() - record.finished) >= age_s:
+            is_old = bool(record.outcome) and abs(time.time() - record.finished) >= age_s
+            if is_old and self._schedule.quiet_s(study) >= longest_quiet_s(self._config.study):
                 self._queue.remove_images(study, record)
         self._queue.remove_records(_KEEP_RECORDS_S)

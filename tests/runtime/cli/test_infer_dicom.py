@@ -231,6 +231,14 @@ def test_what_does_not_go_together_is_refused(
     assert infer(*options) == (2, "", f"error: {message}\n")
 
 
+def test_a_table_of_correspondence_without_its_key_is_refused(tmp_path, infer, study):
+    infer("--deidentify", tmp_path / "keys")
+    (tmp_path / "keys" / "key").unlink()
+    status, _, errors = infer("--deidentify", tmp_path / "keys", out=tmp_path / "other")
+    assert status == 2
+    assert "has a table of correspondence, but no key (key). Restore the key" in errors
+
+
 def test_a_key_that_is_damaged_is_refused(tmp_path, infer, study):
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "key").write_text("short")

@@ -44,8 +44,18 @@ def test_phase_images_in_a_series_do_not_decide_what_it_is(tmp_path, order):
 def test_a_series_with_as_many_phase_images_is_read(tmp_path):
     images = toy_series()
     write([*map(phase_of, images), *images], tmp_path)
+    for of_any_kind in (False, True):  # also if it was asked for
+        volume, _ = open_volume(only_series(tmp_path), of_any_kind=of_any_kind)
+        assert len(volume.stack.frames) == 4
+
+
+def test_every_second_slice_missing_is_a_warning(tmp_path):
+    images = toy_series(shape=(7, 5, 8))
+    write(images[::2], tmp_path)
     volume, _ = open_volume(only_series(tmp_path))
-    assert len(volume.stack.frames) == 4
+    assert volume.warnings == (
+        "series 5: there are gaps between the numbers of its images: slices may be missing",
+    )
 
 
 def without_a_group(images):

@@ -94,6 +94,7 @@ def test_without_an_inversion_time_the_description_counts_and_is_in_doubt(tmp_pa
         ({"ImageType": ["DERIVED", "PRIMARY"]}, "it is derived from other images"),
         ({"ContrastBolusAgent": "Gadovist"}, "it was acquired with a contrast agent"),
         ({"SeriesDescription": "t2_spc_dir"}, "its description says double inversion recovery"),
+        ({"BodyPartExamined": "CSPINE"}, "its body part is a spine"),
     ],
 )
 def test_what_may_spoil_a_measurement_is_in_doubt(tmp_path, values, doubt):

@@ -234,6 +234,8 @@ def test_an_attribute_may_be_missing_as_in_anonymized_files(tmp_path, images, to
         ("StudyTime", "12:00:00"),
         ("PatientSex", "female"),
         ("StudyDate", "2024"),
+        ("StudyDate", "00000000"),
+        ("StudyTime", "256199"),
     ],
 )
 def test_an_invalid_value_is_left_out_of_the_results(tmp_path, images, toy_bundle, name, value):

@@ -32,6 +32,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.exhaustive
 def test_a_result_that_is_being_sent_is_not_replaced_by_a_later_one(tmp_path, toy_bundle):
     (images,) = heads(tmp_path, 1)
     pacs = FakePacs(free_port(), answers_after_s=1.5)
@@ -54,7 +55,7 @@ def test_a_result_that_cannot_be_read_does_not_stop_the_others(tmp_path, toy_bun
     with pacs.listening(), node:
         send(node.port, images)
         wait_for(lambda: len(pacs.received) == 3)
-        assert node.page("healthz") == "ok\n"
+        assert node.page("healthz") == "503 1 result for pacs cannot be read, and set aside\n"
     assert (outbox / "rejected" / "junk.dcm").exists()
 
 
@@ -119,6 +120,7 @@ def test_a_full_disk_refuses_images_and_says_so(tmp_path, toy_bundle):
         assert not list((node.queue / "studies").iterdir())
 
 
+@pytest.mark.exhaustive
 def test_a_disk_that_becomes_full_loses_no_image_that_was_confirmed(
     tmp_path, toy_bundle, small_disk
 ):
@@ -166,6 +168,7 @@ def test_an_image_that_is_too_large_ends_the_association(tmp_path, toy_bundle):
         assert echo(node.port)
 
 
+@pytest.mark.exhaustive
 def test_images_are_removed_when_they_were_kept_long_enough(tmp_path, toy_bundle):
     (images,) = heads(tmp_path, 1)
     node = Node(tmp_path / "node", toy_bundle, more={"study": ["keep_h = 0"]})

@@ -13,6 +13,7 @@ from wmh_runtime.node.metrics import Metrics
 from wmh_runtime.node.queue import Queue
 from wmh_runtime.node.receiver import Receiver
 from wmh_runtime.node.schedule import Schedule
+from wmh_runtime.node.study import StudyRecord
 
 
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SOPInstanceUID"])
@@ -41,6 +42,29 @@ def test_a_record_of_a_later_version_is_read_and_a_damaged_one_set_aside(tmp_pat
     study.record_path.write_text("{")
     assert study.record.outcome == ""
     assert study.record_path.with_suffix(".unreadable").exists()
+
+
+def test_a_study_whose_record_is_removed_is_due_again(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    study = queue.add_image("1.2", "1.2.3", b"an image")
+    study.mark_released()
+    study.write(StudyRecord(outcome="done", images=study.images_digest))
+    schedule = Schedule(Study(quiet_s=0), queue)
+    assert schedule.next_due() is None
+    time.sleep(2.1)  # from now on, it is known to be done
+    assert schedule.next_due() is None
+    study.record_path.unlink()
+    assert schedule.next_due() == study
+
+
+def test_removed_images_stay_in_the_record(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    for uid in ("1.2.3", "1.2.4"):
+        study = queue.add_image("1.2", uid, b"an image")
+        study.write(study.record.model_copy(update={"images": study.images_digest}))
+        queue.remove_images(study, study.record)
+        assert not study.folder.exists()
+    assert len(study.record.removed) == 2
 
 
 def test_times_of_files_in_the_future_do_not_stop_a_study(tmp_path):

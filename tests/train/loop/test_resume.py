@@ -128,7 +128,8 @@ def test_two_killed_processes_end_with_the_weights_of_an_uninterrupted_command(
     # One process gets a signal in the first epoch, and both are killed in the second.
     train(tmp_path / "killed", "stop3", processes=2)
     state = torch.load(tmp_path / "killed" / "resume.pt", weights_only=True)
-    assert (state["epoch"], state["step"]) == (0, 4)  # both stop after the next step
+    # Both stop together, after this step or the next one: the signal may come between two.
+    assert (state["epoch"], state["step"]) in ((0, 3), (0, 4))
     for moment in ("8", NEVER):
         train(tmp_path / "killed", moment, processes=2)
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("no"))
