@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import version
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 from rich.console import Console
@@ -85,6 +85,19 @@ class _Console(Console):
 out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False, stderr=True)
 _live_bars: list[Progress] = []
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and exit, if the option was given."""
+    if wanted:
+        print_line(f"wmh-lora {version('wmh-lora')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+]
 
 # For a program with a single command: typer takes these from the command, not from the app.
 ONLY_COMMAND: dict[str, Any] = {"epilog": INTENDED_USE, "no_args_is_help": True}
@@ -284,10 +297,3 @@ def steps() -> Iterator[Callable[[str], None]]:
             _print(err, Text(f"{time.monotonic() - started:5.0f} s  {step}"))
 
         yield report
-
-
-def print_version(wanted: bool) -> None:
-    """Print the version and exit, if the option was given."""
-    if wanted:
-        print_line(f"wmh-lora {version('wmh-lora')}")
-        raise typer.Exit

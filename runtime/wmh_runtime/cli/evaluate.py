@@ -63,12 +63,7 @@ def compare(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Skip references without a prediction.")
     ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=console.print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
+    _version: console.VersionOption = False,
 ) -> None:
     """Compare WMH masks with reference masks.
 

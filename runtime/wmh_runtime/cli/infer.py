@@ -232,12 +232,7 @@ def infer(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Begin no more scans after the first failure.")
     ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=console.print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
+    _version: console.VersionOption = False,
 ) -> None:
     """Segment white matter hyperintensities in a folder of FLAIR scans.
 

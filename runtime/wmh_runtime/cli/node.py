@@ -28,12 +28,7 @@ def node(
             help="Only check the file, open the model, and ask each destination for an answer.",
         ),
     ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=console.print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
+    _version: console.VersionOption = False,
 ) -> None:
     """Run a DICOM service until it is stopped by Ctrl-C or SIGTERM.
 

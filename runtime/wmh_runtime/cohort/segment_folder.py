@@ -33,7 +33,6 @@ from wmh_runtime.preprocessing.registration import require_registration
 from wmh_runtime.tta import Tta
 
 if TYPE_CHECKING:  # needs optional libraries
-    from wmh_runtime.dicom.names import ScanNames
     from wmh_runtime.dicom.scans import DicomScans
 
 _T1 = "t1"
@@ -213,7 +212,7 @@ def _find_dicom(
             raise InputError(problem, "Give a folder of DICOM files only.", about=about)
         return None
     require_dicom(source)
-    from wmh_runtime.dicom.names import HashedNames
+    from wmh_runtime.dicom.names import open_names
     from wmh_runtime.dicom.scans import ScanRules, find_dicom_scans
 
     if wanted.pseudonyms and wanted.extras.dicom:
@@ -222,19 +221,9 @@ def _find_dicom(
     for pattern, field in ((wanted.pattern, "pattern"), (wanted.t1_pattern, "t1_pattern")):
         if pattern is not None:
             raise InputError("is for NIfTI scans", "Use the series option.", about=field)
-    names = HashedNames() if wanted.pseudonyms is None else _pseudonyms(wanted.pseudonyms, out)
+    names = open_names(wanted.pseudonyms, out)
     wanted_series = ScanRules(tuple(rules.channels), rules.interchangeable, wanted.series)
     return find_dicom_scans(source, out, wanted_series, names)
-
-
-def _pseudonyms(folder: Path, out: Path) -> ScanNames:
-    """Open the key of pseudonyms; InputError if it would be given away with the results."""
-    from wmh_runtime.dicom.names import Pseudonyms
-
-    if folder.resolve().is_relative_to(out.resolve()):
-        problem = "is in the folder of the results, which are given to others"
-        raise InputError(problem, "Choose a folder apart.", about="pseudonyms")
-    return Pseudonyms(folder)
 
 
 def _extras(wanted: FolderOptions, regions_bundle: Bundle) -> Extras:

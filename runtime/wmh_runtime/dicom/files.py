@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from wmh_runtime.dataset.image_formats import is_zip
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.folders import is_hidden, walk
 from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.files.reading import is_file
 
 _MAX_FILE_BYTES = 2**31  # of one file in an archive, unpacked
 _ENCRYPTED = 1  # flag of a member of an archive
@@ -119,7 +119,7 @@ def find_files(
     for folder, subfolders, names in walk(source, note, except_for=except_for):
         subfolders[:] = [name for name in subfolders if not is_hidden(name)]
         for path in (folder / name for name in names if not is_hidden(name)):
-            if not _is_regular_file(path):  # to open a named pipe would block
+            if not is_file(path):  # to open a named pipe would block
                 continue
             if not is_zip(path):
                 yield DicomFile(path)
@@ -128,13 +128,6 @@ def find_files(
                 yield from _files_of_archive(path)
             except InputError:
                 on_unreadable(path)
-
-
-def _is_regular_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 def _files_of_archive(path: Path) -> list[DicomFile]:

@@ -143,6 +143,24 @@ class Pseudonyms:
         return hmac.digest(self._key, f"{purpose}\0{text}".encode(), "sha256")
 
 
+def open_names(folder: Path | None, out: Path) -> ScanNames:
+    """Return pseudonyms with the key in a folder, or hashed names if there is none.
+
+    Args:
+        folder: of key and table; None: no pseudonyms.
+        out: folder of the results.
+
+    Raises:
+        InputError: the folder cannot be used, or would be given away with the results.
+    """
+    if folder is None:
+        return HashedNames()
+    if folder.resolve().is_relative_to(out.resolve()):
+        problem = "is in the folder of the results, which are given to others"
+        raise InputError(problem, "Choose a folder apart.", about="pseudonyms")
+    return Pseudonyms(folder)
+
+
 def _patient_of(head: Dataset) -> str:
     number = str(head.get("PatientID") or "").strip()
     issuer = str(head.get("IssuerOfPatientID") or "").strip()

@@ -12,6 +12,7 @@ from wmh_runtime.dicom.frames import Frame, Vector
 from wmh_runtime.dicom.image_type import why_not_acquired
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.orientation import RAS_TO_LPS
 from wmh_runtime.text import count_noun
 
 _MIN_SLICES = 3
@@ -21,7 +22,6 @@ _SAME_PLACE_MM = 0.01
 _UNEVEN = 0.02  # of the slice spacing; in files of scanners it differs by far less
 _MAX_SHIFT_MM = 0.1  # of a slice against the normal through the first one
 _MAIN_SHARE = 0.75  # of the images of a series: then the others are left out
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _SEND_ONE = "Give a series that holds one volume only."
 
 
@@ -222,5 +222,4 @@ def _affine(slices: Sequence[_Slice]) -> Affine:
     affine[:3, 1] = -down
     affine[:3, 2] = (last.position_mm - first.position_mm) / (len(slices) - 1)
     affine[:3, 3] = first.position_mm + down * (first.frame.rows - 1)
-    affine[:3] = _LPS_TO_RAS @ affine[:3]
-    return affine
+    return RAS_TO_LPS @ affine  # it is its own inverse

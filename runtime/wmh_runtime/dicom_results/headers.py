@@ -31,7 +31,7 @@ _TIME_FORMATS = {2: "%H", 4: "%H%M", 6: "%H%M%S"}
 _SEXES = ("M", "F", "O", "")
 
 
-def mended_header(header: FileDataset, slice_mm: float) -> Dataset:
+def repaired_header(header: FileDataset, slice_mm: float) -> Dataset:
     """Return a header with every attribute that results copy or need.
 
     What is missing becomes empty, and so does a date, a time or a sex that breaks the rules: a

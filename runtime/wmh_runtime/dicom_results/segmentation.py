@@ -14,7 +14,7 @@ from wmh_runtime.dicom_results import codes
 from wmh_runtime.dicom_results.source import PROGRAM, RESEARCH_USE, Source
 from wmh_runtime.files.hashing import sha256_file
 
-_RED = (255, 60, 40)  # as in the pictures
+_RED = (255, 60, 40)  # in viewers that follow what a segmentation recommends
 _MAX_FRACTION = 255  # of a probability map: 1.0
 _MASK_SERIES, _PROBABILITY_SERIES = 1, 4
 

@@ -17,15 +17,15 @@ from pydicom.uid import generate_uid
 
 from wmh_runtime.dicom.scan_files import SeriesVolume, errors_of
 from wmh_runtime.dicom_results import codes
-from wmh_runtime.dicom_results.headers import mended_header
+from wmh_runtime.dicom_results.headers import repaired_header
 from wmh_runtime.errors import InputError
+from wmh_runtime.imageio.orientation import RAS_TO_LPS
 from wmh_runtime.imageio.read_errors import read_errors
 from wmh_runtime.outputs.sidecar import Sidecar
 
 PROGRAM = "wmh-lora"
 RESEARCH_USE = "research use only"
 _LARGEST_INTEGER = 2**31 - 1  # of a text of digits in DICOM
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,25 +43,6 @@ class Source:
     headers: Sequence[Dataset]
     sidecar: Sidecar
     index: int = 0
-
-    @classmethod
-    def read(cls, volume: SeriesVolume, sidecar: Sidecar, index: int = 0) -> Source:
-        """Read the whole headers of the files of a volume.
-
-        Raises:
-            InputError: a file cannot be read any more, or no result can be made of it.
-        """
-        series = volume.images.series
-        slice_mm = float(np.linalg.norm(volume.stack.affine[:3, 2]))
-        files = list(dict.fromkeys(frame.file for frame in volume.stack.frames))
-        try:
-            headers = [series.files[file].read() for file in files]
-        except Exception as error:  # pydicom raises many types
-            problem = f"{series.name} cannot be read any more"
-            raise InputError(problem, "Give the DICOM files again.") from error
-        with errors_of(series):
-            mended = [mended_header(header, slice_mm) for header in headers]
-        return cls(volume, mended, sidecar, index)
 
     @property
     def head(self) -> Dataset:
@@ -167,7 +148,7 @@ class Source:
         with read_errors(image):
             voxels = np.asanyarray(nib.load(image).dataobj)
         stack = self.volume.stack
-        columns, up, slices, origin = stack.affine.T @ _RAS_TO_LPS
+        columns, up, slices, origin = stack.affine.T @ RAS_TO_LPS
         affine = np.eye(4)
         normal = np.cross(columns[:3], up[:3])
         normal /= np.linalg.norm(normal)
@@ -181,6 +162,24 @@ class Source:
             coordinate_system="PATIENT",
             frame_of_reference_uid=self.head.FrameOfReferenceUID,
         )
+
+
+def read_headers(volume: SeriesVolume) -> list[Dataset]:
+    """Read the whole headers of the files of a volume, and repair them.
+
+    Raises:
+        InputError: a file cannot be read any more, or no result can be made of it.
+    """
+    series = volume.images.series
+    slice_mm = float(np.linalg.norm(volume.stack.affine[:3, 2]))
+    files = list(dict.fromkeys(frame.file for frame in volume.stack.frames))
+    try:
+        headers = [series.files[file].read() for file in files]
+    except Exception as error:  # pydicom raises many types
+        problem = f"{series.name} cannot be read any more"
+        raise InputError(problem, "Give the DICOM files again.") from error
+    with errors_of(series):
+        return [repaired_header(header, slice_mm) for header in headers]
 
 
 def _uid(*facts: object) -> str:

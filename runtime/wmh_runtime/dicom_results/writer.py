@@ -11,7 +11,7 @@ from wmh_runtime.dicom.scan_files import SeriesVolume
 from wmh_runtime.dicom_results.picture import secondary_capture
 from wmh_runtime.dicom_results.report import measurement_report
 from wmh_runtime.dicom_results.segmentation import mask_segmentation, probability_segmentation
-from wmh_runtime.dicom_results.source import Source
+from wmh_runtime.dicom_results.source import Source, read_headers
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import atomic_path
 from wmh_runtime.outputs.paths import OutputPaths
@@ -31,8 +31,9 @@ def write_dicom_results(
     Raises:
         InputError: a file cannot be read or written.
     """
+    headers = read_headers(volume)
     for index, (sidecar, to) in enumerate(zip(sidecars, paths, strict=True)):
-        source = Source.read(volume, sidecar, index)
+        source = Source(volume, headers, sidecar, index)
         try:
             _write_results_of(source, to)
         except (AttributeError, ValueError, TypeError, KeyError) as error:

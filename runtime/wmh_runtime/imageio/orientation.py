@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 _Value = TypeVar("_Value")
 
+# From RAS+ mm to the LPS mm of DICOM and ITK, and back: it is its own inverse.
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 # The directions in which slices, rows and columns increase: superior, posterior, left; each as an
 # axis of RAS+ and a sign. This is the radiological convention: the patient's right on the viewer's
 # left, anterior on top.

@@ -78,7 +78,7 @@ class Schedule:
 
     def _is_due(self, study: QueuedStudy) -> bool:
         is_cut_off = study.is_unreleased  # its sender will send again
-        quiet_s = self._config.quiet_s * (_CUT_OFF_FACTOR if is_cut_off else 1)
+        quiet_s = longest_quiet_s(self._config) if is_cut_off else self._config.quiet_s
         is_released = self._released.get(study.code) == study.last_received_s and not is_cut_off
         is_complete = self.quiet_s(study) >= quiet_s or is_released
         if not is_complete or self._is_done(study):

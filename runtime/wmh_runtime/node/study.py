@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class StudyRecord(StrictModel):
-    """What became of a study. Unknown values, of a later version, are kept out of the way."""
+    """What became of a study. Values that are not known, of a later version, are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 

@@ -40,7 +40,7 @@ class TlsAssociationServer(ThreadedAssociationServer):
         return client, address
 
     def shutdown(self) -> None:
-        """Stop to accept connections, and close the socket."""
+        """Stop accepting connections, and close the socket."""
         TCPServer.shutdown(self)
         self.server_close()
 

@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.orientation import RAS_TO_LPS
 
 _BRIGHT_PERCENTILE = 99.5  # is white when a viewer opens the series
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def mr_series(
         person: likewise.
         number: of the series.
     """
-    to_lps = _RAS_TO_LPS @ affine
+    to_lps = RAS_TO_LPS @ affine
     spacing_mm = np.linalg.norm(to_lps[:3, :3], axis=0)
     directions = to_lps[:3, :3] / spacing_mm
     series_uid = generate_uid()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_header import Affine
+from wmh_runtime.imageio.orientation import RAS_TO_LPS
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.itk import import_itk, reason_of_itk
 
@@ -29,7 +30,6 @@ _COARSE_MM, _COARSE_SMOOTHING_MM = 4.0, 3.0
 _FINE_MM, _FINE_SMOOTHING_MM = 2.0, 1.0
 _FAR_MM, _FAR_DEGREES = 20.0, 15.0  # more than a patient moves in a scanner
 _MAX_SHEAR = 1e-3  # cosine of the angle between two axes; they are made perpendicular
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # the space of ITK
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Search:
 
 def _to_itk(scan: Scan, itk: Any) -> Any:
     """Convert a scan to an image of SimpleITK, in LPS."""
-    affine = _TO_LPS @ scan.affine
+    affine = RAS_TO_LPS @ scan.affine
     directions = affine[:3, :3] / scan.spacing_mm
     if abs(directions.T @ directions - np.eye(3)).max() > _MAX_SHEAR:
         problem = "has axes that are not perpendicular, so it cannot be registered"
@@ -181,4 +181,4 @@ def _matrix_of(transform: Any) -> Affine:
     columns = [np.array(transform.TransformPoint(tuple(axis))) - origin for axis in np.eye(3)]
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = np.column_stack(columns), origin
-    return _TO_LPS @ matrix @ _TO_LPS
+    return RAS_TO_LPS @ matrix @ RAS_TO_LPS
