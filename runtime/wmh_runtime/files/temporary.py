@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import socket
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from wmh_runtime.files.process import ProcessId, this_process
 
 
 def remove_folder(folder: Path) -> None:
@@ -27,26 +25,44 @@ def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
 
     Args:
         folder: folder to clean up; its subfolders are not searched.
-        is_alone: True: no other process on this machine writes there now. A temporary file with
-            the ID of a running process is then from an earlier process with the same ID.
+        is_alone: True: no other process writes there now, so all of this machine are removed.
     """
-    prefix = temporary_prefix()
-    for path in _temporary_files(folder, prefix):
-        process_id = path.name.removeprefix(prefix).partition("-")[0]
-        if not process_id.isdigit():
+    for path in _temporary_files(folder):
+        writer = _writer_of(path)
+        if writer is None:
             continue
-        if not is_alone and psutil.pid_exists(int(process_id)):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):  # another process has removed it
-                path.unlink()
+        if writer.has_ended or (is_alone and writer.host == this_process().host):
+            _remove(path)
 
 
-def _temporary_files(folder: Path, prefix: str) -> list[Path]:
+def remove_temporary_files_of(writer: ProcessId, folder: Path) -> None:
+    """Remove the temporary files and folders of a process that writes no more, on any machine.
+
+    Args:
+        writer: the process.
+        folder: folder to clean up; its subfolders are not searched.
+    """
+    for path in _temporary_files(folder):
+        if _writer_of(path) == writer:
+            _remove(path)
+
+
+def _writer_of(path: Path) -> ProcessId | None:
+    named, _, _ = path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")
+    return ProcessId.parse(named)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # another process has removed it
+            path.unlink()
+
+
+def _temporary_files(folder: Path) -> list[Path]:
     try:
-        return list(folder.glob(f"{prefix}*"))
+        return list(folder.glob(f"{TEMPORARY_PREFIX}*"))
     except OSError:  # the folder has too long a name, or cannot be read: nothing is in it
         return []
 
@@ -59,12 +75,6 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(TEMPORARY_PREFIX)
 
 
-def temporary_prefix() -> str:
-    """Return the first part of temporary names on this machine; the process ID follows."""
-    host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())
-    return f"{TEMPORARY_PREFIX}{host}-"
-
-
 def temporary_path_beside(final: Path) -> Path:
     """Return a new temporary path that contains the names of this machine and process.
 
@@ -72,5 +82,5 @@ def temporary_path_beside(final: Path) -> Path:
     the same suffixes.
     """
     suffixes = "".join(final.suffixes[-2:])  # .nii.gz
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
-    return final.parent / f"{temporary_prefix()}{token}{suffixes}"
+    token = secrets.token_hex(4)
+    return final.parent / f"{TEMPORARY_PREFIX}{this_process()}-{token}{suffixes}"

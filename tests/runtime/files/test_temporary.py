@@ -17,8 +17,8 @@ def test_temporary_folders_of_killed_processes_are_removed(tmp_path):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], check=False)
     (leftover,) = tmp_path.iterdir()
     # The same from another machine, whose processes cannot be checked here.
-    host = leftover.name.removeprefix(".wmh-partial-").partition("-")[0]
-    elsewhere = tmp_path / leftover.name.replace(host, "elsewhere")
+    host, space, rest = leftover.name.removeprefix(".wmh-partial-").split("-", 2)
+    elsewhere = tmp_path / f".wmh-partial-{host}-x{space[1:]}-{rest}"
     elsewhere.mkdir()
     with atomic_folder(tmp_path / "b") as in_use:
         remove_temporary_files(tmp_path)

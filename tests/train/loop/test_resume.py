@@ -15,7 +15,8 @@ from tests.toys import write_annotated_heads
 from tests.train.loop.fit_worker import recipe_in
 from tests.training_toys import write_small_pretrained, write_toml
 from wmh_runtime.errors import RecipeError
-from wmh_runtime.files.temporary import temporary_prefix
+from wmh_runtime.files.process import this_process
+from wmh_runtime.files.temporary import TEMPORARY_PREFIX
 from wmh_train.checkpoint import load_metadata
 from wmh_train.fit.history import HistoryWriter
 from wmh_train.loop.resume import ResumeFile, TrainingState, sha256_of_tensors
@@ -171,12 +172,11 @@ def test_differences_between_all_runs_are_reported(tmp_path, monkeypatch):
 def test_temporary_files_of_killed_processes_are_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    for process_id in (ended.pid, os.getpid()):
-        (tmp_path / f"{temporary_prefix()}{process_id}-00ff.pt").touch()
+    own = this_process()
+    for process in (own._replace(number=ended.pid), own):
+        (tmp_path / f"{TEMPORARY_PREFIX}{process}-00ff.pt").touch()
     ResumeFile(tmp_path, every_s=0).load("one", processes=1)
-    assert [path.name for path in tmp_path.iterdir()] == [
-        f"{temporary_prefix()}{os.getpid()}-00ff.pt"
-    ]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{TEMPORARY_PREFIX}{own}-00ff.pt"]
 
 
 def test_a_training_started_again_drops_earlier_tensorboard_events(tmp_path):
