@@ -1,0 +1,201 @@
+"""The claims of one run: what it works on, and what other runs have."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from wmh_runtime.claims.claim_file import (
+    ClaimContent,
+    beat,
+    create_claim,
+    parse_claim,
+    read_claim,
+    remove_claim,
+    remove_stale_claim,
+)
+from wmh_runtime.files.process import ProcessId, this_process
+from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_runtime.text import as_utf8
+
+BEAT_S = 10.0  # between two signs of life
+STALE_S = 120.0  # without a sign of life, an owner is taken for gone
+_POLL_S = 1.0
+_NAME_DIGITS = 32
+
+
+class Claim:
+    """Something that this run alone works on, until it is released.
+
+    Args:
+        path: of its file, which exists.
+        content: of the file.
+        before: the process that had it and is gone; None: nobody had it.
+    """
+
+    def __init__(self, path: Path, content: ClaimContent, before: ProcessId | None) -> None:
+        self.before = before
+        self._path = path
+        self._content = content
+        self._beats = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it still belongs to this run. If the run stood still for long, it may not."""
+        found = parse_claim(read_claim(self._path))
+        return found is not None and found.token == self._content.token
+
+    def beat(self) -> None:
+        """Show that the owner is alive."""
+        self._beats += 1
+        with suppress(OSError):  # a moment without the network: the next beat tries again
+            beat(self._path, self._content.after_beats(self._beats))
+
+    def release(self) -> None:
+        """Let others have it."""
+        remove_claim(self._path, self._content.token)
+
+
+class Claims:
+    """The claims of this run. In its `with` block, a thread shows that this run is alive.
+
+    A claim whose owner is gone can be taken. An owner is gone if it is a process of this machine
+    that has ended; or if its claim has not changed for `STALE_S`, by the clock of whoever waits for
+    it. So clocks of several machines are never compared, and a clock that is set does no harm.
+
+    Several threads may use it at a time.
+
+    Args:
+        folder: for the files of the claims; it is created with the first one.
+        beat_s: time between two signs of life.
+        stale_s: time without one after which a claim can be taken.
+    """
+
+    def __init__(self, folder: Path, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
+        self._folder = folder
+        self._beat_s = beat_s
+        self._stale_s = stale_s
+        self._held: set[Claim] = set()
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[bytes, float]] = {}  # of others: content, and since when
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._show_life, name="claims", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to show that this run is alive."""
+        remove_temporary_files(self._folder)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Release all claims."""
+        self._ended.set()
+        self._thread.join()
+        self.release_all()
+
+    def try_claim(self, name: str) -> Claim | None:
+        """Claim something; None: another run, or another thread, has it.
+
+        Args:
+            name: of what is claimed, such as the path of a scan.
+
+        Raises:
+            InputError: the file of the claim cannot be written.
+        """
+        path, before = self._path(name), None
+        content = ClaimContent(
+            of=as_utf8(name), owner=str(this_process()), token=secrets.token_hex(8), beats=""
+        ).after_beats(0)
+        while not create_claim(path, content):
+            found = read_claim(path)
+            if found is None:  # just released; the next attempt will see
+                return None
+            if not self._is_gone(name, found) or not remove_stale_claim(path, found):
+                return None
+            before = _owner_of(found)
+        claim = Claim(path, content, before)
+        with self._lock:
+            self._seen.pop(name, None)
+            self._held.add(claim)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Let others have a claim of this run."""
+        with self._lock:
+            self._held.discard(claim)
+        claim.release()
+
+    def release_all(self) -> None:
+        """Let others have all claims of this run."""
+        with self._lock:
+            held, self._held = self._held, set()
+        for claim in held:
+            claim.release()
+
+    @contextmanager
+    def wait_for(
+        self, name: str, on_wait: Callable[[ProcessId | None], None] = lambda _: None
+    ) -> Iterator[Claim]:
+        """Claim something for the block; wait until other runs have released it.
+
+        Args:
+            name: of what is claimed.
+            on_wait: called once with the owner, if it has to be waited for.
+
+        Raises:
+            InputError: the file of the claim cannot be written.
+        """
+        waits = False
+        while (claim := self.try_claim(name)) is None:
+            if not waits:
+                on_wait(self.owner(name))
+            waits = True
+            time.sleep(_POLL_S)
+        try:
+            yield claim
+        finally:
+            self.release(claim)
+
+    def owner(self, name: str) -> ProcessId | None:
+        """Return the process that has something now; None if nobody has it, as far as is known."""
+        return _owner_of(read_claim(self._path(name)))
+
+    def all(self) -> list[ClaimContent]:
+        """Return what is claimed now, by whichever run, in the order of their names."""
+        contents = (parse_claim(read_claim(path)) for path in self._folder.glob("*.json"))
+        return sorted((one for one in contents if one is not None), key=lambda one: one.of)
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        return self._folder / f"{digest[:_NAME_DIGITS]}.json"
+
+    def _is_gone(self, name: str, found: bytes) -> bool:
+        """Return whether the owner of a claim is gone, as far as this run has seen."""
+        owner = _owner_of(found)
+        if owner is not None and owner.has_ended:
+            return True
+        now = time.monotonic()
+        with self._lock:
+            content, since = self._seen.get(name, (None, now))
+            if content != found:
+                self._seen[name] = (found, now)
+                return False
+        return now - since >= self._stale_s
+
+    def _show_life(self) -> None:
+        while not self._ended.wait(self._beat_s):
+            with self._lock:
+                held = tuple(self._held)
+            for claim in held:
+                claim.beat()
+
+
+def _owner_of(data: bytes | None) -> ProcessId | None:
+    content = parse_claim(data)
+    return content.process if content else None
