@@ -17,7 +17,7 @@ from tests.training_toys import SMALL_RECIPE, write_toml
 from wmh_bench.cli import main as bench
 from wmh_export.cli import main as export
 from wmh_runtime.cli.evaluate import main as evaluate
-from wmh_runtime.cli.infer import main as infer
+from wmh_runtime.cli.infer.main import main as infer
 from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
 from wmh_train.checkpoint import load_metadata
 from wmh_train.cli import main as train

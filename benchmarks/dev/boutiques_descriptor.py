@@ -15,7 +15,7 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand, TyperOption
 from typer.main import get_command
 
-from wmh_runtime.cli.infer import app
+from wmh_runtime.cli.infer.segment import app
 
 SCHEMA_VERSION = "0.5"
 _FILES = {"source", "atlas_names"}  # the others are patterns, names, or do not exist yet

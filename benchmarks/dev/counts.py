@@ -28,6 +28,7 @@ from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
@@ -176,7 +177,7 @@ def _segment(
 ) -> Sidecar:
     collector = _SidecarCollector()
     job = Job(Discovery((case,)), out, bundle, bundle.manifest.outputs_of(tta), tta=tta)
-    outcome = run(job, [backend], collector)
+    outcome = run(job, LocalEngine([backend]), collector)
     for _, error in outcome.failed:
         raise error
     (sidecar,) = collector.sidecars

@@ -14,6 +14,7 @@ from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.schema import StrictModel
@@ -65,7 +66,7 @@ def measure_device_waits(bundle: Bundle, scans: Path, seconds_per_slice: float) 
         out = Path(name) / "out"
         job = Job(discover(scans, out), out, bundle, bundle.manifest.outputs)
         with backend:
-            outcome = run(job, [backend], Progress())
+            outcome = run(job, LocalEngine([backend]), Progress())
         ended_s = time.perf_counter()
     for _, error in outcome.failed:
         raise error

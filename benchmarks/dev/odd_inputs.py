@@ -13,6 +13,7 @@ from benchmarks.dev.odd_files import write_odd_file
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import UnexpectedError
@@ -93,7 +94,7 @@ def _run(folder: Path, bundle: Bundle) -> tuple[int, Outcome]:
     found = discover(folder / "in", out)
     job = Job(found, out, bundle, bundle.manifest.outputs)
     with FakeBackend(bundle.manifest.network_shape) as backend:
-        return len(found.scans), run(job, [backend], Progress())
+        return len(found.scans), run(job, LocalEngine([backend]), Progress())
 
 
 def _faults(outcome: Outcome, found: int) -> Iterator[str]:

@@ -20,6 +20,7 @@ from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
@@ -197,7 +198,7 @@ def _segment(
         before_load_s = time.perf_counter()
         with backend.from_bundle(bundle, views=first_views(tta), precision=precision) as opened:
             started_s = time.perf_counter()
-            outcome = run(job, [opened], Progress())
+            outcome = run(job, LocalEngine([opened]), Progress())
             ended_s = time.perf_counter()
         for _, error in outcome.failed:
             raise error

@@ -21,6 +21,7 @@ from wmh_bench.intensity_threshold import best_threshold_dice
 from wmh_runtime.bundle.accuracy import LoadAccuracy
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery, discover
@@ -253,7 +254,7 @@ def _measure(
     options = BackendOptions(views=first_views(tta), precision=precision)
     with open_backends(bundle, backend, options) as opened:
         (device,) = opened.backends
-        outcome = run(job, [device], _ScanCounter(on_scan))
+        outcome = run(job, LocalEngine([device]), _ScanCounter(on_scan))
     for _, error in outcome.failed:
         raise error
     pairing = find_pairs(out, data.references, allow_missing=True)

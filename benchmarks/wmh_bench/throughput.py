@@ -23,6 +23,7 @@ from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import discover
@@ -139,7 +140,7 @@ def measure_throughput(
         backend_only = [_views_per_second(device, slices, tta)]
         started_s = time.perf_counter()
         try:
-            outcome = run(job, [device], monitor, spans.append)
+            outcome = run(job, LocalEngine([device], spans.append), monitor)
         except InterruptionError as stop:
             raise InterruptionError("stopped", "Nothing was measured.") from stop
         ended_s = time.perf_counter()

@@ -103,7 +103,9 @@ def test_the_float32_graph_and_pytorch_find_the_same_voxels(exported, phantoms):
 def test_the_bundle_segments_and_verifies_without_pytorch(exported, phantoms, tmp_path):
     _, bundle = exported
     scan = phantoms / "sub-5000_FLAIR.nii.gz"
-    done = run_without_pytorch("wmh_runtime.cli.infer", scan, tmp_path / "out", "--bundle", bundle)
+    done = run_without_pytorch(
+        "wmh_runtime.cli.infer.main", scan, tmp_path / "out", "--bundle", bundle
+    )
     assert done.returncode == 0, done.stderr
     (mask,) = (tmp_path / "out").rglob("*_label-WMH_mask.nii.gz")
     assert np.asarray(nib.load(mask).dataobj).sum() > 100

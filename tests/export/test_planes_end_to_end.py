@@ -62,7 +62,7 @@ def test_a_scan_is_segmented_in_all_planes_unless_its_slices_are_thick(
     scan, out = heads / "sub-00_FLAIR.nii.gz", tmp_path / "out"
     for tta in ("full", "adaptive"):
         arguments = (scan, out / tta, "--bundle", exported[1], "--tta", tta)
-        done = run_without_pytorch("wmh_runtime.cli.infer", *arguments)
+        done = run_without_pytorch("wmh_runtime.cli.infer.main", *arguments)
         assert done.returncode == 0, done.stderr
         (path,) = (out / tta).rglob("*_label-WMH_mask.nii.gz")
         found = np.asarray(nib.load(path).dataobj) > 0

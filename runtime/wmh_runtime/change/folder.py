@@ -11,6 +11,7 @@ from wmh_runtime.change.measure import inputs_sha256, measure_change
 from wmh_runtime.change.record import ChangeRecord, read_change_record
 from wmh_runtime.change.report.writer import ChangeWriter, files_of_change
 from wmh_runtime.change.visits import Visit
+from wmh_runtime.claims.claims import Claims
 from wmh_runtime.dataset.bids import LONGITUDINAL, change_record_name
 from wmh_runtime.errors import WmhError
 from wmh_runtime.files.case_failure import case_failure
@@ -30,6 +31,7 @@ class ChangeOutcome:
 def change_of_folder(
     out: Path,
     groups: Mapping[str, Sequence[Visit] | WmhError],
+    claims: Claims,
     *,
     overwrite: bool = False,
     on_subject: Callable[[str, ChangeRecord | WmhError], None] = lambda *_: None,
@@ -44,6 +46,7 @@ def change_of_folder(
         out: folder of results.
         groups: subject → visits, earliest first, or why they are not known; see
             `visits_of_results` and `visits_of_table`.
+        claims: of this run. A subject that another run measures is waited for.
         overwrite: measure again what could be kept.
         on_subject: called with the record of each subject, or with the reason why it failed.
         should_stop: no more subjects are begun once it returns true.
@@ -60,9 +63,10 @@ def change_of_folder(
         try:
             if isinstance(visits, WmhError):
                 raise visits
-            record = None if overwrite else _find_existing(out, visits, subject)
-            finished = outcome.done if record is None else outcome.kept
-            record = record or _measure_and_write(visits, subject, out)
+            with claims.wait_for(claim_of_change(subject)):
+                record = None if overwrite else _find_existing(out, visits, subject)
+                finished = outcome.done if record is None else outcome.kept
+                record = record or _measure_and_write(visits, subject, out)
         except Exception as error:
             failure = case_failure(error, Path(subject), out)
             outcome.failed.append((subject, failure))
@@ -71,6 +75,11 @@ def change_of_folder(
             finished.append(subject)
             on_subject(subject, record)
     return outcome
+
+
+def claim_of_change(subject: str) -> str:
+    """Name the claim of the change of a subject."""
+    return f"change of {subject}"
 
 
 def _measure_and_write(visits: Sequence[Visit], subject: str, out: Path) -> ChangeRecord:

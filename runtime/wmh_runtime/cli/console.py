@@ -57,6 +57,7 @@ _OPTION_OF_FIELD = {
     "runtime": "--runtime",
     "scans": "--scans",
     "series": "--series",
+    "shard": "--shard",
     "slices": "--slices",
     "t1_pattern": "--t1",
     "targets": "--targets",
@@ -116,12 +117,15 @@ def command_line(help_text: str) -> typer.Typer:
     )
 
 
-def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+def run(
+    app: typer.Typer, arguments: Sequence[str] | None = None, program: str | None = None
+) -> None:
     """Run a command line. An error of this project becomes one line and an exit status.
 
     Args:
         app: the command line.
         arguments: None: those that the program was called with.
+        program: name for the help; None: that of the file that was called.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
@@ -132,7 +136,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         given = sys.argv[1:] if arguments is None else arguments
         if "" in given:  # typer would take it for the current folder
             raise InputError("an argument is empty", "Check the variables of your script.")
-        app(*(() if arguments is None else (arguments,)))
+        named = {} if program is None else {"prog_name": program}
+        app(*(() if arguments is None else (arguments,)), **named)
     except SystemExit as stop:
         if stop.code == EXIT_INTERRUPTED:  # typer's, after a KeyboardInterrupt
             print_error("interrupted.")

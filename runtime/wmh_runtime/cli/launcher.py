@@ -7,7 +7,7 @@ from wmh_runtime.cli import console
 
 def infer() -> None:
     """Run `wmh-infer`."""
-    console.run_module("wmh_runtime.cli.infer")
+    console.run_module("wmh_runtime.cli.infer.main")
 
 
 def node() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.change.folder import ChangeOutcome
 from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
-from wmh_runtime.cohort.atlas import Atlas
+from wmh_runtime.cohort.case.atlas import Atlas
+from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.manual_masks import NO_MANUAL_MASKS, ManualMasks
+from wmh_runtime.dataset.subjects import subject_of_scan
 from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.files.process import ProcessId
+from wmh_runtime.files.reading import real_path
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.inference.segmenter import SegmentationModel
 from wmh_runtime.outputs.paths import (
@@ -61,6 +66,8 @@ class Job:
     register: bool = False  # register the further images of a case to the first
     dicom: DicomScans | None = None  # that the cases are converted from; None: they are files
     threads: int | None = None  # CPU threads for all of the work; None: one per core
+    knows_all: bool = False  # `found` has all scans of the input folder
+    shard: Shard | None = None  # of the scans that were found; None: all of them
 
     def __post_init__(self) -> None:
         """Refuse what the bundle cannot do; InputError."""
@@ -86,10 +93,24 @@ class Job:
             problem = f"needs {', '.join(lacking).upper()}, which the bundle for lesions does not"
             raise InputError(problem, "Use another bundle for regions.", about=of_regions.folder)
 
-    @property
+    @cached_property
     def cases(self) -> Sequence[Case]:
-        """The scans to segment."""
-        return self.found.scans
+        """The scans to segment. All visits of a subject are in one shard if they are compared."""
+        if self.shard is None:
+            return self.found.scans
+        return self.shard.of(self.found.scans, self._group_of)
+
+    def _group_of(self, case: Case) -> str:
+        if not self.is_longitudinal:
+            return case.relative.as_posix()
+        if self.visit_table is None:
+            return subject_of_scan(case.relative)
+        return self._subjects_of_table.get(real_path(case.path), case.relative.as_posix())
+
+    @cached_property
+    def _subjects_of_table(self) -> Mapping[Path, str]:
+        table = self.visit_table or {}
+        return {real_path(row.scan): subject for subject, rows in table.items() for row in rows}
 
     @property
     def model(self) -> SegmentationModel:
@@ -107,7 +128,7 @@ class Job:
     @property
     def name_clashes(self) -> frozenset[Path]:
         """The masks that would be those of several scans."""
-        counts = Counter(self.paths(case)[0].mask for case in self.cases)
+        counts = Counter(self.paths(case)[0].mask for case in self.found.scans)
         return frozenset(mask for mask, count in counts.items() if count > 1)
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
@@ -120,7 +141,7 @@ class Outcome:
     """What became of the cases, in their order."""
 
     done: list[Case] = field(default_factory=list)  #: segmented in this run
-    kept: list[Case] = field(default_factory=list)  #: finished by an earlier run
+    kept: list[Case] = field(default_factory=list)  #: finished by another run
     failed: list[tuple[Case, WmhError]] = field(default_factory=list)  #: with the reason
     changes: ChangeOutcome = field(default_factory=ChangeOutcome)  #: of subjects, over time
 
@@ -128,7 +149,7 @@ class Outcome:
 class Progress:
     """Called with the progress of a job, in the caller's thread. The default ignores it."""
 
-    def discovered(self, found: Discovery) -> None:
+    def discovered(self, job: Job) -> None:
         """The folder has been searched for scans."""
 
     def opened(self, opened: OpenBackends) -> None:
@@ -138,7 +159,10 @@ class Progress:
         """This share of the network's work for a case is done, 0 to 1."""
 
     def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
-        """A case is finished, or was finished by an earlier run; one sidecar for each output."""
+        """A case is finished, or was finished by another run; one sidecar for each output."""
+
+    def waiting(self, cases: Sequence[Case], owner: ProcessId | None) -> None:
+        """Other runs still work on these cases; the owner has the first one."""
 
     def comparing(self, subjects: int) -> None:
         """The visits of this many subjects will be compared."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wmh_runtime.change.folder import ChangeOutcome, change_of_folder
+from wmh_runtime.change.folder import ChangeOutcome, change_of_folder, claim_of_change
 from wmh_runtime.change.longitudinal_table import TableVisit, read_longitudinal_table
+from wmh_runtime.change.record import ChangeRecord, read_change_record
 from wmh_runtime.change.report.writer import remove_change
 from wmh_runtime.change.results import VisitsOfSubjects, visits_of_results, visits_of_table
 from wmh_runtime.change.stored import read_changes
+from wmh_runtime.claims.claims import Claims
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.shared_folder import SharedFolder
 from wmh_runtime.cohort.shutdown import GracefulShutdown
+from wmh_runtime.dataset.bids import LONGITUDINAL, change_record_name
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.subjects import session_from_name, subject_of_scan
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.files.reading import is_file, real_path
 from wmh_runtime.files.tables import TABLE_SUFFIXES
+from wmh_runtime.outputs.failures import COMPARISON, SEGMENTATION
 from wmh_runtime.outputs.folder_results import Result, read_results
 from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.outputs.reviews import Reviews
@@ -69,7 +74,7 @@ def read_visits(
 
 
 def measure_changes(
-    job: Job, reviews: Reviews, failed_scans: Collection[str], progress: Progress
+    job: Job, reviews: Reviews, shared: SharedFolder, progress: Progress
 ) -> ChangeOutcome:
     """Measure the change of each subject with several visits and a scan in this run.
 
@@ -78,32 +83,45 @@ def measure_changes(
     Args:
         job: with the folder of results.
         reviews: marks of readers; scans that they exclude are left out.
-        failed_scans: paths of scans that are left out: their results may be of other files.
+        shared: claims and failures of the folder. Scans that failed are left out: their results
+            may be of other files.
         progress: is called for each subject.
     """
     output = job.outputs[0].name
+    failed_scans = {one.name for one in shared.failures.all() if one.step == SEGMENTATION}
     every = read_results(job.out, reviews).results
     found = [one for one in every if one.output == output]
     used = [one for one in found if not one.is_excluded and one.scan.as_posix() not in failed_scans]
     groups = _visits(job, used)
     for line in (
-        *_remove_outdated(job.out, every, groups),
+        *_remove_outdated(job.out, every, groups, shared.claims),
         *_left_out(job, found, failed_scans),
     ):
         progress.warned(line)
+    if job.knows_all and job.shard is None:
+        shared.failures.forget_others(COMPARISON, groups)
     if not groups:
         where = "the names of the results" if job.visit_table is None else "the table"
         progress.warned(
             f"nothing to compare over time: {where} say no two visits of a subject of this run"
         )
         return ChangeOutcome()
+
+    def on_subject(subject: str, found: ChangeRecord | WmhError) -> None:
+        if isinstance(found, WmhError):
+            shared.failures.add(COMPARISON, subject, found)
+        else:
+            shared.failures.remove(COMPARISON, subject)
+        progress.compared(subject, found)
+
     progress.comparing(len(groups))
     with GracefulShutdown(lambda: progress.stopping(0), progress.aborted) as shutdown:
         return change_of_folder(
             job.out,
             groups,
+            shared.claims,
             overwrite=job.overwrite,
-            on_subject=progress.compared,
+            on_subject=on_subject,
             should_stop=lambda: shutdown.requested,
         )
 
@@ -145,7 +163,7 @@ def _left_out(job: Job, results: Sequence[Result], failed: Collection[str]) -> I
 
 
 def _remove_outdated(
-    out: Path, results: Sequence[Result], groups: VisitsOfSubjects
+    out: Path, results: Sequence[Result], groups: VisitsOfSubjects, claims: Claims
 ) -> Iterator[str]:
     """Remove changes that nobody should take as current; yield what could not be removed.
 
@@ -163,7 +181,14 @@ def _remove_outdated(
         if record.subject not in groups and any(visit.scan in scans for visit in record.visits)
     ]
     for record in (*stored.outdated, *renamed):
+        claim = claims.try_claim(claim_of_change(record.subject))
+        if claim is None:
+            continue  # another run measures it again
+        path = out / LONGITUDINAL / change_record_name(record.subject)
         try:
-            remove_change(out, record.subject)
+            if read_change_record(path) == record:
+                remove_change(out, record.subject)
         except InputError as error:
             yield f"an outdated change is still there: {error}"
+        finally:
+            claims.release(claim)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol
 
-from threadpoolctl import threadpool_limits
-
-from wmh_runtime.backends.base import Backend
-from wmh_runtime.cohort.corrected_masks import remarks_on_manual_masks
+from wmh_runtime.cohort.case.corrected_masks import remarks_on_manual_masks
+from wmh_runtime.cohort.collect import collect
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
-from wmh_runtime.cohort.runner import Runner, RunningCase, max_cases
+from wmh_runtime.cohort.runner import Runner, RunningCase
+from wmh_runtime.cohort.shared_folder import SharedFolder, share_folder
 from wmh_runtime.cohort.shutdown import GracefulShutdown
-from wmh_runtime.cohort.summary import summarize_folder
-from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError
-from wmh_runtime.files.case_failure import case_failure
-from wmh_runtime.files.folder_lock import lock_folder
+from wmh_runtime.cohort.status import expect
+from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.temporary import remove_temporary_files
-from wmh_runtime.inference.segmenter import Segmenter
-from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.bids_derivative import write_description
-from wmh_runtime.outputs.existing_results import require_same_settings
-from wmh_runtime.outputs.reviews import REVIEWS_NAME, keep_reviews, read_reviews
-from wmh_runtime.outputs.settings import OtherInputs, Provenance
+from wmh_runtime.outputs.failures import SEGMENTATION
+from wmh_runtime.outputs.reviews import REVIEWS_NAME, Reviews, keep_reviews, read_reviews
 from wmh_runtime.outputs.tables.results import require_replaceable
 from wmh_runtime.outputs.tables.skipped import write_skipped
 from wmh_runtime.text import count_noun
@@ -33,35 +26,58 @@ from wmh_runtime.text import count_noun
 _SHOWN = 5  # corrected masks that are not used, by name
 
 
-def run(
-    job: Job,
-    backends: Sequence[Backend],
-    progress: Progress,
-    on_span: OnSpan = ignore_span,
-    region_segmenter: Segmenter | None = None,
-) -> Outcome:
+class Engine(Protocol):
+    """What segments the cases of a job: devices of this machine, or other machines."""
+
+    def open(self, job: Job, shared: SharedFolder) -> AbstractContextManager[Runner]:
+        """Return what segments the cases of a job."""
+
+
+def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
     """Segment all cases of a job. A case that fails does not stop the others, whatever it raises.
 
-    In the end, `volumes.csv` lists all results in the output folder, those of earlier runs too, and
-    `failures.csv` the failures of this run. `skipped.csv` lists the files that are not scans.
+    Other runs may work on the same output folder. They share the cases, and each of them ends when
+    all are done. In the end, `volumes.csv` lists all results in the output folder, those of other
+    runs too, and `failures.csv` what has failed and has not been segmented since. `skipped.csv`
+    lists the files that are not scans.
 
     Args:
         job: what to do.
-        backends: open, for the job's bundle, one for each device: of one view for the tta `none`
-            and `adaptive`, of eight views for `full`.
+        engine: segments the cases.
         progress: is called for each case.
-        on_span: is called with what each thread does.
-        region_segmenter: open, of the job's bundle for regions; None: there is none.
 
     Raises:
-        InputError: the output folder cannot be written, another run uses it, or all results in it
-            were made with other settings.
+        InputError: the output folder cannot be written, or all results in it were made with other
+            settings.
         DeviceLostError: a device failed.
         InterruptionError: the user asked to stop; the cases that were begun are finished.
     """
     outcome = Outcome()
     make_writable_folder(job.out)
-    with lock_folder(job.out):
+    with share_folder(job.out, job.found.root) as shared:
+        reviews = _prepare(job, shared, progress)
+        _report_unreadable(job, shared, outcome, progress)
+        try:
+            is_stopped = _run_cases(job, engine, shared, progress, outcome)
+            if job.is_longitudinal and is_stopped:
+                progress.warned("the visits were not compared, because the run was stopped")
+            elif job.is_longitudinal:
+                outcome.changes = measure_changes(job, reviews, shared, progress)
+                if not_begun := outcome.changes.not_begun:
+                    so_far = f"stopped with {count_noun(not_begun, 'subject')} not compared yet"
+                    raise InterruptionError(so_far, _how_to_continue(job))
+        except BaseException:
+            with suppress(InputError):  # what stopped the run is reported instead
+                collect(job.out, shared.claims, shared.failures.all)
+            raise
+        for line in collect(job.out, shared.claims, shared.failures.all):
+            progress.warned(f"{job.out}: {line}")
+    return outcome
+
+
+def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
+    """Write what is known before the first case; return the marks of readers."""
+    with shared.claims.wait_for("files of the folder"):
         require_replaceable(job.out)
         reviews = (
             keep_reviews(job.out, job.reviewed)
@@ -77,73 +93,58 @@ def run(
             progress.warned(line)
         for line in remarks_on_manual_masks(job, limit=_SHOWN):
             progress.warned(line)
+        if job.knows_all:
+            with suppress(InputError):  # it is for the status only
+                expect(job.out, job.found.root, len(job.found.scans), len(job.outputs))
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
             progress.warned(f"{job.out}: {warning}")
-        for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
-            remove_temporary_files(folder, is_alone=True)
-        for unreadable in job.found.unreadable:
-            advice = "Check its permissions: the scans in it are missing."
-            error = InputError("is a folder that cannot be read", advice, about=unreadable.path)
-            outcome.failed.append((unreadable, error))
-            progress.failed(unreadable, error)
-        try:
-            # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the
-            # cores from the network.
-            with threadpool_limits(1, user_api="blas"):
-                is_stopped = _run_cases(job, backends, progress, outcome, on_span, region_segmenter)
-            if job.is_longitudinal and is_stopped:
-                progress.warned("the visits were not compared, because the run was stopped")
-            elif job.is_longitudinal:
-                failed = {case.relative.as_posix() for case, _ in outcome.failed}
-                outcome.changes = measure_changes(job, reviews, failed, progress)
-                if not_begun := outcome.changes.not_begun:
-                    so_far = f"stopped with {count_noun(not_begun, 'subject')} not compared yet"
-                    raise InterruptionError(so_far, _how_to_continue(job))
-        except BaseException:
-            with suppress(InputError):  # what stopped the run is reported instead
-                summarize_folder(job, reviews, outcome)
-            raise
-        for line in summarize_folder(job, reviews, outcome):
-            progress.warned(f"{job.out}: {line}")
-    return outcome
+    for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
+        remove_temporary_files(folder)
+    if job.knows_all:
+        known = (*job.found.scans, *job.found.unreadable)
+        shared.failures.forget_others(SEGMENTATION, {one.relative.as_posix() for one in known})
+    return reviews
+
+
+def _report_unreadable(
+    job: Job, shared: SharedFolder, outcome: Outcome, progress: Progress
+) -> None:
+    """Report folders that cannot be read as failed: the scans in them are missing."""
+    for unreadable in job.found.unreadable:
+        advice = "Check its permissions: the scans in it are missing."
+        error = InputError("is a folder that cannot be read", advice, about=unreadable.path)
+        shared.failures.add(SEGMENTATION, unreadable.relative.as_posix(), error)
+        outcome.failed.append((unreadable, error))
+        progress.failed(unreadable, error)
 
 
 def _run_cases(
-    job: Job,
-    backends: Sequence[Backend],
-    progress: Progress,
-    outcome: Outcome,
-    on_span: OnSpan,
-    region_segmenter: Segmenter | None,
+    job: Job, engine: Engine, shared: SharedFolder, progress: Progress, outcome: Outcome
 ) -> bool:
     """Segment the cases; return whether the run was stopped, or left out cases after a failure."""
-    others = OtherInputs(
-        registered=job.register,
-        regions_model_id=job.regions_bundle.manifest.model_id if job.regions_bundle else "",
-    )
-    provenance = Provenance.of(job.bundle, job.outputs, backends[0], job.tta, others)
-    if not job.overwrite:
-        require_same_settings(
-            job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
-        )
     runner: Runner | None = None
 
     def on_request() -> None:
         progress.stopping(len(runner.unfinished) if runner else 0)
 
+    def on_abort() -> None:
+        shared.claims.release_all()  # the process may end at once
+        progress.aborted()
+
     with (
-        GracefulShutdown(on_request, progress.aborted) as shutdown,
-        ThreadPoolExecutor(max_cases(len(backends), job.threads), "case") as pool,
-        Segmenter(job.model, backends, on_span) as segmenter,
+        GracefulShutdown(on_request, on_abort) as shutdown,
+        engine.open(job, shared) as opened,
     ):
-        runner = Runner(job, segmenter, provenance, pool, on_span, region_segmenter)
-        for running, is_done in runner.advance(
+        runner = opened
+        for running, event in runner.advance(
             lambda: shutdown.requested or (job.fail_fast and bool(outcome.failed))
         ):
-            if is_done:
-                _report(running, progress, outcome, job)
-            else:
+            if event == "done":
+                _report(running, progress, outcome)
+            elif event == "progress":
                 progress.predicted(running.case, running.share)
+            else:
+                progress.waiting(runner.elsewhere, runner.owner(running.case))
     finished = len(outcome.kept) + len(outcome.done)
     so_far = f"stopped after {finished} of {count_noun(len(job.cases), 'scan')}"
     if isinstance(lost := runner.fatal, DeviceLostError):
@@ -162,13 +163,12 @@ def _how_to_continue(job: Job) -> str:
     return "The same command continues."
 
 
-def _report(running: RunningCase, progress: Progress, outcome: Outcome, job: Job) -> None:
+def _report(running: RunningCase, progress: Progress, outcome: Outcome) -> None:
     """Report that a case is done or has failed."""
     case, error = running.case, running.result.exception()
     if error is None:
         (outcome.kept if running.is_kept else outcome.done).append(case)
         progress.done(case, running.result.result(), kept=running.is_kept)
-    elif isinstance(error, Exception) and not isinstance(error, DeviceLostError):
-        failure = case_failure(error, case.path, job.out, hides_values=job.dicom is not None)
-        outcome.failed.append((case, failure))
-        progress.failed(case, failure)
+    elif isinstance(error, WmhError) and not isinstance(error, DeviceLostError):
+        outcome.failed.append((case, error))
+        progress.failed(case, error)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.bundle.manifest import Manifest
-from wmh_runtime.cohort.atlas import Atlas
+from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.longitudinal import SESSIONS, read_visits
 from wmh_runtime.cohort.run import run
+from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.dataset.bids_dataset import read_bids_dataset
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
@@ -64,6 +66,7 @@ class FolderOptions:
             decide.
         pseudonyms: folder of a secret key and a table of correspondence, outside of the results.
             Scans from DICOM are then named by pseudonyms of the patients. None: by study.
+        shard: the part of the scans to segment; other runs segment the others. None: all of them.
     """
 
     pattern: str | None = None
@@ -79,6 +82,7 @@ class FolderOptions:
     fail_fast: bool = False
     series: str = ""
     pseudonyms: Path | None = None
+    shard: Shard | None = None
 
 
 def segment_folder(
@@ -117,13 +121,14 @@ def segment_folder(
     """
     options, progress = options or InferenceOptions(), progress or Progress()
     job = plan_job(source, out, bundle, options, folder_options)
-    progress.discovered(job.found)
+    progress.discovered(job)
     with (
         _open_regions(job.regions_bundle, options) as region_segmenter,
         open_backends(bundle, options.backend, options.backend_options) as opened,
     ):
         progress.opened(opened)
-        return run(job, opened.backends, progress, region_segmenter=region_segmenter)
+        engine = LocalEngine(opened.backends, region_segmenter=region_segmenter)
+        return run(job, engine, progress)
 
 
 def plan_job(
@@ -171,6 +176,7 @@ def plan_job(
         visit_table = read_visits(Path(str(wanted.longitudinal)), found, out, outputs[0].name)
     if wanted.atlas is not None:
         wanted.atlas.require_files(found.scans)
+    knows_all = source.is_dir() and wanted.visits == ALL_VISITS
     return Job(
         found,
         out,
@@ -192,6 +198,8 @@ def plan_job(
         atlas=wanted.atlas,
         dicom=dicom,
         threads=options.threads,
+        knows_all=knows_all,
+        shard=wanted.shard,
     )
 
 

@@ -13,14 +13,16 @@ from typing import Protocol
 
 from pydicom.dataset import Dataset
 
+from wmh_runtime.claims.claims import Claims
 from wmh_runtime.dicom.series import Series
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.folder_lock import lock_folder
 from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.files.tables import read_table, write_table_atomically
 
+_CLAIMS_FOLDER = ".wmh-claims"
 KEY_NAME = "key"
 CORRESPONDENCE_NAME = "correspondence.csv"
 _KEY_BYTES = 32
@@ -117,12 +119,15 @@ class Pseudonyms:
         """Write the key, if it is new, and add the series to the table of correspondence.
 
         Raises:
-            InputError: the folder cannot be used, or another run uses it.
+            InputError: the folder cannot be used, or another run has made a key for it.
         """
         make_folder(self._folder)
         with suppress(OSError):  # a file system without permissions
             self._folder.chmod(_ONLY_THE_OWNER)
-        with lock_folder(self._folder):
+        with (
+            Claims(self._folder / _CLAIMS_FOLDER) as claims,
+            claims.wait_for(CORRESPONDENCE_NAME),
+        ):
             if self._is_new:
                 _write_key(self._folder / KEY_NAME, self._key)
                 self._is_new = False
@@ -208,7 +213,7 @@ def _read_key(path: Path) -> bytes | None:
 
 def _write_key(path: Path, key: bytes) -> None:
     """Write a key; InputError if another run has made one in the meantime."""
-    if path.exists():
+    if Listing(path.parent).has(path):
         problem = "was made by another run in the meantime"
         raise InputError(problem, "Run this one again.", about=path)
     write_text_atomically(path, f"{key.hex()}\n")

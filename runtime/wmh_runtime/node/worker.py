@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job
 from wmh_runtime.dicom.scans import NoScanError
@@ -127,7 +128,7 @@ class Worker(threading.Thread):
         )
         options = self._config.model.options
         job = plan_job(study.images_folder, study.results_folder, self._bundle, options, wanted)
-        outcome = run(job, self._backends, Progress())
+        outcome = run(job, LocalEngine(self._backends), Progress())
         for _, error in outcome.failed:
             raise error
         files = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from wmh_runtime.dataset.bids import sidecar_of
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
@@ -168,8 +169,11 @@ def require_same_settings(
     """
     others: Counter[str] = Counter()
     unreadable: list[Path] = []
+    listing = Listing(out)
     for paths in scans:
         for to, current in zip(paths, settings, strict=True):
+            if not listing.has(to.sidecar):
+                continue
             if (sidecar := read_sidecar(to.sidecar)) is None:
                 unreadable += [to.sidecar] if is_file(to.sidecar) else []
                 continue

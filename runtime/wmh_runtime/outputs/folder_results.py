@@ -108,7 +108,7 @@ def read_results(
             result.mask_edits = _mask_edits(out / result.mask, sidecar)
             if result.mask_edits:
                 found.edited.append(out / result.mask)
-            if result.scan.as_posix() not in failed_scans:
+            if as_utf8(result.scan.as_posix()) not in failed_scans:
                 found.results.append(result)
         elif is_unreadable_sidecar(path):
             found.unreadable.append(path)

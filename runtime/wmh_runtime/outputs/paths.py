@@ -11,6 +11,8 @@ from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 
 _DICOM_KINDS = ("seg", "probseg", "sc", "sr")
 VOLUMES_NAME = "volumes.csv"  # in each output folder, not in its subfolders
+STATE_FOLDER = Path(".wmh")  # likewise: what runs on the folder tell each other
+CLAIMS_FOLDER = STATE_FOLDER / "claims"  # which run works on which scan
 
 
 @dataclass(frozen=True)

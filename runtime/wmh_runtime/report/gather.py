@@ -9,10 +9,11 @@ from pathlib import Path
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.files.tables import read_table
+from wmh_runtime.outputs.failures import COMPARISON, SEGMENTATION
 from wmh_runtime.outputs.folder_results import FolderResults, Result
 from wmh_runtime.outputs.reviews import Reviews
 from wmh_runtime.outputs.sidecar import Sidecar
-from wmh_runtime.outputs.tables.results import COMPARISON, FAILURES_NAME, SEGMENTATION
+from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.report.changes import change_entries
 from wmh_runtime.report.cohort_summary import summarize

@@ -17,6 +17,7 @@ from wmh_runtime.change.measure import measure_change
 from wmh_runtime.change.pair import interval as interval_module
 from wmh_runtime.change.record import read_change_record
 from wmh_runtime.change.report.writer import files_of_change
+from wmh_runtime.claims.claims import Claims
 from wmh_runtime.errors import InputError, UnexpectedError
 
 pytest.importorskip("SimpleITK")
@@ -25,6 +26,10 @@ SHAPE = (26, 30, 14)
 IMAGE = head(SHAPE)
 OLD = box((6, 10), (6, 10), (4, 7), shape=SHAPE)
 NEW = box((15, 19), (18, 22), (5, 8), shape=SHAPE)
+
+
+def compare(out, groups, **options):
+    return change_of_folder(out, groups, Claims(out / "claims"), **options)
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def rows_of(path):
 
 def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
     out = tmp_path / "out"
-    outcome = change_of_folder(out, {"sub-1": visits})
+    outcome = compare(out, {"sub-1": visits})
     assert (outcome.done, outcome.kept, outcome.failed) == (["sub-1"], [], [])
     # Voxels of 2 x 2 x 3 mm: 4 x 4 x 3 of them are 576 mm³.
     rows = rows_of(out / "longitudinal" / "sub-1_change.tsv")
@@ -83,7 +88,7 @@ def test_a_subject_with_three_visits(visits, unmoved, tmp_path):
 def test_a_subject_without_lesions_has_a_table_without_rows(tmp_path, unmoved):
     nothing = np.zeros(SHAPE, bool)
     two = [write_visit(tmp_path, label, nothing, image=IMAGE) for label in ("ses-1", "ses-2")]
-    assert change_of_folder(tmp_path, {"sub-1": two}).done == ["sub-1"]
+    assert compare(tmp_path, {"sub-1": two}).done == ["sub-1"]
     text = (tmp_path / "longitudinal" / "sub-1_change.tsv").read_text()
     assert text.startswith("subject\tearlier\tlater\tlesion\tclass")
     assert text.count("\n") == 1
@@ -103,7 +108,7 @@ def test_one_subject_that_fails_does_not_stop_the_others(visits, unmoved, tmp_pa
         "sub-1": visits[:2],
     }
     seen = []
-    outcome = change_of_folder(out, groups, on_subject=lambda *one: seen.append(one))
+    outcome = compare(out, groups, on_subject=lambda *one: seen.append(one))
     assert outcome.done == ["sub-1"]
     assert [subject for subject, _ in outcome.failed] == [
         *("sub-9", "sub-8", "sub-7", "../sub-6", "sub-5")
@@ -121,7 +126,7 @@ def test_one_subject_that_fails_does_not_stop_the_others(visits, unmoved, tmp_pa
 
 def test_labels_of_one_session_are_refused(visits, tmp_path):
     groups = {"sub-1": [replace(visits[0], label="2"), replace(visits[1], label="ses-2")]}
-    ((_, error),) = change_of_folder(tmp_path / "out", groups).failed
+    ((_, error),) = compare(tmp_path / "out", groups).failed
     assert "has more than one scan of the visit ses-2" in str(error)
 
 
@@ -130,16 +135,16 @@ def test_an_image_of_another_program_is_not_replaced(visits, unmoved, tmp_path):
     foreign = out / "sub-1_ses-2_space-orig_seg-change_dseg.nii.gz"
     nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)), foreign)
     before = foreign.read_bytes()
-    ((_, error),) = change_of_folder(out, {"sub-1": visits[:2]}).failed
+    ((_, error),) = compare(out, {"sub-1": visits[:2]}).failed
     assert "would replace an image that this program did not write" in str(error)
     assert foreign.read_bytes() == before
 
 
 def test_files_of_visits_that_are_no_longer_there_are_removed(visits, unmoved, tmp_path):
     out = tmp_path / "out"
-    change_of_folder(out, {"sub-1": visits})
+    compare(out, {"sub-1": visits})
     assert len(list(out.rglob("*ses-3*change*"))) == 4  # picture, label map, table, JSON file
-    change_of_folder(out, {"sub-1": visits[:2]})
+    compare(out, {"sub-1": visits[:2]})
     assert not list(out.rglob("*ses-3*change*"))
     assert all(path.exists() for path in files_of_change(out, "sub-1", visits[:2]))
 
@@ -149,24 +154,24 @@ def test_a_bug_is_the_failure_of_one_subject(visits, tmp_path, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(folder_module, "measure_change", fail)
-    outcome = change_of_folder(tmp_path / "out", {"sub-1": visits})
+    outcome = compare(tmp_path / "out", {"sub-1": visits})
     assert isinstance(outcome.failed[0][1], UnexpectedError)
     assert "ZeroDivisionError" in (tmp_path / "out" / "errors.log").read_text()
 
 
 def test_subjects_are_measured_again_only_if_something_has_changed(visits, unmoved, tmp_path):
     out, groups = tmp_path / "out", {"sub-1": visits[:2]}
-    assert change_of_folder(out, groups).done == ["sub-1"]
-    assert change_of_folder(out, groups).kept == ["sub-1"]
-    assert change_of_folder(out, groups, overwrite=True).done == ["sub-1"]
+    assert compare(out, groups).done == ["sub-1"]
+    assert compare(out, groups).kept == ["sub-1"]
+    assert compare(out, groups, overwrite=True).done == ["sub-1"]
     (out / "longitudinal" / "sub-1_ses-2_change.png").unlink()
-    assert change_of_folder(out, groups).done == ["sub-1"]
+    assert compare(out, groups).done == ["sub-1"]
     write_visit(out, "ses-2", OLD, image=IMAGE)  # a mask that was corrected
-    assert change_of_folder(out, groups).done == ["sub-1"]
+    assert compare(out, groups).done == ["sub-1"]
     other_date = [visits[0], replace(visits[1], date=date(2021, 1, 1))]
-    assert change_of_folder(out, {"sub-1": other_date}).done == ["sub-1"]
+    assert compare(out, {"sub-1": other_date}).done == ["sub-1"]
     (out / "longitudinal" / "sub-1_change.json").write_text("{}")
-    assert change_of_folder(out, {"sub-1": other_date}).done == ["sub-1"]
+    assert compare(out, {"sub-1": other_date}).done == ["sub-1"]
 
 
 def test_a_file_that_cannot_be_read_is_named(visits, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.toys import write_head
-from wmh_runtime.cli.infer import main
+from wmh_runtime.cli.infer.main import main
 from wmh_runtime.cli.launcher import evaluate
 
 SUBJECTS = ("training/Utrecht/0", "training/Utrecht/2", "training/Amsterdam/GE3T/100")

@@ -18,9 +18,9 @@ from PIL import Image
 
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.cli.infer import main
-from wmh_runtime.files.folder_lock import lock_folder
-from wmh_runtime.files.temporary import is_temporary, temporary_prefix
+from wmh_runtime.cli.infer.main import main
+from wmh_runtime.files.process import this_process
+from wmh_runtime.files.temporary import TEMPORARY_PREFIX, is_temporary
 from wmh_runtime.image_quality import criteria
 from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
@@ -57,7 +57,7 @@ def test_a_folder_gives_masks_records_pictures_and_a_table(tmp_path, infer):
     out = tmp_path / "out"
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert names == [
-        ".wmh-lock",
+        ".wmh/expected.json",
         "report.html",
         "site/sub-2_label-WMH_mask.json",
         "site/sub-2_label-WMH_mask.nii.gz",
@@ -222,14 +222,6 @@ def test_the_first_failure_can_be_the_end(tmp_path, infer):
     assert f"{22 - 1 - finished} scans not begun: fix the error above, or run without" in said
 
 
-def test_two_runs_in_one_folder_do_not_meet(tmp_path, infer):
-    write_head(tmp_path / "scans" / "a.nii")
-    (tmp_path / "out").mkdir()
-    with lock_folder(tmp_path / "out"):
-        status, _, errors = infer()
-    assert (status, "another run writes to it" in errors) == (2, True)
-
-
 def read_record(out):
     return json.loads((out / "a_label-WMH_mask.json").read_text())
 
@@ -341,7 +333,7 @@ def test_finished_results_are_kept(tmp_path, infer):
     before = mask.stat().st_mtime_ns
     status, said, _ = infer()
     assert status == 0
-    assert "1 scan finished, 1 of them by earlier runs" in said
+    assert "1 scan finished, 1 of them by other runs" in said
     assert "a.nii: WMH" not in said  # the run that made it printed it
     assert mask.stat().st_mtime_ns == before
     assert len(rows_of(tmp_path / "out")) == 1
@@ -538,7 +530,8 @@ def test_temporary_files_of_a_killed_run_are_removed_whatever_process_has_its_nu
     tmp_path, infer
 ):
     write_head(tmp_path / "scans" / "site" / "a.nii")
-    left = tmp_path / "out" / f"{temporary_prefix()}1-0123abcd.csv"  # 1 is always alive
+    killed = this_process()._replace(number=1, start=0)  # now, 1 is another process
+    left = tmp_path / "out" / f"{TEMPORARY_PREFIX}{killed}-0123abcd.csv"
     left.parent.mkdir()
     left.write_text("half")
     assert infer()[0] == 0
@@ -620,7 +613,7 @@ def test_each_scan_is_segmented_with_the_t1_of_its_visit(tmp_path, infer):
     assert sidecar["channels"]["t1"]["sha256"] == hashlib.sha256(t1.read_bytes()).hexdigest()
     assert [row["channels"] for row in rows_of(tmp_path / "out")] == ["flair+t1"] * 2
     # The same command keeps the results; another T1 is another input.
-    assert "2 scans finished, 2 of them by earlier runs" in infer(bundle=bundle)[1]
+    assert "2 scans finished, 2 of them by other runs" in infer(bundle=bundle)[1]
     write_head(t1, seed=99)
     status, _, errors = infer(bundle=bundle)
     assert status == 1
@@ -772,7 +765,7 @@ def test_lesions_are_located_in_the_atlas_of_each_scan(tmp_path, infer):
         (row,) = csv.DictReader(file)
     assert row["atlas.frontal.lesion_count"] == "1"
     # The same command keeps the result; another atlas is measured anew.
-    assert "1 scan finished, 1 of them by earlier runs" in infer(*options)[1]
+    assert "1 scan finished, 1 of them by other runs" in infer(*options)[1]
     write_atlas(tmp_path / "fs" / "sub-1" / "ses-2" / "lobes.nii.gz", halves=(5, 5))
     assert "1 scan finished." in infer(*options)[1]
     lesions = read_json(out / "sub-1_ses-2_label-WMH_mask.json")["lesions"]
@@ -909,7 +902,7 @@ def test_the_sidecar_names_the_versions_that_made_it(tmp_path, infer):
 def test_the_first_ctrl_c_finishes_the_running_scans_and_says_how_to_continue(
     tmp_path, infer, monkeypatch
 ):
-    from wmh_runtime.cohort import case_images
+    from wmh_runtime.cohort.case import images as case_images
 
     for number in range(30):
         write_head(tmp_path / "scans" / f"{number:02}.nii")
@@ -1080,9 +1073,9 @@ def test_a_scan_that_lacks_a_file_is_segmented_again(tmp_path, infer, name):
     write_head(tmp_path / "scans" / "a.nii")
     infer("--probability")
     (tmp_path / "out" / f"a_{name}").unlink()
-    assert "by earlier runs" not in infer("--probability")[1]
+    assert "by other runs" not in infer("--probability")[1]
     assert (tmp_path / "out" / f"a_{name}").is_file()
-    assert "1 of them by earlier runs" in infer("--probability")[1]
+    assert "1 of them by other runs" in infer("--probability")[1]
 
 
 def read_json(path):
@@ -1179,7 +1172,7 @@ def test_the_other_file_of_a_pair_belongs_to_the_input(tmp_path, infer):
     image = nib.load(tmp_path / "a.nii")
     nib.save(nib.Nifti1Pair(image.get_fdata(dtype=np.float32), image.affine), tmp_path / "a.img")
     assert infer(source=tmp_path / "a.hdr")[0] == 0
-    assert "by earlier runs" in infer(source=tmp_path / "a.hdr")[1]
+    assert "by other runs" in infer(source=tmp_path / "a.hdr")[1]
     nib.save(
         nib.Nifti1Pair(image.get_fdata(dtype=np.float32) + 1, image.affine), tmp_path / "a.img"
     )
@@ -1195,7 +1188,7 @@ def test_a_table_that_cannot_be_replaced_is_reported_before_any_work(tmp_path, i
 
 
 def test_a_scan_too_large_for_memory_fails_alone(tmp_path, infer, monkeypatch):
-    from wmh_runtime.cohort import case_processor
+    from wmh_runtime.cohort.case import processor as case_processor
 
     write_head(tmp_path / "scans" / "a.nii")
     write_head(tmp_path / "scans" / "b.nii")

@@ -13,7 +13,7 @@ from pydicom import dcmread as read_file
 
 from tests.runtime.dicom.head_series import head_images, write_head_series
 from tests.runtime.dicom.series_toys import person, toy_series, write
-from wmh_runtime.cli.infer import main
+from wmh_runtime.cli.infer.main import main
 from wmh_runtime.files.tables import read_table
 from wmh_runtime.phantom.dicom_series import MPRAGE
 
@@ -74,7 +74,7 @@ def test_no_identifier_is_in_any_name_table_or_page(tmp_path, infer, study, opti
 def test_names_are_the_same_in_the_next_run(tmp_path, infer, study):
     infer()
     _, said, _ = infer()
-    assert "1 scan finished, 1 of them by earlier runs" in said
+    assert "1 scan finished, 1 of them by other runs" in said
 
 
 def test_pseudonyms_group_the_studies_of_a_patient_in_their_order(tmp_path, infer):

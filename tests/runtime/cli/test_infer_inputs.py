@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.toys import write_head
-from wmh_runtime.cli.infer import main
+from wmh_runtime.cli.infer.main import main
 from wmh_runtime.cli.options import separate_labels
 
 SCANS = ("sub-01_ses-1_FLAIR.nii.gz", "sub-01_ses-2_FLAIR.nii.gz", "sub-02_ses-1_FLAIR.nii.gz")

@@ -9,7 +9,7 @@ import pytest
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.change.pair import interval as interval_module
 from wmh_runtime.change.pair.halfway import HalfwayTransforms
-from wmh_runtime.cli.infer import main
+from wmh_runtime.cli.infer.main import main
 
 pytest.importorskip("SimpleITK")
 STILL = HalfwayTransforms(np.eye(4), np.eye(4), mm=0, degrees=0, disagreement_mm=0)
@@ -198,7 +198,8 @@ def test_stopped_on_request_it_keeps_what_is_known(tmp_path, infer, monkeypatch)
 
     def stop_after_the_first(*arguments, **options):
         seen = []
-        options["on_subject"] = lambda *one: seen.append(one)
+        report = options["on_subject"]
+        options["on_subject"] = lambda *one: (seen.append(one), report(*one))
         return compare(*arguments, **{**options, "should_stop": lambda: bool(seen)})
 
     monkeypatch.setattr(longitudinal, "change_of_folder", stop_after_the_first)
@@ -224,7 +225,7 @@ def test_a_page_of_each_scan_is_written_on_request_for_kept_results_too(tmp_path
     infer()
     assert not list((tmp_path / "out").glob("*_viewer.html"))
     _, said, _ = infer("--viewer")
-    assert "3 scans finished, 3 of them by earlier runs" in said
+    assert "3 scans finished, 3 of them by other runs" in said
     assert len(list((tmp_path / "out").glob("*_viewer.html"))) == 3
 
 

@@ -12,12 +12,13 @@ import time
 import pytest
 from PIL import Image
 
+from tests.results_content import content_of
 from tests.toys import write_head
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.outputs.paths import VOLUMES_NAME
 
 SCANS, KILLS = 30, 3
-PROGRAM = "from wmh_runtime.cli.infer import main; main()"
+PROGRAM = "from wmh_runtime.cli.infer.main import main; main()"
 IMPATIENT = f"from wmh_runtime.cohort import shutdown; shutdown._SAME_REQUEST_S = 0; {PROGRAM}"
 
 
@@ -64,22 +65,6 @@ def done_in(out):
     return len([path for path in out.rglob("*_mask.json") if not is_temporary(path)])
 
 
-_TIME_IN_REPORT = re.compile(rb"<dt>Time</dt><dd><bdi>[0-9.]+ s</bdi></dd>")
-
-
-def content_of(out):
-    """What two runs must have in common: all but the seconds that it took."""
-    content = {}
-    for path in out.rglob("*"):
-        name = path.relative_to(out).as_posix()
-        if path.name.endswith("_mask.json"):
-            content[name] = json.loads(path.read_text(encoding="utf-8"))
-            del content[name]["seconds"]
-        elif path.is_file():
-            content[name] = _TIME_IN_REPORT.sub(b"", path.read_bytes())
-    return content
-
-
 def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = command(whole)
@@ -99,7 +84,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     last = command(killed)
     said, errors = last.communicate()
     assert last.returncode == 0, errors
-    assert f"{SCANS} scans finished, {done} of them by earlier runs" in said
+    assert f"{SCANS} scans finished, {done} of them by other runs" in said
     assert content_of(killed) == content_of(whole)
     assert (killed / VOLUMES_NAME).read_bytes() == (whole / VOLUMES_NAME).read_bytes()
     assert not [path for path in killed.rglob("*") if is_temporary(path)]

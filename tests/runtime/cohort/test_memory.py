@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmh_runtime.cohort.scan_memory import estimate_scan_bytes, format_gb
+from wmh_runtime.cohort.case.memory import estimate_scan_bytes, format_gb
 from wmh_runtime.preprocessing.slices.planes import PLANES
 from wmh_runtime.types import NetworkShape
 

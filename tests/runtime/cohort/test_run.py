@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.cohort import case_processor, scan_memory
 from wmh_runtime.cohort import run as run_module
 from wmh_runtime.cohort import runner as runner_module
+from wmh_runtime.cohort.case import memory as scan_memory
+from wmh_runtime.cohort.case import processor as case_processor
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
@@ -93,7 +95,7 @@ class World:
             patch.setattr(STAGES[name], name, fake)
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
-        patch.setattr(run_module, "summarize_folder", lambda *_: [])
+        patch.setattr(run_module, "collect", lambda *_: [])
 
     def of(self, path):
         return self.scans[int(path.name)]
@@ -143,7 +145,7 @@ class World:
         for backend in backends:
             backend.__enter__()  # there is nothing to close
         self.progress = progress or Recorder()
-        return run(job, backends, self.progress, on_span)
+        return run(job, LocalEngine(backends, on_span), self.progress)
 
 
 @pytest.fixture

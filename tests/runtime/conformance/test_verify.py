@@ -18,7 +18,7 @@ from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
 from wmh_runtime.bundle.bundle import Bundle, load_bundle
 from wmh_runtime.bundle.parity_record import TOLERANCES, Tolerance
-from wmh_runtime.cli.infer import main as infer
+from wmh_runtime.cli.infer.main import main as infer
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.conformance.acceptance import check_acceptance
 from wmh_runtime.conformance.verify import verify

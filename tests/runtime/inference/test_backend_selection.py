@@ -13,7 +13,7 @@ from wmh_runtime.backends import tensorrt_engine
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.cli.infer import main
+from wmh_runtime.cli.infer.main import main
 from wmh_runtime.conformance import acceptance
 from wmh_runtime.errors import BackendError, BundleError, InputError, NotInstalledError
 from wmh_runtime.inference import backend_factory
@@ -306,7 +306,7 @@ def test_a_lost_gpu_ends_a_run_that_can_be_resumed(
     cuda_runtime.failures.clear()
     status, said, _ = run_command(*call)
     assert status == 0
-    assert f"12 scans finished, {finished} of them by earlier runs" in said
+    assert f"12 scans finished, {finished} of them by other runs" in said
 
 
 def test_a_new_engine_leaves_existing_results_valid(toy_bundle, gpus, run_command, tmp_path):
@@ -319,7 +319,7 @@ def test_a_new_engine_leaves_existing_results_valid(toy_bundle, gpus, run_comman
     with_engines(bundle, "tensorrt")
     status, said, _ = run_command(*call, *precision)
     assert (status, "running on rtx" in said) == (0, True)
-    assert "1 scan finished, 1 of them by earlier runs" in said
+    assert "1 scan finished, 1 of them by other runs" in said
     status, _, errors = run_command(*call, *precision, "--backend", "rtx")
     assert status == 2
     assert "other settings: backend (onnxruntime-cuda, now rtx)" in errors

@@ -10,6 +10,7 @@ import pytest
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cohort.job import Job, Progress
+from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.inference.options import InferenceOptions
@@ -25,7 +26,7 @@ def results(test_data, tmp_path_factory):
     found = discover(test_data / "open-ms", out)
     job = Job(found, out, bundle, bundle.manifest.outputs, extras=Extras(probability=True))
     with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
-        outcome = run(job, [backend], Progress())
+        outcome = run(job, LocalEngine([backend]), Progress())
     assert (len(outcome.done), outcome.failed) == (7, [])
     return out
 

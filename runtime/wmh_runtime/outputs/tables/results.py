@@ -1,4 +1,4 @@
-"""The tables of an output folder: volumes and regions of all results, and failures of a run."""
+"""The tables of an output folder: volumes and regions of all results, and what failed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
+from wmh_runtime.outputs.failures import COMPARISON, SEGMENTATION, FailureRecord
 from wmh_runtime.outputs.folder_results import Result
 from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.reviews import REVIEWS_NAME
@@ -19,7 +19,6 @@ from wmh_runtime.outputs.tables.volumes import volume_columns, volume_row
 
 FAILURES_NAME = "failures.csv"
 CHANGES_NAME = "changes.csv"
-SEGMENTATION, COMPARISON = "segmentation", "comparison"  # steps
 
 _FAILURE_COLUMNS = (
     Column("scan", "Path of the scan in the input folder; of a comparison, the subject"),
@@ -55,12 +54,7 @@ def require_replaceable(out: Path) -> None:
             ) from error
 
 
-def write_tables(
-    out: Path,
-    results: Sequence[Result],
-    failed: Sequence[tuple[Case, Exception]],
-    not_compared: Sequence[tuple[str, Exception]] = (),
-) -> None:
+def write_tables(out: Path, results: Sequence[Result], failed: Sequence[FailureRecord]) -> None:
     """Write all tables. If one cannot be written, the others still are.
 
     `volumes.csv` has a row for each result, and `regions.csv` one for each of a model with regions.
@@ -68,16 +62,13 @@ def write_tables(
 
     Args:
         out: output folder.
-        results: in the folder, but for those of scans that failed in this run.
-        failed: the cases that failed in this run, each with the reason.
-        not_compared: the subjects whose visits could not be compared, each with the reason.
+        results: in the folder, but for those of scans that failed since.
+        failed: what has failed.
 
     Raises:
         InputError: a table cannot be written.
     """
-    named = [(case.relative.as_posix(), SEGMENTATION, why) for case, why in failed]
-    named += [(subject, COMPARISON, why) for subject, why in not_compared]
-    failures = [{"scan": name, "step": step, "reason": str(why)} for name, step, why in named]
+    failures = [{"scan": one.name, "step": one.step, "reason": one.reason} for one in failed]
     with ExitStack() as all_tables:
         all_tables.callback(write_table_of, out / FAILURES_NAME, _FAILURE_COLUMNS, failures)
         all_tables.callback(_write_regions, out / REGIONS_NAME, results)

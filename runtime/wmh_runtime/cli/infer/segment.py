@@ -1,8 +1,7 @@
-"""`wmh-infer`: a folder of FLAIR scans in, lesion masks and volumes out."""
+"""`wmh-infer SCANS OUT`: a folder of FLAIR scans in, lesion masks and volumes out."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +9,17 @@ import typer
 
 from wmh_runtime.bundle.bundle import DEFAULT_BUNDLE, load_bundle
 from wmh_runtime.cli import console
-from wmh_runtime.cli.infer_display import RunDisplay, print_conclusion
-from wmh_runtime.cli.infer_plan import print_plan
+from wmh_runtime.cli.infer.display import RunDisplay, print_conclusion
+from wmh_runtime.cli.infer.plan import print_plan
 from wmh_runtime.cli.options import (
     PARTICIPANT_LEVEL,
     parse_devices,
     parse_precision,
     parse_tta,
-    separate_labels,
 )
-from wmh_runtime.cohort.atlas import Atlas
+from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job, segment_folder
+from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.atlas import read_region_names
@@ -222,6 +221,14 @@ def infer(
             " the key and the table of correspondence; keep it apart from the results.",
         ),
     ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="K/N|array",
+            help="Segment only the K-th of N parts of the scans; other runs segment the others."
+            " array: the task of a job array of Slurm.",
+        ),
+    ] = "",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List what would be segmented and skipped; write nothing."),
@@ -241,6 +248,10 @@ def infer(
     quality-control image. For the folder: volumes.csv. A scan that cannot be used is reported with
     the reason; the other scans are still processed. Exit status: 0 all scans done, 1 some scans
     failed, were not begun or could not be compared, 2 nothing could be done, 130 interrupted.
+
+    Other commands, each with a help text of its own: wmh-infer collect OUT makes the tables again;
+    wmh-infer status OUT shows how far the runs on a folder are; wmh-infer submit SCANS OUT runs on
+    a cluster with Slurm.
     """
     options = InferenceOptions(
         tta=parse_tta(tta),
@@ -268,6 +279,7 @@ def infer(
         fail_fast=fail_fast,
         series=series,
         pseudonyms=deidentify,
+        shard=Shard.parse(shard) if shard else None,
     )
     if dry_run:
         print_plan(plan_job(source, out, opened, options, folder_options))
@@ -294,8 +306,3 @@ def _atlas(image: str | None, names: Path | None, transform: str) -> Atlas | Non
             raise InputError("needs --atlas", "Give the atlas, too.", about="--atlas-names")
         return None
     return Atlas(image, None if names is None else read_region_names(names), transform)
-
-
-def main() -> None:
-    """Run `wmh-infer`."""
-    console.run(app, separate_labels(sys.argv[1:]))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wmh_runtime.cohort.case_images import read_images, register_images
-from wmh_runtime.cohort.corrected_masks import describe_manual_masks, read_manual_masks
+from wmh_runtime.cohort.case.corrected_masks import describe_manual_masks, read_manual_masks
+from wmh_runtime.cohort.case.images import read_images, register_images
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
@@ -69,7 +69,11 @@ class CaseProcessor:
         self._region_segmenter = region_segmenter
 
     def process(
-        self, case: Case, paths: Sequence[OutputPaths], on_progress: Callable[[float], None]
+        self,
+        case: Case,
+        paths: Sequence[OutputPaths],
+        on_progress: Callable[[float], None],
+        before_writing: Callable[[], None],
     ) -> list[Sidecar]:
         """Segment one case, from its files to the files of its results.
 
@@ -77,6 +81,7 @@ class CaseProcessor:
             case: the scan, with its further images.
             paths: of the results, for each output.
             on_progress: called with the share of the network's work that is done, 0 to 1.
+            before_writing: called before the first file is written; what it raises is raised.
 
         Raises:
             InputError: a file cannot be used or written.
@@ -91,6 +96,7 @@ class CaseProcessor:
             quality = quality_of_case(case, read.preprocessed.scan, segmentation)
         channels = self._segmenter.model.channels
         _, *further = present_images(channels, read.preprocessed.channels).items()
+        before_writing()
         with stage("write"):
             inputs = CaseInputs(
                 images=read.images,

@@ -14,11 +14,13 @@ from rich.progress import Progress as Bar
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.bundle.manifest import Manifest
 from wmh_runtime.change.record import ChangeRecord
+from wmh_runtime.claims.claims import STALE_S
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.job import Outcome, Progress
+from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.dataset.case import Case
-from wmh_runtime.dataset.discovery import Discovery, summarize_skipped
+from wmh_runtime.dataset.discovery import summarize_skipped
 from wmh_runtime.errors import WmhError
+from wmh_runtime.files.process import ProcessId
 from wmh_runtime.inference.backend_selection import OpenBackends
 from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.sidecar import Sidecar
@@ -39,6 +41,7 @@ class RunDisplay(Progress):
         self._channels = manifest.channels
         self._planes = manifest.preprocessing.planes
         self._finished = 0
+        self._owners = set[ProcessId]()  # other runs that were waited for
         self._shown = ExitStack()  # a spinner, then the bar
 
     def __enter__(self) -> RunDisplay:
@@ -51,18 +54,20 @@ class RunDisplay(Progress):
         """Remove the bar."""
         self._shown.close()
 
-    def discovered(self, found: Discovery) -> None:
-        self.total = len(found.scans) + len(found.unreadable)
-        console.print_line(f"{count_noun(len(found.scans), 'scan')} to segment")
+    def discovered(self, job: Job) -> None:
+        cases, found = job.cases, job.found
+        self.total = len(cases) + len(found.unreadable)
+        part = f", shard {job.shard} of {len(found.scans)}" if job.shard else ""
+        console.print_line(f"{count_noun(len(cases), 'scan')} to segment{part}")
         if len(self._channels) > 1:
-            console.print_line(_images_line(found.scans, self._channels))
-        for case in found.scans:
+            console.print_line(_images_line(cases, self._channels))
+        for case in cases:
             if case.origin:
                 console.print_line(f"{case.relative.as_posix()} is {case.origin}")
         if found.skipped:
             skipped = summarize_skipped(found.skipped)
             console.print_line(f"skipped {skipped}, see {SKIPPED_NAME} in the results")
-        if unnamed := sum(case.contrast is None for case in found.scans):
+        if unnamed := sum(case.contrast is None for case in cases):
             names = f"the names of {count_noun(unnamed, 'scan')} say no contrast"
             console.print_line(f"{names}: taken as FLAIR; of another contrast, masks are wrong")
         console.print_line(self._model)
@@ -100,9 +105,19 @@ class RunDisplay(Progress):
         self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
 
     def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
-        if not kept:  # otherwise an earlier run has printed it
+        if not kept:  # otherwise another run has printed it
             self._print_result(case.relative.as_posix(), sidecars)
         self._advance()
+
+    def waiting(self, cases: Sequence[Case], owner: ProcessId | None) -> None:
+        count = count_noun(len(cases), "scan")
+        self._bar.update(self._task, description=f"waiting for {count} of other runs")
+        if owner is not None and owner not in self._owners:
+            self._owners.add(owner)
+            console.print_line(
+                f"waiting for {count} that other runs work on, such as process {owner.number} on"
+                f" {owner.host}; should it be gone, this run takes over in {STALE_S:g} s"
+            )
 
     def comparing(self, subjects: int) -> None:
         self.close()
@@ -158,7 +173,7 @@ def print_conclusion(outcome: Outcome, total: int, out: Path) -> int:
     """Print what became of the scans of a run; return the exit status."""
     finished, failed = len(outcome.kept) + len(outcome.done), len(outcome.failed)
     if finished:
-        kept = f", {len(outcome.kept)} of them by earlier runs" if outcome.kept else ""
+        kept = f", {len(outcome.kept)} of them by other runs" if outcome.kept else ""
         console.print_line(
             f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
         )

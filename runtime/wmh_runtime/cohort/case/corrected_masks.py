@@ -11,6 +11,7 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.bids import MANUAL
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.reference_masks import Reference, read_reference
@@ -81,10 +82,13 @@ def remarks_on_manual_masks(job: Job, *, limit: int | None = None) -> Iterator[s
         yield f"{one.path.as_posix()}: corrected mask, not used: {one.reason}"
     if limit is not None and (more := len(unused) - limit) > 0:
         yield f"{more} more corrected masks are not used: see {SKIPPED_NAME}"
+    listing = Listing(job.out)
     for case in job.cases:
         known = job.manual.of_scan(case.relative)
         for output, to in zip(job.outputs, job.paths(case), strict=True):
-            sidecar = None if output.name in known else read_sidecar(to.sidecar)
+            if output.name in known or not listing.has(to.sidecar):
+                continue
+            sidecar = read_sidecar(to.sidecar)
             if sidecar and sidecar.manual:
                 name = case.relative.as_posix()
                 yield f"{name}: its corrected mask is gone: the model's is used again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.corrected_masks import remarks_on_manual_masks
+from wmh_runtime.cohort.case.corrected_masks import remarks_on_manual_masks
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import summarize_skipped

@@ -1,0 +1,1 @@
+"""One case: its images, its corrected masks, an atlas for it, the memory it needs."""

@@ -1,0 +1,67 @@
+"""Segment the cases of a job on the devices of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from threadpoolctl import threadpool_limits
+
+from wmh_runtime.backends.base import Backend
+from wmh_runtime.cohort.job import Job
+from wmh_runtime.cohort.runner import Runner, max_cases
+from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.inference.segmenter import Segmenter
+from wmh_runtime.inference.trace import OnSpan, ignore_span
+from wmh_runtime.outputs.existing_results import require_same_settings
+from wmh_runtime.outputs.settings import OtherInputs, Provenance
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Devices of this machine, with the bundle of a job.
+
+    Args:
+        backends: open, one for each device: of one view for the tta `none` and `adaptive`, of eight
+            views for `full`.
+        on_span: is called with what each thread does.
+        region_segmenter: open, of the job's bundle for regions; None: there is none.
+    """
+
+    backends: Sequence[Backend]
+    on_span: OnSpan = ignore_span
+    region_segmenter: Segmenter | None = None
+
+    @contextmanager
+    def open(self, job: Job, shared: SharedFolder) -> Iterator[Runner]:
+        """Return what segments the cases of a job.
+
+        Raises:
+            InputError: all results in the output folder were made with other settings.
+        """
+        provenance = provenance_of(job, self.backends[0])
+        if not job.overwrite:
+            require_same_settings(
+                job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
+            )
+        # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the cores
+        # from the network.
+        with (
+            threadpool_limits(1, user_api="blas"),
+            ThreadPoolExecutor(max_cases(len(self.backends), job.threads), "case") as pool,
+            Segmenter(job.model, self.backends, self.on_span) as segmenter,
+        ):
+            yield Runner(
+                job, shared, segmenter, provenance, pool, self.on_span, self.region_segmenter
+            )
+
+
+def provenance_of(job: Job, backend: Backend) -> Provenance:
+    """Gather what makes the results of a job on a backend."""
+    others = OtherInputs(
+        registered=job.register,
+        regions_model_id=job.regions_bundle.manifest.model_id if job.regions_bundle else "",
+    )
+    return Provenance.of(job.bundle, job.outputs, backend, job.tta, others)

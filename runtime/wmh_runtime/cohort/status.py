@@ -1,0 +1,100 @@
+"""How far the runs on an output folder are, from the files in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from wmh_runtime.claims.claim_file import ClaimContent
+from wmh_runtime.claims.claims import Claims
+from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
+from wmh_runtime.errors import InputError
+from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.folders import is_hidden, make_folder
+from wmh_runtime.files.reading import read_model
+from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
+from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.text import as_utf8
+
+_EXPECTED = STATE_FOLDER / "expected.json"
+
+
+class Expected(StrictModel):
+    """What the results in an output folder will be when all runs are done."""
+
+    scans: dict[str, int] = Field(default={}, description="input folder → scans in it")
+    outputs: int = Field(default=1, description="results of each scan")
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """How far the runs on an output folder are."""
+
+    finished: int  # scans with all results
+    failed: int  # scans
+    expected: int | None  # scans in the input folders; None: no run was given a whole folder
+    claims: Sequence[ClaimContent]  # what runs work on now, scans and other things
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do, as far as is known."""
+        return not self.claims and self.finished + self.failed >= (self.expected or 0)
+
+    def seconds_left(self, before: FolderStatus, seconds: float) -> float | None:
+        """Estimate the time to the end from the progress since an earlier look; None: not known."""
+        progress = self.finished + self.failed - before.finished - before.failed
+        if self.expected is None or progress <= 0:
+            return None
+        left = max(0, self.expected - self.finished - self.failed)
+        return left * seconds / progress
+
+
+def expect(out: Path, root: Path, scans: int, outputs: int) -> None:
+    """Keep how many scans an input folder has, for the status. One run at a time may call this.
+
+    Args:
+        out: output folder.
+        root: input folder.
+        scans: in it.
+        outputs: results of each scan.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    path = out / _EXPECTED
+    known = read_model(path, Expected) or Expected()
+    counts = known.scans | {as_utf8(root.resolve().as_posix()): scans}
+    expected = Expected(scans=dict(sorted(counts.items())), outputs=outputs)
+    make_folder(path.parent)
+    write_text_atomically(path, expected.model_dump_json(indent=2) + "\n")
+
+
+def read_status(out: Path) -> FolderStatus:
+    """Return how far the runs on an output folder are.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    if not out.is_dir():
+        raise InputError("is no folder", "Give the folder of results of a run.", about=out)
+    expected = read_model(out / _EXPECTED, Expected) or Expected()
+    failed = sum(one.step == SEGMENTATION for one in read_failures(out))
+    return FolderStatus(
+        finished=_count_sidecars(out) // expected.outputs,
+        failed=failed,
+        expected=sum(expected.scans.values()) or None,
+        claims=Claims(out / CLAIMS_FOLDER).all(),
+    )
+
+
+def _count_sidecars(out: Path) -> int:
+    count = 0
+    for _, subfolders, names in os.walk(out):
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        count += sum(name.endswith(SIDECAR_SUFFIX) for name in names)
+    return count
