@@ -1,0 +1,1 @@
+"""Run on several machines: as a job array of Slurm."""

@@ -1,0 +1,136 @@
+"""Submit a run as a job array of Slurm: each task segments a shard of the scans.
+
+A task that comes near its time limit, or that has to make room for another job, finishes the scans
+that it has begun, and is put into the queue again. Then it continues.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from submitit import SlurmExecutor
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.outputs.paths import STATE_FOLDER
+
+LOG_FOLDER = STATE_FOLDER / "slurm"
+_FINISH_S = 300  # before the time limit: to finish what was begun, and to make the tables
+_MAX_REQUEUES = 10_000  # of a task that reached its time limit
+# Slurm sends the warning to all processes of a task. It is left to the one that knows what to do.
+_PROGRAM = (
+    "import signal; signal.signal(signal.SIGUSR2, signal.SIG_IGN);"
+    "from wmh_runtime.cli.launcher import infer; infer()"
+)
+_EXIT_SOME_FAILED = 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each task of a job array is given."""
+
+    partition: str = ""  # empty: the default one of the cluster
+    time_min: int = 240
+    cpus: int = 4
+    gpus: int = 0
+    memory_gb: float = 16.0
+    others: Mapping[str, str] = field(default_factory=dict)  # option of sbatch → value
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters of submitit."""
+        parameters: dict[str, object] = {
+            "time": self.time_min,
+            "cpus_per_task": self.cpus,
+            "mem": f"{round(self.memory_gb * 1024)}MB",
+            "additional_parameters": {"requeue": True, **self.others},
+        }
+        if self.partition:
+            parameters["partition"] = self.partition
+        if self.gpus:
+            parameters["gpus_per_node"] = self.gpus
+        return parameters
+
+
+class ShardTask:
+    """A task: runs `wmh-infer` on its shard. Slurm may stop it at any time, and start it again.
+
+    Args:
+        arguments: of `wmh-infer`, with the shard.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> int:
+        """Run until all scans of the shard are done; return the exit status.
+
+        Raises:
+            FailedJobError: nothing could be done, or the run was stopped.
+        """
+        self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *self._arguments])
+        _wait_for(self._process)
+        status = self._process.wait()
+        if status not in (0, _EXIT_SOME_FAILED):
+            raise FailedJobError(f"wmh-infer ended with exit status {status}")
+        return status
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Stop, and return what to run when the task is started again. Called before the limit."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._process.pid, signal.SIGTERM)
+            _wait_for(self._process)
+        self._process = None  # it cannot be stored
+        return DelayedSubmission(self)
+
+
+def submit_array(
+    tasks: Sequence[Sequence[str]], out: Path, resources: Resources, name: str = "wmh-infer"
+) -> str:
+    """Submit a job array.
+
+    Args:
+        tasks: for each task, the arguments of `wmh-infer`, with its shard. Every machine of the
+            cluster has to see the paths.
+        out: output folder; the logs go into a hidden folder in it.
+        resources: of each task.
+        name: of the job.
+
+    Returns:
+        The number of the job.
+
+    Raises:
+        InputError: there is no Slurm, or it refuses the job.
+    """
+    try:
+        executor = SlurmExecutor(out.resolve() / LOG_FOLDER, max_num_timeout=_MAX_REQUEUES)
+        executor.update_parameters(
+            job_name=name,
+            signal_delay_s=min(_FINISH_S, resources.time_min * 60 // 2),
+            array_parallelism=len(tasks),
+            stderr_to_stdout=True,
+            **resources.parameters,
+        )
+        with executor.batch():
+            jobs = [executor.submit(ShardTask(arguments)) for arguments in tasks]
+    except RuntimeError as error:  # no srun
+        advice = "Run this on a machine from which jobs of Slurm are submitted."
+        raise InputError(f"Slurm is not here ({error})", advice) from error
+    except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
+        raise InputError(f"Slurm refuses the job: {error}", "Change the options.") from error
+    return jobs[0].job_id.partition("_")[0]
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended. Unlike its own method, a signal handler may call it, too."""
+    with suppress(ChildProcessError):  # it has been waited for
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

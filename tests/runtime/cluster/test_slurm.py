@@ -1,0 +1,84 @@
+"""A job array on a real Slurm of one node: whatever stops its tasks, the results are whole."""
+
+import random
+import re
+import time
+
+import pytest
+
+from tests.processes import wait_until
+from tests.runtime.cluster.slurm_cluster import run, slurm_cluster, states, why_not
+from tests.shared_work import SCANS, make_work, options_of, require_same
+from wmh_runtime.cli.infer.main import main
+
+pytest.importorskip("submitit")
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "Slurm is here")
+
+TASKS = 4
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return make_work(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture
+def submit(cluster, work, tmp_path, run_command):
+    def start(*more):
+        resources = ("--tasks", TASKS, "--cpus", 1, "--memory-gb", 1, *more)
+        arguments = (work / "scans", tmp_path / "out", *resources, "--", *options_of(work))
+        status, said, errors = run_command(main, "submit", *arguments)
+        assert status == 0, errors
+        return re.match(r"submitted job (\d+): 4 tasks", said)[1]
+
+    return start
+
+
+def wait_for(job):
+    wait_until(lambda: not states(job), seconds=100)
+
+
+def log_of(out):
+    return "".join(path.read_text() for path in (out / ".wmh" / "slurm").glob("*.out"))
+
+
+def test_a_job_array_ends_in_the_bytes_of_a_single_run(submit, work, tmp_path, run_command):
+    wait_for(submit())
+    out = tmp_path / "out"
+    assert len(re.findall(r"to segment, shard [1-4]/4 of 25", log_of(out))) == TASKS
+    require_same(out, work)
+    assert f"{SCANS} of {SCANS + 1} scans finished, 1 failed" in run_command(main, "status", out)[1]
+
+
+def test_a_task_that_comes_near_its_time_limit_finishes_its_scans_and_continues(
+    submit, work, tmp_path
+):
+    out = tmp_path / "out"
+    job = submit()
+    wait_until(lambda: list(out.rglob("*_mask.json")))
+    for task in range(TASKS):
+        run("scancel", "--signal=USR2", f"{job}_{task}")  # as Slurm does before the limit
+    wait_for(job)
+    assert log_of(out).count("Requeued job") >= 1
+    require_same(out, work)
+
+
+def test_tasks_that_are_requeued_and_killed_at_random_lose_nothing(submit, work, tmp_path):
+    out, moments, jobs = tmp_path / "out", random.Random(3), []
+    for _ in range(3):
+        jobs.append(submit())
+        for _ in range(3):
+            time.sleep(moments.uniform(0.5, 2.0))
+            task = f"{jobs[-1]}_{moments.randrange(TASKS)}"
+            command = moments.choice([("scontrol", "requeue"), ("scancel", "--signal=KILL")])
+            run(*command, task)
+    for job in jobs:
+        wait_for(job)
+    wait_for(submit())  # as users are told to do if tasks were lost
+    require_same(out, work)
