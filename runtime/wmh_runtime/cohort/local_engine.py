@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from wmh_runtime.backends.base import Backend
+from wmh_runtime.cohort.case.memory import MemoryBudget
+from wmh_runtime.cohort.case.processor import CaseProcessor
+from wmh_runtime.cohort.case.worker import CaseWorker
 from wmh_runtime.cohort.job import Job
-from wmh_runtime.cohort.runner import Runner, max_cases
+from wmh_runtime.cohort.local_runner import LocalRunner, max_cases
 from wmh_runtime.cohort.shared_folder import SharedFolder
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
@@ -35,7 +38,7 @@ class LocalEngine:
     region_segmenter: Segmenter | None = None
 
     @contextmanager
-    def open(self, job: Job, shared: SharedFolder) -> Iterator[Runner]:
+    def open(self, job: Job, shared: SharedFolder) -> Iterator[LocalRunner]:
         """Return what segments the cases of a job.
 
         Raises:
@@ -46,16 +49,20 @@ class LocalEngine:
             require_same_settings(
                 job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
             )
+        most = max_cases(len(self.backends), job.threads)
+        memory = MemoryBudget()
         # Scans are preprocessed in parallel. Idle threads of numpy would spin, and take the cores
         # from the network.
         with (
             threadpool_limits(1, user_api="blas"),
-            ThreadPoolExecutor(max_cases(len(self.backends), job.threads), "case") as pool,
+            ThreadPoolExecutor(most, "case") as pool,
             Segmenter(job.model, self.backends, self.on_span) as segmenter,
         ):
-            yield Runner(
-                job, shared, segmenter, provenance, pool, self.on_span, self.region_segmenter
+            processor = CaseProcessor(
+                job, segmenter, provenance, self.on_span, self.region_segmenter
             )
+            worker = CaseWorker(job, shared, processor, provenance, memory, job.name_clashes)
+            yield LocalRunner(job.cases, worker, memory, shared.claims, pool, most)
 
 
 def provenance_of(job: Job, backend: Backend) -> Provenance:

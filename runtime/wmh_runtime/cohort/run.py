@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
-from typing import Protocol
+from contextlib import suppress
 
 from wmh_runtime.cohort.case.corrected_masks import remarks_on_manual_masks
+from wmh_runtime.cohort.case.worker import RunningCase
 from wmh_runtime.cohort.collect import collect
+from wmh_runtime.cohort.engine import Engine, Runner
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
-from wmh_runtime.cohort.runner import Runner, RunningCase
 from wmh_runtime.cohort.shared_folder import SharedFolder, share_folder
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.cohort.status import expect
@@ -24,13 +24,6 @@ from wmh_runtime.outputs.tables.skipped import write_skipped
 from wmh_runtime.text import count_noun
 
 _SHOWN = 5  # corrected masks that are not used, by name
-
-
-class Engine(Protocol):
-    """What segments the cases of a job: devices of this machine, or other machines."""
-
-    def open(self, job: Job, shared: SharedFolder) -> AbstractContextManager[Runner]:
-        """Return what segments the cases of a job."""
 
 
 def run(job: Job, engine: Engine, progress: Progress) -> Outcome:

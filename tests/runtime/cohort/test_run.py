@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort import local_runner as runner_module
 from wmh_runtime.cohort import run as run_module
-from wmh_runtime.cohort import runner as runner_module
 from wmh_runtime.cohort.case import memory as scan_memory
 from wmh_runtime.cohort.case import processor as case_processor
+from wmh_runtime.cohort.case import worker as worker_module
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
@@ -65,7 +66,7 @@ class Recorder(Progress):
 
 
 STAGES = {
-    **dict.fromkeys(("read_grid", "estimate_scan_bytes", "find_existing_results"), runner_module),
+    **dict.fromkeys(("read_grid", "estimate_scan_bytes", "find_existing_results"), worker_module),
     **dict.fromkeys(("read_images", "preprocess", "postprocess"), case_processor),
     **dict.fromkeys(("quality_of_case", "write_results"), case_processor),
 }  # and the modules that call them
@@ -474,14 +475,14 @@ def test_progress_of_the_first_case_is_reported(world):
 
 
 def test_a_case_that_ends_while_its_progress_is_reported_is_reported_once(world, monkeypatch):
-    advance = runner_module.Runner.advance
+    advance = runner_module.LocalRunner.advance
 
     def advance_slowly(runner, should_stop):
         for running, is_done in advance(runner, should_stop):
             wait([running.result], timeout=5)
             yield running, is_done
 
-    monkeypatch.setattr(runner_module.Runner, "advance", advance_slowly)
+    monkeypatch.setattr(runner_module.LocalRunner, "advance", advance_slowly)
     outcome = world.run([FakeScan(number, slices=4) for number in range(3)])
     assert world.progress.shares
     assert world.progress.reported == [0, 1, 2]
