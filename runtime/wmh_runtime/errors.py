@@ -19,7 +19,9 @@ Every message is one line: the file or option, what was found, what was expected
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 class WmhError(Exception):
@@ -38,6 +40,10 @@ class WmhError(Exception):
         prefix = f"{about}: " if about is not None else ""
         advice = f". {remedy}" if remedy else ""
         super().__init__(" ".join(f"{prefix}{problem}{advice}".split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again, so that it can be sent to another process."""
+        return partial(type(self), self.problem, self.remedy, about=self.about), ()
 
 
 class InputError(WmhError):

@@ -9,13 +9,13 @@ PROGRAM = """
 import importlib, pkgutil, sys
 for name in ("torch", "segment_anything", "peft", "monai", "safetensors", "onnx", "onnxscript",
              "onnxruntime", "openvino", "cuda", "tensorrt", "tensorrt_rtx", "scipy", "matplotlib",
-             "pydicom", "highdicom", "pynetdicom"):
+             "pydicom", "highdicom", "pynetdicom", "ray", "submitit"):
     sys.modules[name] = None  # importing it raises ImportError
 import wmh_runtime
 names = [m.name for m in pkgutil.walk_packages(wmh_runtime.__path__, "wmh_runtime.")]
-of_dicom = ("wmh_runtime.dicom.", "wmh_runtime.dicom_results.", "wmh_runtime.node.")
-of_dicom += ("wmh_runtime.phantom.dicom_series",)
-names = [name for name in names if not name.startswith(of_dicom)]
+optional = ("wmh_runtime.dicom.", "wmh_runtime.dicom_results.", "wmh_runtime.node.")
+optional += ("wmh_runtime.phantom.dicom_series", "wmh_runtime.cluster.")
+names = [name for name in names if not name.startswith(optional)]
 for name in names:
     importlib.import_module(name)
 print(len(names))

@@ -53,6 +53,7 @@ _OPTION_OF_FIELD = {
     "pattern": "--pattern",
     "precision": "--precision",
     "pseudonyms": "--deidentify",
+    "ray": "--ray",
     "register": "--register",
     "runtime": "--runtime",
     "scans": "--scans",

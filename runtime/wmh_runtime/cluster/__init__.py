@@ -1,1 +1,1 @@
-"""Run on several machines: as a job array of Slurm."""
+"""Run on several machines: as a job array of Slurm, or on a Ray cluster."""

@@ -155,6 +155,9 @@ class Progress:
     def opened(self, opened: OpenBackends) -> None:
         """The bundle is ready to run."""
 
+    def begun(self, where: str) -> None:
+        """The first cases are about to be segmented, with this backend."""
+
     def predicted(self, case: Case, share: float) -> None:
         """This share of the network's work for a case is done, 0 to 1."""
 

@@ -123,9 +123,10 @@ def segment_folder(
     job = plan_job(source, out, bundle, options, folder_options)
     progress.discovered(job)
     with (
-        _open_regions(job.regions_bundle, options) as region_segmenter,
+        open_regions(job.regions_bundle, options) as region_segmenter,
         open_backends(bundle, options.backend, options.backend_options) as opened,
     ):
+        progress.begun(str(opened))
         progress.opened(opened)
         engine = LocalEngine(opened.backends, region_segmenter=region_segmenter)
         return run(job, engine, progress)
@@ -243,7 +244,7 @@ def _extras(wanted: FolderOptions, regions_bundle: Bundle) -> Extras:
 
 
 @contextmanager
-def _open_regions(bundle: Bundle | None, options: InferenceOptions) -> Iterator[Segmenter | None]:
+def open_regions(bundle: Bundle | None, options: InferenceOptions) -> Iterator[Segmenter | None]:
     """Open a bundle for regions, in the same precision, with eight views or one."""
     if bundle is None:
         yield None

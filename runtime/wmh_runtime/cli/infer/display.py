@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 from rich.progress import Progress as Bar
 
@@ -41,8 +42,10 @@ class RunDisplay(Progress):
         self._channels = manifest.channels
         self._planes = manifest.preprocessing.planes
         self._finished = 0
+        self._compared = 0
         self._owners = set[ProcessId]()  # other runs that were waited for
         self._shown = ExitStack()  # a spinner, then the bar
+        self._bar: Bar | None = None
 
     def __enter__(self) -> RunDisplay:
         return self
@@ -85,8 +88,6 @@ class RunDisplay(Progress):
         self._shown.enter_context(console.err.status("opening the model"))
 
     def opened(self, opened: OpenBackends) -> None:
-        self._shown.close()
-        console.print_line(f"running on {opened}")
         if (parity := opened.compared) is not None:
             console.print_line(
                 f"{parity.precision} agrees with the trained network on this machine:"
@@ -97,12 +98,16 @@ class RunDisplay(Progress):
         if opened.backends[0].device == "cpu" and which("nvidia-smi"):
             advice = uncapitalize(CudaProviderBackend.install_advice())
             console.print_line(f"this machine has a GPU, which is not used. To use it, {advice}")
-        self._bar: Bar = self._shown.enter_context(console.progress_bar())
-        self._task = self._bar.add_task("segmenting", total=self.total)
+
+    def begun(self, where: str) -> None:
+        self._shown.close()
+        console.print_line(f"running on {where}")
+        self._show_bar("segmenting", self.total)
+        self._update(completed=self._finished)
 
     def predicted(self, case: Case, share: float) -> None:
         completed, name = self._finished + share, case.path.name
-        self._bar.update(self._task, completed=completed, description=f"segmenting {name}")
+        self._update(completed=completed, description=f"segmenting {name}")
 
     def done(self, case: Case, sidecars: Sequence[Sidecar], *, kept: bool) -> None:
         if not kept:  # otherwise another run has printed it
@@ -111,7 +116,7 @@ class RunDisplay(Progress):
 
     def waiting(self, cases: Sequence[Case], owner: ProcessId | None) -> None:
         count = count_noun(len(cases), "scan")
-        self._bar.update(self._task, description=f"waiting for {count} of other runs")
+        self._update(description=f"waiting for {count} of other runs")
         if owner is not None and owner not in self._owners:
             self._owners.add(owner)
             console.print_line(
@@ -123,8 +128,7 @@ class RunDisplay(Progress):
         self.close()
         count = count_noun(subjects, "subject")
         console.print_line(f"comparing the visits of {count}")
-        self._bar = self._shown.enter_context(console.progress_bar())
-        self._task = self._bar.add_task("comparing visits", total=subjects)
+        self._show_bar("comparing visits", subjects)
 
     def compared(self, subject: str, found: ChangeRecord | WmhError) -> None:
         if isinstance(found, ChangeRecord):
@@ -134,7 +138,8 @@ class RunDisplay(Progress):
                     console.print_warning(f"{subject}: {warning}")
         else:
             console.print_error(str(found))
-        self._bar.advance(self._task)
+        self._compared += 1
+        self._update(completed=self._compared)
 
     def failed(self, case: Case, error: WmhError) -> None:  # noqa: ARG002 - the error names it
         console.print_error(str(error))
@@ -166,7 +171,16 @@ class RunDisplay(Progress):
 
     def _advance(self) -> None:
         self._finished += 1
-        self._bar.update(self._task, completed=self._finished)
+        self._update(completed=self._finished)
+
+    def _show_bar(self, description: str, total: int) -> None:
+        self._bar = self._shown.enter_context(console.progress_bar())
+        self._task = self._bar.add_task(description, total=total)
+
+    def _update(self, **fields: Any) -> None:
+        """Update the bar, once there is one."""
+        if self._bar is not None:
+            self._bar.update(self._task, **fields)
 
 
 def print_conclusion(outcome: Outcome, total: int, out: Path) -> int:

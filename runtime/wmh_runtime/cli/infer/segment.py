@@ -229,6 +229,22 @@ def infer(
             " array: the task of a job array of Slurm.",
         ),
     ] = "",
+    ray: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="Run on a Ray cluster, which all see the folders under the same paths. auto: the"
+            ' cluster that this machine is a part of. Needs "wmh-lora[ray]".',
+        ),
+    ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --ray: workers, each with one GPU, or with as many CPU cores as --threads"
+            " says, else 4. Default: as many as the cluster has room for.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List what would be segmented and skipped; write nothing."),
@@ -284,8 +300,18 @@ def infer(
     if dry_run:
         print_plan(plan_job(source, out, opened, options, folder_options))
         return
+    if workers is not None and not ray:
+        raise InputError("needs --ray", "Give the cluster, too.", about="--workers")
     with RunDisplay(opened.manifest) as display:
-        outcome = segment_folder(source, out, opened, options, folder_options, display)
+        if ray:
+            on_ray = console.load_module("wmh_runtime.cluster.ray_engine", "ray")
+            outcome = on_ray.segment_folder_on_ray(
+                *(source, out, opened, options, folder_options, display),
+                address=ray,
+                most_workers=workers,
+            )
+        else:
+            outcome = segment_folder(source, out, opened, options, folder_options, display)
     if status := print_conclusion(outcome, display.total, out):
         raise typer.Exit(status)
 
