@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.results_content import content_of
+from benchmarks.dev.clusters.same_results import content_of
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER

@@ -12,7 +12,7 @@ import time
 import pytest
 from PIL import Image
 
-from tests.results_content import content_of
+from benchmarks.dev.clusters.same_results import content_of
 from tests.toys import write_head
 from wmh_runtime.files.temporary import is_temporary
 from wmh_runtime.outputs.paths import VOLUMES_NAME

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
+from benchmarks.dev.clusters.slurm_cluster import ask_slurm, slurm_cluster, tasks_of, why_no_slurm
 from tests.processes import wait_until
-from tests.runtime.cluster.slurm_cluster import run, slurm_cluster, states, why_not
 from tests.shared_work import SCANS, make_work, options_of, require_same
 from wmh_runtime.cli.infer.main import main
 
 pytest.importorskip("submitit")
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "Slurm is here")
+pytestmark = pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm() or "Slurm is here")
 
 TASKS = 4
 
@@ -41,7 +41,7 @@ def submit(cluster, work, tmp_path, run_command):
 
 
 def wait_for(job):
-    wait_until(lambda: not states(job), seconds=100)
+    wait_until(lambda: not tasks_of(job), seconds=100)
 
 
 def log_of(out):
@@ -63,7 +63,7 @@ def test_a_task_that_comes_near_its_time_limit_finishes_its_scans_and_continues(
     job = submit()
     wait_until(lambda: list(out.rglob("*_mask.json")))
     for task in range(TASKS):
-        run("scancel", "--signal=USR2", f"{job}_{task}")  # as Slurm does before the limit
+        ask_slurm("scancel", "--signal=USR2", f"{job}_{task}")  # as Slurm does before the limit
     wait_for(job)
     assert log_of(out).count("Requeued job") >= 1
     require_same(out, work)
@@ -77,7 +77,7 @@ def test_tasks_that_are_requeued_and_killed_at_random_lose_nothing(submit, work,
             time.sleep(moments.uniform(0.5, 2.0))
             task = f"{jobs[-1]}_{moments.randrange(TASKS)}"
             command = moments.choice([("scontrol", "requeue"), ("scancel", "--signal=KILL")])
-            run(*command, task)
+            ask_slurm(*command, task)
     for job in jobs:
         wait_for(job)
     wait_for(submit())  # as users are told to do if tasks were lost

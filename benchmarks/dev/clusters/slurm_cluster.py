@@ -1,4 +1,6 @@
-"""A real Slurm with one node on this machine, as a test starts it."""
+"""A real Slurm with one node on this machine."""
+
+from __future__ import annotations
 
 import os
 import secrets
@@ -6,12 +8,14 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-from tests.processes import wait_until
-
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
-SLOTS = 8  # tasks that run at a time, whatever this machine has
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
+_SLOTS = 8  # tasks that run at a time, whatever this machine has
+_START_S = 60.0
+# Slurm puts a task that is requeued into the queue again after the life of a credential, 6 s.
 _CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -42,23 +46,24 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def why_not():
-    """Why Slurm cannot be started here; empty: it can."""
+def why_no_slurm() -> str:
+    """Return why Slurm cannot be started here; empty: it can."""
     if os.name != "posix" or os.getuid() != 0:
         return "only root can start Slurm"
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    missing = [name for name in _PROGRAMS if not shutil.which(name)]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
-def _free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @contextmanager
-def slurm_cluster(folder):
-    """Start Slurm; the environment of the block is that of a machine to submit from."""
+def slurm_cluster(folder: Path) -> Iterator[None]:
+    """Start Slurm; in the block, its commands can be used.
+
+    Args:
+        folder: for its files; it is created.
+
+    Raises:
+        TimeoutError: it does not start.
+    """
     folder.mkdir(parents=True)
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -67,43 +72,58 @@ def slurm_cluster(folder):
     key.chmod(0o400)
     ports = {"control_port": _free_port(), "node_port": _free_port()}
     host = socket.gethostname()
-    config.write_text(_CONFIG.format(folder=folder, host=host, slots=SLOTS, **ports))
-    before, os.environ["SLURM_CONF"] = os.environ.get("SLURM_CONF"), str(config)
+    config.write_text(_CONFIG.format(folder=folder, host=host, slots=_SLOTS, **ports))
     munge = ["munged", "--foreground", "--force", f"--key-file={key}"]
     munge += [f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid"]
     munge += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
+    before, os.environ["SLURM_CONF"] = os.environ.get("SLURM_CONF"), str(config)
     with ExitStack() as stack:
         stack.callback(_restore, before)
-        for command in (munge, ["slurmctld", "-D", "-f", config], ["slurmd", "-D", "-f", config]):
+        for command in (
+            munge,
+            ["slurmctld", "-D", "-f", str(config)],
+            ["slurmd", "-D", "-f", str(config)],
+        ):
             with (folder / f"{command[0]}.out").open("wb") as said:
                 process = subprocess.Popen(command, stdout=said, stderr=said)
             stack.callback(_end, process)
             time.sleep(0.5)
-        wait_until(lambda: "idle" in run("sinfo", "--noheader", "--format=%T"))
+        until = time.monotonic() + _START_S
+        while "idle" not in ask_slurm("sinfo", "--noheader", "--format=%T"):
+            if time.monotonic() > until:
+                raise TimeoutError(f"Slurm does not start; its logs are in {folder}")
+            time.sleep(0.1)
         yield
 
 
-def run(*command):
+def ask_slurm(*command: str) -> str:
     """Run a command of Slurm; return what it says."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
-def states(job):
-    """The state of each task of a job that has not ended."""
-    lines = run("squeue", "--noheader", "--array", f"--job={job}", "--format=%i %T").splitlines()
-    pairs = (line.split() for line in lines)
+def tasks_of(job: str) -> dict[str, str]:
+    """Return the state of each task of a job that has not ended, such as `3_1` → `RUNNING`."""
+    listed = ask_slurm("squeue", "--noheader", "--array", f"--job={job}", "--format=%i %T")
+    pairs = (line.split() for line in listed.splitlines())
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and "_" in pair[0]}
 
 
-def _restore(before):
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _restore(before: str | None) -> None:
     if before is None:
         del os.environ["SLURM_CONF"]
     else:
         os.environ["SLURM_CONF"] = before
 
 
-def _end(process):
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(10)
