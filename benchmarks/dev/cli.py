@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmarks.dev.clusters.commands import add_cluster_commands
 from benchmarks.dev.results_file import ResultsOption, require_writable, write_results
 from benchmarks.dev.studies.commands import add_studies
 from wmh_runtime.backends.registry import find_backend
@@ -40,30 +41,6 @@ def counts(
     with console.err.status("segmenting phantoms"):
         scan_counts = count_scans(load_bundle("demo"), phantoms_to_count())
     write_results(results, export_counts.model_copy(update={"scans": scan_counts}))
-
-
-@app.command()
-def engines(
-    results: ResultsOption = None,
-    scans: Annotated[int, typer.Option(min=4, help="Synthetic heads.")] = 60,
-    seconds: Annotated[float, typer.Option(help="Time of the device for each batch.")] = 0.1,
-) -> None:
-    """Segment with one process, four, Slurm and Ray, also killed, and compare bytes and times.
-
-    The device only sleeps. Slurm and Ray run on this machine, which needs root for Slurm.
-    """
-    from benchmarks.dev.clusters.measure import compare_engines
-
-    require_writable(results)
-    with console.steps() as on_step:
-        measured = compare_engines(scans, seconds, on_step)
-    for one in measured.engines:
-        same = "same bytes" if one.same_bytes else "OTHER BYTES"
-        console.print_line(
-            f"{one.engine}: {one.seconds:.1f} s, efficiency {one.efficiency:.0%}; with"
-            f" {len(one.kills)} kills {one.seconds_with_kills:.1f} s; {same}"
-        )
-    write_results(results, measured)
 
 
 @app.command("regression-check")
@@ -188,6 +165,7 @@ def model_checks(
     write_results(results, checked)
 
 
+add_cluster_commands(app)
 add_studies(app)
 
 

@@ -187,7 +187,7 @@ class RayRunner:
         threads = engine.options.threads or CORES_OF_WORKER
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
         self._needs = {"CPU": float(threads), "GPU": float(gpus)}
-        self._cases_of_worker = max_cases(1, threads) + 1  # one more waits, so that none is idle
+        self._cases_at_a_time = max_cases(1, threads)  # of a worker
         self._job_of_worker = ray.put(job_of_worker(job))
         self._name_clashes = job.name_clashes
         self._workers: list[_Worker] = []
@@ -255,7 +255,7 @@ class RayRunner:
         remote = ray.remote(RayWorker).options(
             num_cpus=self._needs["CPU"],
             num_gpus=self._needs["GPU"],
-            max_concurrency=self._cases_of_worker,
+            max_concurrency=self._cases_at_a_time,
             max_restarts=0,
         )
         options = replace(self._engine.options, threads=int(self._needs["CPU"]))
@@ -267,7 +267,8 @@ class RayRunner:
         """Return the open worker with the fewest cases, if it can take one more."""
         ready = [one for one in self._workers if one.is_open and not one.is_alone]
         worker = min(ready, key=lambda one: len(one.cases), default=None)
-        return worker if worker and len(worker.cases) < self._cases_of_worker else None
+        most = self._cases_at_a_time + 1  # one more waits there, so that the worker never does
+        return worker if worker and len(worker.cases) < most else None
 
     def _due_again(self, worker: _Worker) -> _Task | None:
         """Return a case that has to be looked at again, if there is one and it is time to."""
