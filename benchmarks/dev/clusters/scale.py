@@ -76,14 +76,14 @@ def measure_scale(scans: int, on_step: Callable[[str], None]) -> Scale:
         on_step(f"writing {scans} scans")
         _write_scans(source, scans)
         on_step(f"segmenting {_TEMPLATES} of them")
-        few = work / "few"
+        few, out_of_few = work / "few", work / "out-of-few"
         for folder in sorted(source.iterdir())[:_TEMPLATES]:
             shutil.copytree(folder, few / folder.name)
         started = time.perf_counter()
-        _segment(few, out)
+        _segment(few, out_of_few)
         seconds_per_scan = (time.perf_counter() - started) / _TEMPLATES
         on_step("copying their results")
-        _copy_results(source, out)
+        _copy_results(source, out_of_few, out)
         on_step("discovery")
         discovery = _measure(_discover, source, work / "new")
         on_step("claims")
@@ -94,8 +94,8 @@ def measure_scale(scans: int, on_step: Callable[[str], None]) -> Scale:
         tables = _measure(_collect, out)
         on_step("resuming")
         started = time.perf_counter()
-        _segment(few, out)
-        resumed = _TEMPLATES / (time.perf_counter() - started - tables.seconds)
+        _segment(few, out_of_few)
+        resumed = _TEMPLATES / (time.perf_counter() - started)
         return Scale(
             machine=describe_machine(),
             scans=scans,
@@ -135,17 +135,15 @@ def _plan(source: Path, out: Path) -> Job:
     return plan_job(source, out, load_bundle("demo"))
 
 
-def _copy_results(source: Path, out: Path) -> None:
+def _copy_results(source: Path, out_of_few: Path, out: Path) -> None:
     """Give every scan the results of one of the templates."""
-    templates = sorted(out.glob("sub-*"))
+    templates = sorted(out_of_few.glob("sub-*"))
     contents = [
         {path.name: path.read_bytes() for path in (folder / "anat").iterdir()}
         for folder in templates
     ]
     for number, folder in enumerate(sorted(source.iterdir())):
         to = out / folder.name / "anat"
-        if to.exists():
-            continue
         to.mkdir(parents=True)
         template = templates[number % len(templates)].name
         for name, content in contents[number % len(templates)].items():

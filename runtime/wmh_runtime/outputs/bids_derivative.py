@@ -39,7 +39,7 @@ _NOT_OF_BIDS = (
         "/skipped.*",
         "/errors.log",
     ),
-    *("/report.html", "/reviews.tsv"),
+    *("/report.html", "/report-*.html", "/reviews.tsv"),
 )
 _README = """\
 # White matter hyperintensities

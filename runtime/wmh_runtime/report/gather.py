@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wmh_runtime.change.record import ChangeRecord
@@ -18,7 +19,8 @@ from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.report.changes import change_entries
 from wmh_runtime.report.cohort_summary import summarize
 from wmh_runtime.report.model import Failure, ModelUse, Report
-from wmh_runtime.report.scan_entry import model_use, scan_entry
+from wmh_runtime.report.pages import report_pages
+from wmh_runtime.report.scan_entry import model_use, scan_entry, with_pictures
 from wmh_runtime.text import as_utf8
 
 
@@ -28,8 +30,10 @@ def gather(
     reviews: Reviews,
     changes: Sequence[ChangeRecord],
     title: str,
-) -> Report:
-    """Gather what is known of the results in a folder.
+) -> Iterator[Report]:
+    """Gather what is known of the results in a folder, for one page after the other.
+
+    The summary is of all results. Failures and changes are on the first page only.
 
     Args:
         out: output folder.
@@ -47,9 +51,13 @@ def gather(
     ]
     entries = [scan_entry(out, result) for result in found.results]
     of_models = (one for result in found.results for one in result.sidecar.model_warnings)
-    return Report(
+    pages = report_pages(len(entries))
+    first = Report(
         title=as_utf8(title),
-        entries=entries,
+        entries=(),
+        page=pages[0],
+        pages=pages,
+        result_count=len(entries),
         failures=[one for one in failures if one.step == SEGMENTATION],
         not_compared=[one for one in failures if one.step == COMPARISON],
         skipped_count=len(_rows(out / SKIPPED_NAME)),
@@ -59,6 +67,13 @@ def gather(
         reviews=list(reviews),
         changes=change_entries(out, changes),
     )
+    for page in pages:
+        numbers = range(page.first - 1, page.last)
+        shown = [with_pictures(out, found.results[one], entries[one]) for one in numbers]
+        report = replace(first, entries=shown, page=page)
+        if page.number > 1:
+            report = replace(report, failures=(), not_compared=(), changes=())
+        yield report
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

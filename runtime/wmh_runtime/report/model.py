@@ -10,6 +10,7 @@ from markupsafe import Markup
 from wmh_runtime.outputs.pictures.slice_layers import SlicePictures
 from wmh_runtime.outputs.reviews import Review
 from wmh_runtime.outputs.sidecar import QualityResult
+from wmh_runtime.report.pages import ReportPage
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,13 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows."""
+    """Everything that one page of a report shows."""
 
     title: str
-    entries: Sequence[ScanEntry]
+    entries: Sequence[ScanEntry]  # of this page
+    page: ReportPage
+    pages: Sequence[ReportPage]  # all of them
+    result_count: int  # of all pages
     failures: Sequence[Failure]  # of scans
     not_compared: Sequence[Failure]  # subjects
     skipped_count: int

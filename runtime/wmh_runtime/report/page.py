@@ -12,7 +12,7 @@ from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.figures.probability_color import SMALLEST_SHOWN, STOPS
 from wmh_runtime.figures.slice_overlay import OUTLINE_COLOR
-from wmh_runtime.files.atomic import write_text_atomically
+from wmh_runtime.files.atomic import remove, write_text_atomically
 from wmh_runtime.outputs.folder_results import FolderResults
 from wmh_runtime.outputs.reviews import (
     ACCEPT,
@@ -26,10 +26,10 @@ from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
 from wmh_runtime.report.gather import gather
 from wmh_runtime.report.inline import asset, content_policy, page_environment
 from wmh_runtime.report.model import Report, ScanEntry
+from wmh_runtime.report.pages import REPORT_NAME
 from wmh_runtime.report.plots import distribution, size_histogram
 from wmh_runtime.text import INTENDED_USE
 
-REPORT_NAME = "report.html"
 _KEYS = {ACCEPT: "a", EDIT: "e", EXCLUDE: "x"}  # of the decisions
 _TITLE = "White matter hyperintensities"
 # One script in parts; a part uses those above it when it starts, and all of them later.
@@ -50,7 +50,8 @@ def write_report(
     """Write `report.html` of all results in a folder; replace an earlier one.
 
     It is made from the files in the folder: the sidecars, the pictures of slices beside them, and
-    the tables of failed and skipped scans.
+    the tables of failed and skipped scans. Of many results, there are further pages:
+    `report-2.html`, and so on.
 
     Args:
         out: output folder of a run.
@@ -60,15 +61,20 @@ def write_report(
         title: of the report.
 
     Returns:
-        The file.
+        The first page.
 
     Raises:
         InputError: a table in the folder cannot be read, or the report cannot be written.
     """
-    path = out / REPORT_NAME
-    report = gather(out, found, reviews or [], changes, title)
-    write_text_atomically(path, render(report))
-    return path
+    names = set()
+    for report in gather(out, found, reviews or [], changes, title):
+        write_text_atomically(out / report.page.name, render(report))
+        names.add(report.page.name)
+    first = Path(REPORT_NAME)
+    for path in out.glob(f"{first.stem}-[0-9]*{first.suffix}"):
+        if path.name not in names:  # of a time when there were more results
+            remove(path)
+    return out / REPORT_NAME
 
 
 def render(report: Report) -> str:

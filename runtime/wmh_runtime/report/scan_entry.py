@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wmh_runtime.dataset.subjects import run_from_name, session_from_name, subject_of_scan
@@ -43,7 +44,7 @@ _REGION_WORDS = {
 
 
 def scan_entry(out: Path, result: Result) -> ScanEntry:
-    """Gather what the report shows of a result.
+    """Gather what the report shows of a result, without the pictures.
 
     Args:
         out: output folder.
@@ -76,9 +77,22 @@ def scan_entry(out: Path, result: Result) -> ScanEntry:
         regions=list(_region_tables(sidecar)),
         provenance=list(_provenance(sidecar)),
         links=_links(out, paths),
-        pictures=read_slice_pictures(out / paths.slices, sidecar.mask_sha256),
+        pictures=None,
         is_excluded=result.is_excluded,
     )
+
+
+def with_pictures(out: Path, result: Result, entry: ScanEntry) -> ScanEntry:
+    """Return what the report shows of a result, with its pictures, which are large.
+
+    Args:
+        out: output folder.
+        result: in that folder.
+        entry: from `scan_entry`.
+    """
+    paths = paths_of_sidecar(result.relative, result.output)
+    pictures = read_slice_pictures(out / paths.slices, result.sidecar.mask_sha256)
+    return replace(entry, pictures=pictures)
 
 
 def model_use(sidecar: Sidecar, result_count: int) -> ModelUse:

@@ -21,7 +21,7 @@ from wmh_runtime.change.rules import CLASSES
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.reviews import read_reviews
-from wmh_runtime.report.page import REPORT_NAME
+from wmh_runtime.report.pages import REPORT_NAME
 
 NAMES = "#table tbody tr:not([hidden]) .who"
 

@@ -11,21 +11,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.runtime.report.results_folder import made_up_pictures, write_result
+from tests.runtime.report.results_folder import made_up_pictures, report_of, write_result
 from wmh_runtime.outputs.folder_results import read_results
+from wmh_runtime.report import pages
 from wmh_runtime.report.cohort_summary import quartiles, summarize
 from wmh_runtime.report.gather import gather
 from wmh_runtime.report.inline import json_for_script
 from wmh_runtime.report.links import link_to
 from wmh_runtime.report.model import Quartiles
+from wmh_runtime.report.pages import REPORT_NAME, RESULTS_OF_A_PAGE, report_pages
 from wmh_runtime.report.plots import distribution, size_histogram
-from wmh_runtime.report.scan_entry import scan_entry
+from wmh_runtime.report.scan_entry import scan_entry, with_pictures
 
 
 def entries_of(out, volumes_ml):
     for number, volume_ml in enumerate(volumes_ml):
         write_result(out, f"sub-{number}_FLAIR.nii.gz", volume_ml=volume_ml)
-    return gather(out, read_results(out), {}, [], "").entries
+    return next(gather(out, read_results(out), {}, [], "")).entries
 
 
 @pytest.mark.parametrize(
@@ -111,13 +113,52 @@ def test_an_entry_links_only_to_files_that_exist(tmp_path):
     assert entry.links.picture == "./a/sub-1_ses-2_run-3_label-WMH_qc.png"
     assert entry.links.mask == "./a/sub-1_ses-2_run-3_label-WMH_mask.nii.gz"
     assert entry.links.probability == entry.links.viewer == ""
-    assert entry.pictures is not None
+    assert entry.pictures is None
+    assert with_pictures(tmp_path, result, entry).pictures is not None
 
 
 def test_pictures_of_an_earlier_mask_are_not_shown(tmp_path):
     sidecar = write_result(tmp_path, "sub-1_FLAIR.nii.gz", pictures=made_up_pictures())
     changed = sidecar.model_copy(update={"mask_sha256": "other"})
     (tmp_path / "sub-1_label-WMH_mask.json").write_text(changed.model_dump_json())
-    (entry,) = gather(tmp_path, read_results(tmp_path), {}, [], "").entries
+    (entry,) = next(gather(tmp_path, read_results(tmp_path), {}, [], "")).entries
     assert entry.pictures is None
     assert "changed after it was written" in entry.warnings[0]
+
+
+def test_results_are_divided_into_pages():
+    (only,) = report_pages(RESULTS_OF_A_PAGE)
+    assert (only.name, only.first, only.last) == (REPORT_NAME, 1, RESULTS_OF_A_PAGE)
+    (empty,) = report_pages(0)
+    assert (empty.first, empty.last) == (1, 0)
+    first, second, third = report_pages(2 * RESULTS_OF_A_PAGE + 1)
+    assert [first.name, second.name, third.name] == [REPORT_NAME, "report-2.html", "report-3.html"]
+    assert (second.first, second.last) == (RESULTS_OF_A_PAGE + 1, 2 * RESULTS_OF_A_PAGE)
+    assert third.first == third.last == 2 * RESULTS_OF_A_PAGE + 1
+
+
+def test_of_many_results_there_are_several_pages_with_one_summary(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "RESULTS_OF_A_PAGE", 2)
+    for number in range(5):
+        write_result(tmp_path, f"sub-{number}_FLAIR.nii.gz", volume_ml=number + 1)
+    (tmp_path / "report-9.html").write_text("of a time with more results")
+    (tmp_path / "report-of-mine.html").write_text("mine")
+    report_of(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("report*.html"))
+    assert names == ["report-2.html", "report-3.html", "report-of-mine.html", "report.html"]
+    first, second, third = (
+        (tmp_path / name).read_text(encoding="utf-8")
+        for name in ("report.html", "report-2.html", "report-3.html")
+    )
+    for page, shown in ((first, "01"), (second, "23"), (third, "4")):
+        for number in range(5):
+            assert (f"sub-{number}_FLAIR" in page) == (str(number) in shown)
+        assert "<dd>5 <small>on 3 pages</small></dd>" in page  # all results
+        assert "median 3.00 mL" in page  # of all
+    assert "Results 3 to 4 of 5" in second
+    assert 'href="./report-3.html"' in second
+    assert '<span aria-current="page">2</span>' in second
+    for path in sorted(tmp_path.glob("sub-[234]*")):
+        path.unlink()
+    report_of(tmp_path)
+    assert not (tmp_path / "report-2.html").exists()

@@ -15,7 +15,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.failures import read_failures
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER, VOLUMES_NAME
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
-from wmh_runtime.report.page import REPORT_NAME
+from wmh_runtime.report.pages import REPORT_NAME
 
 app = console.command_line("Make the tables and the report of a folder of results.")
 

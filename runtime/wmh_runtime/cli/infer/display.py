@@ -28,7 +28,7 @@ from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
-from wmh_runtime.report.page import REPORT_NAME
+from wmh_runtime.report.pages import REPORT_NAME
 from wmh_runtime.text import count_noun, uncapitalize
 
 
