@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.files.process import ProcessId
 from wmh_runtime.files.temporary import temporary_path_beside
@@ -51,7 +50,9 @@ def create_claim(path: Path, content: ClaimContent) -> bool:
         try:
             opened = os.open(path, flags, 0o666)
         except FileNotFoundError:
-            make_folder(path.parent)
+            # Not its parents: a folder of results that is not mounted must not be made anew.
+            for folder in (path.parent.parent, path.parent):
+                folder.mkdir(exist_ok=True)
             opened = os.open(path, flags, 0o666)
     except FileExistsError:
         return False
@@ -98,7 +99,7 @@ def beat(path: Path, content: ClaimContent) -> bool:
     try:
         with path.open("r+b") as file:
             found = parse_claim(file.read())
-            if found is not None and found.token != content.token:
+            if found is None or found.token != content.token:
                 return False
             file.seek(0)
             file.write(_as_bytes(content))

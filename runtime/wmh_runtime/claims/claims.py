@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -21,11 +22,12 @@ from wmh_runtime.claims.claim_file import (
     remove_stale_claim,
 )
 from wmh_runtime.files.process import ProcessId, this_process
-from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_runtime.files.temporary import remove_temporary_files, remove_temporary_files_of
 from wmh_runtime.text import as_utf8
 
 BEAT_S = 10.0  # between two signs of life
 STALE_S = 120.0  # without a sign of life, an owner is taken for gone
+_LEAST_LOOKS = 10  # at a claim that does not change, until it can be taken
 _POLL_S = 1.0
 _NAME_DIGITS = 32
 
@@ -62,6 +64,15 @@ class Claim:
         remove_claim(self._path, self._content.token)
 
 
+@dataclass
+class _Seen:
+    """What this run has seen of the claim of another one."""
+
+    content: bytes
+    looked_at: float  # by the monotonic clock
+    still_s: float = 0.0  # how long it has not changed, as far as this run has looked
+
+
 class Claims:
     """The claims of this run. In its `with` block, a thread shows that this run is alive.
 
@@ -80,10 +91,10 @@ class Claims:
     def __init__(self, folder: Path, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self._folder = folder
         self._beat_s = beat_s
-        self._stale_s = stale_s
+        self.stale_s = stale_s
         self._held: set[Claim] = set()
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[bytes, float]] = {}  # of others: content, and since when
+        self._seen: dict[str, _Seen] = {}  # of others
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._show_life, name="claims", daemon=True)
 
@@ -124,6 +135,17 @@ class Claims:
             self._seen.pop(name, None)
             self._held.add(claim)
         return claim
+
+    def clear_after(self, claim: Claim, *folders: Path) -> None:
+        """Remove the temporary files of the process that had a claim before and is gone.
+
+        Args:
+            claim: of this run.
+            folders: where that process may have left some.
+        """
+        if claim.before is not None:
+            for folder in folders:
+                remove_temporary_files_of(claim.before, folder, older_than_s=self.stale_s)
 
     def release(self, claim: Claim) -> None:
         """Let others have a claim of this run."""
@@ -182,11 +204,14 @@ class Claims:
             return True
         now = time.monotonic()
         with self._lock:
-            content, since = self._seen.get(name, (None, now))
-            if content != found:
-                self._seen[name] = (found, now)
+            seen = self._seen.get(name)
+            if seen is None or seen.content != found:
+                self._seen[name] = _Seen(found, now)
                 return False
-        return now - since >= self._stale_s
+            # While this run itself could not look, nobody else may have been able to write.
+            seen.still_s += min(now - seen.looked_at, self.stale_s / _LEAST_LOOKS)
+            seen.looked_at = now
+            return seen.still_s >= self.stale_s
 
     def _show_life(self) -> None:
         while not self._ended.wait(self._beat_s):

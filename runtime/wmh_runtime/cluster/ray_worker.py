@@ -6,6 +6,7 @@ It claims cases, writes results and records failures as every run does. What it 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
@@ -23,7 +24,7 @@ from wmh_runtime.cohort.segment_folder import open_regions
 from wmh_runtime.cohort.shared_folder import share_folder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
-from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.errors import BackendError, InputError, WmhError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.inference.options import InferenceOptions
@@ -60,38 +61,48 @@ class RayWorker:
         options: of the inference.
         name_clashes: see `Job.name_clashes`.
         folder: that relative paths begin at.
+        token: a file in the output folder, which is seen if this is the same folder.
     """
 
     def __init__(
-        self, job: Job, options: InferenceOptions, name_clashes: Collection[Path], folder: Path
+        self,
+        job: Job,
+        options: InferenceOptions,
+        name_clashes: Collection[Path],
+        folder: Path,
+        token: Path,
     ) -> None:
         self._job = job
         self._options = options
         self._name_clashes = name_clashes
         self._folder = folder
+        self._token = token
         self._stack = ExitStack()  # closed with the process
         self._memory = MemoryBudget()
         self._taken_bytes = 0
         self._released = threading.Condition()
 
-    def open(self) -> Opened | WmhError:
+    def open(self) -> Opened | Exception:
         """Open the model; return what it runs on, or why it cannot be opened."""
+        try:
+            return self._open()
+        except Exception as error:
+            return error if isinstance(error, WmhError) else BackendError(repr(error))
+
+    def _open(self) -> Opened:
         job, options = self._job, self._options
         with suppress(OSError):  # absolute paths work all the same
             os.chdir(self._folder)
-        if not job.found.root.exists():
-            problem = "is not there on a machine of the cluster"
-            return InputError(problem, "All machines need the same paths.", about=job.found.root)
-        try:
-            self._stack.enter_context(threadpool_limits(1, user_api="blas"))
-            regions = self._stack.enter_context(open_regions(job.regions_bundle, options))
-            opened = self._stack.enter_context(
-                open_backends(job.bundle, options.backend, options.backend_options)
-            )
-            segmenter = self._stack.enter_context(Segmenter(job.model, opened.backends))
-            shared = self._stack.enter_context(share_folder(job.out, job.found.root))
-        except WmhError as error:
-            return error
+        for path, folder in ((job.found.root, job.found.root), (self._token, job.out)):
+            if not path.exists():
+                problem = f"is not there, or is another folder, on {socket.gethostname()}"
+                raise InputError(problem, "All machines need the same paths.", about=folder)
+        enter = self._stack.enter_context
+        enter(threadpool_limits(1, user_api="blas"))
+        regions = enter(open_regions(job.regions_bundle, options))
+        opened = enter(open_backends(job.bundle, options.backend, options.backend_options))
+        segmenter = enter(Segmenter(job.model, opened.backends))
+        shared = enter(share_folder(job.out, job.found.root))
         provenance = provenance_of(job, opened.backends[0])
         processor = CaseProcessor(job, segmenter, provenance, ignore_span, regions)
         self._worker = CaseWorker(

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.paths import STATE_FOLDER
 
 LOG_FOLDER = STATE_FOLDER / "slurm"
-_FINISH_S = 300  # before the time limit: to finish what was begun, and to make the tables
+_WARNING_S = 300  # before the time limit
+_SHARE_TO_FINISH = 0.7  # of this time; Slurm may warn later, and needs some to queue a task again
+_POLL_S = 0.2
 _MAX_REQUEUES = 10_000  # of a task that reached its time limit
 # Slurm sends the warning to all processes of a task. It is left to the one that knows what to do.
 _PROGRAM = (
@@ -64,10 +67,12 @@ class ShardTask:
 
     Args:
         arguments: of `wmh-infer`, with the shard.
+        finish_s: time that scans get to be finished before the task is put into the queue again.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], finish_s: float) -> None:
         self._arguments = arguments
+        self._finish_s = finish_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
@@ -88,7 +93,9 @@ class ShardTask:
         if self._process is not None:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self._process.pid, signal.SIGTERM)
-            _wait_for(self._process)
+            if not _has_ended(self._process, self._finish_s):
+                os.kill(self._process.pid, signal.SIGKILL)  # what is finished is kept
+                _wait_for(self._process)
         self._process = None  # it cannot be stored
         return DelayedSubmission(self)
 
@@ -111,23 +118,38 @@ def submit_array(
     Raises:
         InputError: there is no Slurm, or it refuses the job.
     """
+    warning_s = min(_WARNING_S, resources.time_min * 60 // 2)
+    finish_s = warning_s * _SHARE_TO_FINISH
     try:
-        executor = SlurmExecutor(out.resolve() / LOG_FOLDER, max_num_timeout=_MAX_REQUEUES)
+        executor = SlurmExecutor(out.absolute() / LOG_FOLDER, max_num_timeout=_MAX_REQUEUES)
         executor.update_parameters(
             job_name=name,
-            signal_delay_s=min(_FINISH_S, resources.time_min * 60 // 2),
+            signal_delay_s=warning_s,
             array_parallelism=len(tasks),
             stderr_to_stdout=True,
             **resources.parameters,
         )
         with executor.batch():
-            jobs = [executor.submit(ShardTask(arguments)) for arguments in tasks]
+            jobs = [executor.submit(ShardTask(arguments, finish_s)) for arguments in tasks]
+    except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
+        raise InputError(f"Slurm refuses the job: {error}", "Change the options.") from error
     except RuntimeError as error:  # no srun
         advice = "Run this on a machine from which jobs of Slurm are submitted."
         raise InputError(f"Slurm is not here ({error})", advice) from error
-    except (FailedSubmissionError, FailedJobError, subprocess.CalledProcessError) as error:
-        raise InputError(f"Slurm refuses the job: {error}", "Change the options.") from error
     return jobs[0].job_id.partition("_")[0]
+
+
+def _has_ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait until a process has ended, but no longer than this; return whether it has."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        try:
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                return True
+        except ChildProcessError:  # it has been waited for
+            return True
+        time.sleep(_POLL_S)
+    return False
 
 
 def _wait_for(process: subprocess.Popen[bytes]) -> None:

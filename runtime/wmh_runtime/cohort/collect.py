@@ -55,6 +55,7 @@ def collect(
                 time.sleep(_POLL_S)
                 continue
             try:
+                claims.clear_after(claim, out)
                 asked = list((out / _REQUESTS_FOLDER).iterdir())  # before anything is read
                 remarks = _make_tables(out, read_failed())
                 for one in asked:

@@ -125,6 +125,10 @@ class Job:
         """Name the files of a case, for each output."""
         return [output_paths(self.out, case.relative, output.name) for output in self.outputs]
 
+    def claim_of(self, case: Case) -> str:
+        """Name the claim of a case: the path of its first mask in the output folder."""
+        return self.paths(case)[0].mask.relative_to(self.out).as_posix()
+
     @property
     def name_clashes(self) -> frozenset[Path]:
         """The masks that would be those of several scans."""

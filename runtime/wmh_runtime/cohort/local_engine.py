@@ -47,7 +47,8 @@ class LocalEngine:
         provenance = provenance_of(job, self.backends[0])
         if not job.overwrite:
             require_same_settings(
-                job.out, map(job.paths, job.cases), provenance.settings, any_backend=job.any_backend
+                *(job.out, map(job.paths, job.cases), provenance.settings, shared.existing),
+                any_backend=job.any_backend,
             )
         most = max_cases(len(self.backends), job.threads)
         memory = MemoryBudget()
@@ -62,7 +63,7 @@ class LocalEngine:
                 job, segmenter, provenance, self.on_span, self.region_segmenter
             )
             worker = CaseWorker(job, shared, processor, provenance, memory, job.name_clashes)
-            yield LocalRunner(job.cases, worker, memory, shared.claims, pool, most)
+            yield LocalRunner(job.cases, worker, memory, shared.claims, job.claim_of, pool, most)
 
 
 def provenance_of(job: Job, backend: Backend) -> Provenance:

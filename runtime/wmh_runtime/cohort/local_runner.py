@@ -44,6 +44,7 @@ class LocalRunner:
         worker: finds or makes the results of a case.
         memory: that cases may take.
         claims: of this run.
+        claim_of: names the claim of a case.
         pool: threads that process one case each.
         most: cases that are processed at a time, see `max_cases`.
     """
@@ -54,6 +55,7 @@ class LocalRunner:
         worker: CaseWorker,
         memory: MemoryBudget,
         claims: Claims,
+        claim_of: Callable[[Case], str],
         pool: Executor,
         most: int,
     ) -> None:
@@ -61,6 +63,7 @@ class LocalRunner:
         self._worker = worker
         self._memory = memory
         self._claims = claims
+        self._claim_of = claim_of
         self._pool = pool
         self._most = most
         self._running: deque[RunningCase] = deque()  # in the order of the cases
@@ -119,7 +122,7 @@ class LocalRunner:
 
     def owner(self, case: Case) -> ProcessId | None:
         """Return the process of another run that has a case, as far as it is known."""
-        return self._claims.owner(case.relative.as_posix())
+        return self._claims.owner(self._claim_of(case))
 
     def _due_again(self) -> RunningCase | None:
         """Return a case of another run that it is time to look at again."""

@@ -15,9 +15,11 @@ from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.cohort.status import expect
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.folders import make_writable_folder
+from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.outputs.bids_derivative import write_description
 from wmh_runtime.outputs.failures import SEGMENTATION
+from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.outputs.reviews import REVIEWS_NAME, Reviews, keep_reviews, read_reviews
 from wmh_runtime.outputs.tables.results import require_replaceable
 from wmh_runtime.outputs.tables.skipped import write_skipped
@@ -70,7 +72,8 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
 
 def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
     """Write what is known before the first case; return the marks of readers."""
-    with shared.claims.wait_for("files of the folder"):
+    with shared.claims.wait_for("files of the folder") as claim:
+        shared.claims.clear_after(claim, job.out, job.out / STATE_FOLDER)
         require_replaceable(job.out)
         reviews = (
             keep_reviews(job.out, job.reviewed)
@@ -84,15 +87,18 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
             job.dicom.keep_names()
         for line in job.dicom.remarks if job.dicom else ():
             progress.warned(line)
-        for line in remarks_on_manual_masks(job, limit=_SHOWN):
+        for line in remarks_on_manual_masks(job, shared.existing, limit=_SHOWN):
             progress.warned(line)
         if job.knows_all:
             with suppress(InputError):  # it is for the status only
                 expect(job.out, job.found.root, len(job.found.scans), len(job.outputs))
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
             progress.warned(f"{job.out}: {warning}")
+    # Folders of other results are left alone: there is nothing of this run in them.
+    listing = Listing(job.out)
     for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
-        remove_temporary_files(folder)
+        if folder == job.out or listing.has(folder):
+            remove_temporary_files(folder)
     if job.knows_all:
         known = (*job.found.scans, *job.found.unreadable)
         shared.failures.forget_others(SEGMENTATION, {one.relative.as_posix() for one in known})

@@ -1,4 +1,4 @@
-"""What the runs on one output folder share: who works on what, and what failed."""
+"""What the runs on one output folder share: who works on what, what failed, what is there."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.claims.claims import Claims
+from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import FailureRecords
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """The claims and failures of an output folder, as one run sees them."""
+    """The claims, failures and results of an output folder, as one run sees them."""
 
     claims: Claims
     failures: FailureRecords
+    existing: frozenset[Path]  # sidecars that were there when this run began
 
 
 @contextmanager
@@ -29,4 +31,4 @@ def share_folder(out: Path, root: Path) -> Iterator[SharedFolder]:
         root: the input folder.
     """
     with Claims(out / CLAIMS_FOLDER) as claims:
-        yield SharedFolder(claims, FailureRecords(out, root))
+        yield SharedFolder(claims, FailureRecords(out, root), sidecars_in(out))

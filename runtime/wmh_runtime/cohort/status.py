@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from pydantic import Field
 
 from wmh_runtime.claims.claim_file import ClaimContent
 from wmh_runtime.claims.claims import Claims
-from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
-from wmh_runtime.files.folders import is_hidden, make_folder
+from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.reading import read_model
+from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER
 from wmh_runtime.schema import StrictModel
@@ -85,16 +84,8 @@ def read_status(out: Path) -> FolderStatus:
     expected = read_model(out / _EXPECTED, Expected) or Expected()
     failed = sum(one.step == SEGMENTATION for one in read_failures(out))
     return FolderStatus(
-        finished=_count_sidecars(out) // expected.outputs,
+        finished=len(sidecars_in(out)) // expected.outputs,
         failed=failed,
         expected=sum(expected.scans.values()) or None,
         claims=Claims(out / CLAIMS_FOLDER).all(),
     )
-
-
-def _count_sidecars(out: Path) -> int:
-    count = 0
-    for _, subfolders, names in os.walk(out):
-        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-        count += sum(name.endswith(SIDECAR_SUFFIX) for name in names)
-    return count

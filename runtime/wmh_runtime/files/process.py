@@ -46,7 +46,7 @@ class ProcessId(NamedTuple):
         """Whether the process has ended for sure. Of another machine, this cannot be known."""
         if self.space != _space():
             return False
-        if not psutil.pid_exists(self.number):
+        if not _exists(self.number):
             return True
         start = _start(self.number)
         return start is not None and start != self.start
@@ -68,10 +68,22 @@ def _space() -> str:
     """Return what processes have in common that see each other's numbers."""
     if sys.platform == "linux":
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        parts = (boot, str((_PROC / "self/ns/pid").readlink()))
+        parts = (socket.gethostname(), boot, str((_PROC / "self/ns/pid").readlink()))
     else:
         parts = (socket.gethostname(), str(uuid.getnode()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_SPACE_DIGITS]
+
+
+def _exists(number: int) -> bool:
+    if os.name != "posix":
+        return psutil.pid_exists(number)
+    try:
+        os.kill(number, 0)  # it sends nothing; unlike /proc, it knows processes of other users
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _start(number: int) -> int | None:

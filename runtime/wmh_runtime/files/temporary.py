@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,21 +37,29 @@ def remove_temporary_files(folder: Path, *, is_alone: bool = False) -> None:
             _remove(path)
 
 
-def remove_temporary_files_of(writer: ProcessId, folder: Path) -> None:
-    """Remove the temporary files and folders of a process that writes no more, on any machine.
+def remove_temporary_files_of(writer: ProcessId, folder: Path, *, older_than_s: float) -> None:
+    """Remove the temporary files and folders of a process on any machine that seems to be gone.
 
     Args:
         writer: the process.
         folder: folder to clean up; its subfolders are not searched.
+        older_than_s: younger ones are kept, unless the process has ended for sure. Times are
+            compared with that of a new file, which has the clock of the file system.
     """
-    for path in _temporary_files(folder):
-        if _writer_of(path) == writer:
-            _remove(path)
+    left = [path for path in _temporary_files(folder) if _writer_of(path) == writer]
+    if not left:
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as new:
+        now_s = os.fstat(new.fileno()).st_mtime
+    for path in left:
+        with suppress(OSError):  # another process has removed it
+            if writer.has_ended or now_s - path.stat().st_mtime >= older_than_s:
+                _remove(path)
 
 
 def _writer_of(path: Path) -> ProcessId | None:
-    named, _, _ = path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")
-    return ProcessId.parse(named)
+    parts = path.name.removeprefix(TEMPORARY_PREFIX).split("-")
+    return ProcessId.parse("-".join(parts[: len(ProcessId._fields)]))
 
 
 def _remove(path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from wmh_runtime.dataset import bids
 from wmh_runtime.dataset.bids import sidecar_of
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.listing import Listing
+from wmh_runtime.files.folders import is_hidden
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import Extras, LabelMapPaths, OutputPaths
@@ -32,6 +34,7 @@ def find_existing_results(
     any_backend: bool,
     atlas: AtlasInput | None = None,
     manual: Mapping[str, ManualMask] | None = None,
+    is_new: bool = False,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
 
@@ -44,6 +47,8 @@ def find_existing_results(
         any_backend: results of another backend or device, in the same precision, are kept.
         atlas: that a finished scan has lesions by region of; None: any or none.
         manual: corrected masks that a finished scan is of, by output.
+        is_new: another run has made the results just now, so they are of the same input: it is not
+            read to compare it.
 
     Raises:
         InputError: there is a result of another input or with other settings, or a mask that was
@@ -54,13 +59,12 @@ def find_existing_results(
         return None
     sidecars = _read_sidecars(case, paths)
     try:
-        images = {case.channel: case.path, **case.others}
-        sha256 = {channel: sha256_of_image(path) for channel, path in images.items()}
+        sha256 = None if is_new else _sha256_of(case)
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
         before = {channel: one.sha256 for channel, one in sidecar.channels.items()}
-        if (before or {case.channel: sidecar.input_sha256}) != sha256:
+        if sha256 not in (None, before or {case.channel: sidecar.input_sha256}):
             problem = f"has a result of another input, {to.sidecar.name}"
             raise InputError(problem, _REPLACE, about=case.path)
         if differences := _differences(sidecar, current, any_backend=any_backend):
@@ -74,6 +78,24 @@ def find_existing_results(
         return sidecars
     _require_replaceable_masks(case, paths, sidecars, manual)
     return None
+
+
+def sidecars_in(out: Path) -> frozenset[Path]:
+    """Return the paths of all sidecars in an output folder, whichever version wrote them.
+
+    It lists folders, and asks for no file that may be missing. On NFS, a machine remembers for up
+    to a minute that a file is missing, and would not see what another machine writes meanwhile.
+    """
+    found = set[Path]()
+    for folder, subfolders, names in os.walk(out):
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        found |= {Path(folder, name) for name in names if name.endswith(bids.SIDECAR_SUFFIX)}
+    return frozenset(found)
+
+
+def _sha256_of(case: Case) -> dict[str, str]:
+    images = {case.channel: case.path, **case.others}
+    return {channel: sha256_of_image(path) for channel, path in images.items()}
 
 
 def _require_own_files(
@@ -151,6 +173,7 @@ def require_same_settings(
     out: Path,
     scans: Iterable[Sequence[OutputPaths]],
     settings: Sequence[Settings],
+    existing: Collection[Path],
     *,
     any_backend: bool,
 ) -> None:
@@ -162,6 +185,7 @@ def require_same_settings(
         out: the folder.
         scans: for each scan, the paths of its results for each output.
         settings: of this run, for each output.
+        existing: sidecars that were there when this run began.
         any_backend: as of `find_existing_results`.
 
     Raises:
@@ -169,10 +193,9 @@ def require_same_settings(
     """
     others: Counter[str] = Counter()
     unreadable: list[Path] = []
-    listing = Listing(out)
     for paths in scans:
         for to, current in zip(paths, settings, strict=True):
-            if not listing.has(to.sidecar):
+            if to.sidecar not in existing:
                 continue
             if (sidecar := read_sidecar(to.sidecar)) is None:
                 unreadable += [to.sidecar] if is_file(to.sidecar) else []

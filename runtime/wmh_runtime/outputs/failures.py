@@ -18,6 +18,7 @@ from wmh_runtime import errors
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.files.atomic import remove, write_text_atomically
 from wmh_runtime.files.folders import make_folder
+from wmh_runtime.files.process import this_process
 from wmh_runtime.files.reading import read_model
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.schema import StrictModel
@@ -42,6 +43,7 @@ class FailureRecord(StrictModel):
     problem: str
     remedy: str
     about: str
+    machine: str = Field(description="that it failed on; on another one it may succeed")
     token: str = Field(description="of this failure; that of a later attempt is another")
 
     @property
@@ -80,6 +82,7 @@ class FailureRecords:
             problem=as_utf8(error.problem),
             remedy=as_utf8(error.remedy),
             about="" if error.about is None else as_utf8(str(error.about)),
+            machine=this_process().space,
             token=secrets.token_hex(8),
         )
         path = self._path(step, record.name)
@@ -100,9 +103,16 @@ class FailureRecords:
         remove(path)
 
     def of_other_run(self, step: Step, name: str) -> WmhError | None:
-        """Return the failure that another run has recorded since this one began; None: none."""
+        """Return the failure that another run on this machine has recorded since this one began.
+
+        None: there is none. What failed on another machine is tried here: that one may lack memory,
+        or a disk.
+        """
         record = read_model(self._path(step, as_utf8(name)), FailureRecord)
-        return None if record is None or record.token in self._before else record.cause
+        if record is None or record.token in self._before:
+            return None
+        is_same = (record.root, record.machine) == (self._root, this_process().space)
+        return record.cause if is_same else None
 
     def forget_others(self, step: Step, names: Collection[str]) -> None:
         """Forget failures of what is not in the input folder any more.

@@ -26,7 +26,7 @@ from wmh_runtime.postprocessing.load_bands import LOAD_BANDS
 from wmh_runtime.report.gather import gather
 from wmh_runtime.report.inline import asset, content_policy, page_environment
 from wmh_runtime.report.model import Report, ScanEntry
-from wmh_runtime.report.pages import REPORT_NAME
+from wmh_runtime.report.pages import REPORT_NAME, is_further_page
 from wmh_runtime.report.plots import distribution, size_histogram
 from wmh_runtime.text import INTENDED_USE
 
@@ -70,9 +70,8 @@ def write_report(
     for report in gather(out, found, reviews or [], changes, title):
         write_text_atomically(out / report.page.name, render(report))
         names.add(report.page.name)
-    first = Path(REPORT_NAME)
-    for path in out.glob(f"{first.stem}-[0-9]*{first.suffix}"):
-        if path.name not in names:  # of a time when there were more results
+    for path in out.glob("*.html"):
+        if is_further_page(path.name) and path.name not in names:  # there were more results
             remove(path)
     return out / REPORT_NAME
 

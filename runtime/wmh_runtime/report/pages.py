@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 REPORT_NAME = "report.html"
+_FURTHER_PAGE = re.compile(r"report-[1-9]\d*\.html", re.ASCII)
 RESULTS_OF_A_PAGE = 300  # 34 MB, which a browser shows within 0.3 s
 
 
@@ -31,3 +33,8 @@ def report_pages(results: int) -> list[ReportPage]:
         )
         for number, first in enumerate(range(0, max(results, 1), RESULTS_OF_A_PAGE), start=1)
     ]
+
+
+def is_further_page(name: str) -> bool:
+    """Return whether a file has the name of a page after the first one."""
+    return _FURTHER_PAGE.fullmatch(name) is not None

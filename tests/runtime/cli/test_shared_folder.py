@@ -99,8 +99,9 @@ def test_two_machines_with_old_views_of_the_folder_as_of_nfs(work, tmp_path):
 
 def test_a_scan_that_another_run_has_is_waited_for(work, tmp_path):
     out = tmp_path / "out"
+    out.mkdir()
     with Claims(out / CLAIMS_FOLDER) as other:
-        claim = other.try_claim("site-0/00.nii.gz")
+        claim = other.try_claim("site-0/00_label-WMH_mask.nii.gz")
         run = start(work, out)
         while run.poll() is None and len(list(out.rglob("*_mask.json"))) < SCANS - 1:
             time.sleep(0.05)
@@ -133,9 +134,9 @@ def test_the_status_counts_what_is_done_and_names_what_is_at_work(work, tmp_path
     status, said, _ = run_command(command.main, "status", out)
     assert (status, said) == (0, f"{SCANS} of {SCANS + 1} scans finished, 1 failed\n")
     with Claims(out / CLAIMS_FOLDER) as other:
-        other.try_claim("site-0/00.nii.gz")
+        other.try_claim("site-0/00_label-WMH_mask.nii.gz")
         _, said, _ = run_command(command.main, "status", out)
-    assert f"being segmented: site-0/00.nii.gz, by process {os.getpid()} on " in said
+    assert f"at work on site-0/00_label-WMH_mask.nii.gz, by process {os.getpid()} on " in said
     status, said, _ = run_command(command.main, "status", out, "--watch")  # nothing to wait for
     assert (status, f"{SCANS} of {SCANS + 1}" in said) == (0, True)
 

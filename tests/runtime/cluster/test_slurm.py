@@ -69,6 +69,7 @@ def test_a_task_that_comes_near_its_time_limit_finishes_its_scans_and_continues(
     require_same(out, work)
 
 
+@pytest.mark.exhaustive
 def test_tasks_that_are_requeued_and_killed_at_random_lose_nothing(submit, work, tmp_path):
     out, moments, jobs = tmp_path / "out", random.Random(3), []
     for _ in range(3):
@@ -82,3 +83,16 @@ def test_tasks_that_are_requeued_and_killed_at_random_lose_nothing(submit, work,
         wait_for(job)
     wait_for(submit())  # as users are told to do if tasks were lost
     require_same(out, work)
+
+
+def test_what_slurm_refuses_is_one_line(cluster, work, tmp_path, run_command):
+    arguments = (work / "scans", tmp_path / "out", "--partition", "none", "--", *options_of(work))
+    status, _, errors = run_command(main, "submit", *arguments)
+    assert (status, "Slurm refuses the job" in errors) == (2, True), errors
+
+
+@pytest.mark.parametrize("option", ["--shard", "--overwrite", "--dry-run", "--ray"])
+def test_options_that_each_task_gets_are_refused(cluster, work, tmp_path, run_command, option):
+    arguments = (work / "scans", tmp_path / "out", "--", *options_of(work), option)
+    status, _, errors = run_command(main, "submit", *arguments)
+    assert (status, f"{option}: is given after the two dashes" in errors) == (2, True), errors

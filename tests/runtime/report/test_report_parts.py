@@ -143,9 +143,11 @@ def test_of_many_results_there_are_several_pages_with_one_summary(tmp_path, monk
         write_result(tmp_path, f"sub-{number}_FLAIR.nii.gz", volume_ml=number + 1)
     (tmp_path / "report-9.html").write_text("of a time with more results")
     (tmp_path / "report-of-mine.html").write_text("mine")
+    (tmp_path / "report-2024-final.html").write_text("mine")
     report_of(tmp_path)
     names = sorted(path.name for path in tmp_path.glob("report*.html"))
-    assert names == ["report-2.html", "report-3.html", "report-of-mine.html", "report.html"]
+    mine = ["report-2024-final.html", "report-of-mine.html"]
+    assert names == sorted(["report-2.html", "report-3.html", "report.html", *mine])
     first, second, third = (
         (tmp_path / name).read_text(encoding="utf-8")
         for name in ("report.html", "report-2.html", "report-3.html")

@@ -9,6 +9,7 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import summarize_skipped
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.reading import is_file
+from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.text import count_noun
 
 
@@ -45,7 +46,7 @@ def print_plan(job: Job) -> None:
         console.print_warning(job.found.dataset.warning)
     for line in job.dicom.remarks if job.dicom else ():
         console.print_warning(line)
-    for line in remarks_on_manual_masks(job):
+    for line in remarks_on_manual_masks(job, sidecars_in(job.out)):
         console.print_warning(line)
     for skipped in job.found.skipped:
         console.print_line(f"skipped {skipped.path.as_posix()}: {skipped.reason}")

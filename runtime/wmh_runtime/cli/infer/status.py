@@ -53,7 +53,7 @@ def _lines(now: FolderStatus, left_s: float | None) -> list[str]:
     left = "" if left_s is None else f"; about {left_s / _S_IN_MIN:.0f} min left"
     failed = f", {now.failed} failed" if now.failed else ""
     lines = [f"{now.finished}{of_all} scans finished{failed}{left}"]
-    lines += [f"being segmented: {one.of}, by {_owner(one.process)}" for one in now.claims[:_SHOWN]]
+    lines += [f"at work on {one.of}, by {_owner(one.process)}" for one in now.claims[:_SHOWN]]
     if more := len(now.claims) - _SHOWN:
         lines += [f"and {count_noun(more, 'other')}"] if more > 0 else []
     return lines

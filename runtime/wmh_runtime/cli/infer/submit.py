@@ -13,6 +13,13 @@ from wmh_runtime.cli import console
 from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.errors import InputError
 
+_NOT_HERE = {
+    "--shard": "Leave it out: each task gets its own.",
+    "--overwrite": "Leave it out: a task that is started again would begin with its first scan."
+    " Remove the old results, or choose another folder.",
+    "--dry-run": "Leave it out: options are checked before anything is submitted.",
+    "--ray": "Leave it out: Slurm and Ray are two ways to run.",
+}
 _CHECK = "from wmh_runtime.cli.launcher import infer; infer()"
 
 app = console.command_line("Segment a folder of scans on a cluster, as a job array of Slurm.")
@@ -55,7 +62,7 @@ def submit(
     """
     from wmh_runtime.cluster.slurm import LOG_FOLDER, Resources, submit_array
 
-    arguments = [str(source.resolve()), str(out.resolve()), *(options or [])]
+    arguments = [str(source.absolute()), str(out.absolute()), *(options or [])]
     _require_valid(arguments)
     others = dict(map(_parse_option, slurm or []))
     resources = Resources(partition, round(hours * 60), cpus, gpus, memory_gb, others)
@@ -69,12 +76,13 @@ def submit(
 
 def _require_valid(arguments: list[str]) -> None:
     """Refuse now what each task would refuse; exit with the message of `wmh-infer`."""
-    if any(one.partition("=")[0] == "--shard" for one in arguments):
-        raise InputError("is given", "Leave it out: each task gets its own.", about="shard")
+    for option, reason in _NOT_HERE.items():
+        if any(one.partition("=")[0] == option for one in arguments):
+            raise InputError("is given after the two dashes", reason, about=option)
     command = [sys.executable, "-c", _CHECK, *arguments, "--dry-run"]
     checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(checked.stderr)
     if checked.returncode:
-        sys.stderr.write(checked.stderr)
         raise typer.Exit(checked.returncode)
 
 

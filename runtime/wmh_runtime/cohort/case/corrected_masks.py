@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from wmh_runtime.cohort.job import Job
 from wmh_runtime.dataset.bids import MANUAL
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError
-from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.imageio.reference_masks import Reference, read_reference
@@ -70,11 +69,14 @@ def describe_manual_masks(case: Case, paths: Mapping[str, Path]) -> dict[str, Ma
     return described
 
 
-def remarks_on_manual_masks(job: Job, *, limit: int | None = None) -> Iterator[str]:
+def remarks_on_manual_masks(
+    job: Job, existing: Collection[Path], *, limit: int | None = None
+) -> Iterator[str]:
     """Name the corrected masks that are not used, and those that are gone since an earlier run.
 
     Args:
         job: with the masks that were found.
+        existing: sidecars in the output folder.
         limit: of those that are not used, if `skipped.csv` has the others; None: all.
     """
     unused = job.manual.unused
@@ -82,11 +84,10 @@ def remarks_on_manual_masks(job: Job, *, limit: int | None = None) -> Iterator[s
         yield f"{one.path.as_posix()}: corrected mask, not used: {one.reason}"
     if limit is not None and (more := len(unused) - limit) > 0:
         yield f"{more} more corrected masks are not used: see {SKIPPED_NAME}"
-    listing = Listing(job.out)
     for case in job.cases:
         known = job.manual.of_scan(case.relative)
         for output, to in zip(job.outputs, job.paths(case), strict=True):
-            if output.name in known or not listing.has(to.sidecar):
+            if output.name in known or to.sidecar not in existing:
                 continue
             sidecar = read_sidecar(to.sidecar)
             if sidecar and sidecar.manual:

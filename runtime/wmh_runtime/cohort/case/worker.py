@@ -19,7 +19,6 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.reading import is_file
-from wmh_runtime.files.temporary import remove_temporary_files_of
 from wmh_runtime.imageio.nifti_reader import read_grid
 from wmh_runtime.outputs.existing_results import find_existing_results
 from wmh_runtime.outputs.failures import SEGMENTATION
@@ -45,6 +44,7 @@ class RunningCase:
     case: Case
     paths: Sequence[OutputPaths]  # of the results, for each output
     needed_bytes: int = 0  # of memory
+    unreadable: Exception | None = None  # why its header cannot be read
     refusal: InputError | None = None  # why it cannot be segmented, unless it is finished already
     share: float = 0.0  # of the network's work that is done, 0 to 1
     is_kept: bool = False  # it was finished by another run
@@ -54,7 +54,7 @@ class RunningCase:
 
     @property
     def name(self) -> str:
-        """What it is claimed and recorded as: the path of the scan."""
+        """What failures are recorded of: the path of the scan."""
         return self.case.relative.as_posix()
 
 
@@ -111,8 +111,8 @@ class CaseWorker:
             )
             running.refusal = self._memory.refusal(needed_bytes)
             running.needed_bytes = 0 if running.refusal else needed_bytes
-        except BaseException as error:
-            self._fail(running, error)
+        except Exception as error:  # reported once the case is claimed, unless it is finished
+            running.unreadable = error
         return running
 
     def work_on(self, running: RunningCase, on_change: Callable[[], None] = lambda: None) -> None:
@@ -128,7 +128,7 @@ class CaseWorker:
         claim = None
         try:
             self._require_own_name(running)
-            claim = self._shared.claims.try_claim(running.name)
+            claim = self._shared.claims.try_claim(self._job.claim_of(running.case))
             if claim is None:
                 self._leave(running)
             elif failure := self._shared.failures.of_other_run(SEGMENTATION, running.name):
@@ -140,7 +140,10 @@ class CaseWorker:
         except _ClaimLostError:
             self._leave(running)
         except BaseException as error:
-            self._fail(running, error)
+            if isinstance(error, Exception) and claim is not None and not claim.is_held:
+                self._leave(running)  # perhaps it failed because another run took it
+            else:
+                self._fail(running, error)
         finally:
             if claim is not None:
                 self._shared.claims.release(claim)
@@ -150,8 +153,7 @@ class CaseWorker:
         self, running: RunningCase, claim: Claim, on_change: Callable[[], None]
     ) -> list[Sidecar]:
         """Return the results of a case that is claimed; make what is missing."""
-        if claim.before is not None:
-            remove_temporary_files_of(claim.before, running.paths[0].mask.parent)
+        self._shared.claims.clear_after(claim, running.paths[0].mask.parent)
 
         def on_progress(share: float) -> None:
             running.share = share
@@ -161,11 +163,15 @@ class CaseWorker:
             if not claim.is_held:
                 raise _ClaimLostError
 
-        sidecars = self._existing_results(running)
+        is_new = not any(to.sidecar in self._shared.existing for to in running.paths)
+        is_finished = is_new and all(is_file(to.sidecar) for to in running.paths)
+        if running.unreadable is not None and not is_finished:
+            raise running.unreadable
+        sidecars = self._existing_results(running, is_new=is_new)
         running.is_kept = sidecars is not None
         if sidecars is None:
-            if running.refusal is not None:
-                raise running.refusal
+            if refusal := running.unreadable or running.refusal:
+                raise refusal
             sidecars = self._processor.process(
                 running.case, running.paths, on_progress, require_claim
             )
@@ -213,10 +219,15 @@ class CaseWorker:
             problem = f"would be written to {mask.name}, and so would another scan"
             raise InputError(problem, "Rename one of them.", about=path)
 
-    def _existing_results(self, running: RunningCase) -> list[Sidecar] | None:
-        """Return the results of an earlier run; None if the case has to be segmented."""
+    def _existing_results(self, running: RunningCase, *, is_new: bool) -> list[Sidecar] | None:
+        """Return the results of another run; None if the case has to be segmented.
+
+        Args:
+            running: the case.
+            is_new: there was no result when this run began.
+        """
         job = self._job
-        if job.overwrite:
+        if job.overwrite and not is_new:
             return None
         return find_existing_results(
             running.case,
@@ -227,4 +238,5 @@ class CaseWorker:
             any_backend=job.any_backend,
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
             manual=describe_manual_masks(running.case, job.manual.of_scan(running.case.relative)),
+            is_new=is_new,
         )

@@ -45,6 +45,7 @@ def test_what_is_wrong_is_found(work, tmp_path):
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", trouble.kinds_of_trouble(), ids=lambda one: one.__name__)
 def test_what_is_taken_away_and_given_back_costs_no_result(make, work, tmp_path, arguments):
     made = make(arguments, work / "alone", tmp_path)
