@@ -21,7 +21,7 @@ from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.nifti_reader import read_grid
 from wmh_runtime.outputs.existing_results import find_existing_results
-from wmh_runtime.outputs.failures import SEGMENTATION
+from wmh_runtime.outputs.failures import FAILURES_FOLDER, SEGMENTATION
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
 from wmh_runtime.outputs.sidecar import Sidecar
@@ -153,7 +153,8 @@ class CaseWorker:
         self, running: RunningCase, claim: Claim, on_change: Callable[[], None]
     ) -> list[Sidecar]:
         """Return the results of a case that is claimed; make what is missing."""
-        self._shared.claims.clear_after(claim, running.paths[0].mask.parent)
+        folders = (running.paths[0].mask.parent, self._job.out / FAILURES_FOLDER)
+        self._shared.claims.clear_after(claim, *folders)
 
         def on_progress(share: float) -> None:
             running.share = share
@@ -167,7 +168,8 @@ class CaseWorker:
         is_finished = is_new and all(is_file(to.sidecar) for to in running.paths)
         if running.unreadable is not None and not is_finished:
             raise running.unreadable
-        sidecars = self._existing_results(running, is_new=is_new)
+        replaces = self._job.overwrite and not is_finished
+        sidecars = None if replaces else self._existing_results(running, is_new=is_new)
         running.is_kept = sidecars is not None
         if sidecars is None:
             if refusal := running.unreadable or running.refusal:
@@ -227,8 +229,6 @@ class CaseWorker:
             is_new: there was no result when this run began.
         """
         job = self._job
-        if job.overwrite and not is_new:
-            return None
         return find_existing_results(
             running.case,
             running.paths,

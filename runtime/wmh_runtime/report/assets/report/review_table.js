@@ -62,7 +62,7 @@ async function load(file) {
   }
   applyFilters();
   const missing = others.size - known;
-  say(`Loaded ${marks.length} reviews from ${file.name}${missing ? `; ${missing} are of scans that are not in this report` : ""}. Where both exist, the newer mark counts.`);
+  say(`Loaded ${marks.length} reviews from ${file.name}${missing ? `; ${missing} are of scans that are not on this page` : ""}. Where both exist, the newer mark counts.`);
 }
 
 let silence;
