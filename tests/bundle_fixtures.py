@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.networks import TWO, write_checkpoint
 from tests.training_toys import small_recipe
 from wmh_export import graph_exporter, phantom_probes

@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.bundle_fixtures import cached_phantoms
-from tests.coarse_phantoms import coarse_phantoms
 from tests.training_toys import SMALL_RECIPE, write_toml
 from wmh_bench.cli import main as bench
 from wmh_export.cli import main as export

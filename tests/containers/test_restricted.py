@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.conftest import REPOSITORY
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
 # In place of wmh-phantom: the same heads with large voxels, which take an eighth of the time.
 COARSE_PHANTOM = f"""#!{sys.executable}
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.cli.phantom import main
 with coarse_phantoms():
     main()

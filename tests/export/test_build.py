@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.networks import (
     briefly_trained,
     calibrated_metadata_of,

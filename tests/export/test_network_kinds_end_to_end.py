@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.export.hand_set_networks import brief_recipe, run_without_pytorch, train_and_build
 from tests.networks import SMALL_CONVOLUTIONAL
 from wmh_export.cli import main as export

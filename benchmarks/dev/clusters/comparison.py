@@ -7,18 +7,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from benchmarks.dev.clusters.engines import WORKERS, Engine, open_engines
 from benchmarks.dev.clusters.same_results import content_of
 from benchmarks.dev.clusters.sleeping_device import sleeping_device
 from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.machine import available_cores
-from wmh_runtime.phantom import head
 from wmh_runtime.phantom.cohort import plan_cohort, write_cohort
-from wmh_runtime.phantom.sites import SITES, Site
 from wmh_runtime.schema import StrictModel
 
 _KILLS = 3
@@ -73,9 +70,8 @@ def compare_engines(
 
 def write_coarse_heads(folder: Path, count: int) -> None:
     """Write synthetic heads with voxels of eight times the volume, which take less time."""
-    coarse = {name: _with_large_voxels(site) for name, site in SITES.items()}
     plans = plan_cohort(count, seed=5, loads_ml=(0.5, 40))
-    with patch.object(head, "SITES", coarse):  # the processes of a pool are forks of this one
+    with coarse_phantoms():  # the processes of a pool are forks of this one
         write_cohort(plans, folder, workers=available_cores(), on_written=lambda: None)
 
 
@@ -116,10 +112,3 @@ def _run(engine: Engine, work: Path, out: Path, kills: list[str] | None = None) 
             kills.append(engine.disturb(moments))
     engine.finish()
     return time.perf_counter() - started
-
-
-def _with_large_voxels(site: Site) -> Site:
-    x, y, z = site.shape
-    x_mm, y_mm, z_mm = site.spacing_mm
-    shape = (x // 2, y // 2, z // 2)
-    return replace(site, shape=shape, spacing_mm=(2 * x_mm, 2 * y_mm, 2 * z_mm))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -49,14 +49,14 @@ class Processes:
     def begin(self, arguments: Sequence[str]) -> None:
         """Start the processes."""
         self._arguments = arguments
-        self._running = [_start(arguments) for _ in range(self._count)]
+        self._running = [start_infer(arguments) for _ in range(self._count)]
 
     def disturb(self, moments: random.Random) -> str:
         """Kill one, and start another."""
         victim = moments.randrange(self._count)
         self._running[victim].kill()
         self._running[victim].wait()
-        self._running[victim] = _start(self._arguments)
+        self._running[victim] = start_infer(self._arguments)
         return "process"
 
     def finish(self) -> None:
@@ -140,7 +140,7 @@ class RayNodes:
         self._cluster.shutdown()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return _start([*self._arguments, "--ray", self._cluster.address])
+        return start_infer([*self._arguments, "--ray", self._cluster.address])
 
 
 @contextmanager
@@ -161,10 +161,18 @@ def open_engines(work: Path) -> Iterator[list[Engine]]:
             nodes.close()
 
 
-def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def start_infer(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `wmh-infer` in a process of its own, which says nothing.
+
+    Args:
+        arguments: of `wmh-infer`.
+        environment: of the process; None: that of this one.
+    """
     nowhere = subprocess.DEVNULL
     command = [sys.executable, "-c", _PROGRAM, *arguments]
-    return subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
+    return subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment)
 
 
 def _require_ok(status: int) -> None:

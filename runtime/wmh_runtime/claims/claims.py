@@ -38,11 +38,11 @@ class Claim:
     Args:
         path: of its file, which exists.
         content: of the file.
-        before: the process that had it and is gone; None: nobody had it.
+        previous_owner: the process that had it and is gone; None: nobody had it.
     """
 
-    def __init__(self, path: Path, content: ClaimContent, before: ProcessId | None) -> None:
-        self.before = before
+    def __init__(self, path: Path, content: ClaimContent, previous_owner: ProcessId | None) -> None:
+        self.previous_owner = previous_owner
         self._path = path
         self._content = content
         self._beats = 0
@@ -119,7 +119,7 @@ class Claims:
         Raises:
             InputError: the file of the claim cannot be written.
         """
-        path, before = self._path(name), None
+        path, previous_owner = self._path(name), None
         content = ClaimContent(
             of=as_utf8(name), owner=str(this_process()), token=secrets.token_hex(8), beats=""
         ).after_beats(0)
@@ -129,8 +129,8 @@ class Claims:
                 return None
             if not self._is_gone(name, found) or not remove_stale_claim(path, found):
                 return None
-            before = _owner_of(found)
-        claim = Claim(path, content, before)
+            previous_owner = _owner_of(found)
+        claim = Claim(path, content, previous_owner)
         with self._lock:
             self._seen.pop(name, None)
             self._held.add(claim)
@@ -143,9 +143,9 @@ class Claims:
             claim: of this run.
             folders: where that process may have left some.
         """
-        if claim.before is not None:
+        if claim.previous_owner is not None:
             for folder in folders:
-                remove_temporary_files_of(claim.before, folder, older_than_s=self.stale_s)
+                remove_temporary_files_of(claim.previous_owner, folder, older_than_s=self.stale_s)
 
     def release(self, claim: Claim) -> None:
         """Let others have a claim of this run."""

@@ -56,6 +56,7 @@ class WorkerPool:
         job: what to do.
         options: of the inference.
         most: workers; None: as many as the cluster has room for.
+        token: a file in the output folder, by which a worker knows that it sees the same folder.
         warn: called with what is to be known about the cluster.
     """
 
@@ -101,8 +102,7 @@ class WorkerPool:
             for _ in range(min(room - of_machines[name], most - len(self.workers))):
                 self._ask(name, uses_gpus=uses_gpus)
         # A cluster that grows by itself sees these, and starts machines for them.
-        beyond = (self._most or 0) - len(self.workers) if self._most else 0
-        for _ in range(min(beyond, self._cases - len(self.workers))):
+        for _ in range(most - len(self.workers) if self._most else 0):
             self._ask("", uses_gpus=uses_gpus)
         self._warn_without_worker(now, machines)
         return None

@@ -1,7 +1,7 @@
 """Submit a run as a job array of Slurm: each task segments a shard of the scans.
 
-A task that comes near its time limit, or that has to make room for another job, finishes the scans
-that it has begun, and is put into the queue again. Then it continues.
+A task that comes near its time limit finishes the scans that it has begun, and is put into the
+queue again. Then it continues.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ShardTask:
         Raises:
             FailedJobError: nothing could be done, or the run was stopped.
         """
-        self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *self._arguments])
+        self._process = subprocess.Popen(infer_command(self._arguments))
         _wait_for(self._process)
         status = self._process.wait()
         if status not in (0, _EXIT_SOME_FAILED):
@@ -98,6 +98,11 @@ class ShardTask:
                 _wait_for(self._process)
         self._process = None  # it cannot be stored
         return DelayedSubmission(self)
+
+
+def infer_command(arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs `wmh-infer` with this Python."""
+    return [sys.executable, "-c", _PROGRAM, *arguments]
 
 
 def submit_array(

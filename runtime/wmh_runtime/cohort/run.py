@@ -94,7 +94,7 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
                 expect(job.out, job.found.root, len(job.found.scans), len(job.outputs))
         if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
             progress.warned(f"{job.out}: {warning}")
-    # Folders of other results are left alone: there is nothing of this run in them.
+    # No folder is asked for that is missing: see listing.py.
     listing = Listing(job.out)
     for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
         if folder == job.out or listing.has(folder):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from benchmarks.dev.surrogate import model as surrogate_model
 from benchmarks.dev.surrogate.model import PhantomCounts, make_surrogate_model
 from benchmarks.dev.surrogate.training import SurrogateListener
-from tests.coarse_phantoms import coarse_phantoms
 from tests.training_toys import lora_recipe
 from wmh_train.checkpoint import load_metadata, load_network
 

@@ -90,7 +90,7 @@ def test_the_claim_of_a_process_of_this_machine_that_was_killed_is_taken_at_once
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     claim = Claims(tmp_path).try_claim("a")
     assert claim.is_held
-    assert claim.before.number != this_process().number
+    assert claim.previous_owner.number != this_process().number
 
 
 def test_a_claim_of_another_machine_is_taken_only_after_it_stood_still(
@@ -107,7 +107,7 @@ def test_a_claim_of_another_machine_is_taken_only_after_it_stood_still(
         assert waiting.try_claim("a") is None
     taken = wait_for_claim(waiting)
     assert taken.is_held
-    assert taken.before == ELSEWHERE
+    assert taken.previous_owner == ELSEWHERE
     assert not first.is_held
     first.beat()
     first.release()  # it does no harm to the new owner

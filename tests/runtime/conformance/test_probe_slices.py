@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.toys import write_head
 from wmh_export.phantom_probes import phantom_probes
 from wmh_runtime.conformance.probe_slices import scan_probes, select_probe_scans

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.toys import as_scan
 from wmh_runtime import Segmenter, load_bundle
 from wmh_runtime.image_quality.quality import measure_quality

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.cli.phantom import main
 from wmh_runtime.dataset.discovery import discover
 from wmh_runtime.errors import InputError

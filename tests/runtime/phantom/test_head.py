@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.errors import InputError
 from wmh_runtime.phantom import shapes
 from wmh_runtime.phantom.head import Phantom, generate_phantom

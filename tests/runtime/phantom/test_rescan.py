@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.phantom import head
 from wmh_runtime.phantom.acquisition import Acquisition
 from wmh_runtime.phantom.rescan import draw_level_mm, draw_subject, rescan

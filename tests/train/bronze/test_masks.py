@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 from wmh_train.bronze.masks import METHODS, write_masks

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.coarse_phantoms import coarse_phantoms
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.toys import as_scan
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan

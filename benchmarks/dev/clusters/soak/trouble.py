@@ -6,17 +6,16 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.dev.clusters.engines import start_infer
 from benchmarks.dev.clusters.soak.kills import faults_of
 from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
 from wmh_runtime.schema import StrictModel
 
-_PROGRAM = "from wmh_runtime.cli.launcher import infer; infer()"
 _FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _SMALL, _LARGE = "1m", "1g"
 _CLOCKS = ("-30d", "+0", "+1y", "+2h")
@@ -125,9 +124,7 @@ def _start(arguments: list[str], out: Path, clock: Path | None = None) -> subpro
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # systems do not set this clock
         }
-    nowhere = subprocess.DEVNULL
-    command = [sys.executable, "-c", _PROGRAM, source, str(out), *options]
-    return subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment)
+    return start_infer([source, str(out), *options], environment)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

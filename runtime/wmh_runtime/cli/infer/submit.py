@@ -20,7 +20,6 @@ _NOT_HERE = {
     "--dry-run": "Leave it out: options are checked before anything is submitted.",
     "--ray": "Leave it out: Slurm and Ray are two ways to run.",
 }
-_CHECK = "from wmh_runtime.cli.launcher import infer; infer()"
 
 app = console.command_line("Segment a folder of scans on a cluster, as a job array of Slurm.")
 
@@ -79,7 +78,9 @@ def _require_valid(arguments: list[str]) -> None:
     for option, reason in _NOT_HERE.items():
         if any(one.partition("=")[0] == option for one in arguments):
             raise InputError("is given after the two dashes", reason, about=option)
-    command = [sys.executable, "-c", _CHECK, *arguments, "--dry-run"]
+    from wmh_runtime.cluster.slurm import infer_command
+
+    command = infer_command([*arguments, "--dry-run"])
     checked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     sys.stderr.write(checked.stderr)
     if checked.returncode:

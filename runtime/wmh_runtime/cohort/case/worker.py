@@ -49,7 +49,7 @@ class RunningCase:
     share: float = 0.0  # of the network's work that is done, 0 to 1
     is_kept: bool = False  # it was finished by another run
     is_elsewhere: bool = False  # another run works on it
-    look_again_at: float = 0.0  # then, by the monotonic clock
+    look_again_at: float = 0.0  # when to try again to claim it, by the monotonic clock
     result: Future[list[Sidecar]] = field(default_factory=Future)
 
     @property

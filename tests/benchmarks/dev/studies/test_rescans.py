@@ -2,11 +2,11 @@
 
 import pytest
 
+from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from benchmarks.dev.studies.rescans.heads import SCENARIOS
 from benchmarks.dev.studies.rescans.measure import FoundLesion, PairRecord, TrueLesion
 from benchmarks.dev.studies.rescans.phantom_scans import phantom_scans
 from benchmarks.dev.studies.rescans.summary import summarize
-from tests.coarse_phantoms import coarse_phantoms
 
 
 def pair(scenario, found, true=(), volumes_ml=(1.0, 1.2)):

@@ -1,10 +1,11 @@
 """Phantoms with voxels of eight times the volume, which take an eighth of the time."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-
-import pytest
+from unittest.mock import patch
 
 from wmh_runtime.phantom import head
 from wmh_runtime.phantom.sites import SITES, Site
@@ -14,8 +15,7 @@ from wmh_runtime.phantom.sites import SITES, Site
 def coarse_phantoms() -> Iterator[None]:
     """Generate coarse phantoms within the block."""
     coarse = {name: _with_large_voxels(site) for name, site in SITES.items()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "SITES", coarse)
+    with patch.object(head, "SITES", coarse):
         yield
 
 
