@@ -5,6 +5,7 @@ import pytest
 from benchmarks.dev.odd_files import write_odd_file
 from benchmarks.dev.odd_inputs import check_odd_inputs
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort import collect as collect_module
 from wmh_runtime.cohort import run as run_module
 from wmh_runtime.cohort.case import processor as case_processor
 
@@ -44,7 +45,7 @@ def test_a_run_that_ends_is_found(bundle, monkeypatch):
     def fail(*_):
         raise KeyError("no such table")
 
-    monkeypatch.setattr(run_module, "summarize_folder", fail)
+    monkeypatch.setattr(collect_module, "read_results", fail)
     checked = check_odd_inputs(bundle, 10, draw_pictures=False)
     assert checked.faults == ["range(0, 10): the run ended with KeyError: 'no such table'"]
 
