@@ -38,7 +38,7 @@ python:
 .venv/.done-$(VERSION): pyproject.toml constraints.txt | python
 	@test "$$($(BIN)/python $(PRINT_VERSION))" = "$(VERSION)" || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,itk,dicom,ray,slurm,docs,dev]'
+	$(BIN)/$(PIP) --editable '.[cpu,openvino,rtx,export,itk,dicom,ray,slurm,s3,docs,dev]'
 	@touch $@
 
 demo: .venv-demo/.done-$(VERSION)

@@ -28,6 +28,7 @@ from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.outputs.paths import STATE_FOLDER
+from wmh_runtime.storage.address import is_address
 
 AUTO = "auto"  # the cluster that this machine is a part of
 _CONNECT_S = 10.0
@@ -135,6 +136,10 @@ def segment_folder_on_ray(
     if options.gpus:
         problem = "cannot be chosen on a cluster, which gives each worker one"
         raise InputError(problem, "Leave it out.", about="gpus")
+    if stored := next(filter(is_address, (source, out)), None):
+        problem = "is in object storage, but workers of Ray need folders that all machines see"
+        advice = "Mount it, or give each of several runs a shard instead."
+        raise InputError(problem, advice, about=stored)
     _require_reachable(address)
     job = plan_job(Path(source).absolute(), Path(out).absolute(), bundle, options, folder_options)
     progress.discovered(job)

@@ -102,7 +102,7 @@ class RayWorker:
         regions = enter(open_regions(job.regions_bundle, options))
         opened = enter(open_backends(job.bundle, options.backend, options.backend_options))
         segmenter = enter(Segmenter(job.model, opened.backends))
-        shared = enter(share_folder(job.out, job.found.root))
+        shared = enter(share_folder(job))
         provenance = provenance_of(job, opened.backends[0])
         processor = CaseProcessor(job, segmenter, provenance, ignore_span, regions)
         self._worker = CaseWorker(

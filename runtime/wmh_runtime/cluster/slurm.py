@@ -20,9 +20,7 @@ from submitit import SlurmExecutor
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.outputs.paths import STATE_FOLDER
 
-LOG_FOLDER = STATE_FOLDER / "slurm"
 _WARNING_S = 300  # before the time limit
 _SHARE_TO_FINISH = 0.7  # of this time; Slurm may warn later, and needs some to queue a task again
 _POLL_S = 0.2
@@ -106,14 +104,14 @@ def infer_command(arguments: Sequence[str]) -> list[str]:
 
 
 def submit_array(
-    tasks: Sequence[Sequence[str]], out: Path, resources: Resources, name: str = "wmh-infer"
+    tasks: Sequence[Sequence[str]], logs: Path, resources: Resources, name: str = "wmh-infer"
 ) -> str:
     """Submit a job array.
 
     Args:
         tasks: for each task, the arguments of `wmh-infer`, with its shard. Every machine of the
             cluster has to see the paths.
-        out: output folder; the logs go into a hidden folder in it.
+        logs: folder for the logs of the tasks, which every machine has to see, too.
         resources: of each task.
         name: of the job.
 
@@ -126,7 +124,7 @@ def submit_array(
     warning_s = min(_WARNING_S, resources.time_min * 60 // 2)
     finish_s = warning_s * _SHARE_TO_FINISH
     try:
-        executor = SlurmExecutor(out.absolute() / LOG_FOLDER, max_num_timeout=_MAX_REQUEUES)
+        executor = SlurmExecutor(logs, max_num_timeout=_MAX_REQUEUES)
         executor.update_parameters(
             job_name=name,
             signal_delay_s=warning_s,

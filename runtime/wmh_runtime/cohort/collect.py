@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmh_runtime.change.report.table import write_changes
 from wmh_runtime.change.stored import StoredChanges, read_changes
@@ -22,13 +23,19 @@ from wmh_runtime.outputs.tables.results import write_tables
 from wmh_runtime.report.page import write_report
 from wmh_runtime.text import count_noun
 
+if TYPE_CHECKING:  # needs optional libraries
+    from wmh_runtime.cohort.stored.stored_files import StoredFiles
+
 _REQUESTS_FOLDER = STATE_FOLDER / "collect"
 _CLAIM = "tables and report"
 _POLL_S = 1.0
 
 
 def collect(
-    out: Path, claims: Claims, read_failed: Callable[[], Sequence[FailureRecord]]
+    out: Path,
+    claims: Claims,
+    read_failed: Callable[[], Sequence[FailureRecord]],
+    stored: StoredFiles | None = None,
 ) -> list[str]:
     """Make the tables and the report, once for all runs that ask for it at the same time.
 
@@ -39,6 +46,8 @@ def collect(
         out: output folder.
         claims: of this run.
         read_failed: returns the failures in the folder.
+        stored: the folder stands for one in object storage. Its masks are not read, so corrections
+            by hand are not noticed.
 
     Returns:
         What is to be known about the results, one line each; nothing if another run made the
@@ -47,6 +56,8 @@ def collect(
     Raises:
         InputError: a file cannot be read or written.
     """
+    if stored is not None and stored.results is not None:
+        return stored.collect(out, lambda: _make_tables(out, read_failed(), reads_masks=False))
     request = _make_request(out)
     try:
         while request.exists():
@@ -80,7 +91,9 @@ def _make_request(out: Path) -> Path:
     return request
 
 
-def _make_tables(out: Path, failed: Sequence[FailureRecord]) -> list[str]:
+def _make_tables(
+    out: Path, failed: Sequence[FailureRecord], *, reads_masks: bool = True
+) -> list[str]:
     """Write the tables and the report.
 
     Scans that failed are in `failures.csv` only, even if they have a result of an earlier run: it
@@ -88,7 +101,7 @@ def _make_tables(out: Path, failed: Sequence[FailureRecord]) -> list[str]:
     """
     reviews = read_reviews(out / REVIEWS_NAME, is_optional=True)
     failed_scans = {one.name for one in failed if one.step == SEGMENTATION}
-    found = read_results(out, reviews, failed_scans)
+    found = read_results(out, reviews, failed_scans, reads_masks=reads_masks)
     not_compared = {one.name for one in failed if one.step == COMPARISON}
     changes = read_changes(out, found.results, not_compared)
     with ExitStack() as all_files:  # if one cannot be written, the others still are

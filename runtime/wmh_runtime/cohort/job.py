@@ -34,9 +34,11 @@ from wmh_runtime.outputs.paths import (
 )
 from wmh_runtime.outputs.sidecar import Sidecar
 from wmh_runtime.postprocessing.lesions import Output
+from wmh_runtime.text import as_utf8
 from wmh_runtime.tta import Tta
 
-if TYPE_CHECKING:  # needs optional libraries
+if TYPE_CHECKING:  # need optional libraries
+    from wmh_runtime.cohort.stored.stored_files import StoredFiles
     from wmh_runtime.dicom.scans import DicomScans
 
 
@@ -65,6 +67,7 @@ class Job:
     visit_table: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
     dicom: DicomScans | None = None  # that the cases are converted from; None: they are files
+    stored: StoredFiles | None = None  # in object storage; None: all files are on this machine
     threads: int | None = None  # CPU threads for all of the work; None: one per core
     knows_all: bool = False  # `found` has all scans of the input folder
     shard: Shard | None = None  # of the scans that were found; None: all of them
@@ -134,6 +137,29 @@ class Job:
         """The masks that would be those of several scans."""
         counts = Counter(self.paths(case)[0].mask for case in self.found.scans)
         return frozenset(mask for mask, count in counts.items() if count > 1)
+
+    def result_files(self, case: Case) -> list[Path]:
+        """Name all files that a case may have, but for the sidecars."""
+        regions = [file for one in self.region_paths(case).values() for file in one.files]
+        return [*regions, *(file for paths in self.paths(case) for file in paths.files)]
+
+    @property
+    def source(self) -> str:
+        """Path or address of the input folder, as it is kept in the output folder."""
+        if self.stored is not None and self.stored.scans is not None:
+            return self.stored.scans.objects.address
+        return as_utf8(self.found.root.resolve().as_posix())
+
+    def name_of(self, path: Path) -> str:
+        """Return what a file is called for the user: its path, or its address in the storage."""
+        return str(path) if self.stored is None else self.stored.name_of(path)
+
+    @property
+    def link(self) -> str:
+        """URI of the input folder for the results; empty: as seen from the output folder."""
+        if self.stored is None:
+            return ""
+        return self.source if self.stored.scans else self.found.root.resolve().as_uri()
 
     def region_paths(self, case: Case) -> dict[str, LabelMapPaths]:
         """Name the files of a case's regions, by scheme."""

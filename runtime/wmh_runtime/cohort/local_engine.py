@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
@@ -12,14 +13,17 @@ from threadpoolctl import threadpool_limits
 from wmh_runtime.backends.base import Backend
 from wmh_runtime.cohort.case.memory import MemoryBudget
 from wmh_runtime.cohort.case.processor import CaseProcessor
-from wmh_runtime.cohort.case.worker import CaseWorker
+from wmh_runtime.cohort.case.worker import CaseWorker, RunningCase
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.local_runner import LocalRunner, max_cases
 from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.dataset.case import Case
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.outputs.existing_results import require_same_settings
 from wmh_runtime.outputs.settings import OtherInputs, Provenance
+
+_FETCHED_AHEAD = 4  # scans in object storage that are copied while others are segmented
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,30 @@ class LocalEngine:
             threadpool_limits(1, user_api="blas"),
             ThreadPoolExecutor(most, "case") as pool,
             Segmenter(job.model, self.backends, self.on_span) as segmenter,
+            ExitStack() as stack,
         ):
             processor = CaseProcessor(
                 job, segmenter, provenance, self.on_span, self.region_segmenter
             )
             worker = CaseWorker(job, shared, processor, provenance, memory, job.name_clashes)
-            yield LocalRunner(job.cases, worker, memory, shared.claims, job.claim_of, pool, most)
+            taken_up: Iterator[RunningCase] = map(worker.take_up, job.cases)
+            if job.stored is not None:
+                fetchers = stack.enter_context(ThreadPoolExecutor(_FETCHED_AHEAD, "fetch"))
+                taken_up = _map_ahead(fetchers, worker.take_up, job.cases)
+            yield LocalRunner(taken_up, worker, memory, shared.claims, job.claim_of, pool, most)
+
+
+def _map_ahead(
+    pool: Executor, take_up: Callable[[Case], RunningCase], cases: Iterable[Case]
+) -> Iterator[RunningCase]:
+    """Take up cases in their order, some of them at a time and before they are needed."""
+    begun = deque[Future[RunningCase]]()
+    for case in cases:
+        begun.append(pool.submit(take_up, case))
+        if len(begun) == _FETCHED_AHEAD:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def provenance_of(job: Job, backend: Backend) -> Provenance:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 
 from wmh_runtime.claims.claims import Claims
@@ -40,7 +40,7 @@ class LocalRunner:
     """Segments the cases of a job with threads of this process.
 
     Args:
-        cases: to segment.
+        taken_up: cases to segment, from `CaseWorker.take_up`, each when it is needed.
         worker: finds or makes the results of a case.
         memory: that cases may take.
         claims: of this run.
@@ -51,7 +51,7 @@ class LocalRunner:
 
     def __init__(
         self,
-        cases: Sequence[Case],
+        taken_up: Iterator[RunningCase],
         worker: CaseWorker,
         memory: MemoryBudget,
         claims: Claims,
@@ -59,7 +59,7 @@ class LocalRunner:
         pool: Executor,
         most: int,
     ) -> None:
-        self._cases = cases
+        self._taken_up = taken_up
         self._worker = worker
         self._memory = memory
         self._claims = claims
@@ -75,8 +75,7 @@ class LocalRunner:
 
         See `Runner.advance` in engine.py.
         """
-        cases = map(self._worker.take_up, self._cases)
-        following, reported_share = next(cases, None), 0.0
+        following, reported_share = next(self._taken_up, None), 0.0
         while self._running or following or self._elsewhere:
             self._changed.clear()
             if self._worker.fatal is not None or should_stop():
@@ -94,7 +93,7 @@ class LocalRunner:
                 self._running.append(following)
                 if not following.result.done():
                     self._pool.submit(self._worker.work_on, following, self._changed.set)
-                following = next(cases, None)
+                following = next(self._taken_up, None)
             elif first and first.share > reported_share:
                 reported_share = first.share
                 yield first, "progress"

@@ -49,7 +49,7 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
     """
     outcome = Outcome()
     make_writable_folder(job.out)
-    with share_folder(job.out, job.found.root) as shared:
+    with share_folder(job) as shared:
         reviews = _prepare(job, shared, progress)
         _report_unreadable(job, shared, outcome, progress)
         try:
@@ -63,9 +63,9 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
                     raise InterruptionError(so_far, _how_to_continue(job))
         except BaseException:
             with suppress(InputError):  # what stopped the run is reported instead
-                collect(job.out, shared.claims, shared.failures.all)
+                collect(job.out, shared.claims, shared.failures.all, job.stored)
             raise
-        for line in collect(job.out, shared.claims, shared.failures.all):
+        for line in collect(job.out, shared.claims, shared.failures.all, job.stored):
             progress.warned(f"{job.out}: {line}")
     return outcome
 
@@ -91,9 +91,13 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
             progress.warned(line)
         if job.knows_all:
             with suppress(InputError):  # it is for the status only
-                expect(job.out, job.found.root, len(job.found.scans), len(job.outputs))
-        if (dataset := job.found.dataset) and (warning := write_description(job.out, dataset)):
+                expect(job.out, job.source, len(job.found.scans), len(job.outputs))
+        if (dataset := job.found.dataset) and (
+            warning := write_description(job.out, dataset, job.link)
+        ):
             progress.warned(f"{job.out}: {warning}")
+        if job.stored is not None:
+            job.stored.store_folder_files(job.out)
     # No folder is asked for that is missing: see listing.py.
     listing = Listing(job.out)
     for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:

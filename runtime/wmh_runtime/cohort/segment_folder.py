@@ -16,6 +16,7 @@ from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.longitudinal import SESSIONS, read_visits
 from wmh_runtime.cohort.run import run
 from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.stored.local_folders import local_folders
 from wmh_runtime.dataset.bids_dataset import read_bids_dataset
 from wmh_runtime.dataset.channels import ChannelRules
 from wmh_runtime.dataset.discovery import find_cases
@@ -100,8 +101,9 @@ def segment_folder(
 
     Args:
         source: folder of NIfTI scans, BIDS data set, one scan, a table with a column for each
-            channel, or a list of paths; or DICOM files: a folder, a zip archive, or one file.
-        out: folder for the results; its subfolders mirror the source.
+            channel, or a list of paths; or DICOM files: a folder, a zip archive, or one file. A
+            folder of scans may be in object storage, such as `s3://bucket/scans`.
+        out: folder for the results; its subfolders mirror the source. It may be in object storage.
         bundle: from `load_bundle`.
         options: backend, precision, views and thresholds; None: the defaults.
         folder_options: which scans, and what to write; None: all, and the default files.
@@ -120,9 +122,8 @@ def segment_folder(
         InterruptionError: Ctrl-C or SIGTERM; the same call resumes the run.
     """
     options, progress = options or InferenceOptions(), progress or Progress()
-    job = plan_job(source, out, bundle, options, folder_options)
-    progress.discovered(job)
     with (
+        open_job(source, out, bundle, options, folder_options, progress) as job,
         open_regions(job.regions_bundle, options) as region_segmenter,
         open_backends(bundle, options.backend, options.backend_options) as opened,
     ):
@@ -130,6 +131,26 @@ def segment_folder(
         progress.opened(opened)
         engine = LocalEngine(opened.backends, region_segmenter=region_segmenter)
         return run(job, engine, progress)
+
+
+@contextmanager
+def open_job(
+    source: Path | str,
+    out: Path | str,
+    bundle: Bundle,
+    options: InferenceOptions,
+    folder_options: FolderOptions | None,
+    progress: Progress,
+) -> Iterator[Job]:
+    """Find what to do; scans and results in object storage have folders here for the block.
+
+    The arguments and errors are those of `segment_folder`.
+    """
+    with local_folders(source, out) as folders:
+        planned = plan_job(folders.source, folders.out, bundle, options, folder_options)
+        job = folders.job_with_storage(planned)
+        progress.discovered(job)
+        yield job
 
 
 def plan_job(
@@ -141,7 +162,7 @@ def plan_job(
 ) -> Job:
     """Find what `segment_folder` would do, without opening the bundle or writing anything.
 
-    The arguments are those of `segment_folder`.
+    The arguments are those of `segment_folder`, but all folders are on this machine.
 
     Raises:
         InputError: as `segment_folder`.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmh_runtime.claims.claims import Claims
+from wmh_runtime.cohort.job import Job
 from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import FailureRecords
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER
@@ -23,12 +24,10 @@ class SharedFolder:
 
 
 @contextmanager
-def share_folder(out: Path, root: Path) -> Iterator[SharedFolder]:
-    """Take part in the work on an output folder for the block.
-
-    Args:
-        out: the folder.
-        root: the input folder.
-    """
-    with Claims(out / CLAIMS_FOLDER) as claims:
-        yield SharedFolder(claims, FailureRecords(out, root), sidecars_in(out))
+def share_folder(job: Job) -> Iterator[SharedFolder]:
+    """Take part in the work on the output folder of a job for the block."""
+    failures = FailureRecords(
+        job.out, job.source, job.stored.store if job.stored else lambda _: None
+    )
+    with Claims(job.out / CLAIMS_FOLDER) as claims:
+        yield SharedFolder(claims, failures, sidecars_in(job.out))

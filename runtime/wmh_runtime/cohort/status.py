@@ -18,9 +18,8 @@ from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.text import as_utf8
 
-_EXPECTED = STATE_FOLDER / "expected.json"
+EXPECTED = STATE_FOLDER / "expected.json"
 
 
 class Expected(StrictModel):
@@ -53,21 +52,21 @@ class FolderStatus:
         return left * seconds / progress
 
 
-def expect(out: Path, root: Path, scans: int, outputs: int) -> None:
+def expect(out: Path, source: str, scans: int, outputs: int) -> None:
     """Keep how many scans an input folder has, for the status. One run at a time may call this.
 
     Args:
         out: output folder.
-        root: input folder.
+        source: path or address of the input folder.
         scans: in it.
         outputs: results of each scan.
 
     Raises:
         InputError: the file cannot be written.
     """
-    path = out / _EXPECTED
+    path = out / EXPECTED
     known = read_model(path, Expected) or Expected()
-    counts = known.scans | {as_utf8(root.resolve().as_posix()): scans}
+    counts = known.scans | {source: scans}
     expected = Expected(scans=dict(sorted(counts.items())), outputs=outputs)
     make_folder(path.parent)
     write_text_atomically(path, expected.model_dump_json(indent=2) + "\n")
@@ -81,7 +80,7 @@ def read_status(out: Path) -> FolderStatus:
     """
     if not out.is_dir():
         raise InputError("is no folder", "Give the folder of results of a run.", about=out)
-    expected = read_model(out / _EXPECTED, Expected) or Expected()
+    expected = read_model(out / EXPECTED, Expected) or Expected()
     failed = sum(one.step == SEGMENTATION for one in read_failures(out))
     return FolderStatus(
         finished=len(sidecars_in(out)) // expected.outputs,

@@ -41,6 +41,7 @@ MANUAL = Path(DERIVATIVES) / "manual"
 DESCRIPTION_NAME = "dataset_description.json"
 PARTICIPANTS_NAME = "participants.tsv"
 SIDECAR_SUFFIX = "_mask.json"
+SLICES_SUFFIX = "_slices.json"
 
 _IMAGE_SUFFIX = {"flair": "FLAIR", "t1": "T1w"}
 _SEGMENTATION = "{}_space-orig_seg-{}_dseg.nii.gz"
@@ -118,7 +119,7 @@ def qc_image_name(entities: str, output: str) -> str:
 
 def slices_name(entities: str, output: str) -> str:
     """Return the name of the file with pictures of a few slices, in layers."""
-    return f"{entities}_{_label(output)}_slices.json"
+    return f"{entities}_{_label(output)}{SLICES_SUFFIX}"
 
 
 def viewer_name(entities: str, output: str) -> str:

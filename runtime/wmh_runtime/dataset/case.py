@@ -24,6 +24,7 @@ class Case:
     dataset: Path | None = None  # root of the BIDS data set that it is from; None: of none
     origin: str = ""  # what the scan was converted from, for the user; empty: it was not
     notes: tuple[str, ...] = ()  # warnings about that
+    versions: Mapping[str, str] = field(default_factory=dict)  # of images in object storage
 
     def image_of(self, channel: str) -> Path | None:
         """Return the image of a channel; None if it is missing."""

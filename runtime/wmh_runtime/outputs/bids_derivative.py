@@ -59,12 +59,13 @@ Results of wmh-lora {version} for the data set "{name}". For each scan:
 """  # noqa: E501 - rows of a table of Markdown
 
 
-def write_description(out: Path, dataset: BidsDataset) -> str:
+def write_description(out: Path, dataset: BidsDataset, link: str = "") -> str:
     """Write `dataset_description.json`, `.bidsignore` and a README; keep what users added.
 
     Args:
         out: output folder.
         dataset: that was segmented.
+        link: URI of the data set; empty: as seen from the output folder.
 
     Returns:
         A warning if the folder is described by another program; else an empty text.
@@ -90,7 +91,7 @@ def write_description(out: Path, dataset: BidsDataset) -> str:
             *(one for one in programs if not _is_this_program(one)),
         ],
         "DatasetLinks": (links if isinstance(links, dict) else {})
-        | {INPUT_NAME: _link(dataset.root, out)},
+        | {INPUT_NAME: link or _link(dataset.root, out)},
     }
     write_json_atomically(description, content)
     _add_ignored(out / IGNORE_NAME)

@@ -45,6 +45,7 @@ class CaseInputs:
         manual: masks that were taken instead of the network's, by output.
         quality: of the first image.
         seconds: by stage.
+        versions: of the images in object storage, by channel.
     """
 
     images: Mapping[str, Scan]
@@ -54,6 +55,7 @@ class CaseInputs:
     manual: Mapping[str, ManualMask] = field(default_factory=dict)
     quality: Sequence[QualityMeasure] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scan(self) -> Scan:
@@ -135,6 +137,7 @@ def _channel(channel: str, inputs: CaseInputs) -> ChannelInput:
     return ChannelInput(
         file=image.path.name,
         sha256=image.sha256,
+        version=inputs.versions.get(channel, ""),
         registration=RegistrationResult.of(registration) if registration else None,
     )
 

@@ -24,7 +24,7 @@ _REPLACE = "Use the overwrite option to replace it, or choose another output fol
 _REPLACE_ALL = "Use the overwrite option to replace them, or choose another output folder."
 
 
-def find_existing_results(
+def find_finished_results(
     case: Case,
     paths: Sequence[OutputPaths],
     regions: Mapping[str, LabelMapPaths],
@@ -34,9 +34,11 @@ def find_existing_results(
     any_backend: bool,
     atlas: AtlasInput | None = None,
     manual: Mapping[str, ManualMask] | None = None,
-    is_new: bool = False,
+    is_of_same_input: bool = False,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
+
+    No image of the results is read; it is enough that they are there.
 
     Args:
         case: the scan, with its further images.
@@ -47,19 +49,17 @@ def find_existing_results(
         any_backend: results of another backend or device, in the same precision, are kept.
         atlas: that a finished scan has lesions by region of; None: any or none.
         manual: corrected masks that a finished scan is of, by output.
-        is_new: another run has made the results just now, so they are of the same input: it is not
-            read to compare it.
+        is_of_same_input: it is known that the results are of the same input, which is not read to
+            compare it.
 
     Raises:
-        InputError: there is a result of another input or with other settings, or a mask that was
-            changed by hand would be replaced.
+        InputError: there is a result of another input or with other settings.
     """
-    _require_own_files(case, paths, regions, extras, has_atlas=atlas is not None)
     if not all(to.sidecar.exists() for to in paths):
         return None
     sidecars = _read_sidecars(case, paths)
     try:
-        sha256 = None if is_new else _sha256_of(case)
+        sha256 = None if is_of_same_input else _sha256_of(case)
     except OSError:
         return None  # reading the scan will report the reason
     for to, sidecar, current in zip(paths, sidecars, settings, strict=True):
@@ -70,14 +70,32 @@ def find_existing_results(
         if differences := _differences(sidecar, current, any_backend=any_backend):
             problem = f"has a result with other settings, {to.sidecar.name}: {differences}"
             raise InputError(problem, _REPLACE, about=case.path)
-    manual = manual or {}
     files = _files(paths, regions, sidecars, extras, has_atlas=atlas is not None)
     is_of_atlas = atlas is None or all(one.atlas == atlas for one in sidecars)
     taken = {one.settings.output.name: one.manual for one in sidecars if one.manual}
-    if is_of_atlas and taken == dict(manual) and all(path.exists() for path in files):
-        return sidecars
-    _require_replaceable_masks(case, paths, sidecars, manual)
-    return None
+    is_finished = taken == dict(manual or {}) and all(path.exists() for path in files)
+    return sidecars if is_of_atlas and is_finished else None
+
+
+def require_replaceable_results(
+    case: Case,
+    paths: Sequence[OutputPaths],
+    regions: Mapping[str, LabelMapPaths],
+    *,
+    extras: Extras,
+    has_atlas: bool = False,
+    manual: Mapping[str, ManualMask] | None = None,
+) -> None:
+    """Refuse to replace files of other programs, and masks that were changed by hand.
+
+    The arguments are those of `find_finished_results`.
+
+    Raises:
+        InputError: there are such files.
+    """
+    _require_own_files(case, paths, regions, extras, has_atlas=has_atlas)
+    if all(to.sidecar.exists() for to in paths):
+        _require_replaceable_masks(case, paths, _read_sidecars(case, paths), manual or {})
 
 
 def sidecars_in(out: Path) -> frozenset[Path]:
@@ -186,7 +204,7 @@ def require_same_settings(
         scans: for each scan, the paths of its results for each output.
         settings: of this run, for each output.
         existing: sidecars that were there when this run began.
-        any_backend: as of `find_existing_results`.
+        any_backend: as of `find_finished_results`.
 
     Raises:
         InputError: there are results, and none of them has these settings.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -63,12 +63,16 @@ class FailureRecords:
 
     Args:
         out: the folder.
-        root: the input folder.
+        source: path or address of the input folder.
+        on_change: called with the file of a record that was written or removed.
     """
 
-    def __init__(self, out: Path, root: Path) -> None:
+    def __init__(
+        self, out: Path, source: str, on_change: Callable[[Path], None] = lambda _: None
+    ) -> None:
         self._out = out
-        self._root = as_utf8(root.resolve().as_posix())
+        self._root = source
+        self._on_change = on_change
         self._before = {one.token for one in read_failures(out)}
         self._unwritten: dict[Path, FailureRecord] = {}
 
@@ -89,6 +93,7 @@ class FailureRecords:
         try:
             make_folder(path.parent)
             write_text_atomically(path, record.model_dump_json(indent=2) + "\n")
+            self._on_change(path)
         except InputError:
             self._unwritten[path] = record
 
@@ -100,7 +105,7 @@ class FailureRecords:
         """
         path = self._path(step, as_utf8(name))
         self._unwritten.pop(path, None)
-        remove(path)
+        self._remove(path)
 
     def of_other_run(self, step: Step, name: str) -> WmhError | None:
         """Return the failure that another run on this machine has recorded since this one began.
@@ -128,12 +133,16 @@ class FailureRecords:
         for record in read_failures(self._out):
             is_of_step = (record.step, record.root) == (step, self._root)
             if is_of_step and record.name not in known:
-                remove(self._path(step, record.name))
+                self._remove(self._path(step, record.name))
 
     def all(self) -> list[FailureRecord]:
         """Return the failures of all runs, sorted by step and name."""
         written = {self._path(one.step, one.name): one for one in read_failures(self._out)}
         return _sorted([*(written | self._unwritten).values()])
+
+    def _remove(self, path: Path) -> None:
+        remove(path)
+        self._on_change(path)
 
     def _path(self, step: Step, name: str) -> Path:
         digest = hashlib.sha256(f"{step} {name}".encode()).hexdigest()

@@ -92,7 +92,11 @@ class FolderResults:
 
 
 def read_results(
-    out: Path, reviews: Reviews | None = None, failed_scans: Collection[str] = ()
+    out: Path,
+    reviews: Reviews | None = None,
+    failed_scans: Collection[str] = (),
+    *,
+    reads_masks: bool = True,
 ) -> FolderResults:
     """Read the results in an output folder.
 
@@ -100,12 +104,14 @@ def read_results(
         out: the folder.
         reviews: marks of readers.
         failed_scans: paths of scans whose results are left out: they may be of other files.
+        reads_masks: to notice those that are not as they were written.
     """
     found, reviews = FolderResults(), reviews or []
     for path in sorted(filter(is_file, out.rglob(f"*{bids.SIDECAR_SUFFIX}"))):
         if (sidecar := read_sidecar(path)) is not None:
             result = Result(sidecar, path.relative_to(out))
-            result.mask_edits = _mask_edits(out / result.mask, sidecar)
+            if reads_masks:
+                result.mask_edits = _mask_edits(out / result.mask, sidecar)
             if result.mask_edits:
                 found.edited.append(out / result.mask)
             if as_utf8(result.scan.as_posix()) not in failed_scans:

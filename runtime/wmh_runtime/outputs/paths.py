@@ -95,6 +95,14 @@ class OutputPaths:
     sidecar: Path
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that there may be, but for the sidecar."""
+        of_images = (*self.lesions.files, self.probability, bids.sidecar_of(self.probability))
+        tables = (self.regions, bids.sidecar_of(self.regions))
+        pages = (self.picture, self.slices, self.viewer)
+        return (self.mask, *of_images, *tables, *pages, *self.dicom.files)
+
+    @property
     def hold_foreign_files(self) -> bool:
         """Whether there are files here that an interrupted run of this program did not leave.
 

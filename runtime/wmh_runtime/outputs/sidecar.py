@@ -86,6 +86,7 @@ class ChannelInput(StrictModel):
 
     file: str
     sha256: str
+    version: str = Field(default="", description="in object storage; empty: it was a file")
     registration: RegistrationResult | None = Field(
         default=None, description="to the image of the first channel"
     )

@@ -35,6 +35,11 @@ def report_pages(results: int) -> list[ReportPage]:
     ]
 
 
+def is_page(name: str) -> bool:
+    """Return whether a file has the name of a page."""
+    return name == REPORT_NAME or is_further_page(name)
+
+
 def is_further_page(name: str) -> bool:
     """Return whether a file has the name of a page after the first one."""
     return _FURTHER_PAGE.fullmatch(name) is not None

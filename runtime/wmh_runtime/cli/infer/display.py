@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -29,6 +28,7 @@ from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.outputs.tables.skipped import SKIPPED_NAME
 from wmh_runtime.preprocessing.slices.planes import THICKEST_MM, planes_text
 from wmh_runtime.report.pages import REPORT_NAME
+from wmh_runtime.storage.address import path_in
 from wmh_runtime.text import count_noun, uncapitalize
 
 
@@ -183,15 +183,21 @@ class RunDisplay(Progress):
             self._bar.update(self._task, **fields)
 
 
-def print_conclusion(outcome: Outcome, total: int, out: Path) -> int:
-    """Print what became of the scans of a run; return the exit status."""
+def print_conclusion(outcome: Outcome, total: int, out: str) -> int:
+    """Print what became of the scans of a run; return the exit status.
+
+    Args:
+        outcome: of the run.
+        total: scans, and folders that cannot be read.
+        out: path or address of the output folder.
+    """
     finished, failed = len(outcome.kept) + len(outcome.done), len(outcome.failed)
     if finished:
         kept = f", {len(outcome.kept)} of them by other runs" if outcome.kept else ""
         console.print_line(
-            f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {out / VOLUMES_NAME}"
+            f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {path_in(out, VOLUMES_NAME)}"
         )
-        console.print_line(f"Look at the masks: {out / REPORT_NAME}")
+        console.print_line(f"Look at the masks: {path_in(out, REPORT_NAME)}")
     if not_begun := total - finished - failed:  # after --fail-fast
         console.print_line(
             f"{count_noun(not_begun, 'scan')} not begun: fix the error above, or run without"
@@ -203,7 +209,7 @@ def print_conclusion(outcome: Outcome, total: int, out: Path) -> int:
     if failed:
         console.print_error(
             f"{count_noun(failed, 'scan')} failed, for the reasons above"
-            f" (also in {out / FAILURES_NAME})"
+            f" (also in {path_in(out, FAILURES_NAME)})"
         )
         return console.EXIT_SOME_FAILED if finished else console.EXIT_NOTHING_RAN
     return console.EXIT_SOME_FAILED if not_compared else 0

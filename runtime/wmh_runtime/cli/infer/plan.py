@@ -33,15 +33,19 @@ def print_plan(job: Job) -> None:
         if case.origin:
             notes.append(case.origin)
         state = f" ({', '.join(notes)})" if notes else ""
-        console.print_line(f"{images} -> {', '.join(map(str, masks))}{state}")
+        console.print_line(f"{images} -> {', '.join(map(job.name_of, masks))}{state}")
         for note in case.notes:
             console.print_warning(f"{case.relative.as_posix()}: {note}")
     for line in refused:
         console.print_warning(f"will fail: {line}")
     for mask in sorted(job.name_clashes):
-        console.print_warning(f"{mask}: of several scans, which will fail: rename them")
+        console.print_warning(
+            f"{job.name_of(mask)}: of several scans, which will fail: rename them"
+        )
     for unreadable in job.found.unreadable:
-        console.print_warning(f"{unreadable.path}: cannot be read; the scans in it are missing")
+        console.print_warning(
+            f"{job.name_of(unreadable.path)}: cannot be read; the scans in it are missing"
+        )
     if job.found.dataset and job.found.dataset.warning:
         console.print_warning(job.found.dataset.warning)
     for line in job.dicom.remarks if job.dicom else ():

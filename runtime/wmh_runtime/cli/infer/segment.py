@@ -18,7 +18,8 @@ from wmh_runtime.cli.options import (
     parse_tta,
 )
 from wmh_runtime.cohort.case.atlas import Atlas
-from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job, segment_folder
+from wmh_runtime.cohort.job import Progress
+from wmh_runtime.cohort.segment_folder import FolderOptions, open_job, segment_folder
 from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
@@ -33,13 +34,22 @@ app = console.command_line("Segment white matter hyperintensities in FLAIR scans
 @app.command(**console.ONLY_COMMAND)
 def infer(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
+            metavar="SOURCE",
             help="Folder of NIfTI scans, BIDS data set, one scan, a table or list of scans; or"
-            " DICOM files: a folder, a zip archive, or one file."
+            " DICOM files: a folder, a zip archive, or one file. A folder of scans may be in object"
+            ' storage: s3://bucket/scans, with "wmh-lora[s3]".',
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder for the results, with the same subfolders.")],
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="Folder for the results, with the same subfolders; or an address in object"
+            " storage.",
+        ),
+    ],
     level: Annotated[
         str | None,
         typer.Argument(
@@ -298,7 +308,8 @@ def infer(
         shard=Shard.parse(shard) if shard else None,
     )
     if dry_run:
-        print_plan(plan_job(source, out, opened, options, folder_options))
+        with open_job(source, out, opened, options, folder_options, Progress()) as job:
+            print_plan(job)
         return
     if workers is not None and not ray:
         raise InputError("needs --ray", "Give the cluster, too.", about="--workers")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,8 @@ from rich.text import Text
 
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.status import FolderStatus, read_status
+from wmh_runtime.cohort.stored.local_folders import local_results
+from wmh_runtime.cohort.stored.stored_files import need_of_status
 from wmh_runtime.files.process import ProcessId
 from wmh_runtime.text import count_noun
 
@@ -24,7 +25,7 @@ app = console.command_line("Show how far the runs on a folder of results are.")
 
 @app.command(**console.ONLY_COMMAND)
 def status(
-    out: Annotated[Path, typer.Argument(help="Folder of results of wmh-infer.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of results of wmh-infer.")],
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again every few seconds, until all is done.")
     ] = False,
@@ -33,7 +34,7 @@ def status(
 
     It counts files, so it works on any machine that sees the folder, and disturbs no run.
     """
-    before, started = read_status(out), time.monotonic()
+    before, started = _read(out), time.monotonic()
     if not watch:
         for line in _lines(before, None):
             console.print_line(line)
@@ -43,9 +44,14 @@ def status(
         while not now.is_complete:
             live.update(Text("\n".join(_lines(now, left_s))), refresh=True)
             time.sleep(_LOOK_EVERY_S)
-            now = read_status(out)
+            now = _read(out)
             left_s = now.seconds_left(before, time.monotonic() - started)
         live.update(Text("\n".join(_lines(now, None))), refresh=True)
+
+
+def _read(out: str) -> FolderStatus:
+    with local_results(out, need_of_status) as (folder, _):
+        return read_status(folder)
 
 
 def _lines(now: FolderStatus, left_s: float | None) -> list[str]:

@@ -12,7 +12,10 @@ import typer
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.shard import Shard
 from wmh_runtime.errors import InputError
+from wmh_runtime.outputs.paths import STATE_FOLDER
+from wmh_runtime.storage.address import is_address
 
+_LOG_FOLDER = STATE_FOLDER / "slurm"
 _NOT_HERE = {
     "--shard": "Leave it out: each task gets its own.",
     "--overwrite": "Leave it out: a task that is started again would begin with its first scan."
@@ -27,8 +30,10 @@ app = console.command_line("Segment a folder of scans on a cluster, as a job arr
 @app.command(**console.ONLY_COMMAND)
 @console.needs("slurm", "submitit")
 def submit(
-    source: Annotated[Path, typer.Argument(help="Folder of scans, as for wmh-infer.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the results.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder of scans, as for wmh-infer.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder for the results.")],
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- OPTIONS]", help="Options of wmh-infer, after two dashes."),
@@ -59,18 +64,20 @@ def submit(
 
     Example: wmh-infer submit scans results --tasks 16 --partition gpu --gpus 1 -- --regions
     """
-    from wmh_runtime.cluster.slurm import LOG_FOLDER, Resources, submit_array
+    from wmh_runtime.cluster.slurm import Resources, submit_array
 
-    arguments = [str(source.absolute()), str(out.absolute()), *(options or [])]
+    places = (one if is_address(one) else str(Path(one).absolute()) for one in (source, out))
+    arguments = [*places, *(options or [])]
     _require_valid(arguments)
     others = dict(map(_parse_option, slurm or []))
     resources = Resources(partition, round(hours * 60), cpus, gpus, memory_gb, others)
     shards = (Shard(number, tasks) for number in range(1, tasks + 1))
-    job = submit_array([[*arguments, "--shard", str(one)] for one in shards], out, resources)
+    logs = Path("wmh-infer-logs" if is_address(out) else Path(out, _LOG_FOLDER)).absolute()
+    job = submit_array([[*arguments, "--shard", str(one)] for one in shards], logs, resources)
     console.print_line(f"submitted job {job}: {tasks} tasks")
     console.print_line(f"progress: wmh-infer status {out} --watch")
     console.print_line(f"state of the tasks: squeue --job {job}; to stop them: scancel {job}")
-    console.print_line(f"logs: {out / LOG_FOLDER / job}_*.out")
+    console.print_line(f"logs: {logs / job}_*.out")
 
 
 def _require_valid(arguments: list[str]) -> None:

@@ -106,6 +106,7 @@ class CaseProcessor:
                 manual=describe_manual_masks(case, self._job.manual.of_scan(case.relative)),
                 quality=quality,
                 seconds=stage.seconds,
+                versions=case.versions,
             )
             return write_results(
                 inputs,

@@ -20,11 +20,14 @@ from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.files.case_failure import case_failure
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.nifti_reader import read_grid
-from wmh_runtime.outputs.existing_results import find_existing_results
+from wmh_runtime.outputs.existing_results import (
+    find_finished_results,
+    require_replaceable_results,
+)
 from wmh_runtime.outputs.failures import FAILURES_FOLDER, SEGMENTATION
 from wmh_runtime.outputs.paths import OutputPaths
 from wmh_runtime.outputs.settings import Provenance
-from wmh_runtime.outputs.sidecar import Sidecar
+from wmh_runtime.outputs.sidecar import ManualMask, Sidecar
 from wmh_runtime.report.viewer import write_viewers
 
 if TYPE_CHECKING:  # needs optional libraries
@@ -47,6 +50,7 @@ class RunningCase:
     unreadable: Exception | None = None  # why its header cannot be read
     refusal: InputError | None = None  # why it cannot be segmented, unless it is finished already
     share: float = 0.0  # of the network's work that is done, 0 to 1
+    is_of_stored_scan: bool = False  # its results are of the objects that are stored now
     is_kept: bool = False  # it was finished by another run
     is_elsewhere: bool = False  # another run works on it
     look_again_at: float = 0.0  # when to try again to claim it, by the monotonic clock
@@ -88,10 +92,15 @@ class CaseWorker:
         self._name_clashes = name_clashes
 
     def take_up(self, case: Case) -> RunningCase:
-        """Read from the header of a scan how much memory it needs."""
+        """Read from the header of a scan how much memory it needs.
+
+        A scan in object storage is copied to this machine, unless its results are there.
+        """
         running = RunningCase(case, self._job.paths(case))
         try:
             running.case = case = self._job.with_files(case)
+            if self._job.stored is not None and self._is_stored_with_results(running):
+                return running
             shape, affine = read_grid(case.path)
             others = [read_grid(path)[0] for path in case.others.values()]
             if self._job.atlas is not None:
@@ -145,6 +154,10 @@ class CaseWorker:
             else:
                 self._fail(running, error)
         finally:
+            if self._job.stored is not None:
+                self._job.stored.drop(
+                    self._images(running.case), self._job.result_files(running.case)
+                )
             if claim is not None:
                 self._shared.claims.release(claim)
             on_change()
@@ -164,23 +177,30 @@ class CaseWorker:
             if not claim.is_held:
                 raise _ClaimLostError
 
+        job, case = self._job, running.case
         is_new = not any(to.sidecar in self._shared.existing for to in running.paths)
         is_finished = is_new and all(is_file(to.sidecar) for to in running.paths)
         if running.unreadable is not None and not is_finished:
             raise running.unreadable
-        replaces = self._job.overwrite and not is_finished
-        sidecars = None if replaces else self._existing_results(running, is_new=is_new)
+        replaces = job.overwrite and not is_finished
+        sidecars = None if replaces else self._finished_results(running, is_new=is_new)
         running.is_kept = sidecars is not None
         if sidecars is None:
             if refusal := running.unreadable or running.refusal:
                 raise refusal
-            sidecars = self._processor.process(
-                running.case, running.paths, on_progress, require_claim
-            )
-        if self._job.dicom is not None and self._job.extras.dicom:
-            self._write_dicom(running, sidecars, self._job.dicom)
-        if self._job.extras.viewer:
-            write_viewers(running.case, running.paths, is_new=not running.is_kept)
+            if job.stored is not None:
+                job.stored.fetch_images(self._images(case))
+                job.stored.fetch_results(job.result_files(case))
+            if not replaces:
+                self._require_replaceable(running)
+            sidecars = self._processor.process(case, running.paths, on_progress, require_claim)
+        if job.dicom is not None and job.extras.dicom:
+            self._write_dicom(running, sidecars, job.dicom)
+        if job.extras.viewer:
+            write_viewers(case, running.paths, is_new=not running.is_kept)
+        if job.stored is not None and not running.is_kept:
+            require_claim()
+            job.stored.store_results(job.result_files(case), [to.sidecar for to in running.paths])
         return sidecars
 
     def _leave(self, running: RunningCase) -> None:
@@ -206,6 +226,8 @@ class CaseWorker:
             return
         hides_values = self._job.dicom is not None
         failure = case_failure(error, running.case.path, self._job.out, hides_values=hides_values)
+        if self._job.stored is not None:
+            failure = self._job.stored.with_addresses(failure)
         self._shared.failures.add(SEGMENTATION, running.name, failure)
         running.result.set_exception(failure)
 
@@ -221,15 +243,15 @@ class CaseWorker:
             problem = f"would be written to {mask.name}, and so would another scan"
             raise InputError(problem, "Rename one of them.", about=path)
 
-    def _existing_results(self, running: RunningCase, *, is_new: bool) -> list[Sidecar] | None:
+    def _finished_results(self, running: RunningCase, *, is_new: bool) -> list[Sidecar] | None:
         """Return the results of another run; None if the case has to be segmented.
 
         Args:
             running: the case.
-            is_new: there was no result when this run began.
+            is_new: there was no result when this run began: another one has just made them.
         """
         job = self._job
-        return find_existing_results(
+        return find_finished_results(
             running.case,
             running.paths,
             job.region_paths(running.case),
@@ -237,6 +259,39 @@ class CaseWorker:
             extras=job.extras,
             any_backend=job.any_backend,
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
-            manual=describe_manual_masks(running.case, job.manual.of_scan(running.case.relative)),
-            is_new=is_new,
+            manual=self._manual_masks(running.case),
+            is_of_same_input=is_new or running.is_of_stored_scan,
         )
+
+    def _require_replaceable(self, running: RunningCase) -> None:
+        job, case = self._job, running.case
+        require_replaceable_results(
+            case,
+            running.paths,
+            job.region_paths(case),
+            extras=job.extras,
+            has_atlas=job.atlas is not None,
+            manual=self._manual_masks(case),
+        )
+
+    def _is_stored_with_results(self, running: RunningCase) -> bool:
+        """Return whether a stored scan has its results; if it has not, copy it to this machine."""
+        job, stored = self._job, self._job.stored
+        if stored is None:
+            return False
+        running.case = case = stored.with_versions(running.case)
+        stored.fetch_images(job.manual.of_scan(case.relative).values())
+        running.is_of_stored_scan = stored.are_of_same_scan(case, running.paths)
+        if running.is_of_stored_scan and not job.overwrite:
+            has_pages = not job.extras.viewer or all(is_file(to.viewer) for to in running.paths)
+            if has_pages and self._finished_results(running, is_new=False) is not None:
+                return True
+        stored.fetch_images(self._images(case))
+        return False
+
+    def _images(self, case: Case) -> list[Path]:
+        """Return the images that a case is segmented from, and its corrected masks."""
+        return [case.path, *case.others.values(), *self._job.manual.of_scan(case.relative).values()]
+
+    def _manual_masks(self, case: Case) -> dict[str, ManualMask]:
+        return describe_manual_masks(case, self._job.manual.of_scan(case.relative))

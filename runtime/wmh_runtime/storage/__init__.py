@@ -1,0 +1,1 @@
+"""Object storage: list, read and write objects, and keep copies of them on this machine."""

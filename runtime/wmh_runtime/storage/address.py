@@ -1,0 +1,28 @@
+"""Addresses of folders in object storage, such as `s3://bucket/scans`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.+", re.IGNORECASE)
+
+
+def is_address(place: Path | str) -> bool:
+    """Return whether a place is an address; otherwise it is a path of this machine."""
+    return isinstance(place, str) and _ADDRESS.fullmatch(place) is not None
+
+
+def last_part(address: str) -> str:
+    """Return the last part of an address, which is like the name of a folder."""
+    return address.rstrip("/").rpartition("/")[2]
+
+
+def path_in(place: Path | str, name: str) -> str:
+    """Return the path or address of a file in a folder.
+
+    Args:
+        place: path or address of the folder.
+        name: of the file.
+    """
+    return f"{str(place).rstrip('/')}/{name}" if is_address(place) else str(Path(place) / name)

@@ -1,0 +1,145 @@
+"""A folder in object storage, by fsspec: list, read, write and remove its objects.
+
+An object is written as a whole, or not at all: in one request, or in several parts that become an
+object when the last one is there. So nobody sees a part of an object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import fsspec
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.storage.address import last_part
+from wmh_runtime.text import install_advice
+
+_PAUSES_S = (1.0, 5.0, 15.0)  # before a request is tried again; libraries try again, too
+_VERSION_KEYS = ("ETag", "etag", "content_md5", "md5Hash")
+_TIME_KEYS = ("LastModified", "last_modified", "updated", "mtime", "created")
+_NOT_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+_Result = TypeVar("_Result")
+
+
+class ObjectFolder:
+    """The objects whose addresses begin with that of a folder. Several threads may use it.
+
+    Credentials, and addresses of servers, are what the library of the storage finds: for S3, those
+    of the environment, of `~/.aws`, or of the machine.
+
+    Args:
+        address: such as `s3://bucket/scans`.
+
+    Raises:
+        InputError: the library of this kind of storage is not installed, or nobody knows it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        try:
+            options = {"use_listings_cache": False, "skip_instance_cache": True}
+            self._system, self._root = fsspec.core.url_to_fs(self.address, **options)
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            problem = f"needs a library that is not installed ({reason})"
+            raise InputError(problem, install_advice("s3"), about=address) from error
+        except ValueError as error:
+            problem = f"is no address that is known ({error})"
+            raise InputError(
+                problem, "Give one such as s3://bucket/scans.", about=address
+            ) from error
+
+    def versions(self) -> dict[str, str]:
+        """List the objects: path below the folder → what changes whenever the object does.
+
+        Names that cannot be those of files, such as `a//b`, are left out.
+
+        Raises:
+            InputError: they cannot be listed.
+        """
+        listed = self._try(lambda: self._system.find(self._root, detail=True), "cannot be listed")
+        paths = {name[len(self._root) :].lstrip("/"): about for name, about in listed.items()}
+        return {path: _version(about) for path, about in paths.items() if _is_of_file(path)}
+
+    def download(self, files: Mapping[str, Path]) -> None:
+        """Copy objects to files, several at a time; the folders exist.
+
+        Args:
+            files: path below the folder → file, which is replaced.
+
+        Raises:
+            InputError: an object is missing or cannot be read, or a file cannot be written.
+        """
+        if files:
+            names = [self._name(path) for path in files]
+            to = [str(file) for file in files.values()]
+            about = next(iter(files)) if len(files) == 1 else ""
+            self._try(lambda: self._system.get(names, to), "cannot be read", about)
+
+    def upload(self, file: Path, path: str) -> None:
+        """Copy a file to an object, which is replaced; InputError if that is not possible."""
+        name = self._name(path)
+        self._try(lambda: self._system.put_file(str(file), name), "cannot be written", path)
+
+    def remove(self, path: str) -> None:
+        """Remove an object, if it exists; InputError if that is not possible."""
+
+        def remove() -> None:
+            try:
+                self._system.rm_file(self._name(path))
+            except FileNotFoundError:
+                return
+
+        self._try(remove, "cannot be removed", path)
+
+    def address_of(self, path: str) -> str:
+        """Return the address of an object."""
+        return f"{self.address}/{path}" if path else self.address
+
+    def _name(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _try(self, do: Callable[[], _Result], problem: str, path: str = "") -> _Result:
+        """Do something, a few times if the storage does not answer; InputError if it fails."""
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                return do()
+            except Exception as error:  # each library has errors of its own
+                if pause_s is None or isinstance(error, _NOT_AGAIN):
+                    raise self._error(error, problem, path) from error
+                time.sleep(pause_s)
+        raise AssertionError  # the last attempt returns or raises
+
+    def _error(self, error: Exception, problem: str, path: str) -> InputError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such object or bucket"
+        advice = "Check the address, the credentials and the network."
+        return InputError(f"{problem} ({reason})", advice, about=self.address_of(path))
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return last_part(self.address)
+
+
+def _version(about: Mapping[str, Any]) -> str:
+    """Return what changes whenever an object does: a hash, or else size and time."""
+    for key in _VERSION_KEYS:
+        if about.get(key):
+            return str(about[key]).strip('"')
+    time_of = next((about[key] for key in _TIME_KEYS if about.get(key)), "")
+    return f"{about.get('size')} {time_of}"
+
+
+def _is_of_file(path: str) -> bool:
+    return (
+        bool(path)
+        and not path.endswith("/")
+        and ".." not in path.split("/")
+        and (PurePosixPath(path).as_posix() == path)
+    )
