@@ -29,7 +29,11 @@ def options_of(work):
 
 def start(work, out, *more, program=PROGRAM):
     """Begin a run into a folder."""
-    arguments = [work / "scans", out, *options_of(work), *more]
+    return start_infer(work / "scans", out, *options_of(work), *more, program=program)
+
+
+def start_infer(*arguments, program=PROGRAM):
+    """Begin `wmh-infer`."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE,

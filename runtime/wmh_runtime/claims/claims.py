@@ -12,17 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from wmh_runtime.claims.claim_file import (
-    ClaimContent,
-    beat,
-    create_claim,
-    parse_claim,
-    read_claim,
-    remove_claim,
-    remove_stale_claim,
-)
+from wmh_runtime.claims.claim_file import ClaimContent, parse_claim
+from wmh_runtime.claims.claim_store import ClaimFolder, ClaimStore
 from wmh_runtime.files.process import ProcessId, this_process
-from wmh_runtime.files.temporary import remove_temporary_files, remove_temporary_files_of
+from wmh_runtime.files.temporary import remove_temporary_files_of
 from wmh_runtime.text import as_utf8
 
 BEAT_S = 10.0  # between two signs of life
@@ -36,32 +29,40 @@ class Claim:
     """Something that this run alone works on, until it is released.
 
     Args:
-        path: of its file, which exists.
-        content: of the file.
+        store: that it is in.
+        name: of it in the store.
+        content: of it.
         previous_owner: the process that had it and is gone; None: nobody had it.
     """
 
-    def __init__(self, path: Path, content: ClaimContent, previous_owner: ProcessId | None) -> None:
+    def __init__(
+        self,
+        store: ClaimStore,
+        name: str,
+        content: ClaimContent,
+        previous_owner: ProcessId | None,
+    ) -> None:
         self.previous_owner = previous_owner
-        self._path = path
+        self._store = store
+        self._name = name
         self._content = content
         self._beats = 0
 
     @property
     def is_held(self) -> bool:
         """Whether it still belongs to this run. If the run stood still for long, it may not."""
-        found = parse_claim(read_claim(self._path))
+        found = parse_claim(self._store.read(self._name))
         return found is not None and found.token == self._content.token
 
     def beat(self) -> None:
         """Show that the owner is alive."""
         self._beats += 1
         with suppress(OSError):  # a moment without the network: the next beat tries again
-            beat(self._path, self._content.after_beats(self._beats))
+            self._store.beat(self._name, self._content.after_beats(self._beats))
 
     def release(self) -> None:
         """Let others have it."""
-        remove_claim(self._path, self._content.token)
+        self._store.remove(self._name, self._content.token)
 
 
 @dataclass
@@ -83,13 +84,15 @@ class Claims:
     Several threads may use it at a time.
 
     Args:
-        folder: for the files of the claims; it is created with the first one.
+        store: of the claims; a folder is created with the first one.
         beat_s: time between two signs of life.
         stale_s: time without one after which a claim can be taken.
     """
 
-    def __init__(self, folder: Path, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
-        self._folder = folder
+    def __init__(
+        self, store: ClaimStore | Path, *, beat_s: float = BEAT_S, stale_s: float = STALE_S
+    ) -> None:
+        self._store = ClaimFolder(store) if isinstance(store, Path) else store
         self._beat_s = beat_s
         self.stale_s = stale_s
         self._held: set[Claim] = set()
@@ -100,7 +103,7 @@ class Claims:
 
     def __enter__(self) -> Self:
         """Begin to show that this run is alive."""
-        remove_temporary_files(self._folder)
+        self._store.open()
         self._thread.start()
         return self
 
@@ -117,20 +120,20 @@ class Claims:
             name: of what is claimed, such as the path of a scan.
 
         Raises:
-            InputError: the file of the claim cannot be written.
+            InputError: the claim cannot be written.
         """
-        path, previous_owner = self._path(name), None
+        stored_name, previous_owner = _stored_name(name), None
         content = ClaimContent(
             of=as_utf8(name), owner=str(this_process()), token=secrets.token_hex(8), beats=""
         ).after_beats(0)
-        while not create_claim(path, content):
-            found = read_claim(path)
+        while not self._store.create(stored_name, content):
+            found = self._store.read(stored_name)
             if found is None:  # just released; the next attempt will see
                 return None
-            if not self._is_gone(name, found) or not remove_stale_claim(path, found):
+            if not self._is_gone(name, found) or not self._store.remove_stale(stored_name, found):
                 return None
             previous_owner = _owner_of(found)
-        claim = Claim(path, content, previous_owner)
+        claim = Claim(self._store, stored_name, content, previous_owner)
         with self._lock:
             self._seen.pop(name, None)
             self._held.add(claim)
@@ -171,7 +174,7 @@ class Claims:
             on_wait: called once with the owner, if it has to be waited for.
 
         Raises:
-            InputError: the file of the claim cannot be written.
+            InputError: the claim cannot be written.
         """
         waits = False
         while (claim := self.try_claim(name)) is None:
@@ -186,16 +189,12 @@ class Claims:
 
     def owner(self, name: str) -> ProcessId | None:
         """Return the process that has something now; None if nobody has it, as far as is known."""
-        return _owner_of(read_claim(self._path(name)))
+        return _owner_of(self._store.read(_stored_name(name)))
 
     def all(self) -> list[ClaimContent]:
         """Return what is claimed now, by whichever run, in the order of their names."""
-        contents = (parse_claim(read_claim(path)) for path in self._folder.glob("*.json"))
+        contents = map(parse_claim, self._store.contents())
         return sorted((one for one in contents if one is not None), key=lambda one: one.of)
-
-    def _path(self, name: str) -> Path:
-        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
-        return self._folder / f"{digest[:_NAME_DIGITS]}.json"
 
     def _is_gone(self, name: str, found: bytes) -> bool:
         """Return whether the owner of a claim is gone, as far as this run has seen."""
@@ -219,6 +218,11 @@ class Claims:
                 held = tuple(self._held)
             for claim in held:
                 claim.beat()
+
+
+def _stored_name(name: str) -> str:
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{digest[:_NAME_DIGITS]}.json"
 
 
 def _owner_of(data: bytes | None) -> ProcessId | None:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wmh_runtime.change.report.table import write_changes
 from wmh_runtime.change.stored import StoredChanges, read_changes
 from wmh_runtime.claims.claims import Claims
+from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import input_error
 from wmh_runtime.outputs.existing_results import unreadable_results
@@ -22,9 +22,6 @@ from wmh_runtime.outputs.reviews import REVIEWS_NAME, read_reviews
 from wmh_runtime.outputs.tables.results import write_tables
 from wmh_runtime.report.page import write_report
 from wmh_runtime.text import count_noun
-
-if TYPE_CHECKING:  # needs optional libraries
-    from wmh_runtime.cohort.stored.stored_files import StoredFiles
 
 _REQUESTS_FOLDER = STATE_FOLDER / "collect"
 _CLAIM = "tables and report"

@@ -15,6 +15,7 @@ from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.manual_masks import NO_MANUAL_MASKS, ManualMasks
@@ -37,8 +38,7 @@ from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.text import as_utf8
 from wmh_runtime.tta import Tta
 
-if TYPE_CHECKING:  # need optional libraries
-    from wmh_runtime.cohort.stored.stored_files import StoredFiles
+if TYPE_CHECKING:  # needs optional libraries
     from wmh_runtime.dicom.scans import DicomScans
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wmh_runtime.claims.claims import Claims
 from wmh_runtime.cohort.job import Job
+from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import FailureRecords
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER
@@ -23,11 +24,16 @@ class SharedFolder:
     existing: frozenset[Path]  # sidecars that were there when this run began
 
 
+def claims_in(out: Path, stored: StoredFiles | None) -> Claims:
+    """Return the claims in an output folder, or in the object storage that it stands for."""
+    return Claims((stored and stored.claims) or out / CLAIMS_FOLDER)
+
+
 @contextmanager
 def share_folder(job: Job) -> Iterator[SharedFolder]:
     """Take part in the work on the output folder of a job for the block."""
     failures = FailureRecords(
         job.out, job.source, job.stored.store if job.stored else lambda _: None
     )
-    with Claims(job.out / CLAIMS_FOLDER) as claims:
+    with claims_in(job.out, job.stored) as claims:
         yield SharedFolder(claims, failures, sidecars_in(job.out))

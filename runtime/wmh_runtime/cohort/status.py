@@ -10,13 +10,12 @@ from pydantic import Field
 
 from wmh_runtime.claims.claim_file import ClaimContent
 from wmh_runtime.claims.claims import Claims
-from wmh_runtime.errors import InputError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.reading import read_model
 from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
-from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER
+from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.schema import StrictModel
 
 EXPECTED = STATE_FOLDER / "expected.json"
@@ -72,19 +71,18 @@ def expect(out: Path, source: str, scans: int, outputs: int) -> None:
     write_text_atomically(path, expected.model_dump_json(indent=2) + "\n")
 
 
-def read_status(out: Path) -> FolderStatus:
+def read_status(out: Path, claims: Claims) -> FolderStatus:
     """Return how far the runs on an output folder are.
 
-    Raises:
-        InputError: the folder does not exist.
+    Args:
+        out: the folder, which exists.
+        claims: in it.
     """
-    if not out.is_dir():
-        raise InputError("is no folder", "Give the folder of results of a run.", about=out)
     expected = read_model(out / EXPECTED, Expected) or Expected()
     failed = sum(one.step == SEGMENTATION for one in read_failures(out))
     return FolderStatus(
         finished=len(sidecars_in(out)) // expected.outputs,
         failed=failed,
         expected=sum(expected.scans.values()) or None,
-        claims=Claims(out / CLAIMS_FOLDER).all(),
+        claims=claims.all(),
     )

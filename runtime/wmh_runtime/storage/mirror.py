@@ -6,7 +6,8 @@ the name is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Literal
 
@@ -40,12 +41,17 @@ class Mirror:
         Raises:
             InputError: the objects cannot be listed or read.
         """
-        before, self._versions = self._versions, self.objects.versions()
-        for gone in before.keys() - self._versions.keys():
+        found = self.objects.versions()
+        for gone in self._versions.keys() - found.keys():
+            del self._versions[gone]
             self._copied.pop(gone, None)
             (self.folder / gone).unlink(missing_ok=True)
+        self._take(found, need)
+
+    def _take(self, found: Mapping[str, str], need: Callable[[str], Need]) -> None:
         wanted = []
-        for path, version in self._versions.items():
+        self._versions |= found
+        for path, version in found.items():
             if self._copied.get(path) == "":
                 self._copied[path] = version  # what was made here is there now
             of_path = need(path)
@@ -56,6 +62,21 @@ class Mirror:
                 make_folder(file.parent)
                 file.touch()
         self._copy(wanted)
+
+    def recall(self, files: Sequence[Path], need: Callable[[str], Need]) -> None:
+        """Look for the objects of a few files again, which others may have written meanwhile.
+
+        Args:
+            files: of one folder; their names begin alike.
+            need: as of `refresh`.
+
+        Raises:
+            InputError: the objects cannot be listed or read.
+        """
+        paths = set(map(self._path, files))
+        folder, _, prefix = commonprefix(sorted(paths)).rpartition("/")  # noqa: RUF071 - of names
+        found = self.objects.versions(folder, prefix)
+        self._take({path: found[path] for path in paths & found.keys()}, need)
 
     def version_of(self, file: Path) -> str:
         """Return the version of the object of a file, when it was listed; empty: there was none."""

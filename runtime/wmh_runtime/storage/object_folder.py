@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-import fsspec
-
 from wmh_runtime.errors import InputError
 from wmh_runtime.storage.address import last_part
 from wmh_runtime.text import install_advice
@@ -41,6 +39,8 @@ class ObjectFolder:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         try:
+            import fsspec  # optional
+
             options = {"use_listings_cache": False, "skip_instance_cache": True}
             self._system, self._root = fsspec.core.url_to_fs(self.address, **options)
         except ImportError as error:
@@ -53,15 +53,22 @@ class ObjectFolder:
                 problem, "Give one such as s3://bucket/scans.", about=address
             ) from error
 
-    def versions(self) -> dict[str, str]:
+    def versions(self, folder: str = "", prefix: str = "") -> dict[str, str]:
         """List the objects: path below the folder → what changes whenever the object does.
 
         Names that cannot be those of files, such as `a//b`, are left out.
 
+        Args:
+            folder: only those in this one below the folder.
+            prefix: only those whose names in it begin like this.
+
         Raises:
             InputError: they cannot be listed.
         """
-        listed = self._try(lambda: self._system.find(self._root, detail=True), "cannot be listed")
+        root = self._name(folder) if folder else self._root
+        listed = self._try(
+            lambda: self._system.find(root, detail=True, prefix=prefix), "cannot be listed"
+        )
         paths = {name[len(self._root) :].lstrip("/"): about for name, about in listed.items()}
         return {path: _version(about) for path, about in paths.items() if _is_of_file(path)}
 
@@ -79,6 +86,40 @@ class ObjectFolder:
             to = [str(file) for file in files.values()]
             about = next(iter(files)) if len(files) == 1 else ""
             self._try(lambda: self._system.get(names, to), "cannot be read", about)
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of an object; None if there is none; InputError if not known."""
+
+        def read() -> bytes | None:
+            try:
+                return bytes(self._system.cat_file(self._name(path)))
+            except FileNotFoundError:
+                return None
+
+        return self._try(read, "cannot be read", path)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write an object, which is replaced; InputError if that is not possible."""
+        name = self._name(path)
+        self._try(lambda: self._system.pipe_file(name, content), "cannot be written", path)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write an object; return False if there is one already, which is kept.
+
+        Of several processes that do this at a time, one alone gets True.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+
+        def create() -> bool:
+            try:
+                self._system.pipe_file(self._name(path), content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+        return self._try(create, "cannot be written", path)
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a file to an object, which is replaced; InputError if that is not possible."""

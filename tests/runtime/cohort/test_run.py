@@ -66,7 +66,7 @@ class Recorder(Progress):
 
 
 STAGES = {
-    **dict.fromkeys(("read_grid", "estimate_scan_bytes", "find_existing_results"), worker_module),
+    **dict.fromkeys(("read_grid", "estimate_scan_bytes", "find_finished_results"), worker_module),
     **dict.fromkeys(("read_images", "preprocess", "postprocess"), case_processor),
     **dict.fromkeys(("quality_of_case", "write_results"), case_processor),
 }  # and the modules that call them
@@ -84,7 +84,7 @@ class World:
         for name, fake in {
             "read_grid": lambda path: (path, None),
             "estimate_scan_bytes": lambda path, *_, **__: self.of(path).needed_bytes,
-            "find_existing_results": lambda case, *_, **__: (
+            "find_finished_results": lambda case, *_, **__: (
                 [] if self.of(case.path).is_finished else None
             ),
             "read_images": lambda case, channels: {channels[0]: self.read(case.path)},

@@ -18,7 +18,7 @@ BROKEN = InputError("is broken", "Copy it again.", about="scans/a.nii")
 
 @pytest.fixture
 def records(tmp_path):
-    return FailureRecords(tmp_path / "out", tmp_path / "scans")
+    return FailureRecords(tmp_path / "out", (tmp_path / "scans").as_posix())
 
 
 def names(found):
@@ -39,7 +39,7 @@ def test_a_run_knows_the_failures_of_others_since_it_began_and_not_those_of_befo
     tmp_path, records
 ):
     records.add(SEGMENTATION, "a.nii", BROKEN)
-    later = FailureRecords(tmp_path / "out", tmp_path / "scans")
+    later = FailureRecords(tmp_path / "out", (tmp_path / "scans").as_posix())
     assert later.of_other_run(SEGMENTATION, "a.nii") is None  # it is tried again
     records.add(SEGMENTATION, "a.nii", BROKEN)
     assert str(later.of_other_run(SEGMENTATION, "a.nii")) == str(BROKEN)
@@ -51,7 +51,7 @@ def test_only_failures_of_the_same_folder_and_step_are_forgotten(tmp_path, recor
     for name in ("a.nii", "b.nii"):
         records.add(SEGMENTATION, name, BROKEN)
     records.add(COMPARISON, "sub-1", BROKEN)
-    FailureRecords(tmp_path / "out", tmp_path / "others").add(SEGMENTATION, "c.nii", BROKEN)
+    FailureRecords(tmp_path / "out", (tmp_path / "others").as_posix()).add(SEGMENTATION, "c.nii", BROKEN)
     records.forget_others(SEGMENTATION, ["b.nii"])
     assert names(records.all()) == [
         (SEGMENTATION, "b.nii"),

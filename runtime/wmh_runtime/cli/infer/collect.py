@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from wmh_runtime.claims.claims import Claims
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.collect import collect as collect_folder
+from wmh_runtime.cohort.shared_folder import claims_in
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_tables
 from wmh_runtime.outputs.failures import read_failures
-from wmh_runtime.outputs.paths import CLAIMS_FOLDER, VOLUMES_NAME
+from wmh_runtime.outputs.paths import VOLUMES_NAME
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.report.pages import REPORT_NAME
 from wmh_runtime.storage.address import path_in
@@ -32,7 +32,7 @@ def collect(
     """
     with (
         local_results(out, need_of_tables) as (folder, stored),
-        Claims(folder / CLAIMS_FOLDER) as claims,
+        claims_in(folder, stored) as claims,
     ):
         remarks = collect_folder(folder, claims, partial(read_failures, folder), stored)
         names = (VOLUMES_NAME, FAILURES_NAME, REPORT_NAME)

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wmh_runtime.cli import console
+from wmh_runtime.cohort.shared_folder import claims_in
 from wmh_runtime.cohort.status import FolderStatus, read_status
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_status
@@ -50,8 +51,8 @@ def status(
 
 
 def _read(out: str) -> FolderStatus:
-    with local_results(out, need_of_status) as (folder, _):
-        return read_status(folder)
+    with local_results(out, need_of_status) as (folder, stored):
+        return read_status(folder, claims_in(folder, stored))
 
 
 def _lines(now: FolderStatus, left_s: float | None) -> list[str]:

@@ -178,8 +178,11 @@ class CaseWorker:
                 raise _ClaimLostError
 
         job, case = self._job, running.case
-        is_new = not any(to.sidecar in self._shared.existing for to in running.paths)
-        is_finished = is_new and all(is_file(to.sidecar) for to in running.paths)
+        sidecar_files = [to.sidecar for to in running.paths]
+        if job.stored is not None:
+            job.stored.recall_results([*job.result_files(case), *sidecar_files])
+        is_new = not any(sidecar in self._shared.existing for sidecar in sidecar_files)
+        is_finished = is_new and all(map(is_file, sidecar_files))
         if running.unreadable is not None and not is_finished:
             raise running.unreadable
         replaces = job.overwrite and not is_finished
@@ -200,7 +203,7 @@ class CaseWorker:
             write_viewers(case, running.paths, is_new=not running.is_kept)
         if job.stored is not None and not running.is_kept:
             require_claim()
-            job.stored.store_results(job.result_files(case), [to.sidecar for to in running.paths])
+            job.stored.store_results(job.result_files(case), sidecar_files)
         return sidecars
 
     def _leave(self, running: RunningCase) -> None:

@@ -6,9 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.stored.stored_files import StoredFiles, need_of_run
@@ -17,10 +15,8 @@ from wmh_runtime.dataset.bids_dataset import IGNORE_NAME
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError
 from wmh_runtime.storage.address import is_address, last_part
-from wmh_runtime.text import install_advice
-
-if TYPE_CHECKING:  # needs an optional library
-    from wmh_runtime.storage.mirror import Mirror, Need
+from wmh_runtime.storage.mirror import Mirror, Need
+from wmh_runtime.storage.object_folder import ObjectFolder
 
 _PREFIX = "wmh-"  # of folders for temporary files
 _CONTENT_NEEDED = (DESCRIPTION_NAME, IGNORE_NAME)  # to find the scans of a data set
@@ -117,12 +113,6 @@ def local_results(
 
 
 def _mirror(address: str, work: Path) -> Mirror:
-    if find_spec("fsspec") is None:
-        problem = "needs the library fsspec, which is not installed"
-        raise InputError(problem, install_advice("s3"), about=address)
-    from wmh_runtime.storage.mirror import Mirror
-    from wmh_runtime.storage.object_folder import ObjectFolder
-
     return Mirror(ObjectFolder(address), work / last_part(address))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wmh_runtime.claims.claim_objects import ClaimObjects
+from wmh_runtime.claims.claim_store import ClaimStore
 from wmh_runtime.cohort.status import EXPECTED
 from wmh_runtime.dataset.bids import (
     DESCRIPTION_NAME,
@@ -20,7 +22,7 @@ from wmh_runtime.files.case_failure import LOG_NAME
 from wmh_runtime.imageio.image_files import image_files
 from wmh_runtime.outputs.bids_derivative import README_NAME
 from wmh_runtime.outputs.failures import FAILURES_FOLDER
-from wmh_runtime.outputs.paths import STATE_FOLDER, VOLUMES_NAME, OutputPaths
+from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER, VOLUMES_NAME, OutputPaths
 from wmh_runtime.outputs.reviews import REVIEWS_NAME
 from wmh_runtime.outputs.sidecar import read_sidecar
 from wmh_runtime.outputs.tables.regions import REGIONS_NAME
@@ -67,6 +69,18 @@ class StoredFiles:
             and {channel: image.version for channel, image in one.channels.items()} == case.versions
             for one in sidecars
         )
+
+    @property
+    def claims(self) -> ClaimStore | None:
+        """The claims of the results in object storage; None: the results are on this machine."""
+        if self.results is None:
+            return None
+        return ClaimObjects(self.results.objects, CLAIMS_FOLDER.as_posix())
+
+    def recall_results(self, files: Sequence[Path]) -> None:
+        """Look for the results of a case that another run may have stored meanwhile; InputError."""
+        if self.results is not None:
+            self.results.recall(files, _need_of_case)
 
     def fetch_images(self, images: Iterable[Path]) -> None:
         """Copy images to this machine; InputError if one is gone or cannot be read."""
@@ -173,10 +187,14 @@ def need_of_run(own: Collection[str]) -> Callable[[str], Need]:
 
     def need(path: str) -> Need:
         if path in own:
-            return "content" if path.endswith(SIDECAR_SUFFIX) else "name"
+            return _need_of_case(path)
         return _need_of_folder_file(path)
 
     return need
+
+
+def _need_of_case(path: str) -> Need:
+    return "content" if path.endswith(SIDECAR_SUFFIX) else "name"
 
 
 def need_of_tables(path: str) -> Need:

@@ -1,0 +1,148 @@
+"""A folder that stands for one in object storage: names at first, copies when they are needed."""
+
+import uuid
+
+import fsspec
+import pytest
+
+from wmh_runtime.errors import InputError
+from wmh_runtime.storage import object_folder
+from wmh_runtime.storage.mirror import Mirror
+from wmh_runtime.storage.object_folder import ObjectFolder
+
+
+@pytest.fixture
+def objects():
+    folder = ObjectFolder(f"memory://{uuid.uuid4()}")
+    for path in ("a/one.txt", "a/one_more.txt", "b/two.txt"):
+        folder.write(path, path.encode())
+    return folder
+
+
+@pytest.fixture
+def mirror(objects, tmp_path):
+    return Mirror(objects, tmp_path / "copies")
+
+
+def need_names(_):
+    return "name"
+
+
+def need_of_a(path):
+    return "content" if path.startswith("a/") else "nothing"
+
+
+def files(mirror):
+    return {
+        path.relative_to(mirror.folder).as_posix(): path.read_text()
+        for path in mirror.folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_names_are_empty_files_until_they_are_fetched(mirror):
+    mirror.refresh(need_names)
+    assert files(mirror) == {"a/one.txt": "", "a/one_more.txt": "", "b/two.txt": ""}
+    two = mirror.folder / "b" / "two.txt"
+    mirror.fetch([two, mirror.folder / "b" / "no_such_object"])
+    assert two.read_text() == "b/two.txt"
+    mirror.drop([two])
+    assert two.read_text() == ""
+    mirror.fetch([two])
+    assert two.read_text() == "b/two.txt"
+    assert mirror.address_of(two) == f"{mirror.objects.address}/b/two.txt"
+
+
+def test_only_what_is_needed_and_has_changed_is_copied(mirror, monkeypatch):
+    copied = []
+    download = ObjectFolder.download
+    monkeypatch.setattr(
+        ObjectFolder, "download", lambda self, one: (copied.extend(one), download(self, one))
+    )
+    mirror.refresh(need_of_a)
+    assert sorted(copied) == ["a/one.txt", "a/one_more.txt"]
+    assert set(files(mirror)) == set(copied)
+    mirror.objects.write("a/one.txt", b"changed")
+    copied.clear()
+    mirror.refresh(need_of_a)
+    assert copied == ["a/one.txt"]
+    assert files(mirror)["a/one.txt"] == "changed"
+
+
+def test_objects_that_are_gone_have_no_file(mirror):
+    mirror.refresh(need_names)
+    mirror.objects.remove("a/one.txt")
+    mirror.refresh(need_names)
+    assert set(files(mirror)) == {"a/one_more.txt", "b/two.txt"}
+
+
+def test_objects_become_as_the_files_are(mirror):
+    mirror.refresh(need_names)
+    one, new, two = (mirror.folder / name for name in ("a/one.txt", "a/new.txt", "b/two.txt"))
+    one.write_text("made here")
+    new.write_text("new")
+    two.unlink()
+    more = mirror.folder / "a" / "one_more.txt"  # stands for its object, which is kept
+    mirror.store([one, more, new, two, mirror.folder / "never_there"])
+    assert mirror.objects.read("a/one.txt") == b"made here"
+    assert mirror.objects.read("a/one_more.txt") == b"a/one_more.txt"
+    assert mirror.objects.read("a/new.txt") == b"new"
+    assert mirror.objects.read("b/two.txt") is None
+    mirror.refresh(need_of_a)  # what was made here is not copied back
+    assert files(mirror)["a/one.txt"] == "made here"
+
+
+def test_what_others_store_meanwhile_is_seen(mirror):
+    mirror.refresh(need_names)
+    asked = [mirror.folder / "a" / name for name in ("one.txt", "one_late.txt", "one_never.txt")]
+    mirror.objects.write("a/one_late.txt", b"late")
+    mirror.objects.write("b/late.txt", b"of another case")
+    mirror.recall(asked, lambda path: "content" if path.endswith("late.txt") else "name")
+    assert files(mirror)["a/one_late.txt"] == "late"
+    assert "a/one_never.txt" not in files(mirror)
+    assert "b/late.txt" not in files(mirror)
+
+
+def test_an_object_is_created_once(objects):
+    assert objects.create("claim", b"first")
+    assert not objects.create("claim", b"second")
+    assert objects.read("claim") == b"first"
+
+
+def test_names_that_are_no_paths_are_left_out(objects):
+    system = fsspec.filesystem("memory")
+    root = objects.address.removeprefix("memory://")
+    system.pipe_file(f"/{root}/../escaped.txt", b"")
+    system.pipe_file(f"/{root}/c//double.txt", b"")
+    assert all(".." not in path and "//" not in path for path in objects.versions())
+
+
+def test_a_request_that_fails_is_tried_again(objects, monkeypatch):
+    pauses, answers = [], [TimeoutError("slow"), ConnectionError("reset")]
+    read = objects._system.cat_file
+
+    def cat_file(name):
+        if answers:
+            raise answers.pop()
+        return read(name)
+
+    monkeypatch.setattr(objects._system, "cat_file", cat_file)
+    monkeypatch.setattr(object_folder.time, "sleep", pauses.append)
+    assert objects.read("a/one.txt") == b"a/one.txt"
+    assert pauses == [1.0, 5.0]
+
+
+def test_a_request_that_keeps_failing_is_one_line(objects, monkeypatch):
+    monkeypatch.setattr(object_folder.time, "sleep", lambda _: None)
+    monkeypatch.setattr(objects._system, "cat_file", lambda _: 1 / 0)
+    with pytest.raises(InputError, match=r"a/one.txt: cannot be read \(division by zero\)"):
+        objects.read("a/one.txt")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("nowhere://study/scans", "no address that is known"), ("gs://study", "not installed")],
+)
+def test_unknown_kinds_of_storage_are_refused(address, said):
+    with pytest.raises(InputError, match=said):
+        ObjectFolder(address)
