@@ -100,10 +100,10 @@ class WorkerPool:
         for name, has in usable.items():
             room = self._room(has, uses_gpus=uses_gpus)
             for _ in range(min(room - of_machines[name], most - len(self.workers))):
-                self._ask(name, uses_gpus=uses_gpus)
+                self._ask(name, neighbors=min(room, most), uses_gpus=uses_gpus)
         # A cluster that grows by itself sees these, and starts machines for them.
         for _ in range(most - len(self.workers) if self._most else 0):
-            self._ask("", uses_gpus=uses_gpus)
+            self._ask("", neighbors=1, uses_gpus=uses_gpus)
         self._warn_without_worker(now, machines)
         return None
 
@@ -152,7 +152,7 @@ class WorkerPool:
         room = int(has.get("CPU", 0) // self.cores)
         return min(room, int(has.get("GPU", 0))) if uses_gpus else room
 
-    def _ask(self, machine: str, *, uses_gpus: bool) -> None:
+    def _ask(self, machine: str, *, neighbors: int, uses_gpus: bool) -> None:
         strategy = NodeAffinitySchedulingStrategy(machine, soft=False) if machine else "DEFAULT"
         remote = ray.remote(RayWorker).options(
             num_cpus=self.cores,
@@ -161,7 +161,9 @@ class WorkerPool:
             max_restarts=0,
             scheduling_strategy=strategy,
         )
-        actor = remote.remote(self._job, self._options, self._name_clashes, Path.cwd(), self._token)
+        actor = remote.remote(
+            *(self._job, self._options, self._name_clashes, Path.cwd(), self._token, neighbors)
+        )
         self.workers.append(Worker(actor, actor.open.remote(), machine))
 
     def _warn_without_worker(self, now: float, machines: dict[str, dict[str, float]]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from wmh_runtime.cohort.case.memory import MemoryBudget
+from wmh_runtime.cohort.case.memory import MemoryBudget, memory_for_scans
 from wmh_runtime.cohort.case.processor import CaseProcessor
 from wmh_runtime.cohort.case.worker import CaseWorker, RunningCase
 from wmh_runtime.cohort.job import Job
@@ -62,6 +62,7 @@ class RayWorker:
         name_clashes: see `Job.name_clashes`.
         folder: that relative paths begin at.
         token: a file in the output folder, which is seen if this is the same folder.
+        neighbors: workers that share the memory of its machine, with this one.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class RayWorker:
         name_clashes: Collection[Path],
         folder: Path,
         token: Path,
+        neighbors: int,
     ) -> None:
         self._job = job
         self._options = options
@@ -78,7 +80,7 @@ class RayWorker:
         self._folder = folder
         self._token = token
         self._stack = ExitStack()  # closed with the process
-        self._memory = MemoryBudget()
+        self._memory = MemoryBudget(lambda: memory_for_scans() // neighbors)
         self._taken_bytes = 0
         self._released = threading.Condition()
 

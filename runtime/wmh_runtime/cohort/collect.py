@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wmh_runtime.change.report.table import write_changes
 from wmh_runtime.change.stored import StoredChanges, read_changes
-from wmh_runtime.claims.claims import Claims
+from wmh_runtime.claims.claims import Claim, Claims
 from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import input_error
@@ -54,7 +54,9 @@ def collect(
         InputError: a file cannot be read or written.
     """
     if stored is not None and stored.results is not None:
-        return stored.collect(out, lambda: _make_tables(out, read_failed(), reads_masks=False))
+        return stored.collect(
+            out, lambda: _make_tables(out, read_failed(), reads_masks=False) or []
+        )
     request = _make_request(out)
     try:
         while request.exists():
@@ -65,7 +67,9 @@ def collect(
             try:
                 claims.clear_after(claim, out)
                 asked = list((out / _REQUESTS_FOLDER).iterdir())  # before anything is read
-                remarks = _make_tables(out, read_failed())
+                remarks = _make_tables(out, read_failed(), claim)
+                if remarks is None:
+                    continue
                 for one in asked:
                     one.unlink(missing_ok=True)
                 return remarks
@@ -89,9 +93,16 @@ def _make_request(out: Path) -> Path:
 
 
 def _make_tables(
-    out: Path, failed: Sequence[FailureRecord], *, reads_masks: bool = True
-) -> list[str]:
+    out: Path,
+    failed: Sequence[FailureRecord],
+    claim: Claim | None = None,
+    *,
+    reads_masks: bool = True,
+) -> list[str] | None:
     """Write the tables and the report.
+
+    If this run stood still so long that another one has the claim, it writes nothing, and returns
+    None: what it has read may be outdated.
 
     Scans that failed are in `failures.csv` only, even if they have a result of an earlier run: it
     may be of another file.
@@ -101,6 +112,8 @@ def _make_tables(
     found = read_results(out, reviews, failed_scans, reads_masks=reads_masks)
     not_compared = {one.name for one in failed if one.step == COMPARISON}
     changes = read_changes(out, found.results, not_compared)
+    if claim is not None and not claim.is_held:
+        return None
     with ExitStack() as all_files:  # if one cannot be written, the others still are
         all_files.callback(write_report, out, found, reviews, changes.current)
         all_files.callback(write_changes, out, changes.current)

@@ -15,6 +15,7 @@ from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.status import FolderStatus
 from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
@@ -69,6 +70,7 @@ class Job:
     dicom: DicomScans | None = None  # that the cases are converted from; None: they are files
     stored: StoredFiles | None = None  # in object storage; None: all files are on this machine
     threads: int | None = None  # CPU threads for all of the work; None: one per core
+    origin: Path | None = None  # folder that the scans were converted from; None: that of `found`
     knows_all: bool = False  # `found` has all scans of the input folder
     shard: Shard | None = None  # of the scans that were found; None: all of them
 
@@ -148,7 +150,7 @@ class Job:
         """Path or address of the input folder, as it is kept in the output folder."""
         if self.stored is not None and self.stored.scans is not None:
             return self.stored.scans.objects.address
-        return as_utf8(self.found.root.resolve().as_posix())
+        return as_utf8((self.origin or self.found.root).resolve().as_posix())
 
     def name_of(self, path: Path) -> str:
         """Return what a file is called for the user: its path, or its address in the storage."""
@@ -174,6 +176,7 @@ class Outcome:
     kept: list[Case] = field(default_factory=list)  #: finished by another run
     failed: list[tuple[Case, WmhError]] = field(default_factory=list)  #: with the reason
     changes: ChangeOutcome = field(default_factory=ChangeOutcome)  #: of subjects, over time
+    folder: FolderStatus | None = None  #: how far the runs with other shards are
 
 
 class Progress:
@@ -196,6 +199,9 @@ class Progress:
 
     def waiting(self, cases: Sequence[Case], owner: ProcessId | None) -> None:
         """Other runs still work on these cases; the owner has the first one."""
+
+    def held_up(self, owner: ProcessId | None) -> None:
+        """Another run begins to work on the same folder; this one waits for it."""
 
     def comparing(self, subjects: int) -> None:
         """The visits of this many subjects will be compared."""

@@ -20,6 +20,7 @@ from wmh_runtime.files.process import ProcessId
 from wmh_runtime.machine import available_cores
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
+_LOOK_EVERY_S = 0.1  # at a case of another run; many runs together must not flood a file server
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
 
 
@@ -68,6 +69,7 @@ class LocalRunner:
         self._most = most
         self._running: deque[RunningCase] = deque()  # in the order of the cases
         self._elsewhere: deque[RunningCase] = deque()  # in the order in which to look at them
+        self._look_again_at = 0.0  # at cases that other runs have, by the monotonic clock
         self._changed = threading.Event()  # a case made progress
 
     def advance(self, should_stop: Callable[[], bool]) -> Iterator[tuple[RunningCase, Event]]:
@@ -125,8 +127,10 @@ class LocalRunner:
 
     def _due_again(self) -> RunningCase | None:
         """Return a case of another run that it is time to look at again."""
-        if not self._elsewhere or time.monotonic() < self._elsewhere[0].look_again_at:
+        now = time.monotonic()
+        if not self._elsewhere or now < max(self._look_again_at, self._elsewhere[0].look_again_at):
             return None
+        self._look_again_at = now + _LOOK_EVERY_S
         running = self._elsewhere.popleft()
         running.is_elsewhere, running.result = False, Future()
         return running

@@ -12,7 +12,7 @@ from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
 from wmh_runtime.cohort.shared_folder import SharedFolder, share_folder
 from wmh_runtime.cohort.shutdown import GracefulShutdown
-from wmh_runtime.cohort.status import expect
+from wmh_runtime.cohort.status import expect, read_status
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.listing import Listing
@@ -67,12 +67,14 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
             raise
         for line in collect(job.out, shared.claims, shared.failures.all, job.stored):
             progress.warned(f"{job.out}: {line}")
+        if job.shard is not None:
+            outcome.folder = read_status(job.out, shared.claims)
     return outcome
 
 
 def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
     """Write what is known before the first case; return the marks of readers."""
-    with shared.claims.wait_for("files of the folder") as claim:
+    with shared.claims.wait_for("files of the folder", progress.held_up) as claim:
         shared.claims.clear_after(claim, job.out, job.out / STATE_FOLDER)
         require_replaceable(job.out)
         reviews = (

@@ -220,6 +220,7 @@ def plan_job(
         atlas=wanted.atlas,
         dicom=dicom,
         threads=options.threads,
+        origin=with_manual.root,
         knows_all=knows_all,
         shard=wanted.shard,
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from wmh_runtime.claims.claim_file import ClaimContent
 from wmh_runtime.claims.claims import Claims
+from wmh_runtime.dataset.bids import bids_entities, entities_of_sidecar
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.reading import read_model
@@ -17,6 +18,7 @@ from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.schema import StrictModel
+from wmh_runtime.storage.address import is_gone
 
 EXPECTED = STATE_FOLDER / "expected.json"
 
@@ -32,7 +34,7 @@ class Expected(StrictModel):
 class FolderStatus:
     """How far the runs on an output folder are."""
 
-    finished: int  # scans with all results
+    finished: int  # scans with all results, but for those that failed since
     failed: int  # scans
     expected: int | None  # scans in the input folders; None: no run was given a whole folder
     claims: Sequence[ClaimContent]  # what runs work on now, scans and other things
@@ -40,7 +42,9 @@ class FolderStatus:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do, as far as is known."""
-        return not self.claims and self.finished + self.failed >= (self.expected or 0)
+        if self.expected is None:
+            return not self.claims
+        return self.finished + self.failed >= self.expected  # claims may be of runs that are gone
 
     def seconds_left(self, before: FolderStatus, seconds: float) -> float | None:
         """Estimate the time to the end from the progress since an earlier look; None: not known."""
@@ -65,7 +69,8 @@ def expect(out: Path, source: str, scans: int, outputs: int) -> None:
     """
     path = out / EXPECTED
     known = read_model(path, Expected) or Expected()
-    counts = known.scans | {source: scans}
+    others = {one: count for one, count in known.scans.items() if not is_gone(one)}
+    counts = others | {source: scans}
     expected = Expected(scans=dict(sorted(counts.items())), outputs=outputs)
     make_folder(path.parent)
     write_text_atomically(path, expected.model_dump_json(indent=2) + "\n")
@@ -79,10 +84,13 @@ def read_status(out: Path, claims: Claims) -> FolderStatus:
         claims: in it.
     """
     expected = read_model(out / EXPECTED, Expected) or Expected()
-    failed = sum(one.step == SEGMENTATION for one in read_failures(out))
+    scans = (Path(one.name) for one in read_failures(out) if one.step == SEGMENTATION)
+    failed = {scan.parent / bids_entities(scan) for scan in scans}
+    sidecars = (path.relative_to(out) for path in sidecars_in(out))
+    finished = sum(entities_of_sidecar(path) not in failed for path in sidecars)
     return FolderStatus(
-        finished=len(sidecars_in(out)) // expected.outputs,
-        failed=failed,
+        finished=finished // expected.outputs,
+        failed=len(failed),
         expected=sum(expected.scans.values()) or None,
         claims=claims.all(),
     )

@@ -107,6 +107,11 @@ def sidecar_name(entities: str, output: str) -> str:
     return f"{entities}_{_label(output)}{SIDECAR_SUFFIX}"
 
 
+def entities_of_sidecar(path: Path) -> Path:
+    """Return the path of a sidecar without what comes after the entities of the scan."""
+    return path.with_name(path.name.removesuffix(SIDECAR_SUFFIX).rpartition("_label-")[0])
+
+
 def probability_name(entities: str, output: str) -> str:
     """Return the name of the probability map of an output."""
     return f"{entities}_{_label(output)}_probseg.nii.gz"

@@ -171,3 +171,17 @@ def test_a_failure_is_forgotten_when_the_scan_is_segmented_or_gone(tmp_path, run
     assert failures() == []
     records = out / STATE_FOLDER / "failures"
     assert [json.loads(path.read_text()) for path in records.iterdir()] == []
+
+
+def test_a_run_that_waits_for_another_one_to_begin_says_so(work, tmp_path):
+    out = tmp_path / "out"
+    with Claims(out / CLAIMS_FOLDER) as other:
+        out.mkdir()
+        claim = other.try_claim("files of the folder")
+        run = start(work, out)
+        said = ""
+        while "which begins to work on the same folder" not in said:
+            said += run.stdout.readline()
+        other.release(claim)
+        assert finish(run)[0] == 1
+    assert f"waiting for process {os.getpid()} on" in said

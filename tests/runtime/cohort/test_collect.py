@@ -17,7 +17,7 @@ def tables(monkeypatch):
     """Count how often tables are made; each time takes a moment."""
     made = []
 
-    def make(out, failed):
+    def make(out, failed, claim):
         made.append(sorted(path.name for path in out.glob("*.result")))
         time.sleep(0.3)
         return ["remark"]
@@ -59,3 +59,11 @@ def test_tables_that_cannot_be_made_are_made_by_the_next(tmp_path, tables, monke
         collect(tmp_path, Claims(tmp_path / "claims"), list)
     assert list((tmp_path / ".wmh" / "collect").iterdir()) == []
     assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_a_run_that_stood_still_too_long_leaves_the_tables_to_another(tmp_path, monkeypatch):
+    looks = [False, True]
+    monkeypatch.setattr("wmh_runtime.claims.claims.Claim.is_held", property(lambda _: looks.pop(0)))
+    assert collect(tmp_path, Claims(tmp_path / "claims"), list) == []
+    assert looks == []  # it tried again
+    assert (tmp_path / "volumes.csv").exists() or (tmp_path / "report.html").exists()

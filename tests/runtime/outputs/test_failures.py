@@ -18,6 +18,8 @@ BROKEN = InputError("is broken", "Copy it again.", about="scans/a.nii")
 
 @pytest.fixture
 def records(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "others").mkdir()
     return FailureRecords(tmp_path / "out", (tmp_path / "scans").as_posix())
 
 
@@ -51,7 +53,9 @@ def test_only_failures_of_the_same_folder_and_step_are_forgotten(tmp_path, recor
     for name in ("a.nii", "b.nii"):
         records.add(SEGMENTATION, name, BROKEN)
     records.add(COMPARISON, "sub-1", BROKEN)
-    FailureRecords(tmp_path / "out", (tmp_path / "others").as_posix()).add(SEGMENTATION, "c.nii", BROKEN)
+    FailureRecords(tmp_path / "out", (tmp_path / "others").as_posix()).add(
+        SEGMENTATION, "c.nii", BROKEN
+    )
     records.forget_others(SEGMENTATION, ["b.nii"])
     assert names(records.all()) == [
         (SEGMENTATION, "b.nii"),
@@ -61,6 +65,9 @@ def test_only_failures_of_the_same_folder_and_step_are_forgotten(tmp_path, recor
     records.remove(SEGMENTATION, "b.nii")
     records.remove(SEGMENTATION, "missing.nii")
     assert names(records.all()) == [(SEGMENTATION, "c.nii"), (COMPARISON, "sub-1")]
+    (tmp_path / "others").rename(tmp_path / "moved")  # nobody will segment it there again
+    records.forget_others(SEGMENTATION, [])
+    assert names(records.all()) == [(COMPARISON, "sub-1")]
 
 
 def test_on_a_full_disk_a_failure_is_known_to_the_run_itself(tmp_path, records, monkeypatch):

@@ -12,8 +12,10 @@ from wmh_runtime.cohort.collect import collect as collect_folder
 from wmh_runtime.cohort.shared_folder import claims_in
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_tables
+from wmh_runtime.errors import InputError
+from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import read_failures
-from wmh_runtime.outputs.paths import VOLUMES_NAME
+from wmh_runtime.outputs.paths import STATE_FOLDER, VOLUMES_NAME
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.report.pages import REPORT_NAME
 from wmh_runtime.storage.address import path_in
@@ -34,6 +36,8 @@ def collect(
         local_results(out, need_of_tables) as (folder, stored),
         claims_in(folder, stored) as claims,
     ):
+        if not (folder / STATE_FOLDER).is_dir() and not sidecars_in(folder):
+            raise InputError("has no results", "Give the folder of results of a run.", about=out)
         remarks = collect_folder(folder, claims, partial(read_failures, folder), stored)
         names = (VOLUMES_NAME, FAILURES_NAME, REPORT_NAME)
         written = [name for name in names if (folder / name).exists()]

@@ -124,6 +124,10 @@ class RunDisplay(Progress):
                 f" {owner.host}; should it be gone, this run takes over in {STALE_S:g} s"
             )
 
+    def held_up(self, owner: ProcessId | None) -> None:
+        who = f"process {owner.number} on {owner.host}" if owner else "another run"
+        console.print_line(f"waiting for {who}, which begins to work on the same folder")
+
     def comparing(self, subjects: int) -> None:
         self.close()
         count = count_noun(subjects, "subject")
@@ -198,6 +202,9 @@ def print_conclusion(outcome: Outcome, total: int, out: str) -> int:
             f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {path_in(out, VOLUMES_NAME)}"
         )
         console.print_line(f"Look at the masks: {path_in(out, REPORT_NAME)}")
+    if (folder := outcome.folder) and folder.expected is not None:
+        more = f", {folder.failed} failed" if folder.failed else ""
+        console.print_line(f"all shards: {folder.finished} of {folder.expected} finished{more}")
     if not_begun := total - finished - failed:  # after --fail-fast
         console.print_line(
             f"{count_noun(not_begun, 'scan')} not begun: fix the error above, or run without"

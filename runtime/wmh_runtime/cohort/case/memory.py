@@ -23,7 +23,8 @@ _MASK_BYTES = 1
 _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
 
 
-def _memory_for_scans() -> int:
+def memory_for_scans() -> int:
+    """Return how many bytes scans may take now."""
     return int(_SHARE_OF_FREE_MEMORY * free_bytes())
 
 
@@ -36,7 +37,7 @@ class MemoryBudget:
         free: returns the bytes that scans may still take.
     """
 
-    def __init__(self, free: Callable[[], int] = _memory_for_scans) -> None:
+    def __init__(self, free: Callable[[], int] = memory_for_scans) -> None:
         self._free = free
         self._total = free()
 
