@@ -76,14 +76,20 @@ class Series:
         return self.heads[main_kind(self.counts)]
 
     def add(self, file: DicomFile, header: Dataset) -> None:
-        """Add a file, unless its image is there already."""
+        """Add a file, unless its image is there already.
+
+        Raises:
+            Exception: its header is damaged; pydicom raises many types.
+        """
         image = _text(header.get("SOPInstanceUID"))
         if image not in self.image_uids:
+            kind = image_type_of([header])
+            if kind not in self.heads:
+                header.walk(lambda *_: None)  # decodes all of it
+                self.heads[kind] = header
+            self.counts[kind] += 1
             self.image_uids.add(image)
             self.files.append(file)
-            kind = image_type_of([header])
-            self.counts[kind] += 1
-            self.heads.setdefault(kind, header)
 
     @property
     def uid(self) -> str:
@@ -176,17 +182,17 @@ def survey(files: Iterable[DicomFile]) -> Survey:
     for file in files:
         try:
             header = file.read(_SURVEY_TAGS)
+            uids = tuple(_text(header.get(name)) for name in _UIDS)  # decoded only now
+            if all(uids):  # of different patients with the same UIDs, each has a study
+                found[_text(header.get("PatientID")), *uids[:2]].add(file, header)
+            elif header.preamble and not _is_table_of_contents(header):
+                damaged.append(file)
         except InvalidDicomError:
             continue
         except Exception:  # pydicom raises many types for a damaged file
             damaged.append(file)
-            continue
-        uids = tuple(_text(header.get(name)) for name in _UIDS)
-        if all(uids):  # of different patients with the same UIDs, each has a study
-            found[_text(header.get("PatientID")), *uids[:2]].add(file, header)
-        elif header.preamble and not _is_table_of_contents(header):
-            damaged.append(file)
-    return Survey(_studies(found), tuple(damaged))
+    filled = {key: series for key, series in found.items() if series.files}
+    return Survey(_studies(filled), tuple(damaged))
 
 
 def _is_table_of_contents(header: FileDataset) -> bool:

@@ -184,3 +184,20 @@ def test_reformatted_images_are_read_if_they_were_asked_for(tmp_path):
     volume, _ = open_volume(only_series(tmp_path), of_any_kind=True)
     assert np.isclose(volume.stack.affine[3, 3], 1)
     assert volume.stack.shape == (7, 5, 4)
+
+
+@pytest.mark.parametrize("tag", [0x0020000D, 0x00100020, 0x00080008, 0x00200011, 0x0008103E])
+def test_a_file_with_an_unknown_kind_of_value_is_damaged(tmp_path, tag):
+    images = toy_series()
+    write(images, tmp_path)
+    path = sorted(tmp_path.rglob("*.dcm"))[0]
+    group, element = tag >> 16, tag & 0xFFFF
+    start = group.to_bytes(2, "little") + element.to_bytes(2, "little")
+    data = path.read_bytes()
+    at = data.index(start) + len(start)
+    path.write_bytes(data[:at] + b"U\xef" + data[at + 2 :])  # no such value representation
+    found = survey(find_files(tmp_path))
+    assert [file.path for file in found.damaged] == [path]
+    assert [len(series.files) for study in found.studies for series in study.series] == [
+        len(images) - 1
+    ]
