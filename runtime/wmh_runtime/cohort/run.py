@@ -66,7 +66,7 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
                 collect(job.out, shared.claims, shared.failures.all, job.stored)
             raise
         for line in collect(job.out, shared.claims, shared.failures.all, job.stored):
-            progress.warned(f"{job.out}: {line}")
+            progress.warned(f"{job.name_of(job.out)}: {line}")
         if job.shard is not None:
             outcome.folder = read_status(job.out, shared.claims)
     return outcome
@@ -97,7 +97,7 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
         if (dataset := job.found.dataset) and (
             warning := write_description(job.out, dataset, job.link)
         ):
-            progress.warned(f"{job.out}: {warning}")
+            progress.warned(f"{job.name_of(job.out)}: {warning}")
         if job.stored is not None:
             job.stored.store_folder_files(job.out)
     # No folder is asked for that is missing: see listing.py.

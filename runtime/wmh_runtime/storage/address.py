@@ -18,6 +18,19 @@ def last_part(address: str) -> str:
     return address.rstrip("/").rpartition("/")[2]
 
 
+def path_below(address: str, other: str) -> str | None:
+    """Return the path of an address below another one; empty: they are the same; None: it is not.
+
+    Args:
+        address: of a folder.
+        other: of a folder that may contain it.
+    """
+    inner, outer = address.rstrip("/"), other.rstrip("/")
+    if inner == outer:
+        return ""
+    return inner.removeprefix(f"{outer}/") if inner.startswith(f"{outer}/") else None
+
+
 def path_in(place: Path | str, name: str) -> str:
     """Return the path or address of a file in a folder.
 

@@ -18,7 +18,9 @@ from wmh_runtime.text import install_advice
 _PAUSES_S = (1.0, 5.0, 15.0)  # before a request is tried again; libraries try again, too
 _VERSION_KEYS = ("ETag", "etag", "content_md5", "md5Hash")
 _TIME_KEYS = ("LastModified", "last_modified", "updated", "mtime", "created")
-_NOT_AGAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_TRANSIENT = {"OSError", "ConnectionError", "HTTPClientError"}  # or classes derived from them
+_LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "memory": "fsspec"}
 
 _Result = TypeVar("_Result")
 
@@ -33,25 +35,28 @@ class ObjectFolder:
         address: such as `s3://bucket/scans`.
 
     Raises:
-        InputError: the library of this kind of storage is not installed, or nobody knows it.
+        InputError: this kind of storage is not known, or its library is not installed.
     """
+
+    _has_answered = False  # before, requests are tried once: the address may be wrong
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
+        kind = self.address.partition("://")[0].lower()
+        if kind not in _LIBRARIES:
+            known = ", ".join(f"{one}://" for one in _LIBRARIES if one != "memory")
+            problem = f"is in a storage that is not known, expected {known}"
+            raise InputError(problem, "Copy the files to a disk.", about=address)
         try:
             import fsspec  # optional
 
             options = {"use_listings_cache": False, "skip_instance_cache": True}
             self._system, self._root = fsspec.core.url_to_fs(self.address, **options)
         except ImportError as error:
-            reason = " ".join(str(error).split())
-            problem = f"needs a library that is not installed ({reason})"
-            raise InputError(problem, install_advice("s3"), about=address) from error
-        except ValueError as error:
-            problem = f"is no address that is known ({error})"
-            raise InputError(
-                problem, "Give one such as s3://bucket/scans.", about=address
-            ) from error
+            library = _LIBRARIES[kind]
+            advice = install_advice("s3") if kind == "s3" else f"Run: pip install {library}"
+            problem = f"needs the library {library}, which is not installed"
+            raise InputError(problem, advice, about=address) from error
 
     def versions(self, folder: str = "", prefix: str = "") -> dict[str, str]:
         """List the objects: path below the folder → what changes whenever the object does.
@@ -146,14 +151,18 @@ class ObjectFolder:
 
     def _try(self, do: Callable[[], _Result], problem: str, path: str = "") -> _Result:
         """Do something, a few times if the storage does not answer; InputError if it fails."""
-        for pause_s in (*_PAUSES_S, None):
+        pauses_s = iter(_PAUSES_S if self._has_answered else ())
+        while True:
             try:
-                return do()
+                result = do()
             except Exception as error:  # each library has errors of its own
-                if pause_s is None or isinstance(error, _NOT_AGAIN):
+                pause_s = next(pauses_s, None) if _is_transient(error) else None
+                if pause_s is None:
                     raise self._error(error, problem, path) from error
                 time.sleep(pause_s)
-        raise AssertionError  # the last attempt returns or raises
+            else:
+                self._has_answered = True
+                return result
 
     def _error(self, error: Exception, problem: str, path: str) -> InputError:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -166,6 +175,12 @@ class ObjectFolder:
     def name(self) -> str:
         """The last part of the address."""
         return last_part(self.address)
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return whether the same request may succeed a moment later."""
+    names = {one.__name__ for one in type(error).__mro__}
+    return not isinstance(error, _FINAL) and bool(names & _TRANSIENT)
 
 
 def _version(about: Mapping[str, Any]) -> str:

@@ -184,6 +184,11 @@ def test_failures_name_the_object_and_are_known_to_other_runs(work, storage, own
     assert not storage.exists(f"{name}/failures.csv")
 
 
+def test_results_may_be_stored_among_the_scans(work, own):
+    assert len(segment(work, own, f"{own}/results").done) == 3
+    assert len(segment(work, own, f"{own}/results").kept) == 3
+
+
 def test_a_scan_that_was_replaced_is_noticed(work, storage, own, out, tmp_path):
     segment(work, own, out)
     write_head(tmp_path / "new.nii.gz", lesions=3, seed=7)
@@ -229,6 +234,8 @@ def test_a_result_that_cannot_be_stored_fails_its_scan_only(work, own, out, monk
         ([SOURCE, "s3://no-such-bucket/out"], "no such object or bucket"),
         ([SOURCE, "out", "--longitudinal", "sessions"], "needs scans and results on a disk"),
         ([SOURCE, "out", "--ray", "auto"], "workers of Ray need folders"),
+        ([SOURCE, f"{SOURCE}/"], "would mix the results with the scans"),
+        ([f"{SOURCE}/site-0", SOURCE], "would mix the results with the scans"),
         (["collect", "s3://no-such-bucket/out"], "no such object or bucket"),
     ],
 )

@@ -133,7 +133,25 @@ def test_a_request_that_fails_is_tried_again(objects, monkeypatch):
 
 
 def test_a_request_that_keeps_failing_is_one_line(objects, monkeypatch):
-    monkeypatch.setattr(object_folder.time, "sleep", lambda _: None)
+    pauses = []
+    monkeypatch.setattr(object_folder.time, "sleep", pauses.append)
+
+    def cat_file(_):
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(objects._system, "cat_file", cat_file)
+    with pytest.raises(InputError, match=r"a/one.txt: cannot be read \(refused\)"):
+        objects.read("a/one.txt")
+    assert pauses == [1.0, 5.0, 15.0]
+    fresh = ObjectFolder(objects.address)  # it has not answered yet: its address may be wrong
+    monkeypatch.setattr(fresh._system, "cat_file", cat_file)
+    with pytest.raises(InputError):
+        fresh.read("a/one.txt")
+    assert len(pauses) == 3
+
+
+def test_what_cannot_succeed_is_not_tried_again(objects, monkeypatch):
+    monkeypatch.setattr(object_folder.time, "sleep", lambda _: 1 / 0)
     monkeypatch.setattr(objects._system, "cat_file", lambda _: 1 / 0)
     with pytest.raises(InputError, match=r"a/one.txt: cannot be read \(division by zero\)"):
         objects.read("a/one.txt")
@@ -141,7 +159,10 @@ def test_a_request_that_keeps_failing_is_one_line(objects, monkeypatch):
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("nowhere://study/scans", "no address that is known"), ("gs://study", "not installed")],
+    [
+        ("sftp://study/scans", "not known, expected s3://, gs://, az://, abfs://"),
+        ("gs://study", "needs the library gcsfs, which is not installed. Run: pip install gcsfs"),
+    ],
 )
 def test_unknown_kinds_of_storage_are_refused(address, said):
     with pytest.raises(InputError, match=said):

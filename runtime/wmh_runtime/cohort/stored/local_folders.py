@@ -14,7 +14,7 @@ from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.dataset.bids_dataset import IGNORE_NAME
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError
-from wmh_runtime.storage.address import is_address, last_part
+from wmh_runtime.storage.address import is_address, last_part, path_below
 from wmh_runtime.storage.mirror import Mirror, Need
 from wmh_runtime.storage.object_folder import ObjectFolder
 
@@ -76,7 +76,7 @@ def local_folders(source: Path | str, out: Path | str) -> Iterator[LocalFolders]
         scans = _mirror(str(source), work / "scans") if is_address(source) else None
         results = _mirror(str(out), work / "results") if is_address(out) else None
         if scans is not None:
-            scans.refresh(_need_of_search)
+            scans.refresh(_need_of_search(_results_in(str(source), str(out))))
             if not any(is_image(path) for path in scans.folder.rglob("*")):
                 problem = "has no NIfTI or MGH image"
                 advice = "Check the address. Copy DICOM files to a disk first."
@@ -116,5 +116,28 @@ def _mirror(address: str, work: Path) -> Mirror:
     return Mirror(ObjectFolder(address), work / last_part(address))
 
 
-def _need_of_search(path: str) -> Need:
-    return "content" if path in _CONTENT_NEEDED else "name"
+def _results_in(source: str, out: str) -> str | None:
+    """Return where the results are below the scans, which is not searched; None: elsewhere.
+
+    Raises:
+        InputError: the results would be mixed with the scans.
+    """
+    if path_below(source, out) is not None:
+        problem = "as output folder would mix the results with the scans"
+        raise InputError(problem, "Choose another one, outside the scans.", about=out)
+    return path_below(out, source)
+
+
+def _need_of_search(results: str | None) -> Callable[[str], Need]:
+    """Return what is needed of the objects of the input folder to find the scans.
+
+    Args:
+        results: path of the results in it, which are not needed; None: they are elsewhere.
+    """
+
+    def need(path: str) -> Need:
+        if results is not None and path.startswith(f"{results}/"):
+            return "nothing"
+        return "content" if path in _CONTENT_NEEDED else "name"
+
+    return need

@@ -155,10 +155,16 @@ class StoredFiles:
         return str(path)
 
     def with_addresses(self, error: WmhError) -> WmhError:
-        """Return an error about an object instead of its copy."""
-        if not isinstance(error.about, Path):
-            return error
-        return type(error)(error.problem, error.remedy, about=self.name_of(error.about))
+        """Return an error about objects instead of their copies."""
+        about = self.name_of(error.about) if isinstance(error.about, Path) else error.about
+        problem, remedy = map(self._with_addresses, (error.problem, error.remedy))
+        return type(error)(problem, remedy, about=about)
+
+    def _with_addresses(self, text: str) -> str:
+        for mirror in (self.scans, self.results):
+            if mirror is not None:
+                text = text.replace(str(mirror.folder), mirror.objects.address)
+        return text
 
     def _version(self, path: Path) -> str:
         return (
