@@ -34,7 +34,8 @@ from wmh_runtime.errors import (
 if TYPE_CHECKING:
     from wmh_runtime.bundle.bundle import Bundle, load_bundle
     from wmh_runtime.cohort.job import Outcome, Progress
-    from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+    from wmh_runtime.cohort.plan import FolderOptions
+    from wmh_runtime.cohort.segment_folder import segment_folder
     from wmh_runtime.imageio.volume import Scan, scan_from_array
     from wmh_runtime.inference.options import InferenceOptions
     from wmh_runtime.inference.segmenter import Segmenter
@@ -70,7 +71,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Loaded at first use: importing a single module, as the command lines do, stays fast.
 _MODULE_OF = {
     "Bundle": "bundle.bundle",
-    "FolderOptions": "cohort.segment_folder",
+    "FolderOptions": "cohort.plan",
     "InferenceOptions": "inference.options",
     "Outcome": "cohort.job",
     "OutputResult": "postprocessing.postprocess",

@@ -23,12 +23,12 @@ from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.backends.fake import FakeBackend
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.claims.claims import Claims
-from wmh_runtime.cohort.collect import collect
 from wmh_runtime.cohort.job import Job, Progress
 from wmh_runtime.cohort.local_engine import LocalEngine
+from wmh_runtime.cohort.plan import plan_job
 from wmh_runtime.cohort.run import run
-from wmh_runtime.cohort.segment_folder import plan_job
-from wmh_runtime.cohort.status import read_status
+from wmh_runtime.cohort.sharing.collect import collect
+from wmh_runtime.cohort.sharing.status import read_status
 from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
 from wmh_runtime.outputs.failures import read_failures
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER

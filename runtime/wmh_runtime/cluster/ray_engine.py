@@ -21,9 +21,9 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cluster.ray_pool import WorkerPool
 from wmh_runtime.cluster.ray_runner import RayRunner
 from wmh_runtime.cohort.job import Job, Outcome, Progress
+from wmh_runtime.cohort.plan import FolderOptions, plan_job
 from wmh_runtime.cohort.run import run
-from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.inference.options import InferenceOptions

@@ -14,7 +14,7 @@ from wmh_runtime.cluster.ray_worker import CaseReport, Opened, failure_of_lost_c
 from wmh_runtime.cohort.case.worker import LOOK_AGAIN_S, RunningCase
 from wmh_runtime.cohort.engine import Event
 from wmh_runtime.cohort.job import Job
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.files.process import ProcessId

@@ -21,7 +21,7 @@ from wmh_runtime.cohort.case.worker import CaseWorker, RunningCase
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.local_engine import provenance_of
 from wmh_runtime.cohort.segment_folder import open_regions
-from wmh_runtime.cohort.shared_folder import share_folder
+from wmh_runtime.cohort.sharing.shared_folder import share_folder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.errors import BackendError, InputError, WmhError

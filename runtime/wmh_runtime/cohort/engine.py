@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from wmh_runtime.cohort.case.worker import RunningCase
 from wmh_runtime.cohort.job import Job
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.files.process import ProcessId
 

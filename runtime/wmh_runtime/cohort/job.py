@@ -14,8 +14,8 @@ from wmh_runtime.change.folder import ChangeOutcome
 from wmh_runtime.change.longitudinal_table import TableVisit
 from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.case.atlas import Atlas
-from wmh_runtime.cohort.shard import Shard
-from wmh_runtime.cohort.status import FolderStatus
+from wmh_runtime.cohort.sharing.shard import Shard
+from wmh_runtime.cohort.sharing.status import FolderStatus
 from wmh_runtime.cohort.stored.stored_files import StoredFiles
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery

@@ -16,7 +16,7 @@ from wmh_runtime.cohort.case.processor import CaseProcessor
 from wmh_runtime.cohort.case.worker import CaseWorker, RunningCase
 from wmh_runtime.cohort.job import Job
 from wmh_runtime.cohort.local_runner import LocalRunner, max_cases
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.inference.trace import OnSpan, ignore_span

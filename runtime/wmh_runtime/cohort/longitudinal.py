@@ -13,7 +13,7 @@ from wmh_runtime.change.results import VisitsOfSubjects, visits_of_results, visi
 from wmh_runtime.change.stored import read_changes
 from wmh_runtime.claims.claims import Claims
 from wmh_runtime.cohort.job import Job, Progress
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.cohort.shutdown import GracefulShutdown
 from wmh_runtime.dataset.bids import LONGITUDINAL, change_record_name
 from wmh_runtime.dataset.discovery import Discovery

@@ -6,13 +6,13 @@ from contextlib import suppress
 
 from wmh_runtime.cohort.case.corrected_masks import remarks_on_manual_masks
 from wmh_runtime.cohort.case.worker import RunningCase
-from wmh_runtime.cohort.collect import collect
 from wmh_runtime.cohort.engine import Engine, Runner
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.longitudinal import measure_changes
-from wmh_runtime.cohort.shared_folder import SharedFolder, share_folder
+from wmh_runtime.cohort.sharing.collect import collect
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder, share_folder
+from wmh_runtime.cohort.sharing.status import expect, read_status
 from wmh_runtime.cohort.shutdown import GracefulShutdown
-from wmh_runtime.cohort.status import expect, read_status
 from wmh_runtime.errors import DeviceLostError, InputError, InterruptionError, WmhError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.listing import Listing

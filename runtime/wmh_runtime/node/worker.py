@@ -11,8 +11,8 @@ from wmh_runtime.backends.base import Backend
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Progress
 from wmh_runtime.cohort.local_engine import LocalEngine
+from wmh_runtime.cohort.plan import FolderOptions, plan_job
 from wmh_runtime.cohort.run import run
-from wmh_runtime.cohort.segment_folder import FolderOptions, plan_job
 from wmh_runtime.dicom.scans import NoScanError
 from wmh_runtime.errors import DeviceLostError, WmhError
 from wmh_runtime.files.temporary import remove_folder

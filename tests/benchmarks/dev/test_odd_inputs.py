@@ -5,9 +5,9 @@ import pytest
 from benchmarks.dev.odd_files import write_odd_file
 from benchmarks.dev.odd_inputs import check_odd_inputs
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.cohort import collect as collect_module
 from wmh_runtime.cohort import run as run_module
 from wmh_runtime.cohort.case import processor as case_processor
+from wmh_runtime.cohort.sharing import collect as collect_module
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from wmh_runtime.change.longitudinal_table import read_longitudinal_table
 from wmh_runtime.change.order import by_dates, by_labels
 from wmh_runtime.change.results import visits_of_results, visits_of_table
 from wmh_runtime.change.visits import Visit
-from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.cohort.plan import FolderOptions
+from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.folder_results import read_results
 from wmh_runtime.outputs.paths import Extras

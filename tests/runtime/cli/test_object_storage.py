@@ -12,7 +12,8 @@ from tests.object_storage import BUCKET, download, object_storage, upload
 from tests.shared_work import finish, options_of, start_infer
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.cohort.plan import FolderOptions
+from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError

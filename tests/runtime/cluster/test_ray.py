@@ -10,7 +10,7 @@ from tests.shared_work import SCANS, finish, make_work, options_of, require_same
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cli.infer.main import main
 from wmh_runtime.cohort.job import Progress
-from wmh_runtime.cohort.segment_folder import FolderOptions
+from wmh_runtime.cohort.plan import FolderOptions
 from wmh_runtime.errors import BackendError, InputError
 from wmh_runtime.inference.options import InferenceOptions
 

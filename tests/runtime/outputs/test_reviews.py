@@ -10,7 +10,8 @@ import pytest
 from tests.toys import write_head
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.cohort.job import Progress
-from wmh_runtime.cohort.segment_folder import FolderOptions, segment_folder
+from wmh_runtime.cohort.plan import FolderOptions
+from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.reviews import Review, choose_review, disagreement, read_reviews
 

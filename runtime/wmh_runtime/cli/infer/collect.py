@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.collect import collect as collect_folder
-from wmh_runtime.cohort.shared_folder import claims_in
+from wmh_runtime.cohort.sharing.collect import collect as collect_folder
+from wmh_runtime.cohort.sharing.shared_folder import claims_in
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_tables
 from wmh_runtime.errors import InputError

@@ -19,8 +19,9 @@ from wmh_runtime.cli.options import (
 )
 from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.job import Progress
-from wmh_runtime.cohort.segment_folder import FolderOptions, open_job, segment_folder
-from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.plan import FolderOptions
+from wmh_runtime.cohort.segment_folder import open_job, segment_folder
+from wmh_runtime.cohort.sharing.shard import Shard
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.atlas import read_region_names

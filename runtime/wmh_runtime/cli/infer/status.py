@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.shared_folder import claims_in
-from wmh_runtime.cohort.status import FolderStatus, read_status
+from wmh_runtime.cohort.sharing.shared_folder import claims_in
+from wmh_runtime.cohort.sharing.status import FolderStatus, read_status
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_status
 from wmh_runtime.files.process import ProcessId

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wmh_runtime.cli import console
-from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.sharing.shard import Shard
 from wmh_runtime.errors import InputError
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.storage.address import is_address

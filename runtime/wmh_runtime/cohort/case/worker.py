@@ -14,7 +14,7 @@ from wmh_runtime.cohort.case.corrected_masks import describe_manual_masks
 from wmh_runtime.cohort.case.memory import MemoryBudget, estimate_scan_bytes
 from wmh_runtime.cohort.case.processor import CaseProcessor
 from wmh_runtime.cohort.job import Job
-from wmh_runtime.cohort.shared_folder import SharedFolder
+from wmh_runtime.cohort.sharing.shared_folder import SharedFolder
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import DeviceLostError, InputError
 from wmh_runtime.files.case_failure import case_failure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmh_runtime.claims.claim_objects import ClaimObjects
 from wmh_runtime.claims.claim_store import ClaimStore
-from wmh_runtime.cohort.status import EXPECTED
+from wmh_runtime.cohort.sharing.status import EXPECTED
 from wmh_runtime.dataset.bids import (
     DESCRIPTION_NAME,
     LONGITUDINAL,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmh_runtime.cohort.shard import Shard
+from wmh_runtime.cohort.sharing.shard import Shard
 from wmh_runtime.errors import InputError
 
 

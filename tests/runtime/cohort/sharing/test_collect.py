@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from wmh_runtime.claims.claims import Claims
-from wmh_runtime.cohort import collect as collect_module
-from wmh_runtime.cohort.collect import collect
+from wmh_runtime.cohort.sharing import collect as collect_module
+from wmh_runtime.cohort.sharing.collect import collect
 from wmh_runtime.errors import InputError
 
 
