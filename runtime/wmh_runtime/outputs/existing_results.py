@@ -35,10 +35,9 @@ def find_finished_results(
     atlas: AtlasInput | None = None,
     manual: Mapping[str, ManualMask] | None = None,
     is_of_same_input: bool = False,
+    reads_images: bool = True,
 ) -> list[Sidecar] | None:
     """Return the sidecars of a scan that is finished; None if it has to be segmented.
-
-    No image of the results is read; it is enough that they are there.
 
     Args:
         case: the scan, with its further images.
@@ -51,10 +50,15 @@ def find_finished_results(
         manual: corrected masks that a finished scan is of, by output.
         is_of_same_input: it is known that the results are of the same input, which is not read to
             compare it.
+        reads_images: look into the images of the results, whether this program wrote them. If not,
+            it is enough that they are there.
 
     Raises:
-        InputError: there is a result of another input or with other settings.
+        InputError: there is a result of another input or with other settings, or an image of
+            another program in its place.
     """
+    if reads_images:
+        _require_own_files(case, paths, regions, extras, has_atlas=atlas is not None)
     if not all(to.sidecar.exists() for to in paths):
         return None
     sidecars = _read_sidecars(case, paths)

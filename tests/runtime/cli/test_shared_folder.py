@@ -69,7 +69,7 @@ def test_a_run_on_another_machine_that_is_gone_is_replaced(work, tmp_path):
     status, said, _ = finish(start_on("machine-2", work, out))
     assert status == 1
     assert f"{SCANS} scans finished" in said
-    if "waiting for" in said:
+    if "that other runs work on" in said:
         assert "should it be gone, this run takes over in" in said
     require_same(out, work)
 

@@ -264,6 +264,7 @@ class CaseWorker:
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
             manual=self._manual_masks(running.case),
             is_of_same_input=is_new or running.is_of_stored_scan,
+            reads_images=job.stored is None or job.stored.results is None,
         )
 
     def _require_replaceable(self, running: RunningCase) -> None:
