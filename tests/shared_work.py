@@ -32,10 +32,11 @@ def start(work, out, *more, program=PROGRAM):
     return start_infer(work / "scans", out, *options_of(work), *more, program=program)
 
 
-def start_infer(*arguments, program=PROGRAM):
+def start_infer(*arguments, program=PROGRAM, environment=None):
     """Begin `wmh-infer`."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

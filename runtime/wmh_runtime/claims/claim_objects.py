@@ -10,6 +10,7 @@ slower one may remove the new claim of the faster one. The faster one sees that 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -33,25 +34,24 @@ class ClaimObjects:
         self._folder = folder
 
     def open(self) -> None:
-        """Nothing is left by runs that are gone."""
+        """Check that the storage creates an object only if there is none; InputError."""
+        self._objects.require_creation(f"{self._folder}/{secrets.token_hex(8)}.test")
 
     def create(self, name: str, content: ClaimContent) -> bool:
         """Create a claim; return whether it was not there before."""
-        if self._objects.create(self._path(name), content.model_dump_json().encode()):
-            return True
-        # The storage may have answered a first request that got lost, and the library asked again.
-        found = parse_claim(self.read(name))
-        return found is not None and found.token == content.token
+        return self._objects.create(self._path(name), content.model_dump_json().encode())
 
     def read(self, name: str) -> bytes | None:
         """Return what a claim contains; None if there is none, or it cannot be read."""
         try:
             found = parse_claim(self._objects.read(self._path(name)))
-            beats = self._objects.read(self._beats(name, found.token)) if found else None
         except InputError:
             return None
         if found is None:
             return None
+        beats = None
+        with suppress(InputError):  # some storages refuse to say that there is none
+            beats = self._objects.read(self._beats(name, found.token))
         current = found.model_copy(update={"beats": beats.decode()}) if beats else found
         return current.model_dump_json().encode()
 
@@ -85,7 +85,7 @@ class ClaimObjects:
         """Return what all claims contain."""
         paths = self._objects.versions(self._folder)
         names = (path.rpartition("/")[2] for path in paths)
-        return (self.read(name) for name in names if not name.endswith(_BEATS_SUFFIX))
+        return (self.read(name) for name in names if name.endswith(".json"))
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

@@ -21,7 +21,11 @@ class ClaimStore(Protocol):
     """Keeps claims by their names. Several threads may use it."""
 
     def open(self) -> None:
-        """Clear what runs that are gone have left, other than claims."""
+        """Clear what runs that are gone have left, other than claims.
+
+        Raises:
+            InputError: claims cannot be kept there.
+        """
 
     def create(self, name: str, content: ClaimContent) -> bool:
         """Create a claim; return whether it was not there before.

@@ -217,7 +217,8 @@ class Claims:
             with self._lock:
                 held = tuple(self._held)
             for claim in held:
-                claim.beat()
+                if claim in self._held:  # it may have been released meanwhile
+                    claim.beat()
 
 
 def _stored_name(name: str) -> str:

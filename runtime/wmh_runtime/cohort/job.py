@@ -16,7 +16,7 @@ from wmh_runtime.change.record import ChangeRecord
 from wmh_runtime.cohort.case.atlas import Atlas
 from wmh_runtime.cohort.sharing.shard import Shard
 from wmh_runtime.cohort.sharing.status import FolderStatus
-from wmh_runtime.cohort.stored.stored_files import StoredFiles
+from wmh_runtime.cohort.stored.stored_files import NOT_STORED, StoredFiles
 from wmh_runtime.dataset.case import Case
 from wmh_runtime.dataset.discovery import Discovery
 from wmh_runtime.dataset.manual_masks import NO_MANUAL_MASKS, ManualMasks
@@ -68,7 +68,7 @@ class Job:
     visit_table: Mapping[str, Sequence[TableVisit]] | None = None  # None: as the names say
     register: bool = False  # register the further images of a case to the first
     dicom: DicomScans | None = None  # that the cases are converted from; None: they are files
-    stored: StoredFiles | None = None  # in object storage; None: all files are on this machine
+    stored: StoredFiles = NOT_STORED  # what is in object storage
     threads: int | None = None  # CPU threads for all of the work; None: one per core
     origin: Path | None = None  # folder that the scans were converted from; None: that of `found`
     knows_all: bool = False  # `found` has all scans of the input folder
@@ -148,18 +148,18 @@ class Job:
     @property
     def source(self) -> str:
         """Path or address of the input folder, as it is kept in the output folder."""
-        if self.stored is not None and self.stored.scans is not None:
+        if self.stored.scans is not None:
             return self.stored.scans.objects.address
         return as_utf8((self.origin or self.found.root).resolve().as_posix())
 
     def name_of(self, path: Path) -> str:
         """Return what a file is called for the user: its path, or its address in the storage."""
-        return str(path) if self.stored is None else self.stored.name_of(path)
+        return self.stored.shown(str(path))
 
     @property
     def link(self) -> str:
         """URI of the input folder for the results; empty: as seen from the output folder."""
-        if self.stored is None:
+        if self.stored == NOT_STORED:
             return ""
         return self.source if self.stored.scans else self.found.root.resolve().as_uri()
 

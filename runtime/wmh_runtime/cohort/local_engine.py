@@ -69,7 +69,7 @@ class LocalEngine:
             )
             worker = CaseWorker(job, shared, processor, provenance, memory, job.name_clashes)
             taken_up: Iterator[RunningCase] = map(worker.take_up, job.cases)
-            if job.stored is not None:
+            if job.stored.scans is not None:
                 fetchers = stack.enter_context(ThreadPoolExecutor(_FETCHED_AHEAD, "fetch"))
                 taken_up = _map_ahead(fetchers, worker.take_up, job.cases)
             yield LocalRunner(taken_up, worker, memory, shared.claims, job.claim_of, pool, most)

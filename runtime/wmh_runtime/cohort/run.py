@@ -66,7 +66,7 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
                 collect(job.out, shared.claims, shared.failures.all, job.stored)
             raise
         for line in collect(job.out, shared.claims, shared.failures.all, job.stored):
-            progress.warned(f"{job.name_of(job.out)}: {line}")
+            progress.warned(job.stored.shown(f"{job.out}: {line}"))
         if job.shard is not None:
             outcome.folder = read_status(job.out, shared.claims)
     return outcome
@@ -76,6 +76,7 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
     """Write what is known before the first case; return the marks of readers."""
     with shared.claims.wait_for("files of the folder", progress.held_up) as claim:
         shared.claims.clear_after(claim, job.out, job.out / STATE_FOLDER)
+        job.stored.reread_folder_files(job.out)
         require_replaceable(job.out)
         reviews = (
             keep_reviews(job.out, job.reviewed)
@@ -84,22 +85,21 @@ def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:
         )
         write_skipped(job.out, [*job.found.skipped, *job.manual.unused])
         if job.found.dataset and job.found.dataset.warning:
-            progress.warned(job.found.dataset.warning)
+            progress.warned(job.stored.shown(job.found.dataset.warning))
         if job.dicom:
             job.dicom.keep_names()
         for line in job.dicom.remarks if job.dicom else ():
-            progress.warned(line)
+            progress.warned(job.stored.shown(line))
         for line in remarks_on_manual_masks(job, shared.existing, limit=_SHOWN):
-            progress.warned(line)
+            progress.warned(job.stored.shown(line))
         if job.knows_all:
             with suppress(InputError):  # it is for the status only
                 expect(job.out, job.source, len(job.found.scans), len(job.outputs))
         if (dataset := job.found.dataset) and (
             warning := write_description(job.out, dataset, job.link)
         ):
-            progress.warned(f"{job.name_of(job.out)}: {warning}")
-        if job.stored is not None:
-            job.stored.store_folder_files(job.out)
+            progress.warned(job.stored.shown(f"{job.out}: {warning}"))
+        job.stored.store_folder_files(job.out)
     # No folder is asked for that is missing: see listing.py.
     listing = Listing(job.out)
     for folder in {job.out, *(job.paths(case)[0].mask.parent for case in job.cases)}:
@@ -133,7 +133,8 @@ def _run_cases(
         progress.stopping(len(runner.unfinished) if runner else 0)
 
     def on_abort() -> None:
-        shared.claims.release_all()  # the process may end at once
+        if job.stored.results is None:  # the process may end at once, without the network
+            shared.claims.release_all()
         progress.aborted()
 
     with (

@@ -87,6 +87,8 @@ def open_job(
         planned = plan_job(folders.source, folders.out, bundle, options, folder_options)
         job = folders.job_with_storage(planned)
         progress.discovered(job)
+        for line in folders.remarks:
+            progress.warned(line)
         yield job
 
 

@@ -22,7 +22,6 @@ from wmh_runtime.files.process import this_process
 from wmh_runtime.files.reading import read_model
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.storage.address import is_gone
 from wmh_runtime.text import as_utf8
 
 FAILURES_FOLDER = STATE_FOLDER / "failures"
@@ -121,7 +120,7 @@ class FailureRecords:
         return record.cause if is_same else None
 
     def forget_others(self, step: Step, names: Collection[str]) -> None:
-        """Forget failures of what is not in the input folder any more, or whose folder is gone.
+        """Forget failures of what is not in the input folder any more.
 
         Args:
             step: that failed.
@@ -133,7 +132,7 @@ class FailureRecords:
         known = set(map(as_utf8, names))
         for record in read_failures(self._out):
             is_of_step = (record.step, record.root) == (step, self._root)
-            if (is_of_step and record.name not in known) or is_gone(record.root):
+            if is_of_step and record.name not in known:
                 self._remove(self._path(step, record.name))
 
     def all(self) -> list[FailureRecord]:
@@ -144,6 +143,10 @@ class FailureRecords:
     def _remove(self, path: Path) -> None:
         remove(path)
         self._on_change(path)
+
+    def path_of(self, step: Step, name: str) -> Path:
+        """Return the file of the record of a failure, which may not exist."""
+        return self._path(step, as_utf8(name))
 
     def _path(self, step: Step, name: str) -> Path:
         digest = hashlib.sha256(f"{step} {name}".encode()).hexdigest()

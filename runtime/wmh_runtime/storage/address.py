@@ -39,8 +39,3 @@ def path_in(place: Path | str, name: str) -> str:
         name: of the file.
     """
     return f"{str(place).rstrip('/')}/{name}" if is_address(place) else str(Path(place) / name)
-
-
-def is_gone(folder: str) -> bool:
-    """Return whether a folder of this machine is not there any more; of an address: false."""
-    return not is_address(folder) and not Path(folder).exists()

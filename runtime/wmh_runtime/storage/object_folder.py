@@ -7,20 +7,20 @@ object when the last one is there. So nobody sees a part of an object.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.storage.address import last_part
 from wmh_runtime.text import install_advice
 
-_PAUSES_S = (1.0, 5.0, 15.0)  # before a request is tried again; libraries try again, too
-_VERSION_KEYS = ("ETag", "etag", "content_md5", "md5Hash")
-_TIME_KEYS = ("LastModified", "last_modified", "updated", "mtime", "created")
+_PAUSES_S = (1.0, 5.0, 15.0, 60.0, 120.0)  # before a request is tried again; s3fs tries, too
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _TRANSIENT = {"OSError", "ConnectionError", "HTTPClientError"}  # or classes derived from them
-_LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "memory": "fsspec"}
+_KINDS = ("s3", "memory")  # the second one is for tests
+_TIMEOUTS = {"s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60}}, "memory": {}}
+_BATCH = 500  # objects that are copied at a time
+_LONGEST_NAME_BYTES = 255
 
 _Result = TypeVar("_Result")
 
@@ -35,33 +35,31 @@ class ObjectFolder:
         address: such as `s3://bucket/scans`.
 
     Raises:
-        InputError: this kind of storage is not known, or its library is not installed.
+        InputError: this is another kind of storage, or the library is not installed.
     """
 
     _has_answered = False  # before, requests are tried once: the address may be wrong
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
+        self.odd_names: list[str] = []  # of objects that cannot be files, when all were listed
         kind = self.address.partition("://")[0].lower()
-        if kind not in _LIBRARIES:
-            known = ", ".join(f"{one}://" for one in _LIBRARIES if one != "memory")
-            problem = f"is in a storage that is not known, expected {known}"
+        if kind not in _KINDS:
+            problem = "is an address of another kind, expected s3://bucket/folder"
             raise InputError(problem, "Copy the files to a disk.", about=address)
         try:
             import fsspec  # optional
 
-            options = {"use_listings_cache": False, "skip_instance_cache": True}
+            options = {"use_listings_cache": False, "skip_instance_cache": True, **_TIMEOUTS[kind]}
             self._system, self._root = fsspec.core.url_to_fs(self.address, **options)
         except ImportError as error:
-            library = _LIBRARIES[kind]
-            advice = install_advice("s3") if kind == "s3" else f"Run: pip install {library}"
-            problem = f"needs the library {library}, which is not installed"
-            raise InputError(problem, advice, about=address) from error
+            problem = "needs the library s3fs, which is not installed"
+            raise InputError(problem, install_advice("s3"), about=address) from error
 
     def versions(self, folder: str = "", prefix: str = "") -> dict[str, str]:
         """List the objects: path below the folder → what changes whenever the object does.
 
-        Names that cannot be those of files, such as `a//b`, are left out.
+        Names that cannot be those of files are left out, see `odd_names`.
 
         Args:
             folder: only those in this one below the folder.
@@ -74,23 +72,47 @@ class ObjectFolder:
         listed = self._try(
             lambda: self._system.find(root, detail=True, prefix=prefix), "cannot be listed"
         )
-        paths = {name[len(self._root) :].lstrip("/"): about for name, about in listed.items()}
-        return {path: _version(about) for path, about in paths.items() if _is_of_file(path)}
+        paths = {name.removeprefix(f"{self._root}/"): about for name, about in listed.items()}
+        folders = {parent.as_posix() for path in paths for parent in PurePosixPath(path).parents}
+        files = {path for path in paths if _is_of_file(path) and path not in folders}
+        if not folder:
+            odd = paths.keys() - files
+            self.odd_names = sorted(path for path in odd if not path.endswith("/"))
+        return {path: _version(about) for path, about in paths.items() if path in files}
 
-    def download(self, files: Mapping[str, Path]) -> None:
+    def download(self, files: Mapping[str, Path]) -> set[str]:
         """Copy objects to files, several at a time; the folders exist.
 
         Args:
             files: path below the folder → file, which is replaced.
 
+        Returns:
+            The paths of objects that are not there any more.
+
         Raises:
-            InputError: an object is missing or cannot be read, or a file cannot be written.
+            InputError: an object cannot be read, or a file cannot be written.
         """
-        if files:
-            names = [self._name(path) for path in files]
-            to = [str(file) for file in files.values()]
-            about = next(iter(files)) if len(files) == 1 else ""
-            self._try(lambda: self._system.get(names, to), "cannot be read", about)
+        gone = set[str]()
+        for first in range(0, len(files), _BATCH):
+            gone |= self._download([*files.items()][first : first + _BATCH])
+        return gone
+
+    def _download(self, files: Sequence[tuple[str, Path]]) -> set[str]:
+        names = [self._name(path) for path, _ in files]
+        about = files[0][0] if len(files) == 1 else ""
+
+        def copy() -> bool:
+            try:
+                self._system.get(names, [str(file) for _, file in files])
+            except FileNotFoundError:
+                return False
+            return True
+
+        if self._try(copy, "cannot be read", about):
+            return set()
+        if len(files) == 1:
+            return {about}
+        return set[str]().union(*(self._download([one]) for one in files))
 
     def read(self, path: str) -> bytes | None:
         """Return the content of an object; None if there is none; InputError if not known."""
@@ -121,10 +143,30 @@ class ObjectFolder:
             try:
                 self._system.pipe_file(self._name(path), content, mode="create")
             except FileExistsError:
-                return False
+                return self.read(path) == content  # a first request may have got through
+            except Exception:
+                found = self.read(path)  # servers say in different ways that there is one
+                if found is None:
+                    raise
+                return found == content
             return True
 
         return self._try(create, "cannot be written", path)
+
+    def require_creation(self, path: str) -> None:
+        """Refuse a storage that creates an object although there is one; InputError.
+
+        Args:
+            path: of an object that is written for the test, and removed.
+        """
+        try:
+            self.write(path, b"first")
+            if self.create(path, b"second"):
+                problem = "creates an object although there is one (it ignores If-None-Match)"
+                advice = "Use another storage, or a disk for the results."
+                raise InputError(problem, advice, about=self.address)
+        finally:
+            self.remove(path)
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a file to an object, which is replaced; InputError if that is not possible."""
@@ -171,11 +213,6 @@ class ObjectFolder:
         advice = "Check the address, the credentials and the network."
         return InputError(f"{problem} ({reason})", advice, about=self.address_of(path))
 
-    @property
-    def name(self) -> str:
-        """The last part of the address."""
-        return last_part(self.address)
-
 
 def _is_transient(error: Exception) -> bool:
     """Return whether the same request may succeed a moment later."""
@@ -184,18 +221,17 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _version(about: Mapping[str, Any]) -> str:
-    """Return what changes whenever an object does: a hash, or else size and time."""
-    for key in _VERSION_KEYS:
-        if about.get(key):
-            return str(about[key]).strip('"')
-    time_of = next((about[key] for key in _TIME_KEYS if about.get(key)), "")
-    return f"{about.get('size')} {time_of}"
+    """Return what changes whenever an object does."""
+    known = about.get("ETag") or about.get("created")  # the second one in memory
+    return str(known or "").strip('"')
 
 
 def _is_of_file(path: str) -> bool:
+    parts = path.split("/")
     return (
-        bool(path)
-        and not path.endswith("/")
-        and ".." not in path.split("/")
-        and (PurePosixPath(path).as_posix() == path)
+        ".." not in parts
+        and PurePosixPath(path).as_posix() == path != "."
+        and not path.startswith("/")
+        and "\\" not in path
+        and all(len(part.encode(errors="replace")) <= _LONGEST_NAME_BYTES for part in parts)
     )

@@ -1,6 +1,7 @@
 """Scans and results in object storage: the results of a single run on a disk, whatever happens."""
 
 import json
+import os
 import random
 import shutil
 import time
@@ -12,12 +13,17 @@ from tests.object_storage import BUCKET, download, object_storage, upload
 from tests.shared_work import finish, options_of, start_infer
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.cohort.case import processor as case_processor
+from wmh_runtime.cohort.job import Progress
 from wmh_runtime.cohort.plan import FolderOptions
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.dataset.bids import SIDECAR_SUFFIX
 from wmh_runtime.dataset.visit_filter import VisitFilter
 from wmh_runtime.errors import InputError
+from wmh_runtime.files.process import this_process
 from wmh_runtime.inference.options import InferenceOptions
+from wmh_runtime.outputs import failures
+from wmh_runtime.outputs.failures import SEGMENTATION, FailureRecords
 from wmh_runtime.outputs.paths import Extras
 from wmh_runtime.storage.object_folder import ObjectFolder
 
@@ -73,9 +79,12 @@ def results_on_disk(work):
     return content
 
 
-def segment(work, source, out, **wanted):
+REVIEWS = "scan\tdecision\treviewer\nsub-1_FLAIR.nii.gz\texclude\t{}\n"
+
+
+def segment(work, source, out, *, progress=None, **wanted):
     bundle = load_bundle(str(work / "bundle"))
-    return segment_folder(source, out, bundle, ON_CPU, FolderOptions(**wanted))
+    return segment_folder(source, out, bundle, ON_CPU, FolderOptions(**wanted), progress)
 
 
 def count_requests(monkeypatch):
@@ -84,8 +93,8 @@ def count_requests(monkeypatch):
     download_, upload_ = ObjectFolder.download, ObjectFolder.upload
 
     def note_download(self, files):
-        read.extend(f"{self.name}/{path}" for path in files)
-        download_(self, files)
+        read.extend(f"{self.address.rpartition('/')[2]}/{path}" for path in files)
+        return download_(self, files)
 
     def note_upload(self, file, path):
         written.append(path)
@@ -188,6 +197,72 @@ def test_failures_name_the_object_and_are_known_to_other_runs(work, storage, own
 def test_results_may_be_stored_among_the_scans(work, own):
     assert len(segment(work, own, f"{own}/results").done) == 3
     assert len(segment(work, own, f"{own}/results").kept) == 3
+
+
+def test_a_failure_of_another_machine_goes_when_the_scan_is_segmented(
+    work, storage, own, out, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(failures, "this_process", lambda: this_process()._replace(space="far"))
+    records = FailureRecords(tmp_path, own)
+    records.add(SEGMENTATION, "sub-1_FLAIR.nii.gz", InputError("does not fit into memory"))
+    record = records.path_of(SEGMENTATION, "sub-1_FLAIR.nii.gz")
+    monkeypatch.undo()
+    name = out.removeprefix("s3://")
+
+    class Meanwhile(Progress):
+        def begun(self, where):
+            """This run has listed the folder of results before."""
+            storage.put_file(str(record), f"{name}/{record.relative_to(tmp_path).as_posix()}")
+
+    assert len(segment(work, own, out, progress=Meanwhile()).done) == 3
+    assert "sub-1" not in storage.cat_file(f"{name}/failures.csv").decode()
+    assert "sub-1" in storage.cat_file(f"{name}/volumes.csv").decode()
+
+
+def test_marks_of_readers_that_come_during_a_run_are_kept(work, storage, own, out):
+    name = out.removeprefix("s3://")
+    segment(work, own, out)
+    storage.pipe_file(f"{name}/reviews.tsv", REVIEWS.format("Anna").encode())
+
+    class Later(Progress):
+        def done(self, case, sidecars, *, kept):
+            storage.pipe_file(f"{name}/reviews.tsv", REVIEWS.format("Berta").encode())
+
+    segment(work, own, out, progress=Later())
+    assert storage.cat_file(f"{name}/reviews.tsv").decode() == REVIEWS.format("Berta")
+    assert "Berta" in storage.cat_file(f"{name}/volumes.csv").decode()
+
+
+def test_pages_of_finished_scans_are_made_from_their_images(work, storage, own, out):
+    segment(work, own, out)
+    assert len(segment(work, own, out, extras=Extras(viewer=True)).kept) == 3
+    pages = [one for one in storage.find(out.removeprefix("s3://")) if "viewer" in one]
+    assert len(pages) == 3
+    assert min(storage.size(page) for page in pages) > 20_000
+
+
+def test_no_path_of_a_copy_is_shown_or_stored(work, storage, own, out, monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(case_processor, "preprocess", lambda *_: 1 / 0)
+    outcome = segment(work, own, out)
+    errors = [str(error) for _, error in outcome.failed]
+    assert sum(f"Report it with the end of {out}/errors.log" in error for error in errors) == 3
+    for one in storage.find(out.removeprefix("s3://")):
+        if not one.endswith("errors.log"):
+            assert b"temporary" not in storage.cat_file(one), one
+
+
+def test_copies_of_runs_that_were_killed_are_removed_by_the_next(work, own, out, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = start_infer(own, out, *options_of(work), environment=environment)
+    while killed.poll() is None and not list(tmp_path.glob(".wmh-partial-*/*")):
+        time.sleep(0.005)
+    killed.kill()
+    killed.communicate()
+    assert list(tmp_path.glob(".wmh-partial-*"))
+    assert finish(start_infer(own, out, *options_of(work), environment=environment))[0] == 1
+    assert not list(tmp_path.glob(".wmh-partial-*"))
 
 
 def test_a_scan_that_was_replaced_is_noticed(work, storage, own, out, tmp_path):

@@ -18,8 +18,6 @@ BROKEN = InputError("is broken", "Copy it again.", about="scans/a.nii")
 
 @pytest.fixture
 def records(tmp_path):
-    (tmp_path / "scans").mkdir()
-    (tmp_path / "others").mkdir()
     return FailureRecords(tmp_path / "out", (tmp_path / "scans").as_posix())
 
 
@@ -65,9 +63,6 @@ def test_only_failures_of_the_same_folder_and_step_are_forgotten(tmp_path, recor
     records.remove(SEGMENTATION, "b.nii")
     records.remove(SEGMENTATION, "missing.nii")
     assert names(records.all()) == [(SEGMENTATION, "c.nii"), (COMPARISON, "sub-1")]
-    (tmp_path / "others").rename(tmp_path / "moved")  # nobody will segment it there again
-    records.forget_others(SEGMENTATION, [])
-    assert names(records.all()) == [(COMPARISON, "sub-1")]
 
 
 def test_on_a_full_disk_a_failure_is_known_to_the_run_itself(tmp_path, records, monkeypatch):

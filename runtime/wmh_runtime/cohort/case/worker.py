@@ -98,9 +98,11 @@ class CaseWorker:
         """
         running = RunningCase(case, self._job.paths(case))
         try:
-            running.case = case = self._job.with_files(case)
-            if self._job.stored is not None and self._is_stored_with_results(running):
+            running.case = self._job.with_files(case)
+            if self._has_results_of_stored_scan(running):
                 return running
+            self._job.stored.fetch_images(self._images(running.case), running.name)
+            case = running.case
             shape, affine = read_grid(case.path)
             others = [read_grid(path)[0] for path in case.others.values()]
             if self._job.atlas is not None:
@@ -154,10 +156,7 @@ class CaseWorker:
             else:
                 self._fail(running, error)
         finally:
-            if self._job.stored is not None:
-                self._job.stored.drop(
-                    self._images(running.case), self._job.result_files(running.case)
-                )
+            self._free(running)
             if claim is not None:
                 self._shared.claims.release(claim)
             on_change()
@@ -178,9 +177,9 @@ class CaseWorker:
                 raise _ClaimLostError
 
         job, case = self._job, running.case
-        sidecar_files = [to.sidecar for to in running.paths]
-        if job.stored is not None:
-            job.stored.recall_results([*job.result_files(case), *sidecar_files])
+        files, sidecar_files = job.result_files(case), [to.sidecar for to in running.paths]
+        failure = self._shared.failures.path_of(SEGMENTATION, running.name)
+        job.stored.recall_results([*files, *sidecar_files], failure)
         is_new = not any(sidecar in self._shared.existing for sidecar in sidecar_files)
         is_finished = is_new and all(map(is_file, sidecar_files))
         if running.unreadable is not None and not is_finished:
@@ -188,12 +187,13 @@ class CaseWorker:
         replaces = job.overwrite and not is_finished
         sidecars = None if replaces else self._finished_results(running, is_new=is_new)
         running.is_kept = sidecars is not None
+        is_complete = running.is_kept and not self._lacks_viewer(running)
+        if not is_complete:
+            job.stored.fetch_images(self._images(case), running.name)
+            job.stored.fetch_results(files, running.name)
         if sidecars is None:
             if refusal := running.unreadable or running.refusal:
                 raise refusal
-            if job.stored is not None:
-                job.stored.fetch_images(self._images(case))
-                job.stored.fetch_results(job.result_files(case))
             if not replaces:
                 self._require_replaceable(running)
             sidecars = self._processor.process(case, running.paths, on_progress, require_claim)
@@ -201,10 +201,19 @@ class CaseWorker:
             self._write_dicom(running, sidecars, job.dicom)
         if job.extras.viewer:
             write_viewers(case, running.paths, is_new=not running.is_kept)
-        if job.stored is not None and not running.is_kept:
+        if not is_complete:
             require_claim()
-            job.stored.store_results(job.result_files(case), sidecar_files)
+            job.stored.store_results(files, sidecar_files, require_claim)
         return sidecars
+
+    def _free(self, running: RunningCase) -> None:
+        """Remove copies of a case from object storage, unless it is looked at again."""
+        job, case = self._job, running.case
+        files = job.result_files(case)
+        if running.is_elsewhere or running.result.exception() is not None:
+            job.stored.discard_results([*files, *(to.sidecar for to in running.paths)])
+        if not running.is_elsewhere:
+            job.stored.release(self._images(case), files, running.name)
 
     def _leave(self, running: RunningCase) -> None:
         """Leave a case to the run that has it."""
@@ -229,8 +238,7 @@ class CaseWorker:
             return
         hides_values = self._job.dicom is not None
         failure = case_failure(error, running.case.path, self._job.out, hides_values=hides_values)
-        if self._job.stored is not None:
-            failure = self._job.stored.with_addresses(failure)
+        failure = self._job.stored.error_with_addresses(failure)
         self._shared.failures.add(SEGMENTATION, running.name, failure)
         running.result.set_exception(failure)
 
@@ -264,7 +272,7 @@ class CaseWorker:
             atlas=job.atlas.inputs(running.case) if job.atlas else None,
             manual=self._manual_masks(running.case),
             is_of_same_input=is_new or running.is_of_stored_scan,
-            reads_images=job.stored is None or job.stored.results is None,
+            reads_images=job.stored.results is None,
         )
 
     def _require_replaceable(self, running: RunningCase) -> None:
@@ -278,20 +286,25 @@ class CaseWorker:
             manual=self._manual_masks(case),
         )
 
-    def _is_stored_with_results(self, running: RunningCase) -> bool:
-        """Return whether a stored scan has its results; if it has not, copy it to this machine."""
-        job, stored = self._job, self._job.stored
-        if stored is None:
+    def _has_results_of_stored_scan(self, running: RunningCase) -> bool:
+        """Return whether a scan in object storage has its results, so that it need not be copied.
+
+        The case gets the versions of its images.
+        """
+        job = self._job
+        if job.stored.scans is None:
             return False
-        running.case = case = stored.with_versions(running.case)
-        stored.fetch_images(job.manual.of_scan(case.relative).values())
-        running.is_of_stored_scan = stored.are_of_same_scan(case, running.paths)
-        if running.is_of_stored_scan and not job.overwrite:
-            has_pages = not job.extras.viewer or all(is_file(to.viewer) for to in running.paths)
-            if has_pages and self._finished_results(running, is_new=False) is not None:
-                return True
-        stored.fetch_images(self._images(case))
-        return False
+        running.case = job.stored.with_versions(running.case)
+        running.is_of_stored_scan = job.stored.are_of_same_scan(running.case, running.paths)
+        if not running.is_of_stored_scan or job.overwrite or self._lacks_viewer(running):
+            return False
+        corrected = job.manual.of_scan(running.case.relative).values()
+        job.stored.fetch_images(corrected, running.name)
+        return self._finished_results(running, is_new=False) is not None
+
+    def _lacks_viewer(self, running: RunningCase) -> bool:
+        """Return whether a page is wanted and not there."""
+        return self._job.extras.viewer and not all(is_file(to.viewer) for to in running.paths)
 
     def _images(self, case: Case) -> list[Path]:
         """Return the images that a case is segmented from, and its corrected masks."""

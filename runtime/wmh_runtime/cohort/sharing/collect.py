@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from wmh_runtime.change.report.table import write_changes
 from wmh_runtime.change.stored import StoredChanges, read_changes
 from wmh_runtime.claims.claims import Claim, Claims
-from wmh_runtime.cohort.stored.stored_files import StoredFiles
-from wmh_runtime.files.folders import make_folder
-from wmh_runtime.files.os_errors import input_error
+from wmh_runtime.cohort.sharing.table_requests import requests_in
+from wmh_runtime.cohort.stored.stored_files import NOT_STORED, StoredFiles
 from wmh_runtime.outputs.existing_results import unreadable_results
 from wmh_runtime.outputs.failures import COMPARISON, SEGMENTATION, FailureRecord
 from wmh_runtime.outputs.folder_results import FolderResults, read_results
-from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.outputs.reviews import REVIEWS_NAME, read_reviews
 from wmh_runtime.outputs.tables.results import write_tables
 from wmh_runtime.report.page import write_report
 from wmh_runtime.text import count_noun
 
-_REQUESTS_FOLDER = STATE_FOLDER / "collect"
 _CLAIM = "tables and report"
 _POLL_S = 1.0
 
@@ -32,7 +28,7 @@ def collect(
     out: Path,
     claims: Claims,
     read_failed: Callable[[], Sequence[FailureRecord]],
-    stored: StoredFiles | None = None,
+    stored: StoredFiles = NOT_STORED,
 ) -> list[str]:
     """Make the tables and the report, once for all runs that ask for it at the same time.
 
@@ -53,43 +49,31 @@ def collect(
     Raises:
         InputError: a file cannot be read or written.
     """
-    if stored is not None and stored.results is not None:
-        return stored.collect(
-            out, lambda: _make_tables(out, read_failed(), reads_masks=False) or []
-        )
-    request = _make_request(out)
+    requests = requests_in(out, stored)
+    own = requests.make()
     try:
-        while request.exists():
+        while own in requests.names():
             claim = claims.try_claim(_CLAIM)
             if claim is None:
                 time.sleep(_POLL_S)
                 continue
             try:
                 claims.clear_after(claim, out)
-                asked = list((out / _REQUESTS_FOLDER).iterdir())  # before anything is read
-                remarks = _make_tables(out, read_failed(), claim)
-                if remarks is None:
+                asked = requests.names()  # before anything is read
+                stored.fetch_for_tables()
+                reads_masks = stored.results is None
+                remarks = _make_tables(out, read_failed(), claim, reads_masks=reads_masks)
+                if remarks is None or not claim.is_held:
                     continue
+                stored.store_folder_files(out)
                 for one in asked:
-                    one.unlink(missing_ok=True)
+                    requests.remove(one)
                 return remarks
             finally:
                 claims.release(claim)
         return []
     finally:
-        with suppress(OSError):
-            request.unlink(missing_ok=True)
-
-
-def _make_request(out: Path) -> Path:
-    """Ask for tables of what is in the folder now: whoever made them removes the file."""
-    request = out / _REQUESTS_FOLDER / secrets.token_hex(8)
-    make_folder(request.parent)
-    try:
-        request.touch()
-    except OSError as error:
-        raise input_error(error, "cannot be written", request) from error
-    return request
+        requests.remove(own)
 
 
 def _make_tables(

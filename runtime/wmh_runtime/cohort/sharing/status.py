@@ -18,7 +18,6 @@ from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION, read_failures
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.storage.address import is_gone
 
 EXPECTED = STATE_FOLDER / "expected.json"
 
@@ -69,8 +68,7 @@ def expect(out: Path, source: str, scans: int, outputs: int) -> None:
     """
     path = out / EXPECTED
     known = read_model(path, Expected) or Expected()
-    others = {one: count for one, count in known.scans.items() if not is_gone(one)}
-    counts = others | {source: scans}
+    counts = known.scans | {source: scans}
     expected = Expected(scans=dict(sorted(counts.items())), outputs=outputs)
     make_folder(path.parent)
     write_text_atomically(path, expected.model_dump_json(indent=2) + "\n")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmh_runtime.cohort.job import Job
-from wmh_runtime.cohort.stored.stored_files import StoredFiles, need_of_run
+from wmh_runtime.cohort.stored.stored_files import NOT_STORED, StoredFiles, need_of_run
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME
 from wmh_runtime.dataset.bids_dataset import IGNORE_NAME
 from wmh_runtime.dataset.image_formats import is_image
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, WmhError
+from wmh_runtime.files.temporary import remove_temporary_files, temporary_path_beside
 from wmh_runtime.storage.address import is_address, last_part, path_below
 from wmh_runtime.storage.mirror import Mirror, Need
 from wmh_runtime.storage.object_folder import ObjectFolder
+from wmh_runtime.text import count_noun
 
-_PREFIX = "wmh-"  # of folders for temporary files
 _CONTENT_NEEDED = (DESCRIPTION_NAME, IGNORE_NAME)  # to find the scans of a data set
 
 
@@ -32,7 +34,8 @@ class LocalFolders:
 
     source: Path
     out: Path
-    stored: StoredFiles | None = None  # None: both are folders of this machine
+    stored: StoredFiles = NOT_STORED
+    remarks: Sequence[str] = ()  # what is to be known about the storage
 
     def job_with_storage(self, job: Job) -> Job:
         """Return a job in these folders that copies from the storage, and to it.
@@ -40,11 +43,15 @@ class LocalFolders:
         Raises:
             InputError: the job cannot use object storage, or the storage cannot be used.
         """
-        if self.stored is None:
+        if self.stored == NOT_STORED:
             return job
         if job.is_longitudinal:
             advice = "Copy the folders to a disk first."
             raise InputError("needs scans and results on a disk", advice, about="longitudinal")
+        if job.dicom is not None:
+            advice = "Choose a folder on a disk."
+            problem = "needs results on a disk, since scans are converted to files there"
+            raise InputError(problem, advice, about="DICOM")
         if self.stored.results is not None:
             own = {
                 file.relative_to(self.out).as_posix()
@@ -71,27 +78,24 @@ def local_folders(source: Path | str, out: Path | str) -> Iterator[LocalFolders]
     if not is_address(source) and not is_address(out):
         yield LocalFolders(Path(source), Path(out))
         return
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
-        work = Path(name)
+    with _work_folder() as work:
         scans = _mirror(str(source), work / "scans") if is_address(source) else None
         results = _mirror(str(out), work / "results") if is_address(out) else None
-        if scans is not None:
-            scans.refresh(_need_of_search(_results_in(str(source), str(out))))
-            if not any(is_image(path) for path in scans.folder.rglob("*")):
-                problem = "has no NIfTI or MGH image"
-                advice = "Check the address. Copy DICOM files to a disk first."
-                raise InputError(problem, advice, about=source)
-        yield LocalFolders(
-            scans.folder if scans else Path(source),
-            results.folder if results else Path(out),
-            StoredFiles(scans, results),
-        )
+        stored = StoredFiles(scans, results)
+        with _with_addresses(stored):
+            remarks = _search(scans, _results_in(str(source), str(out))) if scans else []
+            yield LocalFolders(
+                scans.folder if scans else Path(source),
+                results.folder if results else Path(out),
+                stored,
+                remarks,
+            )
 
 
 @contextmanager
 def local_results(
     out: Path | str, need: Callable[[str], Need]
-) -> Iterator[tuple[Path, StoredFiles | None]]:
+) -> Iterator[tuple[Path, StoredFiles]]:
     """Return a folder of this machine for results, wherever they are, with what is needed of them.
 
     Args:
@@ -104,12 +108,59 @@ def local_results(
     if not is_address(out):
         if not Path(out).is_dir():
             raise InputError("is no folder", "Give the folder of results of a run.", about=out)
-        yield Path(out), None
+        yield Path(out), NOT_STORED
         return
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as work:
-        results = _mirror(str(out), Path(work))
-        results.refresh(need)
-        yield results.folder, StoredFiles(results=results)
+    with _work_folder() as work:
+        stored = StoredFiles(results=_mirror(str(out), work))
+        with _with_addresses(stored):
+            if stored.results is not None:
+                stored.results.refresh(need)
+                yield stored.results.folder, stored
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """Make a folder for the block, among the temporary files; remove those of killed runs."""
+    temporary = Path(tempfile.gettempdir())
+    remove_temporary_files(temporary)
+    work = temporary_path_beside(temporary / "wmh-infer")
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _with_addresses(stored: StoredFiles) -> Iterator[None]:
+    """Raise the errors of the block as errors about objects."""
+    try:
+        yield
+    except WmhError as error:
+        raise stored.error_with_addresses(error) from error
+
+
+def _search(scans: Mirror, results: str | None) -> list[str]:
+    """List the input folder; return what is to be known about it.
+
+    Args:
+        scans: of the input folder.
+        results: path of the results in it, which are not searched; None: they are elsewhere.
+
+    Raises:
+        InputError: it cannot be listed, or has no image.
+    """
+    scans.refresh(_need_of_search(results))
+    if not any(is_image(Path(path)) for path in scans.names):
+        problem = "has no NIfTI or MGH image"
+        advice = "Give the address of a folder. Copy DICOM files to a disk first."
+        raise InputError(problem, advice, about=scans.objects.address)
+    if not (odd := scans.objects.odd_names):
+        return []
+    return [
+        f"{scans.objects.address}: {count_noun(len(odd), 'object')} left out, such as {odd[0]!r}:"
+        " no file can have this name"
+    ]
 
 
 def _mirror(address: str, work: Path) -> Mirror:

@@ -17,7 +17,7 @@ def tables(monkeypatch):
     """Count how often tables are made; each time takes a moment."""
     made = []
 
-    def make(out, failed, claim):
+    def make(out, failed, claim, *, reads_masks):
         made.append(sorted(path.name for path in out.glob("*.result")))
         time.sleep(0.3)
         return ["remark"]
@@ -51,7 +51,7 @@ def test_what_comes_after_the_tables_were_begun_gets_tables_of_its_own(tmp_path,
 
 
 def test_tables_that_cannot_be_made_are_made_by_the_next(tmp_path, tables, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise InputError("cannot be written", about="volumes.csv")
 
     monkeypatch.setattr(collect_module, "_make_tables", fail)
@@ -62,7 +62,7 @@ def test_tables_that_cannot_be_made_are_made_by_the_next(tmp_path, tables, monke
 
 
 def test_a_run_that_stood_still_too_long_leaves_the_tables_to_another(tmp_path, monkeypatch):
-    looks = [False, True]
+    looks = [False, True, True]
     monkeypatch.setattr("wmh_runtime.claims.claims.Claim.is_held", property(lambda _: looks.pop(0)))
     assert collect(tmp_path, Claims(tmp_path / "claims"), list) == []
     assert looks == []  # it tried again
