@@ -15,7 +15,7 @@ from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Outcome, Progress
 from wmh_runtime.cohort.local_engine import LocalEngine
 from wmh_runtime.cohort.run import run
-from wmh_runtime.dataset.discovery import discover
+from wmh_runtime.dataset.discovery import Discovery, discover
 from wmh_runtime.errors import UnexpectedError
 from wmh_runtime.files.case_failure import LOG_NAME
 from wmh_runtime.preprocessing.preprocess import Preprocessing
@@ -74,7 +74,6 @@ def _without_pictures() -> AbstractContextManager[object]:
 def _add_run(total: OddInputs, folder: Path, numbers: range, seed: int, bundle: Bundle) -> None:
     for number in numbers:
         write_odd_file(folder / "in", number, seed)
-    total.files += len(numbers)
     try:
         found, outcome = _run(folder, bundle)
     except Exception as error:
@@ -82,19 +81,20 @@ def _add_run(total: OddInputs, folder: Path, numbers: range, seed: int, bundle: 
         return
     total.segmented += len(outcome.done)
     total.refused += len(outcome.failed)
-    total.skipped += len(numbers) - found
-    total.faults += _faults(outcome, found)
+    total.skipped += len(found.skipped)
+    total.files += len(found.scans) + len(found.skipped)
+    total.faults += _faults(outcome, len(found.scans))
     log = folder / "out" / LOG_NAME
     total.log += log.read_text(encoding="utf-8") if log.exists() else ""
 
 
-def _run(folder: Path, bundle: Bundle) -> tuple[int, Outcome]:
-    """Return the number of scans found and what became of them."""
+def _run(folder: Path, bundle: Bundle) -> tuple[Discovery, Outcome]:
+    """Return the scans that were found, and what became of them."""
     out = folder / "out"
     found = discover(folder / "in", out)
     job = Job(found, out, bundle, bundle.manifest.outputs)
     with FakeBackend(bundle.manifest.network_shape) as backend:
-        return len(found.scans), run(job, LocalEngine([backend]), Progress())
+        return found, run(job, LocalEngine([backend]), Progress())
 
 
 def _faults(outcome: Outcome, found: int) -> Iterator[str]:

@@ -82,7 +82,9 @@ def jumping_clocks(arguments: list[str], whole: Path, work: Path) -> Trouble:
         moments.choice(clocks).write_text(moments.choice(_CLOCKS))
         time.sleep(0.2)
     statuses = [_wait(process) for process in processes]
-    return _again("jumping clocks", statuses, arguments, out, whole)
+    trouble = _again("jumping clocks", statuses, arguments, out, whole)
+    failed = [f"a run ended with exit status {one}" for one in statuses if one]
+    return trouble.model_copy(update={"faults": [*failed, *trouble.faults]})
 
 
 def kinds_of_trouble() -> list[Callable[[list[str], Path, Path], Trouble]]:
