@@ -20,7 +20,7 @@ from wmh_runtime.files.process import ProcessId
 from wmh_runtime.machine import available_cores
 
 _CHECK_SIGNALS_S = 0.5  # Windows does not interrupt a wait
-_LOOK_EVERY_S = 0.1  # at a case of another run; many runs together must not flood a file server
+_LOOK_EVERY_S = 0.02  # at a case of another run; many runs together must not flood a file server
 _CASES_BEFORE_A_DEVICE = 4  # that are read and preprocessed, and as many that are written
 
 
@@ -104,7 +104,8 @@ class LocalRunner:
             else:
                 if self._elsewhere and not first:
                     yield self._elsewhere[0], "elsewhere"
-                self._changed.wait(_CHECK_SIGNALS_S)
+                waits_for_others = self._elsewhere and not (first or following)
+                self._changed.wait(_LOOK_EVERY_S if waits_for_others else _CHECK_SIGNALS_S)
 
     @property
     def fatal(self) -> BaseException | None:
