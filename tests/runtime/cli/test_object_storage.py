@@ -288,6 +288,18 @@ def test_corrected_masks_in_the_storage_are_used(work, storage, own, out, tmp_pa
     assert len(segment(work, own, out).kept) == 3
 
 
+def test_results_of_a_bids_data_set_link_to_its_address(work, storage, own, out):
+    source, name = own.removeprefix("s3://"), out.removeprefix("s3://")
+    description = {"Name": "Study", "BIDSVersion": "1.10.0"}
+    storage.pipe_file(f"{source}/dataset_description.json", json.dumps(description).encode())
+    storage.pipe_file(f"{source}/.bidsignore", b"sub-9*\n")
+    segment(work, own, out)  # sub-9 is not of the data set
+    written = json.loads(storage.cat_file(f"{name}/dataset_description.json"))
+    assert written["Name"] == "White matter hyperintensities of Study"
+    assert written["DatasetLinks"] == {"raw": own}
+    assert storage.exists(f"{name}/README.md")
+
+
 def test_a_result_that_cannot_be_stored_fails_its_scan_only(work, own, out, monkeypatch):
     def refuse(self, file, path):
         if path.endswith("sub-1_label-WMH_qc.png"):

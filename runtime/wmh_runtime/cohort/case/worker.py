@@ -180,6 +180,7 @@ class CaseWorker:
         files, sidecar_files = job.result_files(case), [to.sidecar for to in running.paths]
         failure = self._shared.failures.path_of(SEGMENTATION, running.name)
         job.stored.recall_results([*files, *sidecar_files], failure)
+        running.is_of_stored_scan = job.stored.are_of_same_scan(case, running.paths)
         is_new = not any(sidecar in self._shared.existing for sidecar in sidecar_files)
         is_finished = is_new and all(map(is_file, sidecar_files))
         if running.unreadable is not None and not is_finished:
@@ -202,7 +203,6 @@ class CaseWorker:
         if job.extras.viewer:
             write_viewers(case, running.paths, is_new=not running.is_kept)
         if not is_complete:
-            require_claim()
             job.stored.store_results(files, sidecar_files, require_claim)
         return sidecars
 

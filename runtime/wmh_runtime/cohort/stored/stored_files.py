@@ -67,11 +67,13 @@ class StoredFiles:
         """Return whether results are of the images as they are stored now, without reading them.
 
         Args:
-            case: from `with_versions`.
+            case: from `with_versions`; without versions, it is not known.
             paths: of the results.
         """
+        if not case.versions or not all(case.versions.values()):
+            return False
         sidecars = [read_sidecar(to.sidecar) for to in paths]
-        return all(case.versions.values()) and all(
+        return all(
             one is not None
             and {channel: image.version for channel, image in one.channels.items()} == case.versions
             for one in sidecars
@@ -102,22 +104,24 @@ class StoredFiles:
             self.results.fetch(files, user)
 
     def store_results(
-        self, files: Sequence[Path], sidecars: Sequence[Path], before_sidecars: Callable[[], None]
+        self, files: Sequence[Path], sidecars: Sequence[Path], require_claim: Callable[[], None]
     ) -> None:
         """Store the files of a case. While its sidecars are there, all files are those of one run.
 
         Args:
             files: those that do not exist are removed from the storage.
             sidecars: written last.
-            before_sidecars: called before them; what it raises is raised.
+            require_claim: called before the first of them, and before the sidecars; what it raises
+                is raised.
 
         Raises:
             InputError: an object cannot be written or removed.
         """
         if self.results is not None:
+            require_claim()
             self.results.remove(sidecars)
             self.results.store(files)
-            before_sidecars()
+            require_claim()
             self.results.store(sidecars)
 
     def discard_results(self, files: Iterable[Path]) -> None:
