@@ -27,7 +27,7 @@ _POLL_S = 0.2
 _MAX_REQUEUES = 10_000  # of a task that reached its time limit
 # Slurm sends the warning to all processes of a task. It is left to the one that knows what to do.
 _PROGRAM = (
-    "import signal; signal.signal(signal.SIGUSR2, signal.SIG_IGN);"
+    "import signal, sys; sys.argv[0] = 'wmh-infer'; signal.signal(signal.SIGUSR2, signal.SIG_IGN);"
     "from wmh_runtime.cli.launcher import infer; infer()"
 )
 _EXIT_SOME_FAILED = 1

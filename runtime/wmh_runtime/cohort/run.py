@@ -18,6 +18,7 @@ from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.files.listing import Listing
 from wmh_runtime.files.temporary import remove_temporary_files
 from wmh_runtime.outputs.bids_derivative import write_description
+from wmh_runtime.outputs.existing_results import sidecars_in
 from wmh_runtime.outputs.failures import SEGMENTATION
 from wmh_runtime.outputs.paths import STATE_FOLDER
 from wmh_runtime.outputs.reviews import REVIEWS_NAME, Reviews, keep_reviews, read_reviews
@@ -67,9 +68,23 @@ def run(job: Job, engine: Engine, progress: Progress) -> Outcome:
             raise
         for line in collect(job.out, shared.claims, shared.failures.all, job.stored):
             progress.warned(job.stored.shown(f"{job.out}: {line}"))
+        _warn_of_others(job, progress)
         if job.shard is not None:
             outcome.folder = read_status(job.out, shared.claims)
     return outcome
+
+
+def _warn_of_others(job: Job, progress: Progress) -> None:
+    """Say that results are of scans that are not in the input folder: they are in the tables."""
+    if not job.knows_all:
+        return
+    own = {to.sidecar for case in job.found.scans for to in job.paths(case)}
+    if others := sorted(sidecars_in(job.out) - own):
+        name = others[0].relative_to(job.out).as_posix()
+        progress.warned(
+            f"{count_noun(len(others), 'result')} in the tables not of a scan in this input folder,"
+            f" such as {name}: remove the files of those that are outdated"
+        )
 
 
 def _prepare(job: Job, shared: SharedFolder, progress: Progress) -> Reviews:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from wmh_runtime.errors import InputError
+
+_ONE_SLASH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)  # no drive of Windows
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.+", re.IGNORECASE)
 
 
 def is_address(place: Path | str) -> bool:
     """Return whether a place is an address; otherwise it is a path of this machine."""
     return isinstance(place, str) and _ADDRESS.fullmatch(place) is not None
+
+
+def require_slashes(place: Path | str) -> None:
+    """Refuse a path that was probably meant as an address, such as `s3:/bucket`; InputError."""
+    if _ONE_SLASH.match(str(place)):
+        problem = "is no address: it has one slash after the colon"
+        raise InputError(problem, "Write two, as in s3://bucket/folder.", about=str(place))
 
 
 def last_part(address: str) -> str:

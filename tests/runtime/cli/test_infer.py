@@ -333,7 +333,7 @@ def test_finished_results_are_kept(tmp_path, infer):
     before = mask.stat().st_mtime_ns
     status, said, _ = infer()
     assert status == 0
-    assert "1 scan finished, 1 of them by other runs" in said
+    assert "1 scan finished, 1 of them by earlier or other runs" in said
     assert "a.nii: WMH" not in said  # the run that made it printed it
     assert mask.stat().st_mtime_ns == before
     assert len(rows_of(tmp_path / "out")) == 1
@@ -613,7 +613,7 @@ def test_each_scan_is_segmented_with_the_t1_of_its_visit(tmp_path, infer):
     assert sidecar["channels"]["t1"]["sha256"] == hashlib.sha256(t1.read_bytes()).hexdigest()
     assert [row["channels"] for row in rows_of(tmp_path / "out")] == ["flair+t1"] * 2
     # The same command keeps the results; another T1 is another input.
-    assert "2 scans finished, 2 of them by other runs" in infer(bundle=bundle)[1]
+    assert "2 scans finished, 2 of them by earlier or other runs" in infer(bundle=bundle)[1]
     write_head(t1, seed=99)
     status, _, errors = infer(bundle=bundle)
     assert status == 1
@@ -765,7 +765,7 @@ def test_lesions_are_located_in_the_atlas_of_each_scan(tmp_path, infer):
         (row,) = csv.DictReader(file)
     assert row["atlas.frontal.lesion_count"] == "1"
     # The same command keeps the result; another atlas is measured anew.
-    assert "1 scan finished, 1 of them by other runs" in infer(*options)[1]
+    assert "1 scan finished, 1 of them by earlier or other runs" in infer(*options)[1]
     write_atlas(tmp_path / "fs" / "sub-1" / "ses-2" / "lobes.nii.gz", halves=(5, 5))
     assert "1 scan finished." in infer(*options)[1]
     lesions = read_json(out / "sub-1_ses-2_label-WMH_mask.json")["lesions"]
@@ -1073,9 +1073,9 @@ def test_a_scan_that_lacks_a_file_is_segmented_again(tmp_path, infer, name):
     write_head(tmp_path / "scans" / "a.nii")
     infer("--probability")
     (tmp_path / "out" / f"a_{name}").unlink()
-    assert "by other runs" not in infer("--probability")[1]
+    assert "by earlier or other runs" not in infer("--probability")[1]
     assert (tmp_path / "out" / f"a_{name}").is_file()
-    assert "1 of them by other runs" in infer("--probability")[1]
+    assert "1 of them by earlier or other runs" in infer("--probability")[1]
 
 
 def read_json(path):
@@ -1172,7 +1172,7 @@ def test_the_other_file_of_a_pair_belongs_to_the_input(tmp_path, infer):
     image = nib.load(tmp_path / "a.nii")
     nib.save(nib.Nifti1Pair(image.get_fdata(dtype=np.float32), image.affine), tmp_path / "a.img")
     assert infer(source=tmp_path / "a.hdr")[0] == 0
-    assert "by other runs" in infer(source=tmp_path / "a.hdr")[1]
+    assert "by earlier or other runs" in infer(source=tmp_path / "a.hdr")[1]
     nib.save(
         nib.Nifti1Pair(image.get_fdata(dtype=np.float32) + 1, image.affine), tmp_path / "a.img"
     )

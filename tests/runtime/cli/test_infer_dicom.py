@@ -74,7 +74,7 @@ def test_no_identifier_is_in_any_name_table_or_page(tmp_path, infer, study, opti
 def test_names_are_the_same_in_the_next_run(tmp_path, infer, study):
     infer()
     _, said, _ = infer()
-    assert "1 scan finished, 1 of them by other runs" in said
+    assert "1 scan finished, 1 of them by earlier or other runs" in said
 
 
 def test_pseudonyms_group_the_studies_of_a_patient_in_their_order(tmp_path, infer):

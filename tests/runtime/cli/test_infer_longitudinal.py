@@ -225,7 +225,7 @@ def test_a_page_of_each_scan_is_written_on_request_for_kept_results_too(tmp_path
     infer()
     assert not list((tmp_path / "out").glob("*_viewer.html"))
     _, said, _ = infer("--viewer")
-    assert "3 scans finished, 3 of them by other runs" in said
+    assert "3 scans finished, 3 of them by earlier or other runs" in said
     assert len(list((tmp_path / "out").glob("*_viewer.html"))) == 3
 
 

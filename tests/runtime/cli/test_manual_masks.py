@@ -51,7 +51,7 @@ def test_volumes_lesions_and_mask_are_those_of_the_manual_mask(tmp_path, infer):
     # A lesion of two voxels and one of a single voxel, which the threshold of size would remove.
     draw(tmp_path, [(8, 8, 2), (8, 9, 2), (12, 12, 3)])
     status, said, _ = infer()
-    assert (status, "2 scans finished, 1 of them by other runs" in said) == (0, True)
+    assert (status, "2 scans finished, 1 of them by earlier or other runs" in said) == (0, True)
     assert "sub/b.nii: WMH 0.24 mL in 2 lesions; corrected mask" in said
     row = row_of(tmp_path)
     assert (before["mask_source"], row["mask_source"]) == ("model", "manual")
@@ -67,7 +67,7 @@ def test_volumes_lesions_and_mask_are_those_of_the_manual_mask(tmp_path, infer):
 def test_a_result_of_a_manual_mask_is_kept_until_the_mask_changes_or_goes(tmp_path, infer):
     draw(tmp_path, [(8, 8, 2)])
     infer()
-    assert "2 scans finished, 2 of them by other runs" in infer()[1]
+    assert "2 scans finished, 2 of them by earlier or other runs" in infer()[1]
     drawn = draw(tmp_path, [(8, 8, 2), (8, 8, 3)])
     infer()
     assert float(row_of(tmp_path)["volume_ml"]) == pytest.approx(2 * VOXEL_MM3 / 1000)

@@ -9,9 +9,19 @@ import time
 
 import pytest
 
-from tests.shared_work import PROGRAM, SCANS, finish, make_work, require_same, start
+from tests.shared_work import (
+    PROGRAM,
+    SCANS,
+    finish,
+    make_work,
+    options_of,
+    require_same,
+    start,
+)
 from tests.toys import write_head, write_toy_bundle
 from wmh_runtime.claims.claims import Claims
+from wmh_runtime.cli.infer import main as command
+from wmh_runtime.cohort.sharing.status import read_status
 from wmh_runtime.outputs.paths import CLAIMS_FOLDER, STATE_FOLDER
 
 RUNS = 4
@@ -115,8 +125,6 @@ def test_a_scan_that_another_run_has_is_waited_for(work, tmp_path):
 
 
 def test_tables_are_made_again_from_the_records_alone(work, tmp_path, run_command):
-    from wmh_runtime.cli.infer import main as command
-
     out = tmp_path / "out"
     shutil.copytree(work / "alone", out)
     for name in ("volumes.csv", "volumes.json", "failures.csv", "failures.json", "report.html"):
@@ -127,8 +135,6 @@ def test_tables_are_made_again_from_the_records_alone(work, tmp_path, run_comman
 
 
 def test_the_status_counts_what_is_done_and_names_what_is_at_work(work, tmp_path, run_command):
-    from wmh_runtime.cli.infer import main as command
-
     out = tmp_path / "out"
     shutil.copytree(work / "alone", out)
     status, said, _ = run_command(command.main, "status", out)
@@ -143,8 +149,6 @@ def test_the_status_counts_what_is_done_and_names_what_is_at_work(work, tmp_path
 
 @pytest.mark.parametrize("name", ["collect", "status"])
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, run_command, name):
-    from wmh_runtime.cli.infer import main as command
-
     status, _, errors = run_command(command.main, name, tmp_path / "missing")
     assert (status, "is no folder. Give the folder of results" in errors) == (2, True)
 
@@ -185,3 +189,37 @@ def test_a_run_that_waits_for_another_one_to_begin_says_so(work, tmp_path):
         other.release(claim)
         assert finish(run)[0] == 1
     assert f"waiting for process {os.getpid()} on" in said
+
+
+def test_before_a_run_begins_the_status_is_not_complete(tmp_path, run_command):
+    (tmp_path / ".wmh" / "slurm").mkdir(parents=True)  # as after submitting
+    status, said, _ = run_command(command.main, "status", tmp_path)
+    assert (status, said.strip()) == (0, "no run has begun on this folder yet")
+    with Claims(tmp_path / CLAIMS_FOLDER) as claims:
+        assert not read_status(tmp_path, claims).is_complete
+
+
+def test_results_of_removed_scans_and_missing_ones_are_named(work, tmp_path, run_command):
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    for name in ("a", "b"):
+        write_head(scans / f"{name}.nii.gz", lesions=1, seed=1 if name == "a" else 2)
+    run_command(command.main, scans, out, *options_of(work))
+    (scans / "a.nii.gz").unlink()
+    _, _, errors = run_command(command.main, scans, out, *options_of(work))
+    errors = " ".join(errors.split())
+    assert (
+        "1 result in the tables not of a scan in this input folder, such as a_label-WMH" in errors
+    )
+    for path in out.glob("*_label-*"):
+        path.unlink()
+    _, _, errors = run_command(command.main, "collect", out)
+    assert "1 scan of 1 not finished: not in the tables" in " ".join(errors.split())
+
+
+def test_an_address_with_one_slash_is_no_folder(work, tmp_path, run_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (work / "scans", "s3:/bucket/results", *options_of(work))
+    status, _, errors = run_command(command.main, *arguments)
+    assert status == 2
+    assert "Write two, as in s3://bucket/folder." in " ".join(errors.split())
+    assert list(tmp_path.iterdir()) == []

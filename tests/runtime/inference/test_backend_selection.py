@@ -306,7 +306,7 @@ def test_a_lost_gpu_ends_a_run_that_can_be_resumed(
     cuda_runtime.failures.clear()
     status, said, _ = run_command(*call)
     assert status == 0
-    assert f"12 scans finished, {finished} of them by other runs" in said
+    assert f"12 scans finished, {finished} of them by earlier or other runs" in said
 
 
 def test_a_new_engine_leaves_existing_results_valid(toy_bundle, gpus, run_command, tmp_path):
@@ -319,7 +319,7 @@ def test_a_new_engine_leaves_existing_results_valid(toy_bundle, gpus, run_comman
     with_engines(bundle, "tensorrt")
     status, said, _ = run_command(*call, *precision)
     assert (status, "running on rtx" in said) == (0, True)
-    assert "1 scan finished, 1 of them by other runs" in said
+    assert "1 scan finished, 1 of them by earlier or other runs" in said
     status, _, errors = run_command(*call, *precision, "--backend", "rtx")
     assert status == 2
     assert "other settings: backend (onnxruntime-cuda, now rtx)" in errors

@@ -10,6 +10,7 @@ import typer
 from wmh_runtime.cli import console
 from wmh_runtime.cohort.sharing.collect import collect as collect_folder
 from wmh_runtime.cohort.sharing.shared_folder import claims_in
+from wmh_runtime.cohort.sharing.status import read_status
 from wmh_runtime.cohort.stored.local_folders import local_results
 from wmh_runtime.cohort.stored.stored_files import need_of_tables
 from wmh_runtime.errors import InputError
@@ -19,6 +20,7 @@ from wmh_runtime.outputs.paths import STATE_FOLDER, VOLUMES_NAME
 from wmh_runtime.outputs.tables.results import FAILURES_NAME
 from wmh_runtime.report.pages import REPORT_NAME
 from wmh_runtime.storage.address import path_in
+from wmh_runtime.text import count_noun
 
 app = console.command_line("Make the tables and the report of a folder of results.")
 
@@ -40,8 +42,12 @@ def collect(
             raise InputError("has no results", "Give the folder of results of a run.", about=out)
         remarks = collect_folder(folder, claims, partial(read_failures, folder), stored)
         names = (VOLUMES_NAME, FAILURES_NAME, REPORT_NAME)
+        now = read_status(folder, claims)
         written = [name for name in names if (folder / name).exists()]
     for line in remarks:
         console.print_warning(f"{out}: {line}")
+    if now.expected is not None and now.finished + now.failed < now.expected:
+        left = count_noun(now.expected - now.finished - now.failed, "scan")
+        console.print_warning(f"{out}: {left} of {now.expected} not finished: not in the tables")
     for name in written:
         console.print_line(path_in(out, name))

@@ -197,7 +197,7 @@ def print_conclusion(outcome: Outcome, total: int, out: str) -> int:
     """
     finished, failed = len(outcome.kept) + len(outcome.done), len(outcome.failed)
     if finished:
-        kept = f", {len(outcome.kept)} of them by other runs" if outcome.kept else ""
+        kept = f", {len(outcome.kept)} of them by earlier or other runs" if outcome.kept else ""
         console.print_line(
             f"{count_noun(finished, 'scan')} finished{kept}. Volumes: {path_in(out, VOLUMES_NAME)}"
         )

@@ -59,6 +59,8 @@ def _lines(now: FolderStatus, left_s: float | None) -> list[str]:
     of_all = "" if now.expected is None else f" of {now.expected}"
     left = "" if left_s is None else f"; about {left_s / _S_IN_MIN:.0f} min left"
     failed = f", {now.failed} failed" if now.failed else ""
+    if not now.has_begun:
+        return ["no run has begun on this folder yet"]
     lines = [f"{now.finished}{of_all} scans finished{failed}{left}"]
     lines += [f"at work on {one.of}, by {_owner(one.process)}" for one in now.claims[:_SHOWN]]
     if more := len(now.claims) - _SHOWN:

@@ -41,9 +41,14 @@ class FolderStatus:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do, as far as is known."""
-        if self.expected is None:
-            return not self.claims
+        if self.expected is None:  # no run was given a whole folder, or none has begun
+            return self.has_begun and not self.claims
         return self.finished + self.failed >= self.expected  # claims may be of runs that are gone
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run has begun to work on the folder."""
+        return bool(self.finished or self.failed or self.claims or self.expected)
 
     def seconds_left(self, before: FolderStatus, seconds: float) -> float | None:
         """Estimate the time to the end from the progress since an earlier look; None: not known."""

@@ -16,7 +16,7 @@ from wmh_runtime.dataset.bids_dataset import IGNORE_NAME
 from wmh_runtime.dataset.image_formats import is_image
 from wmh_runtime.errors import InputError, WmhError
 from wmh_runtime.files.temporary import remove_temporary_files, temporary_path_beside
-from wmh_runtime.storage.address import is_address, last_part, path_below
+from wmh_runtime.storage.address import is_address, last_part, path_below, require_slashes
 from wmh_runtime.storage.mirror import Mirror, Need
 from wmh_runtime.storage.object_folder import ObjectFolder
 from wmh_runtime.text import count_noun
@@ -75,6 +75,8 @@ def local_folders(source: Path | str, out: Path | str) -> Iterator[LocalFolders]
     Raises:
         InputError: the storage cannot be used, or has no image.
     """
+    for place in (source, out):
+        require_slashes(place)
     if not is_address(source) and not is_address(out):
         yield LocalFolders(Path(source), Path(out))
         return
