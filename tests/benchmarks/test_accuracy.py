@@ -164,6 +164,7 @@ def test_an_error_that_ends_a_run_ends_the_measurement(toy_bundle, heads, monkey
         )
 
 
+@pytest.mark.exhaustive
 def test_the_demo_bundle_is_far_better_than_a_threshold_on_a_phantom_it_never_saw():
     (plan,) = [plan for plan in held_out_phantoms() if plan.load_ml == 40]
     with temporary_phantoms([plan], nothing) as data:

@@ -80,6 +80,7 @@ def test_the_reference_method_comes_first_with_one_slice_per_batch(network, devi
     assert any(one.precision == "fp16" for one in variants) is (device == "cuda")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile
 def test_all_variants_agree_on_a_cpu(tmp_path, monkeypatch, brief):
     reported, steps = [], []
@@ -194,6 +195,7 @@ def test_a_row_summarizes_the_rounds(tmp_path):
     assert row.warnings[0] == "only 3 repetitions"
 
 
+@pytest.mark.exhaustive
 def test_a_runtime_variant_executes_the_bundle(bundle):
     variants = list(runtime_variants.runtime_variants(bundle, [1, 2], on_gpu=False))
     assert {one.batch_size for one in variants} == {1}

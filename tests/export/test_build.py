@@ -346,6 +346,7 @@ def test_no_bundle_if_lora_is_not_merged(tmp_path, monkeypatch):
         build(run, tmp_path / "bundle", ignore)
 
 
+@pytest.mark.exhaustive
 def test_a_network_with_one_channel_is_also_compared_on_scans(tmp_path, without_fp16):
     run = write_checkpoint(tmp_path / "run", small_recipe())
     plan = Plan("sub-01", seed=1, site="singapore", load_ml=40)

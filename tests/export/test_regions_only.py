@@ -1,5 +1,7 @@
 """A bundle of a network that predicts regions only: it is compared, described and used."""
 
+import pytest
+
 from tests.networks import write_checkpoint
 from tests.toys import write_head
 from tests.training_toys import small_recipe
@@ -9,6 +11,7 @@ from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.inference.segmenter import Segmenter
 
 
+@pytest.mark.exhaustive
 def test_its_bundle_finds_regions_and_no_lesions(tmp_path):
     recipe = small_recipe(outputs=[], regions=["spots"])
     checkpoint = write_checkpoint(tmp_path / "checkpoint", recipe)

@@ -97,6 +97,7 @@ def test_masks_of_another_checkpoint_are_replaced(validated, tmp_path):
     )
 
 
+@pytest.mark.exhaustive
 def test_every_fold_may_start_from_another_training(validated, tmp_path):
     _, data, out, _, _ = validated
     start = read_initial_weights(out / "fold-1")

@@ -162,16 +162,17 @@ def open_engines(work: Path) -> Iterator[list[Engine]]:
 
 
 def start_infer(
-    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None, first: str = ""
 ) -> subprocess.Popen[bytes]:
     """Start `wmh-infer` in a process of its own, which says nothing.
 
     Args:
         arguments: of `wmh-infer`.
         environment: of the process; None: that of this one.
+        first: Python statements to begin with.
     """
     nowhere = subprocess.DEVNULL
-    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    command = [sys.executable, "-c", first + _PROGRAM, *arguments]
     return subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 _MODULE = """\
 import importlib.abc
 import importlib.util
-import select
 import sys
 import time
 
@@ -44,8 +43,6 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-# libfaketime makes the usual one fail, which asks for the end of the pause.
-time.sleep = lambda seconds: select.select([], [], [], max(seconds, 0)) and None
 sys.meta_path.insert(0, Finder())
 """
 

@@ -187,6 +187,7 @@ def test_if_one_engine_cannot_be_built_no_file_is_written(own_bundle, monkeypatc
     assert not list((own_bundle.folder / "engines").iterdir())
 
 
+@pytest.mark.exhaustive
 def test_attention_is_fused_in_all_layers_of_the_full_width(full_width_eight_view_graph):
     pytest.importorskip("tensorrt_rtx")
     profile, targets = BatchProfile(min=1, opt=1, max=4), ["sm86", "sm120"]

@@ -84,6 +84,7 @@ def streams_of(model: onnx.ModelProto, slices) -> list[np.ndarray]:
     return [np.concatenate(stream) for stream in zip(*runs, strict=True)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("recipe", [small_recipe(), padded_recipe()], ids=["whole", "padded"])
 def test_an_int8_encoder_has_the_means_of_the_float32_encoder(recipe, tmp_path):
     path, preprocessing = tmp_path / "1-view.onnx", recipe.preprocessing

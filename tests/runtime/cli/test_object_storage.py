@@ -146,6 +146,7 @@ def test_finished_scans_are_not_read_again(work, out, monkeypatch):
     assert len([path for path in written if path.endswith("_probseg.nii.gz")]) == SCANS
 
 
+@pytest.mark.exhaustive
 def test_each_shard_writes_its_part_and_the_tables_are_of_all(work, storage, out, tmp_path):
     for part in ("1/2", "2/2"):
         said = finish(start_infer(SOURCE, out, "--shard", part, *options_of(work)))

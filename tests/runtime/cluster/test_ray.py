@@ -70,6 +70,7 @@ def test_a_node_that_is_killed_is_done_without_and_a_new_one_is_used(
     require_same(tmp_path / "out", work)
 
 
+@pytest.mark.exhaustive
 def test_a_driver_that_is_killed_can_be_started_again(on_ray, work, tmp_path):
     driver = on_ray()
     wait_until(lambda: finished_in(tmp_path / "out") > 2)

@@ -56,6 +56,7 @@ def test_a_job_array_ends_in_the_bytes_of_a_single_run(submit, work, tmp_path, r
     assert f"{SCANS} of {SCANS + 1} scans finished, 1 failed" in run_command(main, "status", out)[1]
 
 
+@pytest.mark.exhaustive
 def test_a_task_that_comes_near_its_time_limit_finishes_its_scans_and_continues(
     submit, work, tmp_path
 ):

@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import psutil
+import pytest
 
 from tests.toys import write_annotated_heads
 from tests.training_toys import small_recipe
@@ -23,6 +24,7 @@ def peak_resident_mb(scans, preprocessing, cache):
     return peak_mb
 
 
+@pytest.mark.exhaustive
 def test_memory_does_not_grow_with_the_number_of_scans(tmp_path):
     # 6 slices of 512 × 512 pixels and 3 bytes are 4.72 MB per head: ten more take 47 MB on disk.
     recipe = small_recipe(

@@ -53,6 +53,7 @@ def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_p
         np.testing.assert_array_equal(again.read([8])[0], images)
 
 
+@pytest.mark.exhaustive
 def test_a_signal_ends_the_wait_for_heads_and_they_are_continued(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(new_heads, "available_cores", lambda: 2)  # one process: the others wait
     data = DataSettings(epoch_slices=8, new_heads=5)
@@ -81,6 +82,7 @@ class StopInEpoch(FitListener):
             raise KeyboardInterrupt
 
 
+@pytest.mark.exhaustive
 def test_a_resumed_training_with_new_heads_has_the_same_weights(sources, tmp_path):
     recipe = with_new_heads(epochs=2)
     data = fit_data(write_annotated_heads(tmp_path / "data", 4), recipe)

@@ -119,6 +119,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_weights(train, tmp_p
     assert_equal_results(tmp_path / "killed", tmp_path / "uninterrupted", recipe_in("bf16"))
 
 
+@pytest.mark.exhaustive
 def test_two_killed_processes_end_with_the_weights_of_an_uninterrupted_command(
     inputs, train, tmp_path
 ):

@@ -13,6 +13,7 @@ from wmh_train.data.layouts import find_dataset
 from wmh_train.synthesis.tissues import REGIONS
 
 
+@pytest.mark.exhaustive
 def test_the_command_writes_a_data_set_that_training_reads_and_continues_it(tmp_path, run_command):
     for name in ("maps", "masks"):
         (tmp_path / name).mkdir()
