@@ -19,7 +19,7 @@ def test_odd_files_are_results_or_one_line_each(bundle):
     # `python -m benchmarks.dev odd-inputs` checks many more.
     checked = check_odd_inputs(bundle, 300, draw_pictures=False)
     assert checked.faults == [], checked.log
-    assert checked.files == checked.segmented + checked.refused + checked.skipped == 300
+    assert checked.files == checked.segmented + checked.refused + checked.skipped >= 300
     assert min(checked.segmented, checked.refused) > 90  # neither all right nor all wrong
 
 
@@ -42,7 +42,7 @@ def test_a_bug_is_found_and_named(bundle, monkeypatch):
 
 
 def test_a_run_that_ends_is_found(bundle, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise KeyError("no such table")
 
     monkeypatch.setattr(collect_module, "read_results", fail)
