@@ -21,7 +21,7 @@ from benchmarks.dev.clusters.slurm_cluster import ask_slurm, slurm_cluster, task
 
 WORKERS = 4
 _PROGRAM = "from wmh_runtime.cli.launcher import infer; infer()"
-_OK = (0, 1)  # exit status: all done, or some scans failed
+OK = (0, 1)  # exit status: all done, or some scans failed
 
 
 class Engine(Protocol):
@@ -177,5 +177,5 @@ def start_infer(
 
 
 def _require_ok(status: int) -> None:
-    if status not in _OK:
+    if status not in OK:
         raise RuntimeError(f"a run ended with exit status {status}")

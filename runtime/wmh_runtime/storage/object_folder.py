@@ -184,10 +184,6 @@ class ObjectFolder:
 
         self._try(remove, "cannot be removed", path)
 
-    def address_of(self, path: str) -> str:
-        """Return the address of an object."""
-        return f"{self.address}/{path}" if path else self.address
-
     def _name(self, path: str) -> str:
         return f"{self._root}/{path}"
 
@@ -211,7 +207,8 @@ class ObjectFolder:
         if isinstance(error, FileNotFoundError):
             reason = "there is no such object or bucket"
         advice = "Check the address, the credentials and the network."
-        return InputError(f"{problem} ({reason})", advice, about=self.address_of(path))
+        about = f"{self.address}/{path}" if path else self.address
+        return InputError(f"{problem} ({reason})", advice, about=about)
 
 
 def _is_transient(error: Exception) -> bool:

@@ -1,20 +1,16 @@
 """Claims in object storage: one alone has a claim there, too."""
 
-import threading
-import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.claim_checks import ELSEWHERE, require_one_owner, require_taken_when_still
 from tests.object_storage import BUCKET, object_storage
 from wmh_runtime.claims import claims as claims_module
 from wmh_runtime.claims.claim_objects import ClaimObjects
 from wmh_runtime.claims.claims import Claims
 from wmh_runtime.files.process import this_process
 from wmh_runtime.storage.object_folder import ObjectFolder
-
-ELSEWHERE = this_process()._replace(host="far", space="00000000")
 
 
 @pytest.fixture(scope="module")
@@ -49,38 +45,14 @@ def test_one_alone_has_a_claim_until_it_is_released(store, objects_in):
 
 
 def test_of_many_threads_one_gets_the_claim(store):
-    runs = [Claims(store) for _ in range(6)]
-    with ThreadPoolExecutor(6) as pool:
-        for round_ in range(10):
-            begin = threading.Barrier(6)
-
-            def attempt(run, name=f"scan {round_}", begin=begin):
-                begin.wait()
-                return run.try_claim(name)
-
-            assert sum(one is not None for one in pool.map(attempt, runs)) == 1
+    require_one_owner([Claims(store) for _ in range(6)], rounds=10)
 
 
 def test_a_claim_is_taken_only_after_it_stood_still(store, monkeypatch, objects_in):
     monkeypatch.setattr(claims_module, "this_process", lambda: ELSEWHERE)
     first = Claims(store).try_claim("a")
     monkeypatch.undo()
-    waiting = Claims(store, stale_s=0.3)
-    assert waiting.try_claim("a") is None
-    for _ in range(4):
-        time.sleep(0.2)
-        first.beat()  # it is alive
-        assert waiting.try_claim("a") is None
-    until = time.monotonic() + 20
-    while (taken := waiting.try_claim("a")) is None:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    assert taken.is_held
-    assert taken.previous_owner == ELSEWHERE
-    assert not first.is_held
-    first.beat()
-    first.release()  # it does no harm to the new owner
-    assert taken.is_held
+    taken = require_taken_when_still(first, Claims(store, stale_s=0.3), longest_s=20)
     taken.release()
     assert objects_in(store) == []
 

@@ -7,20 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.claim_checks import (
+    ELSEWHERE,
+    require_one_owner,
+    require_taken_when_still,
+    wait_for_claim,
+)
 from wmh_runtime.claims import claim_file
 from wmh_runtime.claims import claims as claims_module
 from wmh_runtime.claims.claim_file import parse_claim, read_claim, remove_stale_claim
 from wmh_runtime.claims.claims import Claims
 from wmh_runtime.errors import InputError
 from wmh_runtime.files.process import this_process
-
-ELSEWHERE = this_process()._replace(host="far", space="00000000")
 
 
 @pytest.fixture
@@ -37,15 +40,6 @@ def of_another_machine(monkeypatch):
 def file_of(folder):
     (path,) = folder.glob("*.json")
     return path
-
-
-def wait_for_claim(claims):
-    """Look again and again, as a run that waits does."""
-    until = time.monotonic() + 10
-    while (claim := claims.try_claim("a")) is None:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return claim
 
 
 def test_one_alone_has_a_claim_until_it_is_released(tmp_path):
@@ -70,16 +64,7 @@ def test_at_the_end_all_claims_are_released(tmp_path):
 
 
 def test_of_many_threads_one_gets_the_claim(tmp_path):
-    runs = [Claims(tmp_path) for _ in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        for round_ in range(50):
-            begin = threading.Barrier(8)
-
-            def attempt(run, name=f"scan {round_}", begin=begin):
-                begin.wait()
-                return run.try_claim(name)
-
-            assert sum(one is not None for one in pool.map(attempt, runs)) == 1
+    require_one_owner([Claims(tmp_path) for _ in range(8)], rounds=50)
 
 
 def test_the_claim_of_a_process_of_this_machine_that_was_killed_is_taken_at_once(tmp_path):
@@ -99,19 +84,7 @@ def test_a_claim_of_another_machine_is_taken_only_after_it_stood_still(
     of_another_machine()
     first = Claims(tmp_path).try_claim("a")
     of_another_machine(False)
-    waiting = Claims(tmp_path, stale_s=0.3)
-    assert waiting.try_claim("a") is None
-    for _ in range(4):
-        time.sleep(0.2)
-        first.beat()  # it is alive
-        assert waiting.try_claim("a") is None
-    taken = wait_for_claim(waiting)
-    assert taken.is_held
-    assert taken.previous_owner == ELSEWHERE
-    assert not first.is_held
-    first.beat()
-    first.release()  # it does no harm to the new owner
-    assert taken.is_held
+    require_taken_when_still(first, Claims(tmp_path, stale_s=0.3))
 
 
 def test_a_run_shows_that_it_is_alive(tmp_path, of_another_machine):

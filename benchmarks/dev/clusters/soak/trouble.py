@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.dev.clusters.engines import start_infer
+from benchmarks.dev.clusters.engines import OK, start_infer
 from benchmarks.dev.clusters.soak.kills import faults_of
 from wmh_runtime.dataset.bids import DESCRIPTION_NAME, SIDECAR_SUFFIX
 from wmh_runtime.schema import StrictModel
@@ -20,7 +20,6 @@ _FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _SMALL, _LARGE = "1m", "1g"
 _CLOCKS = ("-30d", "+0", "+1y", "+2h")
 _WAIT_S = 300.0
-_OK = (0, 1)  # exit status: all done, or some scans failed
 # libfaketime makes the usual one fail, which asks the system for the end of the pause.
 _OWN_SLEEP = "import select, time; time.sleep = lambda s: select.select([], [], [], max(s, 0)); "
 _NO_FAULTS = (f"{DESCRIPTION_NAME} differs",)  # its link to the scans depends on where it is
@@ -86,7 +85,7 @@ def jumping_clocks(arguments: list[str], whole: Path, work: Path) -> Trouble:
         time.sleep(0.2)
     statuses = [_wait(process) for process in processes]
     trouble = _again("jumping clocks", statuses, arguments, out, whole)
-    failed = [f"a run ended with exit status {one}" for one in statuses if one not in _OK]
+    failed = [f"a run ended with exit status {one}" for one in statuses if one not in OK]
     return trouble.model_copy(update={"faults": [*failed, *trouble.faults]})
 
 
@@ -103,7 +102,7 @@ def kinds_of_trouble() -> list[Callable[[list[str], Path, Path], Trouble]]:
 def _again(kind: str, status: list[int], arguments: list[str], out: Path, whole: Path) -> Trouble:
     last = _wait(_start(arguments, out))
     faults = [one for one in faults_of(out, whole) if one not in _NO_FAULTS]
-    if last not in _OK:
+    if last not in OK:
         faults.append(f"the last run ended with exit status {last}")
     shutil.rmtree(out)
     return Trouble(kind=kind, status=status, faults=faults)

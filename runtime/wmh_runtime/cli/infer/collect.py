@@ -46,8 +46,8 @@ def collect(
         written = [name for name in names if (folder / name).exists()]
     for line in remarks:
         console.print_warning(f"{out}: {line}")
-    if now.expected is not None and now.finished + now.failed < now.expected:
-        left = count_noun(now.expected - now.finished - now.failed, "scan")
+    if now.left:
+        left = count_noun(now.left, "scan")
         console.print_warning(f"{out}: {left} of {now.expected} not finished: not in the tables")
     for name in written:
         console.print_line(path_in(out, name))

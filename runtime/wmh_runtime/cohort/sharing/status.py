@@ -43,7 +43,12 @@ class FolderStatus:
         """Whether nothing is left to do, as far as is known."""
         if self.expected is None:  # no run was given a whole folder, or none has begun
             return self.has_begun and not self.claims
-        return self.finished + self.failed >= self.expected  # claims may be of runs that are gone
+        return self.left == 0  # claims may be of runs that are gone
+
+    @property
+    def left(self) -> int:
+        """The scans that are neither finished nor failed, as far as is known."""
+        return max(0, (self.expected or 0) - self.finished - self.failed)
 
     @property
     def has_begun(self) -> bool:
@@ -55,8 +60,7 @@ class FolderStatus:
         progress = self.finished + self.failed - before.finished - before.failed
         if self.expected is None or progress <= 0:
             return None
-        left = max(0, self.expected - self.finished - self.failed)
-        return left * seconds / progress
+        return self.left * seconds / progress
 
 
 def expect(out: Path, source: str, scans: int, outputs: int) -> None:

@@ -113,11 +113,11 @@ def local_results(
         yield Path(out), NOT_STORED
         return
     with _work_folder() as work:
-        stored = StoredFiles(results=_mirror(str(out), work))
+        results = _mirror(str(out), work)
+        stored = StoredFiles(results=results)
         with _with_addresses(stored):
-            if stored.results is not None:
-                stored.results.refresh(need)
-                yield stored.results.folder, stored
+            results.refresh(need)
+            yield results.folder, stored
 
 
 @contextmanager

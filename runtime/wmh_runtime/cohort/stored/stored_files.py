@@ -213,15 +213,20 @@ def need_of_tables(path: str) -> Need:
 
 def need_of_status(path: str) -> Need:
     """Return what is needed of an object of the output folder to say how far the runs are."""
-    if path == EXPECTED.as_posix() or path.startswith(f"{FAILURES_FOLDER.as_posix()}/"):
+    if _is_of_status(path):
         return "content"
     return "name" if path.endswith(SIDECAR_SUFFIX) else "nothing"
 
 
 def _need_of_folder_file(path: str) -> Need:
     """Return what is needed of a file that is of the whole output folder."""
-    if path == EXPECTED.as_posix() or path.startswith(f"{FAILURES_FOLDER.as_posix()}/"):
+    if _is_of_status(path):
         return "content"
     if not is_folder_file(path):
         return "nothing"
     return "name" if is_page(path) else "content"
+
+
+def _is_of_status(path: str) -> bool:
+    """Return whether an object says how many scans there are, or what failed."""
+    return path == EXPECTED.as_posix() or path.startswith(f"{FAILURES_FOLDER.as_posix()}/")
