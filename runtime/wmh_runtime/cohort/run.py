@@ -82,8 +82,8 @@ def _warn_of_others(job: Job, progress: Progress) -> None:
     if others := sorted(sidecars_in(job.out) - own):
         name = others[0].relative_to(job.out).as_posix()
         progress.warned(
-            f"{count_noun(len(others), 'result')} in the tables not of a scan in this input folder,"
-            f" such as {name}: remove the files of those that are outdated"
+            "the tables have results of scans that are not in this input folder"
+            f" ({len(others)}, such as {name}): remove the files of those that are outdated"
         )
 
 

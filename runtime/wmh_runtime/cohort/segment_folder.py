@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.cohort.job import Job, Outcome, Progress
@@ -18,9 +17,6 @@ from wmh_runtime.inference.backend_selection import open_backends
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.tta import Tta
-
-if TYPE_CHECKING:  # needs optional libraries
-    pass
 
 
 def segment_folder(

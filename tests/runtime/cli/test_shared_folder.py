@@ -207,9 +207,7 @@ def test_results_of_removed_scans_and_missing_ones_are_named(work, tmp_path, run
     (scans / "a.nii.gz").unlink()
     _, _, errors = run_command(command.main, scans, out, *options_of(work))
     errors = " ".join(errors.split())
-    assert (
-        "1 result in the tables not of a scan in this input folder, such as a_label-WMH" in errors
-    )
+    assert "results of scans that are not in this input folder (1, such as a_label-WMH" in errors
     for path in out.glob("*_label-*"):
         path.unlink()
     _, _, errors = run_command(command.main, "collect", out)
