@@ -77,13 +77,14 @@ class ShardTask:
         """Run until all scans of the shard are done; return the exit status.
 
         Raises:
-            FailedJobError: nothing could be done, or the run was stopped.
+            SystemExit: nothing could be done, or the run was stopped. The exit status of the task
+                is that of the run, whose message is the last one in the log.
         """
         self._process = subprocess.Popen(infer_command(self._arguments))
         _wait_for(self._process)
         status = self._process.wait()
         if status not in (0, _EXIT_SOME_FAILED):
-            raise FailedJobError(f"wmh-infer ended with exit status {status}")
+            raise SystemExit(status)
         return status
 
     def checkpoint(self) -> DelayedSubmission:

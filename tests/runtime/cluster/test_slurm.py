@@ -92,6 +92,17 @@ def test_what_slurm_refuses_is_one_line(cluster, work, tmp_path, run_command):
     assert (status, "Slurm refuses the job" in errors) == (2, True), errors
 
 
+def test_a_task_ends_with_the_exit_status_and_the_message_of_its_run(tmp_path, capfd):
+    from wmh_runtime.cluster.slurm import ShardTask
+
+    with pytest.raises(SystemExit) as ended:
+        ShardTask([str(tmp_path / "no scans"), str(tmp_path / "out")], finish_s=1)()
+    assert ended.value.code == 2
+    errors = capfd.readouterr().err
+    assert "no scans" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("option", ["--shard", "--overwrite", "--dry-run", "--ray"])
 def test_options_that_each_task_gets_are_refused(cluster, work, tmp_path, run_command, option):
     arguments = (work / "scans", tmp_path / "out", "--", *options_of(work), option)
