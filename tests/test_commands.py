@@ -90,6 +90,7 @@ def write_regions(data):
             )
 
 
+@pytest.mark.exhaustive
 def test_from_scans_to_volumes_by_location_with_regions(tmp_path, run_command):
     recipe = write_toml(tmp_path / "unet.toml", UNET_RECIPE)
     schedule = UNET_RECIPE["schedule"] | {"epochs": 1, "restart_epochs": 1}

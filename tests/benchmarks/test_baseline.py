@@ -237,6 +237,7 @@ def test_engines_and_providers_are_timed(toy_bundle, monkeypatch):
     assert gpus.enqueued > 0  # of the engines
 
 
+@pytest.mark.exhaustive
 def test_a_variant_that_fails_is_skipped_with_the_reason(tmp_path, monkeypatch, brief):
     def fail(self, source):
         raise RuntimeError("no memory\nand much more")

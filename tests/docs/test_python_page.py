@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from wmh_runtime.phantom.cohort import plan_cohort, write_phantom
 
@@ -15,6 +17,7 @@ def code_of(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
+@pytest.mark.exhaustive
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (plan,) = plan_cohort(1, 7, (20, 20))

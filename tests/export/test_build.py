@@ -168,6 +168,7 @@ def float32_only(monkeypatch, without_fp16):
     monkeypatch.setattr(Quantizer, "largest_activation", lambda self: 1.0)
 
 
+@pytest.mark.exhaustive
 def test_a_frozen_encoder_is_exported_with_its_pretrained_weights(tmp_path, float32_only):
     recipe = lora_recipe()
     pretrained = read_pretrained(write_small_pretrained(tmp_path / "pretrained.pth"))
@@ -231,6 +232,7 @@ def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bu
     assert card.endswith("\n\n## Where it fails\n\nAt low loads.\n")
 
 
+@pytest.mark.exhaustive
 def test_a_precision_that_differs_from_the_network_is_left_out_and_reported(
     checkpoint, tmp_path, monkeypatch, run_command
 ):

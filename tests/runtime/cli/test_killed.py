@@ -90,6 +90,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path, command):
     assert not [path for path in killed.rglob("*") if is_temporary(path)]
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_twice_ends_at_once_and_leaves_nothing_half(tmp_path, command):
     out = tmp_path / "out"
     process = command(out, IMPATIENT)

@@ -133,6 +133,7 @@ def test_runs_share_the_scans_and_may_be_killed(work, storage, out, tmp_path):
     assert storage.find(f"{name}/.wmh/claims") == []
 
 
+@pytest.mark.exhaustive
 def test_finished_scans_are_not_read_again(work, out, monkeypatch):
     assert len(segment(work, SOURCE, out).done) == SCANS
     read, written = count_requests(monkeypatch)

@@ -69,6 +69,7 @@ def test_runs_that_are_killed_are_replaced_by_the_others(work, tmp_path):
     require_same(out, work)
 
 
+@pytest.mark.exhaustive
 def test_a_run_on_another_machine_that_is_gone_is_replaced(work, tmp_path):
     out = tmp_path / "out"
     gone = start_on("machine-1", work, out)

@@ -58,6 +58,7 @@ def test_three_nodes_end_in_the_bytes_of_a_single_run(on_ray, work, tmp_path):
     require_same(tmp_path / "out", work)
 
 
+@pytest.mark.exhaustive
 def test_a_node_that_is_killed_is_done_without_and_a_new_one_is_used(
     cluster, on_ray, work, tmp_path
 ):

@@ -34,6 +34,7 @@ def test_phantom_probes_alternate_between_sites(probes):
     np.testing.assert_allclose(probes.pixel_ml, 0.096)
 
 
+@pytest.mark.exhaustive
 def test_another_seed_gives_other_slices(probes):
     with coarse_phantoms():
         other = phantom_probes(CALIBRATION_SEED, PREPROCESSING, CHANNELS, [(True, True)], slices=7)

@@ -1,6 +1,7 @@
 """The model of this package on real scans."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,24 +18,28 @@ from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.inference.segmenter import Segmenter
 from wmh_runtime.outputs.paths import Extras
 
+SUBJECTS = ("sub-L03", "sub-L20", "sub-07")  # two with thick slices, one in MNI space
+
 
 @pytest.fixture(scope="module")
 def results(test_data, tmp_path_factory):
-    """The seven FLAIRs, once, in one view: an eighth of the time, and it need not be right."""
+    """Three FLAIRs, once, in one view: an eighth of the time, and it need not be right."""
     out = tmp_path_factory.mktemp("results")
     bundle = load_bundle()
     found = discover(test_data / "open-ms", out)
+    found = replace(
+        found, scans=tuple(case for case in found.scans if case.relative.parts[1] in SUBJECTS)
+    )
     job = Job(found, out, bundle, bundle.manifest.outputs, extras=Extras(probability=True))
     with OnnxRuntimeBackend.from_bundle(bundle, views=1) as backend:
         outcome = run(job, LocalEngine([backend]), Progress())
-    assert (len(outcome.done), outcome.failed) == (7, [])
+    assert (len(outcome.done), outcome.failed) == (len(SUBJECTS), [])
     return out
 
 
 def test_every_scan_has_a_result_on_its_own_grid_with_finite_probabilities(test_data, results):
-    scans = sorted((test_data / "open-ms").rglob("*_FLAIR.nii.gz"))
-    assert len(scans) == 7
-    for path in scans:
+    for subject in SUBJECTS:
+        (path,) = (test_data / "open-ms").rglob(f"{subject}/*_FLAIR.nii.gz")
         scan = nib.load(path)
         stem = results / path.parent.relative_to(test_data / "open-ms")
         stem = stem / path.name.replace("_FLAIR.nii.gz", "_label-WMH")
@@ -54,7 +59,7 @@ def test_every_scan_has_a_result_on_its_own_grid_with_finite_probabilities(test_
 
 
 def test_no_slice_that_was_skipped_holds_lesion(test_data, results):
-    for reference in (test_data / "open-ms" / "mni").rglob("*_lesion.nii.gz"):
+    for reference in (test_data / "open-ms" / "mni" / "sub-07").rglob("*_lesion.nii.gz"):
         name = reference.name.replace("_lesion.nii.gz", "_label-WMH_probseg.nii.gz")
         probability = nib.load(results / "mni" / reference.parent.name / name).get_fdata()
         lesions = nib.load(reference).get_fdata() > 0

@@ -59,6 +59,7 @@ def test_a_result_that_cannot_be_read_does_not_stop_the_others(tmp_path, toy_bun
     assert (outbox / "rejected" / "junk.dcm").exists()
 
 
+@pytest.mark.exhaustive
 def test_late_images_of_a_study_whose_images_were_removed_are_not_segmented_alone(
     tmp_path, toy_bundle
 ):

@@ -12,7 +12,10 @@ from wmh_runtime.phantom.sites import SITES, Placement
 from wmh_runtime.postprocessing.locations import LOCATIONS, locate
 
 
-@pytest.mark.parametrize(("site", "load_ml"), [("utrecht", 10.0), ("amsterdam", 5.0)])
+@pytest.mark.parametrize(
+    ("site", "load_ml"),
+    [("utrecht", 10.0), pytest.param("amsterdam", 5.0, marks=pytest.mark.exhaustive)],
+)
 def test_95_percent_of_the_lesions_have_their_true_location(site, load_ml):
     phantom = generate_phantom(4, site, load_ml)
     ventricles_mm, depth_mm, is_posterior, cortex_mm = anatomy_of_phantom(4, site)

@@ -35,6 +35,7 @@ def sources(tmp_path_factory):
     return Sources([write_toy_map(tmp_path_factory.mktemp("maps") / "a.nii.gz")])
 
 
+@pytest.mark.exhaustive
 def test_each_epoch_has_new_heads_which_depend_on_its_number_only(sources, tmp_path):
     recipe = with_new_heads(epochs=3)
     folder = tmp_path / ".new-heads" / "a"
@@ -114,6 +115,7 @@ def test_label_maps_and_new_heads_belong_together(sources, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.exhaustive
 def test_the_command_trains_with_new_heads(sources, tmp_path, run_command):
     table = SMALL_RECIPE | {"data": {"epoch_slices": 8, "new_heads": 1, "test_share": 0}}
     recipe = write_toml(tmp_path / "recipe.toml", table)

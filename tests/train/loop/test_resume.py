@@ -109,6 +109,7 @@ def assert_equal_results(killed, uninterrupted, recipe):
 # slices, this is 6 steps per epoch.
 
 
+@pytest.mark.exhaustive
 def test_a_training_killed_at_any_moment_ends_with_the_same_weights(train, tmp_path):
     train(tmp_path / "uninterrupted", NEVER)
     # While the state or the checkpoint is written in the first epoch, and at the last step.
