@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
+
 from wmh_runtime.backends.base import BlockingBackend
 from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.manifest import Graph
 from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.machine import available_cores
 from wmh_runtime.precision import Precision
 from wmh_runtime.text import install_advice
-from wmh_runtime.tta import Views
-from wmh_runtime.types import NetworkShape
+from wmh_runtime.tta import VIEWS, View, Views
+from wmh_runtime.types import Floats, NetworkShape
 
 # Default on CPUs: two batches at a time, each with half of the threads. Threads that share less
 # work wait less for each other.
@@ -79,6 +84,9 @@ class OnnxBackend(BlockingBackend):
 class CpuBackend(OnnxBackend):
     """Executes an ONNX graph on the CPU.
 
+    A slice in eight views is executed as eight slices by the graph of one view. The graph of eight
+    views is for GPUs: on a CPU, it is no faster and has eight views in memory at a time.
+
     Args:
         graph: the .onnx file.
         shape: channels, outputs and slice size of the network.
@@ -86,6 +94,8 @@ class CpuBackend(OnnxBackend):
         batch_size: slices per batch.
         threads: CPU threads. None: one per core.
         num_streams: batches executed at the same time; they share the threads. None: two.
+        views: of each slice that are executed, one after another; the output is their mean. By
+            default the slice as it is.
     """
 
     device = "cpu"
@@ -100,8 +110,10 @@ class CpuBackend(OnnxBackend):
         batch_size: int = 1,
         threads: int | None = None,
         num_streams: int | None = None,
+        views: Sequence[View] = VIEWS[:1],
     ) -> None:
         super().__init__(graph, shape, precision=precision, batch_size=batch_size)
+        self._views = views
         self._threads = threads or available_cores()
         self.num_streams = min(num_streams or _DEFAULT_NUM_STREAMS, self._threads)
 
@@ -116,11 +128,11 @@ class CpuBackend(OnnxBackend):
         threads: int | None = None,
         num_streams: int | None = None,
     ) -> Self:
-        """Create the backend for a graph of a bundle.
+        """Create the backend for a bundle.
 
         Args:
             bundle: an open bundle.
-            views: number of views that the graph averages.
+            views: number of views of each slice that are averaged.
             precision: the precision to compute in.
             batch_size: slices per batch.
             threads: CPU threads. None: one per core.
@@ -136,12 +148,35 @@ class CpuBackend(OnnxBackend):
                 f"Choose from: {', '.join(cls.precisions)}.",
                 about=cls.name,
             )
-        graph = bundle.graph(views=views, precision=precision)
         return cls(
-            bundle.path_of(graph),
+            bundle.path_of(cls.graph_in(bundle, precision)),
             bundle.manifest.network_shape,
             precision=precision,
             batch_size=batch_size,
             threads=threads,
             num_streams=num_streams,
+            views=VIEWS[:views],
         )
+
+    @staticmethod
+    def graph_in(bundle: Bundle, precision: Precision) -> Graph:
+        """Return the graph of a bundle that is executed.
+
+        Raises:
+            BundleError: the bundle has none in this precision.
+        """
+        return bundle.graph(views=1, precision=precision)
+
+    def _execute(self, batch: Floats) -> Floats:
+        by_view = [
+            view.undo(self._run(np.ascontiguousarray(view.apply(batch)))) for view in self._views
+        ]
+        mean: Floats = np.mean(by_view, axis=0)
+        return mean
+
+    @abstractmethod
+    def _run(self, batch: Floats) -> Floats:
+        """Execute the graph on one full batch, [batch_size, C, S, S] to [batch_size, K, S, S].
+
+        Up to `num_streams` threads call this at the same time.
+        """

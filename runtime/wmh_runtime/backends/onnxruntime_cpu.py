@@ -35,7 +35,7 @@ class OnnxRuntimeBackend(CpuBackend):
     def _close(self) -> None:
         self._session = None
 
-    def _execute(self, batch: Floats) -> Floats:
+    def _run(self, batch: Floats) -> Floats:
         (name,) = (tensor.name for tensor in self._session.get_inputs())
         try:
             (probability,) = self._session.run(None, {name: batch})

@@ -92,7 +92,7 @@ class OpenVinoBackend(CpuBackend):
     def _close(self) -> None:
         self._free = SimpleQueue()
 
-    def _execute(self, batch: Floats) -> Floats:
+    def _run(self, batch: Floats) -> Floats:
         request = self._free.get()
         try:
             request.infer([batch], share_inputs=True)

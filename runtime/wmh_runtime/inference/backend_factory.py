@@ -174,8 +174,7 @@ def _build_cpu_backend(
         threads=options.threads,
         num_streams=options.num_streams,
     )
-    graph = bundle.graph(views=options.views, precision=options.precision)
-    return [BuiltBackend(backend, graph)]
+    return [BuiltBackend(backend, kind.graph_in(bundle, options.precision))]
 
 
 def _select_gpus(options: BackendOptions) -> tuple[type[Device], Sequence[int]]:

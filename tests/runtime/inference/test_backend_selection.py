@@ -232,7 +232,7 @@ def test_engines_and_graphs_run_on_two_gpus(bundle, gpus, name):
             BackendOptions(8, "int8"),
             "onnxruntime-cuda: does not compute in int8. Choose precision fp32 or fp16",
         ),
-        ("onnxruntime", BackendOptions(8, "int8"), "has no 8-view int8 graph"),
+        ("onnxruntime", BackendOptions(8, "int8"), "has no 1-view int8 graph"),
         (
             "openvino",
             BackendOptions(8, "fp32", gpus=(0,)),
