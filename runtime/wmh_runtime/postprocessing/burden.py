@@ -99,7 +99,7 @@ class Anatomy:
         return cls(
             box=box,
             brain_ml=voxel_ml * np.count_nonzero(brain),
-            left=plane.is_left(numbers.shape, affine)[box] if is_found else None,
+            left=plane.is_left(box, affine) if is_found else None,
             schemes=schemes,
             symmetry=plane.agreement,
             voxel_ml=voxel_ml,

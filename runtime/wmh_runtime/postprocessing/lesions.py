@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -60,23 +61,28 @@ def find_lesions(
         brain: (x, y, z); a component of which less than half lies in it is dropped. None: all of
             the image.
     """
-    components = label_components(probability >= threshold)
+    above = probability >= threshold
+    box = box_around(above)
+    components = label_components(above[box])
     statistics = cc3d.statistics(components)
     voxels = statistics["voxel_counts"][1:]  # label 0 is the background
     kept = is_large_enough(voxels * voxel_volume_mm3, min_lesion_mm3)
     outside_voxels = 0
     if brain is not None:
-        in_brain = is_mostly_in(brain, components, statistics["voxel_counts"])[1:]
+        in_brain = is_mostly_in(brain[box], components, statistics["voxel_counts"])[1:]
         outside_voxels = int(voxels[kept & ~in_brain].sum())
         kept &= in_brain
     kept_labels = np.flatnonzero(kept)
     order = kept_labels[np.argsort(-voxels[kept_labels].astype(np.int64), kind="stable")]
-    new_labels = np.zeros(len(voxels) + 1, np.min_scalar_type(len(order)))
+    dtype = np.min_scalar_type(len(order))
+    new_labels = np.zeros(len(voxels) + 1, dtype)
     new_labels[order + 1] = np.arange(1, len(order) + 1)
+    labels = np.zeros(above.shape, dtype)
+    labels[box] = new_labels[components]
     return Lesions(
-        labels=new_labels[components],
+        labels=labels,
         volumes_mm3=voxels[order] * voxel_volume_mm3,
-        centers_vox=statistics["centroids"][1:][order],
+        centers_vox=statistics["centroids"][1:][order] + [one.start for one in box],
         outside_ml=outside_voxels * voxel_volume_mm3 / 1000,
     )
 
@@ -139,7 +145,23 @@ def is_large_enough(volumes_mm3: NDArray[Any], min_lesion_mm3: float) -> Mask:
 def box_around(mask: Mask) -> tuple[slice, ...]:
     """Return the smallest box that contains a mask; one voxel if the mask is empty."""
     extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(x.min(), x.max() + 1) if x.size else slice(1) for x in extents)
+    return tuple(slice(x.min(), x.max() + 1) if x.size else slice(0, 1) for x in extents)
+
+
+def grown_box(
+    box: Sequence[slice], margins: Sequence[int], shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """Return a box that is larger by a number of voxels on both sides of each axis.
+
+    Args:
+        box: with the first voxel of each axis, and the one after the last.
+        margins: voxels, for each axis.
+        shape: of the image, in which the result lies.
+    """
+    return tuple(
+        slice(max(0, one.start - margin), min(count, one.stop + margin))
+        for one, margin, count in zip(box, margins, shape, strict=True)
+    )
 
 
 OutputName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", description="part of file names")]

@@ -11,13 +11,14 @@ Psychiatry 2008.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.postprocessing.lesions import box_around
+from wmh_runtime.postprocessing.lesions import box_around, grown_box
 from wmh_runtime.postprocessing.regions import BRAIN, CORTEX, POSTERIOR, VENTRICLES
 from wmh_runtime.types import Floats, Mask
 
@@ -39,13 +40,7 @@ def locate(
         regions: on the same grid; brain, ventricles, cortex and posterior are needed.
         spacing_mm: of the voxels.
     """
-    location = np.zeros(mask.shape, np.uint8)
-    if mask.any():
-        box = box_around(mask | regions[BRAIN])
-        cropped = {name: region[box] for name, region in regions.items()}
-        (location[box],) = locate_for_distances(
-            mask[box], cropped, spacing_mm, PERIVENTRICULAR_MM[:1]
-        )
+    (location,) = locate_for_distances(mask, regions, spacing_mm, PERIVENTRICULAR_MM[:1])
     return location
 
 
@@ -56,17 +51,21 @@ def locate_for_distances(
     periventricular_mm: Sequence[float],
 ) -> list[NDArray[np.uint8]]:
     """Return the location of each voxel, for each distance from the ventricles; see `locate`."""
+    located = [np.zeros(mask.shape, np.uint8) for _ in periventricular_mm]
     if not mask.any():
-        return [np.zeros(mask.shape, np.uint8) for _ in periventricular_mm]
-    near_cortex = _distance_mm(regions[CORTEX], spacing_mm) <= JUXTACORTICAL_MM
-    to_ventricles_mm = _distance_mm(regions[VENTRICLES], spacing_mm)
-    located = []
-    for distance_mm in periventricular_mm:
-        part = np.full(mask.shape, _DEEP, np.uint8)
+        return located
+    # Nothing beyond these distances from the lesions decides.
+    farthest_mm = max(JUXTACORTICAL_MM, *periventricular_mm)
+    margins = [math.ceil(farthest_mm / spacing) for spacing in spacing_mm]
+    box = grown_box(box_around(mask), margins, mask.shape)
+    near_cortex = _distance_mm(regions[CORTEX][box], spacing_mm) <= JUXTACORTICAL_MM
+    to_ventricles_mm = _distance_mm(regions[VENTRICLES][box], spacing_mm)
+    for location, distance_mm in zip(located, periventricular_mm, strict=True):
+        part = np.full(near_cortex.shape, _DEEP, np.uint8)
         part[near_cortex] = _JUXTACORTICAL
         part[to_ventricles_mm <= distance_mm] = _PERIVENTRICULAR
-        part[regions[POSTERIOR]] = _INFRATENTORIAL
-        located.append(part * mask)
+        part[regions[POSTERIOR][box]] = _INFRATENTORIAL
+        location[box] = part * mask[box]
     return located
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.imageio.volume import Scan
-from wmh_runtime.postprocessing.lesions import Lesions
+from wmh_runtime.postprocessing.lesions import Lesions, box_around, grown_box
 from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
 from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
 from wmh_runtime.preprocessing.erosion import eroded
-from wmh_runtime.types import Mask
+from wmh_runtime.types import Floats, Mask
 
 _RIM_MM = 8.0  # skin, skull and cerebrospinal fluid are about as thick
 _BRAIN_ML = (500.0, 2200.0)  # of adults, 800 to 1,800; a part of the brain is enough
@@ -98,10 +98,14 @@ def region_warnings(
             f" {highest:.0f}: check their outline (the regions option) before you use volumes by"
             " location"
         )
-    tissue = regions[BRAIN] & ~regions.get(VENTRICLES, np.False_)
-    surface, middle = _surface_and_middle(scan, regions[BRAIN], tissue)
+    # A voxel more: without the background beside it, the brain would have no surface there.
+    box = grown_box(box_around(regions[BRAIN]), (1, 1, 1), head.shape)
+    brain = regions[BRAIN][box]
+    tissue = brain & ~regions[VENTRICLES][box] if VENTRICLES in regions else brain
+    surface, middle = _surface_and_middle(scan, brain, tissue)
     for channel, image in images.items():
-        ratio = _brightness_ratio(image, head, surface, middle)
+        dark = float(np.percentile(image.voxels[head], _DARK_PERCENTILE))
+        ratio = _brightness_ratio(image.voxels[box], dark, surface, middle)
         if channel == "flair" and ratio < _MIN_SURFACE:
             warnings.append(
                 f"the surface of the brain is darker than its middle ({ratio:.2f} of it), as in T1:"
@@ -133,7 +137,7 @@ def _surface_and_middle(scan: Scan, brain: Mask, tissue: Mask) -> tuple[Mask, Ma
     """Return the surface of the brain, mostly cortex, and its middle, mostly white matter.
 
     Args:
-        scan: on the same grid.
+        scan: with voxels of the same size.
         brain: (x, y, z).
         tissue: (x, y, z), the brain without ventricles: they may fill most of its middle.
     """
@@ -142,15 +146,14 @@ def _surface_and_middle(scan: Scan, brain: Mask, tissue: Mask) -> tuple[Mask, Ma
     return (depth_mm > first) & (depth_mm < last), tissue & (depth_mm > _MIDDLE_MM)
 
 
-def _brightness_ratio(scan: Scan, head: Mask, surface: Mask, middle: Mask) -> float:
+def _brightness_ratio(voxels: Floats, dark: float, surface: Mask, middle: Mask) -> float:
     """Return the brightness of the surface relative to the middle, above that of dark regions.
 
     NaN if one of them is empty.
     """
     if not (surface.any() and middle.any()):
         return math.nan
-    dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE))
-    outer, inner = (float(np.median(scan.voxels[part])) - dark for part in (surface, middle))
+    outer, inner = (float(np.median(voxels[part])) - dark for part in (surface, middle))
     return outer / inner if inner > 0 else math.nan
 
 

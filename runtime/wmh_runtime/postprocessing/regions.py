@@ -8,6 +8,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from wmh_runtime.postprocessing.lesions import box_around
 from wmh_runtime.types import Mask
 
 BRAIN, VENTRICLES, WHITE, CORTEX = "brain", "ventricles", "white", "cortex"
@@ -38,10 +39,12 @@ def clean_regions(masks: Mapping[str, Mask]) -> dict[str, Mask]:
 
 def _large_pieces(mask: Mask) -> Mask:
     """Return the pieces whose size is above a share of that of the largest one."""
-    pieces = cc3d.connected_components(mask, connectivity=6)
-    voxels = np.bincount(pieces.ravel())
+    large, box = np.zeros_like(mask), box_around(mask)
+    pieces = cc3d.connected_components(mask[box], connectivity=6)
+    voxels = cc3d.statistics(pieces)["voxel_counts"].astype(np.int64)
     voxels[0] = 0  # the background
-    return (voxels > _LEAST_PIECE * voxels.max())[pieces]
+    large[box] = (voxels > _LEAST_PIECE * voxels.max())[pieces]
+    return large
 
 
 def brain_of(regions: Mapping[str, Mask]) -> Mask | None:

@@ -7,7 +7,7 @@ in steps that become smaller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -33,18 +33,19 @@ class SymmetryPlane:
     offset_mm: float  # normal · point of every point of the plane
     agreement: float  # share of the brain whose mirror image is of the same region
 
-    def is_left(self, shape: tuple[int, int, int], affine: Affine) -> Mask:
-        """Return the voxels on the left of the patient, (x, y, z).
+    def is_left(self, box: Sequence[slice], affine: Affine) -> Mask:
+        """Return the voxels of a box on the left of the patient, (x, y, z).
 
         Args:
-            shape: of the volume.
+            box: for each axis, the first voxel and the one after the last.
             affine: (4, 4), voxel index to RAS+ mm.
         """
         along = self.normal @ affine[:3, :3]  # mm to the right for each step along an axis
-        x, y, z = (step * np.arange(count) for step, count in zip(along, shape, strict=True))
+        x, y, z = (
+            step * np.arange(one.start, one.stop) for step, one in zip(along, box, strict=True)
+        )
         origin = self.normal @ affine[:3, 3] - self.offset_mm
-        distance = x[:, None, None] + y[:, None] + z + origin
-        return np.asarray(distance < 0)
+        return np.asarray(x[:, None, None] + y[:, None] < -(z + origin))
 
 
 def find_symmetry_plane(numbers: NDArray[np.uint8], affine: Affine) -> SymmetryPlane:
@@ -55,9 +56,9 @@ def find_symmetry_plane(numbers: NDArray[np.uint8], affine: Affine) -> SymmetryP
             least one is not 0. Both halves of a region have one number.
         affine: (4, 4), voxel index to RAS+ mm.
     """
-    voxels = np.argwhere(numbers)
-    voxels = voxels[:: -(-len(voxels) // _MAX_POINTS)]
-    of_points = numbers[tuple(voxels.T)]
+    indices = np.flatnonzero(numbers)
+    at_points = np.unravel_index(indices[:: -(-len(indices) // _MAX_POINTS)], numbers.shape)
+    voxels, of_points = np.stack(at_points, axis=1), numbers[at_points]
     # Points anywhere within their voxels, compared with points anywhere around their mirror images:
     # otherwise thick slices that meet exactly would agree better than those of the true plane.
     within, around = np.random.default_rng(0).uniform(-0.5, 0.5, (2, *voxels.shape))

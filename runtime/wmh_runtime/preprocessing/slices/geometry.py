@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from wmh_runtime.preprocessing.slices.resampling import SliceResampler, slice_re
 from wmh_runtime.types import Floats, Mask
 
 _MIN_HEAD_AREA_MM2 = 500.0  # slices with less head are not segmented
+_BLOCK = 16  # slices; as many neighbors as a cache line of float32 holds
 
 
 class Side(NamedTuple):
@@ -47,6 +49,12 @@ class PlaneGeometry:
         """From the grid of the scan to the slices of the plane."""
         return self.to_axial.then(from_axial(self.plane))
 
+    @property
+    def scan_shape(self) -> tuple[int, int, int]:
+        """Voxels of the scan along each of its axes."""
+        by_axis = dict(zip(self.reorientation.axes, self.stack_shape, strict=True))
+        return by_axis[0], by_axis[1], by_axis[2]
+
     def of_axial(self, stack: Floats) -> Floats:
         """Resample a stack of axial slices, (z, y, x), to slices of the plane, (n, S, S)."""
         return self.resampler.apply(from_axial(self.plane).apply(stack)[self.head_slices])
@@ -58,9 +66,10 @@ class PlaneGeometry:
 
     def to_scan(self, probabilities: Floats) -> Floats:
         """Resample probabilities of slices, (n, S, S), to the grid of the scan, (x, y, z)."""
-        stack = np.zeros(self.stack_shape, np.float32)
-        stack[self.head_slices] = np.clip(self.resampler.undo(probabilities), 0, 1)
-        return np.ascontiguousarray(self.reorientation.undo(stack))
+        volume = np.zeros(self.scan_shape, np.float32)
+        for stack, part in self._blocks_of(volume):
+            stack[...] = np.clip(self.resampler.undo(probabilities[part]), 0, 1)
+        return volume
 
     def field(self) -> Mask:
         """Say which voxels of the scan lie inside the field of view of the slices, (x, y, z)."""
@@ -69,15 +78,33 @@ class PlaneGeometry:
 
     def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
         """Number the most probable output of each voxel, see `SliceGeometry.to_scan_numbers`."""
-        numbers = np.zeros(self.stack_shape, np.uint8)
-        found = numbers[self.head_slices]
-        highest = np.full(found.shape, threshold, np.float32)
-        for k in range(probabilities.shape[1]):
-            resampled = self.resampler.undo(probabilities[:, k])
-            found[resampled >= highest] = k + 1
-            np.maximum(highest, resampled, out=highest)
-        numbers[self.head_slices] = found
-        return np.ascontiguousarray(self.reorientation.undo(numbers))
+        volume = np.zeros(self.scan_shape, np.uint8)
+        for stack, part in self._blocks_of(volume):
+            numbers = np.zeros(stack.shape, np.uint8)
+            highest = np.full(stack.shape, threshold, np.float32)
+            for k in range(probabilities.shape[1]):
+                resampled = self.resampler.undo(probabilities[part, k])
+                numbers[resampled >= highest] = k + 1
+                np.maximum(highest, resampled, out=highest)
+            stack[...] = numbers
+        return volume
+
+    def _blocks_of(self, volume: NDArray[Any]) -> Iterator[tuple[NDArray[Any], slice]]:
+        """Yield the slices with head a few at a time, so that little is in memory at once.
+
+        Args:
+            volume: (x, y, z), on the grid of the scan.
+
+        Yields:
+            A view of neighboring slices of the volume, and which of the slices with head they are.
+        """
+        stack = self.reorientation.apply(volume)
+        gaps = np.flatnonzero(np.diff(self.head_slices) != 1) + 1
+        for first, last in pairwise([0, *gaps.tolist(), len(self.head_slices)]):
+            for start in range(first, last, _BLOCK):
+                part = slice(start, min(start + _BLOCK, last))
+                begin = int(self.head_slices[start])
+                yield stack[begin : begin + part.stop - part.start], part
 
 
 @dataclass(frozen=True)
@@ -92,9 +119,7 @@ class SliceGeometry:
     @property
     def scan_shape(self) -> tuple[int, int, int]:
         """Voxels of the scan along each of its axes."""
-        first = self.planes[0]
-        by_axis = dict(zip(first.reorientation.axes, first.stack_shape, strict=True))
-        return by_axis[0], by_axis[1], by_axis[2]
+        return self.planes[0].scan_shape
 
     @property
     def slices_by_plane(self) -> list[int]:
