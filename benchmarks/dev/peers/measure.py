@@ -33,7 +33,8 @@ from wmh_runtime.precision import Precision
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.tta import Tta
 
-_TIMED_PASSES = 2  # of a network that is executed more often, after one to warm up
+_TIMED_PASSES = 2  # of a network that is executed more often
+_FEW_PASSES = 3  # of a scan; a network that is executed more often is warmed up first
 
 
 class ProgramSpeed(StrictModel):
@@ -177,7 +178,7 @@ def _time_pass(one: Pass) -> _Cost:
     network, image = one.build().eval(), torch.rand(one.input_shape)
     timed = min(one.count, _TIMED_PASSES)
     with torch.inference_mode():
-        if one.count > 1:
+        if one.count > _FEW_PASSES:
             network(image)
         started_s = time.perf_counter()
         for _ in range(timed):
