@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,3 +40,7 @@ class Prediction:
     probability: Floats  # [N, K, S, S], in [0, 1]
     slices_in_all_views: int = 0  # with adaptive views: slices that needed more than the first
     seconds: float = 0.0  # device time: the scan's share of its batches
+
+    def of_outputs(self, count: int) -> Prediction:
+        """Return it with the first outputs only: those of regions take much memory."""
+        return replace(self, probability=self.probability[:, :count].copy())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmh_runtime.image_quality.slices import Slices
+from wmh_runtime.postprocessing.lesions import box_around
 
 _BLOCK_MM = 12.0
 _LEAST_FILLED = 0.15  # of a block
@@ -43,21 +44,31 @@ def bias_percent(slices: Slices) -> float | None:
 
 def _block_medians(slices: Slices) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the medians (n,) and the mean positions (n, 3) of the blocks with enough voxels."""
-    indices = np.argwhere(slices.white)
-    if len(indices) == 0:
-        return np.zeros(0), np.zeros((0, 3))
-    positions_mm = indices * np.array(slices.spacing_mm)
-    blocks = ((positions_mm - positions_mm.min(axis=0)) / _BLOCK_MM).astype(np.intp)
-    numbers = np.ravel_multi_index(tuple(blocks.T), tuple(blocks.max(axis=0) + 1))
-    values = slices.stack[slices.white]
-    order = np.lexsort((values, numbers))  # by block, and within it by value
-    counts = np.bincount(numbers)
+    box = box_around(slices.white)
+    stack, white = slices.stack[box], slices.white[box]
+    positions_mm = [
+        np.arange(one.start, one.stop) * mm for one, mm in zip(box, slices.spacing_mm, strict=True)
+    ]
+    blocks = [((one - one[0]) / _BLOCK_MM).astype(np.intp) for one in positions_mm]  # by index
     least = max(_LEAST_BLOCK_VOXELS, _LEAST_FILLED * _BLOCK_MM**3 / math.prod(slices.spacing_mm))
-    large = np.flatnonzero(counts >= least)
-    first = np.cumsum(counts) - counts
-    medians = values[order[first[large] + counts[large] // 2]].astype(np.float64)
-    totals = np.stack([np.bincount(numbers, one) for one in positions_mm.T], axis=1)
-    return medians, totals[large] / counts[large, None]
+    medians, centers_mm = [np.zeros(0)], [np.zeros((0, 3))]
+    for layer in np.unique(blocks[0]):  # one at a time: sorting all voxels is slow
+        first, last = np.flatnonzero(blocks[0] == layer)[[0, -1]]
+        inside = white[first : last + 1]
+        indices = np.nonzero(inside)
+        numbers = blocks[1][indices[1]] * (blocks[2][-1] + 1) + blocks[2][indices[2]]
+        values = stack[first : last + 1][inside]
+        order = np.lexsort((values, numbers))  # by block, and within it by value
+        counts = np.bincount(numbers)
+        large = np.flatnonzero(counts >= least)
+        begins = np.cumsum(counts) - counts
+        medians.append(values[order[begins[large] + counts[large] // 2]].astype(np.float64))
+        totals = [
+            np.bincount(numbers, along[offset + index])
+            for along, offset, index in zip(positions_mm, (first, 0, 0), indices, strict=True)
+        ]
+        centers_mm.append(np.stack(totals, axis=1)[large] / counts[large, None])
+    return np.concatenate(medians), np.concatenate(centers_mm)
 
 
 def _terms(positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,24 +45,29 @@ def _sigma(stack: Floats, mask: Mask, step: int) -> float | None:
     """Return the noise of the pixels whose eight neighbors at a distance are in the mask, too."""
     if min(stack.shape[1:]) <= 2 * step:
         return None
-    for axis in (1, 2):
-        low, middle, high = _neighbors(stack, axis, step)
-        stack = low - 2 * middle + high
-        low_in, middle_in, high_in = _neighbors(mask, axis, step)
-        mask = low_in & middle_in & high_in
-    values = stack[mask]
+    values = np.concatenate(
+        [_differences(one, inside, step) for one, inside in zip(stack, mask, strict=True)]
+    )
     if values.size < LEAST_VOXELS:
         return None
     return _SIGMA_PER_MEDIAN * float(np.median(abs(values))) / _GAIN
 
 
+def _differences(image: Floats, mask: Mask, step: int) -> Floats:
+    """Return the second difference along both axes of the pixels (n,) with neighbors in a mask."""
+    for axis in (0, 1):
+        low, middle, high = _neighbors(image, axis, step)
+        image = low - 2 * middle + high
+        low_in, middle_in, high_in = _neighbors(mask, axis, step)
+        mask = low_in & middle_in & high_in
+    return image[mask]
+
+
 def _neighbors(
-    volume: NDArray[_Value], axis: int, step: int
+    image: NDArray[_Value], axis: int, step: int
 ) -> tuple[NDArray[_Value], NDArray[_Value], NDArray[_Value]]:
     """Return the pixels before, at and after each pixel that has both neighbors."""
-    size = volume.shape[axis]
-    starts = (0, step, 2 * step)
-    before, at, after = (
-        volume.take(range(start, start + size - 2 * step), axis) for start in starts
-    )
+    along = np.moveaxis(image, axis, 0)
+    parts = (along[: -2 * step], along[step:-step], along[2 * step :])
+    before, at, after = (np.moveaxis(part, 0, axis) for part in parts)
     return before, at, after

@@ -17,7 +17,11 @@ from wmh_runtime.types import Mask
 
 
 def measure_quality(
-    scan: Scan, head: Mask, regions: Mapping[str, Mask], lesions: Mask
+    scan: Scan,
+    head: Mask,
+    regions: Mapping[str, Mask],
+    lesions: Mask,
+    background: Mask | None = None,
 ) -> tuple[QualityMeasure, ...]:
     """Measure the quality of a FLAIR scan; always the same measures in the same order.
 
@@ -31,8 +35,9 @@ def measure_quality(
         head: (x, y, z), on its grid, as the masks below.
         regions: by name, as of a segmentation; may be empty.
         lesions: left out of white matter.
+        background: constant, not measured; None: it is found.
     """
-    slices = Slices.of(scan, head, regions, lesions)
+    slices = Slices.of(scan, head, regions, lesions, background)
     cut, side = largest_cut_percent(slices)
     return (
         criteria.NOISE.judge(noise_percent(slices)),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
@@ -43,14 +42,19 @@ class Slices:
     white_level: float | None  # intensity of white matter; None: not known
 
     @classmethod
-    def of(cls, scan: Scan, head: Mask, regions: Mapping[str, Mask], lesions: Mask) -> Self:
-        """Bring volumes on the grid of a scan, (x, y, z), to its slices."""
+    def of(
+        cls,
+        scan: Scan,
+        head: Mask,
+        regions: Mapping[str, Mask],
+        lesions: Mask,
+        background: Mask | None = None,
+    ) -> Self:
+        """Bring volumes on the grid of a scan, (x, y, z), to its slices; see `measure_quality`."""
         axial = axial_reorientation(scan.affine)
         from_axial_stack = _to_acquired(axial.order(scan.spacing_mm))
         reorientation = axial.then(from_axial_stack)
-
-        def to_stack(volume: NDArray[Any]) -> NDArray[Any]:
-            return np.ascontiguousarray(reorientation.apply(volume))
+        to_stack = reorientation.apply  # a view: large scans take much memory
 
         def region(name: str) -> Mask:
             mask = regions.get(name)
@@ -62,7 +66,7 @@ class Slices:
             stack=stack,
             spacing_mm=reorientation.order(scan.spacing_mm),
             sides=_sides(from_axial_stack),
-            measured=~constant_background(stack),
+            measured=~(constant_background(stack) if background is None else to_stack(background)),
             head=to_stack(head),
             brain=to_stack(region(BRAIN)),
             white=to_stack(white),

@@ -25,6 +25,7 @@ from wmh_runtime.inference.trace import OnSpan, ignore_span
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.postprocess import Segmentation, find_regions, postprocess
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan, Preprocessing, preprocess
+from wmh_runtime.preprocessing.slices.geometry import SliceGeometry
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Tta
 from wmh_runtime.types import Floats, Mask, Prediction
@@ -194,11 +195,14 @@ class Segmenter:
             InputError: as `segment`.
             BackendError: the execution failed.
         """
-        model = self.model
         preprocessed, prediction = self.predict(images)
+        return self.regions_of(prediction, preprocessed.geometry), preprocessed.warnings
+
+    def regions_of(self, prediction: Prediction, geometry: SliceGeometry) -> Mapping[str, Mask]:
+        """Return the regions of the brain, (x, y, z) by name, that a prediction shows."""
+        model = self.model
         of_regions = prediction.probability[:, len(model.outputs) :]
-        masks = find_regions(of_regions, preprocessed.geometry, model.regions)
-        return masks, preprocessed.warnings
+        return find_regions(of_regions, geometry, model.regions)
 
     def _scans(self, images: Image | Sequence[Image] | Mapping[str, Image]) -> list[Scan | None]:
         """Return the scans in the order of the channels; None for one that is missing."""

@@ -31,7 +31,7 @@ from wmh_runtime.outputs.tables.lesions import LESION_COLUMNS, lesion_rows
 from wmh_runtime.outputs.tables.regions import write_region_table
 from wmh_runtime.postprocessing.parcellation import ATLAS_SCHEME, BRAIN_SCHEME
 from wmh_runtime.postprocessing.postprocess import OutputResult, Segmentation
-from wmh_runtime.postprocessing.regions import number_regions
+from wmh_runtime.postprocessing.regions import Regions
 
 _PROBABILITY = "Probability of lesion on the grid of the input, 0 to 1"
 _LESIONS = "Lesions, each with its number, the largest first"
@@ -155,4 +155,4 @@ def _numbers_and_names(
     if scheme == ATLAS_SCHEME and segmentation.atlas is not None:
         return segmentation.atlas.numbers, segmentation.atlas.names
     names = dict(enumerate(segmentation.regions, start=1))
-    return number_regions(segmentation.regions), names
+    return Regions.of(segmentation.regions).numbers, names

@@ -27,7 +27,7 @@ from wmh_runtime.postprocessing.parcellation import (
     measure_parcellation,
     sides_of_lesions,
 )
-from wmh_runtime.postprocessing.regions import brain_of, number_regions
+from wmh_runtime.postprocessing.regions import Regions, brain_of
 from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT, find_symmetry_plane
 from wmh_runtime.types import Mask
 
@@ -78,12 +78,12 @@ class Anatomy:
         """
         if (brain := brain_of(regions)) is None:
             return None
-        numbers = number_regions(regions)
+        numbers = Regions.of(regions).numbers
         plane = find_symmetry_plane(numbers, affine)
         box = box_around(lesions | brain)
         schemes = [Parcellation(BRAIN_SCHEME, numbers[box], dict(enumerate(regions, start=1)))]
         if all(name in regions for name in NEEDED_REGIONS):
-            cropped = {name: mask[box] for name, mask in regions.items()}
+            cropped = {name: regions[name][box] for name in NEEDED_REGIONS}
             spacing_mm = spacing_mm_from_affine(affine)
             located = locate_for_distances(lesions[box], cropped, spacing_mm, PERIVENTRICULAR_MM)
             names = dict(enumerate(LOCATIONS, start=1))

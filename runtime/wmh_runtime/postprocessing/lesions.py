@@ -119,7 +119,10 @@ def label_components(mask: Mask) -> NDArray[Any]:
 
     Voxels that share a face, an edge or a corner belong together (26-connectivity).
     """
-    labels: NDArray[Any] = cc3d.connected_components(mask, connectivity=26)
+    box = box_around(mask)
+    components = cc3d.connected_components(mask[box], connectivity=26)
+    labels = np.zeros(mask.shape, components.dtype)
+    labels[box] = components
     return labels
 
 

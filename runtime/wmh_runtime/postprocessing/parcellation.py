@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +77,7 @@ def measure_parcellation(
     for side, half in _halves(left):
         where = in_lesion if half is None else in_lesion & half
         lesion_voxels = np.bincount(indices[where], minlength=len(names))
-        everywhere = indices.ravel() if half is None else indices[half]
-        region_voxels = np.bincount(everywhere, minlength=len(names))
+        region_voxels = _count(indices, half, len(names))
         counted = region_of[sides == side] if side else region_of
         counts = np.bincount(counted, minlength=len(names))
         for index, name in enumerate(names):
@@ -106,8 +106,16 @@ def sides_of_lesions(lesions: Lesions, left: Mask | None) -> list[str]:
     """Return the side that most of each lesion lies on; nothing if it is not known."""
     if left is None:
         return []
-    is_left = _voxels_by_lesion(lesions, left.astype(np.intp), 2).argmax(axis=1)
+    is_left = _voxels_by_lesion(lesions, left, 2).argmax(axis=1)
     return [LEFT if one else RIGHT for one in is_left]
+
+
+def _count(indices: NDArray[np.uint16], half: Mask | None, count: int) -> NDArray[np.int64]:
+    """Count the voxels with each index, slice by slice: numpy needs 8 bytes for each voxel."""
+    total = np.zeros(count, np.int64)
+    for number, one in enumerate(indices):
+        total += np.bincount(one.ravel() if half is None else one[half[number]], minlength=count)
+    return total
 
 
 def _halves(left: Mask | None) -> Iterator[tuple[str, Mask | None]]:
@@ -122,16 +130,16 @@ def _names(parcellation: Parcellation) -> Sequence[str]:
     return [*parcellation.names.values(), NO_REGION]
 
 
-def _indices(parcellation: Parcellation) -> NDArray[np.intp]:
+def _indices(parcellation: Parcellation) -> NDArray[np.uint16]:
     """Return the position in `_names` of the region of each voxel, (x, y, z)."""
     highest = max(int(parcellation.numbers.max(initial=0)), *parcellation.names, 0)
-    table = np.full(highest + 1, len(parcellation.names), np.intp)
+    table = np.full(highest + 1, len(parcellation.names), np.uint16)
     for index, number in enumerate(parcellation.names):
         table[number] = index
     return table[parcellation.numbers]
 
 
-def _voxels_by_lesion(lesions: Lesions, indices: NDArray[np.intp], count: int) -> NDArray[np.int64]:
+def _voxels_by_lesion(lesions: Lesions, indices: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Count the voxels of each lesion with each index, (lesions, count)."""
     where = lesions.labels > 0
     with_outside = count_pairs(lesions.labels[where], indices[where], (lesions.count + 1, count))

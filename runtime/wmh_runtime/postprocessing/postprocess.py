@@ -16,7 +16,13 @@ from wmh_runtime.postprocessing.plausibility import (
     region_warnings,
     symmetry_warnings,
 )
-from wmh_runtime.postprocessing.regions import BRAIN, REGION_THRESHOLD, brain_of, clean_regions
+from wmh_runtime.postprocessing.regions import (
+    BRAIN,
+    REGION_THRESHOLD,
+    Regions,
+    brain_of,
+    clean_regions,
+)
 from wmh_runtime.preprocessing.channels import present_images
 from wmh_runtime.preprocessing.preprocess import PreprocessedScan
 from wmh_runtime.preprocessing.slices.geometry import SliceGeometry
@@ -130,7 +136,7 @@ def postprocess(
         symmetry=symmetry,
         planes=tuple(one.plane for one in geometry.planes),
         slice_count=preprocessed.slice_count,
-        slices_run=len(preprocessed.slices),
+        slices_run=sum(preprocessed.slices_by_plane),
         slices_in_all_views=prediction.slices_in_all_views,
         warnings=tuple(warnings),
     )
@@ -138,7 +144,7 @@ def postprocess(
 
 def find_regions(
     probabilities: Floats, geometry: SliceGeometry, regions: Sequence[str]
-) -> dict[str, Mask]:
+) -> Mapping[str, Mask]:
     """Return the brain, and for each other region the voxels where it is the most probable one.
 
     Args:
@@ -149,9 +155,10 @@ def find_regions(
     if not regions:
         return {}
     parts = [k for k, name in enumerate(regions) if name != BRAIN]
-    numbers = geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)
-    masks = {regions[k]: numbers == number for number, k in enumerate(parts, start=1)}
+    of_parts = geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)
+    numbers = np.array([0, *(k + 1 for k in parts)], np.uint8)[of_parts]
+    brain = None
     if BRAIN in regions:
-        brain = probabilities[:, [regions.index(BRAIN)]]
-        masks[BRAIN] = geometry.to_scan_numbers(brain, REGION_THRESHOLD) > 0
-    return clean_regions({name: masks[name] for name in regions})
+        of_brain = probabilities[:, [regions.index(BRAIN)]]
+        brain = geometry.to_scan_numbers(of_brain, REGION_THRESHOLD) > 0
+    return clean_regions(Regions(tuple(regions), numbers), brain)

@@ -66,9 +66,8 @@ def find_head(stack: Floats, voxel_volume_mm3: float) -> Head:
         else:
             warnings = _no_air_warnings(measured, float(np.median(surface)))
         bright = _without_damaged_pixels(bright, relative)
-    min_component_voxels = int(np.ceil(_MIN_COMPONENT_MM3 / voxel_volume_mm3))
-    bright = cc3d.dust(bright, threshold=min_component_voxels, connectivity=26)
-    mask = _enclosed(np.ascontiguousarray(bright, dtype=bool))
+    del relative  # as large as the stack
+    mask = _enclosed(_large_components(bright, _MIN_COMPONENT_MM3 / voxel_volume_mm3))
     return Head(mask, background, warnings)
 
 
@@ -125,9 +124,10 @@ def _relative_intensity(stack: Floats, measured: Mask) -> Floats | None:
     values = stack[measured]
     if values.size == 0:
         return None
-    low, high = map(float, np.percentile(values, _ROBUST_PERCENTILES))
+    low, high = map(float, np.percentile(values, _ROBUST_PERCENTILES, overwrite_input=True))
     if low == high:  # almost all voxels are equal: do not cut off the others
         low, high = float(values.min()), float(values.max())
+    del values  # as large as the stack
     if low == high:
         return None
     below = stack[~measured & (stack <= low)]
@@ -179,6 +179,14 @@ def _without_damaged_pixels(mask: Mask, relative: Floats) -> Mask:
     neighbors[:, :, 1:] += mask[:, :, :-1]
     neighbors[:, :, :-1] += mask[:, :, 1:]
     return mask & ((neighbors >= 2) | ((relative > 0) & (relative < 1)))
+
+
+def _large_components(mask: Mask, least_voxels: float) -> Mask:
+    """Return the 26-connected components that have at least this many voxels."""
+    components = cc3d.connected_components(mask, connectivity=26)
+    is_large = cc3d.statistics(components)["voxel_counts"] >= least_voxels
+    is_large[0] = False  # what is not in the mask
+    return np.asarray(is_large[components])
 
 
 def _no_air_warnings(measured: Mask, surface: float) -> tuple[str, ...]:

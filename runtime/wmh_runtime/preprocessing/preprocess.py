@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -112,12 +112,17 @@ class PreprocessedScan:
     neighbor_distances: tuple[int, ...]  # from a slice to its neighbors, in slices, by plane
     geometry: SliceGeometry
     head: Mask  # (x, y, z), on the grid of the scan
+    background: Mask  # (x, y, z); constant, not measured
     warnings: tuple[str, ...]  # about the images, the head and cropping
 
     @property
     def scan(self) -> Scan:
         """The first channel that is there, as read. The result has its grid."""
         return first_present(self.channels)
+
+    def without_slices(self) -> PreprocessedScan:
+        """Return it without the network input, which nothing needs after the prediction."""
+        return replace(self, slices=self.slices[:0].copy())
 
     @property
     def slices_by_plane(self) -> list[int]:
@@ -204,6 +209,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         neighbor_distances=distances,
         geometry=geometry,
         head=head_in_scan,
+        background=np.ascontiguousarray(reorientation.undo(found.background)),
         warnings=(
             *(warning for match in matches for warning in match.scan.warnings),
             *(line for one in matches for line in overlap_warnings(one, first, head_in_scan)),

@@ -72,6 +72,13 @@ STAGES = {
 }  # and the modules that call them
 
 
+class Preprocessed(SimpleNamespace):
+    """A preprocessed scan, of which postprocessing needs the scan only."""
+
+    def without_slices(self):
+        return Preprocessed(**{**vars(self), "slices": None})
+
+
 class World:
     """Fakes around the runner: reading, preprocessing, postprocessing, writing."""
 
@@ -118,7 +125,7 @@ class World:
     def preprocess(self, scans, _):
         (scan,) = scans
         slices = np.full((scan.slices, *self.shape.input_shape), scan.number + 1, np.float32)
-        return SimpleNamespace(scan=scan, channels=(scan,), slices=slices, head=None)
+        return Preprocessed(scan=scan, channels=(scan,), slices=slices, head=None, geometry=None)
 
     def write(self, inputs, segmentation, *_, **__):
         (scan,) = inputs.images.values()

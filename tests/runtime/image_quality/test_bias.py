@@ -37,3 +37,10 @@ def test_little_white_matter_is_not_measurable():
     assert bias_of(100 + COLUMN, white=COLUMN < 6) is None  # 16 blocks
     assert bias_of(100 + COLUMN, white=~EVERYWHERE) is None
     assert bias_of(100 + COLUMN, white_level=None) is None
+
+
+def test_slices_farther_apart_than_a_block_are_measured_too():
+    spacing_mm = (15.0, 2.0, 2.0)  # a block of 12 mm has one slice, or none
+    slices = toy_slices(100 * np.exp(0.01 * COLUMN), spacing_mm, white=EVERYWHERE)
+    low, high = 100 * (math.exp(0.01 * 17 * 6) - 1), 100 * (math.exp(0.01 * 19 * 6) - 1)
+    assert low <= bias_percent(slices) <= high

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
 
 from wmh_runtime.phantom.anatomy.brain import evaluate_cerebrum
 from wmh_runtime.phantom.anatomy.compartments import evaluate_compartments
@@ -55,3 +58,25 @@ def anatomy_of_phantom(seed, site):
         slices.append([field.reshape(scanner.shape[:2]) for field in fields])
     volumes = [np.stack(planes, axis=2) for planes in zip(*slices, strict=True)]
     return (*volumes, head.cortex_mm)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_only_the_surroundings_of_the_lesions_are_looked_at_and_nothing_is_missed(seed):
+    # Thick slices, regions anywhere; distances over the whole image, as the definition says.
+    rng, shape, spacing_mm = np.random.default_rng(seed), (30, 24, 12), (1.1, 0.9, 4.0)
+    regions = {name: rng.random(shape) < 0.002 for name in ("ventricles", "cortex", "posterior")}
+    regions["brain"] = np.ones(shape, bool)
+    lesions = np.zeros(shape, bool)
+    corner = [rng.integers(0, size - 3) for size in shape]
+    lesions[tuple(slice(first, first + 3) for first in corner)] = True
+    to_ventricles, to_cortex = (
+        distance_transform_edt(~regions[name], sampling=spacing_mm)
+        if regions[name].any()
+        else np.full(shape, np.inf)
+        for name in ("ventricles", "cortex")
+    )
+    expected = np.select(
+        [~lesions, regions["posterior"], to_ventricles <= 10, to_cortex <= 4], [0, 4, 1, 3], 2
+    )
+    np.testing.assert_array_equal(locate(lesions, regions, spacing_mm), expected)

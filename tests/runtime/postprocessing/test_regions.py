@@ -9,11 +9,7 @@ import pytest
 from wmh_runtime.postprocessing.burden import Anatomy, measure_burden
 from wmh_runtime.postprocessing.lesions import find_lesions
 from wmh_runtime.postprocessing.plausibility import symmetry_warnings
-from wmh_runtime.postprocessing.regions import (
-    brain_of,
-    clean_regions,
-    number_regions,
-)
+from wmh_runtime.postprocessing.regions import Regions, brain_of, clean_regions
 from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
 
 AFFINE = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -49,7 +45,7 @@ def burden_of(lesions, regions, affine):
 
 
 def test_each_voxel_has_the_number_of_the_last_region_that_holds_it():
-    numbers = number_regions(REGIONS)[:, 0, 0]
+    numbers = Regions.of(REGIONS).numbers[:, 0, 0]
     # brain 1, ventricles 2, cortex 3, posterior 4; white matter is brain only
     assert numbers.tolist() == [2] * 2 + [1] * 14 + [3] * 2 + [4] * 12 + [0] * 10
 
@@ -114,23 +110,31 @@ def test_without_a_region_locations_are_not_known(missing):
 
 
 def test_brain_is_what_no_other_region_covers_wherever_it_is_in_the_list():
-    numbers = number_regions({"ventricles": row(VENTRICLES), "brain": row(slice(0, 30))})
-    assert numbers[:, 0, 0].tolist() == [1] * 2 + [2] * 28 + [0] * 10
+    regions = Regions.of({"ventricles": row(VENTRICLES), "brain": row(slice(0, 30))})
+    assert regions.numbers[:, 0, 0].tolist() == [1] * 2 + [2] * 28 + [0] * 10
 
 
-def test_a_network_without_regions_has_none():
-    assert clean_regions({}) == {}
+def test_the_regions_are_the_masks_they_were_made_of():
+    regions = Regions.of(REGIONS)
+    assert list(regions) == list(REGIONS)
+    for name, mask in REGIONS.items():
+        np.testing.assert_array_equal(regions[name], mask)
+    assert regions.get("thalamus") is None
+    assert Regions.of(regions) is regions
+
+
+def cleaned(masks):
+    parts = {name: mask & False if name == "brain" else mask for name, mask in masks.items()}
+    return clean_regions(Regions.of(parts), masks.get("brain"))
 
 
 def test_small_pieces_of_ventricles_are_dropped():
     masks = {"ventricles": row(slice(0, 20), slice(30, 32), slice(35, 38))}  # 2 of 20, 3 of 20
-    np.testing.assert_array_equal(
-        clean_regions(masks)["ventricles"], row(slice(0, 20), slice(35, 38))
-    )
+    np.testing.assert_array_equal(cleaned(masks)["ventricles"], row(slice(0, 20), slice(35, 38)))
 
 
 def test_small_pieces_of_brain_are_dropped():
-    masks = clean_regions(
+    masks = cleaned(
         {
             "brain": row(slice(0, 20), slice(30, 32)),  # 2 of 20: not above a tenth
             "ventricles": row(slice(0, 2), slice(30, 31)),
@@ -142,12 +146,12 @@ def test_small_pieces_of_brain_are_dropped():
 
 def test_a_brain_that_a_damaged_slice_cuts_in_two_keeps_both_parts():
     brain = row(slice(0, 20), slice(21, 24))  # 3 of 20
-    np.testing.assert_array_equal(clean_regions({"brain": brain})["brain"], brain)
+    np.testing.assert_array_equal(cleaned({"brain": brain})["brain"], brain)
 
 
 def test_without_a_brain_nothing_is_dropped():
     assert brain_of({"brain": row()}) is None
-    assert clean_regions({"brain": row()})["brain"].sum() == 0
+    assert cleaned({"brain": row()})["brain"].sum() == 0
 
 
 def test_volumes_add_up_with_a_sheared_affine():

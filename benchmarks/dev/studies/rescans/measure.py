@@ -15,7 +15,7 @@ from wmh_runtime.change.visits import BrainRegions, VisitImages, level_map
 from wmh_runtime.imageio.regrid import nearest_on_grid
 from wmh_runtime.imageio.volume import Scan, scan_from_array
 from wmh_runtime.inference.segmenter import Segmenter
-from wmh_runtime.postprocessing.regions import number_regions
+from wmh_runtime.postprocessing.regions import Regions
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Mask
 
@@ -101,7 +101,7 @@ def _segment(scan: HeadScan, segmenter: Segmenter) -> VisitImages:
     regions = None
     if segmentation.regions:
         names = dict(enumerate(segmentation.regions, start=1))
-        regions = BrainRegions(number_regions(segmentation.regions).astype(np.uint16), names)
+        regions = BrainRegions(Regions.of(segmentation.regions).numbers.astype(np.uint16), names)
     return VisitImages(image, lesions, level, regions)
 
 

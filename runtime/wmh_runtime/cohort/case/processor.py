@@ -90,10 +90,15 @@ class CaseProcessor:
         read = self._read(case, stage)
         prediction = self._segmenter.predictor.predict(read.preprocessed.slices, on_progress)
         stage.seconds["predict"] = prediction.seconds  # of the device, without waiting for it
+        read = replace(read, preprocessed=read.preprocessed.without_slices())
         known_regions, region_warnings = self._known_regions(read.preprocessed)
         with stage("postprocess"):
-            segmentation = self._postprocess(case, read, prediction, known_regions, region_warnings)
-            quality = quality_of_case(case, read.preprocessed.scan, segmentation)
+            regions = known_regions
+            if regions is None:
+                regions = self._segmenter.regions_of(prediction, read.preprocessed.geometry)
+            prediction = prediction.of_outputs(len(self._segmenter.model.outputs))
+            segmentation = self._postprocess(case, read, prediction, regions, region_warnings)
+            quality = quality_of_case(case, read.preprocessed, segmentation)
         channels = self._segmenter.model.channels
         _, *further = present_images(channels, read.preprocessed.channels).items()
         before_writing()
@@ -138,7 +143,7 @@ class CaseProcessor:
         case: Case,
         read: _ReadCase,
         prediction: Prediction,
-        known_regions: Mapping[str, Mask] | None,
+        regions: Mapping[str, Mask],
         region_warnings: Sequence[str],
     ) -> Segmentation:
         model = self._segmenter.model
@@ -148,7 +153,7 @@ class CaseProcessor:
             model.outputs,
             model.regions,
             model.channels,
-            known_regions,
+            regions,
             read.manual_masks,
         )
         if read.manual_warnings or region_warnings:
@@ -156,8 +161,8 @@ class CaseProcessor:
             new = [f"regions: {line}" for line in region_warnings if line not in warnings]
             segmentation = replace(segmentation, warnings=(*warnings, *new))
         if self._job.atlas is not None:
-            regions = self._job.atlas.read(case, read.preprocessed.scan)
-            segmentation = with_atlas(segmentation, regions, read.preprocessed.scan)
+            atlas = self._job.atlas.read(case, read.preprocessed.scan)
+            segmentation = with_atlas(segmentation, atlas, read.preprocessed.scan)
         return segmentation
 
     def _known_regions(
@@ -180,17 +185,25 @@ class CaseProcessor:
         return regions, [of_author, *warnings] if of_author else warnings
 
 
-def quality_of_case(case: Case, scan: Scan, segmentation: Segmentation) -> Sequence[QualityMeasure]:
+def quality_of_case(
+    case: Case, preprocessed: PreprocessedScan, segmentation: Segmentation
+) -> Sequence[QualityMeasure]:
     """Measure the quality of a scan; nothing if it is no FLAIR.
 
     Args:
         case: that was segmented.
-        scan: its first image.
+        preprocessed: its first image, and the background of it.
         segmentation: of the scan.
     """
     if case.channel != _FLAIR:
         return ()
-    lesions = np.zeros(scan.shape, np.bool_)
+    lesions = np.zeros(preprocessed.head.shape, np.bool_)
     for result in segmentation.results:
         lesions |= result.lesions.labels > 0
-    return measure_quality(scan, segmentation.head, segmentation.regions, lesions)
+    return measure_quality(
+        preprocessed.scan,
+        segmentation.head,
+        segmentation.regions,
+        lesions,
+        preprocessed.background,
+    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from wmh_runtime.dataset.image_formats import image_stem
 from wmh_runtime.figures.page import encode_png
 from wmh_runtime.imageio.orientation import axial_reorientation
@@ -37,9 +35,8 @@ def qc_image(
     """
     to_display = axial_reorientation(scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
-    slices = np.ascontiguousarray(to_display.apply(scan.voxels))
     image = draw_quality_control(
-        slices,
+        to_display.apply(scan.voxels),
         to_display.apply(head),
         to_display.apply(result.lesions.mask).astype(bool),
         (row_mm, column_mm),

@@ -104,7 +104,7 @@ def slice_pictures(
     outlined = {
         name: to_display.apply(regions[name]) for name in OUTLINED_REGIONS if name in regions
     }
-    drawing = _Drawing(find_window(np.ascontiguousarray(slices), shown_head), frame, shape_px)
+    drawing = _Drawing(find_window(slices, shown_head), frame, shape_px)
     probability = to_display.apply(result.probability)
     return SlicePictures(
         mask_sha256=mask_sha256,

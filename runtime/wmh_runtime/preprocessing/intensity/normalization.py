@@ -89,8 +89,9 @@ def normalize_to_white_matter(
     dark, white = find_levels(repaired, head, known, spacing_mm)
     normalized = np.zeros(stack.shape, np.float32)
     if white > dark:
-        inside = repaired[known].astype(np.float64)
-        normalized[known] = np.clip((inside - dark) / (white - dark), 0, _HIGHEST_OF_WHITE)
+        for out, one, here in zip(normalized, repaired, known, strict=True):
+            inside = one[here].astype(np.float64)  # of one slice at a time
+            out[here] = np.clip((inside - dark) / (white - dark), 0, _HIGHEST_OF_WHITE)
     return normalized
 
 
@@ -120,7 +121,9 @@ def _measured(stack: Floats, head: Mask, background: Mask) -> Mask:
 
 def _repair(stack: Floats, head: Mask) -> Floats:
     """Give single extreme voxels of the head the median of their neighbors in the slice."""
-    low, high = map(float, np.percentile(stack[head], _INNER_PERCENTILES))
+    inside = stack[head]
+    low, high = map(float, np.percentile(inside, _INNER_PERCENTILES, overwrite_input=True))
+    del inside  # nearly as large as the stack
     margin = _MARGIN * (high - low)
     extreme = (stack < low - margin) | (stack > high + margin)
     slices, rows, columns = np.nonzero(extreme & head)
