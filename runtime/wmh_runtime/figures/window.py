@@ -40,14 +40,15 @@ def find_window(slices: NDArray[np.float32], head: NDArray[np.bool_]) -> Window:
         slices: (n, rows, cols), slice 0 is the most inferior.
         head: (n, rows, cols).
     """
-    brain = _finite_sample(slices[_brain_box(head)][head[_brain_box(head)]])
+    box = _brain_box(head)
+    brain = _finite_sample(slices[box], head[box])
     if brain.size:
-        low = float(np.percentile(_finite_sample(slices[head]), BLACK_PERCENT))
+        low = float(np.percentile(_finite_sample(slices, head), BLACK_PERCENT))
         above_low = float(np.median(brain)) - low
         if above_low > 0:
             return Window(low, low + WHITE_TO_BRAIN * above_low)
-    for intensities in (slices[head], slices):
-        low, high = _robust_range(intensities)
+    for inside in (head, np.ones_like(head)):
+        low, high = _robust_range(_finite_sample(slices, inside))
         if high > low:
             return Window(low, high)
     return Window(low, low + 1.0)
@@ -66,16 +67,20 @@ def _brain_box(head: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _finite_sample(intensities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return finite intensities, at most about `MAX_SAMPLES`, evenly chosen."""
-    sample = intensities.reshape(-1)
-    sample = sample[:: ceil(sample.size / MAX_SAMPLES) or 1]
+def _finite_sample(slices: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return finite intensities of voxels, at most about `MAX_SAMPLES`, evenly chosen."""
+    step = ceil(np.count_nonzero(inside) / MAX_SAMPLES) or 1
+    samples, passed = [np.zeros(0, np.float32)], 0
+    for image, here in zip(slices, inside, strict=True):  # a copy of all would take much memory
+        intensities = image[here]
+        samples.append(intensities[-passed % step :: step])
+        passed += intensities.size
+    sample = np.concatenate(samples)
     return sample[np.isfinite(sample)]
 
 
-def _robust_range(intensities: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the percentiles `ROBUST_RANGE_PERCENT` of the finite intensities; (0, 0) if none."""
-    sample = _finite_sample(intensities)
+def _robust_range(sample: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the percentiles `ROBUST_RANGE_PERCENT` of intensities; (0, 0) if there are none."""
     if sample.size == 0:
         return 0.0, 0.0
     low, high = np.percentile(sample, ROBUST_RANGE_PERCENT)

@@ -37,7 +37,10 @@ def ghosting_percent(slices: Slices) -> float | None:
         return None
     areas = np.count_nonzero(slices.brain, axis=(1, 2))
     large = areas >= _LEAST_AREA * areas.max()
-    stack, measured, brain = (one[large] for one in (slices.stack, slices.measured, slices.brain))
+    first, last = np.flatnonzero(large)[[0, -1]]
+    part = slice(first, last + 1)
+    stack, brain = slices.stack[part], slices.brain[part]
+    measured = slices.measured[part] & large[part, None, None]
     outside, within = _lines(brain, slices.spacing_mm)
     corners = stack[measured & outside[0] & outside[1]]
     if corners.size < _LEAST_VOXELS or _is_cleared(corners):

@@ -81,11 +81,11 @@ class Anatomy:
         numbers = Regions.of(regions).numbers
         plane = find_symmetry_plane(numbers, affine)
         box = box_around(lesions | brain)
-        schemes = [Parcellation(BRAIN_SCHEME, numbers[box], dict(enumerate(regions, start=1)))]
+        inside = Regions(tuple(regions), numbers[box])
+        schemes = [Parcellation(BRAIN_SCHEME, inside.numbers, dict(enumerate(regions, start=1)))]
         if all(name in regions for name in NEEDED_REGIONS):
-            cropped = {name: regions[name][box] for name in NEEDED_REGIONS}
             spacing_mm = spacing_mm_from_affine(affine)
-            located = locate_for_distances(lesions[box], cropped, spacing_mm, PERIVENTRICULAR_MM)
+            located = locate_for_distances(lesions[box], inside, spacing_mm, PERIVENTRICULAR_MM)
             names = dict(enumerate(LOCATIONS, start=1))
             schemes = [
                 *(

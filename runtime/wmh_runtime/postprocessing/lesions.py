@@ -15,6 +15,7 @@ from pydantic import Field
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.types import Floats, Mask
 
+_MARGIN_VOXELS = 4
 _ROUNDING = 1e-6  # NIfTI stores affines in float32, so "exactly 3 mm³" may read 2.9999998
 
 
@@ -62,7 +63,7 @@ def find_lesions(
             the image.
     """
     above = probability >= threshold
-    box = box_around(above)
+    box = surroundings(above)
     components = label_components(above[box])
     statistics = cc3d.statistics(components)
     voxels = statistics["voxel_counts"][1:]  # label 0 is the background
@@ -119,9 +120,9 @@ def label_components(mask: Mask) -> NDArray[Any]:
 
     Voxels that share a face, an edge or a corner belong together (26-connectivity).
     """
-    box = box_around(mask)
+    box = surroundings(mask)
     components = cc3d.connected_components(mask[box], connectivity=26)
-    labels = np.zeros(mask.shape, components.dtype)
+    labels = np.zeros(mask.shape, np.min_scalar_type(int(components.max())))
     labels[box] = components
     return labels
 
@@ -149,6 +150,14 @@ def box_around(mask: Mask) -> tuple[slice, ...]:
     """Return the smallest box that contains a mask; one voxel if the mask is empty."""
     extents = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     return tuple(slice(x.min(), x.max() + 1) if x.size else slice(0, 1) for x in extents)
+
+
+def surroundings(mask: Mask) -> tuple[slice, ...]:
+    """Return a box around a mask in which its components are found.
+
+    It is larger than the mask: cc3d fails in images of very few voxels.
+    """
+    return grown_box(box_around(mask), (_MARGIN_VOXELS,) * 3, mask.shape)
 
 
 def grown_box(

@@ -154,7 +154,10 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     spacing_mm = reorientation.order(first.spacing_mm)
 
     def to_stack(volume: NDArray[_Value]) -> NDArray[_Value]:
-        return np.ascontiguousarray(reorientation.apply(volume))
+        stack = reorientation.apply(volume)
+        strides = [abs(step) for step in stack.strides]
+        # Slice after slice in memory, perhaps backwards: a copy would only take memory.
+        return stack if strides == sorted(strides, reverse=True) else np.ascontiguousarray(stack)
 
     first_stack = to_stack(first.voxels)
     found = find_head(first_stack, first.voxel_volume_mm3)

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import label
 
 from wmh_runtime.postprocessing.lesions import find_lesions
 
@@ -68,3 +71,21 @@ def test_no_lesion_is_zero_millilitres_and_an_empty_mask():
 
 def test_everything_filtered_away_is_an_empty_mask():
     assert not find(three_lesions(), min_lesion_mm3=100).mask.any()
+
+
+@given(voxels=st.sets(st.tuples(*[st.integers(0, 5)] * 3), max_size=8), offset=st.integers(0, 6))
+@settings(max_examples=200, deadline=None)
+def test_few_voxels_anywhere_have_the_components_of_their_definition(voxels, offset):
+    probability = np.zeros((13, 12, 14), np.float32)
+    for x, y, z in voxels:
+        probability[x, y + offset, z + offset] = 1
+    numbers, count = label(probability, structure=np.ones((3, 3, 3)))
+    lesions = find(probability)
+    assert lesions.count == count
+    for one in range(1, count + 1):  # the same voxels under one number each
+        own = lesions.labels[numbers == one]
+        assert own.size == lesions.volumes_mm3[own[0] - 1]
+        assert (own == own[0]).all()
+        expected = np.argwhere(numbers == one).mean(axis=0)
+        np.testing.assert_allclose(lesions.centers_vox[own[0] - 1], expected, atol=1e-5)
+    assert np.count_nonzero(lesions.labels) == len(voxels)
