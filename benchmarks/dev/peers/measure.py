@@ -136,11 +136,12 @@ def measure_peers(
 
 
 def _describe(scan: Path) -> tuple[Shape, int]:
-    """Return the size of a scan in voxels of 1 mm, and its slices."""
+    """Return the size of a scan in voxels of 1 mm, and its axial slices."""
     read = read_scan(scan)
     lengths_mm = np.multiply(read.shape, read.spacing_mm)
-    x, y, z = (round(lengths_mm[axis]) for axis in np.argsort(io_orientation(read.affine)[:, 0]))
-    return (x, y, z), min(read.shape)
+    axes = np.argsort(io_orientation(read.affine)[:, 0])
+    x, y, z = (round(lengths_mm[axis]) for axis in axes)
+    return (x, y, z), read.shape[axes[2]]
 
 
 def _speed_of_networks(program: Program, costs: Sequence[_Cost]) -> ProgramSpeed:

@@ -85,7 +85,8 @@ class CpuBackend(OnnxBackend):
     """Executes an ONNX graph on the CPU.
 
     A slice in eight views is executed as eight slices by the graph of one view. The graph of eight
-    views is for GPUs: on a CPU, it is no faster and has eight views in memory at a time.
+    views is for GPUs: on a CPU, it is hardly faster or slower, and has eight views in memory at a
+    time.
 
     Args:
         graph: the .onnx file.

@@ -78,13 +78,16 @@ class ShardTask:
 
         Raises:
             SystemExit: nothing could be done, or the run was stopped. The exit status of the task
-                is that of the run, whose message is the last one in the log.
+                is that of the run, whose message is the last one in the log; 128 and the number of
+                the signal if it was killed.
         """
         self._process = subprocess.Popen(infer_command(self._arguments))
         _wait_for(self._process)
         status = self._process.wait()
         if status not in (0, _EXIT_SOME_FAILED):
-            raise SystemExit(status)
+            if status < 0:  # the run could not say anything
+                sys.stderr.write(f"error: wmh-infer was killed by signal {-status}\n")
+            raise SystemExit(status if status > 0 else 128 - status)
         return status
 
     def checkpoint(self) -> DelayedSubmission:

@@ -37,7 +37,7 @@ def locate(
 
     Args:
         mask: (x, y, z).
-        regions: on the same grid; brain, ventricles, cortex and posterior are needed.
+        regions: on the same grid; ventricles, cortex and posterior are needed.
         spacing_mm: of the voxels.
     """
     (location,) = locate_for_distances(mask, regions, spacing_mm, PERIVENTRICULAR_MM[:1])

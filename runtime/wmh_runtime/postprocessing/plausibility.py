@@ -18,7 +18,7 @@ from wmh_runtime.postprocessing.lesions import Lesions, box_around, grown_box
 from wmh_runtime.postprocessing.regions import BRAIN, VENTRICLES
 from wmh_runtime.postprocessing.symmetry import LEAST_AGREEMENT
 from wmh_runtime.preprocessing.erosion import eroded
-from wmh_runtime.types import Floats, Mask
+from wmh_runtime.types import Mask
 
 _RIM_MM = 8.0  # skin, skull and cerebrospinal fluid are about as thick
 _BRAIN_ML = (500.0, 2200.0)  # of adults, 800 to 1,800; a part of the brain is enough
@@ -104,8 +104,7 @@ def region_warnings(
     tissue = brain & ~regions[VENTRICLES][box] if VENTRICLES in regions else brain
     surface, middle = _surface_and_middle(scan, brain, tissue)
     for channel, image in images.items():
-        dark = float(np.percentile(image.voxels[head], _DARK_PERCENTILE))
-        ratio = _brightness_ratio(image.voxels[box], dark, surface, middle)
+        ratio = _brightness_ratio(image, head, box, surface, middle)
         if channel == "flair" and ratio < _MIN_SURFACE:
             warnings.append(
                 f"the surface of the brain is darker than its middle ({ratio:.2f} of it), as in T1:"
@@ -146,13 +145,24 @@ def _surface_and_middle(scan: Scan, brain: Mask, tissue: Mask) -> tuple[Mask, Ma
     return (depth_mm > first) & (depth_mm < last), tissue & (depth_mm > _MIDDLE_MM)
 
 
-def _brightness_ratio(voxels: Floats, dark: float, surface: Mask, middle: Mask) -> float:
+def _brightness_ratio(
+    scan: Scan, head: Mask, box: tuple[slice, ...], surface: Mask, middle: Mask
+) -> float:
     """Return the brightness of the surface relative to the middle, above that of dark regions.
 
-    NaN if one of them is empty.
+    Args:
+        scan: (x, y, z).
+        head: (x, y, z).
+        box: in which surface and middle are.
+        surface: of the brain, in the box.
+        middle: of the brain, in the box.
+
+    Returns:
+        NaN if surface or middle is empty.
     """
     if not (surface.any() and middle.any()):
         return math.nan
+    dark, voxels = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE)), scan.voxels[box]
     outer, inner = (float(np.median(voxels[part])) - dark for part in (surface, middle))
     return outer / inner if inner > 0 else math.nan
 

@@ -56,7 +56,8 @@ class Segmentation:
 
     results: tuple[OutputResult, ...]  #: one for each output of the network
     head: Mask  #: (x, y, z), what is not air
-    regions: Mapping[str, Mask]  #: (x, y, z), by name; empty if the network predicts none
+    #: (x, y, z), by name, each made when it is asked for; empty if the network predicts none
+    regions: Mapping[str, Mask]
     symmetry: float | None  #: agreement of both halves of the brain; None: not known
     planes: tuple[Plane, ...]  #: in which slices were segmented
     slice_count: int  #: in all planes

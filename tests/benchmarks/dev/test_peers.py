@@ -28,7 +28,7 @@ MNI = (193, 229, 193)
         (partial(LstAiUNet, 32, 160), 17.5),
     ],
 )
-def test_networks_have_as_many_parameters_as_the_published_ones(build, millions):
+def test_networks_have_as_many_parameters_as_their_shapes_say(build, millions):
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in build().parameters())
     assert round(count / 1e6, 1) == millions

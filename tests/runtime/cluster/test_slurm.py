@@ -2,6 +2,7 @@
 
 import random
 import re
+import sys
 import time
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_task_ends_with_the_exit_status_and_the_message_of_its_run(tmp_path, c
     errors = capfd.readouterr().err
     assert "no scans" in errors
     assert "Traceback" not in errors
+
+
+def test_a_task_whose_run_was_killed_says_so(monkeypatch, capfd):
+    from wmh_runtime.cluster import slurm
+
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(slurm, "infer_command", lambda _: killed)
+    with pytest.raises(SystemExit) as ended:
+        slurm.ShardTask([], finish_s=1)()
+    assert ended.value.code == 128 + 9
+    assert "killed by signal 9" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--shard", "--overwrite", "--dry-run", "--ray"])

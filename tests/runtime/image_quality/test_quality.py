@@ -16,6 +16,7 @@ from wmh_runtime.imageio.orientation import axial_reorientation
 from wmh_runtime.inference.options import InferenceOptions
 from wmh_runtime.phantom.head import generate_phantom
 from wmh_runtime.preprocessing.head_mask import find_head
+from wmh_runtime.preprocessing.preprocess import Preprocessing, preprocess
 
 NAMES = [
     "noise",
@@ -97,6 +98,18 @@ def test_slices_are_across_the_longest_voxel_axis():
     assert slices.sides[1:] == (("top", "bottom"), ("front", "back"))
     axial = as_scan(scan.voxels, np.diag([1.2, 1.0, 1.1, 1.0]))  # about isotropic
     assert Slices.of(axial, nothing, {}, nothing).spacing_mm == (1.1, 1.0, 1.2)
+
+
+@pytest.mark.parametrize(("axes", "flips"), [((0, 1, 2), (0, 0, 0)), ((2, 0, 1), (1, 0, 1))])
+def test_the_background_of_the_preprocessing_is_the_one_that_is_found(axes, flips):
+    scan, *masks = in_other_order(CASE, axes, flips)
+    padded = scan.voxels.copy()
+    padded[:3] = padded[:, :, -2:] = 0
+    scan = as_scan(padded, scan.affine)
+    background = preprocess([scan], Preprocessing(pixel_size_mm=2, size_px=112)).background
+    assert background.any()
+    known = Slices.of(scan, *masks, background)
+    np.testing.assert_array_equal(known.measured, Slices.of(scan, *masks).measured)
 
 
 def test_lesions_are_not_white_matter():

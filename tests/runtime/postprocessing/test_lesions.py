@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from wmh_runtime.postprocessing.lesions import find_lesions
+from wmh_runtime.postprocessing.lesions import find_lesions, label_components
 
 
 def find(probability, threshold=0.5, min_lesion_mm3=0.0, voxel_volume_mm3=1.0):
@@ -89,3 +89,10 @@ def test_few_voxels_anywhere_have_the_components_of_their_definition(voxels, off
         expected = np.argwhere(numbers == one).mean(axis=0)
         np.testing.assert_allclose(lesions.centers_vox[own[0] - 1], expected, atol=1e-5)
     assert np.count_nonzero(lesions.labels) == len(voxels)
+
+
+def test_the_order_of_voxels_in_memory_does_not_decide_the_numbers():
+    mask = np.zeros((13, 12, 14), bool)
+    for place in ((2, 6, 6), (8, 2, 6), (5, 9, 2)):
+        mask[place] = True
+    np.testing.assert_array_equal(label_components(mask), label_components(np.asfortranarray(mask)))
