@@ -8,14 +8,12 @@ program is timed from the command to the last file.
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import torch
 from nibabel.orientations import io_orientation
 
 from benchmarks.dev.peers.programs import Pass, Program, Shape, programs
+from wmh_bench.latency.isolated import Failure, call_in_process
 from wmh_bench.machine import Machine, describe_machine
 from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.errors import BackendError
@@ -111,7 +110,7 @@ def measure_peers(
 
     Raises:
         InputError: the scan cannot be read.
-        BackendError: a run of this program failed.
+        BackendError: a network or a run of this program failed.
     """
     size_mm, slices = _describe(scan)
     others = programs(size_mm)
@@ -165,12 +164,13 @@ def _speed(name: str, costs: Sequence[_Cost]) -> ProgramSpeed:
 
 
 def _time_networks(program: Program) -> _Cost:
-    """Time the networks of a program, in a process of their own."""
-    context = multiprocessing.get_context("spawn")
+    """Time the networks of a program, each in a process of its own."""
     parts = []
     for one in program.passes:
-        with ProcessPoolExecutor(1, context) as pool:
-            parts.append(pool.submit(_time_pass, one).result())
+        part = call_in_process(_time_pass, one)
+        if isinstance(part, Failure):
+            raise BackendError(part.reason, about=program.name)
+        parts.append(part)
     return _Cost(sum(part.seconds for part in parts), max(part.peak_bytes for part in parts))
 
 

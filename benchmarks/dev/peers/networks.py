@@ -15,7 +15,6 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 _CUBE = (3, 3, 3)
-_HALVING = (2, 2, 2)
 
 
 def nnunet(strides: Sequence[tuple[int, int, int]], channels: int, outputs: int) -> nn.Module:

@@ -63,8 +63,7 @@ def find_lesions(
             the image.
     """
     above = probability >= threshold
-    box = surroundings(above)
-    components = label_components(above[box])
+    box, components = find_components(above, connectivity=26)
     statistics = cc3d.statistics(components)
     voxels = statistics["voxel_counts"][1:]  # label 0 is the background
     kept = is_large_enough(voxels * voxel_volume_mm3, min_lesion_mm3)
@@ -120,10 +119,7 @@ def label_components(mask: Mask) -> NDArray[Any]:
 
     Voxels that share a face, an edge or a corner belong together (26-connectivity).
     """
-    box = surroundings(mask)
-    # In one order of voxels, whatever the array's: it decides the numbers.
-    inside = np.ascontiguousarray(mask[box])
-    components = cc3d.connected_components(inside, connectivity=26)
+    box, components = find_components(mask, connectivity=26)
     labels = np.zeros(mask.shape, np.min_scalar_type(int(components.max())))
     labels[box] = components
     return labels
@@ -154,13 +150,23 @@ def box_around(mask: Mask) -> tuple[slice, ...]:
     return tuple(slice(x.min(), x.max() + 1) if x.size else slice(0, 1) for x in extents)
 
 
-def surroundings(mask: Mask) -> tuple[slice, ...]:
-    """Return a box around a mask in which its components are found.
+def find_components(mask: Mask, connectivity: int) -> tuple[tuple[slice, ...], NDArray[Any]]:
+    """Find the components of a mask in a box around it.
 
-    It is larger than the mask, as far as the image goes: cc3d 4.1 refuses two voxels with one
+    The box is larger than the mask, as far as the image goes: cc3d 4.1 refuses two voxels with one
     between them in an image of these three voxels.
+
+    Args:
+        mask: (x, y, z).
+        connectivity: 6 or 26 neighbors of a voxel.
+
+    Returns:
+        The box, and in it the number of the component of each voxel from 1; 0 is background.
     """
-    return grown_box(box_around(mask), (_MARGIN_VOXELS,) * 3, mask.shape)
+    box = grown_box(box_around(mask), (_MARGIN_VOXELS,) * 3, mask.shape)
+    # In one order of voxels, whatever the array's: it decides the numbers.
+    inside = np.ascontiguousarray(mask[box])
+    return box, cc3d.connected_components(inside, connectivity=connectivity)
 
 
 def grown_box(

@@ -9,7 +9,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from wmh_runtime.postprocessing.lesions import surroundings
+from wmh_runtime.postprocessing.lesions import find_components
 from wmh_runtime.types import Mask
 
 BRAIN, VENTRICLES, WHITE, CORTEX = "brain", "ventricles", "white", "cortex"
@@ -85,8 +85,8 @@ def clean_regions(regions: Regions, brain: Mask | None) -> Regions:
 
 def _large_pieces(mask: Mask) -> Mask:
     """Return the pieces whose size is above a share of that of the largest one."""
-    large, box = np.zeros_like(mask), surroundings(mask)
-    pieces = cc3d.connected_components(mask[box], connectivity=6)
+    large = np.zeros_like(mask)
+    box, pieces = find_components(mask, connectivity=6)
     voxels = cc3d.statistics(pieces)["voxel_counts"].astype(np.int64)
     voxels[0] = 0  # the background
     large[box] = (voxels > _LEAST_PIECE * voxels.max())[pieces]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from wmh_runtime.errors import InputError
-from wmh_runtime.imageio.orientation import axial_reorientation
+from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.channels import (
     align_channels,
@@ -153,13 +153,7 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
     reorientation = axial_reorientation(first.affine)
     spacing_mm = reorientation.order(first.spacing_mm)
 
-    def to_stack(volume: NDArray[_Value]) -> NDArray[_Value]:
-        stack = reorientation.apply(volume)
-        strides = [abs(step) for step in stack.strides]
-        # Slice after slice in memory, perhaps backwards: a copy would only take memory.
-        return stack if strides == sorted(strides, reverse=True) else np.ascontiguousarray(stack)
-
-    first_stack = to_stack(first.voxels)
+    first_stack = _to_stack(first.voxels, reorientation)
     found = find_head(first_stack, first.voxel_volume_mm3)
     head = found.mask
     geometry = _find_geometry(first, head, preprocessing)
@@ -174,10 +168,10 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
         if match is None:
             continue
         is_first = match.scan is first
-        stack = first_stack if is_first else to_stack(match.scan.voxels)
+        stack = first_stack if is_first else _to_stack(match.scan.voxels, reorientation)
         background = found.background if is_first else constant_background(stack)
         if match.covered is not None:
-            background |= ~to_stack(match.covered)
+            background |= ~_to_stack(match.covered, reorientation)
         if background[head].all():
             raise InputError(
                 f"shows nothing of the head in {first.path.name}",
@@ -237,9 +231,17 @@ def find_geometry(first: Scan, preprocessing: Preprocessing) -> SliceGeometry:
     Raises:
         InputError: no slice shows a head.
     """
-    stack = np.ascontiguousarray(axial_reorientation(first.affine).apply(first.voxels))
+    stack = _to_stack(first.voxels, axial_reorientation(first.affine))
     head = find_head(stack, first.voxel_volume_mm3).mask
     return _find_geometry(first, head, preprocessing)
+
+
+def _to_stack(volume: NDArray[_Value], reorientation: Reorientation) -> NDArray[_Value]:
+    """Return a volume (x, y, z) as (slices, rows, columns), one slice after another in memory."""
+    stack = reorientation.apply(volume)
+    strides = [abs(step) for step in stack.strides]
+    # If it already is, perhaps backwards, a copy would only take memory.
+    return stack if strides == sorted(strides, reverse=True) else np.ascontiguousarray(stack)
 
 
 def _find_geometry(first: Scan, axial_head: Mask, preprocessing: Preprocessing) -> SliceGeometry:
