@@ -3,6 +3,7 @@
 import os
 from contextlib import contextmanager
 
+import requests
 import s3fs
 from moto.server import ThreadedMotoServer
 
@@ -21,8 +22,11 @@ def object_storage():
     server.start()
     host, port = server.get_host_and_port()
     before = dict(os.environ)
-    os.environ.update(_ACCESS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    address = f"http://{host}:{port}"
+    os.environ.update(_ACCESS, AWS_ENDPOINT_URL=address)
     try:
+        # All servers of a process share their buckets: forget those of an earlier one.
+        requests.post(f"{address}/moto-api/reset", timeout=60).raise_for_status()
         system = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
         system.mkdir(BUCKET)
         yield system
