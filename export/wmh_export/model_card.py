@@ -7,7 +7,7 @@ from typing import Any
 
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
-from wmh_runtime.bundle.manifest import Manifest, Quantization
+from wmh_runtime.bundle.manifest import Manifest, Quantization, Teacher
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.preprocessing.slices.planes import planes_text
@@ -38,7 +38,7 @@ def model_card(manifest: Manifest) -> str:
         "## Training data",
         f"{training.data}: {training.training_scans} scans for training"
         f"{describe_counts(training.training_sites)}, {training.training_slices} slices;"
-        f"{_new_heads(training.new_heads)}"
+        f"{_teacher(training.teacher)}{_new_heads(training.new_heads)}"
         f" {training.validation_scans} for validation{describe_counts(training.validation_sites)}.",
         *_stages(training.details.get("stages", [])),
         *_sources(manifest.attributions),
@@ -61,6 +61,16 @@ def model_card(manifest: Manifest) -> str:
 def _network_row(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the kind of network; bundles of earlier versions do not say it."""
     return [("network", str(details["network"]))] if "network" in details else []
+
+
+def _teacher(teacher: Teacher | None) -> str:
+    if teacher is None:
+        return ""
+    scans = count_noun(teacher.scans, "scan")
+    return (
+        f" of these, {scans} without masks, on which it learned the probabilities of"
+        f" {teacher.name} (model id `{teacher.model_id}`);"
+    )
 
 
 def _new_heads(count: int) -> str:

@@ -31,6 +31,7 @@ from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import parity_record
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.bundle.parity_record import Tolerance
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import BackendError, ExportError, InputError, RecipeError
@@ -221,6 +222,7 @@ def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bu
             "training_sites": {"Utrecht": 7, "synthetic": 3},
             "training_scans": 10,
             "new_heads": 30,
+            "teacher": Teacher(name="large", model_id="3f0c", scans=4),
         }
     )
     manifest = bundle.manifest.model_copy(
@@ -228,7 +230,8 @@ def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bu
     )
     card = model_card(manifest)
     assert "10 scans for training (Utrecht 7, synthetic 3), " in card
-    assert " slices; 30 new synthetic heads in each epoch; " in card
+    assert " 4 scans without masks, on which it learned the probabilities of large (" in card
+    assert "`3f0c`); 30 new synthetic heads in each epoch; " in card
     assert card.endswith("\n\n## Where it fails\n\nAt low loads.\n")
 
 

@@ -1,8 +1,9 @@
 """The commands of wmh-train, with files as input and output."""
 
 import re
+import shutil
 
-from tests.toys import write_annotated_heads
+from tests.toys import write_annotated_heads, write_head, write_toy_bundle
 from tests.training_toys import SMALL_RECIPE, lora_recipe, write_small_pretrained, write_toml
 from wmh_train.checkpoint import load_metadata
 from wmh_train.launcher import main
@@ -66,6 +67,72 @@ def test_fit_then_calibrate(run_command, tmp_path, monkeypatch):
     status, _, err = run_command(main, "fit", "tiny", "--data", heads, "--out", run)
     assert status == 2
     assert "contains a checkpoint of another training: its " in err
+
+
+SOFT = SMALL_RECIPE | {
+    "loss": SMALL_RECIPE["loss"] | {"focal_alpha": 0.5, "focal_gamma": 0},
+}
+
+
+def test_a_network_learns_the_probabilities_of_a_bundle(run_command, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 4)
+    new = tmp_path / "new"
+    for number in range(20, 23):
+        write_head(new / f"sub-{number}_FLAIR.nii.gz", seed=number)
+    (new / "sub-23_FLAIR.nii.gz").write_bytes(b"not an image")
+    recipe = write_toml(tmp_path / "soft.toml", SOFT)
+    bundle, run = write_toy_bundle(tmp_path / "bundle"), tmp_path / "run"
+    fit = (main, "fit", recipe, "--data", heads, "--out", run)
+    status, out, err = run_command(*fit, "--teacher", bundle, "--unlabelled", new)
+    assert status == 0, err
+    assert "sub-23_FLAIR.nii.gz" in err
+    assert "1 scan without probabilities of the teacher, such as sub-23" in err
+    assert "training: 6 scans, 36 slices, " in out
+    assert ", 3 with probabilities of toy, " in out
+    metadata = load_metadata(run)
+    teacher = metadata.provenance.teacher
+    assert teacher is not None
+    assert (teacher.name, teacher.scans) == ("toy", 3)
+    assert set(metadata.split.training) >= {"sub-20", "sub-21", "sub-22"}
+    assert len(metadata.provenance.learned_images) == 6
+    status, out, err = run_command(main, "calibrate", run, "--data", heads)
+    assert status == 0, err
+    # The maps are those of an earlier run, and the training is finished: nothing is done again.
+    status, out, err = run_command(*fit, "--teacher", run / "teacher", "--unlabelled", new)
+    assert (status, "starting at step" in out) == (0, False), err
+
+
+def test_what_a_teacher_cannot_teach_is_one_line(run_command, tmp_path):
+    heads = write_annotated_heads(tmp_path / "heads", 4)
+    bundle, run = write_toy_bundle(tmp_path / "bundle"), tmp_path / "run"
+    hard, soft = (
+        write_toml(tmp_path / f"{name}.toml", recipe)
+        for name, recipe in (
+            ("hard", SMALL_RECIPE),
+            ("soft", SOFT | {"outputs": ["lacune"]}),
+        )
+    )
+    fit = ("--data", heads, "--out", run, "--unlabelled", heads, "--teacher")
+    for recipe, teacher, problem in (
+        (hard, bundle, "loss.focal_gamma 2 and focal_alpha 0.75, which would shift"),
+        (soft, bundle, "predicts wmh, the recipe needs lacune"),
+        (hard, tmp_path / "none", "would shift"),
+    ):
+        write_lacunes(heads)
+        status, _, err = run_command(main, "fit", recipe, *fit, teacher)
+        assert status == 2
+        assert problem in err
+        assert not run.exists()
+    status, _, err = run_command(main, "fit", hard, "--data", heads, "--out", run, "--teacher", "a")
+    assert (status, "--teacher: needs --unlabelled" in err) == (2, True)
+    status, _, err = run_command(main, "fit", hard, *fit[:-1])
+    assert (status, "--unlabelled: needs --teacher" in err) == (2, True)
+
+
+def write_lacunes(heads):
+    """Give each head a mask of lacunes, too."""
+    for mask in (heads / "derivatives" / "reference").glob("*label-WMH*"):
+        shutil.copyfile(mask, mask.with_name(mask.name.replace("WMH", "LACUNE")))
 
 
 def test_a_frozen_encoder_is_trained_and_calibrated_with_its_pretrained_weights(

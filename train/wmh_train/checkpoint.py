@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from wmh_runtime.bundle.calibration import Calibration
+from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder
@@ -93,6 +94,7 @@ class Provenance(StrictModel):
         description="SHA-256 of the images of all training scans, also of the trainings before it",
     )
     new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
+    teacher: Teacher | None = Field(default=None, description="whose probabilities were learned")
     details: dict[str, Any] = Field(description="loss, time, versions")
 
 

@@ -53,6 +53,20 @@ _Start = Annotated[
         help="Fine-tune: start from the weights of this checkpoint or bundle, such as base.",
     ),
 ]
+_Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BUNDLE|RESULTS",
+        help="Also learn the probabilities that this model finds in the scans of --unlabelled. A"
+        " bundle, which segments them first, or results of wmh-infer --probability for them.",
+    ),
+]
+_Unlabelled = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="With --teacher: folder of scans without masks, to learn from."
+    ),
+]
 _LesionMasks = Annotated[
     Path | None,
     typer.Option(help="Folder of masks of real lesions in the space of the MNI template."),
@@ -76,10 +90,13 @@ def fit(
         ),
     ] = None,
     lesion_masks: _LesionMasks = None,
+    teacher: _Teacher = None,
+    unlabelled: _Unlabelled = None,
 ) -> None:
     """Train a network and write its checkpoint."""
     _training_commands().fit(
-        recipe, data, masks or [], out, start, pretrained, cache, label_maps, lesion_masks
+        *(recipe, data, masks or [], out, start, pretrained, cache, label_maps, lesion_masks),
+        *(teacher, unlabelled),
     )
 
 

@@ -90,6 +90,14 @@ class Quantization(StrictModel):
     trials: list[QuantizationTrial]
 
 
+class Teacher(StrictModel):
+    """Another model, whose probabilities a training learned on scans without masks."""
+
+    name: str
+    model_id: str
+    scans: int = Field(default=0, description="that were learned from with its probabilities")
+
+
 class Training(StrictModel):
     """The training of a model."""
 
@@ -100,6 +108,7 @@ class Training(StrictModel):
     training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
     new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
+    teacher: Teacher | None = Field(default=None, description="null: masks only")
     parameters: int
     trained_parameters: int
     details: dict[str, Any] = Field(description="recipe, losses, machine")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -40,6 +41,23 @@ def read_reference(path: Path, scan: Scan | None = None) -> Reference:
     """
     mask = read_scan(path, allow_constant=True)
     return reference_from_mask(mask if scan is None else on_grid_of(mask, scan))
+
+
+def read_probability(path: Path, scan: Scan) -> NDArray[np.float32]:
+    """Read a map of probabilities from 0 to 1, (x, y, z), in the order of the voxels of its scan.
+
+    Raises:
+        InputError: the file cannot be read, has other values, or is on another grid.
+    """
+    voxels = on_grid_of(read_scan(path, allow_constant=True), scan).voxels
+    lowest, highest = float(voxels.min()), float(voxels.max())
+    if lowest < -_ROUNDING or highest > 1 + _ROUNDING:
+        raise InputError(
+            f"has values from {lowest:.3g} to {highest:.3g}, expected probabilities from 0 to 1",
+            "Give the map of probabilities as it was written.",
+            about=path,
+        )
+    return voxels
 
 
 def reference_from_mask(mask: Scan) -> Reference:

@@ -29,7 +29,7 @@ def only(**changes):
 def batch(count=6, size=32, channels=1):
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.normal(size=(count, channels, size, size)).astype(np.float32))
-    targets = torch.zeros(count, 1, size, size)
+    targets = torch.zeros(count, 1, size, size, dtype=torch.uint8)
     targets[:, :, 12:18, 13:19] = 1
     targets[:, :, 20:28, 4:12] = 2
     return images * (torch.arange(size) < 28), targets
@@ -39,7 +39,7 @@ def augment_repeatedly(image, changes, *, count=100, target=None):
     """Augment one slice [C, S, S] `count` times, with different random numbers."""
     target = torch.zeros_like(image) if target is None else target
     return augment(
-        image.expand(count, *image.shape),
+        image.float().expand(count, *image.shape),
         target.expand(count, *target.shape),
         changes,
         seed=0,
@@ -114,9 +114,9 @@ def center(mask):
 
 
 def disc(size, row, column, radius=6):
-    """A disc [1, S, S] at an offset in pixels from the center."""
+    """Labels of a disc, uint8 [1, S, S], at an offset in pixels from the center."""
     positions = torch.arange(size) - (size - 1) / 2
-    return ((positions[:, None] - row) ** 2 + (positions - column) ** 2 <= radius**2).float()[None]
+    return ((positions[:, None] - row) ** 2 + (positions - column) ** 2 <= radius**2).byte()[None]
 
 
 def test_shift_has_the_set_range():
@@ -156,8 +156,8 @@ def test_rotation_has_the_set_range_around_the_center():
 def test_image_and_target_move_together():
     # The image is bright exactly in the target.
     _, targets = batch(20)
-    targets = (targets == 1).float()
-    images = targets * 4 - 1
+    targets = (targets == 1).byte()
+    images = targets * 4.0 - 1
     moved, moved_targets = augment(
         images, targets, AugmentationSettings(), seed=0, epoch=0, draws=range(20)
     )
@@ -175,19 +175,37 @@ def test_all_channels_and_outputs_have_the_same_geometry():
     assert torch.equal(targets[:, 0] == 1, images[:, 0] >= 0.5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_targets_keep_their_labels_dtype_and_areas(dtype):
+def test_targets_keep_their_labels_dtype_and_areas():
     images, targets = batch()
-    _, moved = augment(
-        images, targets.to(dtype), AugmentationSettings(), seed=0, epoch=0, draws=range(6)
-    )
-    assert moved.dtype == dtype
+    _, moved = augment(images, targets, AugmentationSettings(), seed=0, epoch=0, draws=range(6))
+    assert moved.dtype == torch.uint8
     assert moved.shape == targets.shape
     assert set(moved.unique().tolist()) == {0, 1, 2}
     # 36 pixels, scaled by at most 10 %: 36 · 0.9² ≈ 29 to 36 · 1.1² ≈ 44, plus edge pixels.
     assert all(24 <= (one == 1).sum() <= 52 for one in moved)
     # 64 pixels: 52 to 77, plus edge pixels.
     assert all(44 <= (one == 2).sum() <= 86 for one in moved)
+
+
+def test_probabilities_are_resampled_like_the_image_and_not_rounded():
+    image = disc(40, 0, 10) * 0.3
+    geometry = only(rotation_degrees=15, scale=0.1, shift=0.05)
+    images, targets = augment_repeatedly(image, geometry, target=image)
+    assert targets.dtype == torch.float32
+    torch.testing.assert_close(targets, images)
+    assert 0 < targets[targets > 0].min() < 0.1
+    assert targets.max() <= 0.3 + 1e-6
+
+
+def test_a_probability_is_ignored_if_any_share_of_it_is():
+    # On the left half ignored, on the right half 0.25.
+    target = torch.full((1, 32, 32), 0.25)
+    target[:, :, :16] = 2
+    _, targets = augment_repeatedly(torch.ones(1, 32, 32), only(rotation_degrees=15), target=target)
+    inside = targets[:, :, 8:24, 8:24]  # never from outside the slice
+    known = inside[inside < 2]
+    torch.testing.assert_close(known, torch.full_like(known, 0.25))
+    assert 0.3 < (inside == 2).float().mean() < 0.7
 
 
 def test_lesion_and_ignored_are_resampled_consistently():

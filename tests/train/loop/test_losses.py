@@ -45,6 +45,20 @@ def test_focal_and_dice_of_two_pixels():
     assert loss.dice.item() == pytest.approx(1 / 3, abs=1e-6)
 
 
+def test_a_probability_as_target_gives_half_of_the_cross_entropy_and_its_minimum_is_there():
+    # At p = ½: −½ (0.3 ln ½ + 0.7 ln ½) = ½ ln 2. Dice: 1 − (2 · 0.3 · ½ + 1) / (½ + 0.3 + 1).
+    settings = LossSettings(focal_alpha=0.5, focal_gamma=0, boundary_weight=0, scale_weights=[])
+    loss = SegmentationLoss(settings, lesion_outputs=1)
+    target = torch.tensor([0.3, 2.0]).reshape(1, 1, 1, 2)  # the second pixel is ignored
+    at_half = loss(Logits(torch.tensor([0.0, 5.0]).reshape(1, 1, 1, 2), []), target)
+    assert at_half.focal.item() == pytest.approx(LN_2 / 2, abs=1e-6)
+    assert at_half.dice.item() == pytest.approx(1 - 1.3 / 1.8, abs=1e-6)
+    logit = torch.tensor([math.log(0.3 / 0.7), 0.0]).reshape(1, 1, 1, 2).requires_grad_()
+    focal = loss._focal_and_dice(logit, losses._Target.of(target))[0]
+    (gradient,) = torch.autograd.grad(focal, logit)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
 def test_a_correct_prediction_has_no_loss_and_a_wrong_one_has():
     target = torch.tensor([[[[1.0, 0.0]]]])
     right = torch.tensor([[[[30.0, -30.0]]]])

@@ -33,7 +33,7 @@ def augment(
 
     Args:
         images: float32 [N, C, S, S], normalized, 0 outside the head.
-        targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
+        targets: [N, K, S, S]: uint8 labels, or float32 probabilities; see `transform_geometry`.
         settings: which changes, and how large.
         context_slices: neighbors on each side of a slice, which are channels too.
         channel_subsets: which channels of an image may be there together.

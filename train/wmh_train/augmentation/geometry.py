@@ -21,12 +21,14 @@ def transform_geometry(
     """Transform images and targets in the same way. Pixels from outside the slice are 0.
 
     The view is an exact permutation of pixels. Rotation, scaling and shift are one bilinear
-    resampling. After it, a target pixel is lesion if its share of lesion is at least one half. It
-    is ignored if only its share of lesion and ignored together is at least one half.
+    resampling. After it, a pixel of labels is lesion if its share of lesion is at least one half.
+    It is ignored if only its share of lesion and ignored together is at least one half. A pixel of
+    probabilities is ignored if any share of it is.
 
     Args:
         images: float32 [N, C, S, S].
-        targets: float32 or uint8 [N, K, S, S]: 0 background, 1 lesion, 2 ignored.
+        targets: [N, K, S, S]: uint8 labels 0 background, 1 lesion, 2 ignored; or float32
+            probabilities of lesion, and 2 ignored.
         settings: largest rotation, scaling and shift.
         generators: random generators of the batch.
     """
@@ -60,13 +62,16 @@ def _draw_transforms(
 def _resample(
     images: Tensor, targets: Tensor, transforms: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor]:
-    masks = [targets == LESION, targets != 0]
-    layers = torch.cat([images, *masks], dim=1)  # [N, C + 2K, S, S]: one resampling for all
+    is_ignored = targets == OTHER_PATHOLOGY
+    lesions = targets.masked_fill(is_ignored, 0)
+    layers = torch.cat([images, lesions, is_ignored], dim=1)  # [N, C + 2K, S, S], resampled at once
     grid = F.affine_grid(
         torch.from_numpy(transforms).to(images), list(layers.shape), align_corners=False
     )
     resampled = F.grid_sample(layers, grid, align_corners=False)
     outputs = targets.shape[1]
-    images, lesion, labeled = torch.split(resampled, [images.shape[1], outputs, outputs], dim=1)
-    ignored = (labeled >= 0.5).to(targets.dtype) * OTHER_PATHOLOGY
-    return images, ignored.masked_fill(lesion >= 0.5, LESION)
+    images, lesion, ignored = torch.split(resampled, [images.shape[1], outputs, outputs], dim=1)
+    if targets.is_floating_point():
+        return images, lesion.masked_fill(ignored > 0, OTHER_PATHOLOGY)
+    labels = (lesion + ignored >= 0.5).to(targets.dtype) * OTHER_PATHOLOGY
+    return images, labels.masked_fill(lesion >= 0.5, LESION)

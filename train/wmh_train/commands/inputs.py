@@ -65,11 +65,11 @@ def find_stages(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -> l
             )
     _require_one_output(recipe)
     found = find_scans(data, recipe.channels)
-    _warn(found.notes)
+    warn(found.notes)
     stages = []
     for name, own in folders.items():
         masked = with_masks(found.scans, own)
-        _warn(masked.notes)
+        warn(masked.notes)
         masks_text = " + ".join(map(label_of, own))
         stages.append(StageData(name, masks_text, masked.scans))
     return stages
@@ -90,21 +90,21 @@ def find_annotated(data: Sequence[Path], masks: Sequence[str], recipe: Recipe) -
         _require_one_output(recipe)
         found = find_scans(data, recipe.channels)
         masked = with_masks(found.scans, [Path(folder) for folder in masks])
-        _warn((*found.notes, *masked.notes))
+        warn((*found.notes, *masked.notes))
         return replace(found, scans=masked.scans)
     dataset = find_datasets(data, recipe.channels, recipe.outputs, recipe.regions)
     if dataset.unannotated:
-        _warn(
+        warn(
             [
                 f"skipped {count_noun(len(dataset.unannotated), 'scan')} without a reference mask,"
                 f" such as {dataset.unannotated[0]}"
             ]
         )
-    _warn(dataset.notes)
+    warn(dataset.notes)
     return dataset
 
 
-def _warn(notes: Iterable[str]) -> None:
+def warn(notes: Iterable[str]) -> None:
     """Print warnings, once for all processes."""
     if is_main_process():
         for note in notes:

@@ -22,14 +22,18 @@ from wmh_train.commands.inputs import (
     find_stages,
     read_start,
     read_weights,
+    warn,
 )
+from wmh_train.commands.teacher import find_taught
 from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.cross_validation import report_name
 from wmh_train.data.split import split_scans
+from wmh_train.data.teacher import without_known
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
 from wmh_train.fit.fit import FitData
 from wmh_train.fit.fit import fit as train
+from wmh_train.fit.input_checks import require_teachable
 from wmh_train.fit.stages import fit_stages
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.model.layers import Layer, network_layers
@@ -50,16 +54,25 @@ def fit(
     cache: Path | None,
     label_maps: Path | None,
     lesion_masks: Path | None,
+    teacher: str | None,
+    unlabelled: Path | None,
 ) -> None:
     """Train a network and write its checkpoint."""
     if lesion_masks is not None and label_maps is None:
         raise InputError("needs --label-maps", "Give both or none.", about="--lesion-masks")
+    if (teacher is None) != (unlabelled is None):
+        about = "--unlabelled" if teacher is None else "--teacher"
+        other = "--teacher" if teacher is None else "--unlabelled"
+        raise InputError(f"needs {other}", "Give both or none.", about=about)
     loaded = load_recipe(recipe)
     weights, initial = read_weights(pretrained, loaded), read_start(start)
     if loaded.stage:
         if label_maps is not None:
             problem = "makes no new heads, because it has stages"
             raise RecipeError(problem, "Leave the label maps out.", about=recipe)
+        if teacher is not None:
+            problem = "has stages, and a teacher is for a training in one"
+            raise RecipeError(problem, "Give a recipe without stages.", about=recipe)
         stages = find_stages(data, masks, loaded)
         with console.progress_bar() as bar:
             metadata = fit_stages(
@@ -68,10 +81,17 @@ def fit(
     else:
         dataset = find_annotated(data, masks, loaded)
         split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
+        fit_data = FitData(dataset.name, dataset.scans, split)
+        if teacher is not None and unlabelled is not None:
+            require_teachable(loaded)
+            taught = find_taught(teacher, unlabelled, out, loaded)
+            taught = without_known(taught, dataset, [*split.validation, *split.test])
+            warn(taught.notes)
+            fit_data = fit_data.with_taught(taught)
         with console.progress_bar() as bar:
             metadata = train(
                 loaded,
-                FitData(dataset.name, dataset.scans, split),
+                fit_data,
                 out,
                 weights,
                 FitDisplay(bar),

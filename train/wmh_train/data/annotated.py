@@ -27,6 +27,7 @@ class AnnotatedScan:
     channels: tuple[Path, ...]
     references: tuple[Path, ...]  # one per output of the recipe for lesions
     regions: tuple[Path | None, ...] = ()  # masks of the recipe's regions; None: not annotated
+    is_taught: bool = False  # the references are no masks, but probabilities of another network
 
     @property
     def targets(self) -> tuple[Path | None, ...]:
@@ -43,12 +44,15 @@ class AnnotatedScan:
     def load(self) -> tuple[list[Scan], list[Reference]]:
         """Read the channels, and the reference masks in the order of the first one's voxels.
 
+        A taught scan has no masks.
+
         Raises:
             InputError: a file cannot be read, or a mask contains an unknown label or is not on the
                 grid of the first channel.
         """
         scans = [read_scan(path) for path in self.channels]
-        return scans, [read_reference(path, scans[0]) for path in self.references]
+        masks = () if self.is_taught else self.references
+        return scans, [read_reference(path, scans[0]) for path in masks]
 
     def load_regions(self, grid: Scan) -> list[Reference]:
         """Read the masks of the regions. All voxels of a region without mask are ignored.

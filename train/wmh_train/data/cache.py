@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from wmh_train.data.cache_entry import (
     open_array,
     prepare_cache,
 )
-from wmh_train.data.packed_targets import unpack
+from wmh_train.data.target_slices import unpack
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class CachedSlices:
     def sites(self) -> NDArray[np.str_]:
         """The site of each slice, (n,)."""
         return np.array([scan.site for scan in self.scans])[self.scan_of]
+
+    @cached_property
+    def _target_dtype(self) -> type[np.uint8] | type[np.float32]:
+        return np.float32 if any(scan.is_taught for scan in self.scans) else np.uint8
 
     def missing_regions(self, indices: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Return of which of the R regions the scans of m slices have no mask, (m, R)."""
@@ -64,7 +69,7 @@ class CachedSlices:
 
     def read(
         self, indices: Sequence[int] | NDArray[np.int_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8 | np.float32]]:
         """Read slices.
 
         Args:
@@ -72,7 +77,9 @@ class CachedSlices:
 
         Returns:
             Images, float32 (m, C, S, S), normalized, 0 outside the head, with neighbors; and
-            targets, uint8 (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`.
+            targets, uint8 (m, K, S, S): 0, `LESION` or `OTHER_PATHOLOGY`. If any scan is taught,
+            they are float32 in all slices: a probability of lesion from 0 to 1, or
+            `OTHER_PATHOLOGY`.
 
         Raises:
             InputError: a file no longer exists.
@@ -81,7 +88,7 @@ class CachedSlices:
         any_scan, scan_of = self.scans[0], self.scan_of[indices]
         shape = self.preprocessing.network_shape(len(any_scan.channels), _target_count(any_scan))
         images = np.empty((len(indices), *shape.input_shape), np.float32)
-        targets = np.empty((len(indices), *shape.output_shape), np.uint8)
+        targets = np.empty((len(indices), *shape.output_shape), self._target_dtype)
         for scan in np.unique(scan_of):
             positions = np.flatnonzero(scan_of == scan)
             rows = indices[positions] - np.searchsorted(self.scan_of, scan)

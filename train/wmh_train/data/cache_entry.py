@@ -5,7 +5,7 @@
     │   ├── images.npy        float16 (n, C, S, S): half of float32, more precise than noise
     │   └── facts.json        number and neighbors of the slices of each plane, warnings
     └── masks/9a2b…/          a scan with its masks, named by the hash of all its files
-        ├── targets.npy       (n, S, S), the labels of K reference masks, two bits for each
+        ├── targets.npy       labels of all masks, or probabilities, see target_slices.py
         └── facts.json        which of the n slices contain a target
 
 So a scan with several masks, such as those of several programs, is preprocessed and stored once.
@@ -31,24 +31,21 @@ from wmh_runtime.files.atomic import atomic_folder
 from wmh_runtime.files.folders import make_folder
 from wmh_runtime.files.os_errors import reason_of
 from wmh_runtime.files.temporary import remove_folder, remove_temporary_files
-from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY, Reference
 from wmh_runtime.preprocessing.preprocess import (
     PreprocessedScan,
     Preprocessing,
     find_geometry,
     preprocess,
 )
-from wmh_runtime.preprocessing.slices.geometry import SliceGeometry
 from wmh_runtime.schema import StrictModel, json_without_defaults
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.file_hashes import file_hashes
-from wmh_train.data.packed_targets import pack, packed_dtype
+from wmh_train.data.target_slices import make_targets, stored_dtype, stored_shape
 
 IMAGES, TARGETS = "images.npy", "targets.npy"
 IMAGES_FOLDER, MASKS_FOLDER = "images", "masks"
 _FORMAT = 3  # increase it if the same scan and preprocessing give different files
 _PLANES_FORMAT = 3  # likewise, for slices in several planes
-_MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
 _FACTS = "facts.json"
 
 
@@ -95,7 +92,8 @@ def scan_key(scan: AnnotatedScan, preprocessing: Preprocessing) -> str:
     """
     unknown = [f"region {k} is unknown" for k, path in enumerate(scan.regions) if path is None]
     regions = [path for path in scan.regions if path is not None]
-    parts = [("image", scan.channels), ("mask", scan.references), ("region", regions)]
+    kind = "probability" if scan.is_taught else "mask"
+    parts = [("image", scan.channels), (kind, scan.references), ("region", regions)]
     return _hash(preprocessing, unknown, parts)
 
 
@@ -162,18 +160,16 @@ def find_or_write(
         facts = _facts(prepared)
     else:
         geometry = find_geometry(channels[0], preprocessing)
-    labels = _label_slices(references, geometry)
-    with_target = (labels[:, : len(scan.targets)] == LESION).any(axis=(1, 2, 3)).tolist()
-    packed = pack(labels)
+    stored, with_target = make_targets(scan, channels[0], references, geometry)
     try:
         # Another process may have written them meanwhile, and may read them now.
         if slices is not None and read_facts() is None:
             _write(images, IMAGES, slices, facts)
         if read_targets() is None:
-            _write(targets, TARGETS, packed, _TargetFacts(with_target=with_target))
+            _write(targets, TARGETS, stored, _TargetFacts(with_target=with_target))
     except OSError as error:
-        pixels = len(labels) * preprocessing.size_px**2
-        one_image, one_mask = pixels * 2 * len(channels), pixels * packed.itemsize
+        pixels = len(stored) * preprocessing.size_px**2
+        one_image, one_mask = pixels * 2 * len(channels), stored.nbytes
         needed = counts.images * one_image + counts.masks * one_mask
         raise _write_error(error, folder, one_image + one_mask, needed) from error
     return CachedScan(images, targets, facts, with_target)
@@ -219,17 +215,6 @@ def _facts(prepared: PreprocessedScan) -> ImageFacts:
     )
 
 
-def _label_slices(references: Sequence[Reference], geometry: SliceGeometry) -> NDArray[np.uint8]:
-    """Return the labels of K masks in the slices of a scan, (n, K, S, S)."""
-    by_mask = []
-    for reference in references:
-        labels = geometry.to_network(reference.lesion | reference.ignored) >= _MIN_SHARE
-        of_mask = np.where(labels, OTHER_PATHOLOGY, 0).astype(np.uint8)
-        of_mask[geometry.to_network(reference.lesion) >= _MIN_SHARE] = LESION
-        by_mask.append(of_mask)
-    return np.stack(by_mask, axis=1)
-
-
 def _read_image_facts(folder: Path, channels: int, size_px: int) -> ImageFacts | None:
     """Return the facts of cached images; None if they are missing or damaged."""
     try:
@@ -250,9 +235,9 @@ def _read_target_facts(
         stored = open_array(folder / TARGETS)
     except (OSError, InputError, ValidationError):
         return None
-    is_valid = stored.shape == (slices, size_px, size_px) and len(facts.with_target) == slices
-    dtype = packed_dtype(len(scan.references) + len(scan.regions))
-    return facts if is_valid and stored.dtype == dtype else None
+    is_valid = stored.shape == stored_shape(scan, slices, size_px)
+    is_complete = len(facts.with_target) == slices and stored.dtype == stored_dtype(scan)
+    return facts if is_valid and is_complete else None
 
 
 def _write(folder: Path, name: str, array: NDArray[Any], facts: StrictModel) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from wmh_runtime.bundle.manifest import Teacher
 from wmh_train.checkpoint import (
     CheckpointMetadata,
     Provenance,
@@ -43,6 +44,7 @@ class TrainingInputs:
     scan_keys: dict[str, str]  # see CheckpointMetadata
     initial_weights: str = "random"  # what the training started from
     sources: Sources | None = None  # of the new heads of each epoch
+    teacher: Teacher | None = None  # of the taught scans
     learned_before: Sequence[str] = ()  # images, by the weights that the training started from
 
 
@@ -81,6 +83,7 @@ class CheckpointWriter(LoopListener):
                     {*self.inputs.learned_before, *map(image_hash, self.training.scans)}
                 ),
                 new_heads=self.recipe.data.new_heads,
+                teacher=self.inputs.teacher,
                 details={
                     "initial_weights": self.inputs.initial_weights,
                     "training_loss": round(report.losses["total"], 4),

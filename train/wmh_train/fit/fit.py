@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.text import count_noun, describe_counts
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
@@ -29,6 +30,7 @@ from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
 from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.new_heads import NewHeads, remove_new_heads
 from wmh_train.data.split import Split
+from wmh_train.data.teacher import TaughtScans
 from wmh_train.fit.checkpoint_writer import (
     CheckpointWriter,
     TrainingInputs,
@@ -39,6 +41,7 @@ from wmh_train.fit.input_checks import (
     require_disjoint_split,
     require_sources,
     require_start,
+    require_teachable,
     validation_warnings,
 )
 from wmh_train.identity import is_finished, training_identity
@@ -64,11 +67,23 @@ _SAVE_EVERY_S = 300.0
 
 @dataclass(frozen=True)
 class FitData:
-    """The data of a training: annotated scans and their split."""
+    """The data of a training: scans with masks or with the probabilities of a teacher."""
 
     name: str  # name of the data set
     scans: tuple[AnnotatedScan, ...]
     split: Split
+    teacher: Teacher | None = None  # of the taught scans, which are for training
+
+    def with_taught(self, taught: TaughtScans) -> FitData:
+        """Add scans to the training; see `without_known`."""
+        names = [scan.name for scan in taught.scans]
+        training = sorted([*self.split.training, *names])
+        return FitData(
+            self.name,
+            (*self.scans, *taught.scans),
+            self.split.model_copy(update={"training": training}),
+            taught.teacher.model_copy(update={"scans": len(names)}),
+        )
 
     def scans_named(self, names: Iterable[str]) -> list[AnnotatedScan]:
         """Return the scans with these names, in this order."""
@@ -105,7 +120,7 @@ def fit(
 
     Args:
         recipe: all settings.
-        data: annotated scans and their split.
+        data: annotated scans, their split, and perhaps taught scans.
         out: output folder, created if missing.
         pretrained: weights of the encoder; required if it is frozen.
         listener: receives the progress.
@@ -126,6 +141,8 @@ def fit(
     recipe.preprocessing.require_installed()
     require_start(recipe, pretrained, initial)
     require_sources(recipe, sources)
+    if data.teacher is not None:
+        require_teachable(recipe)
     keys = scan_keys(recipe, data)
     require_disjoint_split(data.split, keys)
     identity = training_identity(recipe, data.split, pretrained, keys, initial, sources)
@@ -160,7 +177,9 @@ def fit(
     steps_done = state.epoch * loop.steps_per_epoch + state.step
     start = _initial_name(initial, pretrained)
     before = () if initial is None else initial.learned_images
-    inputs = TrainingInputs(data.name, data.split, identity, keys, start, sources, before)
+    inputs = TrainingInputs(
+        data.name, data.split, identity, keys, start, sources, data.teacher, before
+    )
     checkpoint_writer = CheckpointWriter(
         out, network, recipe, pretrained, inputs, training, validation
     )
@@ -168,7 +187,8 @@ def fit(
         for warning in validation_warnings(training, validation, initial, keys):
             listener.warning(warning)
         listener.info(
-            f"training: {_describe_slices(training)}{_describe_new_heads(recipe)},"
+            f"training: {_describe_slices(training)}{_describe_new_heads(recipe)}"
+            f"{_describe_teacher(data.teacher)},"
             f" {loop.steps_per_epoch} steps per epoch;"
             f" validation: {_describe_slices(validation)}"
         )
@@ -251,6 +271,10 @@ def _describe_slices(slices: CachedSlices) -> str:
 def _describe_new_heads(recipe: Recipe) -> str:
     count = recipe.data.new_heads
     return f", {count_noun(count, 'new head')} in each epoch" if count else ""
+
+
+def _describe_teacher(teacher: Teacher | None) -> str:
+    return f", {teacher.scans} with probabilities of {teacher.name}" if teacher else ""
 
 
 def _describe_start(

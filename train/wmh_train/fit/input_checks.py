@@ -71,6 +71,29 @@ def require_sources(recipe: Recipe, sources: Sources | None) -> None:
         )
 
 
+def require_teachable(recipe: Recipe) -> None:
+    """Refuse a recipe that would not learn the probabilities of a teacher, but others.
+
+    Raises:
+        RecipeError: its loss has no minimum at the probabilities, or it predicts regions, of which
+            a teacher says nothing.
+    """
+    loss = recipe.loss
+    if loss.focal_gamma or loss.focal_alpha != 0.5:
+        raise RecipeError(
+            f"has loss.focal_gamma {loss.focal_gamma:g} and focal_alpha {loss.focal_alpha:g}, which"
+            " would shift the probabilities of a teacher",
+            "Set focal_gamma = 0 and focal_alpha = 0.5: then it is cross-entropy.",
+            about=recipe.name,
+        )
+    if recipe.regions:
+        raise RecipeError(
+            "predicts regions, and a teacher's probabilities are of lesions only",
+            "Leave the regions out of the recipe, or train without a teacher.",
+            about=recipe.name,
+        )
+
+
 def require_disjoint_split(split: Split, keys: Mapping[str, str]) -> None:
     """Refuse a scan that is used for training and for validation, under two names.
 

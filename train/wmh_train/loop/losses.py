@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss, FocalLoss
 from torch import Tensor, nn
 
-from wmh_runtime.imageio.reference_masks import LESION, OTHER_PATHOLOGY
+from wmh_runtime.imageio.reference_masks import OTHER_PATHOLOGY
 from wmh_train.model.decoder import Logits
 from wmh_train.recipe.recipe import LossSettings
 
@@ -30,16 +30,17 @@ class Losses(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """Masks of lesion (or region) and background, [N, K, s, s] of 0 and 1; both 0 if ignored."""
+    """Shares of lesion (or region) and background, [N, K, s, s] from 0 to 1; both 0 if ignored."""
 
     lesion: Tensor
     background: Tensor
 
     @classmethod
     def of(cls, target: Tensor) -> _Target:
-        """Make the masks from labels [N, K, s, s]."""
-        lesion, ignored = target == LESION, target == OTHER_PATHOLOGY
-        return cls(lesion.float(), (~lesion & ~ignored).float())
+        """Make them from labels, or from probabilities and the label of ignored pixels."""
+        ignored = target == OTHER_PATHOLOGY
+        lesion = target.float().masked_fill(ignored, 0)
+        return cls(lesion, (1 - lesion).masked_fill(ignored, 0))
 
     @property
     def valid(self) -> Tensor:
@@ -61,7 +62,8 @@ class SegmentationLoss(nn.Module):
     """Computes the training loss from logits. Ignored pixels do not contribute to any sum or mean.
 
     Focal (Lin et al. 2017): mean of −α (1 − p)^γ log p over valid pixels, with p the probability
-    of the true class. For background, 1 − α replaces α.
+    of the true class. For background, 1 − α replaces α. A target between 0 and 1 needs γ = 0 and
+    α = 0.5: then it is half of the cross-entropy, whose minimum is at p = t.
 
     Soft Dice: 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1), mean over outputs. The sums are over the whole
     batch, so that slices without a lesion have no extreme values.
@@ -87,8 +89,8 @@ class SegmentationLoss(nn.Module):
 
         Args:
             logits: logits of the network. If one of them is not finite, the total is not finite.
-            target: [N, K, S, S] of 0 (background), 1 (lesion) and 2 (ignored), of any dtype; the
-                outputs for lesions first, then regions.
+            target: [N, K, S, S] of any dtype, from 0 (background) to 1 (lesion), and 2 (ignored);
+                the outputs for lesions first, then regions.
         """
         count = self.lesion_outputs
         zero = logits.fused.new_zeros((), dtype=torch.float32)
