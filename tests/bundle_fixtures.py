@@ -13,7 +13,7 @@ import pytest
 from benchmarks.dev.clusters.coarse_phantoms import coarse_phantoms
 from tests.networks import TWO, write_checkpoint
 from tests.training_toys import small_recipe
-from wmh_export import graph_exporter, phantom_probes
+from wmh_export import cuda_graphs, graph_exporter, phantom_probes
 from wmh_export.build import BuildResult, build
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.files.atomic import atomic_path
@@ -47,6 +47,7 @@ def cached_traces(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph_exporter, "trace", trace_once)
+        patch.setattr(cuda_graphs, "trace", trace_once)
         yield trace
 
 

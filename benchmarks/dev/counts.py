@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from wmh_bench.ceilings.operations import count_operators, flop_per_slice
+from wmh_export.cuda_graphs import trace_cuda_graphs
 from wmh_export.engines.compiler import RTX_TARGETS, compile_graph
 from wmh_export.graphs.trace import trace
 from wmh_export.graphs.views import with_eight_views
@@ -99,6 +100,11 @@ def count_export(recipe: Recipe) -> Counts:
             one_view = trace(module, shape.channels, shape.size_px)
             models = {"1-view": one_view, "8-view": with_eight_views(one_view)}
             files = {f"{views}.{precision}.onnx": model for views, model in models.items()}
+            if precision == "fp16":
+                for_cuda = trace_cuda_graphs(network, shape)
+                files |= {
+                    f"{views}-view.fp16.cuda.onnx": model for views, model in for_cuda.items()
+                }
             save_with_shared_weights(files, folder, f"weights.{precision}.bin")
             weights_bytes[precision] = (folder / f"weights.{precision}.bin").stat().st_size
             for file in files:

@@ -104,7 +104,7 @@ def build(
     manifest = result.bundle.manifest
     for graph in manifest.graphs:
         for parity in graph.parity:
-            console.print_line(str(parity))
+            console.print_line(f"{graph.path}: {parity}")
     console.print_line(f"Bundle {manifest.model_id} in {out}")
     for warning_text in (*manifest.warnings, *result.warnings):
         console.print_warning(warning_text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import onnxruntime
 from onnx import ModelProto
 
+from wmh_export.cuda_graphs import CudaGraphs, make_cuda_graphs
 from wmh_export.graphs.trace import set_metadata, trace
 from wmh_export.graphs.views import with_eight_views
-from wmh_export.graphs.weights import save_with_shared_weights
+from wmh_export.graphs.weights import save_with_shared_weights, temporary_graph
 from wmh_export.network.half_precision import (
     HalfPrecisionNetwork,
     require_float16_range,
@@ -32,7 +32,7 @@ from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import GraphPrecision
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import VIEW_COUNTS, Views
-from wmh_runtime.types import NetworkShape
+from wmh_runtime.types import GraphProvider, NetworkShape
 from wmh_train.model.network import WmhNetwork
 from wmh_train.model.views import OneView
 
@@ -172,22 +172,48 @@ class GraphExporter:
         self._on_step("fp16: tracing")
         model = self._trace(HalfPrecisionNetwork(self._network))
         require_float32_operators(model)
-        return self._export("fp16", model)
+        references = self._parity_check.references
+        for_cuda = make_cuda_graphs(self._network, self._shape, references, self._on_step)
+        if isinstance(for_cuda, str):
+            self.warnings.append(f"no graphs for CUDA are exported: {for_cuda}")
+            return self._export("fp16", model)
+        return self._export("fp16", model, for_cuda)
 
     def _trace(self, module: OneView | HalfPrecisionNetwork) -> ModelProto:
         return trace(module, self._shape.channels, self._shape.size_px)
 
-    def _export(self, precision: GraphPrecision, one_view: ModelProto) -> ExportedPrecision:
+    def _export(
+        self,
+        precision: GraphPrecision,
+        one_view: ModelProto,
+        for_cuda: CudaGraphs | None = None,
+    ) -> ExportedPrecision:
         """Write the graphs of one view and of eight views; remove the files if one is refused."""
-        models = {1: one_view, 8: with_eight_views(one_view)}
-        for views, model in models.items():
-            set_metadata(model, {**self._metadata, "precision": precision, "views": str(views)})
+        models: dict[Views, ModelProto] = {1: one_view, 8: with_eight_views(one_view)}
         models_by_name = {_graph_name(views, precision): models[views] for views in VIEW_COUNTS}
+        if for_cuda is not None:
+            for views in VIEW_COUNTS:
+                models_by_name[_graph_name(views, precision, "cuda")] = for_cuda.models[views]
+        for name, model in models_by_name.items():
+            views_text, _, _ = name.partition("-")
+            set_metadata(model, {**self._metadata, "precision": precision, "views": views_text})
         weights_name = f"weights.{precision}.bin"
         try:
             save_with_shared_weights(models_by_name, self._folder, weights_name)
             weights = self._file(weights_name)
             graphs = [self._checked_graph(precision, views, weights) for views in VIEW_COUNTS]
+            if for_cuda is not None:
+                graphs += [
+                    Graph(
+                        **self._file(_graph_name(views, precision, "cuda")).model_dump(),
+                        precision=precision,
+                        views=views,
+                        provider="cuda",
+                        weights=weights.path,
+                        parity=for_cuda.parity[views],
+                    )
+                    for views in VIEW_COUNTS
+                ]
         except WmhError:
             for name in (*models_by_name, weights_name):
                 (self._folder / name).unlink(missing_ok=True)
@@ -219,10 +245,8 @@ class GraphExporter:
         self, model: ModelProto, references: Sequence[ReferenceOutputs]
     ) -> list[Parity]:
         """Measure the parity of an INT8 graph of the search, on every backend."""
-        with tempfile.TemporaryDirectory() as folder:
-            graph = Path(folder, "candidate.onnx")
-            save_with_shared_weights({graph.name: model}, graph.parent, "weights.bin")
-            measured: list[Parity] = []
+        measured: list[Parity] = []
+        with temporary_graph(model) as graph:
             for backend in self._parity_check.backends:
                 with backend(graph, self._shape, precision="int8") as candidate:
                     measured += [
@@ -256,5 +280,6 @@ class GraphExporter:
         return File(path=f"{self._folder.name}/{name}", sha256=sha256_file(path))
 
 
-def _graph_name(views: Views, precision: GraphPrecision) -> str:
-    return f"{views}-view.{precision}.onnx"
+def _graph_name(views: Views, precision: GraphPrecision, provider: GraphProvider = "") -> str:
+    made_for = f".{provider}" if provider else ""
+    return f"{views}-view.{precision}{made_for}.onnx"

@@ -210,10 +210,11 @@ def _markdown_rows(rows: Iterable[Sequence[str]]) -> str:
 
 def _parity_table(manifest: Manifest) -> str:
     titles = ("precision", "views", "executed by", "slices", "probability", "mask Dice", "volume")
-    measured = [parity for graph in manifest.graphs for parity in graph.parity]
+    measured = [(graph, parity) for graph in manifest.graphs for parity in graph.parity]
     rows = [
         (
-            f"{parity.precision}{' (emulated)' if parity.emulated else ''}",
+            f"{parity.precision}{' for CUDA' if graph.provider else ''}"
+            f"{' (emulated)' if parity.emulated else ''}",
             f"{parity.views}",
             f"{parity.backend}",
             f"{parity.slices} of {parity.data}",
@@ -221,7 +222,7 @@ def _parity_table(manifest: Manifest) -> str:
             f"{parity.mask_dice:.4f}",
             f"{parity.volume_percent:.2f} %{' (beyond its tolerance)' if parity.violation else ''}",
         )
-        for parity in measured
+        for graph, parity in measured
     ]
     return _markdown_rows([titles, ["---"] * len(titles), *rows])
 

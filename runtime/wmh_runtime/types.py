@@ -12,6 +12,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 ProbeSource = Literal["phantoms", "scans"]  # where probe slices come from
 EngineKind = Literal["rtx", "tensorrt"]
+GraphProvider = Literal["", "cuda"]  # of ONNX Runtime, that a graph is made for; empty: any
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,11 @@ from wmh_train.model.pretrained import read_pretrained
 from wmh_train.torch_backend import TorchBackend
 
 FILES = [
+    "1-view.fp16.cuda.onnx",
     "1-view.fp16.onnx",
     "1-view.fp32.onnx",
     "1-view.int8.onnx",
+    "8-view.fp16.cuda.onnx",
     "8-view.fp16.onnx",
     "8-view.fp32.onnx",
     "8-view.int8.onnx",
@@ -205,6 +207,20 @@ def test_default_and_given_name_warning_and_license(checkpoint, tmp_path, float3
     metadata = BundleMetadata(name="mine", warning="No", license="CC0-1.0")
     named = build(run, tmp_path / "named", ignore, metadata=metadata).bundle.manifest
     assert (named.name, named.warning, named.license) == ("mine", "No", "CC0-1.0")
+
+
+def test_there_are_float16_graphs_for_cuda_that_share_the_weights(bundle):
+    for views in (1, 8):
+        plain = bundle.graph(views=views, precision="fp16")
+        for_cuda = bundle.graph(views=views, precision="fp16", provider="cuda")
+        assert for_cuda.path == f"graphs/{views}-view.fp16.cuda.onnx"
+        assert for_cuda.weights == plain.weights
+        assert for_cuda.sha256 != plain.sha256
+        assert all(parity.emulated and not parity.violation for parity in for_cuda.parity)
+    names = [file.path for file in bundle.manifest.files]
+    assert len(names) == len(set(names))
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| fp16 for CUDA (emulated) | 8 | onnxruntime" in card
 
 
 def test_the_model_card_contains_the_measurements(bundle):

@@ -47,6 +47,7 @@ def trace(module: nn.Module, channels: int, size_px: int) -> ModelProto:
     assert batch.dim_param == _BATCH, "an operation fixed the batch size during tracing"
     _name_nodes_by_module(model)
     strip_metadata(model)
+    _drop_unused_domains(model)
     return model
 
 
@@ -60,6 +61,13 @@ def strip_metadata(model: ModelProto) -> None:
     for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def _drop_unused_domains(model: ModelProto) -> None:
+    """Remove imports of operators that are not used: the exporter adds those of earlier graphs."""
+    used = {node.domain for node in model.graph.node}
+    for imported in [one for one in model.opset_import if one.domain not in used]:
+        model.opset_import.remove(imported)
 
 
 def set_metadata(model: ModelProto, metadata: dict[str, str]) -> None:

@@ -19,11 +19,13 @@ _SWAP_ROWS_AND_COLUMNS = (0, 1, 3, 2)
 _TO_THE_START = np.iinfo(np.int64).min  # end of a Slice with step −1 that includes index 0
 
 
-def with_eight_views(one_view: ModelProto) -> ModelProto:
+def with_eight_views(one_view: ModelProto, *, has_mean: bool = True) -> ModelProto:
     """Return a graph that averages the output of another graph over the eight views of its input.
 
     Args:
         one_view: [N, C, S, S] to [N, K, S, S], with a dynamic batch size N; not changed.
+        has_mean: whether what executes the graph has the operator Mean. If not, it is a sum and a
+            product.
     """
     model = ModelProto()
     model.CopyFrom(one_view)
@@ -44,7 +46,12 @@ def with_eight_views(one_view: ModelProto) -> ModelProto:
         _transpose(view, _flip(view, output, after), after)
         for view, output in zip(VIEWS, outputs, strict=True)
     ]
-    after.add("Mean", restored, [probability])
+    if has_mean:
+        after.add("Mean", restored, [probability])
+    else:
+        share = numpy_helper.from_array(np.array(1 / len(VIEWS), np.float32), "averaging/share")
+        graph.initializer.append(share)
+        after.add("Mul", [after.add("Sum", restored), share.name], [probability])
 
     del graph.node[:]
     graph.node.extend([*before.nodes, *network, *after.nodes])

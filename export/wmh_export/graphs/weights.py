@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -49,6 +52,15 @@ def save_with_shared_weights(
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             problem = f"{name} is not valid ONNX ({error})"
             raise ExportError(problem, "Please report this.") from error
+
+
+@contextmanager
+def temporary_graph(model: ModelProto) -> Iterator[Path]:
+    """Write a graph with its weights for as long as the context lasts; return the graph's path."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder, "candidate.onnx")
+        save_with_shared_weights({graph.name: model}, graph.parent, "weights.bin")
+        yield graph
 
 
 def _make_external(tensor: TensorProto, weights_name: str, raw: bytes, offset: int) -> None:

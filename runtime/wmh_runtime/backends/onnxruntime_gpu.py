@@ -21,7 +21,7 @@ from wmh_runtime.errors import BackendError, NotInstalledError
 from wmh_runtime.files.user_cache import user_cache_folder
 from wmh_runtime.precision import Precision
 from wmh_runtime.text import uncapitalize
-from wmh_runtime.types import Floats, NetworkShape
+from wmh_runtime.types import Floats, GraphProvider, NetworkShape
 
 _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
@@ -44,6 +44,7 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
     library = "onnxruntime"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
     provider: ClassVar[str]
+    graph_provider: ClassVar[GraphProvider] = ""  # which graphs of a bundle it executes
     _session: Any = None
     _binding: Any = None
 
@@ -193,6 +194,28 @@ class CudaProviderBackend(OnnxRuntimeGpuBackend):
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
         # No TF32: it rounds the mantissa to ten bits, so it is not float32.
         return [(_CUDA, {"device_id": self._gpu_index, "use_tf32": 0})]
+
+
+class CudaGraphBackend(CudaProviderBackend):
+    """ONNX Runtime's CUDA provider with graphs that are made for it, each run as one CUDA graph.
+
+    A CUDA graph starts all kernels at once, so that the GPU does not wait for the CPU. The first
+    batch is slower: ONNX Runtime runs it once to prepare and once more to capture it.
+    """
+
+    name = "onnxruntime-cuda-graph"
+    precisions = ("fp16",)
+    graph_provider = "cuda"
+
+    def _providers(self) -> list[tuple[str, dict[str, Any]]]:
+        options = {
+            "device_id": self._gpu_index,
+            "use_tf32": 0,
+            "enable_cuda_graph": 1,
+            "prefer_nhwc": 1,  # convolutions in the layout of tensor cores
+            "enable_skip_layer_norm_strict_mode": 1,  # sums in float32
+        }
+        return [(_CUDA, options)]
 
 
 class TensorRtProviderBackend(OnnxRuntimeGpuBackend):

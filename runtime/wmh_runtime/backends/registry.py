@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from wmh_runtime.backends.onnx_graph import CpuBackend
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.onnxruntime_gpu import (
+    CudaGraphBackend,
     CudaProviderBackend,
     OnnxRuntimeGpuBackend,
     TensorRtProviderBackend,
@@ -14,9 +15,11 @@ from wmh_runtime.backends.onnxruntime_gpu import (
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.backends.tensorrt_library import MODULES
 from wmh_runtime.errors import InputError
+from wmh_runtime.types import GraphProvider
 
 CPU_BACKENDS: tuple[type[CpuBackend], ...] = (OnnxRuntimeBackend, OpenVinoBackend)
 GPU_BACKENDS: tuple[type[OnnxRuntimeGpuBackend], ...] = (
+    CudaGraphBackend,
     CudaProviderBackend,
     TensorRtProviderBackend,
 )
@@ -37,6 +40,11 @@ def find_backend(name: str) -> type[CpuBackend]:
         raise InputError(f"there is no backend {name.lower()}", advice, about="backend")
     backend.require_installed()
     return backend
+
+
+def graph_provider(name: str) -> GraphProvider:
+    """Return which graphs of a bundle a backend executes, see `Graph.provider`."""
+    return next((kind.graph_provider for kind in GPU_BACKENDS if kind.name == name), "")
 
 
 def installed_backends() -> list[type[CpuBackend]]:

@@ -26,12 +26,13 @@ from pathlib import Path, PureWindowsPath
 from pydantic import ValidationError
 
 from wmh_runtime.bundle.manifest import SCHEMA_VERSION, File, Graph, Manifest
-from wmh_runtime.errors import BundleError
+from wmh_runtime.errors import BundleError, NoGraphForProviderError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import STORED_PRECISION, Precision
 from wmh_runtime.schema import describe_validation_error
 from wmh_runtime.tta import Views
+from wmh_runtime.types import GraphProvider
 
 MANIFEST_NAME = "manifest.json"
 REFERENCE_OUTPUTS_NAME = "reference_outputs.npz"
@@ -47,18 +48,31 @@ class Bundle:
     folder: Path  #: where it lies
     manifest: Manifest  #: channels, outputs, calibration and files; docs/bundle.md explains it
 
-    def graph(self, *, views: Views, precision: Precision) -> Graph:
+    def graph(self, *, views: Views, precision: Precision, provider: GraphProvider = "") -> Graph:
         """Return the graph for this number of views and this precision.
+
+        Args:
+            views: that it averages.
+            precision: that it is executed in.
+            provider: execution provider that it is made for; empty: the graph for everything.
 
         Raises:
             BundleError: the bundle has no such graph.
         """
         stored = STORED_PRECISION[precision]
         for graph in self.manifest.graphs:
-            if (graph.views, graph.precision) == (views, stored):
+            if (graph.views, graph.precision, graph.provider) == (views, stored, provider):
                 return graph
+        if provider:
+            raise NoGraphForProviderError(
+                f"has no {views}-view {stored} graph made for {provider.upper()}",
+                "Export the bundle again, or choose another backend.",
+                about=self.folder,
+            )
         present = ", ".join(
-            f"{graph.views}-view {graph.precision}" for graph in self.manifest.graphs
+            f"{graph.views}-view {graph.precision}"
+            for graph in self.manifest.graphs
+            if not graph.provider
         )
         raise BundleError(
             f"has no {views}-view {stored} graph, only {present}",

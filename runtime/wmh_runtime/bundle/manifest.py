@@ -22,7 +22,7 @@ from wmh_runtime.preprocessing.preprocess import Preprocessing
 from wmh_runtime.schema import StrictModel
 from wmh_runtime.text import INTENDED_USE, count_noun
 from wmh_runtime.tta import Tta, Views
-from wmh_runtime.types import EngineKind, NetworkShape, ProbeSource
+from wmh_runtime.types import EngineKind, GraphProvider, NetworkShape, ProbeSource
 
 SCHEMA_VERSION: Final = 3
 
@@ -39,6 +39,10 @@ class Graph(File):
 
     precision: GraphPrecision
     views: Views
+    provider: GraphProvider = Field(
+        default="",
+        description="the only execution provider of ONNX Runtime that runs it; empty: everything",
+    )
     weights: str | None = Field(description="path of the file with the weights")
     parity: list[Parity] = Field(min_length=1, description="as measured with each backend")
 
@@ -279,7 +283,7 @@ class Manifest(StrictModel):
             "preprocessing": self.preprocessing.model_dump(exclude_defaults=True),
             "graphs": sorted(
                 [
-                    graph.precision,
+                    graph.precision + (f" {graph.provider}" if graph.provider else ""),
                     graph.views,
                     graph.sha256,
                     weights_sha256.get(graph.weights or "", ""),

@@ -36,7 +36,7 @@ def check_acceptance(
         bundle: an open bundle.
         backend: an open backend.
         executed: the graph or engine of the bundle that the backend executes.
-        views: number of views that the graph averages.
+        views: number of views that the backend averages.
 
     Returns:
         The measurement. None: the comparison was not needed.

@@ -18,7 +18,7 @@ def measure_parity(reference: ReferenceOutputs, backend: Backend, views: Views) 
     Args:
         reference: reference outputs of the trained network.
         backend: an open backend of the same network.
-        views: number of views that the backend's graph averages.
+        views: number of views that the backend averages.
 
     Raises:
         BackendError: the masks of the reference outputs are empty, so that a comparison proves

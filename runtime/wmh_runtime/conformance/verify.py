@@ -23,7 +23,7 @@ from wmh_runtime.dataset.case import Case
 from wmh_runtime.errors import NotInstalledError
 from wmh_runtime.precision import STORED_PRECISION, GraphPrecision
 from wmh_runtime.text import install_advice
-from wmh_runtime.tta import Views
+from wmh_runtime.tta import VIEWS, View, Views
 from wmh_runtime.types import NetworkShape
 
 SCAN_SLICES_IN_EIGHT_VIEWS = 1  # a slice in eight views takes eight times as long
@@ -43,11 +43,14 @@ class Candidate:
     """A backend to compare with the trained network. It is not open yet."""
 
     backend: Backend
-    views: Views  # that its graph averages
+    views: Views  # that it averages
 
 
 def executions(
-    graph: GraphFile, shape: NetworkShape, backends: Sequence[type[CpuBackend]]
+    graph: GraphFile,
+    shape: NetworkShape,
+    backends: Sequence[type[CpuBackend]],
+    views: Sequence[View] = VIEWS[:1],
 ) -> Iterator[CpuBackend]:
     """Yield each backend in each precision that executes a graph here; none of them is open.
 
@@ -55,11 +58,12 @@ def executions(
         graph: the graph to execute.
         shape: channels, outputs and slice size of the network.
         backends: installed backends.
+        views: in which it is executed.
     """
     for backend in backends:
         for precision in (*backend.supported_precisions(), *backend.emulated_precisions):
             if STORED_PRECISION[precision] == graph.precision:
-                yield backend(graph.path, shape, precision=precision)
+                yield backend(graph.path, shape, precision=precision, views=views)
 
 
 def measure_graph(

@@ -144,8 +144,10 @@ def _build_gpu_backends(
     kind: type[OnnxRuntimeGpuBackend], bundle: Bundle, options: BackendOptions
 ) -> list[BuiltBackend]:
     kind.require_installed()
-    graph = bundle.graph(views=options.views, precision=options.precision)
     device, indices = _select_gpus(options)
+    graph = bundle.graph(
+        views=options.views, precision=options.precision, provider=kind.graph_provider
+    )
     return [
         BuiltBackend(
             kind(

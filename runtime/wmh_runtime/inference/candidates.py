@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wmh_runtime.backends.registry import CPU_BACKENDS, find_backend, installed_backends
+from wmh_runtime.backends.registry import (
+    CPU_BACKENDS,
+    find_backend,
+    graph_provider,
+    installed_backends,
+)
 from wmh_runtime.bundle.bundle import Bundle
 from wmh_runtime.conformance.verify import Candidate, GraphFile, executions
 from wmh_runtime.errors import InputError
 from wmh_runtime.inference.backend_factory import BackendOptions
 from wmh_runtime.inference.backend_selection import build_unverified, list_backends
 from wmh_runtime.precision import STORED_PRECISION
+from wmh_runtime.tta import VIEW_COUNTS, VIEWS
 
 
 def list_candidates(bundle: Bundle, name: str, gpus: tuple[int, ...]) -> list[Candidate]:
@@ -39,19 +45,28 @@ def list_candidates(bundle: Bundle, name: str, gpus: tuple[int, ...]) -> list[Ca
 
 
 def _cpu_candidates(bundle: Bundle, name: str) -> Iterator[Candidate]:
+    """Yield what a run executes on a CPU: the graph of one view, in one view and in eight."""
     kinds = [find_backend(name)] if name else installed_backends()
+    shape = bundle.manifest.network_shape
     for graph in bundle.manifest.graphs:
-        file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
-        for backend in executions(file, bundle.manifest.network_shape, kinds):
-            yield Candidate(backend, graph.views)
+        if graph.views == 1 and not graph.provider:
+            file = GraphFile(bundle.path_of(graph), graph.precision, graph.views)
+            for views in VIEW_COUNTS:
+                for backend in executions(file, shape, kinds, VIEWS[:views]):
+                    yield Candidate(backend, views)
 
 
 def _gpu_candidates(bundle: Bundle, name: str, gpus: tuple[int, ...]) -> Iterator[Candidate]:
     precisions = dict(list_backends())[name]
     stored = [STORED_PRECISION[precision] for precision in precisions]
-    graphs = [graph for graph in bundle.manifest.graphs if graph.precision in stored]
+    provider = graph_provider(name)
+    graphs = [
+        graph
+        for graph in bundle.manifest.graphs
+        if graph.precision in stored and graph.provider == provider
+    ]
     if not graphs:  # raise the error that says so
-        bundle.graph(views=8, precision=precisions[-1])
+        bundle.graph(views=8, precision=precisions[-1], provider=provider)
     for graph in graphs:
         options = BackendOptions(views=graph.views, precision=graph.precision, gpus=gpus)
         for backend in build_unverified(bundle, name, options):

@@ -43,10 +43,10 @@ class ImageAsLogits(nn.Module):
 
 FAKE_GPUS = [
     f"{backend}/{driver}"
-    for backend in ("rtx", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt")
+    for backend in ("rtx", "tensorrt", *(kind.name for kind in GPU_BACKENDS))
     for driver in DEVICES
 ]
-REAL_GPUS = ["rtx/real", "tensorrt/real", "onnxruntime-cuda/real", "onnxruntime-tensorrt/real"]
+REAL_GPUS = [f"{name}/real" for name in ("rtx", "tensorrt", *(one.name for one in GPU_BACKENDS))]
 
 
 @pytest.fixture(

@@ -60,6 +60,36 @@ def test_with_a_gpu_the_precision_decides_whether_an_engine_is_selected(bundle, 
     assert name_and_rest(bundle, "auto", wanted)[0] == name
 
 
+def with_cuda_graphs(bundle):
+    """A bundle whose float16 graphs have a variant for CUDA: the same files."""
+    graphs = [graph for graph in bundle.manifest.graphs if graph.precision == "fp16"]
+    assert graphs
+    for_cuda = [graph.model_copy(update={"provider": "cuda"}) for graph in graphs]
+    manifest = bundle.manifest.model_copy(update={"graphs": [*bundle.manifest.graphs, *for_cuda]})
+    return type(bundle)(bundle.folder, manifest)
+
+
+def test_graphs_for_cuda_are_run_as_cuda_graphs(bundle, gpus):
+    without_engines = bundle.manifest.model_copy(update={"engines": []})
+    bundle = type(bundle)(bundle.folder, without_engines)
+    name, found = name_and_rest(bundle, "auto", FP16)
+    assert name == "onnxruntime-cuda"
+    assert not any("onnxruntime-cuda-graph" in line for line in found.rejected)  # is no news
+    name, found = name_and_rest(with_cuda_graphs(bundle), "auto", FP16)
+    assert name == "onnxruntime-cuda-graph"
+    ((_, options),) = onnxruntime_gpu.state.providers
+    assert options["enable_cuda_graph"] == options["prefer_nhwc"] == 1
+    assert options["enable_skip_layer_norm_strict_mode"] == 1
+    with pytest.raises(BundleError, match="has no 8-view fp16 graph made for CUDA"):
+        name_and_rest(bundle, "onnxruntime-cuda-graph", FP16)
+    with pytest.raises(BackendError, match="does not compute in fp32"):
+        name_and_rest(bundle, "onnxruntime-cuda-graph", FP32)
+
+
+def test_the_model_id_changes_with_the_graphs_for_cuda(bundle):
+    assert with_cuda_graphs(bundle).manifest.model_id != bundle.manifest.model_id
+
+
 def test_a_backend_that_would_fall_back_to_the_cpu_is_rejected_with_the_reason(bundle, gpus):
     onnxruntime_gpu.state.falls_back = True
     name, found = name_and_rest(bundle, "auto", FP32)
@@ -113,15 +143,17 @@ INSTALL_CUDA = (
             (),
             "precision: no backend computes in fp16 here (rtx: the library tensorrt_rtx is not"
             " installed; tensorrt: the library tensorrt is not installed;"
-            f" {NO_CUDA}; {NO_TENSORRT}). To run on the CPU, choose precision fp32. {INSTALL_CUDA}",
+            f" onnxruntime-cuda-graph, {NO_CUDA}; {NO_TENSORRT}). To run on the CPU, choose"
+            f" precision fp32. {INSTALL_CUDA}",
         ),
         (
             BackendOptions(8, "fp16", gpus=(0, 1)),
             ("onnxruntime",),
             "gpus: no backend computes in fp16 on GPU 0, 1 here (rtx: the library tensorrt_rtx is"
-            " not installed; tensorrt: the library tensorrt is not installed; onnxruntime-cuda,"
-            " onnxruntime-tensorrt: the library onnxruntime is not installed). To run on the CPU,"
-            f" give no GPU index and choose precision fp32. {INSTALL_CUDA}",
+            " not installed; tensorrt: the library tensorrt is not installed;"
+            " onnxruntime-cuda-graph, onnxruntime-cuda, onnxruntime-tensorrt: the library"
+            " onnxruntime is not installed). To run on the CPU, give no GPU index and choose"
+            f" precision fp32. {INSTALL_CUDA}",
         ),
         (
             FP32,
@@ -170,9 +202,9 @@ def test_without_a_gpu_the_error_advises_to_check_the_driver(bundle, gpus):
     with pytest.raises(BackendError) as raised:
         name_and_rest(bundle, "auto", FP16)
     assert str(raised.value) == (
-        "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda,"
-        " onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run on the CPU, choose"
-        " precision fp32. With an NVIDIA GPU, check the driver with nvidia-smi."
+        "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda-graph,"
+        " onnxruntime-cuda, onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run"
+        " on the CPU, choose precision fp32. With an NVIDIA GPU, check the driver with nvidia-smi."
     )
 
 

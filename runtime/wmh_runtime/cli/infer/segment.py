@@ -155,7 +155,8 @@ def infer(
         str,
         typer.Option(
             help="Library that runs the network. CPU: onnxruntime, openvino. GPU: rtx, tensorrt"
-            " (engines), onnxruntime-cuda, onnxruntime-tensorrt. auto: the fastest one installed."
+            " (engines), onnxruntime-cuda-graph, onnxruntime-cuda, onnxruntime-tensorrt. auto: the"
+            " fastest one installed."
         ),
     ] = AUTO,
     precision: Annotated[

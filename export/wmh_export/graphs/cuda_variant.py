@@ -1,0 +1,104 @@
+"""Graphs for the CUDA provider of ONNX Runtime alone: check them, and compare them without a GPU.
+
+The provider runs some operators on the CPU. Then tensors are copied, and a CUDA graph cannot
+capture the whole. `require_cuda_operators` finds them before anybody has a GPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from wmh_runtime.errors import ExportError
+
+# What the CUDA provider of ONNX Runtime 1.31 computes in float16 and float32, of the operators that
+# our networks need. Source: docs/OperatorKernels.md of ONNX Runtime. It has no kernel for Mean.
+# Shape and what takes its result are placed on the CPU, so they are missing here.
+CUDA_OPERATORS = frozenset(
+    {
+        *("Add", "BiasGelu", "Cast", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Gather"),
+        *("Gelu", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "MatMul", "MaxPool"),
+        *("Mul", "MultiHeadAttention", "Pad", "PRelu", "Relu", "Reshape", "Resize", "Sigmoid"),
+        *("SkipLayerNormalization", "Slice", "Split", "Squeeze", "Sum", "Transpose", "Unsqueeze"),
+    }
+)
+_SIZES = 3  # which input of a Resize is the size of its output
+_UNUSED_OUTPUTS = {"SkipLayerNormalization": (1, 2)}  # mean and deviation: the kernel has neither
+
+
+def drop_unused_outputs(model: ModelProto) -> None:
+    """Remove outputs that an operator may leave out and that its CUDA kernel does not compute."""
+    for node in model.graph.node:
+        for index in _UNUSED_OUTPUTS.get(node.op_type, ()):
+            node.output[index] = ""
+
+
+def scale_by_constants(model: ModelProto) -> None:
+    """Give constant factors to each Resize, instead of a size that is made from a shape.
+
+    The nodes that made the sizes are removed.
+    """
+    graph = model.graph
+    sides = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim[2:]]
+        for value in graph.value_info
+    }
+    for node in graph.node:
+        if node.op_type != "Resize" or len(node.input) < _SIZES + 1:
+            continue
+        before, after = sides[node.input[0]], sides[node.output[0]]
+        factors = [1.0, 1.0, *(large / small for small, large in zip(before, after, strict=True))]
+        scales = numpy_helper.from_array(np.array(factors, np.float32), f"{node.name}/scales")
+        graph.initializer.append(scales)
+        node.input[:] = [node.input[0], "", scales.name]
+    while unused := _without_use(graph):
+        for node in unused:
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _without_use(graph: GraphProto) -> list[NodeProto]:
+    used = {name for node in graph.node for name in node.input}
+    used |= {output.name for output in graph.output}
+    return [node for node in graph.node if not used.intersection(node.output)]
+
+
+def require_cuda_operators(model: ModelProto) -> None:
+    """Refuse a graph with an operator that would run on the CPU.
+
+    Raises:
+        ExportError: there is one.
+    """
+    others = sorted({node.op_type for node in model.graph.node} - CUDA_OPERATORS)
+    if others:
+        raise ExportError(
+            f"{', '.join(others)} would not run on the GPU with ONNX Runtime", "Please report this."
+        )
+
+
+def widened(model: ModelProto) -> ModelProto:
+    """Return a float16 graph in float32: the same nodes, and weights with the values of float16.
+
+    ONNX Runtime has no MultiHeadAttention in float16 on CPUs. This graph can be executed there. Its
+    activations are not rounded, so it proves the structure and the weights, not the rounding.
+    """
+    wide = ModelProto()
+    wide.CopyFrom(model)
+    graph = wide.graph
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(_in_float32(tensor))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+            elif attribute.t.data_type == TensorProto.FLOAT16:
+                attribute.t.CopyFrom(_in_float32(attribute.t))
+    del graph.value_info[:]
+    return wide
+
+
+def _in_float32(tensor: TensorProto) -> TensorProto:
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
