@@ -103,7 +103,8 @@ for size in ${SIZES:-512 448}; do
             fi
         done
         part "latency-$size" 100 "${bench[@]}" latency "$bundle" --precision fp16,fp32 --views 8 \
-            --backend rtx,tensorrt,onnxruntime-cuda,onnxruntime-tensorrt --batch 1,4 \
+            --backend rtx,tensorrt,onnxruntime-cuda-graph,onnxruntime-cuda,onnxruntime-tensorrt \
+            --batch 1,4 \
             --results "$results/latency-$size.json"
         part "throughput-$size" 60 "${bench[@]}" throughput "$bundle" "$model/phantoms" \
             --precision fp16 --results "$results/throughput-$size.json" \
