@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.dev.clusters.commands import add_cluster_commands
+from benchmarks.dev.distil.commands import add_distillation
 from benchmarks.dev.peers.commands import add_peers
 from benchmarks.dev.results_file import ResultsOption, require_writable, write_results
 from benchmarks.dev.studies.commands import add_studies
@@ -168,6 +169,7 @@ def model_checks(
 
 add_cluster_commands(app)
 add_peers(app)
+add_distillation(app)
 add_studies(app)
 
 

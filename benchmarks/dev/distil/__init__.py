@@ -1,0 +1,1 @@
+"""Compare a small network with the large one that taught it."""

@@ -1,0 +1,155 @@
+"""Compare a student with its teacher: Dice on annotated scans, and the time of whole runs."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmh_bench.machine import Machine, describe_machine
+from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.imageio.nifti_reader import read_scan
+from wmh_runtime.imageio.reference_masks import read_reference
+from wmh_runtime.outputs.paths import output_paths
+from wmh_runtime.overlap import dice_of_masks
+from wmh_runtime.schema import StrictModel
+from wmh_runtime.tta import Tta
+from wmh_train.data.annotated import AnnotatedScan
+from wmh_train.data.layouts import find_dataset
+
+_OUTPUT = "wmh"
+
+
+class ModelResult(StrictModel):
+    """One of the two models."""
+
+    name: str
+    model_id: str
+    parameters: int
+    mean_dice: float
+    dice: list[float]  # of each scan, by name
+    seconds_by_turn: list[float]  # of a whole run on all scans, from the command to the last file
+    seconds_per_scan: float  # median over the turns
+
+
+class Distillation(StrictModel):
+    """The measurement."""
+
+    machine: Machine
+    data: str
+    scans: int
+    backend: str
+    precision: str
+    tta: Tta
+    teacher: ModelResult
+    student: ModelResult
+    share_of_dice: float  # of the teacher's mean Dice
+    speedup: float
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How both models are run."""
+
+    backend: str
+    precision: str
+    tta: Tta
+    turns: int = 1
+
+
+def compare_models(
+    teacher: str,
+    student: str,
+    data: Path,
+    most_scans: int,
+    options: RunOptions,
+    on_step: Callable[[str], None],
+) -> Distillation:
+    """Run both models on the same scans, in turns.
+
+    Args:
+        teacher: bundle.
+        student: bundle, for the same scans.
+        data: annotated scans that neither model has seen, in a flat folder.
+        most_scans: the first ones by name are taken.
+        options: for both.
+        on_step: called before each run.
+
+    Raises:
+        BackendError: a run failed.
+        InputError: a scan or mask cannot be read.
+    """
+    found = find_dataset(data, ["flair"], [_OUTPUT])
+    scans = found.scans[:most_scans]
+    bundles = (teacher, student)
+    seconds: list[list[float]] = [[], []]
+    dice: list[list[float]] = [[], []]
+    with tempfile.TemporaryDirectory() as name:
+        table = Path(name, "scans.csv")
+        rows = [f"{scan.channels[0].resolve()}" for scan in scans]
+        table.write_text("\n".join(["flair", *rows]) + "\n", encoding="utf-8")
+        for turn in range(options.turns):
+            for number, bundle in enumerate(bundles):
+                on_step(f"turn {turn + 1}: {bundle}, {len(scans)} scans")
+                out = Path(name, f"{turn}-{number}")
+                seconds[number].append(_time_run(bundle, table, out, options))
+                dice[number] = [_dice(scan, out) for scan in scans]
+    of_teacher, of_student = map(_result, bundles, dice, seconds)
+    return Distillation(
+        machine=describe_machine(),
+        data=found.name,
+        scans=len(scans),
+        backend=options.backend,
+        precision=options.precision,
+        tta=options.tta,
+        teacher=of_teacher,
+        student=of_student,
+        share_of_dice=round(of_student.mean_dice / of_teacher.mean_dice, 4),
+        speedup=round(of_teacher.seconds_per_scan / of_student.seconds_per_scan, 1),
+    )
+
+
+def _result(bundle: str, dice: Sequence[float], seconds: Sequence[float]) -> ModelResult:
+    manifest = load_bundle(bundle).manifest
+    return ModelResult(
+        name=manifest.name,
+        model_id=manifest.model_id,
+        parameters=manifest.training.parameters,
+        mean_dice=round(statistics.fmean(dice), 4),
+        dice=[round(value, 4) for value in dice],
+        seconds_by_turn=[round(value, 1) for value in seconds],
+        seconds_per_scan=round(statistics.median(seconds) / len(dice), 2),
+    )
+
+
+def _time_run(bundle: str, scans: Path, out: Path, options: RunOptions) -> float:
+    """Time a whole run, from the command to the last file."""
+    command = "from wmh_runtime.cli.launcher import infer; infer()"
+    arguments = ["--bundle", bundle, "--backend", options.backend, "--tta", options.tta]
+    arguments += ["--precision", options.precision]
+    started_s = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", command, str(scans), str(out), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - started_s
+    if done.returncode:
+        raise BackendError(f"failed: {done.stderr.strip()}", about=bundle)
+    return seconds
+
+
+def _dice(scan: AnnotatedScan, out: Path) -> float:
+    path = scan.channels[0]
+    masks = sorted(out.rglob(output_paths(Path(), Path(path.name), _OUTPUT).mask.name))
+    if len(masks) != 1:
+        raise InputError(f"has {len(masks)} masks, expected one", about=path)
+    image = read_scan(path)
+    found = read_reference(masks[0], image).lesion
+    return dice_of_masks(found, read_reference(scan.references[0], image).lesion)
