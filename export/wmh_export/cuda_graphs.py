@@ -26,6 +26,7 @@ from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.bundle.parity_record import Parity
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
 from wmh_runtime.conformance.verify import GraphFile, measure_graph
+from wmh_runtime.errors import ExportError
 from wmh_runtime.text import count_noun
 from wmh_runtime.tta import Views
 from wmh_runtime.types import NetworkShape
@@ -45,8 +46,8 @@ def make_cuda_graphs(
     shape: NetworkShape,
     references: Sequence[ReferenceOutputs],
     on_step: Callable[[str], None],
-) -> CudaGraphs | str:
-    """Make the graphs of one view and of eight views.
+) -> CudaGraphs:
+    """Make the graphs of one view and of eight views, each [N, C, S, S] to [N, K, S, S].
 
     Args:
         network: merged and rewritten; not changed.
@@ -54,11 +55,9 @@ def make_cuda_graphs(
         references: outputs of the trained network to compare with.
         on_step: called with a description of each step.
 
-    Returns:
-        The graphs, or how they differ from the trained network.
-
     Raises:
-        ExportError: an operator would not run on the GPU, or may overflow.
+        ExportError: a graph differs from the trained network, or has an operator that would not run
+            on the GPU, or may overflow.
         BackendError: a graph cannot be executed.
     """
     on_step("fp16 for CUDA: tracing")
@@ -69,7 +68,7 @@ def make_cuda_graphs(
         parity[views] = _measure(model, views, shape, references)
         for measured in parity[views]:
             if measured.violation:
-                return measured.violation
+                raise ExportError(measured.violation)
     return CudaGraphs(models, parity)
 
 

@@ -173,9 +173,10 @@ class GraphExporter:
         model = self._trace(HalfPrecisionNetwork(self._network))
         require_float32_operators(model)
         references = self._parity_check.references
-        for_cuda = make_cuda_graphs(self._network, self._shape, references, self._on_step)
-        if isinstance(for_cuda, str):
-            self.warnings.append(f"no graphs for CUDA are exported: {for_cuda}")
+        try:
+            for_cuda = make_cuda_graphs(self._network, self._shape, references, self._on_step)
+        except (ExportError, BackendError) as error:
+            self.warnings.append(f"no graphs for CUDA are exported: {error}")
             return self._export("fp16", model)
         return self._export("fp16", model, for_cuda)
 

@@ -54,10 +54,6 @@ class BundleError(WmhError):
     """A bundle is missing, altered, or written for another version of this program."""
 
 
-class NoGraphForProviderError(BundleError):
-    """A bundle has no graphs that are made for an execution provider of ONNX Runtime."""
-
-
 class BackendError(WmhError):
     """The network cannot be executed: the backend is not usable, or it failed."""
 

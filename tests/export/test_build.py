@@ -238,7 +238,9 @@ def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bu
             "training_sites": {"Utrecht": 7, "synthetic": 3},
             "training_scans": 10,
             "new_heads": 30,
-            "teacher": Teacher(name="large", model_id="3f0c", scans=4),
+            "teacher": Teacher(
+                name="large", model_id="3f0c", tta="full", precision="fp32", scans=4
+            ),
         }
     )
     manifest = bundle.manifest.model_copy(

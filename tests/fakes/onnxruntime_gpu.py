@@ -12,7 +12,7 @@ from tests.fakes import memory
 __version__ = "1.31.1"
 _CUDA, _TENSORRT, _CPU = (f"{name}ExecutionProvider" for name in ("CUDA", "Tensorrt", "CPU"))
 available = [_TENSORRT, _CUDA, _CPU]
-state = SimpleNamespace(fails=False, falls_back=False, providers=[], severity=2)
+state = SimpleNamespace(fails=False, falls_back=False, providers=[], severity=2, runs=0)
 SessionOptions = SimpleNamespace
 
 
@@ -43,6 +43,7 @@ class InferenceSession:
     def __init__(self, path, options, providers, enable_fallback):
         assert enable_fallback == 0
         state.providers = providers
+        state.runs = 0
         with open(path, "rb") as stream:
             if stream.read(3) == b"not":
                 raise RuntimeError("not a graph")
@@ -61,6 +62,7 @@ class InferenceSession:
 
     def run_with_iobinding(self, binding):
         assert state.severity == 4, "cuDNN's failed attempts would be logged as errors"
+        state.runs += 1
         if state.fails:
             raise RuntimeError("out of memory")
         inputs = memory.floats_at(*binding.input)

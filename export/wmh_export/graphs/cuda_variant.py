@@ -6,22 +6,30 @@ capture the whole. `require_cuda_operators` finds them before anybody has a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from wmh_runtime.errors import ExportError
 
-# What the CUDA provider of ONNX Runtime 1.31 computes in float16 and float32, of the operators that
-# our networks need. Source: docs/OperatorKernels.md of ONNX Runtime. It has no kernel for Mean.
-# Shape and what takes its result are placed on the CPU, so they are missing here.
-CUDA_OPERATORS = frozenset(
-    {
-        *("Add", "BiasGelu", "Cast", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Gather"),
-        *("Gelu", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "MatMul", "MaxPool"),
-        *("Mul", "MultiHeadAttention", "Pad", "PRelu", "Relu", "Reshape", "Resize", "Sigmoid"),
-        *("SkipLayerNormalization", "Slice", "Split", "Squeeze", "Sum", "Transpose", "Unsqueeze"),
-    }
-)
+# The operators of our networks that the CUDA provider of ONNX Runtime has kernels for, in float16
+# and in float32, with the operator version of the kernel. Source: docs/OperatorKernels.md of ONNX
+# Runtime, September 2026. A kernel of an older version is not used: Pad is missing for that reason.
+# Mean has no kernel. Shape, and what takes its result, is placed on the CPU.
+CUDA_OPERATORS = {
+    "": {
+        **dict.fromkeys(["Add", "Mul", "Relu"], 14),
+        **dict.fromkeys(["Cast", "Reshape", "Resize"], 19),
+        **dict.fromkeys(["Concat", "DepthToSpace", "Gather", "MatMul", "Sigmoid", "Slice"], 13),
+        **dict.fromkeys(["Squeeze", "Sum", "Transpose", "Unsqueeze"], 13),
+        **dict.fromkeys(["Conv", "ConvTranspose"], 11),
+        **{"Gelu": 20, "InstanceNormalization": 6, "LayerNormalization": 17, "LeakyRelu": 16},
+        **{"MaxPool": 12, "Split": 18},
+    },
+    "com.microsoft": dict.fromkeys(["BiasGelu", "MultiHeadAttention", "SkipLayerNormalization"], 1),
+}
 _SIZES = 3  # which input of a Resize is the size of its output
 _UNUSED_OUTPUTS = {"SkipLayerNormalization": (1, 2)}  # mean and deviation: the kernel has neither
 
@@ -37,6 +45,9 @@ def scale_by_constants(model: ModelProto) -> None:
     """Give constant factors to each Resize, instead of a size that is made from a shape.
 
     The nodes that made the sizes are removed.
+
+    Raises:
+        ExportError: ONNX Runtime, which rounds down, would give another size.
     """
     graph = model.graph
     sides = {
@@ -47,8 +58,11 @@ def scale_by_constants(model: ModelProto) -> None:
         if node.op_type != "Resize" or len(node.input) < _SIZES + 1:
             continue
         before, after = sides[node.input[0]], sides[node.output[0]]
-        factors = [1.0, 1.0, *(large / small for small, large in zip(before, after, strict=True))]
-        scales = numpy_helper.from_array(np.array(factors, np.float32), f"{node.name}/scales")
+        factors = np.divide([1, 1, *after], [1, 1, *before], dtype=np.float32)
+        if not np.array_equal(np.floor(np.array(before, np.float32) * factors[2:]), after):
+            problem = f"{node.name} enlarges {before} to {after}, which no factor does exactly"
+            raise ExportError(problem, "Please report this.")
+        scales = numpy_helper.from_array(factors, f"{node.name}/scales")
         graph.initializer.append(scales)
         node.input[:] = [node.input[0], "", scales.name]
     while unused := _without_use(graph):
@@ -71,11 +85,26 @@ def require_cuda_operators(model: ModelProto) -> None:
     Raises:
         ExportError: there is one.
     """
-    others = sorted({node.op_type for node in model.graph.node} - CUDA_OPERATORS)
+    opsets = {imported.domain: imported.version for imported in model.opset_import}
+    others = sorted(
+        {
+            node.op_type
+            for node in model.graph.node
+            if CUDA_OPERATORS[node.domain].get(node.op_type) != _version(node, opsets)
+        }
+    )
     if others:
         raise ExportError(
-            f"{', '.join(others)} would not run on the GPU with ONNX Runtime", "Please report this."
+            f"{', '.join(others)} would run on the CPU with ONNX Runtime",
+            "Other backends run the other graphs.",
         )
+
+
+def _version(node: NodeProto, opsets: Mapping[str, int]) -> int:
+    """Return the version of an operator in an operator set."""
+    if node.domain:
+        return opsets[node.domain]
+    return onnx.defs.get_schema(node.op_type, opsets[""]).since_version
 
 
 def widened(model: ModelProto) -> ModelProto:

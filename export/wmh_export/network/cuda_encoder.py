@@ -17,6 +17,8 @@ All heads of query, key and value must have one width, a multiple of 8: 64 becom
 14 × 14 tokens, and 128 in slices of 32 × 32. The rest of k and v is made by rows of zeros in their
 weights.
 
+The query is multiplied by √width, because the operator divides the logits by it.
+
 CUDA graphs capture only what runs on the GPU, with one shape. So no node here asks for a shape:
 zeros are products with 0, and windows are gathered by constant indices.
 """
@@ -96,7 +98,15 @@ class CudaBlock(nn.Module):
         self.after_mlp = SkipNorm(next_norm, self.contract_bias) if next_norm else None
 
     def forward(self, normalized: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens [N, grid², width], normalized for the next block and as they are."""
+        """Apply the block to tokens [N, grid², width].
+
+        Args:
+            normalized: the tokens after the first LayerNorm.
+            tokens: as they are.
+
+        Returns:
+            Both for the next block. The last block returns its tokens twice.
+        """
         normalized, tokens = self.after_attention(tokens, self.attention(normalized))
         hidden = self.expand(normalized)
         activated = torch.onnx.ops.symbolic(
@@ -124,7 +134,7 @@ class SkipNorm(nn.Module):
         self.epsilon = norm.eps
 
     def forward(self, tokens: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalized sum, and the sum."""
+        """Return the normalized sum, and the sum, both [N, grid², width]."""
         normalized, _, _, total = torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::SkipLayerNormalization",
             (tokens, output, self.gamma, self.beta, self.bias),
@@ -159,7 +169,7 @@ class CudaAttention(nn.Module):
         self.width = _WIDTH_MULTIPLE * math.ceil(needed / _WIDTH_MULTIPLE)
         column_width = (self.width - self.head_width) // 2
         row_width = self.width - self.head_width - column_width
-        self.query = original.query
+        self.query = _scaled(original.query, math.sqrt(self.width))
         self.key, self.value = (self._widened(one.weight) for one in (original.key, original.value))
         self.out = self._widened(original.out.weight.T, is_input=True)
         positions = torch.arange(self.side)
@@ -188,7 +198,7 @@ class CudaAttention(nn.Module):
         attended = torch.onnx.ops.symbolic(
             f"{DOMAIN}::MultiHeadAttention",
             (query, key, value),
-            {"num_heads": self.heads, "scale": 1.0},
+            {"num_heads": self.heads},  # by default, logits are divided by √width
             dtype=query.dtype,
             shape=query.shape,
             version=1,
@@ -241,6 +251,13 @@ class CudaAttention(nn.Module):
         missing = self.width - self.head_width
         padded = nn.functional.pad(by_head, (0, 0, 0, missing)).flatten(0, 1).contiguous()
         return _projection(padded.T.contiguous() if is_input else padded)
+
+
+def _scaled(linear: nn.Linear, factor: float) -> nn.Linear:
+    scaled = copy.deepcopy(linear)
+    for parameter in scaled.parameters():
+        parameter.mul_(factor)
+    return scaled
 
 
 def window_places(grid: int, side: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class OnnxRuntimeGpuBackend(OnnxBackend):
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16")
     provider: ClassVar[str]
     graph_provider: ClassVar[GraphProvider] = ""  # which graphs of a bundle it executes
+    is_automatic: ClassVar[bool] = True  # may be chosen for the user
     _session: Any = None
     _binding: Any = None
 
@@ -199,13 +200,27 @@ class CudaProviderBackend(OnnxRuntimeGpuBackend):
 class CudaGraphBackend(CudaProviderBackend):
     """ONNX Runtime's CUDA provider with graphs that are made for it, each run as one CUDA graph.
 
-    A CUDA graph starts all kernels at once, so that the GPU does not wait for the CPU. The first
-    batch is slower: ONNX Runtime runs it once to prepare and once more to capture it.
+    A CUDA graph starts all kernels at once, so that the GPU does not wait for the CPU. ONNX Runtime
+    captures it in its first runs, for the thread that runs. Meanwhile no other thread may use the
+    GPU. So it is captured on entry, before the first slices: every batch then is a replay.
+
+    It has not run on a GPU yet, so it is used by its name only.
     """
 
     name = "onnxruntime-cuda-graph"
     precisions = ("fp16",)
     graph_provider = "cuda"
+    is_automatic = False
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            for _ in ("capture", "replay"):
+                self.execute([np.zeros(self.shape.input_shape, np.float32)])
+        except BackendError as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
 
     def _providers(self) -> list[tuple[str, dict[str, Any]]]:
         options = {

@@ -26,7 +26,7 @@ from pathlib import Path, PureWindowsPath
 from pydantic import ValidationError
 
 from wmh_runtime.bundle.manifest import SCHEMA_VERSION, File, Graph, Manifest
-from wmh_runtime.errors import BundleError, NoGraphForProviderError
+from wmh_runtime.errors import BundleError
 from wmh_runtime.files.atomic import write_text_atomically
 from wmh_runtime.files.hashing import sha256_file
 from wmh_runtime.precision import STORED_PRECISION, Precision
@@ -64,7 +64,7 @@ class Bundle:
             if (graph.views, graph.precision, graph.provider) == (views, stored, provider):
                 return graph
         if provider:
-            raise NoGraphForProviderError(
+            raise BundleError(
                 f"has no {views}-view {stored} graph made for {provider.upper()}",
                 "Export the bundle again, or choose another backend.",
                 about=self.folder,

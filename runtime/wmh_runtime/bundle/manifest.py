@@ -99,7 +99,9 @@ class Teacher(StrictModel):
 
     name: str
     model_id: str
-    scans: int = Field(default=0, description="that were learned from with its probabilities")
+    tta: Tta = Field(description="its views of a slice")
+    precision: str
+    scans: int = Field(description="that were learned from with its probabilities")
 
 
 class Training(StrictModel):

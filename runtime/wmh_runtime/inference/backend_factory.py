@@ -53,6 +53,7 @@ class BackendFactory:
     name: str
     precisions: tuple[Precision, ...]
     is_gpu: bool
+    is_automatic: bool  # may be chosen for the user
     require_installed: Callable[[], object]  # raises NotInstalledError or BackendError
     build: Callable[[Bundle, BackendOptions], list[BuiltBackend]]  # one for each device
 
@@ -83,6 +84,7 @@ def backend_factories() -> list[BackendFactory]:
             kind,
             (ENGINE_PRECISION,),
             True,
+            True,
             partial(load_tensorrt, kind),
             partial(_build_engines, kind),
         )
@@ -93,6 +95,7 @@ def backend_factories() -> list[BackendFactory]:
             kind.name,
             kind.precisions,
             True,
+            kind.is_automatic,
             kind.require_installed,
             partial(_build_gpu_backends, kind),
         )
@@ -103,6 +106,7 @@ def backend_factories() -> list[BackendFactory]:
             kind.name,
             kind.precisions,
             False,
+            True,
             kind.require_installed,
             partial(_build_cpu_backend, kind),
         )

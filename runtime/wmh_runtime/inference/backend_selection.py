@@ -114,6 +114,8 @@ def _open_fastest(bundle: Bundle, options: BackendOptions, stack: ExitStack) -> 
     """Open the first backend that fits the options and can be used."""
     refusals: dict[str, WmhError] = {}
     for factory in backend_factories():
+        if not factory.is_automatic:
+            continue
         try:
             factory.require_compatible(options)
         except (BackendError, InputError):

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wmh_runtime.errors import (
-    BackendError,
-    NoGpuError,
-    NoGraphForProviderError,
-    NotInstalledError,
-    WmhError,
-)
+from wmh_runtime.errors import BackendError, NoGpuError, NotInstalledError, WmhError
 from wmh_runtime.inference.backend_factory import (
     ENGINE_PRECISION,
     BackendOptions,
@@ -20,8 +14,8 @@ from wmh_runtime.text import uncapitalize
 
 
 def is_expected(refusal: WmhError) -> bool:
-    """Return whether a backend is not installed, has no GPU here, or no graphs in the bundle."""
-    return isinstance(refusal, (NotInstalledError, NoGpuError, NoGraphForProviderError))
+    """Return whether a backend is not installed, or has no GPU here."""
+    return isinstance(refusal, (NotInstalledError, NoGpuError))
 
 
 def no_backend_error(options: BackendOptions, refusals: Mapping[str, WmhError]) -> BackendError:

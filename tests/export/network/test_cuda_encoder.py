@@ -70,7 +70,7 @@ def test_the_encoder_agrees_with_the_rewritten_one(size_px, window_tokens):
         for attribute in node.attribute
     }
     assert heads["num_heads"].i == 3
-    assert heads["scale"].f == 1
+    assert "scale" not in heads  # some kernels of ONNX Runtime take no other than the default
 
 
 def test_the_network_is_copied():

@@ -69,25 +69,37 @@ def with_cuda_graphs(bundle):
     return type(bundle)(bundle.folder, manifest)
 
 
-def test_graphs_for_cuda_are_run_as_cuda_graphs(bundle, gpus):
+def test_graphs_for_cuda_are_run_as_cuda_graphs_by_name_only(bundle, gpus):
     without_engines = bundle.manifest.model_copy(update={"engines": []})
-    bundle = type(bundle)(bundle.folder, without_engines)
-    name, found = name_and_rest(bundle, "auto", FP16)
-    assert name == "onnxruntime-cuda"
-    assert not any("onnxruntime-cuda-graph" in line for line in found.rejected)  # is no news
-    name, found = name_and_rest(with_cuda_graphs(bundle), "auto", FP16)
-    assert name == "onnxruntime-cuda-graph"
+    bundle = with_cuda_graphs(type(bundle)(bundle.folder, without_engines))
+    assert name_and_rest(bundle, "auto", FP16)[0] == "onnxruntime-cuda"
+    with open_backends(bundle, "onnxruntime-cuda-graph", FP16) as found:
+        (backend,) = found.backends
+        assert onnxruntime_gpu.state.runs == 3  # capture, replay, and the acceptance check
+        assert backend.predict(np.zeros((1, 1, 32, 32), np.float32))[0, 0, 0, 0] == 0.5
     ((_, options),) = onnxruntime_gpu.state.providers
-    assert options["enable_cuda_graph"] == options["prefer_nhwc"] == 1
-    assert options["enable_skip_layer_norm_strict_mode"] == 1
-    with pytest.raises(BundleError, match="has no 8-view fp16 graph made for CUDA"):
-        name_and_rest(bundle, "onnxruntime-cuda-graph", FP16)
+    assert options["enable_cuda_graph"] == 1
     with pytest.raises(BackendError, match="does not compute in fp32"):
         name_and_rest(bundle, "onnxruntime-cuda-graph", FP32)
 
 
-def test_the_model_id_changes_with_the_graphs_for_cuda(bundle):
-    assert with_cuda_graphs(bundle).manifest.model_id != bundle.manifest.model_id
+def test_a_cuda_graph_that_cannot_be_captured_frees_what_it_took(bundle, gpus, monkeypatch):
+    monkeypatch.setattr(onnxruntime_gpu.state, "fails", True)
+    with pytest.raises(BackendError, match="failed on a batch of 1: out of memory"):
+        name_and_rest(with_cuda_graphs(bundle), "onnxruntime-cuda-graph", FP16)
+    assert onnxruntime_gpu.state.severity == 2  # warnings, the default
+
+
+def test_a_bundle_without_graphs_for_cuda_says_so(bundle, gpus):
+    with pytest.raises(BundleError, match=r"has no 8-view fp16 graph made for CUDA\. Export"):
+        name_and_rest(bundle, "onnxruntime-cuda-graph", FP16)
+
+
+def test_graphs_with_and_without_a_provider_are_other_models(bundle):
+    graphs = bundle.manifest.graphs
+    other = [graphs[0].model_copy(update={"provider": "cuda"}), *graphs[1:]]
+    changed = bundle.manifest.model_copy(update={"graphs": other})
+    assert changed.model_id != bundle.manifest.model_id
 
 
 def test_a_backend_that_would_fall_back_to_the_cpu_is_rejected_with_the_reason(bundle, gpus):
@@ -143,7 +155,7 @@ INSTALL_CUDA = (
             (),
             "precision: no backend computes in fp16 here (rtx: the library tensorrt_rtx is not"
             " installed; tensorrt: the library tensorrt is not installed;"
-            f" onnxruntime-cuda-graph, {NO_CUDA}; {NO_TENSORRT}). To run on the CPU, choose"
+            f" {NO_CUDA}; {NO_TENSORRT}). To run on the CPU, choose"
             f" precision fp32. {INSTALL_CUDA}",
         ),
         (
@@ -151,7 +163,7 @@ INSTALL_CUDA = (
             ("onnxruntime",),
             "gpus: no backend computes in fp16 on GPU 0, 1 here (rtx: the library tensorrt_rtx is"
             " not installed; tensorrt: the library tensorrt is not installed;"
-            " onnxruntime-cuda-graph, onnxruntime-cuda, onnxruntime-tensorrt: the library"
+            " onnxruntime-cuda, onnxruntime-tensorrt: the library"
             " onnxruntime is not installed). To run on the CPU, give no GPU index and choose"
             f" precision fp32. {INSTALL_CUDA}",
         ),
@@ -202,8 +214,8 @@ def test_without_a_gpu_the_error_advises_to_check_the_driver(bundle, gpus):
     with pytest.raises(BackendError) as raised:
         name_and_rest(bundle, "auto", FP16)
     assert str(raised.value) == (
-        "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda-graph,"
-        " onnxruntime-cuda, onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run"
+        "precision: no backend computes in fp16 here (rtx, tensorrt, onnxruntime-cuda,"
+        " onnxruntime-tensorrt: no GPU can be used (cudaErrorNoDevice)). To run"
         " on the CPU, choose precision fp32. With an NVIDIA GPU, check the driver with nvidia-smi."
     )
 

@@ -9,18 +9,18 @@ import pytest
 
 from tests.toys import write_annotated_heads, write_head, write_toy_bundle
 from wmh_runtime.bundle.bundle import load_bundle
+from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.cohort.plan import FolderOptions
 from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.imageio.nifti_reader import read_scan
-from wmh_runtime.imageio.reference_masks import OTHER_PATHOLOGY, read_probability
+from wmh_runtime.imageio.reference_masks import read_probability
 from wmh_runtime.outputs.paths import Extras
 from wmh_runtime.preprocessing.preprocess import Preprocessing
-from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import open_cache
 from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.layouts import find_dataset
-from wmh_train.data.teacher import find_taught_scans, without_known
+from wmh_train.data.teacher import find_unlabelled, with_maps, without_known
 
 # The pixel size of the heads, so nothing is resampled.
 PREPROCESSING = Preprocessing(pixel_size_mm=4, size_px=32, clip_percentiles=(0, 100))
@@ -43,13 +43,15 @@ def maps(folder, tmp_path):
 
 
 def taught(folder, maps):
-    return find_taught_scans(folder, maps, ["flair"], ["wmh"])
+    return with_maps(find_unlabelled(folder, ["flair"]), folder, maps, ["wmh"])
 
 
 def test_scans_are_found_with_their_maps_and_the_model(folder, maps, tmp_path):
     found = taught(folder, maps)
     model_id = load_bundle(tmp_path / "bundle").manifest.model_id
-    assert (found.teacher.name, found.teacher.model_id) == ("toy", model_id)
+    assert found.teacher == Teacher(
+        name="toy", model_id=model_id, tta="full", precision="fp32", scans=2
+    )
     assert [scan.name for scan in found.scans] == ["sub-10", "sub-11"]
     assert all(scan.is_taught for scan in found.scans)
     assert found.scans[0].references == (maps / "sub-10_label-WMH_probseg.nii.gz",)
@@ -116,17 +118,41 @@ def test_scans_without_map_are_left_out_with_a_note(folder, maps):
     (maps / "sub-10_label-WMH_probseg.nii.gz").unlink()
     found = taught(folder, maps)
     assert [scan.name for scan in found.scans] == ["sub-11"]
-    assert found.notes == ("1 scan without probabilities of the teacher, such as sub-10",)
+    assert found.notes == ("1 unlabelled scan without probabilities of the teacher",)
     (maps / "sub-11_label-WMH_mask.json").unlink()  # an interrupted run left the map only
-    with pytest.raises(InputError, match=r"no probabilities of wmh .* sub-11_label-WMH_probseg"):
+    with pytest.raises(InputError, match=r"no probabilities of wmh .*2 unlabelled scans without"):
         taught(folder, maps)
 
 
 def test_maps_of_several_models_are_refused(folder, maps):
     sidecar = maps / "sub-10_label-WMH_mask.json"
     sidecar.write_text(sidecar.read_text().replace('"bundle": "toy"', '"bundle": "other"'))
-    with pytest.raises(InputError, match=r"has results of other .* and toy"):
+    with pytest.raises(InputError, match=r"several models or settings: other \(.* and toy \("):
         taught(folder, maps)
+
+
+def test_a_map_of_another_image_of_the_same_name_is_not_used(folder, maps):
+    write_head(folder / "sub-10_FLAIR.nii.gz", lesions=1, seed=7)
+    found = taught(folder, maps)
+    assert [scan.name for scan in found.scans] == ["sub-11"]
+    assert found.notes == (
+        "1 unlabelled scan with an image that is not the one that was segmented",
+    )
+
+
+def test_maps_are_found_in_the_folders_of_bids_and_of_the_challenge(tmp_path):
+    bundle = load_bundle(write_toy_bundle(tmp_path / "bundle"))
+    for layout, name in (
+        ("bids", "sub-1/ses-2/anat/sub-1_ses-2_FLAIR.nii.gz"),
+        ("challenge", "Utrecht/3/pre/FLAIR.nii.gz"),
+    ):
+        write_head(tmp_path / layout / name)
+        segment_folder(
+            tmp_path / layout, tmp_path / "out" / layout, bundle, folder_options=WITH_MAPS
+        )
+        found = taught(tmp_path / layout, tmp_path / "out" / layout)
+        assert len(found.scans) == 1
+        assert found.scans[0].references[0].is_file()
 
 
 def test_a_table_is_refused(folder, maps, tmp_path):
@@ -145,9 +171,8 @@ def test_the_same_image_or_a_person_who_judges_is_left_out(folder, maps, tmp_pat
     shutil.copyfile(folder / "sub-10_FLAIR.nii.gz", data / "sub-01_FLAIR.nii.gz")
     same_image = without_known(found, annotated, ["sub-00"])
     assert [scan.name for scan in same_image.scans] == ["sub-11"]
-    assert same_image.notes == (
-        "1 unlabelled scan left out, also among the annotated scans: sub-10",
-    )
+    assert same_image.notes == ("1 unlabelled scan left out, also among the annotated scans",)
+    assert same_image.teacher.scans == 1
     one, *others = annotated.scans
     of_same_person = replace(annotated, scans=(replace(one, subject="sub-11"), *others))
     with pytest.raises(RecipeError, match="no unlabelled scan is left of 2"):
@@ -166,7 +191,9 @@ def test_two_images_of_one_name_are_refused(folder, maps, tmp_path):
         without_known(renamed, annotated, [])
 
 
-def test_masks_of_a_taught_scan_are_not_read():
-    scan = AnnotatedScan("a", "a", "", (), (), is_taught=True)
-    assert scan.load() == ([], [])
-    assert OTHER_PATHOLOGY > 1  # so it is no probability
+def test_masks_of_a_taught_scan_are_not_read(folder, maps):
+    """A map is no mask: its fractions would be rounded."""
+    scan = taught(folder, maps).scans[0]
+    assert scan.load()[1] == []
+    (rounded,) = replace(scan, is_taught=False).load()[1]
+    assert rounded.lesion.any()

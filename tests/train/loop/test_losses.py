@@ -14,6 +14,8 @@ LN_2 = math.log(2)
 
 
 def loss_of(fused, target, scales=(), weights=(), boundary_weight=0.5):
+    """The loss of labels."""
+    target = target if target.dtype == torch.int64 else target.to(torch.uint8)
     loss = SegmentationLoss(
         LossSettings(scale_weights=list(weights), boundary_weight=boundary_weight),
         lesion_outputs=target.shape[1],
@@ -45,18 +47,37 @@ def test_focal_and_dice_of_two_pixels():
     assert loss.dice.item() == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_a_probability_as_target_gives_half_of_the_cross_entropy_and_its_minimum_is_there():
-    # At p = ½: −½ (0.3 ln ½ + 0.7 ln ½) = ½ ln 2. Dice: 1 − (2 · 0.3 · ½ + 1) / (½ + 0.3 + 1).
-    settings = LossSettings(focal_alpha=0.5, focal_gamma=0, boundary_weight=0, scale_weights=[])
-    loss = SegmentationLoss(settings, lesion_outputs=1)
-    target = torch.tensor([0.3, 2.0]).reshape(1, 1, 1, 2)  # the second pixel is ignored
+SOFT = {"focal_alpha": 0.5, "focal_gamma": 0, "boundary_weight": 0.5}
+
+
+def test_focal_and_dice_of_a_probability():
+    # p = ½, t = 0.3; the second pixel is ignored.
+    # Focal: −½ (0.3 ln ½ + 0.7 ln ½) = ½ ln 2. Dice: 1 − (2 · 0.3 · ½ + 1) / (¼ + 0.09 + 1).
+    loss = SegmentationLoss(LossSettings(**SOFT, scale_weights=[]), lesion_outputs=1)
+    target = torch.tensor([0.3, 2.0]).reshape(1, 1, 1, 2)
     at_half = loss(Logits(torch.tensor([0.0, 5.0]).reshape(1, 1, 1, 2), []), target)
     assert at_half.focal.item() == pytest.approx(LN_2 / 2, abs=1e-6)
-    assert at_half.dice.item() == pytest.approx(1 - 1.3 / 1.8, abs=1e-6)
-    logit = torch.tensor([math.log(0.3 / 0.7), 0.0]).reshape(1, 1, 1, 2).requires_grad_()
-    focal = loss._focal_and_dice(logit, losses._Target.of(target))[0]
-    (gradient,) = torch.autograd.grad(focal, logit)
-    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+    assert at_half.dice.item() == pytest.approx(1 - 1.3 / 1.34, abs=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**31))
+def test_the_minimum_of_the_whole_loss_is_at_the_probabilities(seed):
+    """So a student learns what its teacher says, and not something sharper."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand((3, 1, 8, 8), generator=generator) * 0.98 + 0.01
+    target[0, 0, :2] = 2  # ignored
+    at_target = torch.logit(target.clamp(max=0.999))
+    loss = SegmentationLoss(LossSettings(**SOFT, scale_weights=[1]), lesion_outputs=1)
+
+    def total(logits):
+        return loss(Logits(logits, [logits]), target).total
+
+    logits = at_target.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(total(logits), logits)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+    moved = at_target + torch.randn(target.shape, generator=generator)
+    assert total(moved) > total(at_target)
 
 
 def test_a_correct_prediction_has_no_loss_and_a_wrong_one_has():
@@ -184,7 +205,7 @@ def test_a_coarse_pixel_with_an_ignored_one_and_no_lesion_is_ignored():
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 2**31), st.sampled_from([torch.uint8, torch.float32]))
+@given(st.integers(0, 2**31), st.sampled_from([torch.uint8, torch.int64]))
 def test_ignored_columns_do_not_affect_the_loss(seed, dtype):
     # All parts of the loss are the same if the right half is ignored, or not there at all.
     fused, scales, target = random_case(seed, (2, 2, 8, 16))

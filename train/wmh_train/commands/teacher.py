@@ -8,21 +8,19 @@ from wmh_runtime.bundle.bundle import MANIFEST_NAME, Bundle, is_shipped, load_bu
 from wmh_runtime.cli.infer.display import RunDisplay
 from wmh_runtime.cohort.plan import FolderOptions
 from wmh_runtime.cohort.segment_folder import segment_folder
-from wmh_runtime.errors import InputError
+from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.outputs.paths import Extras
-from wmh_train.data.teacher import TaughtScans, find_taught_scans
+from wmh_train.data.teacher import TaughtScans, find_unlabelled, with_maps
 from wmh_train.loop.distributed import require_one_process
 from wmh_train.recipe.recipe import Recipe
-
-MAPS_NAME = "teacher"  # in the output folder
 
 
 def find_taught(teacher: str, unlabelled: Path, out: Path, recipe: Recipe) -> TaughtScans:
     """Find scans to learn from with the probabilities of a teacher; compute them if need be.
 
-    A bundle segments the scans in float32 and eight views, into a subfolder of `out`. What was
-    segmented before is kept.
+    A bundle segments the scans in float32 and eight views, into a subfolder of `out` that is named
+    after it. What was segmented before is kept.
 
     Args:
         teacher: folder or name of a bundle, or folder of results with probabilities.
@@ -36,17 +34,25 @@ def find_taught(teacher: str, unlabelled: Path, out: Path, recipe: Recipe) -> Ta
         BackendError: no backend can run the bundle.
         InterruptionError: stopped; the same call goes on.
     """
-    maps = Path(teacher)
+    scans, maps = find_unlabelled(unlabelled, recipe.channels), Path(teacher)
     if is_shipped(teacher) or (maps / MANIFEST_NAME).is_file() or not maps.is_dir():
         bundle = load_bundle(teacher)
         _require_outputs(bundle, recipe)
-        require_one_process("segmenting scans with a teacher")
+        _require_one_process()
         make_writable_folder(out)
-        maps = out / MAPS_NAME
+        maps = out / f"teacher-{bundle.manifest.model_id}"
         options = FolderOptions(extras=Extras(probability=True))
         with RunDisplay(bundle.manifest) as display:
             segment_folder(unlabelled, maps, bundle, folder_options=options, progress=display)
-    return find_taught_scans(unlabelled, maps, recipe.channels, recipe.outputs)
+    return with_maps(scans, unlabelled, maps, recipe.outputs)
+
+
+def _require_one_process() -> None:
+    try:
+        require_one_process("segmenting scans with a teacher")
+    except RecipeError as error:
+        advice = "Segment them with wmh-infer first, and give its results as teacher."
+        raise RecipeError(error.problem, advice) from error
 
 
 def _require_outputs(bundle: Bundle, recipe: Recipe) -> None:

@@ -33,7 +33,7 @@ from wmh_train.data.teacher import without_known
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
 from wmh_train.fit.fit import FitData
 from wmh_train.fit.fit import fit as train
-from wmh_train.fit.input_checks import require_teachable
+from wmh_train.fit.input_checks import require_sources, require_start, require_teachable
 from wmh_train.fit.stages import fit_stages
 from wmh_train.loop.distributed import is_main_process, require_one_process
 from wmh_train.model.layers import Layer, network_layers
@@ -71,7 +71,7 @@ def fit(
             problem = "makes no new heads, because it has stages"
             raise RecipeError(problem, "Leave the label maps out.", about=recipe)
         if teacher is not None:
-            problem = "has stages, and a teacher is for a training in one"
+            problem = "has stages, which learn from masks only"
             raise RecipeError(problem, "Give a recipe without stages.", about=recipe)
         stages = find_stages(data, masks, loaded)
         with console.progress_bar() as bar:
@@ -82,8 +82,11 @@ def fit(
         dataset = find_annotated(data, masks, loaded)
         split = split_scans(dataset.scans, loaded.data, loaded.schedule.seed)
         fit_data = FitData(dataset.name, dataset.scans, split)
+        sources = None if label_maps is None else find_sources(label_maps, lesion_masks)
         if teacher is not None and unlabelled is not None:
             require_teachable(loaded)
+            require_start(loaded, weights, initial)
+            require_sources(loaded, sources)
             taught = find_taught(teacher, unlabelled, out, loaded)
             taught = without_known(taught, dataset, [*split.validation, *split.test])
             warn(taught.notes)
@@ -97,7 +100,7 @@ def fit(
                 FitDisplay(bar),
                 cache=cache,
                 initial=initial,
-                sources=None if label_maps is None else find_sources(label_maps, lesion_masks),
+                sources=sources,
             )
     if is_main_process():
         _print_result(metadata, out)

@@ -22,7 +22,8 @@ from wmh_runtime.imageio.volume import Scan
 from wmh_runtime.preprocessing.slices.geometry import SliceGeometry
 from wmh_train.data.annotated import AnnotatedScan
 
-MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
+_MIN_SHARE = 0.5  # a pixel is lesion if at least this share of it is
+_SHOWN_FROM = 0.5  # a slice counts as one with a lesion from this probability of a teacher on
 _PROBABILITY = np.dtype(np.float16)
 
 
@@ -62,7 +63,7 @@ def make_targets(
     if scan.is_taught:
         maps = [geometry.to_network(read_probability(path, grid)) for path in scan.references]
         probability = np.clip(np.stack(maps, axis=1), 0, 1).astype(_PROBABILITY)
-        return probability, list(_shows_lesion(probability >= MIN_SHARE))
+        return probability, list(_shows_lesion(probability >= _SHOWN_FROM))
     labels = _label_slices(references, geometry)
     return pack(labels), list(_shows_lesion(labels[:, : len(scan.targets)] == LESION))
 
@@ -75,9 +76,9 @@ def _label_slices(references: Sequence[Reference], geometry: SliceGeometry) -> N
     """Return the labels of K masks in the slices of a scan, (n, K, S, S)."""
     by_mask = []
     for reference in references:
-        labels = geometry.to_network(reference.lesion | reference.ignored) >= MIN_SHARE
+        labels = geometry.to_network(reference.lesion | reference.ignored) >= _MIN_SHARE
         of_mask = np.where(labels, OTHER_PATHOLOGY, 0).astype(np.uint8)
-        of_mask[geometry.to_network(reference.lesion) >= MIN_SHARE] = LESION
+        of_mask[geometry.to_network(reference.lesion) >= _MIN_SHARE] = LESION
         by_mask.append(of_mask)
     return np.stack(by_mask, axis=1)
 

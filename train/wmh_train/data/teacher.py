@@ -13,11 +13,13 @@ from pathlib import Path
 from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.files.reading import is_file
+from wmh_runtime.imageio.image_files import sha256_of_image
 from wmh_runtime.outputs.paths import output_paths
+from wmh_runtime.outputs.settings import Settings
 from wmh_runtime.outputs.sidecar import read_sidecar
 from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan, Dataset
-from wmh_train.data.file_hashes import image_hash
+from wmh_train.data.file_hashes import file_hashes
 from wmh_train.data.layouts import find_scans, require_images
 
 
@@ -30,58 +32,82 @@ class TaughtScans:
     notes: tuple[str, ...]  # warnings for the user: which scans are left out
 
 
-def find_taught_scans(
-    folder: Path, maps: Path, channels: Sequence[str], outputs: Sequence[str]
-) -> TaughtScans:
-    """Find the scans of a folder, and the probabilities of a teacher for each.
+def find_unlabelled(folder: Path, channels: Sequence[str]) -> Dataset:
+    """Find the scans of a folder that a teacher is to segment.
 
     Args:
-        folder: scans, in the layouts of `find_dataset`, but no table.
-        maps: results of `wmh-infer` for this folder.
+        folder: in the layouts of `find_dataset`, but no table: results are found by folders.
         channels: of the recipe.
+
+    Raises:
+        InputError: `folder` is no folder.
+        RecipeError: there is no scan, an image is missing, or files are ambiguous.
+    """
+    if not folder.is_dir():
+        advice = "Give a folder of scans: BIDS, flat, or as in the WMH challenge."
+        raise InputError("is not a folder", advice, about=folder)
+    found = find_scans([folder], channels)
+    require_images(found.scans)
+    return found
+
+
+def with_maps(unlabelled: Dataset, folder: Path, maps: Path, outputs: Sequence[str]) -> TaughtScans:
+    """Return the scans that a teacher has segmented, with its probabilities.
+
+    Args:
+        unlabelled: from `find_unlabelled`.
+        folder: of the scans.
+        maps: results of `wmh-infer` for this folder.
         outputs: of the recipe.
 
     Raises:
-        InputError: `folder` is a table, no scan has a map, or the maps are of several models.
-        RecipeError: there is no scan, or an image is missing.
+        InputError: no scan has a map, or the maps are of several models or settings.
     """
-    if not folder.is_dir():
-        problem = "is not a folder, and results are found by the folders of their scans"
-        raise InputError(problem, "Give a folder of scans.", about=folder)
-    scans, without_map = [], []
-    models: Counter[tuple[str, str]] = Counter()
-    found = find_scans([folder], channels)
-    for scan in found.scans:
+    scans, left_out = [], Counter[str]()
+    made_by: dict[str, Settings] = {}
+    for scan in unlabelled.scans:
         relative = scan.channels[0].relative_to(folder)
         paths = [output_paths(maps, relative, output) for output in outputs]
-        sidecars = [read_sidecar(one.sidecar) for one in paths]
-        if None in sidecars or not all(is_file(one.probability) for one in paths):
-            without_map.append(scan.name)
-            continue
-        models.update((one.settings.bundle, one.settings.model_id) for one in sidecars if one)
-        probabilities = tuple(one.probability for one in paths)
-        scans.append(replace(scan, references=probabilities, is_taught=True))
+        sidecars = [sidecar for one in paths if (sidecar := read_sidecar(one.sidecar))]
+        if len(sidecars) < len(paths) or not all(is_file(one.probability) for one in paths):
+            left_out["without probabilities of the teacher"] += 1
+        elif any(one.input_sha256 != sha256_of_image(scan.channels[0]) for one in sidecars):
+            left_out["with an image that is not the one that was segmented"] += 1
+        else:
+            made_by |= {_describe(one.settings): one.settings for one in sidecars}
+            probabilities = tuple(one.probability for one in paths)
+            scans.append(replace(scan, references=probabilities, is_taught=True))
+    notes = [f"{count_noun(count, 'unlabelled scan')} {why}" for why, count in left_out.items()]
     if not scans:
         raise InputError(
-            f"has no probabilities of {', '.join(outputs)} for the scans in {folder}, such as"
-            f" {output_paths(maps, relative, outputs[0]).probability.relative_to(maps)}",
-            "Segment that folder with the option for probabilities, or give the bundle.",
+            f"has no probabilities of {', '.join(outputs)} for the scans in {folder}:"
+            f" {'; '.join(notes)}",
+            "Segment them with wmh-infer and its option for probabilities.",
             about=maps,
         )
-    if len(models) > 1:
-        names = " and ".join(f"{name} ({model_id})" for name, model_id in sorted(models))
-        raise InputError(f"has results of {names}", "Use one model for all scans.", about=maps)
-    require_images(scans)
-    ((name, model_id),) = models
-    notes = list(found.notes)
-    if without_map:
-        count = count_noun(len(without_map), "scan")
-        notes.append(f"{count} without probabilities of the teacher, such as {without_map[0]}")
-    return TaughtScans(Teacher(name=name, model_id=model_id), tuple(scans), tuple(notes))
+    if len(made_by) > 1:
+        problem = f"has results of several models or settings: {' and '.join(sorted(made_by))}"
+        raise InputError(problem, "Use the same for all scans.", about=maps)
+    (settings,) = made_by.values()
+    teacher = Teacher(
+        name=settings.bundle,
+        model_id=settings.model_id,
+        tta=settings.tta,
+        precision=settings.precision,
+        scans=len(scans),
+    )
+    return TaughtScans(teacher, tuple(scans), (*unlabelled.notes, *notes))
+
+
+def _describe(settings: Settings) -> str:
+    made_by = f"{settings.bundle} ({settings.model_id})"
+    return f"{made_by} in {settings.precision}, views {settings.tta}"
 
 
 def without_known(taught: TaughtScans, annotated: Dataset, judged: Iterable[str]) -> TaughtScans:
     """Leave out scans that are in the annotated data, or of a person who judges the training.
+
+    The same image is the same file, under any name. The same person has the same subject.
 
     Args:
         taught: with scans of any names.
@@ -91,35 +117,30 @@ def without_known(taught: TaughtScans, annotated: Dataset, judged: Iterable[str]
     Raises:
         RecipeError: another image has the same name as an annotated scan, or no scan is left.
     """
-    images = {image_hash(scan) for scan in annotated.scans}
+    images = {one for scan in annotated.scans for one in file_hashes(scan.channels)}
     judges = set(judged)
     persons = {scan.subject for scan in annotated.scans if scan.name in judges}
-    kept, same_image, same_person = [], [], []
+    known = {scan.name: scan for scan in annotated.scans}
+    kept, left_out = [], Counter[str]()
     for scan in taught.scans:
-        if image_hash(scan) in images:
-            same_image.append(scan.name)
+        if images.intersection(file_hashes(scan.channels)):
+            left_out["also among the annotated scans"] += 1
         elif scan.subject in persons:
-            same_person.append(scan.name)
+            left_out["of persons of the validation or test"] += 1
+        elif scan.name in known:
+            files = f"{known[scan.name].channels[0]} and {scan.channels[0]}"
+            raise RecipeError(
+                f"are both named {scan.name}: {files}", "Rename one.", about="two scans"
+            )
         else:
             kept.append(scan)
-    notes = list(taught.notes)
-    for names, why in (
-        (same_image, "also among the annotated scans"),
-        (same_person, "of persons of the validation or test"),
-    ):
-        if names:
-            count = count_noun(len(names), "unlabelled scan")
-            notes.append(f"{count} left out, {why}: {', '.join(names[:3])}")
-    clashes = {scan.name for scan in kept} & {scan.name for scan in annotated.scans}
-    if clashes:
-        raise RecipeError(
-            f"are both named {min(clashes)}: an annotated and an unlabelled scan",
-            "Rename one.",
-            about="two scans",
-        )
+    notes = [
+        f"{count_noun(count, 'unlabelled scan')} left out, {why}" for why, count in left_out.items()
+    ]
     if not kept:
         raise RecipeError(
             f"no unlabelled scan is left of {len(taught.scans)}: {'; '.join(notes)}",
             "Give scans of other persons.",
         )
-    return replace(taught, scans=tuple(kept), notes=tuple(notes))
+    teacher = taught.teacher.model_copy(update={"scans": len(kept)})
+    return TaughtScans(teacher, tuple(kept), (*taught.notes, *notes))

@@ -82,7 +82,7 @@ class FitData:
             self.name,
             (*self.scans, *taught.scans),
             self.split.model_copy(update={"training": training}),
-            taught.teacher.model_copy(update={"scans": len(names)}),
+            taught.teacher,
         )
 
     def scans_named(self, names: Iterable[str]) -> list[AnnotatedScan]:

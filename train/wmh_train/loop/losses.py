@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -29,18 +30,21 @@ class Losses(NamedTuple):
     regions: Tensor  # region_weight · (focal_weight · focal + dice) of the regions
 
 
-class _Target(NamedTuple):
+@dataclass(frozen=True)
+class _Target:
     """Shares of lesion (or region) and background, [N, K, s, s] from 0 to 1; both 0 if ignored."""
 
     lesion: Tensor
     background: Tensor
+    is_probability: bool  # of a teacher; otherwise all shares are 0 or 1
 
     @classmethod
     def of(cls, target: Tensor) -> _Target:
         """Make them from labels, or from probabilities and the label of ignored pixels."""
         ignored = target == OTHER_PATHOLOGY
         lesion = target.float().masked_fill(ignored, 0)
-        return cls(lesion, (1 - lesion).masked_fill(ignored, 0))
+        background = (1 - lesion).masked_fill(ignored, 0)
+        return cls(lesion, background, target.is_floating_point())
 
     @property
     def valid(self) -> Tensor:
@@ -51,11 +55,13 @@ class _Target(NamedTuple):
         """Return the target on a coarser grid.
 
         A coarse pixel is lesion if any of its pixels is. Otherwise it is background if all of its
-        pixels are, and ignored if any is ignored, because then a lesion cannot be ruled out.
+        pixels are, and ignored if any is ignored, because then a lesion cannot be ruled out. Of
+        probabilities, it has the highest, and the share that is neither lesion nor background is
+        ignored.
         """
         lesion = F.adaptive_max_pool2d(self.lesion, size)
         not_background = F.adaptive_max_pool2d(1 - self.background, size)
-        return _Target(lesion, 1 - not_background)
+        return _Target(lesion, 1 - not_background, self.is_probability)
 
 
 class SegmentationLoss(nn.Module):
@@ -66,7 +72,8 @@ class SegmentationLoss(nn.Module):
     α = 0.5: then it is half of the cross-entropy, whose minimum is at p = t.
 
     Soft Dice: 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1), mean over outputs. The sums are over the whole
-    batch, so that slices without a lesion have no extreme values.
+    batch, so that slices without a lesion have no extreme values. If the target is probabilities,
+    squares of p and t are in the lower sums: then the minimum is at p = t, and not at 0 or 1.
 
     Boundary: mean of w · cross-entropy over valid pixels, with w = 3 at the edges of lesions and 1
     elsewhere. It is not divided by the sum of w, so slices with more edge pixels weigh more.
@@ -78,7 +85,15 @@ class SegmentationLoss(nn.Module):
         self.focal = FocalLoss(
             gamma=settings.focal_gamma, alpha=settings.focal_alpha, reduction="none"
         )
-        self.dice = DiceLoss(batch=True, smooth_nr=_DICE_SMOOTH, smooth_dr=_DICE_SMOOTH)
+        self.dice, self.dice_of_probabilities = (
+            DiceLoss(
+                batch=True,
+                smooth_nr=_DICE_SMOOTH,
+                smooth_dr=_DICE_SMOOTH,
+                squared_pred=is_squared,
+            )
+            for is_squared in (False, True)
+        )
         self.focal_weight = settings.focal_weight
         self.boundary_weight = settings.boundary_weight
         self.region_weight = settings.region_weight
@@ -89,8 +104,8 @@ class SegmentationLoss(nn.Module):
 
         Args:
             logits: logits of the network. If one of them is not finite, the total is not finite.
-            target: [N, K, S, S] of any dtype, from 0 (background) to 1 (lesion), and 2 (ignored);
-                the outputs for lesions first, then regions.
+            target: [N, K, S, S], 2 where ignored, the outputs for lesions first, then regions:
+                whole numbers of 0 (background) and 1 (lesion), or floats, probabilities of lesion.
         """
         count = self.lesion_outputs
         zero = logits.fused.new_zeros((), dtype=torch.float32)
@@ -122,7 +137,8 @@ class SegmentationLoss(nn.Module):
 
     def _focal_and_dice(self, logits: Tensor, target: _Target) -> tuple[Tensor, Tensor]:
         focal = _masked_mean(self.focal(logits, target.lesion), target.valid)
-        dice: Tensor = self.dice(logits.sigmoid() * target.valid, target.lesion)
+        dice_of = self.dice_of_probabilities if target.is_probability else self.dice
+        dice: Tensor = dice_of(logits.sigmoid() * target.valid, target.lesion)
         return focal, dice
 
 
@@ -139,7 +155,8 @@ def _edges(target: _Target) -> Tensor:
     pixels outside the slice count as neither, so they make no edge.
     """
     lesion, background = (
-        F.max_pool2d(mask, _EDGE_SIDE_PX, stride=1, padding=_EDGE_SIDE_PX // 2) for mask in target
+        F.max_pool2d(mask, _EDGE_SIDE_PX, stride=1, padding=_EDGE_SIDE_PX // 2)
+        for mask in (target.lesion, target.background)
     )
     return lesion * background
 
