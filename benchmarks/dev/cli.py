@@ -11,6 +11,7 @@ from benchmarks.dev.clusters.commands import add_cluster_commands
 from benchmarks.dev.distil.commands import add_distillation
 from benchmarks.dev.peers.commands import add_peers
 from benchmarks.dev.results_file import ResultsOption, require_writable, write_results
+from benchmarks.dev.start_up.commands import add_start_up
 from benchmarks.dev.studies.commands import add_studies
 from wmh_runtime.backends.registry import find_backend
 from wmh_runtime.bundle.bundle import load_bundle
@@ -170,6 +171,7 @@ def model_checks(
 add_cluster_commands(app)
 add_peers(app)
 add_distillation(app)
+add_start_up(app)
 add_studies(app)
 
 

@@ -11,7 +11,7 @@ from wmh_runtime.backends.gpu import driver
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
 from wmh_runtime.backends.gpu.fake import FakeDevice
 from wmh_runtime.backends.gpu.pycuda import PyCudaDevice
-from wmh_runtime.bundle.bundle import Bundle
+from wmh_runtime.bundle.bundle import Bundle, write_manifest
 from wmh_runtime.bundle.manifest import BatchProfile, Engine
 from wmh_runtime.errors import BackendError
 from wmh_runtime.files.hashing import sha256_file
@@ -49,6 +49,17 @@ def install_fake_gpus(monkeypatch):
     state = SimpleNamespace(compiled=0, enqueued=0, fails=False, has_no_memory=False)
     monkeypatch.setattr(fake_tensorrt, "state", state)
     return state
+
+
+def with_cuda_graphs(bundle: Bundle) -> Bundle:
+    """Add graphs for the CUDA provider to a bundle: the files of its FP16 graphs."""
+    manifest = bundle.manifest
+    fp16 = [graph for graph in manifest.graphs if graph.precision == "fp16"]
+    assert fp16
+    for_cuda = [graph.model_copy(update={"provider": "cuda"}) for graph in fp16]
+    changed = manifest.model_copy(update={"graphs": [*manifest.graphs, *for_cuda]})
+    write_manifest(bundle.folder, changed)
+    return Bundle(bundle.folder, changed)
 
 
 def with_engines(bundle: Bundle, kind: str) -> Bundle:

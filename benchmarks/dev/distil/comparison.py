@@ -71,7 +71,7 @@ def compare_models(
     options: RunOptions,
     on_step: Callable[[str], None],
 ) -> Distillation:
-    """Run both models on the same scans, in turns.
+    """Run both models on the same scans, in turns, after an untimed run of each on the first scan.
 
     Args:
         teacher: bundle.
@@ -83,7 +83,7 @@ def compare_models(
 
     Raises:
         BackendError: a run failed.
-        InputError: a scan or mask cannot be read.
+        InputError: a scan or mask cannot be read, or the teacher finds no lesion in any mask.
     """
     found = find_dataset(data, ["flair"], [_OUTPUT])
     scans = found.scans[:most_scans]
@@ -91,9 +91,13 @@ def compare_models(
     seconds: list[list[float]] = [[], []]
     dice: list[list[float]] = [[], []]
     with tempfile.TemporaryDirectory() as name:
-        table = Path(name, "scans.csv")
-        rows = [f"{scan.channels[0].resolve()}" for scan in scans]
-        table.write_text("\n".join(["flair", *rows]) + "\n", encoding="utf-8")
+        table, first = Path(name, "scans.csv"), Path(name, "first.csv")
+        rows = ["flair", *(f"{scan.channels[0].resolve()}" for scan in scans)]
+        table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        first.write_text("\n".join(rows[:2]) + "\n", encoding="utf-8")
+        for number, bundle in enumerate(bundles):  # files are read, and the backend is compared
+            on_step(f"{bundle}, first scan")
+            _time_run(bundle, first, Path(name, f"first-{number}"), options)
         for turn in range(options.turns):
             for number, bundle in enumerate(bundles):
                 on_step(f"turn {turn + 1}: {bundle}, {len(scans)} scans")
@@ -101,6 +105,9 @@ def compare_models(
                 seconds[number].append(_time_run(bundle, table, out, options))
                 dice[number] = [_dice(scan, out) for scan in scans]
     of_teacher, of_student = map(_result, bundles, dice, seconds)
+    if not of_teacher.mean_dice:
+        advice = "Give a teacher that finds lesions."
+        raise InputError("has a mean Dice of 0 on these scans", advice, about=teacher)
     return Distillation(
         machine=describe_machine(),
         data=found.name,

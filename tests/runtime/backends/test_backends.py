@@ -7,9 +7,11 @@ import threading
 import weakref
 
 import numpy as np
+import onnx
 import pytest
 from torch import nn
 
+from tests.export.graphs.test_views import weighting_graph
 from tests.fakes import onnxruntime_gpu
 from tests.runtime.gpus import DEVICES, has_gpu, install_fake_gpus
 from tests.toys import TOY_SIZE_PX
@@ -21,12 +23,18 @@ from wmh_runtime.backends.gpu import driver as gpu_driver
 from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.onnxruntime_gpu import CudaProviderBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
-from wmh_runtime.backends.registry import GPU_BACKENDS, find_backend, installed_backends
+from wmh_runtime.backends.registry import (
+    CPU_BACKENDS,
+    GPU_BACKENDS,
+    find_backend,
+    installed_backends,
+)
 from wmh_runtime.backends.tensorrt_engine import EngineBackend
 from wmh_runtime.backends.tensorrt_library import load_tensorrt
 from wmh_runtime.bundle.bundle import load_bundle
 from wmh_runtime.bundle.manifest import BatchProfile
 from wmh_runtime.errors import BackendError, InputError, NotInstalledError
+from wmh_runtime.tta import VIEWS
 from wmh_runtime.types import NetworkShape
 from wmh_train.model.decoder import Logits
 from wmh_train.torch_backend import TorchBackend
@@ -132,6 +140,20 @@ def test_all_batch_sizes_return_all_slices(make_backend, batch_size, count):
     with make_backend(batch_size) as backend:
         outputs = backend.predict(slices)
     np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-slices)), atol=rounding_of(backend))
+
+
+@pytest.mark.parametrize("kind", CPU_BACKENDS)
+def test_eight_views_on_a_cpu_are_the_mean_of_one_view_of_each(kind, tmp_path):
+    """With a network without any symmetry: it weights each pixel by its position."""
+    rng = np.random.default_rng(0)
+    weights = rng.random((TOY_SIZE_PX, TOY_SIZE_PX), np.float32)
+    onnx.save_model(weighting_graph(weights), tmp_path / "graph.onnx")
+    slices = rng.random((3, *SHAPE.input_shape), np.float32)
+    with kind(tmp_path / "graph.onnx", SHAPE, views=VIEWS, batch_size=2) as backend:
+        outputs = backend.predict(slices)
+    by_view = [view.undo(view.apply(slices) * weights) for view in VIEWS]
+    np.testing.assert_allclose(outputs, np.mean(by_view, axis=0), atol=1e-6)
+    assert np.abs(outputs - slices * weights).max() > 0.1
 
 
 def test_result_does_not_depend_on_other_slices_in_the_batch(make_backend):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.gpus import install_fake_gpus, with_engines
+from tests.runtime.gpus import install_fake_gpus, with_cuda_graphs, with_engines
 from tests.toys import TOY_SIZE_PX, perfect_parity, write_head, write_toy_bundle
 from wmh_export.cli import main
 from wmh_runtime.backends import tensorrt_engine
@@ -31,9 +31,11 @@ from wmh_runtime.types import NetworkShape
 SHAPE = NetworkShape(channels=1, outputs=1, size_px=TOY_SIZE_PX)
 
 
-def test_verify_executes_every_graph_with_every_backend(toy_bundle):
+def test_verify_executes_what_a_run_executes_with_every_backend(toy_bundle):
     calls = []
-    bundle = load_bundle(toy_bundle)
+    bundle = with_cuda_graphs(with_engines(load_bundle(toy_bundle), "rtx"))
+    graphs = {candidate.backend._graph.name for candidate in list_candidates(bundle, "", ())}
+    assert graphs == {"1-view.fp32.onnx"}  # in the toy bundle also for FP16
     measured = verify(bundle, list_candidates(bundle, "", ()), [], calls.append, calls.append)
     assert calls == measured
     assert {(p.views, p.slices) for p in measured} == {(1, 2), (8, 1)}
@@ -106,6 +108,7 @@ def test_verify_command_rejects_an_unknown_backend(toy_bundle, run_command):
 GPU_BACKENDS = {  # with the precisions that it is compared in
     "rtx": ["fp16"],
     "tensorrt": ["fp16"],
+    "onnxruntime-cuda-graph": ["fp16"],
     "onnxruntime-cuda": ["fp32", "fp16"],
     "onnxruntime-tensorrt": ["fp16"],
 }
@@ -116,7 +119,7 @@ def test_verify_command_on_a_gpu(toy_bundle, run_command, name, monkeypatch, tmp
     monkeypatch.setattr(backend_factory, "device_type", lambda: CudaDevice)
     monkeypatch.setattr(tensorrt_engine, "user_cache_folder", lambda: tmp_path / "cache")
     install_fake_gpus(monkeypatch)
-    with_engines(with_engines(load_bundle(toy_bundle), "rtx"), "tensorrt")
+    with_cuda_graphs(with_engines(with_engines(load_bundle(toy_bundle), "rtx"), "tensorrt"))
     call = (main, "verify", toy_bundle, "--backend", name.upper(), "--device")
     status, output, errors = run_command(*call, 1)
     assert (status, errors) == (0, "")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import cuda_runtime, onnxruntime_gpu
-from tests.runtime.gpus import has_gpu, install_fake_gpus, with_engines
+from tests.runtime.gpus import has_gpu, install_fake_gpus, with_cuda_graphs, with_engines
 from tests.toys import write_head
 from wmh_runtime.backends import tensorrt_engine
 from wmh_runtime.backends.gpu.cuda_python import CudaDevice
@@ -58,15 +58,6 @@ def test_without_a_gpu_the_fastest_cpu_backend_is_selected_silently(bundle):
 )
 def test_with_a_gpu_the_precision_decides_whether_an_engine_is_selected(bundle, gpus, wanted, name):
     assert name_and_rest(bundle, "auto", wanted)[0] == name
-
-
-def with_cuda_graphs(bundle):
-    """A bundle whose float16 graphs have a variant for CUDA: the same files."""
-    graphs = [graph for graph in bundle.manifest.graphs if graph.precision == "fp16"]
-    assert graphs
-    for_cuda = [graph.model_copy(update={"provider": "cuda"}) for graph in graphs]
-    manifest = bundle.manifest.model_copy(update={"graphs": [*bundle.manifest.graphs, *for_cuda]})
-    return type(bundle)(bundle.folder, manifest)
 
 
 def test_graphs_for_cuda_are_run_as_cuda_graphs_by_name_only(bundle, gpus):

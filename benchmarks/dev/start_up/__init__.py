@@ -1,0 +1,1 @@
+"""How long a run takes until it segments, and how much memory it needs."""
