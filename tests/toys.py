@@ -9,8 +9,9 @@ from onnx import TensorProto, helper
 
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import Calibration, OperatingPoint
-from wmh_runtime.bundle.manifest import File, Graph, Manifest, Training
+from wmh_runtime.bundle.manifest import File, Graph, Manifest
 from wmh_runtime.bundle.parity_record import Parity
+from wmh_runtime.bundle.training_record import Training
 from wmh_runtime.conformance.probe_slices import ProbeSlices
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs
 from wmh_runtime.files.hashing import sha256_file

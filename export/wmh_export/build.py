@@ -25,7 +25,8 @@ from wmh_runtime.bundle.bundle import (
     write_manifest,
 )
 from wmh_runtime.bundle.calibration import Calibration
-from wmh_runtime.bundle.manifest import File, Manifest, Quantization, Training
+from wmh_runtime.bundle.manifest import File, Manifest, Quantization
+from wmh_runtime.bundle.training_record import Training
 from wmh_runtime.conformance.measure import measure_parity
 from wmh_runtime.conformance.probe_slices import ProbeSlices, scan_probes, select_probe_scans
 from wmh_runtime.conformance.reference_outputs import ReferenceOutputs, compute_reference_outputs

@@ -32,7 +32,8 @@ def describe_bundle(bundle: Bundle) -> Iterator[str]:
     for weights in manifest.weights:
         yield f"{weights.path}: {_size_text(bundle, weights)}"
     for graph in manifest.graphs:
-        yield f"{graph.path}: {_size_text(bundle, graph)}"
+        only = ", for onnxruntime-cuda-graph only" if graph.provider else ""
+        yield f"{graph.path}: {_size_text(bundle, graph)}{only}"
         for parity in graph.parity:
             yield f"    {_describe_parity(parity, graph.precision)}"
     if manifest.quantization is not None:

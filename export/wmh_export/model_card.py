@@ -7,7 +7,8 @@ from typing import Any
 
 from wmh_runtime.bundle.accuracy import MeasuredAccuracy
 from wmh_runtime.bundle.calibration import LOWEST_PROBABILITY, Calibration
-from wmh_runtime.bundle.manifest import Manifest, Quantization, Teacher
+from wmh_runtime.bundle.manifest import Manifest, Quantization
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_runtime.postprocessing.lesions import Output
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
 from wmh_runtime.preprocessing.slices.planes import planes_text
@@ -69,7 +70,8 @@ def _teacher(teacher: Teacher | None) -> str:
     scans = count_noun(teacher.scans, "scan")
     return (
         f" of these, {scans} without masks, on which it learned the probabilities of"
-        f" {teacher.name} (model id `{teacher.model_id}`);"
+        f" {teacher.name} (model id `{teacher.model_id}`, {teacher.precision}, views"
+        f" {teacher.tta}). The license of that model may have terms for this one;"
     )
 
 

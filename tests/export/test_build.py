@@ -31,8 +31,8 @@ from wmh_runtime.backends.onnxruntime_cpu import OnnxRuntimeBackend
 from wmh_runtime.backends.openvino import OpenVinoBackend
 from wmh_runtime.bundle import parity_record
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.bundle.manifest import Teacher
 from wmh_runtime.bundle.parity_record import Tolerance
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_runtime.conformance.reference_outputs import load_reference_outputs
 from wmh_runtime.errors import BackendError, ExportError, InputError, RecipeError
 from wmh_runtime.imageio.nifti_reader import read_scan
@@ -249,7 +249,8 @@ def test_the_model_card_says_where_the_scans_are_from_and_ends_with_the_notes(bu
     card = model_card(manifest)
     assert "10 scans for training (Utrecht 7, synthetic 3), " in card
     assert " 4 scans without masks, on which it learned the probabilities of large (" in card
-    assert "`3f0c`); 30 new synthetic heads in each epoch; " in card
+    assert "`3f0c`, fp32, views full). The license of that model may have terms for" in card
+    assert "; 30 new synthetic heads in each epoch; " in card
     assert card.endswith("\n\n## Where it fails\n\nAt low loads.\n")
 
 

@@ -86,9 +86,9 @@ def test_a_network_learns_the_probabilities_of_a_bundle(run_command, tmp_path):
     status, out, err = run_command(*fit, "--teacher", bundle, "--unlabelled", new)
     assert status == 0, err
     assert "sub-23_FLAIR.nii.gz" in err
-    assert "1 unlabelled scan without probabilities of the teacher" in err
+    assert "1 unlabelled scan without probabilities of the teacher: sub-23" in err
     assert "training: 6 scans, 36 slices, " in out
-    assert ", 3 with probabilities of toy, " in out
+    assert " (3 scans with probabilities of toy, not masks), " in out
     metadata = load_metadata(run)
     teacher = metadata.provenance.teacher
     assert teacher is not None
@@ -97,6 +97,11 @@ def test_a_network_learns_the_probabilities_of_a_bundle(run_command, tmp_path):
     assert len(metadata.provenance.learned_images) == 6
     status, out, err = run_command(main, "calibrate", run, "--data", heads)
     assert status == 0, err
+    # A scan is repaired. With it, the training would be another one, so it is not segmented.
+    write_head(new / "sub-23_FLAIR.nii.gz")
+    status, out, err = run_command(*fit, "--teacher", bundle, "--unlabelled", new)
+    assert (status, "starting at step" in out, "to segment" in out) == (0, False, False), err
+    assert "1 unlabelled scan without probabilities of the teacher: sub-23" in err
     # The maps are those of an earlier run, and the training is finished: nothing is done again.
     status, out, err = run_command(*fit, "--teacher", *run.glob("teacher-*"), "--unlabelled", new)
     assert (status, "starting at step" in out) == (0, False), err
@@ -112,7 +117,8 @@ def test_what_a_teacher_cannot_teach_is_one_line(run_command, tmp_path):
             ("soft", SOFT | {"outputs": ["lacune"]}),
         )
     )
-    fit = ("--data", heads, "--out", run, "--unlabelled", heads, "--teacher")
+    new = write_head(tmp_path / "new" / "sub-20_FLAIR.nii.gz", seed=20).parent
+    fit = ("--data", heads, "--out", run, "--unlabelled", new, "--teacher")
     for recipe, teacher, problem in (
         (hard, bundle, "loss.focal_gamma 2 and focal_alpha 0.75, which would shift"),
         (soft, bundle, "predicts wmh, the recipe needs lacune"),
@@ -123,6 +129,11 @@ def test_what_a_teacher_cannot_teach_is_one_line(run_command, tmp_path):
         assert status == 2
         assert problem in err
         assert not run.exists()
+    known = ("--unlabelled", heads, "--teacher", bundle)
+    soft_wmh = write_toml(tmp_path / "soft-wmh.toml", SOFT)
+    status, out, err = run_command(main, "fit", soft_wmh, "--data", heads, "--out", run, *known)
+    assert (status, "to segment" in out) == (2, False)
+    assert "no unlabelled scan is left of 4: not learned: 4 unlabelled scans also among" in err
     status, _, err = run_command(main, "fit", hard, "--data", heads, "--out", run, "--teacher", "a")
     assert (status, "--teacher: needs --unlabelled" in err) == (2, True)
     status, _, err = run_command(main, "fit", hard, *fit[:-1])

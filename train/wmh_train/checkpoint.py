@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from wmh_runtime.bundle.calibration import Calibration
-from wmh_runtime.bundle.manifest import Teacher
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import remove, write_bytes_atomically, write_text_atomically
 from wmh_runtime.files.folders import make_folder

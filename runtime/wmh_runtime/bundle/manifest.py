@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from wmh_runtime.bundle.accuracy import FEW_SCANS, LOW_DICE, MeasuredAccuracy
 from wmh_runtime.bundle.calibration import Calibration
 from wmh_runtime.bundle.parity_record import Parity
+from wmh_runtime.bundle.training_record import Training
 from wmh_runtime.errors import BundleError
 from wmh_runtime.postprocessing.lesions import Output, OutputName
 from wmh_runtime.postprocessing.regions import REGION_THRESHOLD
@@ -92,32 +93,6 @@ class Quantization(StrictModel):
     calibration_slices: dict[ProbeSource, int] = Field(description="number of slices by source")
     float32_groups: list[str] = Field(description="groups of layers that stay in float32")
     trials: list[QuantizationTrial]
-
-
-class Teacher(StrictModel):
-    """Another model, whose probabilities a training learned on scans without masks."""
-
-    name: str
-    model_id: str
-    tta: Tta = Field(description="its views of a slice")
-    precision: str
-    scans: int = Field(description="that were learned from with its probabilities")
-
-
-class Training(StrictModel):
-    """The training of a model."""
-
-    data: str = Field(description="name of the data set")
-    training_scans: int
-    validation_scans: int
-    training_slices: int
-    training_sites: dict[str, int] = Field(default={}, description="number of scans by site")
-    validation_sites: dict[str, int] = Field(default={}, description="number of scans by site")
-    new_heads: int = Field(default=0, description="synthetic heads that were new in each epoch")
-    teacher: Teacher | None = Field(default=None, description="null: masks only")
-    parameters: int
-    trained_parameters: int
-    details: dict[str, Any] = Field(description="recipe, losses, machine")
 
 
 class Manifest(StrictModel):

@@ -11,30 +11,36 @@ from wmh_runtime.cohort.segment_folder import segment_folder
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.files.folders import make_writable_folder
 from wmh_runtime.outputs.paths import Extras
-from wmh_train.data.teacher import TaughtScans, find_unlabelled, with_maps
+from wmh_train.data.annotated import Dataset
+from wmh_train.data.teacher import TaughtScans, with_maps
 from wmh_train.loop.distributed import require_one_process
+from wmh_train.loop.resume import has_begun
 from wmh_train.recipe.recipe import Recipe
 
 
-def find_taught(teacher: str, unlabelled: Path, out: Path, recipe: Recipe) -> TaughtScans:
-    """Find scans to learn from with the probabilities of a teacher; compute them if need be.
+def find_taught(
+    teacher: str, unlabelled: Dataset, folder: Path, out: Path, recipe: Recipe
+) -> TaughtScans:
+    """Return scans to learn from with the probabilities of a teacher; compute them if need be.
 
     A bundle segments the scans in float32 and eight views, into a subfolder of `out` that is named
-    after it. What was segmented before is kept.
+    after it. What was segmented before is kept. If a training has begun in `out`, no more scans are
+    segmented, because with other scans it would be another training.
 
     Args:
         teacher: folder or name of a bundle, or folder of results with probabilities.
-        unlabelled: folder of scans.
+        unlabelled: scans of `folder`, see `find_unlabelled`.
+        folder: of scans.
         out: output folder of the training.
-        recipe: its channels and outputs are looked for.
+        recipe: its outputs are looked for.
 
     Raises:
         InputError: the teacher lacks an output of the recipe, or has segmented no scan.
-        RecipeError: the folder has no scan, or there are several processes.
+        RecipeError: there are several processes.
         BackendError: no backend can run the bundle.
         InterruptionError: stopped; the same call goes on.
     """
-    scans, maps = find_unlabelled(unlabelled, recipe.channels), Path(teacher)
+    maps = Path(teacher)
     if is_shipped(teacher) or (maps / MANIFEST_NAME).is_file() or not maps.is_dir():
         bundle = load_bundle(teacher)
         _require_outputs(bundle, recipe)
@@ -42,9 +48,10 @@ def find_taught(teacher: str, unlabelled: Path, out: Path, recipe: Recipe) -> Ta
         make_writable_folder(out)
         maps = out / f"teacher-{bundle.manifest.model_id}"
         options = FolderOptions(extras=Extras(probability=True))
-        with RunDisplay(bundle.manifest) as display:
-            segment_folder(unlabelled, maps, bundle, folder_options=options, progress=display)
-    return with_maps(scans, unlabelled, maps, recipe.outputs)
+        if not has_begun(out):
+            with RunDisplay(bundle.manifest) as display:
+                segment_folder(folder, maps, bundle, folder_options=options, progress=display)
+    return with_maps(unlabelled, folder, maps, recipe.outputs)
 
 
 def _require_one_process() -> None:

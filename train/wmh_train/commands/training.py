@@ -29,7 +29,7 @@ from wmh_train.cost import Footprint, estimate_footprint
 from wmh_train.cross_validation import cross_validate as train_folds
 from wmh_train.cross_validation import report_name
 from wmh_train.data.split import split_scans
-from wmh_train.data.teacher import without_known
+from wmh_train.data.teacher import find_unlabelled, without_known
 from wmh_train.display import FitDisplay, FoldDisplay, print_calibration
 from wmh_train.fit.fit import FitData
 from wmh_train.fit.fit import fit as train
@@ -87,8 +87,9 @@ def fit(
             require_teachable(loaded)
             require_start(loaded, weights, initial)
             require_sources(loaded, sources)
-            taught = find_taught(teacher, unlabelled, out, loaded)
-            taught = without_known(taught, dataset, [*split.validation, *split.test])
+            judged = [*split.validation, *split.test]
+            scans = without_known(find_unlabelled(unlabelled, loaded.channels), dataset, judged)
+            taught = find_taught(teacher, scans, unlabelled, out, loaded)
             warn(taught.notes)
             fit_data = fit_data.with_taught(taught)
         with console.progress_bar() as bar:

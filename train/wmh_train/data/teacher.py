@@ -5,12 +5,11 @@ The maps of the teacher are results of `wmh-infer` with its option for probabili
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wmh_runtime.bundle.manifest import Teacher
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_runtime.errors import InputError, RecipeError
 from wmh_runtime.files.reading import is_file
 from wmh_runtime.imageio.image_files import sha256_of_image
@@ -21,6 +20,8 @@ from wmh_runtime.text import count_noun
 from wmh_train.data.annotated import AnnotatedScan, Dataset
 from wmh_train.data.file_hashes import file_hashes
 from wmh_train.data.layouts import find_scans, require_images
+
+_NAMED = 3  # scans, in a note
 
 
 @dataclass(frozen=True)
@@ -63,26 +64,28 @@ def with_maps(unlabelled: Dataset, folder: Path, maps: Path, outputs: Sequence[s
     Raises:
         InputError: no scan has a map, or the maps are of several models or settings.
     """
-    scans, left_out = [], Counter[str]()
+    scans: list[AnnotatedScan] = []
+    left_out: dict[str, list[str]] = {}
     made_by: dict[str, Settings] = {}
     for scan in unlabelled.scans:
         relative = scan.channels[0].relative_to(folder)
         paths = [output_paths(maps, relative, output) for output in outputs]
         sidecars = [sidecar for one in paths if (sidecar := read_sidecar(one.sidecar))]
         if len(sidecars) < len(paths) or not all(is_file(one.probability) for one in paths):
-            left_out["without probabilities of the teacher"] += 1
+            left_out.setdefault("without probabilities of the teacher", []).append(scan.name)
         elif any(one.input_sha256 != sha256_of_image(scan.channels[0]) for one in sidecars):
-            left_out["with an image that is not the one that was segmented"] += 1
+            why = "with another image than the one that was segmented"
+            left_out.setdefault(why, []).append(scan.name)
         else:
             made_by |= {_describe(one.settings): one.settings for one in sidecars}
             probabilities = tuple(one.probability for one in paths)
             scans.append(replace(scan, references=probabilities, is_taught=True))
-    notes = [f"{count_noun(count, 'unlabelled scan')} {why}" for why, count in left_out.items()]
+    notes = _left_out_notes(left_out)
     if not scans:
         raise InputError(
             f"has no probabilities of {', '.join(outputs)} for the scans in {folder}:"
             f" {'; '.join(notes)}",
-            "Segment them with wmh-infer and its option for probabilities.",
+            "Segment that folder with wmh-infer and --probability, and give its results.",
             about=maps,
         )
     if len(made_by) > 1:
@@ -104,43 +107,50 @@ def _describe(settings: Settings) -> str:
     return f"{made_by} in {settings.precision}, views {settings.tta}"
 
 
-def without_known(taught: TaughtScans, annotated: Dataset, judged: Iterable[str]) -> TaughtScans:
+def without_known(unlabelled: Dataset, annotated: Dataset, judged: Iterable[str]) -> Dataset:
     """Leave out scans that are in the annotated data, or of a person who judges the training.
 
     The same image is the same file, under any name. The same person has the same subject.
 
     Args:
-        taught: with scans of any names.
+        unlabelled: scans to learn from.
         annotated: scans with masks.
         judged: names of those for validation and test.
 
     Raises:
+        InputError: an image cannot be read.
         RecipeError: another image has the same name as an annotated scan, or no scan is left.
     """
     images = {one for scan in annotated.scans for one in file_hashes(scan.channels)}
     judges = set(judged)
     persons = {scan.subject for scan in annotated.scans if scan.name in judges}
     known = {scan.name: scan for scan in annotated.scans}
-    kept, left_out = [], Counter[str]()
-    for scan in taught.scans:
+    kept: list[AnnotatedScan] = []
+    left_out: dict[str, list[str]] = {}
+    for scan in unlabelled.scans:
         if images.intersection(file_hashes(scan.channels)):
-            left_out["also among the annotated scans"] += 1
+            left_out.setdefault("also among the annotated ones", []).append(scan.name)
         elif scan.subject in persons:
-            left_out["of persons of the validation or test"] += 1
+            left_out.setdefault("of persons of the validation or test", []).append(scan.name)
         elif scan.name in known:
             files = f"{known[scan.name].channels[0]} and {scan.channels[0]}"
-            raise RecipeError(
-                f"are both named {scan.name}: {files}", "Rename one.", about="two scans"
-            )
+            problem = f"are both named {scan.name}: {files}"
+            raise RecipeError(problem, "Rename one.", about="two scans")
         else:
             kept.append(scan)
-    notes = [
-        f"{count_noun(count, 'unlabelled scan')} left out, {why}" for why, count in left_out.items()
-    ]
+    notes = _left_out_notes(left_out)
     if not kept:
         raise RecipeError(
-            f"no unlabelled scan is left of {len(taught.scans)}: {'; '.join(notes)}",
+            f"no unlabelled scan is left of {len(unlabelled.scans)}: {'; '.join(notes)}",
             "Give scans of other persons.",
         )
-    teacher = taught.teacher.model_copy(update={"scans": len(kept)})
-    return TaughtScans(teacher, tuple(kept), (*taught.notes, *notes))
+    return replace(unlabelled, scans=tuple(kept), notes=(*unlabelled.notes, *notes))
+
+
+def _left_out_notes(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say how many scans are not learned, why, and the first names."""
+    return [
+        f"not learned: {count_noun(len(names), 'unlabelled scan')} {why}:"
+        f" {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''}"
+        for why, names in left_out.items()
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from wmh_runtime.bundle.manifest import Teacher
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_train.checkpoint import (
     CheckpointMetadata,
     Provenance,

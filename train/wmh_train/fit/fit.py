@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
-from wmh_runtime.bundle.manifest import Teacher
+from wmh_runtime.bundle.training_record import Teacher
 from wmh_runtime.files.folders import make_writable_folder
-from wmh_runtime.text import count_noun, describe_counts
 from wmh_train.checkpoint import CheckpointMetadata, load_metadata, save_metadata
 from wmh_train.cost import require_memory
-from wmh_train.data.annotated import AnnotatedScan, count_sites
+from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.cache import CachedSlices, fill_cache, open_cache
 from wmh_train.data.cache_entry import scan_key
 from wmh_train.data.new_heads import NewHeads, remove_new_heads
@@ -35,6 +33,12 @@ from wmh_train.fit.checkpoint_writer import (
     CheckpointWriter,
     TrainingInputs,
     finished_metadata,
+)
+from wmh_train.fit.describe import (
+    describe_new_heads,
+    describe_slices,
+    describe_start,
+    describe_teacher,
 )
 from wmh_train.fit.history import HistoryWriter
 from wmh_train.fit.input_checks import (
@@ -52,7 +56,7 @@ from wmh_train.loop.distributed import (
     require_one_process,
 )
 from wmh_train.loop.missing_regions import MissingRegions
-from wmh_train.loop.resume import ResumeFile, TrainingState
+from wmh_train.loop.resume import ResumeFile
 from wmh_train.loop.schedule import schedule_warnings
 from wmh_train.loop.training_loop import EpochReport, LoopListener, StepReport, TrainingLoop
 from wmh_train.model.layers import freeze_layers
@@ -187,12 +191,12 @@ def fit(
         for warning in validation_warnings(training, validation, initial, keys):
             listener.warning(warning)
         listener.info(
-            f"training: {_describe_slices(training)}{_describe_new_heads(recipe)}"
-            f"{_describe_teacher(data.teacher)},"
+            f"training: {describe_slices(training)}{describe_new_heads(recipe)}"
+            f"{describe_teacher(data.teacher)},"
             f" {loop.steps_per_epoch} steps per epoch;"
-            f" validation: {_describe_slices(validation)}"
+            f" validation: {describe_slices(validation)}"
         )
-        listener.info(_describe_start(state, steps_done, accelerator, recipe))
+        listener.info(describe_start(state, steps_done, accelerator, recipe))
         if new_heads is not None:
             listener.info("making the new heads of this epoch; then the training begins")
     with (
@@ -253,46 +257,6 @@ def _open_slices(
         for warning in (*opened[0].warnings, *opened[1].warnings):
             listener.warning(warning)
     return opened
-
-
-def _describe_slices(slices: CachedSlices) -> str:
-    """Describe slices: number of scans, by site, of those with an empty mask, and of slices."""
-    with_target = np.unique(slices.scan_of[slices.with_target])
-    empty = len(slices.scans) - len(with_target)
-    empty_masks = f", {empty} with an empty mask" if empty else ""
-    targets = "lesions" if slices.scans[0].references else "regions"
-    return (
-        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))}"
-        f"{empty_masks},"
-        f" {len(slices.with_target)} slices, {slices.with_target.sum()} with {targets}"
-    )
-
-
-def _describe_new_heads(recipe: Recipe) -> str:
-    count = recipe.data.new_heads
-    return f", {count_noun(count, 'new head')} in each epoch" if count else ""
-
-
-def _describe_teacher(teacher: Teacher | None) -> str:
-    return f", {teacher.scans} with probabilities of {teacher.name}" if teacher else ""
-
-
-def _describe_start(
-    state: TrainingState, steps_done: int, accelerator: Accelerator, recipe: Recipe
-) -> str:
-    """Describe first step, device, processes and precision of a run."""
-    device, processes = accelerator.device, accelerator.num_processes
-    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    line = (
-        f"{'resuming after' if steps_done else 'starting at'} step {steps_done} on"
-        f" {processes} × {device.type}{name}, precision {recipe.optimizer.mixed_precision}"
-    )
-    if differences := state.differences():
-        line += (
-            f"; the runs of this training differ in {', '.join(differences)}, so the result may"
-            " differ in the last bits from an uninterrupted training"
-        )
-    return line
 
 
 class _ListenerChain(LoopListener):

@@ -19,6 +19,7 @@ from torch import Tensor
 from wmh_runtime.errors import RecipeError
 from wmh_runtime.files.atomic import atomic_path, remove
 from wmh_runtime.files.temporary import remove_temporary_files
+from wmh_train.checkpoint import has_checkpoint
 
 _FILE = "resume.pt"
 
@@ -63,6 +64,11 @@ class TrainingState:
             values = self.ran_with.setdefault(setting, [])
             if value not in values:
                 values.append(value)
+
+
+def has_begun(out: Path) -> bool:
+    """Return whether a folder contains a training, finished or not."""
+    return (out / _FILE).exists() or has_checkpoint(out)
 
 
 class ResumeFile:
