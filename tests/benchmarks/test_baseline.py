@@ -8,7 +8,7 @@ import torch
 
 from tests.benchmarks.test_compare import environment
 from tests.networks import perturbed_network, random_slices, write_checkpoint
-from tests.runtime.gpus import install_fake_gpus, with_engines
+from tests.runtime.gpus import install_fake_gpus, with_cuda_graphs, with_engines
 from tests.training_toys import lora_recipe, metadata_of, small_recipe
 from wmh_bench.baseline import measure, runtime_variants, torch_ceilings
 from wmh_bench.baseline.attention import ScaledDotProductAttention
@@ -218,6 +218,7 @@ def test_engines_and_providers_are_timed(toy_bundle, monkeypatch):
     bundle = load_bundle(toy_bundle)
     for kind in ("rtx", "tensorrt"):
         bundle = with_engines(bundle, kind)
+    bundle = with_cuda_graphs(bundle)
     shape = bundle.manifest.network_shape
     slices = np.random.default_rng(0).normal(size=(3, *shape.input_shape)).astype(np.float32)
     names = []
@@ -231,7 +232,7 @@ def test_engines_and_providers_are_timed(toy_bundle, monkeypatch):
         assert min(seconds) > 0
         names.append(f"{variant.name} {variant.precision}")
     assert names == [
-        *("rtx fp16", "tensorrt fp16"),
+        *("rtx fp16", "tensorrt fp16", "onnxruntime-cuda-graph fp16"),
         *("onnxruntime-cuda fp32", "onnxruntime-cuda fp16", "onnxruntime-tensorrt fp16"),
     ]
     assert gpus.enqueued > 0  # of the engines
