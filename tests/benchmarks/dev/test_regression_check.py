@@ -122,4 +122,7 @@ def test_an_export_is_counted():
     assert one.operators["Softmax"] == exported.attention_layers == 2
     assert eight.operators["Mean"] == 1
     assert exported.graphs["8-view.fp16"].operators["Cast"] > 0
-    assert exported.weights_bytes["fp32"] > 1.8 * exported.weights_bytes["fp16"]
+    assert set(exported.weights_bytes) == {"fp32", "fp16"}
+    for_cuda = exported.graphs["8-view.fp16.cuda"].operators
+    assert for_cuda["MultiHeadAttention"] == for_cuda["BiasGelu"] == 2
+    assert "Mean" not in for_cuda
