@@ -46,7 +46,10 @@ def references_of(network, recipe, slices):
         return [compute_reference_outputs(backend, probes, {"wmh": 0.5}, 2, 0)]
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(
+    scope="module",
+    params=["transformer", pytest.param("unet", marks=pytest.mark.exhaustive)],
+)
 def made(request):
     """A rewritten network, slices, and its graphs for the CUDA provider."""
     recipe = RECIPES[request.param]()
