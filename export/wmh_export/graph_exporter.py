@@ -191,13 +191,15 @@ class GraphExporter:
     ) -> ExportedPrecision:
         """Write the graphs of one view and of eight views; remove the files if one is refused."""
         models: dict[Views, ModelProto] = {1: one_view, 8: with_eight_views(one_view)}
-        models_by_name = {_graph_name(views, precision): models[views] for views in VIEW_COUNTS}
+        by_provider: dict[GraphProvider, Mapping[Views, ModelProto]] = {"": models}
         if for_cuda is not None:
-            for views in VIEW_COUNTS:
-                models_by_name[_graph_name(views, precision, "cuda")] = for_cuda.models[views]
-        for name, model in models_by_name.items():
-            views_text, _, _ = name.partition("-")
-            set_metadata(model, {**self._metadata, "precision": precision, "views": views_text})
+            by_provider["cuda"] = for_cuda.models
+        models_by_name = {}
+        for provider, of_provider in by_provider.items():
+            for views, model in of_provider.items():
+                metadata = {"precision": precision, "views": str(views)}
+                set_metadata(model, {**self._metadata, **metadata})
+                models_by_name[_graph_name(views, precision, provider)] = model
         weights_name = f"weights.{precision}.bin"
         try:
             save_with_shared_weights(models_by_name, self._folder, weights_name)

@@ -30,11 +30,13 @@ def distillation(
 ) -> None:
     """Compare a student with its teacher: Dice, and seconds from files to files."""
     with console.require_extra("cpu,openvino,export"):
-        from benchmarks.dev.distil.comparison import RunOptions, compare_models
+        from benchmarks.dev.distil.comparison import compare_models
+        from benchmarks.dev.timed_run import RunOptions
     require_writable(results)
-    options = RunOptions(backend, parse_precision(precision), parse_tta(tta), turns)
+    options = (backend, parse_precision(precision), parse_tta(tta))
+    of_teacher, of_student = (RunOptions(bundle, *options) for bundle in (teacher, student))
     with console.steps() as on_step:
-        measured = compare_models(teacher, student, data, scans, options, on_step)
+        measured = compare_models(of_teacher, of_student, data, scans, turns, on_step)
     for model in (measured.teacher, measured.student):
         console.print_line(
             f"{model.name}: mean Dice {model.mean_dice:.3f}, {model.seconds_per_scan:.1f} s a scan"

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.dev.timed_run import RunOptions, time_run
 from wmh_bench.machine import Machine, describe_machine
 from wmh_runtime.bundle.bundle import load_bundle
-from wmh_runtime.errors import BackendError, InputError
+from wmh_runtime.errors import InputError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.imageio.reference_masks import read_reference
 from wmh_runtime.outputs.paths import output_paths
 from wmh_runtime.overlap import dice_of_masks
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.tta import Tta
 from wmh_train.data.annotated import AnnotatedScan
 from wmh_train.data.layouts import find_dataset
 
@@ -46,39 +42,29 @@ class Distillation(StrictModel):
     scans: int
     backend: str
     precision: str
-    tta: Tta
+    tta: str
     teacher: ModelResult
     student: ModelResult
     share_of_dice: float  # of the teacher's mean Dice
     speedup: float
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How both models are run."""
-
-    backend: str
-    precision: str
-    tta: Tta
-    turns: int = 1
-
-
 def compare_models(
-    teacher: str,
-    student: str,
+    teacher: RunOptions,
+    student: RunOptions,
     data: Path,
     most_scans: int,
-    options: RunOptions,
+    turns: int,
     on_step: Callable[[str], None],
 ) -> Distillation:
     """Run both models on the same scans, in turns, after an untimed run of each on the first scan.
 
     Args:
-        teacher: bundle.
-        student: bundle, for the same scans.
+        teacher: its bundle, and how it is run.
+        student: likewise, on the same scans.
         data: annotated scans that neither model has seen, in a flat folder.
         most_scans: the first ones by name are taken.
-        options: for both.
+        turns: runs of each.
         on_step: called before each run.
 
     Raises:
@@ -87,7 +73,7 @@ def compare_models(
     """
     found = find_dataset(data, ["flair"], [_OUTPUT])
     scans = found.scans[:most_scans]
-    bundles = (teacher, student)
+    models = (teacher, student)
     seconds: list[list[float]] = [[], []]
     dice: list[list[float]] = [[], []]
     with tempfile.TemporaryDirectory() as name:
@@ -95,26 +81,26 @@ def compare_models(
         rows = ["flair", *(f"{scan.channels[0].resolve()}" for scan in scans)]
         table.write_text("\n".join(rows) + "\n", encoding="utf-8")
         first.write_text("\n".join(rows[:2]) + "\n", encoding="utf-8")
-        for number, bundle in enumerate(bundles):  # files are read, and the backend is compared
-            on_step(f"{bundle}, first scan")
-            _time_run(bundle, first, Path(name, f"first-{number}"), options)
-        for turn in range(options.turns):
-            for number, bundle in enumerate(bundles):
-                on_step(f"turn {turn + 1}: {bundle}, {len(scans)} scans")
+        for number, model in enumerate(models):  # files are read, and the backend is compared
+            on_step(f"{model.bundle}, first scan")
+            time_run(first, Path(name, f"first-{number}"), model)
+        for turn in range(turns):
+            for number, model in enumerate(models):
+                on_step(f"turn {turn + 1}: {model.bundle}, {len(scans)} scans")
                 out = Path(name, f"{turn}-{number}")
-                seconds[number].append(_time_run(bundle, table, out, options))
+                seconds[number].append(time_run(table, out, model).seconds)
                 dice[number] = [_dice(scan, out) for scan in scans]
-    of_teacher, of_student = map(_result, bundles, dice, seconds)
+    of_teacher, of_student = map(_result, models, dice, seconds)
     if not of_teacher.mean_dice:
         advice = "Give a teacher that finds lesions."
-        raise InputError("has a mean Dice of 0 on these scans", advice, about=teacher)
+        raise InputError("has a mean Dice of 0 on these scans", advice, about=teacher.bundle)
     return Distillation(
         machine=describe_machine(),
         data=found.name,
         scans=len(scans),
-        backend=options.backend,
-        precision=options.precision,
-        tta=options.tta,
+        backend=student.backend,
+        precision=student.precision,
+        tta=student.tta,
         teacher=of_teacher,
         student=of_student,
         share_of_dice=round(of_student.mean_dice / of_teacher.mean_dice, 4),
@@ -122,8 +108,8 @@ def compare_models(
     )
 
 
-def _result(bundle: str, dice: Sequence[float], seconds: Sequence[float]) -> ModelResult:
-    manifest = load_bundle(bundle).manifest
+def _result(model: RunOptions, dice: Sequence[float], seconds: Sequence[float]) -> ModelResult:
+    manifest = load_bundle(model.bundle).manifest
     return ModelResult(
         name=manifest.name,
         model_id=manifest.model_id,
@@ -133,23 +119,6 @@ def _result(bundle: str, dice: Sequence[float], seconds: Sequence[float]) -> Mod
         seconds_by_turn=[round(value, 1) for value in seconds],
         seconds_per_scan=round(statistics.median(seconds) / len(dice), 2),
     )
-
-
-def _time_run(bundle: str, scans: Path, out: Path, options: RunOptions) -> float:
-    """Time a whole run, from the command to the last file."""
-    command = "from wmh_runtime.cli.launcher import infer; infer()"
-    arguments = ["--bundle", bundle, "--backend", options.backend, "--tta", options.tta]
-    arguments += ["--precision", options.precision]
-    started_s = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", command, str(scans), str(out), *arguments],
-        capture_output=True,
-        text=True,
-    )
-    seconds = time.perf_counter() - started_s
-    if done.returncode:
-        raise BackendError(f"failed: {done.stderr.strip()}", about=bundle)
-    return seconds
 
 
 def _dice(scan: AnnotatedScan, out: Path) -> float:

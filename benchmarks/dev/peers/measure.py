@@ -9,8 +9,6 @@ program is timed from the command to the last file.
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,15 +20,14 @@ import torch
 from nibabel.orientations import io_orientation
 
 from benchmarks.dev.peers.programs import Pass, Program, Shape, programs
+from benchmarks.dev.timed_run import RunOptions, time_run
 from wmh_bench.latency.isolated import Failure, call_in_process
 from wmh_bench.machine import Machine, describe_machine
 from wmh_bench.timing.peak_memory import peak_resident_bytes
 from wmh_runtime.errors import BackendError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.machine import available_cores
-from wmh_runtime.precision import Precision
 from wmh_runtime.schema import StrictModel
-from wmh_runtime.tta import Tta
 
 _TIMED_PASSES = 2  # of a network that is executed more often
 _FEW_PASSES = 3  # of a scan; a network that is executed more often is warmed up first
@@ -58,34 +55,12 @@ class Peers(StrictModel):
     programs: list[ProgramSpeed]
 
 
-@dataclass(frozen=True)
-class OwnRun:
-    """A run of this program to compare with."""
-
-    bundle: str
-    backend: str
-    precision: Precision
-    tta: Tta
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-        return f"wmh-infer, {self.bundle}, {self.tta}, {self.backend} in {self.precision}"
-
-
 OWN_RUNS = (
-    OwnRun("base", "onnxruntime", "fp32", "full"),
-    OwnRun("base", "openvino", "bf16", "full"),
-    OwnRun("base", "openvino", "bf16", "adaptive"),
-    OwnRun("base", "openvino", "bf16", "none"),
+    RunOptions("base", "onnxruntime", "fp32", "full"),
+    RunOptions("base", "openvino", "bf16", "full"),
+    RunOptions("base", "openvino", "bf16", "adaptive"),
+    RunOptions("base", "openvino", "bf16", "none"),
 )
-_INFER = """
-import atexit
-from wmh_bench.timing.peak_memory import peak_resident_bytes
-from wmh_runtime.cli.launcher import infer
-atexit.register(lambda: print(peak_resident_bytes()))
-infer()
-"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +73,7 @@ def measure_peers(
     scan: Path,
     turns: int,
     on_step: Callable[[str], None],
-    own_runs: Sequence[OwnRun] = OWN_RUNS,
+    own_runs: Sequence[RunOptions] = OWN_RUNS,
 ) -> Peers:
     """Time all programs, one after the other, in turns.
 
@@ -188,18 +163,7 @@ def _time_pass(one: Pass) -> _Cost:
     return _Cost(seconds, peak_resident_bytes())
 
 
-def _time_run(run: OwnRun, scan: Path) -> _Cost:
-    """Time a run of this program, from the command to the last file."""
+def _time_run(run: RunOptions, scan: Path) -> _Cost:
     with tempfile.TemporaryDirectory() as out:
-        options = ["--bundle", run.bundle, "--backend", run.backend, "--tta", run.tta]
-        options += ["--precision", run.precision]
-        started_s = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", _INFER, str(scan), out, *options],
-            capture_output=True,
-            text=True,
-        )
-        seconds = time.perf_counter() - started_s
-    if done.returncode:
-        raise BackendError(f"failed: {done.stderr.strip()}", about=run.name)
-    return _Cost(seconds, int(done.stdout.split()[-1]))
+        timed = time_run(scan, Path(out), run)
+    return _Cost(timed.seconds, timed.peak_bytes)

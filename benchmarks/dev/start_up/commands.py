@@ -27,7 +27,8 @@ def start_up(
 ) -> None:
     """Measure time to the first slice, time and peak memory of a run."""
     with console.require_extra("cpu,openvino,export"):
-        from benchmarks.dev.start_up.measure import RunOptions, measure_start_up
+        from benchmarks.dev.start_up.measure import measure_start_up
+        from benchmarks.dev.timed_run import RunOptions
     require_writable(results)
     options = RunOptions(bundle, backend, precision, tta)
     with console.steps() as on_step:

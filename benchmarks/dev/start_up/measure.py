@@ -6,43 +6,15 @@ outputs. The others find the result of this comparison.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.dev.timed_run import RunOptions, time_run
 from wmh_bench.machine import Machine, describe_machine
-from wmh_runtime.errors import BackendError
 from wmh_runtime.imageio.nifti_reader import read_scan
 from wmh_runtime.schema import StrictModel
-
-# The slices of a scan are submitted by threads, those of the comparison by the main thread.
-_INFER = """
-import atexit, json, os, threading, time
-from wmh_bench.timing.peak_memory import peak_resident_bytes
-from wmh_runtime.backends.base import Backend
-from wmh_runtime.cli.launcher import infer
-
-first, submit = [], Backend.submit
-
-def noted(self, slices):
-    if threading.current_thread() is not threading.main_thread():
-        first.append(time.time() - float(os.environ["STARTED_S"]))
-    return submit(self, slices)
-
-def tell():
-    print(json.dumps({"first_slice_s": first[0], "peak_bytes": peak_resident_bytes()}))
-
-Backend.submit = noted
-atexit.register(tell)
-infer()
-"""
 
 
 class RunCost(StrictModel):
@@ -65,16 +37,6 @@ class StartUp(StrictModel):
     first_use: RunCost
     later: list[RunCost]
     median_first_slice_s: float  # of the later runs
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How the scan is segmented."""
-
-    bundle: str
-    backend: str
-    precision: str
-    tta: str
 
 
 def measure_start_up(
@@ -114,22 +76,9 @@ def measure_start_up(
 
 
 def _run(scan: Path, out: Path, cache: Path, options: RunOptions) -> RunCost:
-    arguments = ["--bundle", options.bundle, "--backend", options.backend]
-    arguments += ["--precision", options.precision, "--tta", options.tta]
-    started_s = time.time()
-    environment = {"XDG_CACHE_HOME": str(cache), "STARTED_S": repr(started_s)}
-    done = subprocess.run(
-        [sys.executable, "-c", _INFER, str(scan), str(out), *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
-    seconds = time.time() - started_s
-    if done.returncode:
-        raise BackendError(f"failed: {done.stderr.strip()}", about=scan)
-    told = json.loads(done.stdout.splitlines()[-1])
+    timed = time_run(scan, out, options, {"XDG_CACHE_HOME": str(cache)})
     return RunCost(
-        first_slice_s=round(told["first_slice_s"], 2),
-        seconds=round(seconds, 1),
-        peak_memory_mb=round(told["peak_bytes"] / 1e6),
+        first_slice_s=round(timed.first_slice_s, 2),
+        seconds=round(timed.seconds, 1),
+        peak_memory_mb=round(timed.peak_bytes / 1e6),
     )

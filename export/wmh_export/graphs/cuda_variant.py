@@ -65,18 +65,23 @@ def scale_by_constants(model: ModelProto) -> None:
         scales = numpy_helper.from_array(factors, f"{node.name}/scales")
         graph.initializer.append(scales)
         node.input[:] = [node.input[0], "", scales.name]
-    while unused := _without_use(graph):
+    while unused := _unused(graph):
         for node in unused:
             graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input}
+    used = _used(graph)
     for tensor in [one for one in graph.initializer if one.name not in used]:
         graph.initializer.remove(tensor)
 
 
-def _without_use(graph: GraphProto) -> list[NodeProto]:
-    used = {name for node in graph.node for name in node.input}
-    used |= {output.name for output in graph.output}
+def _unused(graph: GraphProto) -> list[NodeProto]:
+    used = _used(graph)
     return [node for node in graph.node if not used.intersection(node.output)]
+
+
+def _used(graph: GraphProto) -> set[str]:
+    """Return the names of the tensors that a node takes or the graph returns."""
+    names = {name for node in graph.node for name in node.input}
+    return names | {output.name for output in graph.output}
 
 
 def require_cuda_operators(model: ModelProto) -> None:

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from benchmarks.dev.peers import measure
-from benchmarks.dev.peers.measure import OwnRun, measure_peers
+from benchmarks.dev.peers.measure import measure_peers
 from benchmarks.dev.peers.networks import LstAiUNet, SynthSegUNet, nnunet
 from benchmarks.dev.peers.programs import Pass, Program, programs
+from benchmarks.dev.timed_run import RunOptions
 from tests.toys import write_head
 
 HALVING = (2, 2, 2)
@@ -57,7 +58,7 @@ def test_networks_and_whole_runs_are_timed_in_turns(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(measure, "programs", lambda size: sizes.append(size) or [one])
     steps = []
-    run = OwnRun("demo", "onnxruntime", "fp32", "none")
+    run = RunOptions("demo", "onnxruntime", "fp32", "none")
     measured = measure_peers(scan, 2, steps.append, [run])
     assert steps == [f"turn {turn}: {name}" for turn in (1, 2) for name in ("toy", run.name)]
     toy, own = measured.programs

@@ -6,7 +6,7 @@ teacher, another network: its probabilities, float16.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,13 @@ def make_targets(
     if scan.is_taught:
         maps = [geometry.to_network(read_probability(path, grid)) for path in scan.references]
         probability = np.clip(np.stack(maps, axis=1), 0, 1).astype(_PROBABILITY)
-        return probability, list(_shows_lesion(probability >= _SHOWN_FROM))
+        return probability, _shows_lesion(probability >= _SHOWN_FROM)
     labels = _label_slices(references, geometry)
-    return pack(labels), list(_shows_lesion(labels[:, : len(scan.targets)] == LESION))
+    return pack(labels), _shows_lesion(labels[:, : len(scan.targets)] == LESION)
 
 
-def _shows_lesion(masks: NDArray[np.bool_]) -> Iterator[bool]:
-    yield from (bool(of_slice.any()) for of_slice in masks)
+def _shows_lesion(masks: NDArray[np.bool_]) -> list[bool]:
+    return [bool(of_slice.any()) for of_slice in masks]
 
 
 def _label_slices(references: Sequence[Reference], geometry: SliceGeometry) -> NDArray[np.uint8]:
