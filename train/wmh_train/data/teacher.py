@@ -108,7 +108,7 @@ def _describe(settings: Settings) -> str:
 
 
 def without_known(unlabelled: Dataset, annotated: Dataset, judged: Iterable[str]) -> Dataset:
-    """Leave out scans that are in the annotated data, or of a person who judges the training.
+    """Leave out scans that are in the annotated data, or of a person of the validation or test.
 
     The same image is the same file, under any name. The same person has the same subject.
 
