@@ -25,7 +25,8 @@ def test_the_slices_are_counted_along_the_axis_that_is_sliced():
     along_z = estimate_scan_bytes((200, 300, 20), np.diag([1.0, 1, 5, 1]), network, **one)
     assert along_x == along_z
     more = estimate_scan_bytes((40, 200, 300), upright, network, **one)
-    assert more == 2 * along_x
+    none = estimate_scan_bytes((0, 200, 300), upright, network, **one)
+    assert more - along_x == along_x - none
     two = {"images": 2, "regions": 0}
     assert estimate_scan_bytes((20, 200, 300), upright, NetworkShape(2, 1, 100), **two) > along_x
     # Another network adds its slices, here 20 of 100² with three channels and outputs.
@@ -53,6 +54,15 @@ def test_the_slices_of_all_planes_are_counted_unless_voxels_are_too_long():
         region_planes=("axial", "coronal"),
     )
     assert regions - axial == pytest.approx(1.2 * 4 * (40 + 30) * 100**2 * 2, abs=2)
+
+
+def test_registration_takes_memory_for_the_further_images():
+    case = ((20, 30, 40), np.eye(4), NetworkShape(2, 1, 100))
+    others = {"images": 2, "regions": 0, "other_shapes": [(10, 10, 10), (5, 5, 8)]}
+    plain = estimate_scan_bytes(*case, **others)
+    registered = estimate_scan_bytes(*case, **others, registered=True)
+    assert registered - plain == 5 * 4 * (1000 + 200)
+    assert plain - estimate_scan_bytes(*case, images=2, regions=0) == 3 * 4 * (1000 + 200)
 
 
 def test_neighbors_and_regions_need_less_than_images_and_outputs():

@@ -14,12 +14,12 @@ from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, slice_coun
 from wmh_runtime.types import NetworkShape
 
 _FLOAT_BYTES = 4
-# Measured from reading to writing, and a fifth more; see benchmarks/README.md.
+# Measured from reading to writing, and a fifth more; see benchmarks/README.md. In float32.
 _COPIES_OF_SQUARES = 1.2  # of the input and output of the network
-_COPIES_OF_VOXELS = 8.0
-_COPIES_FOR_LOCATIONS = 3.0
+_COPIES_OF_VOXELS = 5.0  # of each image or output
 _COPIES_OF_OTHERS = 3.0  # of their voxels: as read, averaged, and some room
-_MASK_BYTES = 1
+_COPIES_TO_REGISTER = 5.0  # of their voxels, besides
+_BYTES_OF_PICTURES = 100_000_000  # and of the libraries that draw them
 _SHARE_OF_FREE_MEMORY = 0.8  # the rest is for the file cache and for other programs
 
 
@@ -68,6 +68,7 @@ def estimate_scan_bytes(
     regions: int,
     planes: Sequence[Plane] = ("axial",),
     other_shapes: Sequence[Shape] = (),
+    registered: bool = False,
     region_network: NetworkShape | None = None,
     region_planes: Sequence[Plane] = ("axial",),
 ) -> int:
@@ -82,6 +83,7 @@ def estimate_scan_bytes(
         planes: in which the network sees a scan.
         other_shapes: of the further images and the atlas, before they are brought to the grid of
             the scan.
+        registered: whether the further images are registered first.
         region_network: C, K and S of another network that finds the regions.
         region_planes: of that network.
     """
@@ -96,8 +98,8 @@ def estimate_scan_bytes(
     squares = pixels(network, planes)
     if region_network is not None:
         squares += pixels(region_network, region_planes)
-    copies = _COPIES_OF_VOXELS * max(images, network.outputs - regions)
-    if regions:  # a mask for each, and distances
-        copies += regions * _MASK_BYTES / _FLOAT_BYTES + _COPIES_FOR_LOCATIONS
-    others = _COPIES_OF_OTHERS * sum(map(math.prod, other_shapes))
-    return int(_FLOAT_BYTES * (_COPIES_OF_SQUARES * squares + copies * math.prod(shape) + others))
+    voxels = max(images, network.outputs - regions) * math.prod(shape)
+    copies_of_others = _COPIES_OF_OTHERS + (_COPIES_TO_REGISTER if registered else 0)
+    others = copies_of_others * sum(map(math.prod, other_shapes))
+    floats = _COPIES_OF_SQUARES * squares + _COPIES_OF_VOXELS * voxels + others
+    return int(_FLOAT_BYTES * floats) + _BYTES_OF_PICTURES

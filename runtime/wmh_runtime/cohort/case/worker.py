@@ -117,6 +117,7 @@ class CaseWorker:
                 planes=manifest.preprocessing.planes,
                 regions=len((of_regions or manifest).regions),
                 other_shapes=others,
+                registered=self._job.register,
                 region_network=of_regions.network_shape if of_regions else None,
                 region_planes=of_regions.preprocessing.planes if of_regions else ("axial",),
             )
