@@ -28,7 +28,8 @@ def noted(self, slices):
     return submit(self, slices)
 
 def tell():
-    print(json.dumps({"first_slice_s": first[0], "peak_bytes": peak_resident_bytes()}))
+    if first:  # otherwise the run failed, and its last line is the error
+        print(json.dumps({"first_slice_s": first[0], "peak_bytes": peak_resident_bytes()}))
 
 Backend.submit = noted
 atexit.register(tell)

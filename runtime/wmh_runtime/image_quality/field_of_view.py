@@ -19,7 +19,7 @@ def largest_cut_percent(slices: Slices) -> tuple[float | None, str]:
     for axis, sides in enumerate(slices.sides):
         others = tuple(other for other in range(3) if other != axis)
         areas = np.count_nonzero(slices.brain, axis=others)
-        measured = np.flatnonzero(slices.measured.any(axis=others))
+        measured = np.flatnonzero(~slices.background.all(axis=others))
         cuts += [
             (100 * float(areas[measured[end]]) / float(areas.max()), side)
             for end, side in zip((0, -1), sides, strict=True)

@@ -40,7 +40,7 @@ def ghosting_percent(slices: Slices) -> float | None:
     first, last = np.flatnonzero(large)[[0, -1]]
     part = slice(first, last + 1)
     stack, brain = slices.stack[part], slices.brain[part]
-    measured = slices.measured[part] & large[part, None, None]
+    measured = large[part, None, None] & ~slices.background[part]
     outside, within = _lines(brain, slices.spacing_mm)
     corners = stack[measured & outside[0] & outside[1]]
     if corners.size < _LEAST_VOXELS or _is_cleared(corners):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from wmh_runtime.image_quality import criteria
 from wmh_runtime.image_quality.bias import bias_percent
@@ -20,7 +23,7 @@ def measure_quality(
     scan: Scan,
     head: Mask,
     regions: Mapping[str, Mask],
-    lesions: Mask,
+    lesions: Sequence[NDArray[Any]],
     background: Mask | None = None,
 ) -> tuple[QualityMeasure, ...]:
     """Measure the quality of a FLAIR scan; always the same measures in the same order.
@@ -34,7 +37,7 @@ def measure_quality(
         scan: as acquired, or brain-extracted.
         head: (x, y, z), on its grid, as the masks below.
         regions: by name, as of a segmentation; may be empty.
-        lesions: left out of white matter.
+        lesions: of each output, not 0 in lesions; left out of white matter.
         background: constant, not measured; None: it is found.
     """
     slices = Slices.of(scan, head, regions, lesions, background)

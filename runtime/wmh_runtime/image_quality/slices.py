@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wmh_runtime.imageio.orientation import Reorientation, axial_reorientation
 from wmh_runtime.imageio.volume import Scan
@@ -35,7 +36,7 @@ class Slices:
     stack: Floats  # any intensity scale
     spacing_mm: tuple[float, float, float]  # along slices, rows and columns
     sides: tuple[tuple[str, str], ...]  # where each axis begins and ends, such as bottom and top
-    measured: Mask  # not constant background
+    background: Mask  # constant, not measured
     head: Mask
     brain: Mask  # empty if not known, as white matter
     white: Mask  # white matter of the cerebrum, without lesions
@@ -47,7 +48,7 @@ class Slices:
         scan: Scan,
         head: Mask,
         regions: Mapping[str, Mask],
-        lesions: Mask,
+        lesions: Sequence[NDArray[Any]],
         background: Mask | None = None,
     ) -> Self:
         """Bring volumes on the grid of a scan, (x, y, z), to its slices; see `measure_quality`."""
@@ -61,16 +62,19 @@ class Slices:
             return np.zeros(scan.shape, np.bool_) if mask is None else mask
 
         stack = to_stack(scan.voxels)
-        white = region(WHITE) & ~lesions
+        white = region(WHITE)
+        for one in lesions:
+            white = white & (one == 0)
+        white_level = _white_level(scan, head, white)
         return cls(
             stack=stack,
             spacing_mm=reorientation.order(scan.spacing_mm),
             sides=_sides(from_axial_stack),
-            measured=~(constant_background(stack) if background is None else to_stack(background)),
+            background=constant_background(stack) if background is None else to_stack(background),
             head=to_stack(head),
             brain=to_stack(region(BRAIN)),
             white=to_stack(white),
-            white_level=_white_level(scan, head, white),
+            white_level=white_level,
         )
 
 
@@ -97,6 +101,6 @@ def _white_level(scan: Scan, head: Mask, white: Mask) -> float | None:
     """Return the median of white matter; None if there is too little, or if 0 is not dark."""
     if not head.any() or np.count_nonzero(white) < LEAST_VOXELS:
         return None
-    dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE))
-    level = float(np.median(scan.voxels[white]))
+    dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE, overwrite_input=True))
+    level = float(np.median(scan.voxels[white], overwrite_input=True))
     return level if level > 0 and dark >= _LOWEST_DARK * level else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any
 
 import cc3d
@@ -28,10 +27,10 @@ class Lesions:
     centers_vox: NDArray[np.float64]  #: (n, 3), voxel indices of the centers of mass
     outside_ml: float = 0.0  #: volume of those dropped because they lie outside the brain
 
-    @cached_property
+    @property
     def mask(self) -> NDArray[np.uint8]:
-        """The lesions together, (x, y, z), 1 in lesions."""
-        return (self.labels > 0).astype(np.uint8)
+        """The lesions together, (x, y, z), 1 in lesions; made anew, as large scans need memory."""
+        return (self.labels > 0).view(np.uint8)
 
     @property
     def count(self) -> int:

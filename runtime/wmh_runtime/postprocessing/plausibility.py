@@ -45,7 +45,7 @@ def plausibility_warnings(
         lesions: on the same grid.
         is_flair: lesions are brighter than most of the head only in FLAIR.
     """
-    mask, warnings = lesions.mask.astype(bool), []
+    mask, warnings = lesions.labels > 0, []
     total_ml = lesions.outside_ml + lesions.volume_ml
     if lesions.outside_ml >= max(_OUTSIDE_ML, _MAX_OUTSIDE_SHARE * total_ml):
         warnings.append(
@@ -54,7 +54,9 @@ def plausibility_warnings(
         )
     if not mask.any():
         return warnings
-    lesion_median, head_median = (float(np.median(scan.voxels[part])) for part in (mask, head))
+    lesion_median, head_median = (
+        float(np.median(scan.voxels[part], overwrite_input=True)) for part in (mask, head)
+    )
     if is_flair and lesion_median < head_median:
         warnings.append(
             f"the {name} lesions are darker (median {lesion_median:g}) than the head (median"
@@ -162,7 +164,8 @@ def _brightness_ratio(
     """
     if not (surface.any() and middle.any()):
         return math.nan
-    dark, voxels = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE)), scan.voxels[box]
+    dark = float(np.percentile(scan.voxels[head], _DARK_PERCENTILE, overwrite_input=True))
+    voxels = scan.voxels[box]
     outer, inner = (float(np.median(voxels[part])) - dark for part in (surface, middle))
     return outer / inner if inner > 0 else math.nan
 

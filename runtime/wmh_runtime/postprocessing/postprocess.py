@@ -103,6 +103,7 @@ def postprocess(
     region_masks = known_regions
     if region_masks is None:
         region_masks = find_regions(probabilities[:, len(outputs) :], geometry, regions)
+    about_regions = region_warnings(images, preprocessed.head, region_masks)
     found: list[tuple[Output, Floats, Lesions]] = []
     for k, output in enumerate(outputs):
         probability = geometry.to_scan(probabilities[:, k])  # (x, y, z)
@@ -125,8 +126,7 @@ def postprocess(
         in_lesions |= lesions.labels > 0
     anatomy = Anatomy.of(region_masks, in_lesions, scan.affine) if found else None
     symmetry = anatomy.symmetry if anatomy else None
-    warnings += region_warnings(images, preprocessed.head, region_masks)
-    warnings += symmetry_warnings(symmetry)
+    warnings += [*about_regions, *symmetry_warnings(symmetry)]
     return Segmentation(
         results=tuple(
             OutputResult(output, probability, lesions, measure_burden(lesions, anatomy))
@@ -156,10 +156,10 @@ def find_regions(
     if not regions:
         return {}
     parts = [k for k, name in enumerate(regions) if name != BRAIN]
-    of_parts = geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)
-    numbers = np.array([0, *(k + 1 for k in parts)], np.uint8)[of_parts]
-    brain = None
-    if BRAIN in regions:
-        of_brain = probabilities[:, [regions.index(BRAIN)]]
-        brain = geometry.to_scan_numbers(of_brain, REGION_THRESHOLD) > 0
-    return clean_regions(Regions(tuple(regions), numbers), brain)
+    renumbered = np.array([0, *(k + 1 for k in parts)], np.uint8)
+    numbers = renumbered[geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)]
+    found = Regions(tuple(regions), numbers)
+    if BRAIN not in regions:
+        return clean_regions(found, None)
+    of_brain = probabilities[:, [regions.index(BRAIN)]]
+    return clean_regions(found, geometry.to_scan_numbers(of_brain, REGION_THRESHOLD) > 0)

@@ -24,9 +24,9 @@ def test_the_largest_section_at_a_side_is_named():
 
 def test_constant_background_is_not_part_of_the_image():
     padded = np.pad(BRAIN, ((3, 3), (0, 0), (0, 0)))
-    measured = np.zeros(padded.shape, bool)
-    measured[3:-3] = True
-    assert cut_of(padded, measured=measured) == (pytest.approx(35), "top")
+    background = np.ones(padded.shape, bool)
+    background[3:-3] = False
+    assert cut_of(padded, background=background) == (pytest.approx(35), "top")
     assert cut_of(padded)[0] == 0
 
 

@@ -47,7 +47,7 @@ def test_slices_with_little_brain_are_left_out():
 def test_constant_background_is_no_air():
     padded = scan(ghost_in=IN_ROWS)
     padded.stack[:, :, :10] = 0
-    padded.measured[:, :, :10] = False
+    padded.background[:, :, :10] = True
     assert ghosting_percent(padded) == pytest.approx(5.7, abs=0.3)
 
 
@@ -56,7 +56,7 @@ def test_cleared_or_little_air_is_not_measurable():
     cleared.stack[:, ::2] = 0
     assert ghosting_percent(cleared) is None
     removed = scan()
-    removed.measured[:] = ~AIR
+    removed.background[:] = AIR
     assert ghosting_percent(removed) is None
     wide = scan()
     wide.brain[:, 20:100] = True  # the rows that are left are less than 20 mm away

@@ -167,4 +167,4 @@ def _zero_filled(stack: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def _where_measured(slices: Slices, found: Floats) -> Floats:
-    return np.where(slices.measured, found, slices.stack).astype(np.float32)
+    return np.where(slices.background, slices.stack, found).astype(np.float32)

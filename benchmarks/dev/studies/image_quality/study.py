@@ -67,8 +67,8 @@ class _Base:
     @property
     def slices(self) -> Slices:
         """Its slices, which are axial in all scans of the study."""
-        lesions = _lesions(self.found)
-        return Slices.of(self.scan, self.found.head, self.found.regions, lesions)
+        labels = [result.lesions.labels for result in self.found.results]
+        return Slices.of(self.scan, self.found.head, self.found.regions, labels)
 
 
 def run_study(
@@ -92,7 +92,8 @@ def run_study(
         base = _Base(scan, segmenter.segment(scan))
         for artifact, strength, damaged in _variants(base, is_damaged=number % every == 0):
             found = base.found if artifact == NONE else segmenter.segment(damaged)
-            measures = measure_quality(damaged, found.head, found.regions, _lesions(found))
+            labels = [result.lesions.labels for result in found.results]
+            measures = measure_quality(damaged, found.head, found.regions, labels)
             study.scans.append(_record(scan.path.name, artifact, strength, measures))
             on_scan(study)
     return study
@@ -135,10 +136,6 @@ def _generator(scan: Scan, artifact: str) -> np.random.Generator:
 def _to_scan(scan: Scan, stack: Floats) -> NDArray[np.float32]:
     volume = axial_reorientation(scan.affine).undo(stack)
     return np.asfortranarray(volume, np.float32)
-
-
-def _lesions(found: Segmentation) -> NDArray[np.bool_]:
-    return found["wmh"].mask.astype(bool)
 
 
 def _record(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from wmh_runtime.cohort.case.corrected_masks import describe_manual_masks, read_manual_masks
 from wmh_runtime.cohort.case.images import read_images, register_images
 from wmh_runtime.cohort.job import Job
@@ -98,6 +96,7 @@ class CaseProcessor:
                 regions = self._segmenter.regions_of(prediction, read.preprocessed.geometry)
             prediction = prediction.of_outputs(len(self._segmenter.model.outputs))
             segmentation = self._postprocess(case, read, prediction, regions, region_warnings)
+            del prediction  # a large scan needs the memory
             quality = quality_of_case(case, read.preprocessed, segmentation)
         channels = self._segmenter.model.channels
         _, *further = present_images(channels, read.preprocessed.channels).items()
@@ -197,13 +196,10 @@ def quality_of_case(
     """
     if case.channel != _FLAIR:
         return ()
-    lesions = np.zeros(preprocessed.head.shape, np.bool_)
-    for result in segmentation.results:
-        lesions |= result.lesions.labels > 0
     return measure_quality(
         preprocessed.scan,
         segmentation.head,
         segmentation.regions,
-        lesions,
+        [result.lesions.labels for result in segmentation.results],
         preprocessed.background,
     )

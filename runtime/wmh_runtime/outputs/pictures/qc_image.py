@@ -38,7 +38,7 @@ def qc_image(
     image = draw_quality_control(
         to_display.apply(scan.voxels),
         to_display.apply(head),
-        to_display.apply(result.lesions.mask).astype(bool),
+        to_display.apply(result.lesions.labels) > 0,
         (row_mm, column_mm),
         _caption(scan, result, sidecar),
         {

@@ -95,14 +95,17 @@ def slice_pictures(
     """
     to_display = axial_reorientation(scan.affine)
     row_mm, column_mm = (scan.spacing_mm[axis] for axis in to_display.axes[1:])
-    slices, lesions = to_display.apply(scan.voxels), to_display.apply(result.lesions.mask) > 0
+    slices, labels = to_display.apply(scan.voxels), to_display.apply(result.lesions.labels)
     shown_head = to_display.apply(head)
     shown_head = shown_head if head.any() else np.ones_like(shown_head)
-    indices = _select(shown_head, to_display.apply(result.lesions.labels))
-    frame = find_frame(shown_head[indices], lesions[indices])
+    indices = _select(shown_head, labels)
+    lesions = labels[indices] > 0
+    frame = find_frame(shown_head[indices], lesions)
     shape_px = _shape_px(frame, (row_mm, column_mm))
     outlined = {
-        name: to_display.apply(regions[name]) for name in OUTLINED_REGIONS if name in regions
+        name: to_display.apply(regions[name])[indices]
+        for name in OUTLINED_REGIONS
+        if name in regions
     }
     drawing = _Drawing(find_window(slices, shown_head), frame, shape_px)
     probability = to_display.apply(result.probability)
@@ -115,17 +118,17 @@ def slice_pictures(
             RegionLegend(name=OUTLINED_REGIONS[name], color=color)
             for name, color in zip(outlined, REGION_COLORS, strict=False)
         ],
-        thumbnail=drawing.thumbnail(*_most_lesion(slices, lesions, indices)),
+        thumbnail=drawing.thumbnail(*_most_lesion(slices[indices], lesions)),
         slices=[
             SliceLayers(
                 number=index + 1,
-                lesion_mm2=round(np.count_nonzero(lesions[index]) * row_mm * column_mm, 1),
+                lesion_mm2=round(np.count_nonzero(lesions[place]) * row_mm * column_mm, 1),
                 image=drawing.gray(slices[index]),
-                lesions=drawing.lesions(lesions[index]),
+                lesions=drawing.lesions(lesions[place]),
                 probability=drawing.probability(probability[index]),
-                regions=drawing.regions([one[index] for one in outlined.values()]),
+                regions=drawing.regions([one[place] for one in outlined.values()]),
             )
-            for index in indices
+            for place, index in enumerate(indices)
         ],
     )
 
@@ -142,10 +145,10 @@ def _select(head: Mask, labels: NDArray[np.unsignedinteger]) -> list[int]:
     return [shown[place] for place in select_slices(head[shown], labels[shown], SLICES)]
 
 
-def _most_lesion(slices: Floats, lesions: Mask, indices: list[int]) -> tuple[Floats, Mask]:
-    """Return the slice with the most lesion and its lesions; without any, the middle one shown."""
-    most = slices_with_most_lesion(lesions[indices], 1) or [len(indices) // 2]
-    return slices[indices[most[0]]], lesions[indices[most[0]]]
+def _most_lesion(slices: Floats, lesions: Mask) -> tuple[Floats, Mask]:
+    """Return the slice with the most lesion and its lesions; without any, the middle one."""
+    most, *_ = slices_with_most_lesion(lesions, 1) or [len(slices) // 2]
+    return slices[most], lesions[most]
 
 
 def _shape_px(frame: Frame, pixel_mm: tuple[float, float]) -> tuple[int, int]:

@@ -46,7 +46,7 @@ def test_without_strength_nothing_changes(name):
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_background_that_was_not_measured_stays(name):
     given = slices()
-    given.measured[:] = HEAD
+    given.background[:] = ~HEAD
     found = damaged(name, ARTIFACTS[name].strengths[-1], given)
     assert found.dtype == np.float32
     if name != "moved slices":  # they carry the background with them
