@@ -180,18 +180,18 @@ def test_a_recipe_that_needs_a_missing_library_is_refused_at_once(heads, tmp_pat
 def test_a_site_without_validation_scans_gives_a_warning(heads, cache, tmp_path):
     recipe = small_recipe()
     data = fit_data(heads, recipe)
-    validation = set(data.split.validation)
-    scans = tuple(
-        dataclasses.replace(scan, site="Utrecht" if scan.name in validation else "Amsterdam")
-        for scan in data.scans
-    )
+    sites = dict.fromkeys(data.split.training, "Amsterdam")
+    sites |= {data.split.training[0]: ""} | dict.fromkeys(data.split.validation, "Utrecht")
+    scans = tuple(dataclasses.replace(scan, site=sites.get(scan.name, "")) for scan in data.scans)
     listener = Listener()
     data = dataclasses.replace(data, scans=scans)
     metadata = fit(recipe, data, tmp_path, None, listener, cache=cache)
-    assert metadata.provenance.training_sites == {"Amsterdam": 6}
-    assert metadata.provenance.validation_sites == {"Utrecht": len(validation)}
+    assert metadata.provenance.training_sites == {"Amsterdam": 5}
+    assert metadata.provenance.validation_sites == {"Utrecht": len(data.split.validation)}
     assert listener.warnings[-1] == "no validation scan of Amsterdam"
-    assert listener.lines[0].startswith("training: 6 scans (Amsterdam 6), 36 slices")
+    assert listener.lines[0].startswith(
+        "training: 6 scans (Amsterdam 5, site unknown 1), 36 slices"
+    )
 
 
 def test_a_finished_training_is_not_repeated_or_replaced_by_another(
@@ -200,8 +200,10 @@ def test_a_finished_training_is_not_repeated_or_replaced_by_another(
     recipe = small_recipe()
     metadata = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
     monkeypatch.setattr(TrainingLoop, "run", lambda *_: pytest.fail("was trained again"))
-    again = fit(recipe, fit_data(heads, recipe), tmp_path, None, FitListener(), cache=cache)
+    listener = Listener()
+    again = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     assert again == metadata
+    assert listener.lines == [f"{tmp_path}: this training was finished before; nothing is trained"]
     other = with_schedule(epochs=3)
     with pytest.raises(RecipeError, match=r"another training: its schedule\.epochs is 2, now 3"):
         fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)

@@ -16,13 +16,15 @@ from wmh_train.recipe.recipe import Recipe
 
 def describe_slices(slices: CachedSlices) -> str:
     """Describe slices: number of scans, by site, of those with an empty mask, and of slices."""
+    sites = count_sites(slices.scans)
+    if sites and (unknown := len(slices.scans) - sum(sites.values())):
+        sites |= {"site unknown": unknown}
     with_target = np.unique(slices.scan_of[slices.with_target])
     empty = len(slices.scans) - len(with_target)
     empty_masks = f", {empty} with an empty mask" if empty else ""
     targets = "lesions" if slices.scans[0].references else "regions"
     return (
-        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(count_sites(slices.scans))}"
-        f"{empty_masks},"
+        f"{count_noun(len(slices.scans), 'scan')}{describe_counts(sites)}{empty_masks},"
         f" {len(slices.with_target)} slices, {slices.with_target.sum()} with {targets}"
     )
 

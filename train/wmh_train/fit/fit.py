@@ -153,6 +153,7 @@ def fit(
     resume_file = ResumeFile(out, save_every_s)
     if is_finished(out, identity, recipe, data.split, keys):
         resume_file.remove()
+        listener.info(f"{out}: this training was finished before; nothing is trained")
         return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
