@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def measure_quality(
     scan: Scan,
     head: Mask,
     regions: Mapping[str, Mask],
-    lesions: Sequence[NDArray[Any]],
+    lesions: NDArray[Any],
     background: Mask | None = None,
 ) -> tuple[QualityMeasure, ...]:
     """Measure the quality of a FLAIR scan; always the same measures in the same order.
@@ -37,7 +37,7 @@ def measure_quality(
         scan: as acquired, or brain-extracted.
         head: (x, y, z), on its grid, as the masks below.
         regions: by name, as of a segmentation; may be empty.
-        lesions: of each output, not 0 in lesions; left out of white matter.
+        lesions: mask or labels, not 0 in lesions; left out of white matter.
         background: constant, not measured; None: it is found.
     """
     slices = Slices.of(scan, head, regions, lesions, background)

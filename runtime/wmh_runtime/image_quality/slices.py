@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ class Slices:
         scan: Scan,
         head: Mask,
         regions: Mapping[str, Mask],
-        lesions: Sequence[NDArray[Any]],
+        lesions: NDArray[Any],
         background: Mask | None = None,
     ) -> Self:
         """Bring volumes on the grid of a scan, (x, y, z), to its slices; see `measure_quality`."""
@@ -62,9 +62,7 @@ class Slices:
             return np.zeros(scan.shape, np.bool_) if mask is None else mask
 
         stack = to_stack(scan.voxels)
-        white = region(WHITE)
-        for one in lesions:
-            white = white & (one == 0)
+        white = region(WHITE) & (lesions == 0)
         white_level = _white_level(scan, head, white)
         return cls(
             stack=stack,

@@ -84,8 +84,13 @@ def _middle_mm(atlas: Parcellation, words: set[str], affine: Affine) -> float:
         for number, name in atlas.names.items()
         if words & {*re.split("[^a-z]+", name.lower())}
     ]
-    voxels = np.argwhere(np.isin(atlas.numbers, numbers))
-    return float(affine[0, :3] @ voxels.mean(axis=0) + affine[0, 3]) if len(voxels) else np.nan
+    inside = np.isin(atlas.numbers, numbers)
+    counts = [np.count_nonzero(inside, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    voxels = int(counts[0].sum())
+    if not voxels:
+        return np.nan
+    middle = [float(count @ np.arange(len(count))) / voxels for count in counts]
+    return float(affine[0, :3] @ middle + affine[0, 3])
 
 
 def _outside_warnings(result: OutputResult) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Lesions:
 
     @property
     def mask(self) -> NDArray[np.uint8]:
-        """The lesions together, (x, y, z), 1 in lesions; made anew, as large scans need memory."""
+        """The lesions together, (x, y, z), 1 in lesions; a new array at each access."""
         return (self.labels > 0).view(np.uint8)
 
     @property
@@ -44,7 +44,7 @@ class Lesions:
 
 
 def find_lesions(
-    probability: Floats,
+    probability: Floats | Mask,
     *,
     threshold: float,
     min_lesion_mm3: float,
@@ -54,7 +54,7 @@ def find_lesions(
     """Apply a threshold, and keep the 26-connected components that are large enough.
 
     Args:
-        probability: (x, y, z), in [0, 1].
+        probability: (x, y, z), in [0, 1], or True in lesions.
         threshold: in (0, 1]; a voxel at the threshold is lesion.
         min_lesion_mm3: a component of exactly this volume is kept.
         voxel_volume_mm3: of one voxel.
@@ -89,7 +89,7 @@ def find_lesions(
 def lesions_of_mask(mask: Mask, voxel_volume_mm3: float) -> Lesions:
     """Return the lesions of a mask that was drawn, (x, y, z): all components, however small."""
     return find_lesions(
-        mask.astype(np.float32),
+        mask,
         threshold=1,
         min_lesion_mm3=0,
         voxel_volume_mm3=voxel_volume_mm3,

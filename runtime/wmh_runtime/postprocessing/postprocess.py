@@ -156,10 +156,10 @@ def find_regions(
     if not regions:
         return {}
     parts = [k for k, name in enumerate(regions) if name != BRAIN]
-    renumbered = np.array([0, *(k + 1 for k in parts)], np.uint8)
-    numbers = renumbered[geometry.to_scan_numbers(probabilities[:, parts], REGION_THRESHOLD)]
+    numbers = geometry.to_scan_numbers(probabilities, REGION_THRESHOLD, parts)
     found = Regions(tuple(regions), numbers)
     if BRAIN not in regions:
         return clean_regions(found, None)
-    of_brain = probabilities[:, [regions.index(BRAIN)]]
-    return clean_regions(found, geometry.to_scan_numbers(of_brain, REGION_THRESHOLD) > 0)
+    of_brain = [regions.index(BRAIN)]
+    brain = geometry.to_scan_numbers(probabilities, REGION_THRESHOLD, of_brain) > 0
+    return clean_regions(found, brain)

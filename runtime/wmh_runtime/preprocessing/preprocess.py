@@ -189,21 +189,11 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             slices[:, index] = plane.of_axial(normalized)
     matches = [match for match in aligned if match is not None]
     head_in_scan = np.ascontiguousarray(reorientation.undo(head))
-    distances = tuple(slab_distance(plane.distance_mm, preprocessing.slab_mm) for plane in planes)
-    context = preprocessing.context_slices
-    seen = [
-        with_neighbors(
-            average_thin_slices(slices, plane.distance_mm, preprocessing.slab_mm),
-            np.arange(len(slices)),
-            context,
-            distance,
-        )
-        for plane, slices, distance in zip(planes, parts, distances, strict=True)
-    ]
+    distances = [slab_distance(plane.distance_mm, preprocessing.slab_mm) for plane in planes]
     return PreprocessedScan(
         channels=tuple(None if match is None else match.scan for match in aligned),
-        slices=seen[0] if len(seen) == 1 else np.concatenate(seen),
-        neighbor_distances=distances,
+        slices=_as_seen(parts, geometry, distances, preprocessing),
+        neighbor_distances=tuple(distances),
         geometry=geometry,
         head=head_in_scan,
         background=np.ascontiguousarray(reorientation.undo(found.background)),
@@ -266,6 +256,35 @@ def _normalize(
     by_percentiles = {"z-score": normalize, "percentile": normalize_to_percentiles}
     function = by_percentiles[preprocessing.normalization]
     return function(stack, head, background, preprocessing.clip_percentiles)
+
+
+def _as_seen(
+    parts: Sequence[Floats],
+    geometry: SliceGeometry,
+    distances: Sequence[int],
+    preprocessing: Preprocessing,
+) -> Floats:
+    """Average thin slices, and add the neighbors of each slice as channels.
+
+    Args:
+        parts: the slices of each plane, (n, images, S, S).
+        geometry: of the scan.
+        distances: from a slice to its neighbors, in slices, by plane.
+        preprocessing: settings.
+
+    Returns:
+        (slices of all planes, C, S, S).
+    """
+    context = preprocessing.context_slices
+    _, images, *size = parts[0].shape
+    shape = (sum(map(len, parts)), images * (1 + 2 * context), *size)
+    seen, start = np.empty(shape, np.float32), 0
+    for plane, slices, distance in zip(geometry.planes, parts, distances, strict=True):
+        averaged = average_thin_slices(slices, plane.distance_mm, preprocessing.slab_mm)
+        own = seen[start : start + len(slices)]
+        with_neighbors(averaged, np.arange(len(slices)), context, distance, out=own)
+        start += len(slices)
+    return seen
 
 
 def _crop_warnings(head: Mask, geometry: SliceGeometry, side: Side) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import re
 import threading
 import time
@@ -90,7 +91,7 @@ class World:
         self.free = lambda: 10**9
         for name, fake in {
             "read_grid": lambda path: (path, None),
-            "estimate_scan_bytes": lambda path, *_, **__: self.of(path).needed_bytes,
+            "estimate_scan_bytes": self.estimate,
             "find_finished_results": lambda case, *_, **__: (
                 [] if self.of(case.path).is_finished else None
             ),
@@ -104,6 +105,11 @@ class World:
         patch.setattr(scan_memory, "_SHARE_OF_FREE_MEMORY", 1)
         patch.setattr(scan_memory, "free_bytes", lambda: self.free())
         patch.setattr(run_module, "collect", lambda *_: [])
+
+    def estimate(self, path, *others, **options):
+        inspect.signature(scan_memory.estimate_scan_bytes).bind(path, *others, **options)
+        assert (options["images"], options["outputs"]) == (1, 1)
+        return self.of(path).needed_bytes
 
     def of(self, path):
         return self.scans[int(path.name)]

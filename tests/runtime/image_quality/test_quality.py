@@ -41,7 +41,7 @@ def coarse_case():
     level = np.median(scan.voxels[brain])
     white = brain & (abs(scan.voxels / level - 1) < 0.2)
     regions = {"brain": brain, "white": white}
-    return scan, head, regions, [phantom.lesions]
+    return scan, head, regions, phantom.lesions
 
 
 CASE = coarse_case()
@@ -62,8 +62,7 @@ def in_other_order(case, axes, flips):
         matrix[old, new] = -1 if flip else 1
         matrix[old, 3] = scan.shape[old] - 1 if flip else 0
     other = as_scan(reorder(scan.voxels), scan.affine @ matrix)
-    regions = {name: reorder(mask) for name, mask in regions.items()}
-    return other, reorder(head), regions, [reorder(one) for one in lesions]
+    return other, reorder(head), {k: reorder(v) for k, v in regions.items()}, reorder(lesions)
 
 
 def values_of(*case):
@@ -92,13 +91,13 @@ def test_slices_are_across_the_longest_voxel_axis():
     spacing_mm = (5.0, 1.0, 2.0)  # sagittal slices: x is thick
     scan = as_scan(np.arange(4 * 5 * 6).reshape(4, 5, 6), np.diag([*spacing_mm, 1.0]))
     nothing = np.zeros(scan.shape, bool)
-    slices = Slices.of(scan, nothing, {}, [])
+    slices = Slices.of(scan, nothing, {}, nothing)
     assert slices.spacing_mm == (5.0, 2.0, 1.0)
     # +x is to the right, so slices begin at the left or right, rows go down, columns to the back.
     assert slices.sides[0] in {("right", "left"), ("left", "right")}
     assert slices.sides[1:] == (("top", "bottom"), ("front", "back"))
     axial = as_scan(scan.voxels, np.diag([1.2, 1.0, 1.1, 1.0]))  # about isotropic
-    assert Slices.of(axial, nothing, {}, []).spacing_mm == (1.1, 1.0, 1.2)
+    assert Slices.of(axial, nothing, {}, nothing).spacing_mm == (1.1, 1.0, 1.2)
 
 
 @pytest.mark.parametrize(("axes", "flips"), [((0, 1, 2), (0, 0, 0)), ((2, 0, 1), (1, 0, 1))])
@@ -117,8 +116,8 @@ def test_lesions_are_not_white_matter():
     scan, head, regions, _ = CASE
     lesions = regions["white"].copy()
     lesions[60:] = False
-    left = Slices.of(scan, head, regions, [np.zeros_like(lesions), lesions]).white
-    white = Slices.of(scan, head, regions, []).white
+    left = Slices.of(scan, head, regions, lesions).white
+    white = Slices.of(scan, head, regions, np.zeros_like(lesions)).white
     assert 0 < np.count_nonzero(left) == np.count_nonzero(white) - np.count_nonzero(lesions)
 
 
@@ -140,7 +139,7 @@ def test_an_empty_head_and_lesions_everywhere_are_not_measurable():
     scan, head, regions, _ = CASE
     nothing = np.zeros_like(head)
     empty = dict.fromkeys(regions, nothing)
-    assert values_of(scan, nothing, empty, [~nothing]) == [None] * len(NAMES)
+    assert values_of(scan, nothing, empty, ~nothing) == [None] * len(NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +151,7 @@ def segmenter():
 
 def measured(segmenter, scan):
     found = segmenter.segment(scan)
-    measures = measure_quality(scan, found.head, found.regions, [found["wmh"].mask])
+    measures = measure_quality(scan, found.head, found.regions, found["wmh"].mask)
     return {one.name: one for one in measures}
 
 

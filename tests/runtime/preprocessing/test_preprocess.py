@@ -49,7 +49,7 @@ def test_each_voxel_has_the_number_of_the_most_probable_output():
     probabilities = np.zeros((15, 3, 64, 64), np.float32)
     probabilities[:, 0], probabilities[:, 1], probabilities[:, 2] = 0.6, 0.4, 0.55
     probabilities[3, 1], probabilities[4, 0], probabilities[5] = 0.9, 0.3, 0.3
-    numbers = geometry.to_scan_numbers(probabilities, 0.5)
+    numbers = geometry.to_scan_numbers(probabilities, 0.5, [0, 1, 2])
     assert (numbers.shape, numbers.dtype) == ((90, 20, 34), np.uint8)
     # Slice 0 is the sixth of the volume: five have no head.
     assert numbers[40, :, 15].tolist() == [0] * 5 + [1] * 3 + [2, 3, 0] + [1] * 9

@@ -67,8 +67,8 @@ class _Base:
     @property
     def slices(self) -> Slices:
         """Its slices, which are axial in all scans of the study."""
-        labels = [result.lesions.labels for result in self.found.results]
-        return Slices.of(self.scan, self.found.head, self.found.regions, labels)
+        lesions = self.found["wmh"].lesions.labels
+        return Slices.of(self.scan, self.found.head, self.found.regions, lesions)
 
 
 def run_study(
@@ -92,8 +92,8 @@ def run_study(
         base = _Base(scan, segmenter.segment(scan))
         for artifact, strength, damaged in _variants(base, is_damaged=number % every == 0):
             found = base.found if artifact == NONE else segmenter.segment(damaged)
-            labels = [result.lesions.labels for result in found.results]
-            measures = measure_quality(damaged, found.head, found.regions, labels)
+            lesions = found["wmh"].lesions.labels
+            measures = measure_quality(damaged, found.head, found.regions, lesions)
             study.scans.append(_record(scan.path.name, artifact, strength, measures))
             on_scan(study)
     return study

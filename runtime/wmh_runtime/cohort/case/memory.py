@@ -14,9 +14,11 @@ from wmh_runtime.preprocessing.slices.planes import Plane, planes_of, slice_coun
 from wmh_runtime.types import NetworkShape
 
 _FLOAT_BYTES = 4
-# Measured from reading to writing, and a fifth more; see benchmarks/README.md. In float32.
-_COPIES_OF_SQUARES = 1.2  # of the input and output of the network
-_COPIES_OF_VOXELS = 5.0  # of each image or output
+# In float32, with some room; benchmarks/README.md has what was measured from reading to writing.
+_COPIES_OF_SLICES = 3.0  # of each image, before they are the network's input
+_ROOM_FOR_SLICES = 1.1
+_COPIES_OF_VOXELS = 5.0
+_COPIES_OF_FURTHER_VOXELS = 1.5  # for each further image or output
 _COPIES_OF_OTHERS = 3.0  # of their voxels: as read, averaged, and some room
 _COPIES_TO_REGISTER = 5.0  # of their voxels, besides
 _BYTES_OF_PICTURES = 100_000_000  # and of the libraries that draw them
@@ -65,10 +67,10 @@ def estimate_scan_bytes(
     network: NetworkShape,
     *,
     images: int,
-    regions: int,
+    outputs: int,
     planes: Sequence[Plane] = ("axial",),
     other_shapes: Sequence[Shape] = (),
-    registered: bool = False,
+    registered_shapes: Sequence[Shape] = (),
     region_network: NetworkShape | None = None,
     region_planes: Sequence[Plane] = ("axial",),
 ) -> int:
@@ -79,11 +81,11 @@ def estimate_scan_bytes(
         affine: (4, 4), of the scan.
         network: C, K and S.
         images: number of images of a case; each has as many channels as slices are seen at once.
-        regions: how many of the K outputs are regions.
+        outputs: how many of the K outputs are of lesions, not of regions.
         planes: in which the network sees a scan.
-        other_shapes: of the further images and the atlas, before they are brought to the grid of
-            the scan.
-        registered: whether the further images are registered first.
+        other_shapes: of further images and an atlas, before they are brought to the grid of the
+            scan.
+        registered_shapes: of further images that are registered.
         region_network: C, K and S of another network that finds the regions.
         region_planes: of that network.
     """
@@ -91,15 +93,17 @@ def estimate_scan_bytes(
     axial_shape = reorientation.order(shape)
     spacing_mm = reorientation.order(spacing_mm_from_affine(affine))
 
-    def pixels(one: NetworkShape, its_planes: Sequence[Plane]) -> int:
+    def pixels(one: NetworkShape, its_planes: Sequence[Plane]) -> float:
         slices = slice_count(planes_of(its_planes, spacing_mm), axial_shape)
-        return slices * one.size_px**2 * (one.channels + one.outputs)
+        before_input = _COPIES_OF_SLICES * min(images, one.channels)
+        return slices * one.size_px**2 * (one.channels + max(before_input, one.outputs))
 
     squares = pixels(network, planes)
     if region_network is not None:
         squares += pixels(region_network, region_planes)
-    voxels = max(images, network.outputs - regions) * math.prod(shape)
-    copies_of_others = _COPIES_OF_OTHERS + (_COPIES_TO_REGISTER if registered else 0)
-    others = copies_of_others * sum(map(math.prod, other_shapes))
-    floats = _COPIES_OF_SQUARES * squares + _COPIES_OF_VOXELS * voxels + others
+    further = images - 1 + max(0, outputs - 1)
+    copies = _COPIES_OF_VOXELS + _COPIES_OF_FURTHER_VOXELS * further
+    others = _COPIES_OF_OTHERS * sum(map(math.prod, [*other_shapes, *registered_shapes]))
+    others += _COPIES_TO_REGISTER * sum(map(math.prod, registered_shapes))
+    floats = _ROOM_FOR_SLICES * squares + copies * math.prod(shape) + others
     return int(_FLOAT_BYTES * floats) + _BYTES_OF_PICTURES

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
 
 from wmh_runtime.cohort.case.corrected_masks import describe_manual_masks, read_manual_masks
 from wmh_runtime.cohort.case.images import read_images, register_images
@@ -196,10 +199,12 @@ def quality_of_case(
     """
     if case.channel != _FLAIR:
         return ()
+    labels = [result.lesions.labels for result in segmentation.results]
+    nothing = np.zeros(preprocessed.head.shape, np.bool_)
     return measure_quality(
         preprocessed.scan,
         segmentation.head,
         segmentation.regions,
-        [result.lesions.labels for result in segmentation.results],
+        reduce(np.maximum, labels) if labels else nothing,
         preprocessed.background,
     )

@@ -104,7 +104,8 @@ class CaseWorker:
             self._job.stored.fetch_images(self._images(running.case), running.name)
             case = running.case
             shape, affine = read_grid(case.path)
-            others = [read_grid(path)[0] for path in case.others.values()]
+            further = [read_grid(path)[0] for path in case.others.values()]
+            others = [] if self._job.register else list(further)
             if self._job.atlas is not None:
                 others.append(read_grid(self._job.atlas.image_of(case))[0])
             manifest, region_bundle = self._job.bundle.manifest, self._job.regions_bundle
@@ -114,10 +115,10 @@ class CaseWorker:
                 affine,
                 manifest.network_shape,
                 images=len(manifest.channels),
+                outputs=len(manifest.outputs),
                 planes=manifest.preprocessing.planes,
-                regions=len((of_regions or manifest).regions),
                 other_shapes=others,
-                registered=self._job.register,
+                registered_shapes=further if self._job.register else (),
                 region_network=of_regions.network_shape if of_regions else None,
                 region_planes=of_regions.preprocessing.planes if of_regions else ("axial",),
             )

@@ -37,10 +37,12 @@ def normalize(
         if the head has a single intensity.
     """
     inside, _, _ = _clipped(stack, head, background, clip_percentiles)
-    spread = inside.std()
+    inside -= inside.mean()
+    spread = np.sqrt(np.square(inside).mean())
     normalized = np.zeros(stack.shape, np.float32)
     if spread > 0:
-        normalized[head] = (inside - inside.mean()) / spread
+        inside /= spread
+        normalized[head] = inside
     return normalized
 
 
@@ -63,7 +65,9 @@ def normalize_to_percentiles(
     inside, low, high = _clipped(stack, head, background, clip_percentiles)
     normalized = np.zeros(stack.shape, np.float32)
     if high > low:
-        normalized[head] = (inside - low) / (high - low)
+        inside -= low
+        inside /= high - low
+        normalized[head] = inside
     return normalized
 
 
@@ -105,8 +109,9 @@ def _clipped(
     """
     known = _measured(stack, head, background)
     repaired = _repair(stack, known)
-    low, high = map(float, np.percentile(repaired[known], percentiles))
-    inside = np.clip(repaired[head].astype(np.float64), low, high)
+    low, high = map(float, np.percentile(repaired[known], percentiles, overwrite_input=True))
+    inside = repaired[head].astype(np.float64)  # changed in place: it may be as large as the scan
+    np.clip(inside, low, high, out=inside)
     inside[~known[head]] = low
     return inside, low, high
 

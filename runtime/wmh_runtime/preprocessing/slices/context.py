@@ -11,7 +11,11 @@ _Number = TypeVar("_Number", bound=np.floating)
 
 
 def with_neighbors(
-    slices: NDArray[_Number], indices: NDArray[np.intp], context: int, distance: int = 1
+    slices: NDArray[_Number],
+    indices: NDArray[np.intp],
+    context: int,
+    distance: int = 1,
+    out: NDArray[_Number] | None = None,
 ) -> NDArray[_Number]:
     """Return some slices of a scan, each with its neighbors as further channels.
 
@@ -22,11 +26,16 @@ def with_neighbors(
         indices: (m,), from 0 to n − 1; m may be 0.
         context: neighbors on each side.
         distance: from a slice to the next neighbor, in slices.
+        out: is filled and returned; contiguous, with the shape of the result. None: a new array.
 
     Returns:
         (m, C · (1 + 2 · context), S, S): for each channel, from the lowest neighbor to the highest.
     """
     offsets = distance * np.arange(-context, context + 1)
-    neighbors = slices[np.clip(indices[:, None] + offsets, 0, len(slices) - 1)]
-    channels = slices.shape[1] * len(offsets)
-    return neighbors.swapaxes(1, 2).reshape(len(indices), channels, *slices.shape[2:])
+    channels, *size = slices.shape[1:]
+    if out is None:
+        out = np.empty((len(indices), channels * len(offsets), *size), slices.dtype)
+    by_offset = out.reshape(len(indices), channels, len(offsets), *size)  # a view
+    for place, offset in enumerate(offsets):  # all at once would take twice the memory
+        by_offset[:, :, place] = slices[np.clip(indices + offset, 0, len(slices) - 1)]
+    return out

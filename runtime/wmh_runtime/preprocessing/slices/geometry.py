@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -76,13 +76,15 @@ class PlaneGeometry:
         stack = np.broadcast_to(self.resampler.field, self.stack_shape)
         return self.reorientation.undo(stack)
 
-    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
+    def to_scan_numbers(
+        self, probabilities: Floats, threshold: float, outputs: Sequence[int]
+    ) -> NDArray[np.uint8]:
         """Number the most probable output of each voxel, see `SliceGeometry.to_scan_numbers`."""
         volume = np.zeros(self.scan_shape, np.uint8)
         for stack, part in self._blocks_of(volume):
             numbers = np.zeros(stack.shape, np.uint8)
             highest = np.full(stack.shape, threshold, np.float32)
-            for k in range(probabilities.shape[1]):
+            for k in outputs:
                 resampled = self.resampler.undo(probabilities[part, k])
                 numbers[resampled >= highest] = k + 1
                 np.maximum(highest, resampled, out=highest)
@@ -171,21 +173,24 @@ class SliceGeometry:
             counts += plane.field()
         return counts
 
-    def to_scan_numbers(self, probabilities: Floats, threshold: float) -> NDArray[np.uint8]:
+    def to_scan_numbers(
+        self, probabilities: Floats, threshold: float, outputs: Sequence[int]
+    ) -> NDArray[np.uint8]:
         """Resample probabilities of several outputs, and number the most probable one of a voxel.
 
         Args:
             probabilities: (n, K, S, S), in [0, 1].
             threshold: above 0; an output below it does not count.
+            outputs: those that are compared, from 0 to K − 1.
 
         Returns:
             (x, y, z), from 1 to K; 0 where no output counts. Of equal ones, the last is taken.
         """
         if len(self.planes) == 1:
-            return self.planes[0].to_scan_numbers(probabilities, threshold)
+            return self.planes[0].to_scan_numbers(probabilities, threshold, outputs)
         numbers = np.zeros(self.scan_shape, np.uint8)
         highest = np.full(self.scan_shape, threshold, np.float32)
-        for k in range(probabilities.shape[1]):
+        for k in outputs:
             of_output = self.to_scan(probabilities[:, k])
             numbers[of_output >= highest] = k + 1
             np.maximum(highest, of_output, out=highest)

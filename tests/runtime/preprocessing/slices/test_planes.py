@@ -112,10 +112,10 @@ def test_each_voxel_has_the_number_of_the_output_with_the_highest_mean():
     by_slice = np.repeat(of_planes, three.slices_by_plane, axis=0)
     slices = np.broadcast_to(by_slice[..., None, None], (72, 2, 40, 40)).copy()
     inside = (slice(3, 31), slice(3, 27), slice(3, 23))
-    assert (three.geometry.to_scan_numbers(slices, 0.5)[inside] == 2).all()
+    assert (three.geometry.to_scan_numbers(slices, 0.5, [0, 1])[inside] == 2).all()
     slices[:, 1] = 0.5  # less than 0.6
-    assert (three.geometry.to_scan_numbers(slices, 0.5)[inside] == 1).all()
-    assert not three.geometry.to_scan_numbers(slices, 0.7).any()
+    assert (three.geometry.to_scan_numbers(slices, 0.5, [0, 1])[inside] == 1).all()
+    assert not three.geometry.to_scan_numbers(slices, 0.7, [0, 1]).any()
 
 
 def test_a_volume_returns_from_the_slices_of_all_planes():
@@ -207,6 +207,6 @@ def test_slices_with_head_may_have_gaps_and_come_back_where_they_were():
     np.testing.assert_allclose(by_height[there], np.linspace(0.1, 0.9, 22), atol=1e-6)
     assert np.flatnonzero(by_height).tolist() == there
     both = np.stack([slices, 1 - slices], axis=1)
-    numbers = axial.to_scan_numbers(both, 0.5)[10, :, 10]
+    numbers = axial.to_scan_numbers(both, 0.5, [0, 1])[10, :, 10]
     assert numbers[there].tolist() == [2] * 11 + [1] * 11  # 0.1 … 0.481, 0.519 … 0.9
     assert not numbers[[0, 1, 2, 9, 20, 27, 28, 29]].any()
