@@ -28,7 +28,7 @@ def noted(self, slices):
     return submit(self, slices)
 
 def tell():
-    if first:  # otherwise the run failed, and its last line is the error
+    if first:  # otherwise nothing was segmented
         print(json.dumps({"first_slice_s": first[0], "peak_bytes": peak_resident_bytes()}))
 
 Backend.submit = noted
@@ -87,5 +87,8 @@ def time_run(
     seconds = time.time() - started_s
     if done.returncode:
         raise BackendError(f"failed: {done.stderr.strip()}", about=options.bundle)
-    told = json.loads(done.stdout.splitlines()[-1])
+    try:
+        told = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise BackendError("segmented no slice", about=options.bundle) from None
     return TimedRun(told["first_slice_s"], seconds, told["peak_bytes"])

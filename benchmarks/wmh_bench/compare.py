@@ -133,14 +133,13 @@ def _with_distinct_cpus(results: list[Measurement], folders: Sequence[str]) -> l
 
 
 def _merge(earlier: SliceSpeed | None, later: SliceSpeed) -> SliceSpeed:
-    """Take the later result. If only one of them is from a baseline, add its speedup."""
+    """Take the later result, but speedup and mask Dice of a baseline: they go with PyTorch's."""
     if earlier is None:
         return later
-    if later.speedup is None:
-        return replace(later, speedup=earlier.speedup)
-    if earlier.speedup is None:
-        return replace(earlier, speedup=later.speedup)
-    return later
+    baseline, other = (earlier, later) if later.speedup is None else (later, earlier)
+    if baseline.speedup is None or other.speedup is not None:
+        return later
+    return replace(other, speedup=baseline.speedup, mask_dice=baseline.mask_dice)
 
 
 def _speeds_of_latency(result: Latency, accuracies: Sequence[Accuracy]) -> list[SliceSpeed]:
