@@ -203,7 +203,7 @@ def test_a_finished_training_is_not_repeated_or_replaced_by_another(
     listener = Listener()
     again = fit(recipe, fit_data(heads, recipe), tmp_path, None, listener, cache=cache)
     assert again == metadata
-    assert listener.lines == [f"{tmp_path}: this training was finished before; nothing is trained"]
+    assert listener.lines == [f"{tmp_path}: already finished, nothing to train"]
     other = with_schedule(epochs=3)
     with pytest.raises(RecipeError, match=r"another training: its schedule\.epochs is 2, now 3"):
         fit(other, fit_data(heads, other), tmp_path, None, FitListener(), cache=cache)

@@ -51,6 +51,7 @@ from wmh_train.fit.input_checks import (
 from wmh_train.identity import is_finished, training_identity
 from wmh_train.initial_weights import InitialWeights
 from wmh_train.loop.distributed import (
+    is_main_process,
     open_accelerator,
     processes_per_device,
     require_one_process,
@@ -153,7 +154,8 @@ def fit(
     resume_file = ResumeFile(out, save_every_s)
     if is_finished(out, identity, recipe, data.split, keys):
         resume_file.remove()
-        listener.info(f"{out}: this training was finished before; nothing is trained")
+        if is_main_process():
+            listener.info(f"{out}: already finished, nothing to train")
         return load_metadata(out)
     make_writable_folder(out)
     accelerator = open_accelerator(recipe)
