@@ -31,8 +31,8 @@ def collect(
 ) -> None:
     """Make tables and report of all results and failures in a folder.
 
-    Every run of wmh-infer ends with this. Use it after a run that was killed, after corrections of
-    masks by hand, or after results were copied together.
+    Every run of wmh-infer ends with this. Use it after a run that was killed, or after results
+    were copied together. It measures no mask: for corrected masks, run wmh-infer again.
     """
     with (
         local_results(out, need_of_tables) as (folder, stored),
