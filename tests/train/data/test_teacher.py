@@ -164,7 +164,7 @@ def test_a_table_is_refused(folder, maps, tmp_path):
         taught(table, maps)
 
 
-def test_the_same_image_or_a_person_who_judges_is_left_out(folder, tmp_path):
+def test_the_same_image_and_held_out_persons_are_left_out(folder, tmp_path):
     """Otherwise the validation would judge what was learned."""
     data = write_annotated_heads(tmp_path / "data", 3)
     annotated = find_dataset(data, ["flair"], ["wmh"])

@@ -87,8 +87,8 @@ def fit(
             require_teachable(loaded)
             require_start(loaded, weights, initial)
             require_sources(loaded, sources)
-            judged = [*split.validation, *split.test]
-            scans = without_known(find_unlabelled(unlabelled, loaded.channels), dataset, judged)
+            held_out = [*split.validation, *split.test]
+            scans = without_known(find_unlabelled(unlabelled, loaded.channels), dataset, held_out)
             taught = find_taught(teacher, scans, unlabelled, out, loaded)
             warn(taught.notes)
             fit_data = fit_data.with_taught(taught)

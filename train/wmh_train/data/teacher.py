@@ -5,6 +5,7 @@ The maps of the teacher are results of `wmh-infer` with its option for probabili
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,17 +66,17 @@ def with_maps(unlabelled: Dataset, folder: Path, maps: Path, outputs: Sequence[s
         InputError: no scan has a map, or the maps are of several models or settings.
     """
     scans: list[AnnotatedScan] = []
-    left_out: dict[str, list[str]] = {}
+    left_out = defaultdict[str, list[str]](list)
     made_by: dict[str, Settings] = {}
     for scan in unlabelled.scans:
         relative = scan.channels[0].relative_to(folder)
         paths = [output_paths(maps, relative, output) for output in outputs]
         sidecars = [sidecar for one in paths if (sidecar := read_sidecar(one.sidecar))]
         if len(sidecars) < len(paths) or not all(is_file(one.probability) for one in paths):
-            left_out.setdefault("without probabilities of the teacher", []).append(scan.name)
+            left_out["without probabilities of the teacher"].append(scan.name)
         elif any(one.input_sha256 != sha256_of_image(scan.channels[0]) for one in sidecars):
             why = "with another image than the one that was segmented"
-            left_out.setdefault(why, []).append(scan.name)
+            left_out[why].append(scan.name)
         else:
             made_by |= {_describe(one.settings): one.settings for one in sidecars}
             probabilities = tuple(one.probability for one in paths)
@@ -107,7 +108,7 @@ def _describe(settings: Settings) -> str:
     return f"{made_by} in {settings.precision}, views {settings.tta}"
 
 
-def without_known(unlabelled: Dataset, annotated: Dataset, judged: Iterable[str]) -> Dataset:
+def without_known(unlabelled: Dataset, annotated: Dataset, held_out: Iterable[str]) -> Dataset:
     """Leave out scans that are in the annotated data, or of a person of the validation or test.
 
     The same image is the same file, under any name. The same person has the same subject.
@@ -115,23 +116,23 @@ def without_known(unlabelled: Dataset, annotated: Dataset, judged: Iterable[str]
     Args:
         unlabelled: scans to learn from.
         annotated: scans with masks.
-        judged: names of those for validation and test.
+        held_out: names of those for validation and test.
 
     Raises:
         InputError: an image cannot be read.
         RecipeError: another image has the same name as an annotated scan, or no scan is left.
     """
     images = {one for scan in annotated.scans for one in file_hashes(scan.channels)}
-    judges = set(judged)
-    persons = {scan.subject for scan in annotated.scans if scan.name in judges}
+    names = set(held_out)
+    persons = {scan.subject for scan in annotated.scans if scan.name in names}
     known = {scan.name: scan for scan in annotated.scans}
     kept: list[AnnotatedScan] = []
-    left_out: dict[str, list[str]] = {}
+    left_out = defaultdict[str, list[str]](list)
     for scan in unlabelled.scans:
         if images.intersection(file_hashes(scan.channels)):
-            left_out.setdefault("also among the annotated ones", []).append(scan.name)
+            left_out["also among the annotated ones"].append(scan.name)
         elif scan.subject in persons:
-            left_out.setdefault("of persons of the validation or test", []).append(scan.name)
+            left_out["of persons of the validation or test"].append(scan.name)
         elif scan.name in known:
             files = f"{known[scan.name].channels[0]} and {scan.channels[0]}"
             problem = f"are both named {scan.name}: {files}"
