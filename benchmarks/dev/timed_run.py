@@ -73,7 +73,7 @@ def time_run(
         environment: variables besides those of this process.
 
     Raises:
-        BackendError: the run failed.
+        BackendError: the run failed, or segmented no slice.
     """
     arguments = ["--bundle", options.bundle, "--backend", options.backend]
     arguments += ["--precision", options.precision, "--tta", options.tta]

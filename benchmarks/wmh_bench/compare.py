@@ -133,7 +133,10 @@ def _with_distinct_cpus(results: list[Measurement], folders: Sequence[str]) -> l
 
 
 def _merge(earlier: SliceSpeed | None, later: SliceSpeed) -> SliceSpeed:
-    """Take the later result, but speedup and mask Dice of a baseline: they go with PyTorch's."""
+    """Take the later result, but speedup and mask Dice of a baseline.
+
+    A baseline measures the backends and PyTorch on the same slices.
+    """
     if earlier is None:
         return later
     baseline, other = (earlier, later) if later.speedup is None else (later, earlier)

@@ -189,11 +189,11 @@ def preprocess(channels: Sequence[Scan | None], preprocessing: Preprocessing) ->
             slices[:, index] = plane.of_axial(normalized)
     matches = [match for match in aligned if match is not None]
     head_in_scan = np.ascontiguousarray(reorientation.undo(head))
-    distances = [slab_distance(plane.distance_mm, preprocessing.slab_mm) for plane in planes]
+    distances = tuple(slab_distance(plane.distance_mm, preprocessing.slab_mm) for plane in planes)
     return PreprocessedScan(
         channels=tuple(None if match is None else match.scan for match in aligned),
-        slices=_as_seen(parts, geometry, distances, preprocessing),
-        neighbor_distances=tuple(distances),
+        slices=_network_input(parts, geometry, distances, preprocessing),
+        neighbor_distances=distances,
         geometry=geometry,
         head=head_in_scan,
         background=np.ascontiguousarray(reorientation.undo(found.background)),
@@ -258,7 +258,7 @@ def _normalize(
     return function(stack, head, background, preprocessing.clip_percentiles)
 
 
-def _as_seen(
+def _network_input(
     parts: Sequence[Floats],
     geometry: SliceGeometry,
     distances: Sequence[int],
@@ -278,13 +278,13 @@ def _as_seen(
     context = preprocessing.context_slices
     _, images, *size = parts[0].shape
     shape = (sum(map(len, parts)), images * (1 + 2 * context), *size)
-    seen, start = np.empty(shape, np.float32), 0
+    slices_of_all, start = np.empty(shape, np.float32), 0
     for plane, slices, distance in zip(geometry.planes, parts, distances, strict=True):
         averaged = average_thin_slices(slices, plane.distance_mm, preprocessing.slab_mm)
-        own = seen[start : start + len(slices)]
+        own = slices_of_all[start : start + len(slices)]
         with_neighbors(averaged, np.arange(len(slices)), context, distance, out=own)
         start += len(slices)
-    return seen
+    return slices_of_all
 
 
 def _crop_warnings(head: Mask, geometry: SliceGeometry, side: Side) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from wmh_runtime.types import NetworkShape
 
 _FLOAT_BYTES = 4
 # In float32, with some room; benchmarks/README.md has what was measured from reading to writing.
-_COPIES_OF_SLICES = 3.0  # of each image, before they are the network's input
+_COPIES_OF_SLICES = 3  # of each image, before they are the network's input
 _ROOM_FOR_SLICES = 1.1
 _COPIES_OF_VOXELS = 5.0
 _COPIES_OF_FURTHER_VOXELS = 1.5  # for each further image or output
@@ -93,17 +93,17 @@ def estimate_scan_bytes(
     axial_shape = reorientation.order(shape)
     spacing_mm = reorientation.order(spacing_mm_from_affine(affine))
 
-    def pixels(one: NetworkShape, its_planes: Sequence[Plane]) -> float:
+    def pixels(one: NetworkShape, its_planes: Sequence[Plane]) -> int:
         slices = slice_count(planes_of(its_planes, spacing_mm), axial_shape)
         before_input = _COPIES_OF_SLICES * min(images, one.channels)
         return slices * one.size_px**2 * (one.channels + max(before_input, one.outputs))
 
-    squares = pixels(network, planes)
+    slice_pixels = pixels(network, planes)
     if region_network is not None:
-        squares += pixels(region_network, region_planes)
+        slice_pixels += pixels(region_network, region_planes)
     further = images - 1 + max(0, outputs - 1)
     copies = _COPIES_OF_VOXELS + _COPIES_OF_FURTHER_VOXELS * further
     others = _COPIES_OF_OTHERS * sum(map(math.prod, [*other_shapes, *registered_shapes]))
     others += _COPIES_TO_REGISTER * sum(map(math.prod, registered_shapes))
-    floats = _ROOM_FOR_SLICES * squares + copies * math.prod(shape) + others
+    floats = _ROOM_FOR_SLICES * slice_pixels + copies * math.prod(shape) + others
     return int(_FLOAT_BYTES * floats) + _BYTES_OF_PICTURES

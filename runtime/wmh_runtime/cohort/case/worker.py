@@ -105,7 +105,7 @@ class CaseWorker:
             case = running.case
             shape, affine = read_grid(case.path)
             further = [read_grid(path)[0] for path in case.others.values()]
-            others = [] if self._job.register else list(further)
+            registered, others = (further, []) if self._job.register else ([], further)
             if self._job.atlas is not None:
                 others.append(read_grid(self._job.atlas.image_of(case))[0])
             manifest, region_bundle = self._job.bundle.manifest, self._job.regions_bundle
@@ -118,7 +118,7 @@ class CaseWorker:
                 outputs=len(manifest.outputs),
                 planes=manifest.preprocessing.planes,
                 other_shapes=others,
-                registered_shapes=further if self._job.register else (),
+                registered_shapes=registered,
                 region_network=of_regions.network_shape if of_regions else None,
                 region_planes=of_regions.preprocessing.planes if of_regions else ("axial",),
             )
